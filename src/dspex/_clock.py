@@ -1,0 +1,51 @@
+"""The only reader of time: a clock is passed in, so that tests can hold it still."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextvars import Context
+from typing import Protocol
+
+__all__ = ["Clock", "LoopClock", "TimerHandle", "wall_time"]
+
+
+class TimerHandle(Protocol):
+    """What ``call_later`` returns: a timer that can be cancelled."""
+
+    def cancel(self) -> None:
+        """Forget the timer; a second cancel, or one after it fired, does nothing."""
+
+
+class Clock(Protocol):
+    """Monotonic seconds and timers on one event loop."""
+
+    def now(self) -> float:
+        """Return monotonic seconds; only differences mean anything."""
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: object, context: Context
+    ) -> TimerHandle:
+        """Call ``callback(*args)`` in ``context`` after ``delay`` seconds."""
+
+
+class LoopClock:
+    """The clock of a running event loop."""
+
+    __slots__ = ("_loop", "now")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.now: Callable[[], float] = loop.time
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: object, context: Context
+    ) -> TimerHandle:
+        """Call ``callback(*args)`` in ``context`` after ``delay`` seconds."""
+        return self._loop.call_later(delay, callback, *args, context=context)
+
+
+def wall_time() -> float:
+    """Return seconds since the epoch, for timestamps people read; never for durations."""
+    return time.time()

@@ -1,0 +1,1 @@
+"""Protocols and frozen records that rooms exchange: no I/O, no state."""

@@ -1,0 +1,61 @@
+"""Running one program on one input, with the outcome as a value: what evaluation and optimizers are built on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from dspex.protocols.cache import CacheMode
+from dspex.protocols.lm import LM
+from dspex.protocols.scope import RequestTotals, TraceStep
+
+__all__ = ["Executor", "Failed", "Ok", "Outcome", "RunOptions"]
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run, as opposed to what: the App's ``options(…)``. ``deadline`` is seconds from the start."""
+
+    deadline: float = 120.0
+    lm: str | LM | None = None
+    cache: CacheMode = "use"
+    priority: int = 0
+    """Lower numbers go first when requests wait for a place: 0 interactive, 10 optimizer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ok(Generic[R]):
+    """A row that ended in a value."""
+
+    value: R
+    row: Mapping[str, Any] = field(default_factory=dict)
+    trace: tuple[TraceStep, ...] = ()
+    totals: RequestTotals | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A row that ended in an error; never a score, never an empty value."""
+
+    reason: Exception
+    row: Mapping[str, Any] = field(default_factory=dict)
+    totals: RequestTotals | None = None
+
+
+Outcome = Ok[Any] | Failed
+
+
+class Executor(Protocol):
+    """Where programs run."""
+
+    async def run(self, program: object, inputs: Mapping[str, Any], options: RunOptions) -> Outcome:
+        """
+        Run ``program.forward(**inputs)`` as its own request.
+
+        Never raises for what the program or its services did: that is ``Failed``.
+        Cancellation: the request is stopped before the cancellation travels on.
+        """
+        ...

@@ -1,0 +1,44 @@
+"""Passages, and what a step needs of an index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+__all__ = ["Passage", "RetrievalService", "Retriever"]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of text found by a retriever; a higher ``score`` is a better match."""
+
+    text: str
+    title: str = ""
+    score: float = 0.0
+    id: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.title} | {self.text}" if self.title else self.text
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """An index as a user brings it: blocking methods, called in a worker thread, one thread at a time."""
+
+    def search(self, query: str, k: int) -> Sequence[Passage]:
+        """Return the ``k`` best passages, best first; raise RetrievalError when the index cannot be searched."""
+        ...
+
+    def close(self) -> None:
+        """Give back files and memory; called once, from any thread."""
+        ...
+
+
+@runtime_checkable
+class RetrievalService(Protocol):
+    """What a step needs of the retrieval room."""
+
+    async def search(self, retriever: str | None, query: str, k: int, deadline: float) -> tuple[Passage, ...]:
+        """Search the named retriever (``None``: the default) until ``deadline`` (runtime clock seconds)."""
+        ...

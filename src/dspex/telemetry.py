@@ -1,0 +1,111 @@
+"""
+Events: what happens inside, told to whoever listens, as it happens.
+
+An event is a name, a mapping of measurements and a mapping of metadata. Handlers run synchronously in the code
+that emits; one that raises is detached and the failure is logged (the rule of Erlang's ``telemetry``). With no
+handler attached, emitting is one attribute test.
+
+Spans emit ``<name>.start``, then ``<name>.stop`` or ``<name>.exception``; ``duration`` is in seconds.
+
+========================================  ======================================  ================================
+event                                     measurements                            metadata
+========================================  ======================================  ================================
+``dspex.process.start``                   ``seconds``                             ``ref``, ``label``
+``dspex.process.exit``                    —                                       ``ref``, ``label``, ``reason``
+``dspex.process.fenced``                  —                                       ``ref``, ``label``, ``stack``
+``dspex.child.restart``                   ``restarts``                            ``supervisor``, ``child``, ``reason``
+``dspex.child.start_failed``              ``failures``                            ``supervisor``, ``child``, ``reason``
+``dspex.supervisor.gave_up``              ``restarts``                            ``supervisor``, ``child``
+``dspex.request.start``                   —                                       ``request``, ``program``
+``dspex.request.stop``                    ``duration``, ``attempts``              ``request``, ``program``
+``dspex.request.exception``               ``duration``, ``attempts``              ``request``, ``program``, ``error``
+``dspex.request.resubmit``                —                                       ``request``, ``reason``
+``dspex.step.restart``                    ``restarts``, ``delay``                 ``request``, ``step``, ``reason``
+``dspex.lm.attempt.start``                ``number``                              ``lm``
+``dspex.lm.attempt.stop``                 ``duration``, ``number``                ``lm``, ``status``
+``dspex.lm.attempt.exception``            ``duration``, ``number``                ``lm``, ``error``
+``dspex.lm.retry``                        ``number``, ``delay``                   ``lm``, ``error``
+``dspex.lm.unknown_charge``               ``number``                              ``lm``
+``dspex.cache.hit``                       —                                       ``tier``
+``dspex.cache.miss``                      —                                       —
+``dspex.cache.coalesced``                 —                                       —
+``dspex.cache.bypass``                    —                                       ``reason``
+``dspex.cache.evict``                     ``count``                               ``tier``
+``dspex.parse.repair``                    —                                       ``signature``, ``field``, ``kind``
+``dspex.retriever.search.stop``           ``duration``, ``passages``              ``retriever``
+``dspex.job.event``                       —                                       ``job``, ``event``
+========================================  ======================================  ================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+__all__ = ["Handler", "Telemetry"]
+
+Handler = Callable[[str, Mapping[str, float], Mapping[str, Any]], None]
+"""``handler(name, measurements, metadata)``; metadata values are live objects, so ``Any`` is honest here."""
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+class Telemetry:
+    """The event dispatch of one runtime: data, not a process, so that it cannot crash."""
+
+    __slots__ = ("_handlers", "active")
+
+    def __init__(self) -> None:
+        self._handlers: tuple[tuple[str, Handler], ...] = ()
+        self.active = False
+
+    def attach(self, prefix: str, handler: Handler) -> Callable[[], None]:
+        """
+        Call ``handler`` for every event whose name starts with ``prefix``; return what detaches it.
+
+        Args:
+            prefix: For example ``"dspex.lm."``; the empty string means every event.
+            handler: Runs in the emitting code: it must be quick and must not raise.
+        """
+        entry = (prefix, handler)
+        self._handlers = (*self._handlers, entry)
+        self.active = True
+
+        def detach() -> None:
+            self._handlers = tuple(each for each in self._handlers if each is not entry)
+            self.active = bool(self._handlers)
+
+        return detach
+
+    def emit(
+        self, name: str, measurements: Mapping[str, float] = _NOTHING, metadata: Mapping[str, Any] = _NOTHING
+    ) -> None:
+        """Tell every handler attached to ``name``; hot paths test ``active`` before they build the mappings."""
+        for entry in self._handlers:
+            prefix, handler = entry
+            if name.startswith(prefix):
+                try:
+                    handler(name, measurements, metadata)
+                except Exception:  # a listener's failure must not become the emitter's
+                    self._handlers = tuple(each for each in self._handlers if each is not entry)
+                    self.active = bool(self._handlers)
+                    logging.getLogger("dspex.telemetry").exception(
+                        "handler for %r failed and is detached", prefix
+                    )
+
+    @contextlib.contextmanager
+    def span(self, name: str, now: Callable[[], float], metadata: Mapping[str, Any]) -> Iterator[None]:
+        """Emit ``name.start``, run the block, then emit ``name.stop`` or ``name.exception`` with ``duration``."""
+        if not self.active:
+            yield
+            return
+        started = now()
+        self.emit(f"{name}.start", _NOTHING, metadata)
+        try:
+            yield
+        except BaseException as error:
+            self.emit(f"{name}.exception", {"duration": now() - started}, {**metadata, "error": error})
+            raise
+        self.emit(f"{name}.stop", {"duration": now() - started}, metadata)
