@@ -140,7 +140,7 @@ class ActorError(DspexError):
     """A process of the runtime did not do what was asked of it."""
 
 
-class CallTimeout(ActorError, TimeoutError):  # noqa: N818 - named for what happened, as TimeoutError's children are
+class CallTimeout(ActorError, TimeoutError):
     """No answer came in time; the work may still happen, its late reply is dropped."""
 
     def __init__(self, target: str, timeout: float) -> None:
@@ -172,9 +172,7 @@ class MailboxFull(ActorError):
     def __init__(self, target: str, limit: int) -> None:
         self.target = target
         self.limit = limit
-        super().__init__(
-            f"the mailbox of {target} is full ({limit} messages); use `await ref.put(...)` to wait"
-        )
+        super().__init__(f"the mailbox of {target} is full ({limit} messages); use `await ref.put(...)` to wait")
 
 
 class AlreadyRegistered(ActorError):
@@ -200,9 +198,7 @@ class CallCycle(ActorError):
 
     def __init__(self, path: Sequence[str]) -> None:
         self.path = tuple(path)
-        super().__init__(
-            "call cycle: " + " -> ".join(self.path) + "; reply later from a task, or cast instead"
-        )
+        super().__init__("call cycle: " + " -> ".join(self.path) + "; reply later from a task, or cast instead")
 
 
 class ChildError(ActorError):
@@ -350,9 +346,7 @@ class RequestKilled(RequestError):
         self.request_id = request_id
         self.reason = reason
         self.attempts = tuple(attempts)
-        super().__init__(
-            f"request {request_id} was killed ({reason}) after {len(self.attempts)} provider attempts"
-        )
+        super().__init__(f"request {request_id} was killed ({reason}) after {len(self.attempts)} provider attempts")
 
 
 class StepCrashed(RequestError):
@@ -511,9 +505,7 @@ class AppNotRunning(AppError, RuntimeError):
     """The App was used before it was started or after it was closed."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "the App is not running: use it inside `async with app:` (or after `await app.start()`)"
-        )
+        super().__init__("the App is not running: use it inside `async with app:` (or after `await app.start()`)")
 
 
 class AppAlreadyRunning(AppError, RuntimeError):
@@ -579,9 +571,7 @@ class JobMismatch(OptimizationError):
     def __init__(self, job: str, changed: Sequence[str]) -> None:
         self.job = job
         self.changed = tuple(changed)
-        super().__init__(
-            f"job {job} was started with other inputs (changed: {', '.join(changed)}); use another name"
-        )
+        super().__init__(f"job {job} was started with other inputs (changed: {', '.join(changed)}); use another name")
 
 
 class JobBusy(OptimizationError):

@@ -91,9 +91,7 @@ class Telemetry:
                 except Exception:  # a listener's failure must not become the emitter's
                     self._handlers = tuple(each for each in self._handlers if each is not entry)
                     self.active = bool(self._handlers)
-                    logging.getLogger("dspex.telemetry").exception(
-                        "handler for %r failed and is detached", prefix
-                    )
+                    logging.getLogger("dspex.telemetry").exception("handler for %r failed and is detached", prefix)
 
     @contextlib.contextmanager
     def span(self, name: str, now: Callable[[], float], metadata: Mapping[str, Any]) -> Iterator[None]:

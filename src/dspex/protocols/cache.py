@@ -45,6 +45,7 @@ class CacheService(Protocol):
             key: The canonical digest of model and request.
             deadline: Runtime clock seconds.
             read: False skips the tiers (``refresh``) but still joins a flight.
+
         Returns:
             ``None`` when the cache is down for longer than it is worth waiting: compute without it.
         """

@@ -245,9 +245,7 @@ class AttemptLog:
 class LMService(Protocol):
     """What a step needs of the LM room: one logical call, attempts included, run in the caller's own task."""
 
-    async def complete(
-        self, lm: str | LM | None, request: LMRequest, log: AttemptLog, deadline: float
-    ) -> LMResponse:
+    async def complete(self, lm: str | LM | None, request: LMRequest, log: AttemptLog, deadline: float) -> LMResponse:
         """
         Answer ``request``, retrying as the policy allows, until ``deadline`` (the runtime clock's seconds).
 

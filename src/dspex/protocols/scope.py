@@ -71,9 +71,7 @@ class Scope(Protocol):
         """Search an index; errors and cancellation as ``complete``, with RetrievalError for the index's own."""
         ...
 
-    async def call(
-        self, step: str, work: Callable[[], Awaitable[R]], *, idempotent: bool, timeout: float | None
-    ) -> R:
+    async def call(self, step: str, work: Callable[[], Awaitable[R]], *, idempotent: bool, timeout: float | None) -> R:
         """Run ``work`` (a tool call, say) as a step; it is repeated after a crash only when ``idempotent``."""
         ...
 
