@@ -1,0 +1,1 @@
+"""The rooms that hold state and touch network or disk."""

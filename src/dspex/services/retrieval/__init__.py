@@ -1,0 +1,1 @@
+"""Indexes that answer searches."""
