@@ -97,14 +97,13 @@ def wrong_directions(package: Package) -> Iterator[str]:
 
 
 def reached_into(package: Package) -> Iterator[str]:
-    """``_x.py`` is private to the package it lies in; ``testing`` may look everywhere."""
+    """A room's ``_x.py`` is private to the room; ``testing`` may look everywhere."""
     for module in package.modules.values():
         for found in module.imports if module.room != "testing" else ():
-            parts = found.target.split(".")
-            private = next((i for i, part in enumerate(parts) if part.startswith("_") and part != "__main__"), None)
-            owner = ".".join(parts[:private])
-            if private is not None and package.own(found.target) and not within(module.name, {owner}):
-                yield at(module, found.line, f"{found.target} is private to {owner}")
+            _, room, *inside = [*found.target.split("."), ""]
+            private = any(part.startswith("_") for part in inside)
+            if package.own(found.target) and private and module.room != room:
+                yield at(module, found.line, f"{found.target} is private to {room!r}")
 
 
 def cycles(package: Package) -> Iterator[str]:
