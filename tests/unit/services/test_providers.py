@@ -61,8 +61,6 @@ def test_an_unknown_provider_names_the_known_ones_and_the_way_out() -> None:
         "http://host:99999/v1",
         "http://host:0/v1",
         "http://host:port/v1",
-    ]
-    + [
         "http://host/v1?key=1",
         "http://host/v1#x",
         "http://host /v1",
