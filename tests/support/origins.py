@@ -16,11 +16,17 @@ _MACHINERY: Final = frozenset(
 )
 
 
-def origin(skip: int = 2, depth: int = 3) -> Origin:
-    """Name up to ``depth`` calling frames, leaving out the caller's own and those of the machinery."""
+_LOOKED_AT: Final = 12
+_NAMED: Final = 3
+
+
+def origin() -> Origin:
+    """Name the nearest frames above the caller's caller, leaving out those of the machinery."""
     found: list[tuple[str, int, str]] = []
-    frame: FrameType | None = sys._getframe(skip)
-    while frame is not None and len(found) < depth:
+    frame: FrameType | None = sys._getframe(2)
+    for _ in range(_LOOKED_AT):
+        if frame is None or len(found) == _NAMED:
+            break
         module: str = frame.f_globals.get("__name__", "")
         if module.partition(".")[0] not in _MACHINERY and not module.startswith("tests.support"):
             code = frame.f_code
