@@ -1,0 +1,211 @@
+"""The pure states of the LM client against models that are too simple to be wrong."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from dspex.errors import RateLimited, ServerFailed
+from dspex.services.lm.policy import BreakerState, CircuitBreaker, Limiter, Raise, RetryAfter, RetryBudget, RetryPolicy
+
+seconds = st.floats(0, 100, allow_nan=False)
+steps = st.floats(0, 4, allow_nan=False)
+
+
+@given(
+    attempt=st.integers(1, 10),
+    retry_after=st.none() | seconds,
+    now=seconds,
+    left=seconds,
+    draw=st.floats(0, 1, exclude_max=True),
+)
+def test_a_retry_starts_before_the_deadline_and_not_before_it_may(
+    attempt: int, retry_after: float | None, now: float, left: float, draw: float
+) -> None:
+    """Full jitter between zero and the capped backoff, Retry-After the floor, the deadline the end."""
+    policy = RetryPolicy(max_attempts=6)
+    error = RateLimited("x", retry_after=retry_after)
+
+    match policy.judge(error, attempt, now=now, deadline=now + left, rand=lambda: draw):
+        case RetryAfter(delay):
+            assert attempt < 6
+            assert delay >= (retry_after or 0.0)
+            assert delay <= max(retry_after or 0.0, min(8.0, 0.5 * 2 ** (attempt - 1)))
+            assert now + delay < now + left
+        case Raise(caught, why):
+            assert caught is error
+            assert why == ("attempts" if attempt >= 6 else "deadline")
+
+
+@given(st.lists(st.tuples(st.sampled_from(["first", "retry"]), steps), max_size=200))
+def test_retries_stay_a_share_of_the_traffic(events: list[tuple[str, float]]) -> None:
+    """At most the reserve, what traffic earned and what time gave back."""
+    budget, now, firsts, retries = RetryBudget(now=0.0, share=0.2, reserve=3.0, refill=0.1), 0.0, 0, 0
+    for kind, step in events:
+        now += step
+        if kind == "first":
+            firsts += 1
+            budget.earn(now)
+        else:
+            retries += budget.spend(now)
+        assert retries <= 3.0 + 0.2 * firsts + 0.1 * now + 1e-6
+
+
+class LimiterMachine(RuleBasedStateMachine):
+    """Slots as a counter, the limit as the textbook formula, the pause as one number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limiter = Limiter(8, initial=4)
+        self.now = self.pause_until = 0.0
+        self.in_flight, self.limit, self.shrunk_at, self.good = 0, 4.0, -10.0, 0
+
+    @rule(step=steps)
+    def time_passes(self, step: float) -> None:
+        self.now += step
+
+    @rule()
+    def acquire(self) -> None:
+        expected = self.now >= self.pause_until and self.in_flight < int(self.limit)
+        assert self.limiter.try_acquire(self.now) is expected
+        self.in_flight += expected
+
+    @precondition(lambda self: self.in_flight)
+    @rule()
+    def succeed(self) -> None:
+        if self.in_flight * 2 >= int(self.limit):
+            self.good += 1
+            if self.good >= int(self.limit):
+                self.good, self.limit = 0, min(8.0, self.limit + 1)
+        self.in_flight -= 1
+        self.limiter.succeeded()
+
+    @precondition(lambda self: self.in_flight)
+    @rule(retry_after=st.none() | steps)
+    def overload(self, retry_after: float | None) -> None:
+        self.in_flight, self.good = self.in_flight - 1, 0
+        if self.now - self.shrunk_at >= 1.0:
+            self.shrunk_at, self.limit = self.now, max(1.0, self.limit * 0.7)
+        self.pause_until = max(self.pause_until, self.now + (retry_after or 0.0))
+        self.limiter.overloaded(self.now, retry_after)
+
+    @precondition(lambda self: self.in_flight)
+    @rule()
+    def let_go(self) -> None:
+        self.in_flight -= 1
+        self.limiter.release()
+
+    @rule(count=st.integers(0, 3))
+    def adopt(self, count: int) -> None:
+        self.in_flight += count
+        self.limiter.adopt(count)
+
+    @invariant()
+    def agrees(self) -> None:
+        assert self.limiter.in_flight == self.in_flight
+        assert self.limiter.limit == int(self.limit)
+        assert 1 <= self.limiter.limit <= 8
+
+    @invariant()
+    def somebody_can_always_go_on(self) -> None:
+        """Never idle for ever: with nothing in flight the wait is a finite number of seconds."""
+        wait = self.limiter.wait(self.now)
+        assert wait is not None or self.in_flight > 0
+
+
+TestLimiterMachine = LimiterMachine.TestCase
+
+
+class BreakerMachine(RuleBasedStateMachine):
+    """All outcomes of the present closed period in a list, recounted each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.breaker = CircuitBreaker(share=0.5, min_calls=3, window=10.0, cooldown=2.0, max_cooldown=6.0)
+        self.now = 0.0
+        self.state = "closed"
+        self.opened_at, self.cooldown = 0.0, 2.0
+        self.outcomes: list[tuple[float, bool]] = []
+        self.current: set[int] = set()  # sent in this closed period
+        self.stale: set[int] = set()
+        self.probe: int | None = None
+
+    @rule(step=steps)
+    def time_passes(self, step: float) -> None:
+        self.now += step
+
+    @rule()
+    def admit(self) -> None:
+        if self.state == "open" and self.now >= self.opened_at + self.cooldown:
+            self.state = "half_open"
+        allowed = self.state == "closed" or (self.state == "half_open" and self.probe is None)
+        ticket = self.breaker.admit(self.now)
+        assert (ticket is not None) == allowed
+        if ticket is None:
+            return
+        if self.state == "half_open":
+            self.probe = ticket
+        else:
+            self.current.add(ticket)
+
+    def opens(self) -> None:
+        self.state, self.opened_at = "open", self.now
+        self.stale |= self.current
+        self.current, self.outcomes, self.probe = set(), [], None
+
+    def count(self, failed: bool) -> None:
+        self.outcomes.append((self.now // 1.0, failed))
+        recent = [bad for place, bad in self.outcomes if place > self.now // 1.0 - 10]
+        if failed and len(recent) >= 3 and sum(recent) >= 0.5 * len(recent):
+            self.opens()
+
+    @precondition(lambda self: self.current)
+    @rule(data=st.data(), failed=st.booleans())
+    def call_ends(self, data: st.DataObject, failed: bool) -> None:
+        ticket = data.draw(st.sampled_from(sorted(self.current)))
+        self.current.remove(ticket)
+        (self.breaker.failed if failed else self.breaker.succeeded)(ticket, self.now)
+        self.count(failed)
+
+    @precondition(lambda self: self.stale)
+    @rule(data=st.data(), failed=st.booleans())
+    def stale_call_ends(self, data: st.DataObject, failed: bool) -> None:
+        ticket = data.draw(st.sampled_from(sorted(self.stale)))
+        self.stale.remove(ticket)
+        (self.breaker.failed if failed else self.breaker.succeeded)(ticket, self.now)
+
+    @precondition(lambda self: self.probe is not None)
+    @rule(outcome=st.sampled_from(["failed", "succeeded", "forgotten"]))
+    def probe_ends(self, outcome: str) -> None:
+        assert self.probe is not None
+        match outcome:
+            case "failed":
+                self.breaker.failed(self.probe, self.now)
+                self.cooldown = min(6.0, self.cooldown * 2)
+                self.opens()
+            case "succeeded":
+                self.breaker.succeeded(self.probe, self.now)
+                self.state, self.cooldown, self.probe = "closed", 2.0, None
+            case _:
+                self.breaker.forgotten(self.probe)
+                self.probe = None
+
+    @invariant()
+    def agrees(self) -> None:
+        assert self.breaker.state is BreakerState(self.state)
+
+
+TestBreakerMachine = BreakerMachine.TestCase
+
+
+@given(st.integers(0, 50))
+def test_an_error_of_the_provider_is_never_retried_without_end(seed: int) -> None:
+    """Whatever the draws, the attempts of one call are bounded."""
+    policy, attempt, now = RetryPolicy(), 1, 0.0
+    while isinstance(
+        verdict := policy.judge(ServerFailed("x"), attempt, now=now, deadline=1e9, rand=lambda: seed / 51), RetryAfter
+    ):
+        attempt, now = attempt + 1, now + verdict.delay
+
+    assert attempt == policy.max_attempts
