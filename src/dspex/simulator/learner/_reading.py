@@ -1,0 +1,233 @@
+"""From messages to cases and back to text: layouts, demonstrations, the query, and the outputs that are wanted."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from dspex.simulator.learner._body import Body
+from dspex.simulator.learner._text import is_number, normalise, number_text, numbers
+
+Layout = Literal["markers", "tags", "json", "plain"]
+_PLAIN = ""  # the one field of a turn without fields
+_END = "completed"
+_MARKER = re.compile(r"^[ \t]*\[\[ ## (\w+) ## \]\][ \t]*", re.MULTILINE)
+_MENTION = re.compile(r"\[\[ ## (\w+) ## \]\]|`<(\w+)>`|`(\w+)`")
+_OPEN = re.compile(r"<(\w+)>")
+_CLOSE = re.compile(r"</(\w+)>")
+_KEY = re.compile(r'"(\w+)"\s*:')
+Schema = Mapping[str, object]
+_NUMBERED = re.compile(r"^\[\d+\][ \t]", re.MULTILINE)
+_PARAGRAPH = re.compile(r"\n\s*\n")
+_QUOTED = re.compile(r"'((?:[^'\\\n]|\\.)*)'|\"((?:[^\"\\\n]|\\.)*)\"")
+_LISTED = re.compile(r"\[[^\]\n]*['\"][^\n]*\]")
+_TYPED = re.compile(r"\s*\((bool|int|float|list|dict)\b")
+_TYPES = {"bool": "boolean", "int": "integer", "float": "number", "list": "array", "dict": "object"}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One demonstration, or the query: passages (title, text), the other inputs joined, and the outputs given."""
+
+    passages: tuple[tuple[str, str], ...]
+    text: str
+    given: Mapping[str, str]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One wanted field; `schema` is its own, or one made from what the system turn lists."""
+
+    name: str
+    kind: Literal["free", "number", "closed"]
+    alternatives: tuple[str, ...]
+    schema: Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt as the learner sees it; `demos` are in the order of the messages."""
+
+    layout: Layout
+    demos: tuple[Case, ...]
+    query: Case
+    outputs: tuple[Output, ...]
+
+
+def read_prompt(body: Body) -> Prompt:
+    """Read the demonstrations, the query and the wanted outputs out of a body."""
+    turns = body.messages
+    at = max((at for at, (role, _) in enumerate(turns) if role == "user"), default=-1)
+    last = turns[at][1] if at >= 0 else ""
+    system = "\n".join(text for role, text in turns if role == "system")
+    roles = [role for role, _ in turns]
+    ahead = [i for i in range(at - 1) if roles[i : i + 2] == ["user", "assistant"] and turns[i + 1][1]]
+    layout = _layout_of([system, *(turns[i + 1][1] for i in ahead)], last, as_json=body.schema is not None)
+    pairs = [(_fields_of(turns[i][1], layout), _fields_of(turns[i + 1][1], layout, reply=True)) for i in ahead]
+    fields = _fields_of(last, layout)
+    given = list(dict.fromkeys(name for _, reply in pairs for name in reply))
+    inputs = set(fields).union(*(asked for asked, _ in pairs))
+    names = _wanted(given, fields, inputs, _shown(system, last, body.schema, layout))
+    asked = _without_reminder(fields, names)
+    query = _case(asked, {}, ())
+    results = [text.strip() for role, text in turns[at + 1 :] if role == "tool"]
+    if found := [one for text in results for one in _passages(text) or (_passage(text),)]:
+        query = replace(query, passages=tuple(found))  # what a tool said stands for what was retrieved
+    demos = tuple(_case(before, reply, list(asked)) for before, reply in pairs)
+    return Prompt(layout, demos, query, tuple(_output(name, system, body.schema or {}, demos) for name in names))
+
+
+def _wanted(given: Sequence[str], query: Mapping[str, str], inputs: set[str], show: Sequence[str]) -> list[str]:
+    # What the assistant turns give, in order, else what is shown and no user turn has. What is shown before the
+    # query's last field is an input left out; what holds all that is given counts too: turns may lack a field.
+    after = max((at + 1 for at, name in enumerate(show) if name in query and name != _PLAIN), default=0)
+    left = list(dict.fromkeys(name for name in show[after:] if name not in inputs or name == _PLAIN))
+    return left if set(given) <= set(left) else list(given)
+
+
+def _without_reminder(fields: dict[str, str], outputs: Sequence[str]) -> dict[str, str]:
+    """Drop the last paragraph of the last field if it names outputs: it is about the layout, not the task."""
+    name = list(fields)[-1]
+    *kept, reminder = _PARAGRAPH.split(fields[name])
+    drop = set(_mentioned(reminder)) & set(outputs) and (kept or "[[ ##" in reminder)
+    return {**fields, name: "\n\n".join(kept).strip()} if drop else fields
+
+
+def _case(inputs: Mapping[str, str], given: Mapping[str, str], wanted: Sequence[str]) -> Case:
+    lists = {name: found for name, value in inputs.items() if (found := _passages(value)) is not None}
+    text = "\n".join(value for name, value in inputs.items() if name not in lists)
+    return Case(next(iter(lists.values()), ()), text, given, all(inputs.get(name) for name in wanted))
+
+
+def _passages(value: str) -> tuple[tuple[str, str], ...] | None:
+    """Read a list of texts: a JSON list of strings or objects, or numbered lines. None when it is no such list."""
+    if _NUMBERED.match(value):
+        return tuple(_passage(part) for part in _NUMBERED.split(value) if part.strip())
+    try:
+        items = json.loads(value) if value.startswith("[") else None
+    except (ValueError, RecursionError):
+        return None
+    is_list = isinstance(items, list) and all(isinstance(item, str | Mapping) for item in items)
+    return tuple(map(_passage, items or ())) if is_list else None
+
+
+def _passage(item: object) -> tuple[str, str]:
+    if isinstance(item, Mapping):
+        texts = [value for value in item.values() if isinstance(value, str)]
+        return texts[0] if len(texts) > 1 else "", " ".join(texts[1:] or texts)
+    title, bar, text = str(item).strip().strip("«»").partition("|")
+    return (title.strip(), text.strip()) if bar else ("", title.strip())
+
+
+def _output(name: str, system: str, root: Schema, demos: Sequence[Case]) -> Output:
+    """Find a field's type: in the schema, else where the system turn lists it, else as the demonstrations show."""
+    properties = root.get("properties")
+    declared = properties.get(name) if isinstance(properties, Mapping) else None
+    own = declared if isinstance(declared, Mapping) else _listed(name, system)
+    kind, enum = own.get("type"), own.get("enum")
+    enum = enum if isinstance(enum, list) else []
+    if kind == "boolean" or enum:
+        return Output(name, "closed", tuple(map(str, enum or (True, False))), own)
+    given = [normalise(demo.given[name]) for demo in demos if name in demo.given]
+    shows_numbers = bool(given) and all(map(is_number, given)) and kind in (None, "string")
+    return Output(name, "number" if shows_numbers or kind in ("integer", "number") else "free", (), own)
+
+
+def _listed(name: str, system: str) -> Schema:
+    """Read the alternatives or the type listed for a field, on the first line of the system turn that has either."""
+    shows = re.compile(rf"`{name}`|\{{{name}\}}")
+    for line in system.splitlines() if name else ():
+        _, mention, rest = line.partition(found.group()) if (found := shows.search(line)) else ("", "", "")
+        parts = [part.strip() for part in rest.rpartition(": ")[2].split("; ")] if mention[:1] == "{" else []
+        if listed := _LISTED.search(rest):
+            parts = [single or double for single, double in _QUOTED.findall(listed.group())]
+        if len(parts) > 1 or (parts and listed):
+            return {"enum": parts}
+        if typed := _TYPED.match(rest):
+            return {"type": _TYPES[typed.group(1)]}
+    return {}
+
+
+def fitted(value: str, schema: Schema) -> object:
+    """Give a value the JSON type its schema asks for; an object gets it in every member, a list once."""
+    kind, items, properties, enum = (schema.get(key) for key in ("type", "items", "properties", "enum"))
+    if isinstance(enum, list) and enum:
+        return next((one for one in enum if str(one) == value), enum[0])
+    if kind == "array":
+        return [fitted(value, items if isinstance(items, Mapping) else {})]
+    if kind == "object":
+        held = properties.items() if isinstance(properties, Mapping) else ()
+        return {name: fitted(value, one) for name, one in held if isinstance(one, Mapping)}
+    if kind in ("integer", "number"):
+        number = next(iter(numbers(value)), 0.0)
+        return int(number) if kind == "integer" or number_text(number).lstrip("-").isdigit() else number
+    return value == "True" if kind == "boolean" else value
+
+
+def _layout_of(showing: Sequence[str], last: str, *, as_json: bool) -> Layout:
+    if as_json:
+        return "json"
+    if any(_MARKER.search(text) for text in (*showing, last)):
+        return "markers"
+    return "tags" if any(map(_tags, showing)) else "plain"
+
+
+def _markers(text: str) -> dict[str, str]:
+    _, *parts = _MARKER.split(text)
+    named = zip(parts[-2::-2], parts[::-2], strict=True)  # backwards: the first of a name wins
+    return {name: value.strip() for name, value in reversed(dict(named).items()) if name != _END}
+
+
+def _tags(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    position = 0
+    closed = {closing.group(1): closing.start() for closing in _CLOSE.finditer(text)}  # no search that must fail
+    for opening in _OPEN.finditer(text):
+        name = opening.group(1)
+        if position <= opening.start() < closed.get(name, -1):
+            position = text.index(f"</{name}>", opening.end())
+            found.setdefault(name, text[opening.end() : position].strip())
+    return found
+
+
+def _object(text: str) -> dict[str, str]:
+    try:
+        value = json.loads(text[text.find("{") : text.rfind("}") + 1])
+    except (ValueError, RecursionError):
+        return {}
+    return {name: one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for name, one in value.items()}
+
+
+def _fields_of(text: str, layout: Layout, *, reply: bool = False) -> dict[str, str]:
+    inputs = {"markers": (_markers,), "tags": (_tags,), "json": (_markers, _tags, _object), "plain": ()}
+    for reader in (_object,) if reply and layout == "json" else inputs[layout]:
+        if found := reader(text):
+            return found
+    return {} if reply and layout != "plain" else {_PLAIN: text.strip()}
+
+
+def _shown(system: str, last: str, schema: Mapping[str, object] | None, layout: Layout) -> list[str]:
+    """List the fields, in order, that the schema, the system turn or the end of the last user turn shows."""
+    properties = schema.get("properties") if schema else None
+    if layout == "plain" or isinstance(properties, Mapping):
+        return list(properties) if isinstance(properties, Mapping) else [_PLAIN]
+    readers = {"markers": (_markers,), "tags": (_tags,), "json": (_markers, _tags, _KEY.findall)}[layout]
+    return [name for reader in readers for name in reader(system)] or [one for one in _mentioned(last) if one != _END]
+
+
+def _mentioned(text: str) -> list[str]:
+    return list(dict.fromkeys("".join(names) for names in _MENTION.findall(text)))
+
+
+def write(values: Mapping[str, object], layout: Layout) -> str:
+    """Write outputs, in order, in the layout they were asked for."""
+    if layout == "json":
+        return json.dumps(values, ensure_ascii=False)
+    texts = {name: one if isinstance(one, str) else json.dumps(one) for name, one in values.items()}
+    if layout == "markers":
+        return "".join(f"[[ ## {name} ## ]]\n{text}\n\n" for name, text in texts.items()) + f"[[ ## {_END} ## ]]"
+    if layout == "tags":
+        return "\n".join(f"<{name}>\n{text}\n</{name}>" for name, text in texts.items())
+    return "\n".join(texts.values())
