@@ -1,0 +1,214 @@
+"""From what an author wrote to what runs: fields with codecs, a plan, and the record's ``__init__``."""
+
+from __future__ import annotations
+
+import inspect
+import keyword
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from dspex.errors import MissingInput, SignatureError
+from dspex.programs.adapters._types import allows_none, type_text
+from dspex.programs.adapters._values import describe, make_codec
+from dspex.programs.fields import MISSING, Field, FieldSpec
+
+__all__ = ["Plan", "check_name", "compile_field", "default_instructions", "make_init", "resolve_annotations"]
+
+
+class Plan:
+    """
+    A compiled signature: what programs and adapters read, so that nothing is worked out twice.
+
+    Attributes:
+        name: The signature's name, for prompts and errors.
+        instructions: What the model is asked to do.
+        fields: All fields by name, inputs first.
+        inputs, outputs: The fields of each side, in order.
+        rendered: Each adapter's own pre-rendered form of this plan, by adapter.
+    """
+
+    __slots__ = ("authored", "fields", "inputs", "instructions", "name", "outputs", "rendered")
+
+    def __init__(self, name: str, fields: Iterable[Field], instructions: str) -> None:
+        given = tuple(fields)
+        self.name = name
+        self.inputs = tuple([each for each in given if each.role == "input"])
+        self.outputs = tuple([each for each in given if each.role == "output"])
+        self.fields: Mapping[str, Field] = types.MappingProxyType({e.name: e for e in (*self.inputs, *self.outputs)})
+        self.authored = bool(instructions)
+        self.instructions = instructions or default_instructions(self.inputs, self.outputs)
+        self.rendered: dict[object, Any] = {}  # a memo: each adapter knows what it put there
+
+    def check_inputs(self, given: Mapping[str, Any], program: str) -> dict[str, Any]:
+        """
+        Return the inputs as values of their types, defaults filled in.
+
+        Values of the declared class pass as they are; others are converted where pydantic's lax mode converts
+        (``"3"`` to an int, a dict to a model, a tuple to a list), and a list of texts or passages given to a
+        ``str`` becomes numbered lines.
+
+        Raises:
+            MissingInput: Inputs are missing, unknown, or of another type; all of them are named.
+        """
+        values: dict[str, Any] = {}
+        missing: list[str] = []
+        invalid: list[str] = []
+        taken = 0
+        for field in self.inputs:
+            name = field.name
+            if name in given:
+                taken += 1
+                value = given[name]
+                codec = field.codec
+                if type(value) is not codec.exact:
+                    try:
+                        value = codec.check(value)
+                    except (ValueError, RecursionError) as error:
+                        invalid.append(_mismatch(field, value, error))
+                values[name] = value
+            elif field.has_default:
+                values[name] = field.make_default()
+            else:
+                missing.append(name)
+        if missing or invalid or taken != len(given):
+            unexpected = [name for name in given if name not in self.fields or self.fields[name].role == "output"]
+            raise MissingInput(program, missing=missing, unexpected=unexpected, invalid=invalid)
+        return values
+
+
+def _mismatch(field: Field, value: object, error: Exception) -> str:
+    problem = describe(error) if isinstance(error, ValueError) else "it is nested too deeply"
+    return f"{field.name} is {_a(type(value).__name__)}, expected {field.type_text} ({problem})"
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[:1].lower() in "aeiou" else f"a {noun}"
+
+
+def default_instructions(inputs: Iterable[Field], outputs: Iterable[Field]) -> str:
+    """Return the sentence that stands in for a missing docstring: it names what is given and what is wanted."""
+    wanted = _names(outputs)
+    given = _names(inputs)
+    return f"Using {given}, work out {wanted}." if given else f"Work out {wanted}."
+
+
+def _names(fields: Iterable[Field]) -> str:
+    quoted = [f"`{each.name}`" for each in fields]
+    return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
+
+
+def check_name(name: str, where: str) -> None:
+    """
+    Refuse names that cannot be fields.
+
+    Raises:
+        SignatureError: The name is no identifier, a keyword, or starts with an underscore.
+    """
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise SignatureError(f"{where}: {name!r} cannot be a field: it is not a name Python accepts for a parameter")
+    if name.startswith("_"):
+        raise SignatureError(
+            f"{where}: {name!r} cannot be a field: names with a leading underscore are the record's own"
+        )
+
+
+def compile_field(name: str, annotation: Any, spec: FieldSpec, where: str) -> Field:  # any annotation
+    """
+    Return the compiled field.
+
+    Raises:
+        SignatureError: The name, the type or the default is not valid; the message starts with ``where``.
+    """
+    check_name(name, where)
+    try:
+        codec = make_codec(annotation, dict(spec.constraints), spec.role)
+        if spec.default is not MISSING and spec.default is not None and type(spec.default) is not codec.exact:
+            codec.check(spec.default)
+    except (SignatureError, ValueError) as error:
+        problem = str(error) if isinstance(error, SignatureError) else f"its default does not fit: {describe(error)}"
+        raise SignatureError(f"{where}.{name}: {problem}") from error
+    return Field(
+        name,
+        spec.role,
+        annotation,
+        spec.desc,
+        spec.default,
+        spec.default_factory,
+        tuple(spec.constraints.items()),
+        type_text(annotation),
+        codec,
+        allows_none(annotation),
+    )
+
+
+def resolve_annotations(cls: type, names: Iterable[str], caller: types.FrameType | None) -> dict[str, Any]:
+    """
+    Return the class's own annotations for ``names`` as types; strings are looked up in its module, then in the
+    function around the class statement.
+
+    Raises:
+        SignatureError: A name has no annotation, or one that cannot be resolved here.
+    """
+    raw = inspect.get_annotations(cls)
+    for name in names:
+        if name not in raw:
+            raise SignatureError(f"{cls.__name__}.{name} has no annotation: write `{name}: str = ...`")
+
+    def holder() -> None: ...
+
+    module = sys.modules.get(cls.__module__)
+    scope = dict(caller.f_locals) if caller is not None else {}
+    scope |= typing_names(cls)
+    found: dict[str, Any] = {}
+    for name in names:
+        holder.__annotations__ = {name: raw[name]}
+        try:
+            found |= typing.get_type_hints(holder, vars(module) if module else {}, scope, include_extras=True)
+        except (NameError, SyntaxError, TypeError, AttributeError) as error:
+            raise SignatureError(
+                f"{cls.__name__}.{name}: the type {raw[name]!r} cannot be resolved ({error}); "
+                f"define or import it before the signature"
+            ) from error
+    return found
+
+
+def typing_names(cls: type) -> dict[str, Any]:
+    """Names of Python 3.12 type parameters of the class, which no module holds."""
+    return {each.__name__: each for each in getattr(cls, "__type_params__", ())}
+
+
+def make_init(cls_name: str, inputs: Iterable[Field]) -> Callable[..., None]:
+    """
+    Return the ``__init__`` that a person would have written for a slotted class with these inputs.
+
+    The source is made of checked identifiers and fixed text only; defaults travel in the namespace.
+    """
+    parameters, body = [], []
+    namespace: dict[str, Any] = {"_missing": MISSING}
+    annotations: dict[str, Any] = {}
+    for field in inputs:
+        name = field.name
+        annotations[name] = field.annotation
+        if field.default is not MISSING:
+            namespace[f"_default_{name}"] = field.default
+            parameters.append(f"{name}=_default_{name}")
+        elif field.default_factory is not None:
+            namespace[f"_make_{name}"] = field.default_factory
+            parameters.append(f"{name}=_missing")
+            body.append(f"    if {name} is _missing: {name} = _make_{name}()")
+        else:
+            parameters.append(name)
+        body.append(f"    {_SELF}.{name} = {name}")
+    star = "*, " if parameters else ""
+    source = f"def __init__({_SELF}, {star}{', '.join(parameters)}):\n" + ("\n".join(body) or "    pass")
+    exec(source, namespace)  # noqa: S102 - see the docstring: the text holds nothing but checked identifiers
+    init: Callable[..., None] = namespace["__init__"]
+    init.__annotations__ = {**annotations, "return": None}
+    init.__qualname__ = f"{cls_name}.__init__"
+    return init
+
+
+_SELF = "_self"  # an input may be called `self`

@@ -1,0 +1,41 @@
+"""How records cross borders: the pydantic schema of a signature class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from dspex.programs._compile import Plan
+
+__all__ = ["record_schema"]
+
+
+def record_schema(
+    cls: type,
+    plan: Plan,
+    handler: GetCoreSchemaHandler,
+    build: Callable[[Mapping[str, Any]], object],
+    to_dict: Callable[[Any], dict[str, Any]],
+) -> CoreSchema:
+    """
+    Return the schema: records pass as they are, mappings and JSON objects with all fields become records.
+
+    Written, a record is the object of its fields; details are never part of it.
+    """
+    fields = {}
+    for field in plan.fields.values():
+        inner = handler.generate_schema(field.codec.annotation)
+        if field.has_default or (field.role == "output" and field.optional):
+            inner = core_schema.with_default_schema(inner, default_factory=field.make_default)
+        metadata = {"pydantic_js_updates": {"description": field.desc}} if field.desc else {}
+        fields[field.name] = core_schema.typed_dict_field(inner, required=True, metadata=metadata)
+    shape = core_schema.typed_dict_schema(fields, cls_name=plan.name)
+    from_mapping = core_schema.no_info_after_validator_function(build, shape)
+    return core_schema.json_or_python_schema(
+        json_schema=from_mapping,
+        python_schema=core_schema.union_schema([core_schema.is_instance_schema(cls), from_mapping]),
+        serialization=core_schema.plain_serializer_function_ser_schema(to_dict, return_schema=shape),
+    )

@@ -1,0 +1,275 @@
+"""Saved programs: JSON in the shape that DSPy 3 writes, with a schema number of ours; never keys, never code."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dspex.errors import SignatureError, StateError
+from dspex.programs.adapters._values import to_plain
+from dspex.programs.example import Example
+from dspex.programs.fields import Field
+from dspex.protocols.lm import LM, LMParams
+
+if TYPE_CHECKING:
+    from dspex.programs.predict import Predict
+
+__all__ = ["dump", "load", "read", "write"]
+
+SCHEMA = 1
+"""Raised when a file could no longer be read by the release before."""
+
+MAX_BYTES = 256 * 2**20
+"""Larger files are refused unread."""
+
+_log = logging.getLogger("dspex.programs")
+_PARAMS = ("temperature", "max_tokens", "top_p", "stop", "n", "seed")
+_SECRET = re.compile(r"key|token$|secret|password|auth|credential|header", re.IGNORECASE)
+_DSPY_DEFAULTS = frozenset(
+    {
+        "_dspy_lm_class",
+        "cache",
+        "finetuning_model",
+        "launch_kwargs",
+        "model_type",
+        "num_retries",
+        "train_kwargs",
+    }
+)
+
+Predictors = Mapping[str, "Predict[Any, ...]"]
+
+
+# --- writing ----------------------------------------------------------------------------------------------------
+
+
+def dump(predictors: Predictors) -> dict[str, Any]:
+    """Return the state of these predictors as JSON values."""
+    state: dict[str, Any] = {path: _dump_one(predictor) for path, predictor in predictors.items()}
+    versions = {"python": ".".join(platform.python_version_tuple()[:2])}
+    state["metadata"] = {"dependency_versions": versions, "dspex": {"schema": SCHEMA}}
+    return state
+
+
+def _dump_one(predictor: Predict[Any, ...]) -> dict[str, Any]:
+    signature = predictor.signature
+    fields = [
+        {"prefix": _prefix(each.name), "description": each.desc or f"${{{each.name}}}"}
+        for each in signature.fields.values()
+    ]
+    state: dict[str, Any] = {
+        "traces": [],
+        "train": [],
+        "demos": [_plain_demo(demo) for demo in predictor.demos],
+        "signature": {"instructions": signature.instructions, "fields": fields},
+        "lm": _dump_lm(predictor.lm),
+    }
+    config = _dump_params(predictor.params)
+    if predictor.repair_turns != 1:
+        config["repair_turns"] = predictor.repair_turns
+    if config:
+        state["config"] = config
+    return state
+
+
+def _plain_demo(demo: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: to_plain(value) for name, value in demo.items()}
+
+
+def _dump_lm(lm: str | LM | None) -> dict[str, Any] | None:
+    if lm is None:
+        return None
+    if isinstance(lm, str):
+        return {"model": lm} if "/" in lm else {"name": lm}
+    return {"model": lm.model, **({"api_base": lm.api_base} if lm.api_base else {}), **_dump_params(lm.params)}
+
+
+def _dump_params(params: LMParams) -> dict[str, Any]:
+    """Return what differs from the defaults; what looks like a secret is left out."""
+    defaults = LMParams()
+    found = {name: getattr(params, name) for name in _PARAMS if getattr(params, name) != getattr(defaults, name)}
+    if "stop" in found:
+        found["stop"] = list(found["stop"])
+    extra = {name: to_plain(value) for name, value in params.extra.items() if not _SECRET.search(name)}
+    return {**found, **({"extra": extra} if extra else {})}
+
+
+def _prefix(name: str) -> str:
+    """Return the label DSPy gives a field: ``text2number`` is ``Text 2 Number:``."""
+    spaced = re.sub(r"([a-z\d])([A-Z])|([A-Z]+)(?=[A-Z][a-z])", r"\1\3_\2", name)
+    spaced = re.sub(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", "_", spaced)
+    words = [word if word.isupper() else word.capitalize() for word in spaced.split("_") if word]
+    return " ".join(words) + ":"
+
+
+def write(path: Path, state: Mapping[str, Any]) -> None:
+    """Write JSON to a file beside ``path`` and rename it: no reader ever sees half a file."""
+    text = json.dumps(state, indent=2, ensure_ascii=False) + "\n"
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+# --- reading ----------------------------------------------------------------------------------------------------
+
+
+def read(path: Path) -> Mapping[str, Any]:
+    """
+    Return the content of a state file.
+
+    Raises:
+        StateError: It is no JSON object, or too large.
+        OSError: It cannot be read.
+    """
+    if path.stat().st_size > MAX_BYTES:
+        raise StateError(f"{path} is larger than {MAX_BYTES} bytes; that is no saved program")
+    try:
+        state = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise StateError(f"{path} is not JSON: {type(error).__name__}") from error
+    return _mapping(state, str(path))
+
+
+def load(predictors: Predictors, state: Mapping[str, Any], *, allow_api_base: bool) -> dict[str, Predict[Any, ...]]:
+    """
+    Return changed copies of the predictors, by path.
+
+    Raises:
+        StateError: The state is damaged, newer than this release, or belongs to another program.
+    """
+    state = _mapping(state, "the state")
+    metadata = _mapping(state.get("metadata", {}), "metadata")
+    schema = _mapping(metadata.get("dspex", {}), "metadata.dspex").get("schema", SCHEMA)
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise StateError(f"the state has schema {schema!r}; this release reads up to {SCHEMA}: upgrade dspex")
+    saved = {path for path in state if path != "metadata"}
+    if saved != predictors.keys():
+        missing, unknown = sorted(predictors.keys() - saved), sorted(saved - predictors.keys())
+        raise StateError(f"the state belongs to another program: it lacks {missing} and has {unknown}")
+    return {path: _load_one(path, each, state[path], allow_api_base) for path, each in predictors.items()}
+
+
+def _load_one(path: str, predictor: Predict[Any, ...], state: Any, allow_api_base: bool) -> Predict[Any, ...]:
+    entry = _mapping(state, path)
+    signature = _load_signature(path, predictor.signature, _mapping(entry.get("signature"), f"{path}.signature"))
+    changed = predictor.with_signature(signature).with_demos(_load_demos(path, predictor, entry.get("demos", [])))
+    if entry.get("lm") is not None:
+        changed = changed.with_lm(_load_lm(path, _mapping(entry["lm"], f"{path}.lm"), allow_api_base))
+    config = _params(f"{path}.config", _mapping(entry.get("config") or {}, f"{path}.config"), ("repair_turns", "extra"))
+    return changed.with_config(**config) if config else changed
+
+
+def _load_signature(path: str, signature: Any, state: Mapping[str, Any]) -> Any:
+    """Return the signature with saved instructions and descriptions; fields are matched by position."""
+    instructions = state.get("instructions")
+    entries = state.get("fields")
+    if not isinstance(instructions, str) or not isinstance(entries, list):
+        raise StateError(f"{path}.signature: expected a text `instructions` and a list `fields`")
+    fields: list[Field] = list(signature.fields.values())
+    if len(entries) != len(fields):
+        raise StateError(f"{path}: saved with {len(entries)} fields, this signature has {len(fields)}")
+    for field, entry in zip(fields, entries, strict=True):
+        desc = _mapping(entry, f"{path}.signature.fields").get("description", field.desc)
+        if not isinstance(desc, str):
+            raise StateError(f"{path}.signature: the description of {field.name} is not a text")
+        desc = "" if desc == f"${{{field.name}}}" else desc
+        if desc != field.desc:
+            signature = signature.with_updated_fields(field.name, desc=desc)
+    if instructions == signature.instructions:
+        return signature
+    try:
+        return signature.with_instructions(instructions)
+    except SignatureError as error:
+        raise StateError(f"{path}.signature: {error}") from error
+
+
+def _load_demos(path: str, predictor: Predict[Any, ...], state: Any) -> list[Example]:
+    if not isinstance(state, list):
+        raise StateError(f"{path}.demos: expected a list, got {type(state).__name__}")
+    fields = predictor.signature.fields
+    demos = []
+    for number, entry in enumerate(state):
+        values = dict(_mapping(entry, f"{path}.demos[{number}]"))
+        for name in values.keys() & fields.keys():
+            try:
+                values[name] = fields[name].codec.check(values[name])
+            except (ValueError, RecursionError):
+                continue  # labelled data need not fit its field; it is shown as it is
+        demos.append(Example(values))
+    return demos
+
+
+def _load_lm(path: str, state: Mapping[str, Any], allow_api_base: bool) -> str | LM:
+    if isinstance(state.get("name"), str):
+        return str(state["name"])
+    where = f"{path}.lm"
+    model = state.get("model")
+    base = state.get("api_base") or state.get("base_url")
+    if not isinstance(model, str) or not (base is None or isinstance(base, str)):
+        raise StateError(f"{where}: expected texts `model` and, if any, `api_base`")
+    if base is not None and not allow_api_base:
+        raise StateError(f"{where} names the server {base!r}: load with allow_api_base=True if it may have your key")
+    uncarried = sorted(state.keys() - {"model", "api_base", "base_url", "extra", *_PARAMS, *_DSPY_DEFAULTS})
+    if uncarried:
+        _log.warning("%s: not carried over: %s", where, ", ".join(uncarried))
+    params = _params(where, {name: value for name, value in state.items() if name in _PARAMS or name == "extra"})
+    try:
+        return LM(model, api_base=base, **params)
+    except (ValueError, TypeError) as error:
+        raise StateError(f"{where}: {error}") from error
+
+
+def _params(where: str, state: Mapping[str, Any], more: tuple[str, ...] = ("extra",)) -> dict[str, Any]:
+    """Return sampling parameters, each checked for its type."""
+    unknown = [name for name in state if name not in (*_PARAMS, *more)]
+    if unknown:
+        raise StateError(f"{where}: unknown parameters {unknown}")
+    found = {name: value for name, value in state.items() if value is not None}
+    for name, value in found.items():
+        if not _EXPECTED[name](value):
+            raise StateError(f"{where}: {name} cannot be {value!r}")
+    return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_stop(value: object) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value))
+
+
+_EXPECTED = {
+    "temperature": _is_number,
+    "top_p": _is_number,
+    "max_tokens": _is_count,
+    "n": _is_count,
+    "seed": _is_count,
+    "repair_turns": _is_count,
+    "stop": _is_stop,
+    "extra": lambda value: isinstance(value, dict) and not any(_SECRET.search(name) for name in value),
+}
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise StateError(f"{where}: expected an object, got {type(value).__name__}")
+    return value

@@ -1,0 +1,82 @@
+"""Types in words: how annotations and constraints read in prompts, errors and printed source."""
+
+from __future__ import annotations
+
+import enum
+import types
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+__all__ = ["allows_none", "constraint_words", "literal_values", "type_text", "without_none"]
+
+_WORDS = {
+    "gt": "greater than {}",
+    "ge": "at least {}",
+    "lt": "less than {}",
+    "le": "at most {}",
+    "min_length": "length at least {}",
+    "max_length": "length at most {}",
+    "multiple_of": "a multiple of {}",
+}
+
+
+def type_text(annotation: Any) -> str:  # Any: annotations have no common type
+    """Return the annotation as its author would write it: ``list[str]``, ``Literal['yes', 'no']``, ``Passage``."""
+    if annotation is None or annotation is type(None):
+        return "None"
+    if annotation is Any:
+        return "Any"
+    origin = get_origin(annotation)
+    if origin is None:
+        return annotation.__name__ if isinstance(annotation, type) else str(annotation).removeprefix("typing.")
+    arguments = get_args(annotation)
+    if origin is Annotated:
+        return type_text(arguments[0])
+    if origin in (Union, types.UnionType):
+        return " | ".join(type_text(each) for each in arguments)
+    if origin is Literal:
+        return f"Literal[{', '.join(_literal_text(each) for each in arguments)}]"
+    name = getattr(origin, "__name__", str(origin))
+    return f"{name}[{', '.join('...' if each is ... else _argument_text(each) for each in arguments)}]"
+
+
+def _argument_text(argument: Any) -> str:
+    """One argument of a generic; ``Callable`` has a list among them."""
+    return f"[{', '.join(map(type_text, argument))}]" if isinstance(argument, list) else type_text(argument)
+
+
+def _literal_text(value: object) -> str:
+    return f"{type(value).__name__}.{value.name}" if isinstance(value, enum.Enum) else repr(value)
+
+
+def constraint_words(constraints: Sequence[tuple[str, Any]]) -> str:
+    """Return constraints as a phrase, such as ``at least 1, at most 5``."""
+    return ", ".join(_WORDS[name].format(bound) for name, bound in constraints)
+
+
+def allows_none(annotation: Any) -> bool:
+    """Tell whether ``None`` is a value of this annotation."""
+    if annotation is None or annotation is type(None):
+        return True
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return allows_none(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return any(allows_none(each) for each in get_args(annotation))
+    return origin is Literal and None in get_args(annotation)
+
+
+def without_none(annotation: Any) -> Any:
+    """Return ``X`` for ``X | None``, and any other annotation as it is."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        rest = [each for each in get_args(annotation) if each is not type(None)]
+        if len(rest) == 1:
+            return rest[0]
+    return annotation
+
+
+def literal_values(annotation: Any) -> tuple[Any, ...] | None:
+    """Return the choices of a Literal or an enum, or None when the annotation is neither."""
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum) and not issubclass(annotation, enum.Flag):
+        return tuple(annotation)
+    return get_args(annotation) if get_origin(annotation) is Literal else None

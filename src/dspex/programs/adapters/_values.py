@@ -1,0 +1,340 @@
+"""
+Values to text and back: one codec per field, made once when its signature is compiled.
+
+``read(write(value)) == value`` for every value of the field's type, with one rule: white space around a ``str``
+is not part of it, because models put blank lines around what they write. Reading is a ladder: the text as it is
+(JSON, or plain text where the type takes it), then repaired JSON, then a Python literal; whoever reads is told
+which rung held, so that no repair goes unnoticed.
+"""
+
+from __future__ import annotations
+
+import ast
+import enum
+import json
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Optional, get_args, get_origin
+
+from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import Field as PydanticField
+from pydantic_core import PydanticSerializationError, to_json
+
+from dspex.errors import SignatureError
+from dspex.programs.adapters._types import literal_values, type_text, without_none
+from dspex.protocols.retrieval import Passage
+
+__all__ = ["REPAIR_LIMIT", "Codec", "describe", "make_codec", "numbered", "to_plain"]
+
+REPAIR_LIMIT = 8_000
+"""Longer texts are not repaired: the time repair takes grows with the square of a hostile text's length."""
+
+Reading = tuple[Any, str]
+"""A value of the field's type and the repair it took: ``""``, ``"json"`` or ``"literal"``."""
+
+
+class Codec:
+    """
+    Checks, writes and reads the values of one annotation; this class itself does so through JSON.
+
+    Attributes:
+        annotation: The type, constraints included.
+        exact: Values of exactly this class need no check.
+        in_words: What a value must look like, for a prompt; empty when the type's name says it all.
+    """
+
+    __slots__ = ("_adapter", "annotation", "exact", "in_words")
+
+    def __init__(self, annotation: Any, *, exact: type | None = None, in_words: str = "") -> None:
+        self.annotation = annotation
+        self.exact = exact
+        self.in_words = in_words
+        self._adapter: TypeAdapter[Any] | None = None
+
+    @property
+    def adapter(self) -> TypeAdapter[Any]:
+        """The annotation's pydantic adapter, built when first needed and kept."""
+        adapter = self._adapter
+        if adapter is None:
+            adapter = self._adapter = _type_adapter(self.annotation)
+        return adapter
+
+    def schema_text(self) -> str:
+        """Return the JSON schema for a prompt; empty where the type has none, or plain text will do."""
+        try:
+            schema = self.adapter.json_schema()
+        except PydanticUserError:
+            return ""
+        if schema.get("type") == "string" or not schema:
+            return ""
+        return json.dumps(schema, ensure_ascii=False)
+
+    def check(self, value: Any) -> Any:
+        """
+        Return ``value`` as the field's type, converting what pydantic's lax mode converts.
+
+        Raises:
+            ValueError: It is not of the type; pydantic's ValidationError says where.
+        """
+        return self.adapter.validate_python(value)
+
+    def write(self, value: Any) -> str:
+        """
+        Return the text of a value.
+
+        Raises:
+            ValueError: The value has no JSON form.
+        """
+        try:
+            text = self.adapter.dump_json(value, warnings=False).decode()
+        except (PydanticSerializationError, UnicodeDecodeError) as error:
+            raise ValueError(f"it has no JSON form: {error}") from error
+        if not text.startswith('"'):
+            return text
+        plain = json.loads(text)
+        return plain if self._reads_back(plain, value) else text
+
+    def _reads_back(self, text: str, value: Any) -> bool:
+        """Tell whether bare text, without JSON's quotes, means the same value."""
+        if text != text.strip():
+            return False
+        try:
+            read, _ = self.read(text)
+        except ValueError:
+            return False
+        return type(read) is type(value) and bool(read == value)
+
+    def read(self, text: str) -> Reading:
+        """
+        Return the value of a text and the repair it took.
+
+        Raises:
+            ValueError: No rung of the ladder gives a value of the type; the message says why the first one failed.
+        """
+        adapter = self.adapter
+        try:
+            return adapter.validate_json(text), ""
+        except ValueError as error:
+            problem = error
+        try:
+            return adapter.validate_python(text), ""
+        except ValueError:
+            return _repaired(adapter, text, problem)
+
+
+class TextCodec(Codec):
+    """Text as it is; lists of texts or passages become numbered lines."""
+
+    __slots__ = ("_constrained",)
+
+    def __init__(self, annotation: Any) -> None:
+        constrained = annotation is not str
+        super().__init__(annotation, exact=None if constrained else str)
+        self._constrained = constrained
+
+    def check(self, value: Any) -> Any:
+        """As always, and a list of texts or passages is joined into numbered lines."""
+        if isinstance(value, (list, tuple)) and all(isinstance(each, (str, Passage)) for each in value):
+            value = numbered(value)
+        if type(value) is str and not self._constrained:
+            return value
+        return super().check(value)
+
+    def write(self, value: Any) -> str:
+        """The text itself; anything else (a demonstration's number, say) in Python's words."""
+        if type(value) is str:
+            return value
+        return numbered(value) if isinstance(value, (list, tuple)) else str(value)
+
+    def read(self, text: str) -> Reading:
+        """The text itself, checked against the constraints where there are any."""
+        return (self.adapter.validate_python(text) if self._constrained else text), ""
+
+
+class NumberCodec(Codec):
+    """``int``, ``float`` and ``bool`` as Python writes them."""
+
+    __slots__ = ()
+
+    def write(self, value: Any) -> str:
+        """Return ``str(value)``."""
+        return str(value)
+
+    def read(self, text: str) -> Reading:
+        """Pydantic reads numbers from text; what it does not take goes down the ladder."""
+        try:
+            return self.adapter.validate_python(text), ""
+        except ValueError as error:
+            return _repaired(self.adapter, text, error)
+
+
+class ChoiceCodec(Codec):
+    """A Literal or an enum: each choice has one text of its own."""
+
+    __slots__ = ("_texts", "_values")
+
+    def __init__(self, annotation: Any, choices: Sequence[Any]) -> None:
+        self._texts, self._values = _choice_texts(choices)
+        shown = ", ".join(self._texts[_choice_key(each)] for each in choices)
+        super().__init__(annotation, in_words=f"exactly one of: {shown}")
+
+    def write(self, value: Any) -> str:
+        """Return the choice's own text."""
+        try:
+            return self._texts[_choice_key(value)]
+        except (KeyError, TypeError):
+            return str(value)  # a demonstration with a value that is no choice
+
+    def read(self, text: str) -> Reading:
+        """Look the text up; quotes around it, and an enum's class before its name, are forgiven and reported."""
+        try:
+            return self._values[text], ""
+        except KeyError:
+            pass
+        bare = text.strip("\"'`“”‘’ \t\r\n")
+        for candidate in (bare, bare.rpartition(".")[2]):
+            if candidate in self._values:
+                return self._values[candidate], "literal"
+        raise ValueError(f"{_short(text)} is not {self.in_words}")
+
+
+class PassagesCodec(Codec):
+    """``list[Passage]`` as an input: one numbered line each."""
+
+    __slots__ = ()
+
+    def write(self, value: Any) -> str:
+        """Return ``[1] title | text`` lines."""
+        if isinstance(value, (list, tuple)) and all(isinstance(each, (str, Passage)) for each in value):
+            return numbered(value)
+        return super().write(value)
+
+
+def make_codec(annotation: Any, constraints: dict[str, Any], role: str) -> Codec:
+    """
+    Return the codec of a field.
+
+    Args:
+        annotation: The field's type.
+        constraints: Bounds to check, by pydantic's names.
+        role: ``input`` or ``output``; passages have a reading form that only inputs need.
+
+    Raises:
+        SignatureError: Pydantic cannot validate the type, or the constraints do not fit it.
+    """
+    inner = without_none(annotation)
+    full = annotation
+    if constraints:  # a bound on `int | None` is a bound on the int
+        full = Annotated[inner, PydanticField(**constraints)]
+        full = full if inner is annotation else Optional[full]
+    plain = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    if plain is str:
+        return _checked(TextCodec(full))
+    if plain in (int, float, bool):
+        return _checked(NumberCodec(full, exact=plain if full is plain else None))
+    choices = literal_values(inner)
+    if choices is not None and not constraints:
+        return ChoiceCodec(full, choices if inner is annotation else (*choices, None))
+    if role == "input" and get_origin(plain) in (list, tuple, Sequence) and get_args(plain)[:1] == (Passage,):
+        return PassagesCodec(full)
+    codec = Codec(full)
+    if not _is_known(plain):
+        _ = codec.adapter  # a type pydantic refuses is the author's error, and belongs to the class statement
+    return codec
+
+
+def _checked(codec: Codec) -> Codec:
+    """Build the adapter of a constrained type now, so that constraints that do not fit it are refused at once."""
+    if get_origin(codec.annotation) is Annotated:
+        _ = codec.adapter
+    return codec
+
+
+def _is_known(annotation: Any) -> bool:
+    """Whether the adapter may wait: types that pydantic surely takes."""
+    if annotation in (str, int, float, bool, dict, list, type(None), Any, Passage):
+        return True
+    return get_origin(annotation) in (list, dict, set, tuple) and all(map(_is_known, get_args(annotation)))
+
+
+def _type_adapter(annotation: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(annotation)
+    except (PydanticSchemaGenerationError, PydanticUserError, TypeError) as error:
+        raise SignatureError(f"{type_text(annotation)} is not a type whose values can be checked: {error}") from error
+
+
+def _choice_key(value: Any) -> tuple[type, Any]:
+    """1, True and Color.RED == 1 are different choices."""
+    return type(value), value
+
+
+def _choice_texts(choices: Sequence[Any]) -> tuple[dict[tuple[type, Any], str], dict[str, Any]]:
+    """Give each choice the first of its natural texts that is free, and read every unambiguous one."""
+    texts: dict[tuple[type, Any], str] = {}
+    values: dict[str, Any] = {}
+    for choice in choices:
+        for text in _natural_texts(choice):
+            if text and text == text.strip() and text not in values:
+                texts[_choice_key(choice)] = text
+                values[text] = choice
+                break
+    for choice in choices:
+        for text in _natural_texts(choice):
+            values.setdefault(text, choice)
+    return texts, values
+
+
+def _natural_texts(choice: Any) -> Iterable[str]:
+    if isinstance(choice, enum.Enum):
+        yield from (str(choice.value), choice.name, json.dumps(str(choice.value)), json.dumps(f"{choice!s}"))
+    elif choice is None:
+        yield from ("null", "None", "")
+    else:
+        yield from (str(choice), json.dumps(choice, default=str), json.dumps(json.dumps(choice, default=str)))
+
+
+def numbered(items: Sequence[Any]) -> str:
+    """Return numbered lines: ``[1] title | text`` for passages, ``[1] "text"`` for texts; further lines indented."""
+    lines = []
+    for number, item in enumerate(items, 1):
+        shown = f'"{item}"' if isinstance(item, str) else str(item)
+        lines.append(f"[{number}] " + shown.replace("\n", "\n    "))
+    return "\n".join(lines)
+
+
+def _repaired(adapter: TypeAdapter[Any], text: str, problem: ValueError) -> Reading:
+    """Climb down: repaired JSON, then a Python literal; ``problem`` is what the text itself failed with."""
+    if len(text) <= REPAIR_LIMIT:
+        from json_repair import repair_json  # costs 20 ms to import; most programs never need it
+
+        try:
+            repaired = repair_json(text)
+            if repaired and repaired != '""':
+                return adapter.validate_json(repaired), "json"
+        except (ValueError, RecursionError):
+            pass  # the next rung
+        try:
+            return adapter.validate_python(ast.literal_eval(text)), "literal"
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            pass  # the first failure is the one to report
+    raise ValueError(describe(problem)) from problem
+
+
+def describe(error: ValueError) -> str:
+    """Return what is wrong in one line, without the input and without links."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    shown = [
+        f"{'.'.join(map(str, each['loc']))}: {each['msg']}" if each["loc"] else each["msg"] for each in details[:3]
+    ]
+    return "; ".join(shown) + (f" (and {len(details) - 3} more)" if len(details) > 3 else "")
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:60] + "…")
+
+
+def to_plain(value: Any) -> Any:
+    """Return a value as JSON has it: for saved demonstrations."""
+    return json.loads(to_json(value, fallback=str))

@@ -1,0 +1,81 @@
+"""Reasoning before the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, overload
+
+from typing_extensions import ParamSpec, TypeVar
+
+from dspex.programs.fields import OutputField
+from dspex.programs.inputs import InputSpec
+from dspex.programs.module import Demo, Module
+from dspex.programs.predict import Predict
+from dspex.programs.prediction import Prediction
+from dspex.protocols.lm import LM
+
+__all__ = ["ChainOfThought"]
+
+S = TypeVar("S")
+P = ParamSpec("P", default=...)
+
+
+class ChainOfThought(Module, Generic[S, P]):
+    """
+    As ``Predict``, with a ``reasoning`` output asked for before the others.
+
+    The prediction is a record of the signature's own class; its reasoning is ``details(prediction).reasoning``, and
+    ``prediction.reasoning`` at run time. A signature that declares ``reasoning`` itself is used as it is.
+
+    Args:
+        signature: A Signature class, or a string such as ``"question -> answer"``.
+        lm: A record, a name of the App's, or None for the App's default.
+        demos: Demonstrations: field values by name.
+        config: As for ``Predict``.
+
+    Raises:
+        SignatureError: The string is no signature, or there is nothing to ask for.
+    """
+
+    predict: Predict[S, P]
+
+    @overload
+    def __init__(
+        self: ChainOfThought[Prediction, ...],
+        signature: str,
+        *,
+        lm: str | LM | None = None,
+        demos: Sequence[Demo] = (),
+        **config: Any,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self, signature: Callable[P, S], *, lm: str | LM | None = None, demos: Sequence[Demo] = (), **config: Any
+    ) -> None: ...
+
+    def __init__(
+        self,
+        signature: Any,
+        *,
+        lm: str | LM | None = None,
+        demos: Sequence[Demo] = (),
+        **config: Any,  # parameters are as open as the provider's JSON
+    ) -> None:
+        predictor: Predict[S, P] = Predict(signature, lm=lm, demos=demos, **config)
+        declared = predictor.signature
+        if "reasoning" not in declared.fields:
+            field = OutputField(desc="think step by step towards the other fields")
+            predictor = predictor.with_signature(declared.prepend("reasoning", field))
+        self.predict = predictor
+
+    async def forward(self, *args: P.args, **kwargs: P.kwargs) -> S:
+        """
+        Ask the model to reason and answer; raises and is cancelled as ``Predict.forward``.
+
+        Cancellation: the running call is cancelled and its socket closed.
+        """
+        return await self.predict.forward(*args, **kwargs)
+
+    def _input_spec(self) -> InputSpec:
+        return self.predict._input_spec()

@@ -1,0 +1,154 @@
+"""What stands right of the equals sign in a signature, and the compiled field it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dspex.errors import SignatureError
+from dspex.programs.adapters._values import Codec
+
+__all__ = ["CONSTRAINTS", "MISSING", "Field", "FieldSpec", "InputField", "OutputField", "Role"]
+
+Role = Literal["input", "output"]
+
+CONSTRAINTS = ("gt", "ge", "lt", "le", "min_length", "max_length", "multiple_of")
+"""Constraint names, in the order in which a prompt states them."""
+
+
+class _Missing:
+    """The type of the one value that means "nothing was given"."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<missing>"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+MISSING: Any = _Missing()  # stands where any field's value could stand
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSpec:
+    """What the author wrote about a field; its name and annotation are known only to the class."""
+
+    role: Role
+    desc: str = ""
+    default: Any = MISSING  # a value of the field's own type
+    default_factory: Callable[[], Any] | None = None
+    constraints: Mapping[str, Any] = field(default_factory=dict)  # numbers, or what the field's type compares with
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a compiled signature."""
+
+    name: str
+    role: Role
+    annotation: Any  # any type pydantic can validate
+    desc: str
+    default: Any  # a value of the field's own type, or MISSING
+    default_factory: Callable[[], Any] | None
+    constraints: tuple[tuple[str, Any], ...]
+    type_text: str
+    """The type as a prompt and an error message state it."""
+    codec: Codec = field(compare=False, repr=False)
+    optional: bool = False
+    """Whether ``None`` is one of the field's values."""
+
+    @property
+    def has_default(self) -> bool:
+        """Whether the field may be left out."""
+        return self.default is not MISSING or self.default_factory is not None
+
+    def make_default(self) -> Any:  # a value of the field's own type
+        """Return the default: the value, a fresh one from the factory, or ``None`` for an optional field."""
+        if self.default is not MISSING:
+            return self.default
+        return self.default_factory() if self.default_factory is not None else None
+
+    @property
+    def spec(self) -> FieldSpec:
+        """What an author would write to get this field again."""
+        return FieldSpec(self.role, self.desc, self.default, self.default_factory, dict(self.constraints))
+
+
+def InputField(  # noqa: N802 - named like the class it stands for
+    *,
+    default: Any = MISSING,
+    default_factory: Callable[[], Any] | None = None,
+    desc: str = "",
+    gt: float | None = None,
+    ge: float | None = None,
+    lt: float | None = None,
+    le: float | None = None,
+    min_length: int | None = None,
+    max_length: int | None = None,
+    multiple_of: float | None = None,
+) -> Any:  # the annotation beside it is the type
+    """
+    Declare an input of a signature: ``question: str = InputField(desc="as the user typed it")``.
+
+    Args:
+        default: Used when the input is left out; mutable values need ``default_factory``.
+        default_factory: Called for a fresh default each time.
+        desc: What the model is told about the field.
+        gt, ge, lt, le, multiple_of: Bounds of a number.
+        min_length, max_length: Bounds of a text's or a collection's length.
+
+    Raises:
+        SignatureError: Two defaults were given, or a mutable one.
+    """
+    bounds = (gt, ge, lt, le, min_length, max_length, multiple_of)
+    return _spec("input", default, default_factory, desc, bounds)
+
+
+def OutputField(  # noqa: N802 - named like the class it stands for
+    *,
+    init: Literal[False] = False,
+    default: Any = MISSING,
+    default_factory: Callable[[], Any] | None = None,
+    desc: str = "",
+    gt: float | None = None,
+    ge: float | None = None,
+    lt: float | None = None,
+    le: float | None = None,
+    min_length: int | None = None,
+    max_length: int | None = None,
+    multiple_of: float | None = None,
+) -> Any:  # the annotation beside it is the type
+    """
+    Declare an output of a signature: ``answer: str = OutputField(desc="a short phrase")``.
+
+    An output with a default, or whose type allows ``None``, may be missing from a completion: it is filled from
+    ``default``, else ``default_factory``, else ``None``. Constraints are told to the model and checked.
+
+    Args:
+        init: Always False: outputs are no constructor parameters; type checkers read this.
+        default: The value of a missing output; mutable values need ``default_factory``.
+        default_factory: Called for a fresh default each time.
+        desc: What the model is told about the field.
+        gt, ge, lt, le, multiple_of: Bounds of a number.
+        min_length, max_length: Bounds of a text's or a collection's length.
+
+    Raises:
+        SignatureError: Two defaults were given, or a mutable one.
+    """
+    bounds = (gt, ge, lt, le, min_length, max_length, multiple_of)
+    return _spec("output", default, default_factory, desc, bounds)
+
+
+def _spec(
+    role: Role, default: Any, factory: Callable[[], Any] | None, desc: str, bounds: tuple[float | None, ...]
+) -> FieldSpec:
+    if default is not MISSING and factory is not None:
+        raise SignatureError("a field takes default or default_factory, not both")
+    if isinstance(default, (list, dict, set, bytearray)):
+        kind = type(default).__name__
+        raise SignatureError(f"a {kind} as default would be shared by all records: use default_factory={kind}")
+    constraints = {name: bound for name, bound in zip(CONSTRAINTS, bounds, strict=True) if bound is not None}
+    return FieldSpec(role, desc, default, factory, constraints)

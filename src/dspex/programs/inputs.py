@@ -1,0 +1,114 @@
+"""Which inputs a program takes, and whether those given fit, before anything is started or paid."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dspex.errors import MissingInput
+
+__all__ = ["InputSpec", "bind_inputs", "inputs_of", "pick_inputs"]
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """
+    The inputs of a program: the parameters of its ``forward``.
+
+    Attributes:
+        names: All of them, in order.
+        required: Those without a default.
+        positional: Those that may be given by position.
+        takes_any: Whether ``forward`` has ``**parameters``.
+    """
+
+    names: tuple[str, ...]
+    required: frozenset[str]
+    positional: tuple[str, ...] = ()
+    takes_any: bool = False
+
+
+def spec_of_function(forward: Any) -> InputSpec:
+    """Return the inputs of a ``forward`` method as it is written, ``self`` left out."""
+    names, required, positional = [], set(), []
+    takes_any = False
+    for parameter in list(inspect.signature(forward).parameters.values())[1:]:
+        if parameter.kind is parameter.VAR_KEYWORD:
+            takes_any = True
+        elif parameter.kind is not parameter.VAR_POSITIONAL:
+            names.append(parameter.name)
+            if parameter.default is parameter.empty:
+                required.add(parameter.name)
+            if parameter.kind is not parameter.KEYWORD_ONLY:
+                positional.append(parameter.name)
+    return InputSpec(tuple(names), frozenset(required), tuple(positional), takes_any)
+
+
+def inputs_of(program: object) -> InputSpec:
+    """
+    Return the inputs of a program: a Module, or any object with an async ``forward``.
+
+    Raises:
+        TypeError: It has no ``forward``.
+    """
+    own = getattr(program, "_input_spec", None)
+    if own is not None:
+        spec: InputSpec = own()
+        return spec
+    forward = getattr(type(program), "forward", None)
+    if forward is None:
+        raise TypeError(f"{type(program).__name__} is not a program: it has no `async def forward`")
+    return spec_of_function(forward)
+
+
+def bind_inputs(program: object, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return the inputs by name; defaults are left to ``forward``.
+
+    Args:
+        program: A Module, or any object with an async ``forward``.
+        args: Inputs given by position.
+        kwargs: Inputs given by name.
+
+    Raises:
+        MissingInput: Inputs are missing or unknown; all of them are named.
+    """
+    spec = inputs_of(program)
+    given = dict(kwargs)
+    unexpected: list[str] = []
+    if args:
+        by_position = dict(zip(spec.positional, args, strict=False))
+        unexpected += [f"{len(args) - len(by_position)} more by position"] * (len(args) > len(by_position))
+        unexpected += [f"{name} twice" for name in by_position if name in given]
+        given = {**by_position, **given}
+    if not unexpected and given.keys() >= spec.required and (spec.takes_any or _all_known(given, spec)):
+        return given
+    missing = [name for name in spec.names if name in spec.required and name not in given]
+    if not spec.takes_any:
+        unexpected += [name for name in given if name not in spec.names]
+    raise MissingInput(type(program).__name__, missing=missing, unexpected=unexpected)
+
+
+def _all_known(given: Mapping[str, Any], spec: InputSpec) -> bool:
+    return len(given) <= len(spec.names) and all(name in spec.names for name in given)
+
+
+def pick_inputs(program: object, row: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """
+    Return the inputs that a row of data holds; its other fields are labels.
+
+    Args:
+        program: A Module, or any object with an async ``forward``.
+        row: Field values by name.
+        where: Put before the error's message, such as ``"row 7: "``.
+
+    Raises:
+        MissingInput: The row lacks inputs.
+    """
+    spec = inputs_of(program)
+    missing = [name for name in spec.names if name in spec.required and name not in row]
+    if missing:
+        raise MissingInput(type(program).__name__, missing=missing, where=where)
+    return {name: row[name] for name in spec.names if name in row}

@@ -1,0 +1,277 @@
+"""The predictor: one signature put to one model, its answer parsed, repaired where possible, and recorded."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, overload
+
+from typing_extensions import ParamSpec, Self, TypeVar
+
+from dspex.errors import MissingInput, NotInRequest, ResponseUnparsable, SignatureError
+from dspex.programs._paths import clone
+from dspex.programs.adapters.chat import ChatAdapter, Parsed, Repair
+from dspex.programs.details import Details
+from dspex.programs.inputs import InputSpec
+from dspex.programs.module import Demo, Module
+from dspex.programs.prediction import Prediction, signature_from_string
+from dspex.programs.signature import Signature, SignatureMeta, build, plan_of
+from dspex.protocols.lm import LM, LMParams, LMRequest, Message
+from dspex.protocols.scope import LMResult, Scope, current_scope
+
+__all__ = ["Predict"]
+
+S = TypeVar("S")
+P = ParamSpec("P", default=...)
+
+
+class Predict(Module, Generic[S, P]):
+    """
+    Ask a model for a signature's outputs: ``answer = await self.answer(question=question)``.
+
+    Args:
+        signature: A Signature class, or a string such as ``"question -> answer: bool"``.
+        lm: A record, a name of the App's, or None for the App's default.
+        demos: Demonstrations: field values by name.
+        config: Sampling parameters (``temperature=0.7``), and ``repair_turns``: how often the model may be shown
+            its own unreadable answer and asked again (default 1).
+
+    Raises:
+        SignatureError: The string is no signature, or there is nothing to ask for.
+    """
+
+    _is_predictor: ClassVar[bool] = True
+    adapter: ClassVar[ChatAdapter] = ChatAdapter()
+
+    signature: type[Signature]
+    """What the model is asked; optimizers exchange it."""
+    demos: tuple[Demo, ...]
+    lm: str | LM | None
+    params: LMParams
+    repair_turns: int
+    _record: type[Any]
+    _prefix: tuple[Message, ...]
+    _lineage: tuple[weakref.ref[Any], ...]
+
+    @overload
+    def __init__(
+        self: Predict[Prediction, ...],
+        signature: str,
+        *,
+        lm: str | LM | None = None,
+        demos: Sequence[Demo] = (),
+        **config: Any,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self, signature: Callable[P, S], *, lm: str | LM | None = None, demos: Sequence[Demo] = (), **config: Any
+    ) -> None: ...
+
+    def __init__(
+        self,
+        signature: Callable[..., Any] | str,
+        *,
+        lm: str | LM | None = None,
+        demos: Sequence[Demo] = (),
+        **config: Any,  # parameters are as open as the provider's JSON
+    ) -> None:
+        record = signature_from_string(signature, "", {}) if isinstance(signature, str) else signature
+        self.lm = lm
+        self.params, self.repair_turns = _configured(LMParams(), 1, config)
+        self._lineage = ()
+        self._record = _checked(record)
+        self.signature = self._record
+        self.demos = tuple(demos)
+        self._prefix = self.adapter.prefix(self.signature, self.demos)
+
+    # --- changed copies ---------------------------------------------------------------------------------------
+
+    def with_lm(self, lm: str | LM | None) -> Self:
+        """Return a predictor that asks ``lm``: a record, a name of the App's, or None for its default."""
+        return self._changed(lm=lm)
+
+    def with_demos(self, demos: Sequence[Demo] | Mapping[str, Sequence[Demo]]) -> Self:
+        """Return a predictor that shows these demonstrations and no others."""
+        if isinstance(demos, Mapping):
+            if demos.keys() - {"self"}:
+                raise LookupError(f"a predictor has only the path 'self', not {', '.join(demos)}")
+            demos = demos.get("self", self.demos)
+        shown = tuple(demos)
+        return self._changed(demos=shown, _prefix=self.adapter.prefix(self.signature, shown))
+
+    def with_config(self, **config: Any) -> Self:  # parameters are as open as the provider's JSON
+        """Return a predictor that samples with these parameters (``temperature=0.7``, ``n=3``, ``repair_turns=0``)."""
+        params, repair_turns = _configured(self.params, self.repair_turns, config)
+        return self._changed(params=params, repair_turns=repair_turns)
+
+    def with_signature(self, signature: type[Signature]) -> Self:
+        """
+        Return a predictor that asks for ``signature`` and still returns records of its own class.
+
+        Outputs that the class does not declare are kept in ``details(prediction).extras``.
+
+        Raises:
+            SignatureError: Inputs or outputs of the class are missing from ``signature``.
+        """
+        wanted, offered = plan_of(self._record), plan_of(signature)
+        for name, field in wanted.fields.items():
+            if name not in offered.fields or offered.fields[name].role != field.role:
+                raise SignatureError(f"{offered.name} lacks the {field.role} {name!r} of {wanted.name}")
+        return self._changed(signature=signature, _prefix=self.adapter.prefix(signature, self.demos))
+
+    def with_instructions(self, instructions: str) -> Self:
+        """Return a predictor that asks for the same fields in other words."""
+        return self.with_signature(self.signature.with_instructions(instructions))
+
+    def _changed(self, **attributes: Any) -> Self:
+        """Clone with changes, and remember from whom: traces find the path of a predictor made inside ``forward``."""
+        alive = [each for each in self._lineage if each() is not None]
+        lineage = (weakref.ref(self), *alive)
+        return clone(self, {**vars(self), **attributes, "_lineage": lineage})
+
+    @property
+    def _origin(self) -> Predict[Any, ...] | None:
+        """The nearest living predictor that this one was made from."""
+        return next((found for each in self._lineage if (found := each()) is not None), None)
+
+    def _input_spec(self) -> InputSpec:
+        inputs = plan_of(self.signature).inputs
+        required = frozenset(each.name for each in inputs if not each.has_default)
+        return InputSpec(tuple(each.name for each in inputs), required)
+
+    def __repr__(self) -> str:
+        return f"Predict({self.signature.__name__}, lm={self.lm!r}, {len(self.demos)} demos)"
+
+    # --- asking -----------------------------------------------------------------------------------------------
+
+    async def forward(self, *args: P.args, **kwargs: P.kwargs) -> S:
+        """
+        Ask the model and return its answer as a record, with ``details`` attached.
+
+        Raises:
+            MissingInput: Inputs are missing, unknown or of another type; nothing was sent.
+            ResponseUnparsable: The answer gives no outputs, after all repair turns.
+            LMError: The provider's last word.
+        Cancellation: the running call is cancelled and its socket closed.
+        """
+        scope = current_scope.get(None)
+        plan = plan_of(self.signature)
+        if scope is None:
+            raise NotInRequest(f"Predict({plan.name})")
+        if args:
+            raise MissingInput(plan.name, unexpected=[f"{len(args)} by position: give inputs by name"])
+        inputs = plan.check_inputs(kwargs, plan.name)
+        path = _path_in(scope, self)
+        messages = (*self._prefix, self._turn(inputs))
+        asked = await _Asking(self, scope, path or plan.name, messages).run()
+        prediction = self._predict(inputs, asked, scope, path or plan.name, messages)
+        scope.record(self, inputs, asked.answers[0].outputs)
+        return prediction
+
+    def _turn(self, inputs: Mapping[str, Any]) -> Message:
+        try:
+            return self.adapter.turn(self.signature, inputs)
+        except ValueError as error:
+            problem, name = error.args
+            raise MissingInput(plan_of(self.signature).name, invalid=[f"{name}: {problem}"]) from error
+
+    def _predict(
+        self, inputs: Mapping[str, Any], asked: _Asking, scope: Scope, path: str, messages: tuple[Message, ...]
+    ) -> Any:
+        """Make records of the declared class; what it does not declare goes to the details."""
+        declared = plan_of(self._record).fields
+        own_inputs = {name: value for name, value in inputs.items() if name in declared}
+        results, repairs = tuple(asked.results), tuple(asked.repairs)
+        records: list[Any] = []
+        for answer in asked.answers:
+            own = {name: value for name, value in answer.outputs.items() if name in declared}
+            extras = {name: value for name, value in answer.outputs.items() if name not in declared}
+            found = Details(path, messages, results, repairs, (), extras, scope)
+            records.append(build(self._record, {**own_inputs, **own}, found))
+        if len(records) > 1:
+            first: Details = records[0]._details_
+            every = (build(self._record, Signature.to_dict(records[0]), first), *records[1:])
+            records[0]._details_ = Details(path, messages, results, repairs, every, first.extras, scope)
+        return records[0]
+
+
+class _Asking:
+    """One call's turns: the first answer, and as many corrections as the predictor allows."""
+
+    __slots__ = ("answers", "messages", "path", "predictor", "repairs", "results", "scope")
+
+    def __init__(self, predictor: Predict[Any, ...], scope: Scope, path: str, messages: tuple[Message, ...]) -> None:
+        self.predictor = predictor
+        self.scope = scope
+        self.path = path
+        self.messages = messages
+        self.results: list[LMResult] = []
+        self.repairs: list[Repair] = []
+        self.answers: list[Parsed] = []
+
+    async def run(self) -> _Asking:
+        predictor = self.predictor
+        request = LMRequest(self.messages, predictor.params)
+        turns_left = predictor.repair_turns
+        while True:
+            result = await self.scope.complete(request, lm=predictor.lm, step=self.path)
+            self.results.append(result)
+            error = self._read(result)
+            if error is None:
+                return self
+            if turns_left <= 0:
+                raise error
+            turns_left -= 1
+            self._note(Repair("", "turn"))
+            correction = predictor.adapter.correction(predictor.signature, error)
+            params = predictor.params if predictor.params.n == 1 else predictor.params.merged({"n": 1})
+            request = LMRequest(self.messages + correction, params)
+
+    def _read(self, result: LMResult) -> ResponseUnparsable | None:
+        """Parse every completion; the error of the first, when none can be read."""
+        first_error: ResponseUnparsable | None = None
+        unreadable = 0
+        adapter, signature = self.predictor.adapter, self.predictor.signature
+        for completion in result.response.completions:
+            try:
+                parsed = adapter.parse(signature, completion.text)
+            except ResponseUnparsable as error:
+                first_error = first_error or error
+                unreadable += 1
+                continue
+            self.answers.append(parsed)
+            for repair in parsed.repairs:
+                self._note(repair)
+        if self.answers:
+            for _ in range(unreadable):
+                self._note(Repair("", "dropped"))
+            return None
+        plan = plan_of(signature)
+        return first_error or ResponseUnparsable(plan.name, "", [each.name for each in plan.outputs])
+
+    def _note(self, repair: Repair) -> None:
+        self.repairs.append(repair)
+        self.scope.note_repair(plan_of(self.predictor.signature).name, repair.field, repair.kind)
+
+
+def _checked(signature: object) -> SignatureMeta:
+    plan = plan_of(signature)
+    if not plan.outputs:
+        raise SignatureError(f"{plan.name} has no outputs: there is nothing to ask for")
+    assert isinstance(signature, SignatureMeta)
+    return signature
+
+
+def _configured(params: LMParams, repair_turns: int, config: Mapping[str, Any]) -> tuple[LMParams, int]:
+    changes = dict(config)
+    turns = changes.pop("repair_turns", repair_turns)
+    if not isinstance(turns, int) or turns < 0:
+        raise ValueError(f"repair_turns={turns!r}: expected how often to ask again, 0 or more")
+    return (params.merged(changes) if changes else params), turns
+
+
+def _path_in(scope: Scope, predictor: object) -> str:
+    """Ask the scope where the predictor sits in the running program; scopes need not know."""
+    path_of = getattr(scope, "path_of", None)
+    return path_of(predictor) if path_of is not None else ""

@@ -1,0 +1,391 @@
+"""Signatures: classes that say what goes in and what comes out, compiled when the class statement ends."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import types
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema
+from typing_extensions import Self, dataclass_transform
+
+from dspex.errors import OutputNotSet, SignatureError
+from dspex.programs._compile import Plan, compile_field, make_init, resolve_annotations
+from dspex.programs._record_schema import record_schema
+from dspex.programs.fields import MISSING, Field, FieldSpec, InputField, OutputField
+
+if TYPE_CHECKING:
+    from dspex.programs.prediction import Prediction
+
+__all__ = ["Signature", "SignatureMeta", "plan_of"]
+
+C = TypeVar("C")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _ClassLevel:
+    """A method of signature classes that stays reachable when a field of the same name exists."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        functools.update_wrapper(cast("Any", self), function)  # documentation tools read the wrapper
+
+    def __get__(self, cls: type | None, owner: type | None = None) -> Any:
+        return self if cls is None else types.MethodType(self._function, cls)
+
+    def __set__(self, cls: type, value: object) -> None:
+        raise AttributeError(f"{cls.__name__}.{self._function.__name__} cannot be assigned")
+
+
+def _class_level(function: F) -> F:
+    """Make a method win over a slot of the same name: on the class it is the method, on records the field."""
+    return cast("F", _ClassLevel(function))
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(InputField, OutputField))
+class SignatureMeta(type):
+    """
+    Compiles signature classes; what is defined here is read on the class, so no name is taken from the fields.
+
+    A field may therefore be called ``instructions`` or ``append``: ``QA.instructions`` is the instructions,
+    ``QA(...).instructions`` the field.
+    """
+
+    _plan_: Plan
+
+    def __new__(
+        mcls,
+        name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        **keywords: Any,  # for __init_subclass__ of mixins
+    ) -> SignatureMeta:
+        """Create the record class and compile its plan."""
+        fields: tuple[Field, ...] | None = namespace.pop("_fields_", None)
+        instructions: str | None = namespace.pop("_instructions_", None)
+        parents = [base for base in bases if isinstance(base, SignatureMeta)]
+        if not parents:
+            return super().__new__(mcls, name, bases, namespace, **keywords)
+        inherited = _inherited(parents)
+        specs = {key: value for key, value in namespace.items() if isinstance(value, FieldSpec)}
+        for key in specs:
+            del namespace[key]
+        new_names = specs if fields is None else [each.name for each in fields]
+        own_slots = tuple(namespace.pop("__slots__", ()))
+        namespace["__slots__"] = (*own_slots, *[key for key in new_names if key not in inherited])
+        try:
+            cls = super().__new__(mcls, name, bases, namespace, **keywords)
+        except TypeError as error:
+            raise SignatureError(f"{name} cannot be a class with these bases and fields: {error}") from error
+        if fields is None:
+            fields = _own_fields(cls, specs, inherited, sys._getframe(1))
+            instructions = _docstring(namespace, parents)
+        cls._finish(fields, instructions or "", own_init="__init__" in namespace)
+        return cls
+
+    def _finish(cls, fields: tuple[Field, ...], instructions: str, *, own_init: bool) -> None:
+        plan = Plan(cls.__name__, fields, instructions)
+        cls._plan_ = plan
+        if not own_init:
+            type.__setattr__(cls, "__init__", make_init(cls.__qualname__, plan.inputs))
+
+    @property
+    def instructions(cls) -> str:
+        """What the model is asked to do: the docstring, or a sentence made from the fields."""
+        return cls._plan_.instructions
+
+    @property
+    def input_fields(cls) -> Mapping[str, Field]:
+        """The inputs by name, in order; read-only."""
+        return types.MappingProxyType({each.name: each for each in cls._plan_.inputs})
+
+    @property
+    def output_fields(cls) -> Mapping[str, Field]:
+        """The outputs by name, in order; read-only."""
+        return types.MappingProxyType({each.name: each for each in cls._plan_.outputs})
+
+    @property
+    def fields(cls) -> Mapping[str, Field]:
+        """All fields by name, inputs first; read-only."""
+        return cls._plan_.fields
+
+    @_class_level
+    def from_string(
+        cls, spec: str, instructions: str = "", *, types: Mapping[str, Any] | None = None
+    ) -> type[Prediction]:
+        """
+        Compile ``"question, context: list[str] -> answer: Literal['yes', 'no']"``.
+
+        Fields without a type are ``str``. Types are looked up in ``types``, builtins, typing, ``Passage``, and
+        then in the module of the caller.
+
+        Args:
+            spec: Inputs, one arrow, outputs.
+            instructions: What the model is asked to do; made from the fields when empty.
+            types: Further names the text may use.
+
+        Raises:
+            SignatureError: The text is not a signature; the message points at the part.
+        """
+        from dspex.programs.prediction import signature_from_string  # a Prediction is a Signature: it comes later
+
+        return signature_from_string(spec, instructions, types or {})
+
+    @_class_level
+    def with_instructions(cls: C, instructions: str) -> C:
+        """Return a subclass that asks for something else with the same fields; its records equal this class's."""
+        plan = plan_of(cls)
+        return cast("C", derive(cast("SignatureMeta", cls), tuple(plan.fields.values()), instructions))
+
+    @_class_level
+    def with_updated_fields(cls, name: str, type_: Any = None, **changes: Any) -> type[Any]:
+        """
+        Return a signature with one field changed.
+
+        Args:
+            name: The field.
+            type_: Its new type; unchanged when None.
+            changes: New ``desc``, ``default``, ``default_factory`` or constraints (``ge=1``).
+
+        Raises:
+            SignatureError: There is no such field, or the change is not valid.
+        """
+        fields = dict(cls._plan_.fields)
+        if name not in fields:
+            raise SignatureError(f"{cls.__name__} has no field {name!r}; it has {', '.join(fields)}")
+        old = fields[name]
+        known = {key: changes.pop(key) for key in ("desc", "default", "default_factory") if key in changes}
+        spec = (InputField if old.role == "input" else OutputField)(
+            **{
+                "desc": old.desc,
+                "default": old.default,
+                "default_factory": old.default_factory,
+                **known,
+                **dict(old.constraints),
+                **changes,
+            }
+        )
+        fields[name] = compile_field(name, old.annotation if type_ is None else type_, spec, cls.__name__)
+        return derive(cls, tuple(fields.values()), cls._authored())
+
+    @_class_level
+    def append(cls, name: str, field: Any, type_: Any = str) -> type[Any]:
+        """Return a signature with ``field`` (an InputField or OutputField) last on its side."""
+        return cls.insert(-1, name, field, type_)
+
+    @_class_level
+    def prepend(cls, name: str, field: Any, type_: Any = str) -> type[Any]:
+        """Return a signature with ``field`` (an InputField or OutputField) first on its side."""
+        return cls.insert(0, name, field, type_)
+
+    @_class_level
+    def insert(cls, index: int, name: str, field: Any, type_: Any = str) -> type[Any]:
+        """
+        Return a signature with a new field at ``index`` among the fields of its side.
+
+        Args:
+            index: As for ``list.insert``, but -1 means last.
+            name: The new field's name.
+            field: ``InputField(...)`` or ``OutputField(...)``.
+            type_: Its type.
+
+        Raises:
+            SignatureError: The name is taken or not valid, or ``field`` is not a field.
+        """
+        plan = cls._plan_
+        if not isinstance(field, FieldSpec):
+            raise SignatureError(f"{cls.__name__}.{name}: expected InputField() or OutputField(), got {field!r}")
+        if name in plan.fields:
+            raise SignatureError(f"{cls.__name__} already has a field {name!r}")
+        new = compile_field(name, type_, field, cls.__name__)
+        sides = {"input": list(plan.inputs), "output": list(plan.outputs)}
+        side = sides[field.role]
+        side.insert(len(side) if index == -1 else index, new)
+        return derive(cls, (*sides["input"], *sides["output"]), cls._authored())
+
+    @_class_level
+    def delete(cls, name: str) -> type[Any]:
+        """
+        Return a signature without one field; its class starts afresh from ``Signature``.
+
+        Raises:
+            SignatureError: There is no such field.
+        """
+        fields = cls._plan_.fields
+        if name not in fields:
+            raise SignatureError(f"{cls.__name__} has no field {name!r}; it has {', '.join(fields)}")
+        kept = tuple(each for each in fields.values() if each.name != name)
+        return make_class(cls.__name__, (Signature,), kept, cls._authored(), cls.__module__)
+
+    @_class_level
+    def equals(cls, other: object) -> bool:
+        """Tell whether another signature asks the same: equal instructions and equal fields in the same order."""
+        if not isinstance(other, SignatureMeta):
+            return False
+        mine, theirs = cls._plan_, other._plan_
+        return mine.instructions == theirs.instructions and [*mine.fields.values()] == [*theirs.fields.values()]
+
+    def _authored(cls) -> str:
+        """The instructions somebody wrote; empty when they are made from the fields and must follow them."""
+        return cls._plan_.instructions if cls._plan_.authored else ""
+
+
+class Signature(metaclass=SignatureMeta):
+    """
+    Base of signatures, and of the records that calls return.
+
+    The constructor takes the inputs, by keyword; outputs are set by whoever computes them::
+
+        class QA(dspex.Signature):
+            "Answer the question."
+            question: str = dspex.InputField()
+            answer: str = dspex.OutputField(desc="a short phrase")
+
+        record = QA(question="Who wrote it?")
+        record.answer = "Ada"
+
+    Field names may be anything but keywords and names with a leading underscore. Reading an output that was not
+    set raises OutputNotSet.
+    """
+
+    __slots__ = ("_details_",)
+
+    if not TYPE_CHECKING:  # the fields are declared; what is not declared is an error for type checkers
+
+        def __init__(self, *_given: Any, **_fields: Any) -> None:
+            raise SignatureError(
+                "Signature has no fields: subclass it, or use Signature.from_string('question -> answer')"
+            )
+
+        def __getattr__(self, name: str) -> Any:
+            cls = type(self)
+            field = cls._plan_.fields.get(name)
+            if field is not None and field.role == "output":
+                raise OutputNotSet(cls.__name__, name)
+            if not name.startswith("_"):
+                details = getattr(self, "_details_", None)
+                if details is not None and name in details.extras:
+                    return details.extras[name]
+            raise AttributeError(f"{cls.__name__} has no field {name!r}", name=name, obj=self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields that are set, by name, inputs first; values are not copied."""
+        return {name: value for name in type(self)._plan_.fields if (value := _get(self, name)) is not MISSING}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Signature):
+            return NotImplemented
+        if type(self) is not type(other) and _record_of(type(self)) is not _record_of(type(other)):
+            return False
+        return all(_get(self, name) == _get(other, name) for name in type(self)._plan_.fields)
+
+    __hash__ = None  # type: ignore[assignment]  # records are mutable
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in Signature.to_dict(self).items())
+        return f"{type(self).__name__}({shown})"
+
+    def __copy__(self) -> Self:
+        return build(type(self), Signature.to_dict(self), getattr(self, "_details_", None))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Let records be fields and response models: validated from a mapping of all fields, written as one."""
+        return record_schema(cls, cls._plan_, handler, functools.partial(build, cls), Signature.to_dict)
+
+
+Signature._plan_ = Plan("Signature", (), "")
+_unset = object.__getattribute__
+
+
+def _get(record: Signature, name: str) -> Any:
+    """Read a slot; MISSING when it is not set. Never asks ``__getattr__``."""
+    try:
+        return _unset(record, name)
+    except AttributeError:
+        return MISSING
+
+
+def plan_of(signature: object) -> Plan:
+    """
+    Return the compiled plan of a signature class.
+
+    Raises:
+        SignatureError: It is not a signature class.
+    """
+    if not isinstance(signature, SignatureMeta):
+        raise SignatureError(f"expected a Signature class or a string such as 'question -> answer', got {signature!r}")
+    return signature._plan_
+
+
+def build(cls: type[C], values: Mapping[str, Any], details: object = None) -> C:
+    """Make a record from values of the right types, outputs included, without its constructor."""
+    record = cls.__new__(cls)
+    for name, value in values.items():
+        setattr(record, name, value)
+    if details is not None:
+        record._details_ = details  # type: ignore[attr-defined]  # the hidden slot of Signature
+    return record
+
+
+def make_class(
+    name: str, bases: tuple[type, ...], fields: tuple[Field, ...], instructions: str, module: str
+) -> type[Any]:
+    """Make a signature class from compiled fields."""
+    namespace = {"_fields_": fields, "_instructions_": instructions, "__module__": module, "__doc__": instructions}
+    return cast("type[Any]", SignatureMeta(name, bases, namespace))
+
+
+def derive(cls: SignatureMeta, fields: tuple[Field, ...], instructions: str) -> type[Any]:
+    """Make a subclass with these fields (all of ``cls``'s and perhaps more) and instructions."""
+    return make_class(cls.__name__, (cls,), fields, inspect.cleandoc(instructions), cls.__module__)
+
+
+def _record_of(cls: SignatureMeta) -> SignatureMeta:
+    """Return the oldest ancestor with the same fields: records of its kin are comparable."""
+    names = cls._plan_.fields.keys()
+    for base in cls.__mro__[1:]:
+        if isinstance(base, SignatureMeta) and base._plan_.fields.keys() == names:
+            cls = base
+    return cls
+
+
+def _inherited(parents: list[SignatureMeta]) -> dict[str, Field]:
+    fields: dict[str, Field] = {}
+    for parent in reversed(parents):
+        fields |= parent._plan_.fields
+    return fields
+
+
+def _docstring(namespace: Mapping[str, Any], parents: list[SignatureMeta]) -> str:
+    own = namespace.get("__doc__")
+    if own:
+        return inspect.cleandoc(own)
+    return next((text for parent in parents if (text := parent._authored())), "")
+
+
+def _own_fields(
+    cls: SignatureMeta, specs: Mapping[str, FieldSpec], inherited: dict[str, Field], caller: types.FrameType
+) -> tuple[Field, ...]:
+    """Compile the fields that a class statement declares, behind those it inherits."""
+    annotations = resolve_annotations(cls, specs, caller)
+    _refuse_strays(cls, specs)
+    fields = dict(inherited)
+    for name, spec in specs.items():
+        fields[name] = compile_field(name, annotations[name], spec, cls.__name__)
+    return tuple(fields.values())
+
+
+def _refuse_strays(cls: SignatureMeta, specs: Mapping[str, FieldSpec]) -> None:
+    """Refuse annotations that a type checker takes for fields and the record would not have."""
+    for name, annotation in inspect.get_annotations(cls).items():
+        text = annotation if isinstance(annotation, str) else repr(annotation)
+        if name not in specs and "ClassVar" not in text and not name.startswith("_"):
+            raise SignatureError(
+                f"{cls.__name__}.{name} is neither input nor output: write "
+                f"`{name}: ... = InputField()` or `{name}: ... = OutputField()`"
+            )

@@ -1,0 +1,147 @@
+"""A request's scope that answers from a script: programs under test need no App, no process and no network."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic_core import to_json
+
+from dspex.programs import PredictorPaths, Program
+from dspex.protocols.lm import LM, Attempt, Completion, LMRequest, LMResponse, Usage
+from dspex.protocols.retrieval import Passage
+from dspex.protocols.scope import LMResult, RequestTotals, TraceStep, current_scope
+
+__all__ = ["Answer", "Asked", "ScriptedScope"]
+
+R = TypeVar("R")
+
+Answer = str | Mapping[str, Any] | Sequence[str] | Exception
+"""A completion's text, its fields by name, several completions, or the error to raise."""
+
+Script = Sequence[Answer] | Mapping[str, Sequence[Answer]] | Callable[[LMRequest], Answer]
+"""Answers in order; answers by predictor path; or a function of the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One call that a program made: which step, of which model, with which prompt."""
+
+    step: str
+    lm: str | LM | None
+    request: LMRequest
+
+
+class ScriptedScope:
+    """
+    A ``Scope`` with scripted answers::
+
+        scope = ScriptedScope([{"answer": "Ada"}])
+        prediction = await scope.run(RAG(), question="Who wrote it?")
+        assert "Who wrote it?" in scope.asked[0].request.messages[-1].content
+
+    Args:
+        script: Answers in order, by predictor path, or as a function of the request.
+        passages: What every retrieval finds; at most ``k`` of them are returned.
+
+    Attributes:
+        asked: The calls to models, oldest first.
+        queries: The retrievals, as (retriever, query, k).
+        trace: What predictors recorded.
+        repairs: What predictors told telemetry, as (signature, field, kind).
+    """
+
+    def __init__(self, script: Script = (), *, passages: Sequence[Passage] = ()) -> None:
+        self._answer = script if callable(script) else None
+        by_path = script if isinstance(script, Mapping) else {"": () if callable(script) else script}
+        self._queues = {path: deque(answers) for path, answers in by_path.items()}
+        self._passages = tuple(passages)
+        self._paths = PredictorPaths(None)
+        self.asked: list[Asked] = []
+        self.queries: list[tuple[str | None, str, int]] = []
+        self.trace: list[TraceStep] = []
+        self.repairs: list[tuple[str, str, str]] = []
+
+    async def run(self, program: Program[..., R], **inputs: Any) -> R:  # any program's inputs
+        """
+        Run ``program`` in this scope; paths in ``asked`` and ``trace`` are those of its predictors.
+
+        Cancellation: the program is cancelled.
+        """
+        self._paths = PredictorPaths(program)
+        with self.entered():
+            return await program.forward(**inputs)
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[ScriptedScope]:
+        """Be the current scope inside the block."""
+        token = current_scope.set(self)
+        try:
+            yield self
+        finally:
+            current_scope.reset(token)
+
+    def path_of(self, predictor: object) -> str:
+        """Return where a predictor sits in the program that runs; empty when there is none."""
+        return self._paths.path_of(predictor)
+
+    # --- Scope ------------------------------------------------------------------------------------------------
+
+    async def complete(self, request: LMRequest, *, lm: str | LM | None, step: str) -> LMResult:
+        """
+        Answer from the script.
+
+        Raises:
+            LookupError: The script has no answer left for this step.
+        Cancellation: nothing to undo.
+        """
+        self.asked.append(Asked(step, lm, request))
+        answer = self._answer(request) if self._answer is not None else self._next(step)
+        if isinstance(answer, Exception):
+            raise answer
+        many = [answer] if isinstance(answer, (str, Mapping)) else answer
+        texts = [each if isinstance(each, str) else completion_text(each) for each in many]
+        model = lm if isinstance(lm, LM) else LM(lm if lm and "/" in lm else f"scripted/{lm or 'model'}")
+        usage = Usage(sum(len(each.content.split()) for each in request.messages), sum(len(t.split()) for t in texts))
+        response = LMResponse(tuple(Completion(text) for text in texts), usage, model.model_name)
+        return LMResult(response, model, (Attempt(1, "ok", 0.0, 200),), None, 0.0)
+
+    def _next(self, step: str) -> Answer:
+        queue = self._queues.get(step, self._queues.get("", deque()))
+        if not queue:
+            raise LookupError(f"the script has no answer left for {step} (call {len(self.asked)})")
+        return queue.popleft()
+
+    async def retrieve(self, query: str, k: int, *, retriever: str | None, step: str) -> tuple[Passage, ...]:
+        """Return the first ``k`` passages; cancellation: nothing to undo."""
+        self.queries.append((retriever, query, k))
+        return self._passages[:k]
+
+    async def call(self, step: str, work: Callable[[], Awaitable[R]], *, idempotent: bool, timeout: float | None) -> R:
+        """Await ``work``; it is cancelled with its caller."""
+        return await work()
+
+    def record(self, predictor: object, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+        """Add to ``trace``."""
+        self.trace.append(TraceStep(self.path_of(predictor), dict(inputs), dict(outputs)))
+
+    def note_repair(self, signature: str, field: str, kind: str) -> None:
+        """Add to ``repairs``."""
+        self.repairs.append((signature, field, kind))
+
+    def totals(self) -> RequestTotals:
+        """Count the calls so far; tokens are counted by white space."""
+        attempts = tuple(Attempt(number, "ok", 0.0, 200) for number in range(1, len(self.asked) + 1))
+        return RequestTotals("scripted", Usage(), len(self.asked), 0, attempts, 0, 0, 0.0)
+
+
+def completion_text(fields: Mapping[str, Any]) -> str:
+    """Return fields as a model writes them in the chat format: texts as they are, everything else as JSON."""
+    sections = [
+        f"[[ ## {name} ## ]]\n{value if isinstance(value, str) else to_json(value).decode()}"
+        for name, value in fields.items()
+    ]
+    return "\n\n".join([*sections, "[[ ## completed ## ]]"])
