@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -32,7 +32,7 @@ class Body:
 
     def canonical(self) -> bytes:
         """Write the body in one way only: what the random numbers of a reply are seeded with."""
-        return json.dumps(astuple(self), sort_keys=True).encode()
+        return json.dumps([getattr(self, one.name) for one in fields(self)], sort_keys=True).encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,117 @@
+"""The simulator as a server in this process."""
+
+import asyncio
+import contextlib
+import contextvars
+import socket
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from dspex.simulator._connection import Connection
+from dspex.simulator._desk import Desk
+from dspex.simulator._stats import SimulatorStats
+from dspex.simulator.faults import FaultPlan
+
+__all__ = ["Simulator"]
+
+_BACKLOG = 4096
+
+
+class Simulator:
+    """
+    A provider that lives in the running event loop: ``async with Simulator() as sim: ... sim.url``.
+
+    Connections run in an empty context, not in that of whoever started the server.
+    """
+
+    def __init__(
+        self, *, host: str = "127.0.0.1", port: int = 0, faults: FaultPlan | None = None, key: str | None = None
+    ) -> None:
+        """
+        Set up a simulator; it listens once it is entered.
+
+        Args:
+            host: Address to listen on.
+            port: Port to listen on; 0 takes a free one.
+            faults: How to fail; not at all when None.
+            key: The only key accepted; None accepts any, and none.
+        """
+        self._host = host
+        self._port = port
+        self._desk = Desk(faults or FaultPlan(), key)
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """The base URL clients use, ending in ``/v1``."""
+        return f"http://{self._host}:{self._port}/v1"
+
+    @property
+    def faults(self) -> FaultPlan:
+        """The plan in force."""
+        return self._desk.faults
+
+    @property
+    def requests(self) -> Mapping[str, int]:
+        """Requests so far by outcome; see `SimulatorStats`."""
+        return dict(self._desk.counters.requests)
+
+    def stats(self) -> SimulatorStats:
+        """Return a snapshot of all counts."""
+        return self._desk.counters.snapshot()
+
+    def set_faults(self, plan: FaultPlan) -> None:
+        """Replace the fault plan: for the next request on; its script starts afresh, arrivals count on."""
+        self._desk.set_faults(plan)
+
+    def reset(self) -> None:
+        """Forget all counts, arrivals included, so that the same requests meet the same faults again."""
+        self._desk.counters.reset()
+
+    async def __aenter__(self) -> Self:
+        listening = socket.create_server((self._host, self._port), backlog=_BACKLOG)
+        try:
+            self._port = listening.getsockname()[1]
+            # Handlers copy the context the server is started in: start it in an empty one.
+            starting = contextvars.Context().run(asyncio.ensure_future, self._start(listening))
+            await starting
+        except BaseException:
+            await self._close()
+            listening.close()
+            raise
+        return self
+
+    async def _start(self, listening: socket.socket) -> None:
+        self._server = await asyncio.start_server(self._serve, sock=listening, backlog=_BACKLOG, start_serving=False)
+        await self._server.start_serving()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
+        """Stop listening, end every connection, and wait until their sockets are closed."""
+        if self._server is not None:
+            self._server.close()
+        while self._connections:
+            for task in self._connections:
+                task.cancel()
+            await asyncio.wait(self._connections)
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            await Connection(self._desk, reader, writer).serve()
+        except asyncio.CancelledError:
+            writer.transport.abort()  # the server closes, and waits for no client to read on
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+        finally:
+            self._connections.discard(task)
