@@ -24,9 +24,7 @@ class Clock(Protocol):
     def now(self) -> float:
         """Return monotonic seconds; only differences mean anything."""
 
-    def call_later(
-        self, delay: float, callback: Callable[..., object], *args: object, context: Context
-    ) -> TimerHandle:
+    def call_later(self, delay: float, callback: Callable[..., object], *args: object, context: Context) -> TimerHandle:
         """Call ``callback(*args)`` in ``context`` after ``delay`` seconds."""
 
 
@@ -39,9 +37,7 @@ class LoopClock:
         self._loop = loop
         self.now: Callable[[], float] = loop.time
 
-    def call_later(
-        self, delay: float, callback: Callable[..., object], *args: object, context: Context
-    ) -> TimerHandle:
+    def call_later(self, delay: float, callback: Callable[..., object], *args: object, context: Context) -> TimerHandle:
         """Call ``callback(*args)`` in ``context`` after ``delay`` seconds."""
         return self._loop.call_later(delay, callback, *args, context=context)
 

@@ -1,0 +1,93 @@
+"""Actors and supervisors for asyncio, with the semantics of Erlang/OTP. Knows nothing of language models."""
+
+from dspex.runtime._actor import Actor
+from dspex.runtime._actor_process import ActorProcess, BadReturn
+from dspex.runtime._child_spec import Backoff, ChildSpec, Restart, RestartStrategy, ShutdownPolicy
+from dspex.runtime._context import current_process
+from dspex.runtime._dynamic_supervisor import DynamicSupervisor, DynamicSupervisorRef
+from dspex.runtime._exit import (
+    KILL,
+    KILLED,
+    NO_PROCESS,
+    NORMAL,
+    SHUTDOWN,
+    Crashed,
+    ExitReason,
+    Kill,
+    Killed,
+    NoProcess,
+    Normal,
+    Other,
+    Shutdown,
+    is_abnormal,
+)
+from dspex.runtime._inspect import TreeNode, tree
+from dspex.runtime._log import get_logger
+from dspex.runtime._messages import Call, Down, Exit, From, IdleTimeout
+from dspex.runtime._next import Continue, Idle, Ignore, Next, NoReply, Reply, Stop
+from dspex.runtime._process import Process
+from dspex.runtime._ref import ActorRef, NamedRef, ProcessRef
+from dspex.runtime._registry import Entry, Registry
+from dspex.runtime._runtime import Runtime
+from dspex.runtime._supervisor import ChildCounts, ChildInfo, Supervisor, SupervisorRef
+from dspex.runtime._task_process import TaskProcess
+from dspex.runtime._task_supervisor import TaskResult, TaskStream, TaskSupervisor, TaskSupervisorRef
+
+__all__ = [
+    "KILL",
+    "KILLED",
+    "NORMAL",
+    "NO_PROCESS",
+    "SHUTDOWN",
+    "Actor",
+    "ActorProcess",
+    "ActorRef",
+    "Backoff",
+    "BadReturn",
+    "Call",
+    "ChildCounts",
+    "ChildInfo",
+    "ChildSpec",
+    "Continue",
+    "Crashed",
+    "Down",
+    "DynamicSupervisor",
+    "DynamicSupervisorRef",
+    "Entry",
+    "Exit",
+    "ExitReason",
+    "From",
+    "Idle",
+    "IdleTimeout",
+    "Ignore",
+    "Kill",
+    "Killed",
+    "NamedRef",
+    "Next",
+    "NoProcess",
+    "NoReply",
+    "Normal",
+    "Other",
+    "Process",
+    "ProcessRef",
+    "Registry",
+    "Reply",
+    "Restart",
+    "RestartStrategy",
+    "Runtime",
+    "Shutdown",
+    "ShutdownPolicy",
+    "Stop",
+    "Supervisor",
+    "SupervisorRef",
+    "TaskProcess",
+    "TaskResult",
+    "TaskStream",
+    "TaskSupervisor",
+    "TaskSupervisorRef",
+    "TreeNode",
+    "current_process",
+    "get_logger",
+    "is_abnormal",
+    "tree",
+]

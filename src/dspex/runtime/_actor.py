@@ -1,0 +1,99 @@
+"""The behaviour users subclass: state, and what to do with each message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from dspex.runtime._exit import ExitReason
+from dspex.runtime._next import Continue, Idle, Ignore, Next, Stop
+from dspex.runtime._ref import ActorRef
+
+if TYPE_CHECKING:
+    from dspex.runtime._actor_process import ActorProcess
+    from dspex.runtime._messages import From
+    from dspex.runtime._runtime import Runtime
+    from dspex.runtime._task_process import TaskProcess
+
+__all__ = ["Actor"]
+
+T = TypeVar("T")
+
+
+class Actor:
+    """
+    A server with private state that handles one message at a time (OTP's ``gen_server``).
+
+    ``__init__`` stores configuration and does nothing else; ``init`` acquires what the actor needs. A restart makes
+    a new instance. A raised exception is a crash: the supervisor decides what follows.
+
+    Attributes:
+        trap_exit: Turn exit signals into ``Exit`` messages, and run ``terminate`` when the parent ends us.
+        mailbox_limit: Refuse messages beyond this many waiting ones; ``None`` is unbounded.
+        terminate_timeout: Seconds that ``terminate`` may take; ``None`` leaves that to who stops us.
+        hurried: Take the parent's exit signal before queued messages (supervisors do).
+        ref_class: What ``ref`` is an instance of.
+    """
+
+    trap_exit: ClassVar[bool] = False
+    mailbox_limit: ClassVar[int | None] = None
+    terminate_timeout: ClassVar[float | None] = 5.0
+    hurried: ClassVar[bool] = False
+    ref_class: ClassVar[type[ActorRef]] = ActorRef
+
+    _process: ActorProcess
+
+    async def init(self) -> Continue | Idle | Ignore | Stop | None:
+        """Acquire resources; ``start`` returns when this has. Raising means that the start failed."""
+        return None
+
+    async def handle_call(self, message: Any, sender: From) -> Next:
+        """Answer with ``Reply(value)``, or keep ``sender``, return ``NoReply()`` and ``sender.reply(value)`` later."""
+        raise NotImplementedError(f"{type(self).__name__} does not handle calls ({message!r})")
+
+    async def handle_cast(self, message: Any) -> Next:
+        """React to a message that wants no answer."""
+        raise NotImplementedError(f"{type(self).__name__} does not handle casts ({message!r})")
+
+    async def handle_info(self, message: Any) -> Next:
+        """React to ``send``, ``Down``, ``Exit``, ``IdleTimeout``; by default the message is logged and dropped."""
+        self._process.report_unexpected(message)
+        return None
+
+    async def handle_continue(self, argument: Any) -> Next:
+        """Do what ``Continue(argument)`` asked for."""
+        raise NotImplementedError(f"{type(self).__name__} does not handle continue ({argument!r})")
+
+    async def terminate(self, reason: ExitReason) -> None:
+        """Say goodbye, within ``terminate_timeout``; not called after a kill or a failed ``init``."""
+
+    def describe(self) -> str:
+        """Say in a few words how things stand, for ``tree()``; called at any time, so it must only look."""
+        return ""
+
+    @property
+    def ref(self) -> ActorRef:
+        """The handle others hold."""
+        return self._process.ref
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime this actor lives in."""
+        return self._process.runtime
+
+    def own(self, resource: T, close: Callable[[T], object]) -> T:
+        """
+        Have ``close(resource)`` called when this actor ends, for whatever reason, kill included.
+
+        ``close`` may be sync or async; the last resource owned is closed first, all within a bounded time.
+        """
+        self._process.own(resource, close)
+        return resource
+
+    def spawn_task(self, work: Callable[..., Any], *args: Any, label: str = "") -> TaskProcess:
+        """
+        Run ``work(*args)`` (a coroutine function) beside the mailbox, as a process this actor owns.
+
+        The task ends with the actor; its end is no message: reply from inside it, or let it send.
+        """
+        return self._process.spawn_task(work, *args, label=label)

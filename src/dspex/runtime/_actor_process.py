@@ -1,0 +1,410 @@
+"""The receive loop of an actor, and what its process adds to the others: a mailbox, monitors, links, terminate."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from dspex.errors import ActorExited, StartFailed
+from dspex.runtime._actor import Actor
+from dspex.runtime._exit import KILL, NO_PROCESS, NORMAL, Crashed, ExitReason, Kill, Shutdown
+from dspex.runtime._log import get_logger
+from dspex.runtime._mailbox import Mailbox
+from dspex.runtime._messages import CallEnvelope, CastEnvelope, Down, Exit, IdleTimeout, StopEnvelope
+from dspex.runtime._next import NOTHING, Continue, Idle, Ignore, NoReply, Reply, Stop
+from dspex.runtime._process import Process
+from dspex.runtime._ref import ActorRef
+
+if TYPE_CHECKING:
+    from dspex._clock import TimerHandle
+    from dspex.runtime._runtime import Runtime
+
+__all__ = ["ActorProcess", "BadReturn"]
+
+_log = get_logger("runtime")
+
+TURNS_BEFORE_YIELD = 128
+"""Messages handled without suspending before the loop gets a turn (OTP's reductions, roughly)."""
+
+
+class BadReturn(Exception):
+    """A handler returned something that does not say what happens next."""
+
+    def __init__(self, handler: str, value: object) -> None:
+        super().__init__(f"{handler} returned {value!r}; expected Reply, NoReply, Stop, Continue or Idle")
+
+
+class ParentExit:
+    """The parent's exit signal to an actor that traps: taken by the loop, never shown to handlers."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: ExitReason) -> None:
+        self.reason = reason
+
+
+class ActorProcess(Process):
+    """The process of one ``Actor`` instance."""
+
+    __slots__ = (
+        "_chain",
+        "_current",
+        "_deferred",
+        "_final",
+        "_idle_timer",
+        "_in_terminate",
+        "_last_reply",
+        "_monitors",
+        "_start_failed",
+        "actor",
+        "handled",
+        "mailbox",
+        "parent_exit",
+        "started",
+        "starting",
+    )
+
+    def __init__(self, runtime: Runtime, actor: Actor, parent: Process | None, label: str, context: Context) -> None:
+        super().__init__(runtime, parent, label, context)
+        self.actor = actor
+        actor._process = self
+        self.mailbox = Mailbox(actor.mailbox_limit)
+        self.handled = 0
+        self.started: asyncio.Future[StartFailed | Ignore | None] | None = runtime.loop.create_future()
+        self.parent_exit: ExitReason | None = None
+        self.starting: ActorProcess | None = None
+        self._chain: tuple[Process, ...] = ()
+        self._current: CallEnvelope | None = None
+        self._deferred: set[CallEnvelope] | None = None
+        self._final: ExitReason | None = None
+        self._last_reply: tuple[CallEnvelope, object] | None = None
+        self._in_terminate = False
+        self._start_failed = False
+        self._idle_timer: TimerHandle | None = None
+        self._monitors: dict[int, Process] | None = None
+
+    @property
+    def ref(self) -> ActorRef:
+        """The handle others hold."""
+        return self.actor.ref_class(self)
+
+    def chain(self) -> tuple[Process, ...]:
+        """The processes that wait for the message being handled, itself last."""
+        return (*self._chain, self)
+
+    def as_actor(self, what: str) -> ActorProcess:
+        """Return self."""
+        return self
+
+    @property
+    def serving(self) -> tuple[Process, ...]:
+        """The processes that wait for the message being handled, itself left out: it may serve others meanwhile."""
+        return self._chain
+
+    @property
+    def dead_to_the_world(self) -> bool:
+        """Whether what this process still says is to be dropped; ``terminate`` may still speak."""
+        return self.exit_reason is not None and not self._in_terminate
+
+    # --- the loop -------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Schedule the actor; ``started`` is resolved when ``init`` has ended."""
+        self._launch(self._main())
+
+    async def _main(self) -> None:
+        then = await self._init()
+        if self._final is None and self.exit_reason is None:
+            try:
+                await self._serve(then)
+            except asyncio.CancelledError:
+                raise
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary where a crash becomes an exit reason
+                self._final = Crashed(error)
+
+    async def _init(self) -> Continue | Idle | None:
+        try:
+            then = await self.actor.init()
+        except asyncio.CancelledError:
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a failed init is an answer to the starter
+            self._fail_start(Crashed(error), error)
+            return None
+        if isinstance(then, Stop):
+            self._fail_start(then.reason, None)
+        elif isinstance(then, Ignore):
+            self._resolve_start(then)
+            self.exit_reason = NORMAL
+        elif then is None or isinstance(then, (Continue, Idle)):
+            self._resolve_start(None)
+            return then
+        else:
+            bad = BadReturn("init", then)
+            self._fail_start(Crashed(bad), bad)
+        return None
+
+    def _fail_start(self, reason: ExitReason, cause: BaseException | None) -> None:
+        self._start_failed = True
+        if self.exit_reason is None:
+            self.exit_reason = reason
+        failure = StartFailed(self.label, reason)
+        if cause is None and isinstance(reason, Shutdown) and isinstance(reason.detail, BaseException):
+            cause = reason.detail
+        failure.__cause__ = cause
+        self._resolve_start(failure)
+
+    def _resolve_start(self, outcome: StartFailed | Ignore | None) -> None:
+        started, self.started = self.started, None
+        if started is not None and not started.done():
+            started.set_result(outcome)
+        if outcome is None:
+            self.runtime.announce(self)
+
+    async def _serve(self, then: Continue | Idle | None) -> None:
+        """Take and handle messages until something ends the actor; the only place that pops."""
+        mailbox = self.mailbox
+        create_future = self.runtime.loop.create_future
+        turns = 0
+        while self._final is None and self.exit_reason is None:
+            if then is not None:
+                if type(then) is Continue:
+                    then = self._follow("handle_continue", await self.actor.handle_continue(then.argument))
+                    continue
+                assert type(then) is Idle
+                if not mailbox.items and not mailbox.urgent:
+                    self._start_idle_timer(then.seconds)
+                then = None
+            if not mailbox.items and not mailbox.urgent:
+                turns = 0
+                waiter = mailbox.waiter = create_future()
+                try:
+                    await waiter
+                finally:
+                    mailbox.waiter = None
+                if self.exit_reason is not None:
+                    return
+                if not mailbox.items and not mailbox.urgent:
+                    then = self._follow("handle_info", await self.actor.handle_info(IdleTimeout()))
+                    continue
+            elif turns >= TURNS_BEFORE_YIELD:
+                turns = 0
+                await asyncio.sleep(0)
+                continue
+            turns += 1
+            if self._idle_timer is not None:
+                self._idle_timer.cancel()
+                self._idle_timer = None
+            envelope = mailbox.take()
+            self.handled += 1
+            kind = type(envelope)
+            if kind is CallEnvelope:
+                then = await self._handle_call(envelope)
+            elif kind is CastEnvelope:
+                then = self._follow("handle_cast", await self.actor.handle_cast(envelope.message))
+            elif kind is StopEnvelope or kind is ParentExit:
+                self._final = envelope.reason
+            else:
+                then = self._follow("handle_info", await self.actor.handle_info(envelope))
+
+    async def _handle_call(self, envelope: CallEnvelope) -> Continue | Idle | None:
+        self._current = envelope
+        self._chain = envelope.chain
+        outcome = await self.actor.handle_call(envelope.message, envelope)
+        if self.exit_reason is not None:
+            return None  # the caller hears of our death, not of our opinion
+        self._current = None
+        self._chain = ()
+        kind = type(outcome)
+        if kind is Reply:
+            future = envelope.future
+            if not future.done():
+                future.set_result(outcome.value)  # type: ignore[union-attr]  # kind says which
+            return outcome.then  # type: ignore[union-attr]  # kind says which
+        if kind is NoReply:
+            if not envelope.future.done():
+                if self._deferred is None:
+                    self._deferred = set()
+                self._deferred.add(envelope)
+                envelope.deferred_by = self._deferred
+            return outcome.then  # type: ignore[union-attr]  # kind says which
+        self._current = envelope  # still to be answered, by our death at the latest
+        if isinstance(outcome, Stop):
+            self._final = outcome.reason
+            if outcome.reply is not NOTHING:
+                self._last_reply = (envelope, outcome.reply)
+            return None
+        raise BadReturn("handle_call", outcome)
+
+    def _follow(self, handler: str, outcome: object) -> Continue | Idle | None:
+        """Read what a handler that has nobody to answer wants next."""
+        if outcome is None or self.exit_reason is not None:
+            return None
+        if isinstance(outcome, (Continue, Idle)):
+            return outcome
+        if isinstance(outcome, NoReply):
+            return outcome.then
+        if isinstance(outcome, Stop):
+            self._final = outcome.reason
+            return None
+        raise BadReturn(handler, outcome)
+
+    def _start_idle_timer(self, seconds: float) -> None:
+        self._idle_timer = self.runtime.clock.call_later(seconds, self._idle, context=self.runtime.context)
+
+    def _idle(self) -> None:
+        self._idle_timer = None
+        waiter = self.mailbox.waiter
+        if waiter is not None and not waiter.done():
+            self.mailbox.waiter = None
+            waiter.set_result(None)
+
+    # --- signals --------------------------------------------------------------------------------------------
+
+    def receive_exit(self, reason: ExitReason, sender: Process | None, *, from_link: bool = False) -> None:
+        """Take an exit signal; when trapping, as a message, unless it is a kill."""
+        if not self.actor.trap_exit or (isinstance(reason, Kill) and not from_link):
+            super().receive_exit(reason, sender, from_link=from_link)
+        elif self.exit_reason is None:
+            if sender is self.parent:
+                self._receive_parent_exit(reason)
+            else:
+                self.mailbox.put_always(Exit(sender.ref if sender is not None else None, reason))
+
+    def _receive_parent_exit(self, reason: ExitReason) -> None:
+        if self.parent_exit is not None:
+            return
+        self.parent_exit = reason
+        if self.actor.hurried:
+            self.mailbox.put_urgent(ParentExit(reason))
+            if self.starting is not None:
+                self.starting.receive_exit(KILL, self)  # a slow init must not hold up the shutdown
+        else:
+            self.mailbox.put_always(ParentExit(reason))
+
+    def deliver_down(self, down: Down) -> None:
+        """Queue the notice that a monitored process has ended."""
+        if self._monitors is not None and self._monitors.pop(down.monitor, None) is not None:
+            self.mailbox.put_always(down)
+
+    def monitor(self, target: Process) -> int:
+        """Watch ``target``; one ``Down`` comes, at once when it is dead."""
+        number = self.runtime.next_pid()
+        if self._monitors is None:
+            self._monitors = {}
+        self._monitors[number] = target
+        if target.dead:
+            self.deliver_down(Down(number, target.ref, NO_PROCESS))
+        else:
+            target.add_watcher(number, self)
+        return number
+
+    def demonitor(self, number: int) -> None:
+        """Stop watching, and take a ``Down`` that is already queued out of the mailbox."""
+        target = self._monitors.pop(number, None) if self._monitors is not None else None
+        if target is not None:
+            target.remove_watcher(number)
+        elif self.mailbox.items:
+            for item in self.mailbox.items:
+                if type(item) is Down and item.monitor == number:
+                    self.mailbox.items.remove(item)
+                    break
+
+    def link(self, other: Process) -> None:
+        """Tie two processes together; linking a dead one acts as if it died just now, without a process."""
+        if other is self:
+            return
+        if other.dead:
+            self.receive_exit(NO_PROCESS, other, from_link=True)
+            return
+        for one, two in ((self, other), (other, self)):
+            if one._links is None:
+                one._links = {}
+            one._links[two] = None
+
+    def unlink(self, other: Process) -> None:
+        """Undo ``link``."""
+        for one, two in ((self, other), (other, self)):
+            if one._links is not None:
+                one._links.pop(two, None)
+
+    # --- death ----------------------------------------------------------------------------------------------
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+        wanted, self._final = self._final, None
+        if wanted is not None and self.exit_reason is None and not self.fenced:
+            if type(self.actor).terminate is not Actor.terminate:
+                self._run_terminate(wanted)
+                return
+            self.exit_reason = wanted
+        super()._task_done(task)
+
+    def _run_terminate(self, reason: ExitReason) -> None:
+        """Run ``terminate`` in a task of its own: a kill during it must not be taken for its cancellation."""
+        self._in_terminate = True
+        task = asyncio.Task(self.actor.terminate(reason), loop=self.runtime.loop, context=self.context)
+        self._task = task
+        seconds = self.actor.terminate_timeout
+        timer = None
+        if seconds is not None:
+            clock, context = self.runtime.clock, self.runtime.context
+            timer = clock.call_later(seconds, self._terminate_too_slow, reason, context=context)
+
+        def done(task: asyncio.Task[Any]) -> None:
+            if timer is not None:
+                timer.cancel()
+            self._in_terminate = False
+            if self.exit_reason is None:
+                error = None if task.cancelled() else task.exception()
+                self.exit_reason = reason if error is None else Crashed(error)
+            super(ActorProcess, self)._task_done(task)
+
+        task.add_done_callback(done, context=self.runtime.context)
+
+    def _terminate_too_slow(self, reason: ExitReason) -> None:
+        if self.exit_reason is None:
+            _log.error("terminate took too long", actor=self.label, seconds=self.actor.terminate_timeout)
+            self._in_terminate = False
+            self._die(reason)
+
+    def _ended(self) -> None:
+        reason = self.exit_reason
+        if self.started is not None:
+            self._resolve_start(StartFailed(self.label, reason))
+        elif isinstance(reason, Crashed) and not self._start_failed:
+            self._report_crash(reason)
+        super()._ended()
+
+    def _report_crash(self, reason: Crashed) -> None:
+        last = repr(self._current.message)[:500] if self._current is not None else None
+        _log.error("actor crashed", actor=self.label, reason=str(reason), last_call=last, exc_info=reason.error)
+
+    def report_unexpected(self, message: object) -> None:
+        """Say that a message came which the actor has no handler for."""
+        _log.warning("unexpected message", actor=self.label, message=repr(message)[:500])
+
+    def _fail_calls(self, reason: ExitReason) -> None:
+        if self._last_reply is not None and reason == self.exit_reason:
+            envelope, value = self._last_reply
+            envelope.reply(value)
+        unanswered = [item for item in self.mailbox.drain() if type(item) is CallEnvelope]
+        if self._current is not None:
+            unanswered.append(self._current)
+        unanswered += self._deferred or ()
+        self._current = self._deferred = self._last_reply = None
+        for envelope in unanswered:
+            envelope.fail(ActorExited(self.label, reason))
+        if self._monitors:
+            for number, target in self._monitors.items():
+                target.remove_watcher(number)
+            self._monitors = None
+
+    def _tell_parent(self, parent: Process, reason: ExitReason) -> None:
+        if parent.exit_reason is None:
+            parent.receive_exit(reason, self, from_link=True)
+
+    def _is_ending(self) -> bool:
+        return super()._is_ending() and not self._in_terminate

@@ -1,0 +1,116 @@
+"""What a supervisor needs to know of a child, validated when it is written down."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dspex.errors import SpecError
+from dspex.runtime._actor import Actor
+
+__all__ = ["Backoff", "ChildSpec", "Restart", "RestartStrategy", "ShutdownPolicy"]
+
+
+class Restart(enum.Enum):
+    """When a child that has ended is started again."""
+
+    PERMANENT = "permanent"
+    """Always."""
+    TRANSIENT = "transient"
+    """After an abnormal exit only."""
+    TEMPORARY = "temporary"
+    """Never."""
+
+
+class RestartStrategy(enum.Enum):
+    """Who is restarted with a child that crashed."""
+
+    ONE_FOR_ONE = "one_for_one"
+    """Nobody else."""
+    ONE_FOR_ALL = "one_for_all"
+    """All its siblings."""
+    REST_FOR_ONE = "rest_for_one"
+    """Those started after it."""
+
+
+class ShutdownPolicy(enum.Enum):
+    """How a child is stopped, other than by a number of seconds."""
+
+    BRUTAL_KILL = "brutal_kill"
+    """Kill it at once."""
+    INFINITY = "infinity"
+    """Wait as long as it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """
+    Restart without limit, but ever more slowly: an extension of OTP for services that must come back.
+
+    The delay starts at ``initial`` seconds, doubles up to ``maximum`` and starts afresh after ``reset_after``
+    seconds of health. After ``unavailable_after`` failed starts running, callers by name are told so.
+    """
+
+    initial: float = 0.01
+    maximum: float = 1.0
+    reset_after: float = 5.0
+    unavailable_after: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """
+    How to start, restart and stop one child.
+
+    Args:
+        id: Unique inside one supervisor.
+        start: Makes a fresh actor for each incarnation, from ``args`` and ``kwargs``.
+        restart: PERMANENT by default.
+        shutdown: Seconds between the request to stop and the kill; 5 for workers, INFINITY for supervisors.
+        kind: ``"worker"`` or ``"supervisor"``.
+        name: Registered in the runtime for whoever of the incarnations lives.
+
+    Raises:
+        SpecError: A value is not valid; it names the field.
+    """
+
+    id: str
+    start: Callable[..., Actor]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    restart: Restart = Restart.PERMANENT
+    shutdown: float | ShutdownPolicy | None = None
+    kind: Literal["worker", "supervisor"] = "worker"
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.id, str) or not self.id:
+            raise SpecError("id", self.id, "a non-empty string")
+        if not callable(self.start):
+            raise SpecError("start", self.start, "a callable that returns an Actor")
+        if not isinstance(self.restart, Restart):
+            raise SpecError("restart", self.restart, "a member of Restart")
+        if self.kind not in ("worker", "supervisor"):
+            raise SpecError("kind", self.kind, "'worker' or 'supervisor'")
+        if self.shutdown is None:
+            default: float | ShutdownPolicy = 5.0 if self.kind == "worker" else ShutdownPolicy.INFINITY
+            object.__setattr__(self, "shutdown", default)
+        elif not isinstance(self.shutdown, ShutdownPolicy):
+            check_seconds("shutdown", self.shutdown, minimum=0.0)
+
+    @property
+    def grace(self) -> float | None:
+        """Seconds to wait between the request to stop and the kill; None is for ever, 0 may mean not at all."""
+        if self.shutdown is ShutdownPolicy.INFINITY:
+            return None
+        return 0.0 if isinstance(self.shutdown, ShutdownPolicy) or self.shutdown is None else float(self.shutdown)
+
+
+def check_seconds(field_name: str, value: object, *, minimum: float) -> None:
+    """Raise SpecError unless ``value`` is a finite number of seconds from ``minimum`` on."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < minimum:  # type: ignore[arg-type,operator]  # number says so
+        raise SpecError(field_name, value, f"a number of seconds >= {minimum:g}")

@@ -1,0 +1,115 @@
+"""A first-in, first-out queue with a lane for urgent items, an optional bound and one reader."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+__all__ = ["Mailbox"]
+
+
+class Mailbox:
+    """
+    The queue of one actor; pure data but for the future its reader sleeps on.
+
+    The deque is made on the first message, because an idle one costs more than the rest of the actor's mailbox.
+    ``limit`` bounds ordinary items; urgent ones (exit signals, notices) are exempt.
+    """
+
+    __slots__ = ("_room", "high_water", "items", "limit", "urgent", "waiter")
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.items: deque[Any] | None = None  # envelopes and users' own info messages
+        self.urgent: deque[Any] | None = None
+        self.waiter: asyncio.Future[None] | None = None
+        self.limit = limit
+        self.high_water = 0
+        self._room: deque[asyncio.Future[None]] | None = None
+
+    def __len__(self) -> int:
+        return (len(self.items) if self.items else 0) + (len(self.urgent) if self.urgent else 0)
+
+    @property
+    def full(self) -> bool:
+        """Whether an ordinary item would not be taken."""
+        return self.limit is not None and self.items is not None and len(self.items) >= self.limit
+
+    def put(self, item: object) -> bool:
+        """Append ``item`` and wake the reader; False (and nothing done) when the mailbox is full."""
+        items = self.items
+        if items is None:
+            items = self.items = deque()
+        elif self.limit is not None and len(items) >= self.limit:
+            return False
+        items.append(item)
+        depth = len(items)
+        if depth > self.high_water:
+            self.high_water = depth
+        waiter = self.waiter
+        if waiter is not None:
+            self.waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+        return True
+
+    def put_always(self, item: object) -> None:
+        """Append a notice of the runtime's own: in order, but exempt from the bound."""
+        limit, self.limit = self.limit, None
+        self.put(item)
+        self.limit = limit
+
+    def put_urgent(self, item: object) -> None:
+        """Queue ``item`` behind other urgent items and before all ordinary ones; never refused."""
+        if self.urgent is None:
+            self.urgent = deque()
+        self.urgent.append(item)
+        waiter = self.waiter
+        if waiter is not None:
+            self.waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def take(self) -> Any:
+        """Remove and return the next item; the caller has seen that there is one."""
+        if self.urgent:
+            return self.urgent.popleft()
+        assert self.items is not None
+        item = self.items.popleft()
+        room = self._room
+        while room:
+            putter = room.popleft()
+            if not putter.done():
+                putter.set_result(None)
+                break
+        return item
+
+    async def wait_room(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Return when the mailbox may have room again; who waits longest is woken first."""
+        if self._room is None:
+            self._room = deque()
+        future: asyncio.Future[None] = loop.create_future()
+        self._room.append(future)
+        try:
+            await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                self._wake_next()  # this place was offered to somebody who no longer wants it
+            raise
+
+    def _wake_next(self) -> None:
+        while self._room:
+            putter = self._room.popleft()
+            if not putter.done():
+                putter.set_result(None)
+                return
+
+    def drain(self) -> list[Any]:
+        """Remove and return everything, urgent first; wakes everyone who waits for room."""
+        left = [*(self.urgent or ()), *(self.items or ())]
+        self.urgent = self.items = None
+        for putter in self._room or ():
+            if not putter.done():
+                putter.set_result(None)
+        self._room = None
+        return left

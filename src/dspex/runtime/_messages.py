@@ -1,0 +1,124 @@
+"""What travels to a mailbox: envelopes around users' messages, and the runtime's own notices."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from dspex.runtime._exit import ExitReason
+
+if TYPE_CHECKING:
+    from dspex.runtime._process import Process
+    from dspex.runtime._ref import ProcessRef
+
+__all__ = [
+    "Call",
+    "CallEnvelope",
+    "CastEnvelope",
+    "ContinueEnvelope",
+    "Down",
+    "Exit",
+    "From",
+    "IdleTimeout",
+    "StopEnvelope",
+]
+
+R = TypeVar("R")
+
+
+class Call(Generic[R]):
+    """
+    Base for messages whose answer has a type: ``class GetUser(Call[User])``.
+
+    ``await ref.call(GetUser(7))`` is then a ``User`` to the type checker. Other messages give ``Any``.
+    """
+
+    __slots__ = ()
+
+
+class CallEnvelope:
+    """A message that wants an answer; also the ``From`` by which a deferred answer is given."""
+
+    __slots__ = ("chain", "deferred_by", "future", "message")
+
+    def __init__(self, message: object, future: asyncio.Future[Any], chain: tuple[Process, ...]) -> None:
+        self.message = message
+        self.future = future
+        self.chain = chain
+        self.deferred_by: set[CallEnvelope] | None = None
+
+    def reply(self, value: object) -> bool:
+        """
+        Answer the caller; from any code of the same loop, at any time, at most once.
+
+        Returns:
+            False when the caller has gone (timed out, was cancelled, was answered): the value was dropped.
+        """
+        self._forget()
+        if self.future.done():
+            return False
+        self.future.set_result(value)
+        return True
+
+    def fail(self, error: Exception) -> bool:
+        """Answer the caller with an exception, which its ``call`` raises; False when the caller has gone."""
+        self._forget()
+        if self.future.done():
+            return False
+        self.future.set_exception(error)
+        return True
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the caller still waits."""
+        return not self.future.done()
+
+    def _forget(self) -> None:
+        if self.deferred_by is not None:
+            self.deferred_by.discard(self)
+            self.deferred_by = None
+
+
+From = CallEnvelope
+"""The second argument of ``handle_call``: keep it and call ``reply`` later."""
+
+
+class CastEnvelope:
+    """A message that wants no answer."""
+
+    __slots__ = ("message",)
+
+    def __init__(self, message: object) -> None:
+        self.message = message
+
+
+class StopEnvelope:
+    """A request to end with ``reason``, in mailbox order; ``terminate`` runs."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: ExitReason) -> None:
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """A monitored process has ended; delivered once per monitor, to ``handle_info``."""
+
+    monitor: int
+    ref: ProcessRef
+    reason: ExitReason
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """A linked process has ended; delivered to ``handle_info`` of actors with ``trap_exit = True``."""
+
+    ref: ProcessRef | None
+    reason: ExitReason
+
+
+@dataclass(frozen=True, slots=True)
+class IdleTimeout:
+    """Nothing came for as long as ``Idle(seconds)`` said; delivered to ``handle_info``."""

@@ -1,0 +1,62 @@
+"""What happens next: the closed set of values a handler returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from dspex.runtime._exit import NORMAL, ExitReason
+
+__all__ = ["Continue", "Idle", "Ignore", "Next", "NoReply", "Reply", "Stop"]
+
+
+class _Nothing:
+    __slots__ = ()
+
+
+NOTHING: Final = _Nothing()
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Run ``handle_continue(argument)`` before any queued message."""
+
+    argument: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Deliver ``IdleTimeout`` to ``handle_info`` unless a message comes within ``seconds``."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Answer the call, then go on."""
+
+    value: object = None
+    then: Continue | Idle | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NoReply:
+    """Go on; a call is answered later through its ``From``."""
+
+    then: Continue | Idle | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End with ``reason``: ``terminate`` runs first, then ``reply`` (if given) is sent."""
+
+    reason: ExitReason = NORMAL
+    reply: object = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """Returned by ``init``: do not start, and do not call it a failure."""
+
+
+Next = Reply | NoReply | Stop | Continue | Idle | None

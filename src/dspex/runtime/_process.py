@@ -1,0 +1,383 @@
+"""What every process is: an identity, an exit reason recorded once, and an orderly death."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import io
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from dspex.runtime._context import CURRENT
+from dspex.runtime._exit import KILL, KILLED, NORMAL, SHUTDOWN, Crashed, ExitReason, Kill, Normal, is_abnormal
+from dspex.runtime._log import get_logger
+from dspex.runtime._messages import Down
+
+if TYPE_CHECKING:
+    from dspex._clock import TimerHandle
+    from dspex.runtime._actor_process import ActorProcess
+    from dspex.runtime._ref import ProcessRef
+    from dspex.runtime._runtime import Runtime
+    from dspex.runtime._task_process import TaskProcess
+
+__all__ = ["Process"]
+
+_log = get_logger("runtime")
+
+
+class Process:
+    """
+    One ``asyncio.Task`` with an exit reason, an owner, children and resources.
+
+    Death has a fixed order, driven by callbacks so that it needs no task of its own: the reason is recorded, the
+    coroutine ends (or is fenced), children are ended, owned resources are closed, names are released, pending calls
+    fail, links get their exit signal, monitors their ``Down``, and last those who wait for the exit.
+    """
+
+    __slots__ = (
+        "_children",
+        "_fence_timer",
+        "_links",
+        "_name",
+        "_resources",
+        "_task",
+        "_waiters",
+        "_watchers",
+        "context",
+        "dead",
+        "exit_reason",
+        "fenced",
+        "label",
+        "parent",
+        "pid",
+        "runtime",
+    )
+
+    def __init__(self, runtime: Runtime, parent: Process | None, label: str, context: Context) -> None:
+        self.runtime = runtime
+        self.parent = parent
+        self.pid = runtime.next_pid()
+        self.label = label or f"process {self.pid}"
+        self.context = context
+        self.exit_reason: ExitReason | None = None
+        self.dead = False
+        self.fenced = False
+        self._task: asyncio.Task[Any] | None = None
+        self._name: str | None = None
+        self._children: dict[Process, None] | None = None
+        self._watchers: dict[int, ActorProcess] | None = None
+        self._links: dict[Process, None] | None = None
+        self._waiters: list[asyncio.Future[ExitReason | None]] | None = None
+        self._resources: list[tuple[Any, Callable[[Any], object]]] | None = None
+        self._fence_timer: TimerHandle | None = None
+        runtime.processes[self.pid] = self
+        if parent is not None:
+            if parent._children is None:
+                parent._children = {}
+            parent._children[self] = None
+
+    # --- identity -------------------------------------------------------------------------------------------
+
+    @property
+    def ref(self) -> ProcessRef:
+        """The handle others hold."""
+        raise NotImplementedError
+
+    @property
+    def alive(self) -> bool:
+        """Whether no exit reason has been recorded yet."""
+        return self.exit_reason is None
+
+    @property
+    def dead_to_the_world(self) -> bool:
+        """Whether what this process still says is to be dropped."""
+        return self.exit_reason is not None
+
+    @property
+    def children(self) -> tuple[Process, ...]:
+        """The processes this one owns, oldest first."""
+        return tuple(self._children or ())
+
+    def chain(self) -> tuple[Process, ...]:
+        """The processes that wait for what this one is doing now, itself last."""
+        return (self,)
+
+    @property
+    def serving(self) -> tuple[Process, ...]:
+        """The processes that wait for what this one is doing now, itself left out."""
+        return ()
+
+    def owns(self, other: Process) -> bool:
+        """Whether ``other`` is this process or lies below it in the tree."""
+        each: Process | None = other
+        while each is not None:
+            if each is self:
+                return True
+            each = each.parent
+        return False
+
+    def as_actor(self, what: str) -> ActorProcess:
+        """Return self when this is an actor's process; RuntimeError otherwise."""
+        raise RuntimeError(f"{what} is for actors; {self.label} has no mailbox, use `await ref.wait_exit()`")
+
+    # --- running --------------------------------------------------------------------------------------------
+
+    def _launch(self, coroutine: Any) -> None:
+        """Run ``coroutine`` as this process's task, past any task factory (an eager one would run it at once)."""
+        self.context.run(CURRENT.set, self)
+        task = asyncio.Task(coroutine, loop=self.runtime.loop, context=self.context)
+        self._task = task
+        task.add_done_callback(self._task_done, context=self.runtime.context)
+
+    def own(self, resource: Any, close: Callable[[Any], object]) -> None:
+        """Have ``close(resource)`` called on exit; at once when the exit is already past."""
+        if self.dead:
+            close(resource)
+            return
+        if self._resources is None:
+            self._resources = []
+        self._resources.append((resource, close))
+
+    def spawn_task(
+        self, work: Callable[..., Any], *args: Any, label: str = "", context: Context | None = None
+    ) -> TaskProcess:
+        """Start ``work(*args)`` in this tick as a process without mailbox that dies with this one."""
+        return self.runtime.spawn_task(self, work, *args, label=label, context=context)
+
+    # --- signals --------------------------------------------------------------------------------------------
+
+    def receive_exit(self, reason: ExitReason, sender: Process | None, *, from_link: bool = False) -> None:
+        """Take an exit signal: the matrix of ``erlang:exit/2`` for a process that does not trap."""
+        if isinstance(reason, Kill) and not from_link:
+            self._kill()
+        elif self.exit_reason is None and (not isinstance(reason, Normal) or sender is self):
+            self._die(reason)
+
+    def owner_died(self, reason: ExitReason) -> None:
+        """React to the death of the process above."""
+        self.receive_exit(reason if is_abnormal(reason) else SHUTDOWN, self.parent, from_link=True)
+
+    def _kill(self) -> None:
+        if self.exit_reason is None:
+            self._die(KILLED)
+        elif not self.dead and not self.fenced and self._task is not None and not self._task.done():
+            self._task.cancel()
+            self._arm_fence(self.runtime.kill_budget)
+
+    def _die(self, reason: ExitReason) -> None:
+        """Record the reason and cancel the coroutine; the first reason recorded is the reason."""
+        self.exit_reason = reason
+        task = self._task
+        if task is None:
+            self._ended()
+        elif not task.done():
+            task.cancel()
+            self._arm_fence(self.runtime.kill_budget if reason == KILLED else self.runtime.exit_budget)
+
+    def _arm_fence(self, budget: float) -> None:
+        if self._fence_timer is not None:
+            self._fence_timer.cancel()
+        clock, context = self.runtime.clock, self.runtime.context
+        self._fence_timer = clock.call_later(budget / 2, self._cancel_again, budget / 2, context=context)
+
+    def _cancel_again(self, rest: float) -> None:
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            self._fence_timer = self.runtime.clock.call_later(rest, self._fence, context=self.runtime.context)
+
+    def _fence(self) -> None:
+        """Declare the process dead although its code goes on: nothing it does from now on has an effect."""
+        task = self._task
+        if task is None or task.done() or self.fenced:
+            return
+        self.fenced = True
+        stack = _stack_of(task)
+        self.runtime.zombies[task] = f"{self.label}\n{stack}"
+        _log.error("process ignores cancellation and is fenced", actor=self.label, stack=stack)
+        if self.runtime.telemetry.active:
+            self.runtime.telemetry.emit("dspex.process.fenced", {}, {"label": self.label, "stack": stack})
+        self._ended()
+
+    # --- death ----------------------------------------------------------------------------------------------
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        """Turn what became of the coroutine into an exit reason, unless one is recorded already."""
+        error = None if task.cancelled() else task.exception()
+        if self.fenced:
+            self.runtime.zombies.pop(task, None)
+            return
+        if self._fence_timer is not None:
+            self._fence_timer.cancel()
+            self._fence_timer = None
+        if self.exit_reason is None:
+            if task.cancelled():
+                self.exit_reason = KILLED  # a cancellation nobody asked for
+            elif error is not None:
+                self.exit_reason = Crashed(error)
+            else:
+                self._take_result(task)
+        self._ended()
+
+    def _take_result(self, task: asyncio.Task[Any]) -> None:
+        """Record how a coroutine that returned has ended."""
+        self.exit_reason = NORMAL
+
+    def _ended(self) -> None:
+        """End the children; go on when the last of them is dead."""
+        if self._children:
+            reason = self.exit_reason or NORMAL
+            for child in reversed(tuple(self._children)):
+                child.owner_died(reason)
+            if self._children:
+                clock, context = self.runtime.clock, self.runtime.context
+                self._fence_timer = clock.call_later(self.runtime.kill_budget, self._kill_children, context=context)
+                return
+        self._close_resources()
+
+    def _kill_children(self) -> None:
+        for child in reversed(tuple(self._children or ())):
+            child.receive_exit(KILL, self)
+
+    def child_gone(self, child: Process) -> None:
+        """Forget a dead child; if we are only waiting for the last of them, go on dying."""
+        if self._children is not None:
+            self._children.pop(child, None)
+            if not self._children and self._is_ending():
+                if self._fence_timer is not None:
+                    self._fence_timer.cancel()
+                    self._fence_timer = None
+                self._close_resources()
+
+    def _is_ending(self) -> bool:
+        task = self._task
+        return self.exit_reason is not None and not self.dead and (task is None or task.done() or self.fenced)
+
+    def _close_resources(self) -> None:
+        """Close what the process owned, the last first; what closes asynchronously gets a bounded janitor task."""
+        resources, self._resources = self._resources, None
+        pending = [result for each in reversed(resources or ()) if (result := _close(*each)) is not None]
+        if not pending:
+            self._finish()
+            return
+        runtime = self.runtime
+        janitor = asyncio.Task(_await_all(pending), loop=runtime.loop, context=runtime.context.copy())
+        runtime.janitors.add(janitor)
+        timer = runtime.clock.call_later(runtime.close_budget, janitor.cancel, context=runtime.context)
+
+        def closed(task: asyncio.Task[None]) -> None:
+            timer.cancel()
+            runtime.janitors.discard(task)
+            if task.cancelled():
+                _log.error("closing resources took too long", actor=self.label)
+            self._finish()
+
+        janitor.add_done_callback(closed, context=runtime.context)
+
+    def _finish(self) -> None:
+        """Release names, fail calls, then tell links, monitors, the parent and those who wait."""
+        reason = self.exit_reason or NORMAL
+        self.dead = True
+        runtime = self.runtime
+        runtime.forget(self, self._name)
+        self._fail_calls(reason)
+        if runtime.telemetry.active:
+            runtime.telemetry.emit("dspex.process.exit", {}, {"ref": self.ref, "label": self.label, "reason": reason})
+        if self._links:
+            links, self._links = self._links, None
+            for other in links:
+                if other._links is not None:
+                    other._links.pop(self, None)
+                other.receive_exit(reason, self, from_link=True)
+        if self._watchers:
+            watchers, self._watchers = self._watchers, None
+            for number, watcher in watchers.items():
+                watcher.deliver_down(Down(number, self.ref, reason))
+        parent = self.parent
+        if parent is not None:
+            self._tell_parent(parent, reason)
+            parent.child_gone(self)
+        if self._waiters:
+            for waiter in self._waiters:
+                if not waiter.done():
+                    waiter.set_result(reason)
+            self._waiters = None
+        self._task = None
+
+    def _tell_parent(self, parent: Process, reason: ExitReason) -> None:
+        """Send the parent what the link between a process and its owner carries upward."""
+
+    def _fail_calls(self, reason: ExitReason) -> None:
+        """Raise ActorExited in everyone who waits for an answer."""
+
+    # --- being watched --------------------------------------------------------------------------------------
+
+    def add_watcher(self, number: int, watcher: ActorProcess) -> None:
+        """Note that ``watcher`` wants a ``Down``."""
+        if self._watchers is None:
+            self._watchers = {}
+        self._watchers[number] = watcher
+
+    def remove_watcher(self, number: int) -> None:
+        """Undo ``add_watcher``; unknown numbers are fine."""
+        if self._watchers is not None:
+            self._watchers.pop(number, None)
+
+    def on_dead(self, callback: Callable[[], object]) -> None:
+        """Call ``callback()`` when this process is dead, at once if it is."""
+        if self.dead:
+            callback()
+            return
+        future: asyncio.Future[ExitReason | None] = self.runtime.loop.create_future()
+        future.add_done_callback(lambda _: callback(), context=self.runtime.context)
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(future)
+
+    async def wait_exit(self, timeout: float | None = None) -> ExitReason | None:
+        """Return the exit reason once dead, or None after ``timeout`` seconds."""
+        if self.dead:
+            return self.exit_reason
+        future: asyncio.Future[ExitReason | None] = self.runtime.loop.create_future()
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(future)
+        if timeout is None:
+            return await future
+        timer = self.runtime.clock.call_later(timeout, _give_up, future, context=self.runtime.context)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    def __repr__(self) -> str:
+        state = "alive" if self.exit_reason is None else f"exited: {self.exit_reason}"
+        return f"<{type(self).__name__} {self.label} [{state}]>"
+
+
+def _give_up(future: asyncio.Future[ExitReason | None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _close(resource: Any, close: Callable[[Any], object]) -> Awaitable[object] | None:
+    try:
+        result = close(resource)
+    except Exception as error:  # noqa: BLE001 - one resource that cannot be closed must not keep the others open
+        _log.error("closing a resource failed", resource=repr(resource), exc_info=error)
+        return None
+    return result if inspect.isawaitable(result) else None
+
+
+async def _await_all(pending: list[Awaitable[object]]) -> None:
+    for each in pending:
+        try:
+            await each
+        except Exception as error:  # noqa: BLE001 - as above
+            _log.error("closing a resource failed", exc_info=error)
+
+
+def _stack_of(task: asyncio.Task[Any]) -> str:
+    buffer = io.StringIO()
+    task.print_stack(file=buffer)
+    return buffer.getvalue()

@@ -1,0 +1,264 @@
+"""Handles: what other code may hold of a process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from dspex.errors import ActorExited, CallCycle, CallTimeout, MailboxFull, NoSuchActor
+from dspex.runtime._context import current_process
+from dspex.runtime._exit import KILL, NO_PROCESS, NORMAL, SHUTDOWN, ExitReason
+from dspex.runtime._messages import Call, CallEnvelope, CastEnvelope, StopEnvelope
+
+if TYPE_CHECKING:
+    from dspex.runtime._actor_process import ActorProcess
+    from dspex.runtime._process import Process
+    from dspex.runtime._runtime import Runtime
+
+__all__ = ["ActorRef", "NamedRef", "ProcessRef"]
+
+R = TypeVar("R")
+
+
+class ProcessRef:
+    """A handle on one incarnation of one process; after its death it only ever says so."""
+
+    __slots__ = ("_process",)
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        """A number no other process of this runtime has or will have."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether no exit reason has been recorded yet."""
+        return self._process.alive
+
+    @property
+    def exit_reason(self) -> ExitReason | None:
+        """Why it ended, or None while it lives."""
+        return self._process.exit_reason
+
+    def exit(self, reason: ExitReason = SHUTDOWN) -> None:
+        """Send an exit signal: a trapping actor gets a message, others die; ``KILL`` cannot be trapped."""
+        self._process.receive_exit(reason, current_process())
+
+    def kill(self) -> None:
+        """End the process at once, without clean-up of its own; ``exit(KILL)``."""
+        self._process.receive_exit(KILL, current_process())
+
+    def monitor(self) -> int:
+        """
+        Have one ``Down`` delivered to the calling actor when this process ends; at once if it already has.
+
+        Returns:
+            The number that ``Down.monitor`` carries.
+
+        Raises:
+            RuntimeError: The caller is not an actor.
+        """
+        return _calling_actor("monitor").monitor(self._process)
+
+    def demonitor(self, monitor: int) -> None:
+        """Forget a monitor of the calling actor and remove its ``Down`` if it is still queued."""
+        _calling_actor("demonitor").demonitor(monitor)
+
+    def link(self) -> None:
+        """Tie the calling actor and this process together: each gets an exit signal when the other ends."""
+        _calling_actor("link").link(self._process)
+
+    def unlink(self) -> None:
+        """Undo ``link``; no exit signal from it arrives afterwards."""
+        _calling_actor("unlink").unlink(self._process)
+
+    async def wait_exit(self, timeout: float | None = None) -> ExitReason | None:
+        """Return the exit reason once the process is dead, its children too; None after ``timeout`` seconds."""
+        return await self._process.wait_exit(timeout)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ProcessRef) and other._process is self._process
+
+    def __hash__(self) -> int:
+        return self._process.pid
+
+    def __repr__(self) -> str:
+        return f"<{self._process.label}>"
+
+
+class ActorRef(ProcessRef):
+    """A handle on one incarnation of one actor; calls to a dead one raise NoSuchActor at once."""
+
+    __slots__ = ()
+
+    _process: ActorProcess
+
+    @overload
+    async def call(self, message: Call[R], *, timeout: float | None = 5.0) -> R: ...
+    @overload
+    async def call(self, message: object, *, timeout: float | None = 5.0) -> Any: ...
+    async def call(self, message: object, *, timeout: float | None = 5.0) -> Any:
+        """
+        Send ``message`` to ``handle_call`` and return the answer.
+
+        Args:
+            timeout: Seconds; ``None`` waits as long as the actor lives.
+
+        Raises:
+            CallTimeout: No answer came in time; the work is not cancelled, a late answer is dropped.
+            ActorExited: The actor died first, for whatever reason.
+            NoSuchActor: The actor was dead already.
+            MailboxFull: Its bounded mailbox has no room.
+            CallCycle: The actor (or one it waits for) is waiting for the caller.
+        Cancellation: the answer is dropped; nothing of the call stays behind.
+        """
+        process = self._process
+        runtime = process.runtime
+        if process.exit_reason is not None:
+            raise NoSuchActor(process.label)
+        caller = current_process()
+        chain: tuple[Process, ...] = ()
+        if caller is not None:
+            chain = _chain_into(caller, process)
+        future = runtime.loop.create_future()
+        if not process.mailbox.put(CallEnvelope(message, future, chain)):
+            raise MailboxFull(process.label, process.mailbox.limit or 0)
+        if timeout is None:
+            return await future
+        timer = runtime.clock.call_later(timeout, _expire, future, process, timeout, context=runtime.context)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    def cast(self, message: object) -> bool:
+        """Send ``message`` to ``handle_cast``; False when the actor is dead or its mailbox full."""
+        process = self._process
+        if process.exit_reason is not None or _is_fenced():
+            return False
+        return process.mailbox.put(CastEnvelope(message))
+
+    def send(self, message: object) -> bool:
+        """Send ``message`` to ``handle_info``; False when the actor is dead or its mailbox full."""
+        process = self._process
+        if process.exit_reason is not None or _is_fenced():
+            return False
+        return process.mailbox.put(message)
+
+    async def put(self, message: object) -> None:
+        """
+        Cast ``message``, waiting for room first: back-pressure.
+
+        Raises:
+            NoSuchActor: The actor is dead.
+        Cancellation: the message is not sent.
+        """
+        process = self._process
+        while process.exit_reason is None and not _is_fenced():
+            if process.mailbox.put(CastEnvelope(message)):
+                return
+            await process.mailbox.wait_room(process.runtime.loop)
+        raise NoSuchActor(process.label)
+
+    async def stop(self, reason: ExitReason = NORMAL, timeout: float | None = None) -> None:
+        """
+        Ask the actor to end with ``reason`` after the messages it already has, and wait for it.
+
+        Raises:
+            NoSuchActor: It was dead already.
+            ActorExited: It ended for another reason.
+            CallTimeout: It is still alive after ``timeout`` seconds.
+            CallCycle: The caller is the actor itself, or below it in the tree.
+        """
+        process = self._process
+        if process.exit_reason is not None:
+            raise NoSuchActor(process.label)
+        caller = current_process()
+        if caller is not None:
+            _chain_into(caller, process)
+            if process.owns(caller):
+                raise CallCycle((caller.label, process.label))
+        process.mailbox.put_always(StopEnvelope(reason))
+        actual = await process.wait_exit(timeout)
+        if actual is None:
+            raise CallTimeout(process.label, timeout or 0.0)
+        if actual != reason:
+            raise ActorExited(process.label, actual)
+
+
+class NamedRef:
+    """
+    A handle on whoever holds a name; resolved at each use.
+
+    While the name is free (its actor is being restarted) ``call`` parks, up to its timeout: nothing has been sent,
+    so nothing is lost.
+    """
+
+    __slots__ = ("name", "runtime")
+
+    def __init__(self, runtime: Runtime, name: str) -> None:
+        self.runtime = runtime
+        self.name = name
+
+    @overload
+    async def call(self, message: Call[R], *, timeout: float | None = 5.0) -> R: ...
+    @overload
+    async def call(self, message: object, *, timeout: float | None = 5.0) -> Any: ...
+    async def call(self, message: object, *, timeout: float | None = 5.0) -> Any:
+        """
+        Call the holder of the name, waiting for one if need be; errors as ``ActorRef.call``.
+
+        Raises:
+            ServiceUnavailable: The name's service has failed to start several times running.
+            CallTimeout: Nobody took the name, or answered, in time.
+        """
+        ref = self.runtime.whereis(self.name)
+        if ref is not None:
+            return await ref.call(message, timeout=timeout)
+        started = self.runtime.clock.now()
+        ref = await self.runtime.wait_name(self.name, timeout)
+        if timeout is not None:
+            timeout = max(0.0, timeout - (self.runtime.clock.now() - started))
+        return await ref.call(message, timeout=timeout)
+
+    def cast(self, message: object) -> bool:
+        """Cast to the holder of the name; False when nobody holds it."""
+        ref = self.runtime.whereis(self.name)
+        return ref is not None and ref.cast(message)
+
+    def send(self, message: object) -> bool:
+        """Send to the holder of the name; False when nobody holds it."""
+        ref = self.runtime.whereis(self.name)
+        return ref is not None and ref.send(message)
+
+    def __repr__(self) -> str:
+        return f"<{self.name} by name>"
+
+
+def _expire(future: Any, process: ActorProcess, timeout: float) -> None:
+    if not future.done():
+        future.set_exception(CallTimeout(process.label, timeout))
+
+
+def _chain_into(caller: Process, target: Process) -> tuple[Process, ...]:
+    """Return the chain of waiting processes that a call from ``caller`` to ``target`` makes, or refuse the call."""
+    if caller.dead_to_the_world:
+        raise ActorExited(caller.label, caller.exit_reason or NO_PROCESS)
+    chain = caller.chain()
+    if target in chain:
+        raise CallCycle([*(each.label for each in chain), target.label])
+    return chain
+
+
+def _is_fenced() -> bool:
+    caller = current_process()
+    return caller is not None and caller.dead_to_the_world
+
+
+def _calling_actor(what: str) -> ActorProcess:
+    caller = current_process()
+    if caller is None:
+        raise RuntimeError(f"{what} is for actors: call it from a handler, or use `await ref.wait_exit()`")
+    return caller.as_actor(what)

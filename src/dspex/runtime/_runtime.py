@@ -1,0 +1,277 @@
+"""One runtime: a loop, a clock, a name table and the processes that live there. Nothing of it is global."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from dspex._clock import Clock, LoopClock
+from dspex._random import generator
+from dspex.errors import AlreadyRegistered, CallTimeout, LeakedTasks, ServiceUnavailable, StartFailed, WrongLoop
+from dspex.runtime._actor import Actor
+from dspex.runtime._actor_process import ActorProcess
+from dspex.runtime._context import CURRENT, current_process
+from dspex.runtime._exit import KILL, SHUTDOWN, ExitReason
+from dspex.runtime._next import Ignore
+from dspex.runtime._process import Process
+from dspex.runtime._ref import ActorRef, NamedRef
+from dspex.runtime._task_process import TaskProcess
+from dspex.telemetry import Telemetry
+
+__all__ = ["Runtime"]
+
+
+class Runtime:
+    """
+    What Erlang calls a node, inside one event loop.
+
+    Use it as ``async with Runtime() as runtime``; leaving ends every process, newest first, and raises LeakedTasks
+    when code has swallowed its cancellation.
+
+    Args:
+        clock: Time and timers; the running loop's by default.
+        telemetry: Where events go; a private dispatch by default.
+        seed: Seeds ``random``, the source of jitter.
+        kill_budget: Seconds a killed coroutine has before it is fenced.
+        exit_budget: The same for one that was merely told to exit.
+        close_budget: Seconds for closing the resources of a dead process.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        telemetry: Telemetry | None = None,
+        seed: int | None = None,
+        kill_budget: float = 0.5,
+        exit_budget: float = 5.0,
+        close_budget: float = 2.0,
+    ) -> None:
+        self.telemetry = telemetry if telemetry is not None else Telemetry()
+        self.random = generator(seed)
+        self.kill_budget = kill_budget
+        self.exit_budget = exit_budget
+        self.close_budget = close_budget
+        self.context = contextvars.Context()
+        self.processes: dict[int, Process] = {}
+        self.zombies: dict[asyncio.Task[Any], str] = {}
+        self.janitors: set[asyncio.Task[None]] = set()
+        self.loop: asyncio.AbstractEventLoop
+        self.clock: Clock
+        self._given_clock = clock
+        self._names: dict[str, ActorProcess] = {}
+        self._parked: dict[str, list[asyncio.Future[ActorRef]]] = {}
+        self._unavailable: dict[str, object] = {}
+        self._last_pid = 0
+
+    # --- life cycle -----------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Bind to the running loop; everything else needs this first."""
+        self.loop = asyncio.get_running_loop()
+        self.clock = self._given_clock or LoopClock(self.loop)
+
+    async def __aenter__(self) -> Self:
+        self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self, reason: ExitReason = SHUTDOWN, timeout: float = 5.0) -> None:
+        """
+        End every process, the newest root first; who is not dead after ``timeout`` seconds is killed.
+
+        Raises:
+            LeakedTasks: Code swallowed its cancellation and still runs.
+        Cancellation: the closing goes on in the background of nothing; call it shielded.
+        """
+        for process in reversed(self.roots()):
+            process.receive_exit(reason, None)
+            if await process.wait_exit(timeout) is None:
+                process.receive_exit(KILL, None)
+                await process.wait_exit(None)
+        for future in [each for parked in self._parked.values() for each in parked]:
+            if not future.done():
+                future.set_exception(CallTimeout("the runtime closed; nobody", 0.0))
+        self._parked.clear()
+        if self.janitors:
+            await asyncio.wait(self.janitors, timeout=self.close_budget)
+        if self.zombies:
+            raise LeakedTasks(list(self.zombies.values()))
+
+    def roots(self) -> tuple[Process, ...]:
+        """The processes nobody owns, oldest first."""
+        return tuple(process for process in self.processes.values() if process.parent is None)
+
+    # --- starting -------------------------------------------------------------------------------------------
+
+    def next_pid(self) -> int:
+        """Return a number never returned before."""
+        self._last_pid += 1
+        return self._last_pid
+
+    def spawn(
+        self, actor: Actor, *, name: str | None = None, label: str = "", parent: Process | None = None
+    ) -> ActorProcess:
+        """
+        Start ``actor`` in this tick without waiting for its ``init``.
+
+        Raises:
+            AlreadyRegistered: ``name`` is taken by a live process; nothing was started.
+        """
+        if asyncio.get_running_loop() is not self.loop:
+            raise WrongLoop
+        if name is not None and (holder := self._names.get(name)) is not None:
+            raise AlreadyRegistered(name, holder.ref)
+        shown = label or f"{type(actor).__name__}{f' {name!r}' if name else ''}"
+        process = ActorProcess(self, actor, parent, shown, self.context.copy())
+        if name is not None:
+            process._name = name
+            self._names[name] = process
+        process.run()
+        return process
+
+    async def start(
+        self, actor: Actor, *, name: str | None = None, label: str = "", timeout: float | None = None
+    ) -> ActorRef:
+        """
+        Start ``actor``, linked below the calling process, and wait until it is initialised.
+
+        Args:
+            name: Register it, so that ``named(name)`` finds it and its successors.
+            timeout: Seconds for ``init``; then the actor is killed.
+
+        Raises:
+            StartFailed: ``init`` raised, returned ``Stop`` or took too long; or it returned ``Ignore``.
+            AlreadyRegistered: The name is taken.
+        Cancellation: the actor is killed before this returns.
+        """
+        process = self.spawn(actor, name=name, label=label, parent=current_process())
+        outcome = await self.await_start(process, timeout)
+        if outcome is not None:
+            raise outcome
+        return process.ref
+
+    async def await_start(self, process: ActorProcess, timeout: float | None) -> Exception | None:
+        """Wait for the ``init`` of a spawned actor; return what went wrong, or None."""
+        started = process.started
+        if started is None:
+            return None
+        timer = None
+        if timeout is not None:
+            timer = self.clock.call_later(timeout, process.receive_exit, KILL, None, context=self.context)
+        try:
+            outcome = await started
+        except asyncio.CancelledError:
+            process.receive_exit(KILL, None)
+            await process.wait_exit(2 * self.kill_budget)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+        if isinstance(outcome, Ignore):
+            return StartFailed(process.label, "init returned Ignore")
+        if outcome is not None:
+            await process.wait_exit(None)
+        elif process.exit_reason is not None and timeout is not None:
+            return StartFailed(process.label, process.exit_reason)
+        return outcome
+
+    def spawn_task(
+        self,
+        owner: Process,
+        work: Callable[..., Any],
+        *args: Any,
+        label: str = "",
+        context: contextvars.Context | None = None,
+    ) -> TaskProcess:
+        """
+        Run ``work(*args)`` in this tick as a process without mailbox, killed when ``owner`` dies.
+
+        Args:
+            context: Where it runs; by default a clean one, never the caller's.
+        """
+        caller = CURRENT.get()
+        chain = caller.serving if caller is not None else ()
+        process = TaskProcess(self, owner, label, self.context.copy() if context is None else context, chain)
+        if owner.exit_reason is not None:
+            process.receive_exit(KILL, None)  # born into a dead family: it ends before it begins
+            return process
+        process.run(work, args)
+        return process
+
+    # --- names ----------------------------------------------------------------------------------------------
+
+    def whereis(self, name: str) -> ActorRef | None:
+        """Return who holds ``name`` and is initialised, or None."""
+        process = self._names.get(name)
+        if process is None or process.exit_reason is not None or process.started is not None:
+            return None
+        return process.ref
+
+    def named(self, name: str) -> NamedRef:
+        """Return a handle on whoever holds ``name``, now or later."""
+        return NamedRef(self, name)
+
+    def announce(self, process: ActorProcess) -> None:
+        """Wake those who wait for the name of an actor that has just been initialised."""
+        name = process._name
+        if name is None:
+            return
+        self._unavailable.pop(name, None)
+        for future in self._parked.pop(name, ()):
+            if not future.done():
+                future.set_result(process.ref)
+
+    def mark_unavailable(self, name: str, reason: object) -> None:
+        """Fail everyone who waits for ``name``, and who asks from now on, until somebody takes it again."""
+        self._unavailable[name] = reason
+        for future in self._parked.pop(name, ()):
+            if not future.done():
+                future.set_exception(ServiceUnavailable(name, reason))
+
+    async def wait_name(self, name: str, timeout: float | None) -> ActorRef:
+        """
+        Return who holds ``name``, waiting up to ``timeout`` seconds for somebody to take it.
+
+        Raises:
+            CallTimeout: Nobody did.
+            ServiceUnavailable: Its service has failed to start several times running.
+        """
+        ref = self.whereis(name)
+        if ref is not None:
+            return ref
+        if name in self._unavailable:
+            raise ServiceUnavailable(name, self._unavailable[name])
+        future: asyncio.Future[ActorRef] = self.loop.create_future()
+        parked = self._parked.setdefault(name, [])
+        parked.append(future)
+        timer = None
+        if timeout is not None:
+            timer = self.clock.call_later(timeout, _nobody, future, name, timeout, context=self.context)
+        try:
+            return await future
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if future in parked:
+                parked.remove(future)
+                if not parked and self._parked.get(name) is parked:
+                    del self._parked[name]
+
+    def forget(self, process: Process, name: str | None) -> None:
+        """Remove a dead process from the tables; its name is free before anybody hears of the death."""
+        self.processes.pop(process.pid, None)
+        if name is not None and self._names.get(name) is process:
+            del self._names[name]
+
+
+def _nobody(future: asyncio.Future[ActorRef], name: str, timeout: float) -> None:
+    if not future.done():
+        future.set_exception(CallTimeout(f"nobody by the name {name!r}", timeout))
