@@ -16,7 +16,6 @@ __all__ = [
     "Call",
     "CallEnvelope",
     "CastEnvelope",
-    "ContinueEnvelope",
     "Down",
     "Exit",
     "From",
