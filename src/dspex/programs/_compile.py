@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import keyword
 import sys
@@ -146,8 +147,9 @@ def compile_field(name: str, annotation: Any, spec: FieldSpec, where: str) -> Fi
 
 def resolve_annotations(cls: type, names: Iterable[str], caller: types.FrameType | None) -> dict[str, Any]:
     """
-    Return the class's own annotations for ``names`` as types; strings are looked up in its module, then in the
-    function around the class statement.
+    Return the class's own annotations for ``names`` as types.
+
+    Strings are looked up in the function around the class statement, then in its module.
 
     Raises:
         SignatureError: A name has no annotation, or one that cannot be resolved here.
@@ -184,31 +186,33 @@ def make_init(cls_name: str, inputs: Iterable[Field]) -> Callable[..., None]:
     """
     Return the ``__init__`` that a person would have written for a slotted class with these inputs.
 
-    The source is made of checked identifiers and fixed text only; defaults travel in the namespace.
+    Its code is compiled once per shape, from fixed text, and the field names are put into the compiled code.
     """
-    parameters, body = [], []
-    namespace: dict[str, Any] = {"_missing": MISSING}
-    annotations: dict[str, Any] = {}
-    for field in inputs:
-        name = field.name
-        annotations[name] = field.annotation
-        if field.default is not MISSING:
-            namespace[f"_default_{name}"] = field.default
-            parameters.append(f"{name}=_default_{name}")
-        elif field.default_factory is not None:
-            namespace[f"_make_{name}"] = field.default_factory
-            parameters.append(f"{name}=_missing")
-            body.append(f"    if {name} is _missing: {name} = _make_{name}()")
-        else:
-            parameters.append(name)
-        body.append(f"    {_SELF}.{name} = {name}")
-    star = "*, " if parameters else ""
-    source = f"def __init__({_SELF}, {star}{', '.join(parameters)}):\n" + ("\n".join(body) or "    pass")
-    exec(source, namespace)  # noqa: S102 - see the docstring: the text holds nothing but checked identifiers
-    init: Callable[..., None] = namespace["__init__"]
-    init.__annotations__ = {**annotations, "return": None}
-    init.__qualname__ = f"{cls_name}.__init__"
+    fields = tuple(inputs)
+    names = {f"_input{at}": field.name for at, field in enumerate(fields)}
+    code = _init_code(tuple([field.default_factory is not None for field in fields]))
+    code = code.replace(
+        co_varnames=tuple([names.get(each, each) for each in code.co_varnames]),
+        co_names=tuple([names.get(each, each) for each in code.co_names]),
+        co_qualname=f"{cls_name}.__init__",
+    )
+    makers = {f"_make{at}": field.default_factory for at, field in enumerate(fields) if field.default_factory}
+    init = types.FunctionType(code, {"_missing": MISSING, **makers})
+    init.__kwdefaults__ = {field.name: field.default for field in fields if field.has_default}
+    init.__annotations__ = {**{field.name: field.annotation for field in fields}, "return": None}
     return init
 
 
-_SELF = "_self"  # an input may be called `self`
+@functools.lru_cache(maxsize=256)
+def _init_code(has_factory: tuple[bool, ...]) -> types.CodeType:
+    """Compile ``__init__`` for inputs of this shape; the first parameter's name leaves ``self`` to the fields."""
+    parameters = [f"_input{at}" for at in range(len(has_factory))]
+    body = [
+        f"    _record.{name} = " + (f"_make{at}() if {name} is _missing else {name}" if has_factory[at] else name)
+        for at, name in enumerate(parameters)
+    ]
+    head = ", ".join(["_record", *(["*", *parameters] if parameters else [])])
+    namespace: dict[str, Any] = {}
+    exec(f"def __init__({head}):\n" + ("\n".join(body) or "    pass"), namespace)  # noqa: S102 - fixed text only
+    code: types.CodeType = namespace["__init__"].__code__
+    return code

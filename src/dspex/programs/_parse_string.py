@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import builtins
+import keyword
+import re
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -47,6 +49,9 @@ def parse_signature(spec: str, lookup: Lookup) -> tuple[list[tuple[str, Any]], l
 
 def _split_at_arrow(spec: str) -> list[tuple[str, int]]:
     """Split at the one arrow outside quotes; offsets point into ``spec``."""
+    before, arrow, after = spec.partition("->")
+    if arrow and "->" not in after and "'" not in before and '"' not in before:
+        return [(before, 0), (after, len(before) + 2)]
     arrows = []
     quote = ""
     for at, char in enumerate(spec):
@@ -66,12 +71,25 @@ def _split_at_arrow(spec: str) -> list[tuple[str, int]]:
 
 
 _HEAD = "def f(*,"
+_PLAIN = re.compile(r"\s*[^\W\d]\w*(?:\s*,\s*[^\W\d]\w*)*\s*")
+
+
+def _plain_names(side: str, offset: int, spec: str) -> list[tuple[str, Any]]:
+    names = [name.strip() for name in side.split(",")]
+    for name in names:
+        if keyword.iskeyword(name):
+            raise _error(spec, offset + side.index(name), f"{name!r} is a word of Python's own and cannot be a field")
+        if names.count(name) > 1:
+            raise _error(spec, offset + side.rindex(name), f"{name!r} appears twice")
+    return [(name, str) for name in names]
 
 
 def _parse_side(side: str, offset: int, spec: str, lookup: Lookup) -> list[tuple[str, Any]]:
     """Read one side as the parameters of a function, which is the grammar it has."""
     if not side.strip():
         return []
+    if _PLAIN.fullmatch(side):  # names only, the common case: no grammar needed
+        return _plain_names(side, offset, spec)
     flat = side.replace("\n", " ").replace("\r", " ")
     try:
         tree = ast.parse(f"{_HEAD}{flat}): pass")

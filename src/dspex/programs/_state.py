@@ -8,7 +8,7 @@ import os
 import platform
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -257,7 +257,7 @@ def _is_stop(value: object) -> bool:
     return isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value))
 
 
-_EXPECTED = {
+_EXPECTED: Mapping[str, Callable[[Any], bool]] = {
     "temperature": _is_number,
     "top_p": _is_number,
     "max_tokens": _is_count,

@@ -8,7 +8,7 @@ from typing import Any, Generic, overload
 from typing_extensions import ParamSpec, TypeVar
 
 from dspex.programs.fields import OutputField
-from dspex.programs.inputs import InputSpec
+from dspex.programs.inputs import InputSpec, inputs_of
 from dspex.programs.module import Demo, Module
 from dspex.programs.predict import Predict
 from dspex.programs.prediction import Prediction
@@ -78,4 +78,4 @@ class ChainOfThought(Module, Generic[S, P]):
         return await self.predict.forward(*args, **kwargs)
 
     def _input_spec(self) -> InputSpec:
-        return self.predict._input_spec()
+        return inputs_of(self.predict)

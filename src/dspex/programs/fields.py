@@ -91,14 +91,21 @@ def InputField(  # noqa: N802 - named like the class it stands for
     multiple_of: float | None = None,
 ) -> Any:  # the annotation beside it is the type
     """
-    Declare an input of a signature: ``question: str = InputField(desc="as the user typed it")``.
+    Declare an input of a signature.
+
+    For example ``question: str = InputField(desc="as the user typed it")``.
 
     Args:
         default: Used when the input is left out; mutable values need ``default_factory``.
         default_factory: Called for a fresh default each time.
         desc: What the model is told about the field.
-        gt, ge, lt, le, multiple_of: Bounds of a number.
-        min_length, max_length: Bounds of a text's or a collection's length.
+        gt: A number must be greater than this.
+        ge: A number must be at least this.
+        lt: A number must be less than this.
+        le: A number must be at most this.
+        min_length: The least length of a text or a collection.
+        max_length: The greatest length of a text or a collection.
+        multiple_of: A number must be a multiple of this.
 
     Raises:
         SignatureError: Two defaults were given, or a mutable one.
@@ -109,7 +116,7 @@ def InputField(  # noqa: N802 - named like the class it stands for
 
 def OutputField(  # noqa: N802 - named like the class it stands for
     *,
-    init: Literal[False] = False,
+    init: Literal[False] = False,  # noqa: ARG001 - read by type checkers only
     default: Any = MISSING,
     default_factory: Callable[[], Any] | None = None,
     desc: str = "",
@@ -122,7 +129,9 @@ def OutputField(  # noqa: N802 - named like the class it stands for
     multiple_of: float | None = None,
 ) -> Any:  # the annotation beside it is the type
     """
-    Declare an output of a signature: ``answer: str = OutputField(desc="a short phrase")``.
+    Declare an output of a signature.
+
+    For example ``answer: str = OutputField(desc="a short phrase")``.
 
     An output with a default, or whose type allows ``None``, may be missing from a completion: it is filled from
     ``default``, else ``default_factory``, else ``None``. Constraints are told to the model and checked.
@@ -132,8 +141,13 @@ def OutputField(  # noqa: N802 - named like the class it stands for
         default: The value of a missing output; mutable values need ``default_factory``.
         default_factory: Called for a fresh default each time.
         desc: What the model is told about the field.
-        gt, ge, lt, le, multiple_of: Bounds of a number.
-        min_length, max_length: Bounds of a text's or a collection's length.
+        gt: A number must be greater than this.
+        ge: A number must be at least this.
+        lt: A number must be less than this.
+        le: A number must be at most this.
+        min_length: The least length of a text or a collection.
+        max_length: The greatest length of a text or a collection.
+        multiple_of: A number must be a multiple of this.
 
     Raises:
         SignatureError: Two defaults were given, or a mutable one.

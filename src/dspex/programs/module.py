@@ -6,9 +6,9 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, cast
 
-from typing_extensions import ParamSpec, Self
+from typing_extensions import ParamSpec
 
 from dspex.errors import NotInRequest, ProgramFrozen
 from dspex.programs import _paths, _state
@@ -49,7 +49,8 @@ class Module:
         ProgramFrozen: On assignment after ``__init__``.
     """
 
-    _is_predictor: ClassVar[bool] = False
+    is_predictor: ClassVar[bool] = False
+    """Whether this is a leaf with a signature and state, as ``predictors`` lists them."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:  # keywords are for other bases
         """Check ``forward``, and make ``__init__`` freeze what it has built."""
@@ -91,9 +92,9 @@ class Module:
         Paths are dotted (``answer.predict``), with ``[0]`` and ``['key']`` for elements of lists and dicts. A
         predictor used in several places is listed once. For a bare predictor the path is ``self``.
         """
-        if self._is_predictor:
+        if self.is_predictor:
             return {"self": cast("Predict[Any, ...]", self)}
-        found = {path: module for path, module in _paths.walk(self, Module) if module._is_predictor}
+        found = {path: module for path, module in _paths.walk(self, Module) if module.is_predictor}
         return cast("dict[str, Predict[Any, ...]]", found)
 
     def _input_spec(self) -> InputSpec:
@@ -161,7 +162,7 @@ class Module:
     # --- state ------------------------------------------------------------------------------------------------
 
     def dump_state(self) -> dict[str, Any]:
-        """Return what optimizers change (instructions, demonstrations, models, parameters) as JSON values, without keys."""
+        """Return instructions, demonstrations, models and parameters as JSON values; keys are left out."""
         return _state.dump(self.predictors())
 
     def load_state(self, state: Mapping[str, Any], *, allow_api_base: bool = False) -> Self:

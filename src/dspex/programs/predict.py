@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, overload
+from typing import Any, ClassVar, Generic, Self, cast, overload
 
-from typing_extensions import ParamSpec, Self, TypeVar
+from typing_extensions import ParamSpec, TypeVar
 
 from dspex.errors import MissingInput, NotInRequest, ResponseUnparsable, SignatureError
 from dspex.programs._paths import clone
@@ -14,8 +14,8 @@ from dspex.programs.adapters.chat import ChatAdapter, Parsed, Repair
 from dspex.programs.details import Details
 from dspex.programs.inputs import InputSpec
 from dspex.programs.module import Demo, Module
-from dspex.programs.prediction import Prediction, signature_from_string
-from dspex.programs.signature import Signature, SignatureMeta, build, plan_of
+from dspex.programs.prediction import Prediction
+from dspex.programs.signature import Signature, build, plan_of
 from dspex.protocols.lm import LM, LMParams, LMRequest, Message
 from dspex.protocols.scope import LMResult, Scope, current_scope
 
@@ -40,7 +40,7 @@ class Predict(Module, Generic[S, P]):
         SignatureError: The string is no signature, or there is nothing to ask for.
     """
 
-    _is_predictor: ClassVar[bool] = True
+    is_predictor: ClassVar[bool] = True
     adapter: ClassVar[ChatAdapter] = ChatAdapter()
 
     signature: type[Signature]
@@ -76,12 +76,12 @@ class Predict(Module, Generic[S, P]):
         demos: Sequence[Demo] = (),
         **config: Any,  # parameters are as open as the provider's JSON
     ) -> None:
-        record = signature_from_string(signature, "", {}) if isinstance(signature, str) else signature
+        record = Signature.from_string(signature) if isinstance(signature, str) else signature
         self.lm = lm
         self.params, self.repair_turns = _configured(LMParams(), 1, config)
         self._lineage = ()
-        self._record = _checked(record)
-        self.signature = self._record
+        self.signature = _checked(record)
+        self._record = self.signature
         self.demos = tuple(demos)
         self._prefix = self.adapter.prefix(self.signature, self.demos)
 
@@ -165,7 +165,7 @@ class Predict(Module, Generic[S, P]):
         path = _path_in(scope, self)
         messages = (*self._prefix, self._turn(inputs))
         asked = await _Asking(self, scope, path or plan.name, messages).run()
-        prediction = self._predict(inputs, asked, scope, path or plan.name, messages)
+        prediction: S = self._predict(inputs, asked, scope, path or plan.name, messages)
         scope.record(self, inputs, asked.answers[0].outputs)
         return prediction
 
@@ -255,12 +255,11 @@ class _Asking:
         self.scope.note_repair(plan_of(self.predictor.signature).name, repair.field, repair.kind)
 
 
-def _checked(signature: object) -> SignatureMeta:
+def _checked(signature: object) -> type[Signature]:
     plan = plan_of(signature)
     if not plan.outputs:
         raise SignatureError(f"{plan.name} has no outputs: there is nothing to ask for")
-    assert isinstance(signature, SignatureMeta)
-    return signature
+    return cast("type[Signature]", signature)
 
 
 def _configured(params: LMParams, repair_turns: int, config: Mapping[str, Any]) -> tuple[LMParams, int]:

@@ -7,14 +7,15 @@ import inspect
 import sys
 import types
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema
-from typing_extensions import Self, dataclass_transform
+from typing_extensions import dataclass_transform
 
 from dspex.errors import OutputNotSet, SignatureError
 from dspex.programs._compile import Plan, compile_field, make_init, resolve_annotations
+from dspex.programs._from_string import compile_string
 from dspex.programs._record_schema import record_schema
 from dspex.programs.fields import MISSING, Field, FieldSpec, InputField, OutputField
 
@@ -56,6 +57,7 @@ class SignatureMeta(type):
     """
 
     _plan_: Plan
+    _string_base_: SignatureMeta
 
     def __new__(
         mcls,
@@ -82,7 +84,8 @@ class SignatureMeta(type):
         except TypeError as error:
             raise SignatureError(f"{name} cannot be a class with these bases and fields: {error}") from error
         if fields is None:
-            fields = _own_fields(cls, specs, inherited, sys._getframe(1))
+            caller = sys._getframe(1)  # noqa: SLF001 - types defined beside the class in a function
+            fields = _own_fields(cls, specs, inherited, caller)
             instructions = _docstring(namespace, parents)
         cls._finish(fields, instructions or "", own_init="__init__" in namespace)
         return cls
@@ -131,9 +134,7 @@ class SignatureMeta(type):
         Raises:
             SignatureError: The text is not a signature; the message points at the part.
         """
-        from dspex.programs.prediction import signature_from_string  # a Prediction is a Signature: it comes later
-
-        return signature_from_string(spec, instructions, types or {})
+        return compile_string(spec, instructions, types or {}, _make_from_string)
 
     @_class_level
     def with_instructions(cls: C, instructions: str) -> C:
@@ -159,18 +160,11 @@ class SignatureMeta(type):
             raise SignatureError(f"{cls.__name__} has no field {name!r}; it has {', '.join(fields)}")
         old = fields[name]
         known = {key: changes.pop(key) for key in ("desc", "default", "default_factory") if key in changes}
-        spec = (InputField if old.role == "input" else OutputField)(
-            **{
-                "desc": old.desc,
-                "default": old.default,
-                "default_factory": old.default_factory,
-                **known,
-                **dict(old.constraints),
-                **changes,
-            }
-        )
+        bounds: dict[str, Any] = {**dict(old.constraints), **changes}
+        kept: dict[str, Any] = {"desc": old.desc, "default": old.default, "default_factory": old.default_factory}
+        spec = (InputField if old.role == "input" else OutputField)(**(kept | known | bounds))
         fields[name] = compile_field(name, old.annotation if type_ is None else type_, spec, cls.__name__)
-        return derive(cls, tuple(fields.values()), cls._authored())
+        return derive(cls, tuple(fields.values()), cls.authored_instructions)
 
     @_class_level
     def append(cls, name: str, field: Any, type_: Any = str) -> type[Any]:
@@ -205,7 +199,7 @@ class SignatureMeta(type):
         sides = {"input": list(plan.inputs), "output": list(plan.outputs)}
         side = sides[field.role]
         side.insert(len(side) if index == -1 else index, new)
-        return derive(cls, (*sides["input"], *sides["output"]), cls._authored())
+        return derive(cls, (*sides["input"], *sides["output"]), cls.authored_instructions)
 
     @_class_level
     def delete(cls, name: str) -> type[Any]:
@@ -219,7 +213,7 @@ class SignatureMeta(type):
         if name not in fields:
             raise SignatureError(f"{cls.__name__} has no field {name!r}; it has {', '.join(fields)}")
         kept = tuple(each for each in fields.values() if each.name != name)
-        return make_class(cls.__name__, (Signature,), kept, cls._authored(), cls.__module__)
+        return make_class(cls.__name__, (Signature,), kept, cls.authored_instructions, cls.__module__)
 
     @_class_level
     def equals(cls, other: object) -> bool:
@@ -229,7 +223,8 @@ class SignatureMeta(type):
         mine, theirs = cls._plan_, other._plan_
         return mine.instructions == theirs.instructions and [*mine.fields.values()] == [*theirs.fields.values()]
 
-    def _authored(cls) -> str:
+    @property
+    def authored_instructions(cls) -> str:
         """The instructions somebody wrote; empty when they are made from the fields and must follow them."""
         return cls._plan_.instructions if cls._plan_.authored else ""
 
@@ -340,6 +335,10 @@ def make_class(
     return cast("type[Any]", SignatureMeta(name, bases, namespace))
 
 
+def _make_from_string(name: str, fields: tuple[Field, ...], instructions: str) -> type[Any]:
+    return make_class(name, (Signature._string_base_,), fields, instructions, __name__)
+
+
 def derive(cls: SignatureMeta, fields: tuple[Field, ...], instructions: str) -> type[Any]:
     """Make a subclass with these fields (all of ``cls``'s and perhaps more) and instructions."""
     return make_class(cls.__name__, (cls,), fields, inspect.cleandoc(instructions), cls.__module__)
@@ -365,7 +364,7 @@ def _docstring(namespace: Mapping[str, Any], parents: list[SignatureMeta]) -> st
     own = namespace.get("__doc__")
     if own:
         return inspect.cleandoc(own)
-    return next((text for parent in parents if (text := parent._authored())), "")
+    return next((text for parent in parents if (text := parent.authored_instructions)), "")
 
 
 def _own_fields(

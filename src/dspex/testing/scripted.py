@@ -37,7 +37,9 @@ class Asked:
 
 class ScriptedScope:
     """
-    A ``Scope`` with scripted answers::
+    A ``Scope`` with scripted answers.
+
+    For example::
 
         scope = ScriptedScope([{"answer": "Ada"}])
         prediction = await scope.run(RAG(), question="Who wrote it?")
@@ -115,12 +117,19 @@ class ScriptedScope:
             raise LookupError(f"the script has no answer left for {step} (call {len(self.asked)})")
         return queue.popleft()
 
-    async def retrieve(self, query: str, k: int, *, retriever: str | None, step: str) -> tuple[Passage, ...]:
+    async def retrieve(self, query: str, k: int, *, retriever: str | None, step: str) -> tuple[Passage, ...]:  # noqa: ARG002 - the protocol's
         """Return the first ``k`` passages; cancellation: nothing to undo."""
         self.queries.append((retriever, query, k))
         return self._passages[:k]
 
-    async def call(self, step: str, work: Callable[[], Awaitable[R]], *, idempotent: bool, timeout: float | None) -> R:
+    async def call(
+        self,
+        step: str,  # noqa: ARG002 - the protocol's, as the two below
+        work: Callable[[], Awaitable[R]],
+        *,
+        idempotent: bool,  # noqa: ARG002
+        timeout: float | None,  # noqa: ARG002
+    ) -> R:
         """Await ``work``; it is cancelled with its caller."""
         return await work()
 

@@ -22,6 +22,8 @@ _WORDS = {
 
 def type_text(annotation: Any) -> str:  # Any: annotations have no common type
     """Return the annotation as its author would write it: ``list[str]``, ``Literal['yes', 'no']``, ``Passage``."""
+    if annotation is str:
+        return "str"
     if annotation is None or annotation is type(None):
         return "None"
     if annotation is Any:
@@ -56,6 +58,8 @@ def constraint_words(constraints: Sequence[tuple[str, Any]]) -> str:
 
 def allows_none(annotation: Any) -> bool:
     """Tell whether ``None`` is a value of this annotation."""
+    if annotation is str:
+        return False
     if annotation is None or annotation is type(None):
         return True
     origin = get_origin(annotation)

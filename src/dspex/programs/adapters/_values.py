@@ -12,11 +12,11 @@ from __future__ import annotations
 import ast
 import enum
 import json
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Optional, get_args, get_origin
+from collections.abc import Sequence
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 from pydantic import Field as PydanticField
+from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from dspex.errors import SignatureError
@@ -190,7 +190,7 @@ class ChoiceCodec(Codec):
             return self._values[text], ""
         except KeyError:
             pass
-        bare = text.strip("\"'`“”‘’ \t\r\n")
+        bare = text.strip("\"'` \t\r\n\u2018\u2019\u201c\u201d")
         for candidate in (bare, bare.rpartition(".")[2]):
             if candidate in self._values:
                 return self._values[candidate], "literal"
@@ -221,11 +221,13 @@ def make_codec(annotation: Any, constraints: dict[str, Any], role: str) -> Codec
     Raises:
         SignatureError: Pydantic cannot validate the type, or the constraints do not fit it.
     """
+    if annotation is str and not constraints:
+        return TextCodec(str)
     inner = without_none(annotation)
     full = annotation
     if constraints:  # a bound on `int | None` is a bound on the int
         full = Annotated[inner, PydanticField(**constraints)]
-        full = full if inner is annotation else Optional[full]
+        full = full if inner is annotation else Union[full, None]  # noqa: UP007 - built at run time
     plain = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
     if plain is str:
         return _checked(TextCodec(full))
@@ -269,28 +271,26 @@ def _choice_key(value: Any) -> tuple[type, Any]:
 
 
 def _choice_texts(choices: Sequence[Any]) -> tuple[dict[tuple[type, Any], str], dict[str, Any]]:
-    """Give each choice the first of its natural texts that is free, and read every unambiguous one."""
+    """Give each choice the first of its texts that is free, and read every text that means one choice."""
     texts: dict[tuple[type, Any], str] = {}
     values: dict[str, Any] = {}
     for choice in choices:
-        for text in _natural_texts(choice):
-            if text and text == text.strip() and text not in values:
-                texts[_choice_key(choice)] = text
-                values[text] = choice
-                break
+        names = _choice_names(choice)
+        text = next((each for each in names if each and each == each.strip() and each not in values), None)
+        while text is None or text in values:
+            text = json.dumps(names[0] if text is None else text)
+        texts[_choice_key(choice)] = text
+        values[text] = choice
     for choice in choices:
-        for text in _natural_texts(choice):
-            values.setdefault(text, choice)
+        for each in _choice_names(choice):
+            values.setdefault(each, choice)
     return texts, values
 
 
-def _natural_texts(choice: Any) -> Iterable[str]:
+def _choice_names(choice: Any) -> tuple[str, ...]:
     if isinstance(choice, enum.Enum):
-        yield from (str(choice.value), choice.name, json.dumps(str(choice.value)), json.dumps(f"{choice!s}"))
-    elif choice is None:
-        yield from ("null", "None", "")
-    else:
-        yield from (str(choice), json.dumps(choice, default=str), json.dumps(json.dumps(choice, default=str)))
+        return str(choice.value), choice.name
+    return ("null", "None", "") if choice is None else (str(choice),)
 
 
 def numbered(items: Sequence[Any]) -> str:

@@ -7,6 +7,7 @@ text can be a value and no input can forge a field.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -227,10 +228,8 @@ def _demo_text(codec: Codec, value: Any) -> str:
     """Write a demonstration's value as its field's type where it is one (a model saved as a dict), else as it is."""
     if type(value) is codec.exact:
         return codec.write(value)
-    try:
+    with contextlib.suppress(ValueError):  # labelled data need not fit; the model still learns from it
         value = codec.check(value)
-    except ValueError:
-        pass  # labelled data need not fit; the model still learns from it
     try:
         return codec.write(value)
     except ValueError:
