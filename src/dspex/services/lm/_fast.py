@@ -1,0 +1,164 @@
+"""The transport of the extra ``fast``: httpx's bridge to aiohttp, without a client above it."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextvars import Context, ContextVar
+from typing import Any, Final
+from weakref import WeakSet
+
+import httpx
+
+from dspex.errors import MissingExtra, TransportFailed
+from dspex.services.lm._clean_context import in_context
+from dspex.services.lm._failures import failure_of, transport_failed
+from dspex.services.lm._http import HttpReply, Timeouts, label_of, reply_of
+
+__all__ = ["FastTransport"]
+
+_reused: Final[ContextVar[bool]] = ContextVar("dspex.services.lm.reused", default=False)
+"""Whether this exchange's connection had served before; each exchange has a context of its own."""
+
+
+_PIECE: Final = 2**18
+
+
+class _Pieces(httpx.AsyncByteStream):
+    """A large body in pieces: aiohttp refuses, by a warning, to send one at a stretch."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self._body), _PIECE):
+            yield self._body[start : start + _PIECE]
+
+
+class FastTransport:
+    """
+    httpx's aiohttp transport, called directly; needs the extra ``fast``.
+
+    Args:
+        timeouts: For posts that bring none of their own.
+        verify: False accepts any certificate; a context decides for itself.
+        max_idle_seconds: How long a connection may idle.
+
+    Raises:
+        MissingExtra: The extra is not installed.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeouts: Timeouts | None = None,
+        verify: ssl.SSLContext | bool = True,
+        max_idle_seconds: float = 60.0,
+    ) -> None:
+        try:
+            import aiohttp
+            import httpx_aiohttp
+        except ImportError as error:
+            raise MissingExtra("fast", "the fast transport") from error
+        self._timeouts = timeouts or Timeouts()
+        self._protocols: WeakSet[Any] = WeakSet()  # aiohttp does not export the class
+        self._failures = (httpx.TransportError, httpx.DecodingError, aiohttp.ClientError, OSError)
+        self._disconnected = aiohttp.ServerDisconnectedError
+        context = verify
+        if not isinstance(context, ssl.SSLContext):
+            context = httpx.create_ssl_context(verify=context, trust_env=False)
+        connector = _connector_class(self._protocols)
+
+        def session() -> aiohttp.ClientSession:
+            return aiohttp.ClientSession(
+                connector=connector(limit=0, ssl=context, keepalive_timeout=max_idle_seconds),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+
+        self._transport = httpx_aiohttp.AiohttpTransport(verify=context, client=session)
+        self._urls: dict[str, httpx.URL] = {}
+        self._closed = False
+        self.stale_retries = 0
+
+    @property
+    def open_connections(self) -> int:
+        """Sockets open now, idle ones included."""
+        return sum(protocol.is_connected() for protocol in self._protocols)
+
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts | None = None
+    ) -> HttpReply:
+        """
+        Send one request and return the whole answer, whatever its status.
+
+        A kept-alive connection that the server closed before a byte of the answer came is replaced once.
+
+        Raises:
+            TransportFailed: No complete answer came; aiohttp's error is a cause.
+        Cancellation: closes the socket; the server sees it at once.
+        """
+        target = self._urls.get(url)
+        if target is None:
+            target = self._urls[url] = httpx.URL(url)
+        phases = (timeouts or self._timeouts).phases()
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        raw += [(b"host", target.netloc), (b"content-length", b"%d" % len(body)), (b"accept-encoding", b"identity")]
+        content, stream = (body, None) if len(body) <= _PIECE else (None, _Pieces(body))
+        extensions = {"timeout": phases}
+        request = httpx.Request("POST", target, headers=raw, content=content, stream=stream, extensions=extensions)
+        while True:
+            if self._closed:
+                raise TransportFailed(f"the transport to {label_of(target)} is closed")
+            context = Context()
+            try:
+                return await in_context(self._exchange(request), context)
+            except self._failures as error:
+                if not self._was_stale(error, context):
+                    raise transport_failed(error, label_of(target), phases) from error
+                self.stale_retries += 1
+
+    async def aclose(self) -> None:
+        """
+        Close every connection; exchanges under way fail.
+
+        Cancellation: the connections are closed all the same.
+        """
+        self._closed = True
+        for protocol in list(self._protocols):
+            protocol.abort()
+        await self._transport.aclose()
+
+    async def _exchange(self, request: httpx.Request) -> HttpReply:
+        response = await self._transport.handle_async_request(request)
+        _reused.set(False)  # the answer has begun: from here on nothing is sent again
+        stream = response.stream
+        assert isinstance(stream, httpx.AsyncByteStream)
+        try:
+            body = b"".join([chunk async for chunk in stream])
+        finally:
+            await stream.aclose()
+        return reply_of(response.status_code, response.headers.raw, body)
+
+    def _was_stale(self, error: BaseException, context: Context) -> bool:
+        """Whether nothing but the connection's age was wrong: it had served before, and no byte came."""
+        cause = error.__cause__
+        if isinstance(cause, self._disconnected) and not isinstance(cause.message, str):
+            return False  # aiohttp keeps the begun head there
+        return context.get(_reused, False) and failure_of(error).closed
+
+    def __repr__(self) -> str:
+        return f"<FastTransport {self.open_connections} open>"
+
+
+def _connector_class(protocols: WeakSet[Any]) -> Callable[..., Any]:  # a subclass of a class that may be missing
+    """Return aiohttp's connector, noting its connections in ``protocols`` and the exchange's use of an old one."""
+    import aiohttp
+
+    class Connector(aiohttp.TCPConnector):
+        async def connect(self, *args: Any, **kwargs: Any) -> Any:  # handed on as they are
+            connection = await super().connect(*args, **kwargs)
+            _reused.set(connection.protocol in protocols)
+            protocols.add(connection.protocol)
+            return connection
+
+    return Connector
