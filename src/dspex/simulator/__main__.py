@@ -78,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Args:
         arguments: The command line; that of the process when None.
+
     Returns:
         0, or 2 when it cannot start; the reason is one line on standard error.
     """

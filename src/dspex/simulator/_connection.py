@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import http
 import socket
 import struct
 
@@ -13,6 +14,7 @@ from dspex.simulator.wire import Response
 
 __all__ = ["Connection"]
 
+_REASONS = {one.value: one.phrase.encode() for one in http.HTTPStatus}
 _MOST_BODY = 16 * 2**20
 _CHUNK = 64 * 1024
 _NO_FAULT = Fault()
@@ -133,7 +135,10 @@ class Connection:
             headers.append(("content-length", str(sum(map(len, response.parts)))))
         else:
             headers.append(("transfer-encoding", "chunked"))
-        events = [h11.Response(status_code=response.status, headers=headers), *map(h11.Data, response.parts)]
+        events = [
+            h11.Response(status_code=response.status, headers=headers, reason=_REASONS.get(response.status, b"")),
+            *map(h11.Data, response.parts),
+        ]
         return [self._http.send(event) or b"" for event in (*events, h11.EndOfMessage())]
 
     def _write(self, data: bytes | None) -> None:

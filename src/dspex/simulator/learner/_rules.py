@@ -62,7 +62,7 @@ def _look(case: Case, idf: Mapping[str, float]) -> Evidence:
     parts = [sentence for _, passage in case.passages for sentence in _text.sentences(passage)]
     sentence = max(parts, key=lambda part: overlap(part, text, idf), default="")
     title = best[0] if best else ""
-    new = (phrase for phrase in _text.PHRASE.findall(sentence) if phrase.casefold() not in case.text.casefold())
+    new = (phrase for phrase in _text.PHRASE.findall(sentence) if not stems(phrase).keys() <= text.keys())
     found = {
         "sentence": sentence,
         "title": title,
@@ -90,10 +90,9 @@ def _values(seen: Evidence, output: Output, like: str) -> dict[str, str]:
     return kept
 
 
-def nearest(text: Counter[str], demos: Sequence[Evidence], idf: Mapping[str, float], but: int = -1) -> int | None:
-    """Return the position of the demonstration most like a text, leaving one out; None when there is no other."""
-    others = [at for at in range(len(demos)) if at != but]
-    return max(others, key=lambda at: _text.cosine(text, demos[at].stems, idf), default=None)
+def nearest(text: Counter[str], demos: Sequence[Evidence], idf: Mapping[str, float]) -> int | None:
+    """Return the position of the demonstration most like a text; None without demonstrations."""
+    return max(range(len(demos)), key=lambda at: _text.cosine(text, demos[at].stems, idf), default=None)
 
 
 def _label(looked: Looked, output: Output, held: Sequence[Evidence]) -> str:
@@ -110,20 +109,19 @@ def learn(looked: Looked, output: Output, temperature: float, source: random.Ran
     """Choose the value of one output; `source` is drawn from only at a temperature above 0."""
     held = [seen for seen in looked.demos if output.name in seen.case.given]
 
-    def like(text: Counter[str], but: int = -1) -> str:
-        at = nearest(text, held, looked.idf, but)
-        return "" if at is None else held[at].case.given[output.name]
+    def like(text: Counter[str], but: Evidence | None = None) -> str:
+        others = [seen for seen in held if seen.case.complete and seen is not but]
+        at = nearest(text, others, looked.idf)
+        return "" if at is None else others[at].case.given[output.name]
 
     if output.kind == "closed":
         return Learned("choice", _label(looked, output, held), 1.0, shown=True)
     found = _values(looked.query, output, like(looked.query.stems))
     logs = dict.fromkeys(found, 0.0)
     shown = False
-    for at, seen in enumerate(held):
+    for seen in held:
         whole = seen.case.complete
-        own = (
-            _values(seen, output, like(seen.stems, at)) if whole else {**found, "nearest": like(looked.query.stems, at)}
-        )
+        own = _values(seen, output, like(seen.stems, seen)) if whole else found
         form = normalise if whole else shape
         agreeing = {rule for rule, value in own.items() if form(value) == form(seen.case.given[output.name])}
         shown = shown or (whole and bool(agreeing - {"nearest"}))

@@ -87,5 +87,5 @@ def normalise(value: str) -> str:
 
 
 def shape(value: str) -> str:
-    """Reduce a value to its shape: letter runs become ``a``, digits ``9``, punctuation stays."""
-    return re.sub(r"\d", "9", re.sub(r"[^\W\d_]+", "a", " ".join(value.split())))
+    """Reduce a value to its shape: letter runs (a name's underscores too) become ``a``, digits ``9``."""
+    return re.sub(r"\d", "9", re.sub(r"[^\W\d]+", "a", " ".join(value.split())))
