@@ -67,7 +67,7 @@ class Plan:
                 if type(value) is not codec.exact:
                     try:
                         value = codec.check(value)
-                    except (ValueError, RecursionError) as error:
+                    except (ValueError, TypeError, RecursionError) as error:
                         invalid.append(_mismatch(field, value, error))
                 values[name] = value
             elif field.has_default:
@@ -81,8 +81,7 @@ class Plan:
 
 
 def _mismatch(field: Field, value: object, error: Exception) -> str:
-    problem = describe(error) if isinstance(error, ValueError) else "it is nested too deeply"
-    return f"{field.name} is {_a(type(value).__name__)}, expected {field.type_text} ({problem})"
+    return f"{field.name} is {_a(type(value).__name__)}, expected {field.type_text} ({describe(error)})"
 
 
 def _a(noun: str) -> str:

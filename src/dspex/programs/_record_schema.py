@@ -28,10 +28,11 @@ def record_schema(
     fields = {}
     for field in plan.fields.values():
         inner = handler.generate_schema(field.codec.annotation)
-        if field.has_default or (field.role == "output" and field.optional):
+        may_miss = field.has_default or (field.role == "output" and field.optional)
+        if may_miss:
             inner = core_schema.with_default_schema(inner, default_factory=field.make_default)
         metadata = {"pydantic_js_updates": {"description": field.desc}} if field.desc else {}
-        fields[field.name] = core_schema.typed_dict_field(inner, required=True, metadata=metadata)
+        fields[field.name] = core_schema.typed_dict_field(inner, required=not may_miss, metadata=metadata)
     shape = core_schema.typed_dict_schema(fields, cls_name=plan.name)
     from_mapping = core_schema.no_info_after_validator_function(build, shape)
     return core_schema.json_or_python_schema(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, get_args, get_origin
 
 from dspex.programs.fields import MISSING, Field
-from dspex.programs.signature import SignatureMeta, plan_of
+from dspex.programs.signature import Signature, plan_of
 
 __all__ = ["render_class"]
 
 
-def render_class(signature: SignatureMeta) -> str:
+def render_class(signature: type[Signature]) -> str:
     """
     Return source to paste: imports, the class, its docstring and its fields.
 

@@ -41,7 +41,7 @@ class Retrieve(Module):
         if scope is None:
             raise NotInRequest("Retrieve")
         if not isinstance(query, str):
-            raise MissingInput("Retrieve", invalid=[f"query is a {type(query).__name__}, expected str"])
+            raise MissingInput("Retrieve", invalid=[f"query is of type {type(query).__name__}, expected str"])
         return list(await scope.retrieve(query, self.k, retriever=self.retriever, step=self.retriever or "retrieve"))
 
     def __repr__(self) -> str:

@@ -117,18 +117,18 @@ class ScriptedScope:
             raise LookupError(f"the script has no answer left for {step} (call {len(self.asked)})")
         return queue.popleft()
 
-    async def retrieve(self, query: str, k: int, *, retriever: str | None, step: str) -> tuple[Passage, ...]:  # noqa: ARG002 - the protocol's
+    async def retrieve(self, query: str, k: int, *, retriever: str | None, step: str) -> tuple[Passage, ...]:
         """Return the first ``k`` passages; cancellation: nothing to undo."""
         self.queries.append((retriever, query, k))
         return self._passages[:k]
 
     async def call(
         self,
-        step: str,  # noqa: ARG002 - the protocol's, as the two below
+        step: str,
         work: Callable[[], Awaitable[R]],
         *,
-        idempotent: bool,  # noqa: ARG002
-        timeout: float | None,  # noqa: ARG002
+        idempotent: bool,
+        timeout: float | None,
     ) -> R:
         """Await ``work``; it is cancelled with its caller."""
         return await work()

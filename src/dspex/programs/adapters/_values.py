@@ -10,8 +10,10 @@ which rung held, so that no repair goes unnoticed.
 from __future__ import annotations
 
 import ast
+import contextlib
 import enum
 import json
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -23,7 +25,7 @@ from dspex.errors import SignatureError
 from dspex.programs.adapters._types import literal_values, type_text, without_none
 from dspex.protocols.retrieval import Passage
 
-__all__ = ["REPAIR_LIMIT", "Codec", "describe", "make_codec", "numbered", "to_plain"]
+__all__ = ["REPAIR_LIMIT", "Codec", "TextCodec", "describe", "make_codec", "numbered", "to_plain"]
 
 REPAIR_LIMIT = 8_000
 """Longer texts are not repaired: the time repair takes grows with the square of a hostile text's length."""
@@ -94,8 +96,8 @@ class Codec:
         return plain if self._reads_back(plain, value) else text
 
     def _reads_back(self, text: str, value: Any) -> bool:
-        """Tell whether bare text, without JSON's quotes, means the same value."""
-        if text != text.strip():
+        """Tell whether bare text, without JSON's quotes, means the same value; an empty section means "left out"."""
+        if not text or text != text.strip():
             return False
         try:
             read, _ = self.read(text)
@@ -228,6 +230,7 @@ def make_codec(annotation: Any, constraints: dict[str, Any], role: str) -> Codec
     if constraints:  # a bound on `int | None` is a bound on the int
         full = Annotated[inner, PydanticField(**constraints)]
         full = full if inner is annotation else Union[full, None]  # noqa: UP007 - built at run time
+    _refuse_misfits(inner, constraints)
     plain = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
     if plain is str:
         return _checked(TextCodec(full))
@@ -242,6 +245,21 @@ def make_codec(annotation: Any, constraints: dict[str, Any], role: str) -> Codec
     if not _is_known(plain):
         _ = codec.adapter  # a type pydantic refuses is the author's error, and belongs to the class statement
     return codec
+
+
+_LENGTHS = frozenset({"min_length", "max_length"})
+
+
+def _refuse_misfits(annotation: Any, constraints: dict[str, Any]) -> None:
+    """Pydantic finds out about a length of a number only when it meets one."""
+    names = constraints.keys()
+    if annotation in (int, float, bool) and names & _LENGTHS:
+        raise SignatureError(f"{annotation.__name__} has no length: {', '.join(sorted(names & _LENGTHS))} does not fit")
+    sized = annotation is str or get_origin(annotation) in (list, dict, set, tuple)
+    if sized and names - _LENGTHS:
+        raise SignatureError(
+            f"{type_text(annotation)} is no number: {', '.join(sorted(names - _LENGTHS))} does not fit"
+        )
 
 
 def _checked(codec: Codec) -> Codec:
@@ -262,7 +280,9 @@ def _type_adapter(annotation: Any) -> TypeAdapter[Any]:
     try:
         return TypeAdapter(annotation)
     except (PydanticSchemaGenerationError, PydanticUserError, TypeError) as error:
-        raise SignatureError(f"{type_text(annotation)} is not a type whose values can be checked: {error}") from error
+        raise SignatureError(
+            f"{type_text(annotation)} is not a type whose values can be checked: {describe(error)}"
+        ) from error
 
 
 def _choice_key(value: Any) -> tuple[type, Any]:
@@ -302,11 +322,19 @@ def numbered(items: Sequence[Any]) -> str:
     return "\n".join(lines)
 
 
+_FENCE = re.compile(r"```\w*\n(.*)\n```", re.DOTALL)
+
+
 def _repaired(adapter: TypeAdapter[Any], text: str, problem: ValueError) -> Reading:
     """Climb down: repaired JSON, then a Python literal; ``problem`` is what the text itself failed with."""
     if len(text) <= REPAIR_LIMIT:
         from json_repair import repair_json  # costs 20 ms to import; most programs never need it
 
+        fenced = _FENCE.fullmatch(text)
+        if fenced is not None:
+            text = fenced[1].strip()
+            with contextlib.suppress(ValueError):
+                return adapter.validate_json(text), "json"
         try:
             repaired = repair_json(text)
             if repaired and repaired != '""':
@@ -320,10 +348,12 @@ def _repaired(adapter: TypeAdapter[Any], text: str, problem: ValueError) -> Read
     raise ValueError(describe(problem)) from problem
 
 
-def describe(error: ValueError) -> str:
+def describe(error: Exception) -> str:
     """Return what is wrong in one line, without the input and without links."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
     if not isinstance(error, ValidationError):
-        return str(error)
+        return str(error).partition("\n")[0]
     details = error.errors(include_url=False, include_context=False, include_input=False)
     shown = [
         f"{'.'.join(map(str, each['loc']))}: {each['msg']}" if each["loc"] else each["msg"] for each in details[:3]
@@ -337,4 +367,4 @@ def _short(text: str) -> str:
 
 def to_plain(value: Any) -> Any:
     """Return a value as JSON has it: for saved demonstrations."""
-    return json.loads(to_json(value, fallback=str))
+    return value if isinstance(value, str) else json.loads(to_json(value, fallback=str))

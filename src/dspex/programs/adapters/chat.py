@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._types import constraint_words
-from dspex.programs.adapters._values import Codec, describe
+from dspex.programs.adapters._values import Codec, TextCodec, describe
 from dspex.programs.fields import Field
-from dspex.programs.signature import SignatureMeta, plan_of
+from dspex.programs.signature import Signature, plan_of
 from dspex.protocols.lm import Message
 
 __all__ = ["ChatAdapter", "Parsed", "Repair"]
@@ -76,7 +76,7 @@ class ChatAdapter:
 
     __slots__ = ()
 
-    def prefix(self, signature: SignatureMeta, demos: Sequence[Mapping[str, Any]] = ()) -> tuple[Message, ...]:
+    def prefix(self, signature: type[Signature], demos: Sequence[Mapping[str, Any]] = ()) -> tuple[Message, ...]:
         """
         Return the messages before the turn to be answered: the system message and the demonstrations.
 
@@ -89,7 +89,7 @@ class ChatAdapter:
         rendered = _rendered(plan_of(signature))
         return (rendered.system, *_demo_messages(rendered, demos)) if demos else (rendered.system,)
 
-    def turn(self, signature: SignatureMeta, inputs: Mapping[str, Any]) -> Message:
+    def turn(self, signature: type[Signature], inputs: Mapping[str, Any]) -> Message:
         """
         Return the user's turn: the inputs, and what to write now.
 
@@ -100,7 +100,7 @@ class ChatAdapter:
         return Message("user", _sections(rendered.inputs, inputs) + rendered.tail)
 
     def format(
-        self, signature: SignatureMeta, inputs: Mapping[str, Any], demos: Sequence[Mapping[str, Any]] = ()
+        self, signature: type[Signature], inputs: Mapping[str, Any], demos: Sequence[Mapping[str, Any]] = ()
     ) -> tuple[Message, ...]:
         """
         Return the whole prompt; ``inputs`` are values of the fields' types.
@@ -110,13 +110,13 @@ class ChatAdapter:
         """
         return (*self.prefix(signature, demos), self.turn(signature, inputs))
 
-    def format_outputs(self, signature: SignatureMeta, outputs: Mapping[str, Any]) -> str:
+    def format_outputs(self, signature: type[Signature], outputs: Mapping[str, Any]) -> str:
         """Return the completion that ``parse`` reads as these outputs; outputs that are not given are left out."""
         rendered = _rendered(plan_of(signature))
         given = tuple(part for part in rendered.outputs if part.name in outputs)
         return "\n\n".join(part for part in (_sections(given, outputs), _CLOSING) if part)
 
-    def parse(self, signature: SignatureMeta, completion: str) -> Parsed:
+    def parse(self, signature: type[Signature], completion: str) -> Parsed:
         """
         Read the outputs from a completion.
 
@@ -142,8 +142,8 @@ class ChatAdapter:
                 continue
             try:
                 outputs[name], repair = field.codec.read(text)
-            except (ValueError, RecursionError) as error:
-                invalid[name] = describe(error) if isinstance(error, ValueError) else "it is nested too deeply"
+            except (ValueError, TypeError, RecursionError) as error:
+                invalid[name] = describe(error)
                 continue
             if repair:
                 repairs.append(Repair(name, repair))
@@ -151,7 +151,7 @@ class ChatAdapter:
             raise ResponseUnparsable(plan.name, completion, missing, invalid)
         return Parsed(outputs, tuple(repairs))
 
-    def correction(self, signature: SignatureMeta, error: ResponseUnparsable) -> tuple[Message, ...]:
+    def correction(self, signature: type[Signature], error: ResponseUnparsable) -> tuple[Message, ...]:
         """Return the turns that show a model its own completion and what was wrong with it."""
         problems = [f"- there was no `[[ ## {name} ## ]]` section" for name in error.missing_fields]
         problems += [f"- `{name}`: {problem}" for name, problem in error.invalid_fields.items()]
@@ -162,7 +162,7 @@ class ChatAdapter:
 
 def _may_be_empty(field: Field) -> bool:
     """An empty section means "left out" where the field may be left out and an empty text is no value of it."""
-    return (field.has_default or field.optional) and field.codec.exact is not str
+    return (field.has_default or field.optional) and not isinstance(field.codec, TextCodec)
 
 
 def _split(completion: str) -> dict[str, str]:

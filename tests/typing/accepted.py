@@ -1,0 +1,64 @@
+"""What type checkers must accept, and the types they must see; checked by test_typing.py, never run."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, assert_type
+
+from dspex.programs import ChainOfThought, InputField, Module, OutputField, Predict, Prediction, Retrieve, Signature
+from dspex.programs import details as details_of
+from dspex.programs.fields import Field
+from dspex.protocols.retrieval import Passage
+
+
+class QA(Signature):
+    """Answer the question from the passages."""
+
+    passages: list[Passage] = InputField()
+    question: str = InputField(desc="as the user typed it")
+    style: Literal["short", "long"] = InputField(default="short")
+    answer: str = OutputField(desc="a short phrase")
+    confidence: float | None = OutputField(ge=0, le=1)
+
+
+class RAG(Module):
+    answer: Predict[QA]
+
+    def __init__(self) -> None:
+        self.retrieve = Retrieve("tickets", k=3)
+        self.answer = Predict(QA)
+        self.reason = ChainOfThought(QA)
+        self.rate = Predict("answer -> score: int")
+
+    async def forward(self, question: str) -> QA:
+        passages = assert_type(await self.retrieve(question), list[Passage])
+        first = assert_type(await self.answer(passages=passages, question=question), QA)
+        await self.rate.with_lm("judge")(answer=first.answer)
+        return await self.reason(passages=passages, question=question, style="long")
+
+
+async def use(program: RAG) -> None:
+    prediction = assert_type(await program("Who wrote it?"), QA)
+    assert_type(await program(question="Who wrote it?"), QA)
+    assert_type(prediction.answer, str)
+    assert_type(prediction.confidence, float | None)
+    assert_type(details_of(prediction).reasoning, str)
+    assert_type(program.with_config(temperature=0.7), RAG)
+    assert_type(program.load("rag.json"), RAG)
+
+    rated: Prediction = await program.rate(answer="Ada")
+    number: int = rated.score
+    assert_type(number, int)
+
+    asked = Predict(QA).with_demos([{"question": "q", "answer": "a"}]).with_config(temperature=1.0)
+    assert_type((await asked(passages=[], question="q")).answer, str)
+    reworded = Predict(QA.with_instructions("Be brief."))
+    assert_type((await reworded(passages=[], question="q")).answer, str)
+
+    record = QA(passages=[Passage("text")], question="q")
+    record.answer = "Ada"
+    assert_type(QA.instructions, str)
+    assert_type(record.to_dict(), dict[str, Any])
+    assert_type(QA.input_fields, Mapping[str, Field])
+    extended = Predict(QA.append("hint", InputField()))
+    assert_type(await extended(anything="goes"), Any)
+    built = Predict(Signature.from_string("question -> answer"))
+    assert_type(await built(question="q"), Prediction)
