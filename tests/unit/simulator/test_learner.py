@@ -183,3 +183,22 @@ def test_a_tool_result_is_the_passage() -> None:
     reply = answer(Body(messages=turns, tools=_TOOLS, temperature=0), 0)
 
     assert (reply.tool, reply.text) == (None, "It was written by Shakespeare.")
+
+
+def test_a_field_marked_as_left_out_is_left_out() -> None:
+    """A remark in parentheses in a field's place makes a demonstration incomplete; it is no value to learn from."""
+    demo = _marked(passages="(left out)", question="serialize to a str")
+    shown = _marked(note="(left out)", answer="json.dumps")
+    query = _marked(passages=_NUMBERED, question="the current directory")
+    reply = answer(_chat("", demo, shown, query), 0)
+
+    assert list(_outputs(reply)) == ["note", "answer", "completed"]
+    assert (reply.rule, _outputs(reply)["answer"]) == ("title", "os.getcwd")
+
+
+def test_a_schema_in_the_system_turn_is_kept_to() -> None:
+    """A structured field shown with its schema gets an object of that shape."""
+    schema = '{"properties": {"a": {"type": "integer"}}, "required": ["a"], "type": "object"}'
+    system = f"[[ ## text ## ]]\n{{text}}\n\n[[ ## found ## ]]\n{{found}}    (JSON for this schema: {schema})"
+
+    assert json.loads(_outputs(answer(_chat(system, _marked(text="7 of them")), 0))["found"]) == {"a": 7}

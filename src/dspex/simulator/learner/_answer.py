@@ -30,11 +30,7 @@ def answer(body: Body, index: int) -> Reply:
 
 
 def _outputs(looked: Looked, temperature: float, source: random.Random) -> tuple[dict[str, object], Learned]:
-    """
-    Choose a value for every output, and return with them what was learnt about the last one.
-
-    Free text before another output is a note (a reasoning field), unless a demonstration shows a rule for it.
-    """
+    """Choose every output; free text before another is a note, unless a demonstration shows the rule it follows."""
     found: dict[str, object] = {}
     learned = Learned("none", "", 1.0, shown=False)
     for output in looked.prompt.outputs:

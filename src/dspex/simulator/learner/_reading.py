@@ -19,9 +19,10 @@ _CLOSE = re.compile(r"</(\w+)>")
 _KEY = re.compile(r'"(\w+)"\s*:')
 Schema = Mapping[str, object]
 _NUMBERED = re.compile(r"^\[\d+\][ \t]", re.MULTILINE)
+_LEFT_OUT = re.compile(r"\([^()\n]*\)").fullmatch  # nothing but a remark: how layouts mark a field not given
 _PARAGRAPH = re.compile(r"\n\s*\n")
 _QUOTED = re.compile(r"'((?:[^'\\\n]|\\.)*)'|\"((?:[^\"\\\n]|\\.)*)\"")
-_LISTED = re.compile(r"\[[^\]\n]*['\"][^\n]*\]")
+_LISTED = re.compile(r"\s*\(?[\w. |\[]*\[\s*(['\"].*?['\"])\s*\]")
 _TYPED = re.compile(r"\s*\((bool|int|float|list|dict)\b")
 _TYPES = {"bool": "boolean", "int": "integer", "float": "number", "list": "array", "dict": "object"}
 
@@ -80,8 +81,7 @@ def read_prompt(body: Body) -> Prompt:
 
 
 def _wanted(given: Sequence[str], query: Mapping[str, str], inputs: set[str], show: Sequence[str]) -> list[str]:
-    # What the assistant turns give, in order, else what is shown and no user turn has. What is shown before the
-    # query's last field is an input left out; what holds all that is given counts too: turns may lack a field.
+    # Inputs stand before outputs; what is shown counts if it holds all that is given, since turns may lack a field.
     after = max((at + 1 for at, name in enumerate(show) if name in query and name != _PLAIN), default=0)
     left = list(dict.fromkeys(name for name in show[after:] if name not in inputs or name == _PLAIN))
     return left if set(given) <= set(left) else list(given)
@@ -95,7 +95,8 @@ def _without_reminder(fields: dict[str, str], outputs: Sequence[str]) -> dict[st
     return {**fields, name: "\n\n".join(kept).strip()} if drop else fields
 
 
-def _case(inputs: Mapping[str, str], given: Mapping[str, str], wanted: Sequence[str]) -> Case:
+def _case(fields: Mapping[str, str], reply: Mapping[str, str], wanted: Sequence[str]) -> Case:
+    inputs, given = ({name: one for name, one in some.items() if not _LEFT_OUT(one)} for some in (fields, reply))
     lists = {name: found for name, value in inputs.items() if (found := _passages(value)) is not None}
     text = "\n".join(value for name, value in inputs.items() if name not in lists)
     return Case(next(iter(lists.values()), ()), text, given, all(inputs.get(name) for name in wanted))
@@ -105,19 +106,17 @@ def _passages(value: str) -> tuple[tuple[str, str], ...] | None:
     """Read a list of texts: a JSON list of strings or objects, or numbered lines. None when it is no such list."""
     if _NUMBERED.match(value):
         return tuple(_passage(part) for part in _NUMBERED.split(value) if part.strip())
-    try:
-        items = json.loads(value) if value.startswith("[") else None
-    except (ValueError, RecursionError):
-        return None
+    items = _loads(value) if value.startswith("[") else None
     is_list = isinstance(items, list) and all(isinstance(item, str | Mapping) for item in items)
-    return tuple(map(_passage, items or ())) if is_list else None
+    return tuple(map(_passage, items)) if isinstance(items, list) and is_list else None
 
 
 def _passage(item: object) -> tuple[str, str]:
     if isinstance(item, Mapping):
         texts = [value for value in item.values() if isinstance(value, str)]
         return texts[0] if len(texts) > 1 else "", " ".join(texts[1:] or texts)
-    title, bar, text = str(item).strip().strip("«»").partition("|")
+    line = str(item).strip()
+    title, bar, text = (line[1:-1] if line[:1] + line[-1:] in ("«»", '""') else line).partition("|")
     return (title.strip(), text.strip()) if bar else ("", title.strip())
 
 
@@ -140,13 +139,16 @@ def _listed(name: str, system: str) -> Schema:
     shows = re.compile(rf"`{name}`|\{{{name}\}}")
     for line in system.splitlines() if name else ():
         _, mention, rest = line.partition(found.group()) if (found := shows.search(line)) else ("", "", "")
-        parts = [part.strip() for part in rest.rpartition(": ")[2].split("; ")] if mention[:1] == "{" else []
-        if listed := _LISTED.search(rest):
-            parts = [single or double for single, double in _QUOTED.findall(listed.group())]
-        if len(parts) > 1 or (parts and listed):
-            return {"enum": parts}
+        if listed := _LISTED.match(rest):
+            return {"enum": [single or double for single, double in _QUOTED.findall(listed.group(1))]}
         if typed := _TYPED.match(rest):
             return {"type": _TYPES[typed.group(1)]}
+        told = rest.partition(": ")[2].removesuffix(")") if mention[:1] == "{" else ""
+        if isinstance(schema := _loads(told), Mapping):
+            return schema
+        parts = told.rpartition(": ")[2].split("; " if "; " in told else ", ")
+        if len(parts) > 1 and not told.startswith("{"):
+            return {"enum": parts}
     return {}
 
 
@@ -192,12 +194,17 @@ def _tags(text: str) -> dict[str, str]:
     return found
 
 
-def _object(text: str) -> dict[str, str]:
+def _loads(text: str) -> object:
     try:
-        value = json.loads(text[text.find("{") : text.rfind("}") + 1])
+        return json.loads(text)
     except (ValueError, RecursionError):
-        return {}
-    return {name: one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for name, one in value.items()}
+        return None
+
+
+def _object(text: str) -> dict[str, str]:
+    value = _loads(text[text.find("{") : text.rfind("}") + 1])
+    named = value if isinstance(value, dict) else {}
+    return {name: one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for name, one in named.items()}
 
 
 def _fields_of(text: str, layout: Layout, *, reply: bool = False) -> dict[str, str]:

@@ -47,7 +47,7 @@ class Learned:
 
 
 def look(prompt: Prompt) -> Looked:
-    """Look at every case of a prompt."""
+    """Look at every case."""
     cases = (*prompt.demos, prompt.query)
     texts = [" ".join(passage) for case in cases for passage in case.passages]
     labels = [label for output in prompt.outputs for label in output.alternatives]
