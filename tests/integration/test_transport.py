@@ -124,11 +124,13 @@ ok = say(OK)
 
 
 @contextlib.asynccontextmanager
-async def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+async def serving(
+    *answers: Answer, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[Server]:
     server = Server(*answers)
-    listener = await asyncio.get_running_loop().create_server(lambda: Peer(server), "127.0.0.1", 0, ssl=tls)
+    listener = await asyncio.get_running_loop().create_server(lambda: Peer(server), host.strip("[]"), 0, ssl=tls)
     scheme = "https" if tls else "http"
-    server.url = f"{scheme}://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1/chat/completions"
+    server.url = f"{scheme}://{host}:{listener.sockets[0].getsockname()[1]}/v1/chat/completions"
     try:
         yield server
     finally:
@@ -232,6 +234,19 @@ class TestAnswers:
             reply = await transport.post(server.url, HEADERS, large)
 
         assert reply.body == large == server.requests[0][1]
+
+    async def test_an_ipv6_address(self, any_opened: Opener) -> None:
+        """Its brackets belong to the host header, not to the socket."""
+        try:
+            with socket.create_server(("::1", 0), family=socket.AF_INET6):
+                pass
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+        async with serving(ok, host="[::1]") as server, any_opened() as transport:
+            await transport.post(server.url, HEADERS, b"{}")
+
+        host = server.url.split("/")[2]
+        assert f"host: {host}".encode() in server.requests[0][0].lower()
 
 
 class TestConnections:

@@ -53,7 +53,8 @@ class _Target:
     def __init__(self, url: str) -> None:
         self.url = httpcore.URL(url)
         port = f":{self.url.port}" if self.url.port is not None else ""
-        self.host = self.url.host + port.encode()
+        host = b"[%s]" % self.url.host if b":" in self.url.host else self.url.host
+        self.host = host + port.encode()
         self.label = f"{self.url.scheme.decode()}://{self.host.decode()}"
         self.idle: deque[_Slot] = deque()
 
