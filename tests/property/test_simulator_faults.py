@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from dspex.simulator import Fault, FaultKind, FaultPlan, Latency
 from dspex.simulator._desk import Desk, Request
 
-_LATENCIES = st.builds(
-    lambda median, more: Latency(median=median, p95=median + more), st.floats(0.001, 1), st.floats(0, 2)
-)
+_LATENCIES = st.builds(lambda one, more: Latency(median=one, p95=one + more), st.floats(0.001, 1), st.floats(0, 2))
 _FAULTS = st.builds(
     lambda kind, delay, after: Fault(kind=kind, delay=delay, after_bytes=after),
     st.sampled_from(list(FaultKind)),
