@@ -15,6 +15,7 @@ from dspex.errors import MissingInput, SignatureError
 from dspex.programs.adapters._types import allows_none, type_text
 from dspex.programs.adapters._values import describe, make_codec
 from dspex.programs.fields import MISSING, Field, FieldSpec
+from dspex.programs.inputs import InputSpec
 
 __all__ = ["Plan", "check_name", "compile_field", "default_instructions", "make_init", "resolve_annotations"]
 
@@ -31,7 +32,7 @@ class Plan:
         rendered: Each adapter's own pre-rendered form of this plan, by adapter.
     """
 
-    __slots__ = ("authored", "fields", "inputs", "instructions", "name", "outputs", "rendered")
+    __slots__ = ("_input_spec", "authored", "fields", "inputs", "instructions", "name", "outputs", "rendered")
 
     def __init__(self, name: str, fields: Iterable[Field], instructions: str) -> None:
         given = tuple(fields)
@@ -42,6 +43,16 @@ class Plan:
         self.authored = bool(instructions)
         self.instructions = instructions or default_instructions(self.inputs, self.outputs)
         self.rendered: dict[object, Any] = {}  # a memo: each adapter knows what it put there
+        self._input_spec: InputSpec | None = None
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """The inputs as the parameters of a predictor: by name only."""
+        spec = self._input_spec
+        if spec is None:
+            required = frozenset(each.name for each in self.inputs if not each.has_default)
+            spec = self._input_spec = InputSpec(tuple(each.name for each in self.inputs), required)
+        return spec
 
     def check_inputs(self, given: Mapping[str, Any], program: str) -> dict[str, Any]:
         """
@@ -153,7 +164,10 @@ def resolve_annotations(cls: type, names: Iterable[str], caller: types.FrameType
     Raises:
         SignatureError: A name has no annotation, or one that cannot be resolved here.
     """
-    raw = inspect.get_annotations(cls)
+    try:
+        raw = inspect.get_annotations(cls)
+    except NameError as error:  # Python 3.14 evaluates annotations when they are read
+        raise SignatureError(f"{cls.__name__}: {error}; define or import it before the signature") from error
     for name in names:
         if name not in raw:
             raise SignatureError(f"{cls.__name__}.{name} has no annotation: write `{name}: str = ...`")

@@ -79,25 +79,30 @@ class PredictorPaths:
     The paths of one program's predictors, by identity: for traces and labels.
 
     A predictor made inside ``forward`` by ``with_lm``, ``with_demos`` or ``with_config`` has the path of the one it
-    was made from. Build it once per request.
+    was made from. Build one per request; it looks at the program when it is first asked.
     """
 
     __slots__ = ("_paths", "_program")
 
     def __init__(self, program: object) -> None:
-        predictors = getattr(program, "predictors", None)
-        found: Mapping[str, Predict[Any, ...]] = predictors() if predictors is not None else {}
         self._program = program  # ids stay theirs as long as the program lives
+        self._paths: dict[int, str] | None = None
+
+    def _find(self) -> dict[int, str]:
+        predictors = getattr(self._program, "predictors", None)
+        found: Mapping[str, Predict[Any, ...]] = predictors() if predictors is not None else {}
         self._paths = {id(predictor): path for path, predictor in found.items()}
+        return self._paths
 
     def path_of(self, predictor: object) -> str:
         """Return where the predictor sits (``answer.predict``); empty when it is no part of the program."""
-        path = self._paths.get(id(predictor))
+        paths = self._paths if self._paths is not None else self._find()
+        path = paths.get(id(predictor))
         if path is not None:
             return path
         lineage: tuple[weakref.ref[object], ...] = getattr(predictor, "_lineage", ())
         for reference in lineage:
             ancestor = reference()
-            if ancestor is not None and id(ancestor) in self._paths:
-                return self._paths[id(ancestor)]
+            if ancestor is not None and id(ancestor) in paths:
+                return paths[id(ancestor)]
         return ""

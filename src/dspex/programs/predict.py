@@ -136,9 +136,7 @@ class Predict(Module, Generic[S, P]):
         return next((found for each in self._lineage if (found := each()) is not None), None)
 
     def _input_spec(self) -> InputSpec:
-        inputs = plan_of(self.signature).inputs
-        required = frozenset(each.name for each in inputs if not each.has_default)
-        return InputSpec(tuple(each.name for each in inputs), required)
+        return plan_of(self.signature).input_spec
 
     def __repr__(self) -> str:
         return f"Predict({self.signature.__name__}, lm={self.lm!r}, {len(self.demos)} demos)"
@@ -162,10 +160,10 @@ class Predict(Module, Generic[S, P]):
         if args:
             raise MissingInput(plan.name, unexpected=[f"{len(args)} by position: give inputs by name"])
         inputs = plan.check_inputs(kwargs, plan.name)
-        path = _path_in(scope, self)
+        path = scope.path_of(self) or plan.name
         messages = (*self._prefix, self._turn(inputs))
-        asked = await _Asking(self, scope, path or plan.name, messages).run()
-        prediction: S = self._predict(inputs, asked, scope, path or plan.name, messages)
+        asked = await _Asking(self, scope, path, messages).run()
+        prediction: S = self._predict(inputs, asked, scope, path, messages)
         scope.record(self, inputs, asked.answers[0].outputs)
         return prediction
 
@@ -268,9 +266,3 @@ def _configured(params: LMParams, repair_turns: int, config: Mapping[str, Any]) 
     if not isinstance(turns, int) or turns < 0:
         raise ValueError(f"repair_turns={turns!r}: expected how often to ask again, 0 or more")
     return (params.merged(changes) if changes else params), turns
-
-
-def _path_in(scope: Scope, predictor: object) -> str:
-    """Ask the scope where the predictor sits in the running program; scopes need not know."""
-    path_of = getattr(scope, "path_of", None)
-    return path_of(predictor) if path_of is not None else ""

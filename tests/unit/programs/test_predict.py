@@ -241,12 +241,12 @@ class TestChainOfThought:
     async def test_reasoning_is_asked_for_first_and_kept_beside_the_record(self) -> None:
         scope = ScriptedScope([{"reasoning": "because", "answer": "a"}])
 
-        answered = await scope.run(ChainOfThought(QA), question="q")
-        prediction = cast("Any", answered)  # the reasoning is no declared field
+        prediction = await scope.run(ChainOfThought(QA), question="q")
 
         assert type(prediction) is QA
         assert prediction.to_dict() == {"question": "q", "k": 3, "answer": "a"}
-        assert details(prediction).reasoning == prediction.reasoning == "because"
+        assert details(prediction).reasoning == "because"
+        assert cast("Any", prediction).reasoning == "because"
         assert scope.trace[0].outputs == {"reasoning": "because", "answer": "a"}
         tail = scope.asked[0].request.messages[-1].content
         assert tail.index("reasoning") < tail.index("answer")
