@@ -4,3 +4,75 @@ Language-model programs that run as supervised actors.
 Every public name is listed here; the room behind a name is imported when the name is first used, so that
 ``import dspex`` itself does no I/O, reads no environment and loads no third-party package.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dspex.app._app import App as App
+    from dspex.errors import *  # noqa: F403 - the whole tree of errors is public
+    from dspex.programs import ChainOfThought as ChainOfThought
+    from dspex.programs import Details as Details
+    from dspex.programs import Example as Example
+    from dspex.programs import InputField as InputField
+    from dspex.programs import Module as Module
+    from dspex.programs import OutputField as OutputField
+    from dspex.programs import Predict as Predict
+    from dspex.programs import Prediction as Prediction
+    from dspex.programs import Retrieve as Retrieve
+    from dspex.programs import Signature as Signature
+    from dspex.programs import details as details
+    from dspex.protocols.executor import Failed as Failed
+    from dspex.protocols.executor import Ok as Ok
+    from dspex.protocols.lm import LM as LM
+    from dspex.protocols.retrieval import Passage as Passage
+    from dspex.requests import Request as Request
+    from dspex.services.cache.sqlite import SqliteCache as SqliteCache
+    from dspex.services.retrieval.sqlite_index import SqliteIndex as SqliteIndex
+
+_ROOMS = {
+    "dspex.app._app": ("App",),
+    "dspex.programs": (
+        "ChainOfThought",
+        "Details",
+        "Example",
+        "InputField",
+        "Module",
+        "OutputField",
+        "Predict",
+        "Prediction",
+        "Retrieve",
+        "Signature",
+        "details",
+    ),
+    "dspex.protocols.executor": ("Failed", "Ok"),
+    "dspex.protocols.lm": ("LM",),
+    "dspex.protocols.retrieval": ("Passage",),
+    "dspex.requests": ("Request",),
+    "dspex.services.cache.sqlite": ("SqliteCache",),
+    "dspex.services.retrieval.sqlite_index": ("SqliteIndex",),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+_GONE = ("configure", "context", "settings", "teleprompt")
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:  # any of the public names
+    room = _ROOM_OF.get(name)
+    if room is None and not name.startswith("_") and name[:1].isupper():
+        errors = importlib.import_module("dspex.errors")
+        if name in errors.__all__:
+            return getattr(errors, name)
+    if room is None:
+        hint = ": there is no global configuration; give it to App(...) and app.options(...)" if name in _GONE else ""
+        raise AttributeError(f"module 'dspex' has no attribute {name!r}{hint}")
+    value = getattr(importlib.import_module(room), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOM_OF})

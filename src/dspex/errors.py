@@ -323,6 +323,8 @@ class ResponseInvalid(LMError):
 class CircuitOpen(LMError):
     """The provider has failed too often lately; nothing was sent. ``retry_after`` says when a probe is due."""
 
+    is_retryable = True
+
 
 # --- requests -----------------------------------------------------------------------------------------------
 

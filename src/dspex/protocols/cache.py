@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-from dspex.protocols.lm import LMResponse
+from dspex.protocols.lm import LM, LMParams, LMRequest, LMResponse
 
-__all__ = ["CacheMode", "CacheService", "Hit", "Lead"]
+__all__ = ["CacheMode", "CacheService", "Hit", "Lead", "cache_key"]
+
+KEY_VERSION = "1"
+"""Part of every key: raised when the meaning of a stored answer changes, which empties all caches at once."""
+
+_canonical = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"), default=repr).encode
+
+
+def cache_key(lm: LM, request: LMRequest) -> str:
+    """
+    Return the canonical digest of a request: same question, same model, same server, same key.
+
+    ``request.params`` must be complete (the model's defaults merged in). The API key is no part of it.
+    """
+    params = request.params
+    fields = [getattr(params, name) for name in LMParams.__dataclass_fields__]
+    turns = [(message.role, message.content) for message in request.messages]
+    text = _canonical([KEY_VERSION, lm.model, lm.api_base, turns, fields])
+    return hashlib.sha256(text.encode()).hexdigest()
+
 
 CacheMode = Literal["use", "refresh", "bypass", "only"]
 """``use`` reads and writes, ``refresh`` only writes, ``bypass`` does neither, ``only`` never calls the provider."""

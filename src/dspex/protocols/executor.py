@@ -24,6 +24,8 @@ class RunOptions:
     cache: CacheMode = "use"
     priority: int = 0
     """Lower numbers go first when requests wait for a place: 0 interactive, 10 optimizer."""
+    trace: bool = False
+    """Whether ``Ok.trace`` is wanted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,8 +80,18 @@ class LMParams:
             known["extra"] = {**self.extra, **known.get("extra", {}), **extra}
         return replace(self, **known)
 
+    def over(self, defaults: LMParams) -> LMParams:
+        """Return these parameters where they are set, and ``defaults`` where they are not."""
+        if defaults == _UNSET:
+            return self
+        changes = {name: value for name in _PARAM_NAMES if (value := getattr(self, name)) != getattr(_UNSET, name)}
+        if "extra" in changes:
+            changes["extra"] = {**defaults.extra, **self.extra}
+        return replace(defaults, **changes)
+
 
 _PARAM_NAMES = frozenset(LMParams.__dataclass_fields__)
+_UNSET = LMParams()
 
 
 class LM:
@@ -171,7 +181,7 @@ class LMRequest:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One of the ``n`` answers; ``finish_reason`` is ``stop``, ``length``, ``content_filter`` or the provider's word."""
+    """One of the ``n`` answers; ``finish_reason``: ``stop``, ``length``, ``content_filter`` or the provider's word."""
 
     text: str
     finish_reason: str = "stop"

@@ -79,6 +79,10 @@ class Scope(Protocol):
         """Add one predictor's call to the request's trace."""
         ...
 
+    def path_of(self, predictor: object) -> str:
+        """Return where ``predictor`` sits in the request's program; empty when it is no part of it."""
+        ...
+
     def note_repair(self, signature: str, field: str, kind: str) -> None:
         """Tell telemetry that a completion was repaired (``kind``: ``json``, ``literal``, ``turn``)."""
         ...

@@ -265,6 +265,31 @@ class Runtime:
                 if not parked and self._parked.get(name) is parked:
                     del self._parked[name]
 
+    def when_named(self, name: str, callback: Callable[[ActorRef], object]) -> Callable[[], None]:
+        """Call ``callback`` once with who takes ``name`` next; return what takes the wish back."""
+        future: asyncio.Future[ActorRef] = self.loop.create_future()
+        self._parked.setdefault(name, []).append(future)
+
+        def named(done: asyncio.Future[ActorRef]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                callback(done.result())
+
+        future.add_done_callback(named, context=self.context)
+
+        def take_back() -> None:
+            future.cancel()
+
+        return take_back
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait on this runtime's clock."""
+        future: asyncio.Future[None] = self.loop.create_future()
+        timer = self.clock.call_later(seconds, _wake, future, context=self.context)
+        try:
+            await future
+        finally:
+            timer.cancel()
+
     def forget(self, process: Process, name: str | None) -> None:
         """Remove a dead process from the tables; its name is free before anybody hears of the death."""
         self.processes.pop(process.pid, None)
@@ -275,3 +300,8 @@ class Runtime:
 def _nobody(future: asyncio.Future[ActorRef], name: str, timeout: float) -> None:
     if not future.done():
         future.set_exception(CallTimeout(f"nobody by the name {name!r}", timeout))
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

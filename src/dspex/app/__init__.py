@@ -1,0 +1,1 @@
+"""The App, its configuration, and the command line."""

@@ -1,0 +1,310 @@
+"""The App: configuration in, a supervised tree while it runs, and the calls users make."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
+
+from dspex.app._options import changed
+from dspex.app._tree import AppTree
+from dspex.errors import AppAlreadyRunning, AppNotRunning, ConfigError
+from dspex.programs import bind_inputs
+from dspex.protocols.executor import RunOptions
+from dspex.protocols.lm import LM
+from dspex.protocols.retrieval import Retriever
+from dspex.requests import Request
+from dspex.services.cache.sqlite import SqliteCache
+from dspex.services.lm.client import ClientLimits
+from dspex.services.lm.providers import resolve_endpoint
+from dspex.services.retrieval.sqlite_index import SqliteIndex
+from dspex.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    import httpx
+
+    from dspex.runtime import TreeNode
+
+__all__ = ["App", "AppView", "RunnableProgram"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class RunnableProgram(Protocol[P, R_co]):
+    """Anything with an async ``forward``: a Module, or an object of the user's own."""
+
+    def forward(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+        """Answer the inputs."""
+        ...
+
+
+class AppView:
+    """
+    What can be run through an App, with the options of this view.
+
+    ``app.options(…)`` makes another one; the App itself is the view with the default options.
+    """
+
+    __slots__ = ("_app", "_options")
+
+    def __init__(self, app: App, options: RunOptions) -> None:
+        self._app = app
+        self._options = options
+
+    def options(self, **changes: Any) -> AppView:  # the fields of RunOptions
+        """
+        Return a frozen view with other options.
+
+        Args:
+            **changes: ``deadline`` (seconds), ``lm`` (name or record), ``cache`` (``use``, ``refresh``, ``bypass``,
+                ``only``), ``priority`` (lower goes first), ``trace``.
+
+        Raises:
+            ConfigError: An option is unknown or makes no sense.
+        """
+        return AppView(self._app, changed(self._options, changes))
+
+    async def run(self, program: RunnableProgram[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """
+        Run ``program`` on inputs, as its own supervised request, and return what its ``forward`` returns.
+
+        Raises:
+            MissingInput: Inputs are missing, unknown or of the wrong type; nothing was started.
+            AppNotRunning, AppClosed, Overloaded: Nothing was started.
+            DeadlineExceeded: Time is over; everything below has been stopped.
+            RequestKilled: Its process was killed after ``forward`` had begun.
+            Exception: Whatever ``forward`` raised.
+        Cancellation: everything below is stopped, sockets closed, before the cancellation travels on.
+        """
+        return await self._begin(program, args, kwargs)
+
+    def bind(self, program: RunnableProgram[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+        """Return ``program`` as an async function of its inputs; it may be bound before the App is started."""
+
+        async def bound(*args: P.args, **kwargs: P.kwargs) -> R:
+            return await self._begin(program, args, kwargs)
+
+        return bound
+
+    def _begin(self, program: RunnableProgram[P, R], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request[R]:
+        tree = self._app.running_tree()
+        return tree.runner.start(program, bind_inputs(program, args, kwargs), self._options)
+
+
+class App(AppView):
+    """
+    Language models, retrievers, a cache and a supervision tree around them.
+
+    Building one does no I/O and needs no loop. ``async with app`` starts a fresh tree and closes it; ``start`` and
+    ``aclose`` do the same from any two tasks of one loop. Two Apps in one process never see each other.
+
+    Args:
+        lm: The default model: ``"provider/model"`` or an ``LM`` record.
+        lms: More models, by the names that ``with_lm`` and ``options(lm=…)`` use.
+        retriever: The default retriever: a path of a ``SqliteIndex``, or any ``Retriever``.
+        retrievers: More of them, by the names that ``Retrieve('name')`` uses.
+        cache: ``None`` caches nothing, ``"memory"`` in this process, a path or ``SqliteCache`` on disk as well.
+        home: The folder for journals and jobs; made when first needed.
+        deadline: Default seconds for a request.
+        max_running: Requests at once; more wait.
+        max_waiting: Requests waiting; one more is Overloaded.
+        limits: Attempts at once per model, and the retry policy.
+        transport: The user's own httpx transport, used for every provider instead of ours.
+        telemetry: Where events go; ``app.telemetry.attach`` listens.
+        seed: Seeds the jitter of retries and restarts.
+
+    Raises:
+        ConfigError: An argument makes no sense, or a provider is unknown.
+    """
+
+    __slots__ = (
+        "_cache",
+        "_gateway_arguments",
+        "_lms",
+        "_max_running",
+        "_max_waiting",
+        "_retrievers",
+        "_seed",
+        "_tree",
+        "home",
+        "telemetry",
+    )
+
+    def __init__(
+        self,
+        lm: str | LM | None = None,
+        *,
+        lms: Mapping[str, str | LM] | None = None,
+        retriever: str | Path | Retriever | None = None,
+        retrievers: Mapping[str, str | Path | Retriever] | None = None,
+        cache: str | Path | SqliteCache | None = "memory",
+        home: str | Path = ".dspex",
+        deadline: float = 120.0,
+        max_running: int = 1_000,
+        max_waiting: int = 10_000,
+        limits: ClientLimits | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        telemetry: Telemetry | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(self, changed(RunOptions(), {"deadline": deadline}))
+        self._lms = _records(lm, lms or {})
+        self._retrievers = _openers(retriever, retrievers or {})
+        self._cache = _cache_spec(cache)
+        self._gateway_arguments = (limits if limits is not None else ClientLimits(), transport)
+        if max_running < 1 or max_waiting < 0:
+            raise ConfigError("max_running must be at least 1 and max_waiting at least 0")
+        self._max_running = max_running
+        self._max_waiting = max_waiting
+        self._seed = seed
+        self._tree: AppTree | None = None
+        self.home = Path(home)
+        self.telemetry = telemetry if telemetry is not None else Telemetry()
+
+    # --- life cycle -----------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    @overload
+    def start(self) -> Coroutine[Any, Any, App]: ...
+    @overload
+    def start(self, program: RunnableProgram[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Request[R]: ...
+    def start(self, *args: Any, **kwargs: Any) -> Any:  # as the overloads say
+        """
+        Without a program: start the App (``await app.start()``). With one: start a request and return its handle.
+
+        ``await request`` is the result; ``request.details`` what it took; ``request.cancel()`` stops it.
+
+        Raises:
+            AppAlreadyRunning: The App runs already.
+            MissingInput, AppNotRunning, AppClosed, Overloaded: No request was started.
+            CacheError, RetrievalError, ConfigError: A service cannot start; nothing is left running.
+        """
+        return self._begin(args[0], args[1:], kwargs) if args else self._open()
+
+    async def _open(self) -> App:
+        if self._tree is not None:
+            raise AppAlreadyRunning
+        limits, transport = self._gateway_arguments
+        tree = AppTree(
+            lms=self._lms,
+            retrievers=self._retrievers,
+            cache=self._cache,
+            limits=limits,
+            transport=transport,
+            max_running=self._max_running,
+            max_waiting=self._max_waiting,
+            telemetry=self.telemetry,
+            seed=self._seed,
+        )
+        self._tree = tree
+        try:
+            await tree.open()
+        except BaseException:
+            self._tree = None
+            raise
+        return self
+
+    async def aclose(self) -> None:
+        """
+        Refuse new requests, let running ones finish for a second, cancel the rest, and end the tree.
+
+        Raises:
+            LeakedTasks: Code swallowed its cancellation and still runs.
+        Cancellation: what is left is killed at once.
+        """
+        tree = self._tree
+        if tree is None:
+            return
+        tree.check_loop()
+        try:
+            await tree.close()
+        finally:
+            if self._tree is tree:
+                self._tree = None
+
+    def running_tree(self) -> AppTree:
+        """
+        Return the tree of the running App.
+
+        Raises:
+            AppNotRunning: It has not been started, or is closed.
+            WrongLoop: This is another loop or thread than the App's.
+        """
+        tree = self._tree
+        if tree is None or not tree.open_for_use:
+            raise AppNotRunning
+        tree.check_loop()
+        return tree
+
+    # --- looking at it --------------------------------------------------------------------------------------
+
+    def tree(self) -> TreeNode:
+        """Return a snapshot of every process: restarts, mailboxes, last exit reasons; ``render()`` prints it."""
+        return self.running_tree().snapshot()
+
+    def health(self) -> Mapping[str, object]:
+        """Return a few numbers for a health endpoint: ``ready``, requests running and waiting, services down."""
+        tree = self._tree
+        return tree.health() if tree is not None else {"ready": False}
+
+    def __repr__(self) -> str:
+        models = ", ".join(repr(lm.model) for lm in self._lms.values()) or "no model"
+        return f"<App {models} [{'running' if self._tree is not None else 'not running'}]>"
+
+
+# --- what the constructor accepts ---------------------------------------------------------------------------
+
+
+def _records(default: str | LM | None, named: Mapping[str, str | LM]) -> dict[str, LM]:
+    given = {**({"default": default} if default is not None else {}), **named}
+    records = {}
+    for name, lm in given.items():
+        try:
+            record = lm if isinstance(lm, LM) else LM(lm)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        resolve_endpoint(record)
+        records[name] = record
+    return records
+
+
+def _openers(
+    default: str | Path | Retriever | None, named: Mapping[str, str | Path | Retriever]
+) -> dict[str, Callable[[], Retriever]]:
+    given = {**({"default": default} if default is not None else {}), **named}
+    return {name: partial(_open_retriever, each) for name, each in given.items()}
+
+
+def _open_retriever(given: str | os.PathLike[str] | Retriever) -> Retriever:
+    """Open an index, in the thread that will search it; a path that holds none is an error now."""
+    if not isinstance(given, (str, os.PathLike)):
+        if not isinstance(given, Retriever):
+            raise ConfigError(f"retriever={given!r} is neither a path nor has search() and close()")
+        retriever = given
+    else:
+        retriever = SqliteIndex(given)
+    if isinstance(retriever, SqliteIndex):
+        len(retriever)
+    return retriever
+
+
+def _cache_spec(cache: str | Path | SqliteCache | None) -> SqliteCache | bool:
+    """Return where answers are kept: False nowhere, True in memory, a record on disk too."""
+    if cache is None:
+        return False
+    if isinstance(cache, SqliteCache):
+        return cache
+    return True if cache == "memory" else SqliteCache(cache)

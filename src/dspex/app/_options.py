@@ -1,0 +1,30 @@
+"""A frozen view of an App with other options for what runs through it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from dspex.errors import ConfigError
+from dspex.protocols.executor import RunOptions
+
+__all__ = ["changed"]
+
+
+def changed(options: RunOptions, changes: dict[str, Any]) -> RunOptions:
+    """
+    Return ``options`` with ``changes``.
+
+    Raises:
+        ConfigError: An option is unknown or its value makes no sense.
+    """
+    known = RunOptions.__dataclass_fields__
+    for name in changes:
+        if name not in known:
+            raise ConfigError(f"unknown option {name!r}; there are {', '.join(known)}")
+    merged = replace(options, **changes)
+    if not merged.deadline > 0:
+        raise ConfigError(f"deadline={merged.deadline!r} must be a positive number of seconds")
+    if merged.cache not in ("use", "refresh", "bypass", "only"):
+        raise ConfigError(f"cache={merged.cache!r} must be 'use', 'refresh', 'bypass' or 'only'")
+    return merged

@@ -1,0 +1,199 @@
+"""Wiring: one run of an App as a runtime, its services and the supervision tree that holds them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from dspex.app.config import read_key
+from dspex.errors import AppClosed, DspexError, StartFailed, WrongLoop
+from dspex.protocols.lm import LM
+from dspex.protocols.retrieval import Retriever
+from dspex.protocols.scope import LMResult
+from dspex.requests import RequestRunner, Services, StepPolicy
+from dspex.runtime import (
+    KILL,
+    ActorRef,
+    Backoff,
+    ChildSpec,
+    Crashed,
+    ExitReason,
+    Other,
+    Runtime,
+    Shutdown,
+    Supervisor,
+    SupervisorRef,
+    TaskSupervisor,
+    TreeNode,
+    tree,
+)
+from dspex.services.cache.gateway import CacheGateway
+from dspex.services.cache.memory import MemoryTier
+from dspex.services.cache.sqlite import SqliteCache
+from dspex.services.ledger import LEDGER, Booking, LedgerBook, LedgerServer
+from dspex.services.lm.client import ClientLimits
+from dspex.services.lm.gateway import LMGateway
+from dspex.services.lm.transport import open_transport
+from dspex.services.retrieval.client import RetrieverGateway
+from dspex.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["OPTIMIZERS", "AppTree"]
+
+OPTIMIZERS = "optimizers"
+"""The name under which the OptimizerSupervisor is registered."""
+
+DRAIN = 1.0
+"""Seconds running requests have to finish when the App closes; then they are cancelled, then killed."""
+
+
+class AppTree:
+    """What exists between ``start`` and ``aclose`` of an App: everything here is made afresh each time."""
+
+    def __init__(
+        self,
+        *,
+        lms: Mapping[str, LM],
+        retrievers: dict[str, Callable[[], Retriever]],
+        cache: SqliteCache | bool,
+        limits: ClientLimits,
+        transport: httpx.AsyncBaseTransport | None,
+        max_running: int,
+        max_waiting: int,
+        telemetry: Telemetry,
+        seed: int | None,
+    ) -> None:
+        self.runtime = Runtime(telemetry=telemetry, seed=seed)
+        self.book = LedgerBook()
+        self.lm = LMGateway(
+            lms,
+            keys=read_key,
+            limits=limits,
+            open_transport=lambda clock: open_transport(clock=clock, transport=transport),
+        )
+        self.retrieval = RetrieverGateway(self.runtime, retrievers)
+        disk = cache if isinstance(cache, SqliteCache) else None
+        self.cache = CacheGateway(self.runtime, memory=MemoryTier(), disk=disk) if cache else None
+        services = Services(self.lm, self.retrieval, self.cache, self._book)
+        self.runner = RequestRunner(
+            self.runtime, services, policy=StepPolicy(), max_running=max_running, max_waiting=max_waiting
+        )
+        self.open_for_use = False
+        self._root: SupervisorRef | None = None
+        self._closing: asyncio.Future[None] | None = None
+
+    async def open(self) -> None:
+        """Start the tree in order; what a service says of its failure to start is raised as it is."""
+        self.runtime.open()
+        try:
+            root = await self.runtime.start(Supervisor(self._specs(), backoff=Backoff()), label="App")
+        except StartFailed as error:
+            await self.runtime.close()
+            raise _root_cause(error) from error
+        except BaseException:
+            self._kill_all()
+            raise
+        assert isinstance(root, SupervisorRef)
+        self._root = root
+        self.open_for_use = True
+
+    def _specs(self) -> list[ChildSpec]:
+        """Return the children in start order; they stop in reverse."""
+        return [
+            *([self.cache.spec()] if self.cache is not None else []),
+            LedgerServer.spec(self.book),
+            self.lm.spec(self.runtime),
+            self.retrieval.spec(),
+            self.runner.spec(),
+            ChildSpec(OPTIMIZERS, TaskSupervisor, name=OPTIMIZERS),
+        ]
+
+    def _book(self, model: str, result: LMResult) -> None:
+        booking = Booking(model, result.response.usage, len(result.attempts))
+        if not self.runtime.named(LEDGER).cast(booking):
+            self.book.add(booking)  # its server is being restarted: the book itself is never away
+
+    # --- closing --------------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Stop optimizers, drain requests, cancel and kill what is left, end the tree."""
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+            return
+        self._closing = self.runtime.loop.create_future()
+        self.runner.close_intake()
+        try:
+            await self._end_child(OPTIMIZERS)
+            if not await self.runner.drained(DRAIN):
+                self.runner.stop_all(Other(AppClosed()))
+                await self.runner.drained(2 * DRAIN)
+            self.open_for_use = False
+            await self.runtime.close()
+        except asyncio.CancelledError:
+            self._kill_all()
+            raise
+        finally:
+            self.open_for_use = False
+            self._closing.set_result(None)
+
+    async def _end_child(self, name: str) -> None:
+        ref: ActorRef | None = self.runtime.whereis(name)
+        if ref is not None and self._root is not None:
+            await self._root.terminate_child(name)
+
+    def _kill_all(self) -> None:
+        self.runner.close_intake()
+        self.runner.stop_all(Other(AppClosed()))
+        for process in self.runtime.roots():
+            process.receive_exit(KILL, None)
+
+    # --- looking --------------------------------------------------------------------------------------------
+
+    def check_loop(self) -> None:
+        """Raise WrongLoop outside the loop that the App was started on."""
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            raise WrongLoop from None
+        if running is not self.runtime.loop:
+            raise WrongLoop
+
+    def snapshot(self) -> TreeNode:
+        """Return the tree as it is now."""
+        assert self._root is not None
+        return tree(self.runtime.processes[self._root.pid])
+
+    def health(self) -> Mapping[str, object]:
+        """Return a few numbers for a health endpoint."""
+        down = [node.label for node in self.snapshot().walk() if node.status != "running"] if self._root else []
+        admission = self.runner.admission
+        return {
+            "ready": self.open_for_use and not down,
+            "running": admission.running,
+            "waiting": admission.waiting,
+            "completed": self.runner.completed,
+            "failed": self.runner.failed,
+            "down": down,
+        }
+
+
+def _root_cause(error: StartFailed) -> Exception:
+    """Return the service's own error from under the supervisors that reported it."""
+    each: Any = error
+    while True:
+        reason = each.reason if isinstance(each, StartFailed) else None
+        inner: Any = None
+        if isinstance(reason, Shutdown):
+            inner = reason.detail
+        elif isinstance(reason, Crashed):
+            inner = reason.error
+        elif isinstance(reason, (Exception, ExitReason)):
+            inner = reason
+        if not isinstance(inner, Exception):
+            return each if isinstance(each, Exception) else error
+        if not isinstance(inner, StartFailed):
+            return inner if isinstance(inner, DspexError) else each
+        each = inner

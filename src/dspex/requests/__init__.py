@@ -1,0 +1,9 @@
+"""Requests: programs running as processes of their own, and the steps they take."""
+
+from dspex.requests._admission import Admission
+from dspex.requests._record import RequestRecord
+from dspex.requests._request import Request
+from dspex.requests._runner import REQUESTS, RequestRunner, Services
+from dspex.requests._steps import StepPolicy
+
+__all__ = ["REQUESTS", "Admission", "Request", "RequestRecord", "RequestRunner", "Services", "StepPolicy"]

@@ -1,0 +1,101 @@
+"""What is written down of a request; it survives the process that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dspex.programs import PredictorPaths
+from dspex.protocols.executor import RunOptions
+from dspex.protocols.lm import Attempt, AttemptLog, Usage
+from dspex.protocols.scope import LMResult, RequestTotals, TraceStep
+
+__all__ = ["RequestRecord"]
+
+
+class RequestRecord:
+    """
+    One request: what to run, how far it came, and what it has cost.
+
+    ``deadline`` is the runtime clock's seconds. ``entered`` says whether ``forward`` has begun: from then on the
+    request is never run again.
+    """
+
+    __slots__ = (
+        "_paths",
+        "_steps",
+        "cached_calls",
+        "calls",
+        "deadline",
+        "ended",
+        "entered",
+        "id",
+        "inputs",
+        "logs",
+        "options",
+        "program",
+        "resubmitted",
+        "started",
+        "step_restarts",
+        "usage",
+    )
+
+    def __init__(
+        self, request_id: str, program: object, inputs: Mapping[str, Any], options: RunOptions, now: float
+    ) -> None:
+        self.id = request_id
+        self.program = program
+        self.inputs = inputs
+        self.options = options
+        self.started = now
+        self.ended: float | None = None
+        self.deadline = now + options.deadline
+        self.entered = False
+        self.resubmitted = 0
+        self.step_restarts = 0
+        self.calls = 0
+        self.cached_calls = 0
+        self.usage = Usage()
+        self.logs: list[AttemptLog] = []
+        self._steps: list[tuple[object, Mapping[str, Any], Mapping[str, Any]]] = []
+        self._paths: PredictorPaths | None = None
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Every provider attempt so far, in the order of the calls."""
+        return tuple(attempt for log in self.logs for attempt in log.attempts)
+
+    def count(self, result: LMResult) -> None:
+        """Add one logical LM call; a cached one costs nothing."""
+        self.calls += 1
+        if result.cached is None:
+            self.usage += result.response.usage
+        else:
+            self.cached_calls += 1
+
+    def add_step(self, predictor: object, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+        """Add one predictor's call to the trace."""
+        self._steps.append((predictor, inputs, outputs))
+
+    def path_of(self, predictor: object) -> str:
+        """Return where a predictor sits in this request's program."""
+        if self._paths is None:
+            self._paths = PredictorPaths(self.program)
+        return self._paths.path_of(predictor)
+
+    def trace(self) -> tuple[TraceStep, ...]:
+        """Return the predictors' calls, oldest first."""
+        return tuple(TraceStep(self.path_of(each), inputs, outputs) for each, inputs, outputs in self._steps)
+
+    def totals(self, now: float) -> RequestTotals:
+        """Return what the request took; final once it has ended."""
+        return RequestTotals(
+            request_id=self.id,
+            usage=self.usage,
+            calls=self.calls,
+            cached_calls=self.cached_calls,
+            attempts=self.attempts,
+            step_restarts=self.step_restarts,
+            resubmitted=self.resubmitted,
+            duration=(self.ended if self.ended is not None else now) - self.started,
+        )

@@ -1,0 +1,92 @@
+"""The handle on a running request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import anyio
+
+from dspex.protocols.executor import Failed, Outcome
+from dspex.protocols.scope import RequestTotals, TraceStep
+from dspex.runtime import Shutdown
+
+if TYPE_CHECKING:
+    from dspex.requests._runner import Running
+
+__all__ = ["Request"]
+
+R = TypeVar("R")
+
+
+class Request(Generic[R]):
+    """
+    A request that has been accepted: ``await request`` is its result.
+
+    It ends exactly once, in a result, a typed error, or a cancellation, at the latest one second after its deadline.
+    """
+
+    __slots__ = ("_running",)
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+
+    @property
+    def id(self) -> str:
+        """The request's number, as logs and events carry it."""
+        return self._running.record.id
+
+    @property
+    def details(self) -> RequestTotals:
+        """What the whole request took so far; final once it has ended."""
+        return self._running.totals()
+
+    @property
+    def trace(self) -> tuple[TraceStep, ...]:
+        """The predictors' calls, oldest first."""
+        return self._running.record.trace()
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self._running.outcome is not None
+
+    def cancel(self) -> None:
+        """Stop the request; who awaits it gets ``asyncio.CancelledError``."""
+        self._running.stop(Shutdown("cancelled"))
+
+    async def outcome(self) -> Outcome:
+        """
+        Wait for the end and return it as a value.
+
+        Raises:
+            asyncio.CancelledError: ``cancel`` was called.
+        Cancellation: the request is stopped, its sockets closed, before the cancellation travels on.
+        """
+        running = self._running
+        try:
+            await running.wait()
+        except asyncio.CancelledError:
+            running.stop(Shutdown("cancelled"))
+            with anyio.move_on_after(running.patience, shield=True):
+                await running.wait()
+            raise
+        if running.cancelled:
+            raise asyncio.CancelledError
+        assert running.outcome is not None
+        return running.outcome
+
+    async def _result(self) -> R:
+        outcome = await self.outcome()
+        if isinstance(outcome, Failed):
+            raise outcome.reason
+        value: R = outcome.value
+        return value
+
+    def __await__(self) -> Generator[Any, None, R]:
+        return self._result().__await__()
+
+    def __repr__(self) -> str:
+        state = "ended" if self.done else "running"
+        return f"<Request {self.id} [{state}]>"

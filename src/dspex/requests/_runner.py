@@ -1,0 +1,353 @@
+"""Accepts requests, runs each in a process below the RequestSupervisor, and sees to it that each ends once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, cast
+
+from dspex.errors import ActorExited, AppClosed, DeadlineExceeded, RequestKilled
+from dspex.protocols.executor import Failed, Ok, Outcome, RunOptions
+from dspex.protocols.scope import RequestTotals, current_scope
+from dspex.requests._admission import Admission, Ticket
+from dspex.requests._record import RequestRecord
+from dspex.requests._request import Request
+from dspex.requests._scope import RequestScope, Services
+from dspex.requests._steps import StepPolicy
+from dspex.runtime import (
+    KILL,
+    ActorRef,
+    ChildSpec,
+    Crashed,
+    ExitReason,
+    Normal,
+    Other,
+    Runtime,
+    Shutdown,
+    TaskProcess,
+    TaskSupervisor,
+    TaskSupervisorRef,
+)
+
+__all__ = ["REQUESTS", "RequestRunner", "Running", "Services"]
+
+REQUESTS = "requests"
+"""The name under which the RequestSupervisor is registered."""
+
+CANCEL_TO_KILL = 0.5
+"""Seconds between the cancellation of a request and its kill; its caller is released as long again after that."""
+
+
+class RequestRunner:
+    """
+    The requests of one App.
+
+    Args:
+        runtime: Where they run.
+        services: What they may use.
+        policy: How their steps are restarted.
+        max_running: Requests at once; nested ones run in their parent's place.
+        max_waiting: Requests that wait for a place; one more is Overloaded.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        services: Services,
+        *,
+        policy: StepPolicy,
+        max_running: int = 1_000,
+        max_waiting: int = 10_000,
+    ) -> None:
+        self.runtime = runtime
+        self.services = services
+        self.policy = policy
+        self.admission = Admission(max_running, max_waiting)
+        self.live: dict[str, Running] = {}
+        self.completed = 0
+        self.failed = 0
+        self._closed = False
+        self._number = 0
+        self._idle: list[asyncio.Future[None]] = []
+
+    @staticmethod
+    def spec() -> ChildSpec:
+        """Return the child spec of the RequestSupervisor."""
+        return ChildSpec(REQUESTS, TaskSupervisor, name=REQUESTS)
+
+    def start(self, program: object, inputs: Mapping[str, Any], options: RunOptions) -> Request[Any]:
+        """
+        Accept a request; its process is spawned in this tick when there is a place.
+
+        Raises:
+            AppClosed: No more requests are taken.
+            Overloaded: Too many wait.
+        """
+        if self._closed:
+            raise AppClosed
+        parent = current_scope.get(None)
+        outer = parent if isinstance(parent, RequestScope) else None
+        now = self.runtime.clock.now()
+        self._number += 1
+        record = RequestRecord(f"r{self._number}", program, inputs, options, now)
+        if outer is not None:  # of another App, maybe: its deadline binds us, its place is not ours
+            record.deadline = min(record.deadline, outer.deadline)
+        running = Running(self, record, takes_place=outer is None or outer.runtime is not self.runtime)
+        running.begin()
+        return Request(running)
+
+    async def run(self, program: object, inputs: Mapping[str, Any], options: RunOptions) -> Outcome:
+        """Run one program to its outcome: ``protocols.Executor`` on this loop."""
+        try:
+            request = self.start(program, inputs, options)
+        except AppClosed as error:
+            return Failed(error)
+        return await request.outcome()
+
+    def close_intake(self) -> None:
+        """Refuse new requests from now on."""
+        self._closed = True
+
+    def stop_all(self, reason: ExitReason) -> None:
+        """End every live request with ``reason``."""
+        for running in tuple(self.live.values()):
+            running.stop(reason)
+
+    async def drained(self, timeout: float) -> bool:
+        """Wait until no request lives; False after ``timeout`` seconds."""
+        if not self.live:
+            return True
+        future: asyncio.Future[None] = self.runtime.loop.create_future()
+        self._idle.append(future)
+        timer = self.runtime.clock.call_later(timeout, _finish, future, context=self.runtime.context)
+        try:
+            await future
+        finally:
+            timer.cancel()
+        return not self.live
+
+    def _note_end(self, running: Running) -> None:
+        self.live.pop(running.record.id, None)
+        if isinstance(running.outcome, Ok):
+            self.completed += 1
+        else:
+            self.failed += 1
+        if not self.live:
+            for future in self._idle:
+                _finish(future)
+            self._idle.clear()
+
+
+class Running:
+    """One request between acceptance and end: its process, its timers and who waits for it."""
+
+    __slots__ = (
+        "_context",
+        "_process",
+        "_runner",
+        "_scope",
+        "_takes_place",
+        "_ticket",
+        "_timer",
+        "_unpark",
+        "_waiters",
+        "_why",
+        "cancelled",
+        "outcome",
+        "record",
+    )
+
+    def __init__(self, runner: RequestRunner, record: RequestRecord, *, takes_place: bool) -> None:
+        self.record = record
+        self.outcome: Outcome | None = None
+        self.cancelled = False
+        self._runner = runner
+        self._takes_place = takes_place
+        self._ticket: Ticket | None = None
+        self._process: TaskProcess | None = None
+        self._scope: RequestScope | None = None
+        self._unpark: Callable[[], None] | None = None
+        self._why: ExitReason | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        self._context = contextvars.copy_context()
+        left = record.deadline - runner.runtime.clock.now()
+        self._timer = self._after(left, self._out_of_time)
+
+    @property
+    def patience(self) -> float:
+        """Seconds after a stop until whoever waits is released in any case."""
+        return 2 * CANCEL_TO_KILL
+
+    def totals(self) -> RequestTotals:
+        """Return what the request took so far."""
+        return self.record.totals(self._runner.runtime.clock.now())
+
+    def begin(self) -> None:
+        """Take a place, or wait for one."""
+        try:
+            if self._takes_place:
+                self._ticket = self._runner.admission.enter(self.record.options.priority, self._launch)
+            else:
+                self._launch()
+        except BaseException:
+            self._timer.cancel()
+            raise
+        self._runner.live[self.record.id] = self
+        self._emit("start", {}, {})
+
+    # --- the process ----------------------------------------------------------------------------------------
+
+    def _launch(self) -> None:
+        """Spawn the process below the RequestSupervisor; while that is being restarted, wait for its name."""
+        if self.outcome is not None:
+            return
+        runtime = self._runner.runtime
+        supervisor = runtime.whereis(REQUESTS)
+        if supervisor is None:
+            self._unpark = runtime.when_named(REQUESTS, self._spawn_below)
+        else:
+            self._spawn_below(supervisor)
+
+    def _spawn_below(self, supervisor: ActorRef) -> None:
+        self._unpark = None
+        if self.outcome is not None or self._why is not None:
+            return
+        runner, record = self._runner, self.record
+        scope = self._scope = RequestScope(runner.runtime, runner.services, record, runner.policy)
+        context = self._context.copy()
+        context.run(current_scope.set, scope)
+        process = cast("TaskSupervisorRef", supervisor).start(
+            _enter, record, label=f"{record.id} {type(record.program).__name__}", context=context
+        )
+        scope.bind(process)
+        self._process = process
+        process.on_dead(lambda: self._process_ended(process))
+
+    def _process_ended(self, process: TaskProcess) -> None:
+        if self._scope is not None:
+            self._scope.close()
+        if process is not self._process or self.outcome is not None:
+            return
+        reason = process.exit_reason
+        assert reason is not None
+        record = self.record
+        unstarted = not record.entered and not isinstance(reason, (Normal, Crashed))
+        if unstarted and self._why is None and record.resubmitted == 0:
+            record.resubmitted = 1
+            self._emit("resubmit", {}, {"reason": reason})
+            self._launch()
+            return
+        self._end(self._outcome_of(process, reason))
+
+    def _outcome_of(self, process: TaskProcess, reason: ExitReason) -> Outcome:
+        record, totals = self.record, self.totals()
+        if isinstance(reason, Normal):
+            return Ok(process.result, record.inputs, record.trace() if record.options.trace else (), totals)
+        if isinstance(reason, Crashed):
+            return Failed(_as_exception(reason.error), record.inputs, totals)
+        return Failed(self._error_for(reason), record.inputs, totals)
+
+    def _error_for(self, reason: ExitReason) -> Exception:
+        """Return what the caller of a request that did not end by itself is told."""
+        why = self._why if self._why is not None else reason
+        if isinstance(why, Other) and isinstance(why.value, Exception):
+            return why.value
+        return RequestKilled(self.record.id, why, self.record.attempts)
+
+    # --- the end --------------------------------------------------------------------------------------------
+
+    def _out_of_time(self) -> None:
+        self.stop(Other(DeadlineExceeded(self.record.options.deadline)))
+
+    def stop(self, why: ExitReason) -> None:
+        """Cancel now, kill after half a second, release the caller half a second later; the first reason counts."""
+        if self.outcome is not None or self._why is not None:
+            return
+        self._why = why
+        self.cancelled = isinstance(why, Shutdown)
+        self._timer.cancel()
+        process = self._process
+        if process is None or process.dead:
+            self._end(Failed(self._error_for(why), self.record.inputs, self.totals()))
+            return
+        process.receive_exit(why, None)
+        self._timer = self._after(CANCEL_TO_KILL, self._kill)
+
+    def _kill(self) -> None:
+        if self.outcome is None and self._process is not None:
+            self._process.receive_exit(KILL, None)
+            self._timer = self._after(CANCEL_TO_KILL, self._give_up)
+
+    def _give_up(self) -> None:
+        """Release the caller although something below still refuses to die; the fence reports it."""
+        if self.outcome is None and self._process is not None:
+            reason = self._process.exit_reason or Shutdown()
+            self._end(Failed(self._error_for(reason), self.record.inputs, self.totals()))
+
+    def _end(self, outcome: Outcome) -> None:
+        runner = self._runner
+        self.record.ended = runner.runtime.clock.now()
+        self.outcome = outcome
+        self._timer.cancel()
+        if self._unpark is not None:
+            self._unpark()
+        if self._scope is not None:
+            self._scope.close()
+        if self._ticket is not None and not self._ticket.gone:
+            runner.admission.withdraw(self._ticket)
+        elif self._takes_place:
+            runner.admission.leave()
+        runner._note_end(self)  # noqa: SLF001 - a request and its runner are two halves of one ledger
+        self._emit_end(outcome)
+        for waiter in self._waiters:
+            _finish(waiter)
+        self._waiters.clear()
+
+    async def wait(self) -> None:
+        """Return when the request has ended; any number may wait."""
+        if self.outcome is None:
+            future: asyncio.Future[None] = self._runner.runtime.loop.create_future()
+            self._waiters.append(future)
+            await future
+
+    # --- small things ---------------------------------------------------------------------------------------
+
+    def _after(self, delay: float, callback: Callable[[], None]) -> Any:
+        runtime = self._runner.runtime
+        return runtime.clock.call_later(max(0.0, delay), callback, context=runtime.context)
+
+    def _emit(self, event: str, measurements: Mapping[str, float], metadata: Mapping[str, Any]) -> None:
+        telemetry = self._runner.runtime.telemetry
+        if telemetry.active:
+            base = {"request": self.record.id, "program": type(self.record.program).__name__}
+            telemetry.emit(f"dspex.request.{event}", measurements, {**base, **metadata})
+
+    def _emit_end(self, outcome: Outcome) -> None:
+        if self._runner.runtime.telemetry.active:
+            measurements = {"duration": self.totals().duration, "attempts": float(len(self.record.attempts))}
+            if isinstance(outcome, Ok):
+                self._emit("stop", measurements, {})
+            else:
+                self._emit("exception", measurements, {"error": outcome.reason})
+
+
+async def _enter(record: RequestRecord) -> Any:
+    """Run ``forward``; from the first line on, the request is never run again."""
+    record.entered = True
+    forward = cast("Callable[..., Awaitable[Any]]", record.program.forward)  # type: ignore[attr-defined]  # a program
+    return await forward(**record.inputs)
+
+
+def _as_exception(error: BaseException) -> Exception:
+    """Return the error a program ended with; exits of the interpreter become an error of its own."""
+    if isinstance(error, Exception):
+        return error
+    wrapped = ActorExited("forward", error)
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

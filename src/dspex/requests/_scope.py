@@ -1,0 +1,169 @@
+"""The scope of one request: what ``forward`` asks for becomes steps here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+from dspex.errors import LMError, NotInRequest, ScopeClosed, TransportFailed
+from dspex.protocols.cache import CacheService, Hit, Lead, cache_key
+from dspex.protocols.lm import LM, AttemptLog, LMRequest, LMResponse, LMService
+from dspex.protocols.retrieval import Passage, RetrievalService
+from dspex.protocols.scope import LMResult, RequestTotals
+from dspex.requests._record import RequestRecord
+from dspex.requests._steps import StepPolicy, run_step
+from dspex.runtime import Process, Runtime
+
+__all__ = ["RequestScope", "Services"]
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The services a request may use; each finds its actors by name at every call."""
+
+    lm: LMService
+    retrieval: RetrievalService
+    cache: CacheService | None
+    book: Callable[[str, LMResult], object]
+    """Told of every logical LM call that was not answered from a cache."""
+
+
+class RequestScope:
+    """Implements ``protocols.Scope`` for one incarnation of one request."""
+
+    __slots__ = ("_open", "_policy", "_process", "_record", "_runtime", "_services")
+
+    def __init__(self, runtime: Runtime, services: Services, record: RequestRecord, policy: StepPolicy) -> None:
+        self._runtime = runtime
+        self._services = services
+        self._record = record
+        self._policy = policy
+        self._process: Process | None = None
+        self._open = True
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime the request lives in."""
+        return self._runtime
+
+    @property
+    def deadline(self) -> float:
+        """When the request's time is over, by the runtime's clock."""
+        return self._record.deadline
+
+    def bind(self, process: Process) -> None:
+        """Name the process that owns the steps."""
+        self._process = process
+
+    def close(self) -> None:
+        """Refuse steps from now on: the request has ended."""
+        self._open = False
+
+    # --- steps ----------------------------------------------------------------------------------------------
+
+    async def complete(self, request: LMRequest, *, lm: str | LM | None, step: str) -> LMResult:
+        """Ask a language model, as ``protocols.Scope.complete`` says."""
+        self._owner()
+        record, services, now = self._record, self._services, self._runtime.clock.now
+        started = now()
+        model = services.lm.resolve(record.options.lm if lm is None else lm)
+        request = replace(request, params=request.params.over(model.params))
+        mode = record.options.cache
+        key = cache_key(model, request) if services.cache is not None and mode != "bypass" else ""
+        if key and mode in ("use", "only") and services.cache is not None:
+            found = services.cache.peek(key)
+            if found is not None:
+                return self._result(found, model, (), "memory", started)
+        log = AttemptLog(f"{record.id}-{len(record.logs) + 1}")
+        record.logs.append(log)
+        work = partial(self._ask, model, request, log, key, only=mode == "only", read=mode != "refresh")
+        response, cached = await self._step(f"lm {step}", work, restartable=True)
+        return self._result(response, model, tuple(log.attempts), cached, started)
+
+    async def retrieve(self, query: str, k: int, *, retriever: str | None, step: str) -> tuple[Passage, ...]:
+        """Search an index, as ``protocols.Scope.retrieve`` says."""
+        work = partial(self._services.retrieval.search, retriever, query, k, self._record.deadline)
+        return await self._step(f"retrieve {step}", work, restartable=True)
+
+    async def call(self, step: str, work: Callable[[], Awaitable[R]], *, idempotent: bool, timeout: float | None) -> R:
+        """Run a tool call, as ``protocols.Scope.call`` says."""
+        if timeout is None:
+            return await self._step(step, work, restartable=idempotent)
+
+        async def bounded() -> R:
+            async with asyncio.timeout(timeout):
+                return await work()
+
+        return await self._step(step, bounded, restartable=idempotent)
+
+    async def _step(self, name: str, work: Callable[[], Awaitable[R]], *, restartable: bool) -> R:
+        owner = self._owner()
+        return await run_step(self._runtime, owner, self._record, name, work, self._policy, restartable=restartable)
+
+    def _owner(self) -> Process:
+        process = self._process
+        if process is None:
+            raise NotInRequest("a step")
+        if not self._open or process.exit_reason is not None:
+            raise ScopeClosed(self._record.id)
+        return process
+
+    # --- an LM call, inside its step ------------------------------------------------------------------------
+
+    async def _ask(
+        self, model: LM, request: LMRequest, log: AttemptLog, key: str, *, only: bool, read: bool
+    ) -> tuple[LMResponse, str | None]:
+        """Answer from the cache, from another's flight, or from the provider; the leader fills the cache."""
+        lm, cache, deadline = self._services.lm, self._services.cache, self._record.deadline
+        if log.response is not None:
+            return log.response, None  # a predecessor of this step had it before it died
+        found = await cache.lookup(key, deadline, read=read) if cache is not None and key else None
+        if isinstance(found, Hit):
+            return found.response, found.tier
+        if only:
+            if isinstance(found, Lead) and cache is not None:
+                cache.abandon(found, None)
+            raise TransportFailed("the answer is not in the cache and cache='only' forbids asking the provider")
+        try:
+            response = await lm.complete(model, request, log, deadline)
+        except LMError as error:
+            if isinstance(found, Lead) and cache is not None:
+                cache.abandon(found, None if error.is_retryable else error)
+            raise
+        if isinstance(found, Lead) and cache is not None:
+            cache.fill(found, response)
+        return response, None
+
+    def _result(
+        self, response: LMResponse, model: LM, attempts: tuple[Any, ...], cached: str | None, started: float
+    ) -> LMResult:
+        result = LMResult(response, model, attempts, cached, self._runtime.clock.now() - started)
+        self._record.count(result)
+        if cached is None:
+            self._services.book(model.model, result)
+        return result
+
+    # --- notes ----------------------------------------------------------------------------------------------
+
+    def record(self, predictor: object, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+        """Add one predictor's call to the request's trace."""
+        self._record.add_step(predictor, inputs, outputs)
+
+    def path_of(self, predictor: object) -> str:
+        """Return where ``predictor`` sits in the request's program."""
+        return self._record.path_of(predictor)
+
+    def note_repair(self, signature: str, field: str, kind: str) -> None:
+        """Tell telemetry that a completion was repaired."""
+        if self._runtime.telemetry.active:
+            metadata = {"signature": signature, "field": field, "kind": kind, "request": self._record.id}
+            self._runtime.telemetry.emit("dspex.parse.repair", {}, metadata)
+
+    def totals(self) -> RequestTotals:
+        """Return what the request took so far."""
+        return self._record.totals(self._runtime.clock.now())

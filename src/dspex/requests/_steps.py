@@ -1,0 +1,95 @@
+"""A step: one call to the world, as a process; the coroutine that awaits it performs its restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import anyio
+
+from dspex.errors import ActorExited, NoSuchActor, StepCrashed
+from dspex.runtime import KILL, Crashed, ExitReason, Normal, Process, Runtime, TaskProcess
+
+if TYPE_CHECKING:
+    from dspex.requests._record import RequestRecord
+
+__all__ = ["StepPolicy", "run_step"]
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class StepPolicy:
+    """How often a step may be restarted, and how long it waits before: full jitter up to ``cap`` seconds."""
+
+    max_restarts: int = 3
+    base: float = 0.02
+    cap: float = 1.0
+
+
+async def run_step(
+    runtime: Runtime,
+    owner: Process,
+    record: RequestRecord,
+    name: str,
+    work: Callable[[], Awaitable[R]],
+    policy: StepPolicy,
+    *,
+    restartable: bool,
+) -> R:
+    """
+    Run ``work`` as a process below ``owner`` and return its result.
+
+    It is started again only after a runtime exit (it was killed, or a service died under it), only when
+    ``restartable``, and within the deadline. A kill costs one of ``max_restarts``; a service that died under the
+    step costs none, because its supervisor already limits how fast it comes back.
+
+    Raises:
+        StepCrashed: It was killed too often, or may not be repeated.
+        Exception: Whatever ``work`` raised, unchanged.
+    Cancellation: the step is dead, its sockets closed, before this returns.
+    """
+    killed = service_deaths = 0
+    while True:
+        step = runtime.spawn_task(owner, work, label=name, context=contextvars.copy_context())
+        try:
+            reason = await step.wait_exit(None)
+        except asyncio.CancelledError:
+            await _end(step, runtime)
+            raise
+        if isinstance(reason, Normal):
+            return cast("R", step.result)
+        if isinstance(reason, Crashed):
+            if not _service_died(reason.error):
+                raise reason.error
+            service_deaths += 1
+        else:
+            killed += 1
+        if not restartable or killed > policy.max_restarts:
+            raise StepCrashed(name, reason, killed + service_deaths - 1)
+        await _before_restart(runtime, record, name, reason, killed + service_deaths, policy)
+
+
+def _service_died(error: BaseException) -> bool:
+    return isinstance(error, (ActorExited, NoSuchActor))
+
+
+async def _before_restart(
+    runtime: Runtime, record: RequestRecord, name: str, reason: ExitReason | None, number: int, policy: StepPolicy
+) -> None:
+    delay = runtime.random.random() * min(policy.cap, policy.base * 2.0 ** min(number - 1, 30))
+    record.step_restarts += 1
+    if runtime.telemetry.active:
+        metadata = {"request": record.id, "step": name, "reason": reason}
+        runtime.telemetry.emit("dspex.step.restart", {"restarts": number, "delay": delay}, metadata)
+    await runtime.sleep(delay)
+
+
+async def _end(step: TaskProcess, runtime: Runtime) -> None:
+    """Kill a step and wait until it is dead, bounded by the fence."""
+    step.receive_exit(KILL, None)
+    with anyio.move_on_after(2 * runtime.kill_budget, shield=True):
+        await step.wait_exit(None)

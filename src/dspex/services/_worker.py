@@ -1,0 +1,48 @@
+"""One thread of a process's own, for libraries that block."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+__all__ = ["WorkerThread"]
+
+R = TypeVar("R")
+
+
+class WorkerThread:
+    """
+    Runs calls one after the other in a single thread; owned by an actor with ``own(worker, WorkerThread.aclose)``.
+
+    A caller that is cancelled stops waiting; the call itself runs on and its result is dropped.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    async def run(self, function: Callable[..., R], *args: Any) -> R:
+        """Run ``function(*args)`` in the thread and return its result."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
+
+    async def aclose(self, last: Callable[[], object] | None = None) -> None:
+        """
+        Run ``last`` behind everything queued, then end the thread and wait for it.
+
+        Cancellation: queued calls are dropped, and the thread ends when the running one does.
+        """
+        try:
+            await self.run(last if last is not None else _nothing)
+        finally:
+            # The thread is idle unless we were cancelled, so that joining it takes no time.
+            self._pool.shutdown(wait=asyncio.current_task() is None or not _cancelling(), cancel_futures=True)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _cancelling() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,1 @@
+"""Answers kept: memory, disk, and one flight for many askers."""

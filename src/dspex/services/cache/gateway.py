@@ -1,0 +1,81 @@
+"""The cache's door: a synchronous look into memory, and the single-flight protocol by name."""
+
+from __future__ import annotations
+
+from dspex.errors import ActorExited, CallTimeout, InternalError, NoSuchActor, ServiceUnavailable
+from dspex.protocols.cache import Hit, Lead
+from dspex.protocols.lm import LMResponse
+from dspex.runtime import ChildSpec, Runtime, current_process
+from dspex.services.cache.memory import MemoryTier
+from dspex.services.cache.server import Abandon, CacheServer, CacheTable, Fill, Lookup
+from dspex.services.cache.sqlite import SqliteCache
+
+__all__ = ["CACHE", "CacheGateway"]
+
+CACHE = "cache"
+"""The name under which the cache's actor is registered."""
+
+PATIENCE = 0.1
+"""Seconds a lookup waits for a cache that is being restarted before it goes without."""
+
+
+class CacheGateway:
+    """Implements ``protocols.CacheService`` over the supervised ``CacheServer``."""
+
+    def __init__(self, runtime: Runtime, *, memory: MemoryTier, disk: SqliteCache | None) -> None:
+        self._runtime = runtime
+        self._disk = disk
+        self._server = runtime.named(CACHE)
+        self.table = CacheTable(memory)
+
+    def spec(self) -> ChildSpec:
+        """Return the child spec of the cache's actor."""
+        return ChildSpec(CACHE, CacheServer, (self.table, self._disk), name=CACHE)
+
+    def peek(self, key: str) -> LMResponse | None:
+        """Return what memory holds, at once."""
+        found = self.table.memory.get_nowait(key)
+        if found is not None:
+            self._count_hit("memory")
+        return found
+
+    async def lookup(self, key: str, deadline: float, *, read: bool = True) -> Hit | Lead | None:
+        """Find the answer, wait for it, or become its leader; None when the cache is down for too long."""
+        process = current_process()
+        if process is None:
+            raise InternalError("a cache lookup was made outside a step")
+        message = Lookup(key, process.ref, read)
+        while True:
+            try:
+                await self._runtime.wait_name(CACHE, PATIENCE)
+                found: Hit | Lead = await self._server.call(message, timeout=None)
+            except (ActorExited, NoSuchActor):
+                continue  # it died with our question: its successor knows the flight
+            except (CallTimeout, ServiceUnavailable) as error:
+                self._emit("dspex.cache.bypass", {"reason": str(error)})
+                return None
+            if isinstance(found, Hit):
+                self._count_hit(found.tier)
+            else:
+                self.table.misses += 1
+                self._emit("dspex.cache.miss", {})
+            return found
+
+    def fill(self, lead: Lead, response: LMResponse) -> None:
+        """Store the answer; while the server is being restarted, in memory, where everybody looks first."""
+        if not self._server.cast(Fill(lead, response)):
+            self.table.memory.set_nowait(lead.key, response)
+
+    def abandon(self, lead: Lead, error: Exception | None) -> None:
+        """End the flight or hand on its lead; a server that is down sees it from our death."""
+        self._server.cast(Abandon(lead, error))
+
+    def _count_hit(self, tier: str) -> None:
+        self.table.hits[tier] += 1
+        if self._runtime.telemetry.active:
+            name = "dspex.cache.coalesced" if tier == "coalesced" else "dspex.cache.hit"
+            self._runtime.telemetry.emit(name, {}, {"tier": tier})
+
+    def _emit(self, name: str, metadata: dict[str, object]) -> None:
+        if self._runtime.telemetry.active:
+            self._runtime.telemetry.emit(name, {}, metadata)

@@ -1,0 +1,260 @@
+"""The cache's actor: tiers, and single-flight with leaders that are watched."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from dspex.errors import CacheError
+from dspex.protocols.cache import Hit, Lead
+from dspex.protocols.lm import LMResponse
+from dspex.runtime import Actor, Down, From, Next, NoReply, ProcessRef, Reply, get_logger
+from dspex.services._worker import WorkerThread
+from dspex.services.cache.memory import MemoryTier
+from dspex.services.cache.sqlite import SqliteCache, SqliteTable
+
+__all__ = ["Abandon", "CacheServer", "CacheTable", "Fill", "Lookup"]
+
+_log = get_logger("cache")
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Ask for the answer of ``key``; answered by ``Hit`` or ``Lead``, possibly much later."""
+
+    key: str
+    holder: ProcessRef
+    read: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """The leader's answer."""
+
+    lead: Lead
+    response: LMResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """The leader gives up; ``error`` is for everybody, None hands the lead on."""
+
+    lead: Lead
+    error: Exception | None
+
+
+@dataclass(slots=True)
+class Flight:
+    """One computation that many wait for."""
+
+    leader: ProcessRef
+    token: int
+    waiters: deque[tuple[Lookup, From]] = field(default_factory=deque)
+    monitor: int = 0
+
+
+class CacheTable:
+    """What outlives the actor: the memory tier, and who leads which flight."""
+
+    __slots__ = ("flights", "hits", "memory", "misses", "tokens")
+
+    def __init__(self, memory: MemoryTier) -> None:
+        self.memory = memory
+        self.flights: dict[str, Flight] = {}
+        self.tokens = 0
+        self.hits = {"memory": 0, "disk": 0, "coalesced": 0}
+        self.misses = 0
+
+
+class CacheServer(Actor):
+    """
+    Owns the tiers. A leader that dies, is cancelled or gives up hands the lead to the next waiter.
+
+    Flights are recorded in the table: a restarted server watches the same leaders again, and whoever was waiting
+    asks again by name.
+    """
+
+    def __init__(self, table: CacheTable, disk: SqliteCache | None) -> None:
+        self._table = table
+        self._disk_spec = disk
+        self._disk: SqliteTable | None = None
+        self._worker: WorkerThread | None = None
+        self._leaders: dict[int, str] = {}
+        self._asking_disk: dict[str, deque[tuple[Lookup, From]]] = {}
+
+    async def init(self) -> None:
+        """Open the disk tier, and watch the leaders that a predecessor left."""
+        if self._disk_spec is not None:
+            self._worker = self.own(WorkerThread("dspex-cache"), self._close_disk)
+            self._disk = await self._worker.run(self._disk_spec.open)
+        for key, flight in list(self._table.flights.items()):
+            flight.waiters.clear()
+            if flight.leader.alive:
+                self._watch(key, flight)
+            else:
+                del self._table.flights[key]
+
+    async def handle_call(self, message: Any, sender: From) -> Next:
+        """Answer a ``Lookup`` from memory, join it to a flight, ask the disk, or let it lead."""
+        assert isinstance(message, Lookup)
+        found = self._table.memory.get_nowait(message.key) if message.read else None
+        if found is not None:
+            return Reply(Hit(found, "memory"))
+        flight = self._table.flights.get(message.key)
+        if flight is not None:
+            flight.waiters.append((message, sender))
+            return NoReply()
+        if self._disk is None or not message.read:
+            return Reply(self._lead(message))
+        asking = self._asking_disk.get(message.key)
+        if asking is not None:
+            asking.append((message, sender))
+        else:
+            self._asking_disk[message.key] = deque([(message, sender)])
+            self.spawn_task(self._ask_disk, message.key, label="disk lookup")
+        return NoReply()
+
+    async def handle_cast(self, message: Any) -> Next:
+        """End a flight."""
+        if isinstance(message, Fill):
+            self._fill(message)
+        elif isinstance(message, Abandon):
+            self._abandon(message)
+        return None
+
+    async def handle_info(self, message: Any) -> Next:
+        """Hand on the lead of a leader that died, and take what the disk said."""
+        if isinstance(message, Down):
+            key = self._leaders.pop(message.monitor, None)
+            flight = self._table.flights.get(key) if key is not None else None
+            if key is not None and flight is not None and flight.monitor == message.monitor:
+                self._hand_on(key, flight)
+        elif isinstance(message, _DiskSaid):
+            self._disk_said(message)
+        return None
+
+    def describe(self) -> str:
+        """Tell hits by tier, misses, and what memory holds."""
+        hits = ", ".join(f"{count} {tier}" for tier, count in self._table.hits.items() if count)
+        return f"hits: {hits or 'none'}; misses: {self._table.misses}; {len(self._table.memory)} kept"
+
+    # --- flights --------------------------------------------------------------------------------------------
+
+    def _lead(self, lookup: Lookup) -> Lead:
+        table = self._table
+        table.tokens += 1
+        flight = Flight(lookup.holder, table.tokens)
+        table.flights[lookup.key] = flight
+        self._watch(lookup.key, flight)
+        return Lead(lookup.key, flight.token)
+
+    def _watch(self, key: str, flight: Flight) -> None:
+        flight.monitor = flight.leader.monitor()
+        self._leaders[flight.monitor] = key
+
+    def _land(self, lead: Lead) -> Flight | None:
+        """Remove and return the flight of ``lead``; None when the lead has been taken away meanwhile."""
+        flight = self._table.flights.get(lead.key)
+        if flight is None or flight.token != lead.token:
+            return None
+        del self._table.flights[lead.key]
+        self._leaders.pop(flight.monitor, None)
+        self._process.demonitor(flight.monitor)
+        return flight
+
+    def _fill(self, message: Fill) -> None:
+        self._keep(message.lead.key, message.response)
+        flight = self._land(message.lead)
+        if flight is not None:
+            for _, sender in flight.waiters:
+                sender.reply(Hit(message.response, "coalesced"))
+
+    def _abandon(self, message: Abandon) -> None:
+        flight = self._table.flights.get(message.lead.key)
+        if flight is None or flight.token != message.lead.token:
+            return
+        if message.error is None:
+            self._leaders.pop(flight.monitor, None)
+            self._process.demonitor(flight.monitor)
+            self._hand_on(message.lead.key, flight)
+            return
+        self._land(message.lead)
+        for _, sender in flight.waiters:
+            sender.fail(message.error)
+
+    def _hand_on(self, key: str, flight: Flight) -> None:
+        """Make the first waiter that still lives the leader; without one the flight is over."""
+        del self._table.flights[key]
+        waiters = flight.waiters
+        while waiters:
+            lookup, sender = waiters.popleft()
+            if not sender.waiting or not lookup.holder.alive:
+                continue
+            lead = self._lead(lookup)
+            self._table.flights[key].waiters = waiters
+            if sender.reply(lead):
+                return
+            self._land(lead)
+
+    # --- tiers ----------------------------------------------------------------------------------------------
+
+    def _keep(self, key: str, response: LMResponse) -> None:
+        before = self._table.memory.evicted
+        self._table.memory.set_nowait(key, response)
+        evicted = self._table.memory.evicted - before
+        if evicted and self.runtime.telemetry.active:
+            self.runtime.telemetry.emit("dspex.cache.evict", {"count": evicted}, {"tier": "memory"})
+        if self._disk is not None:
+            self.spawn_task(self._write_disk, key, response, label="disk write")
+
+    async def _ask_disk(self, key: str) -> None:
+        assert self._worker is not None
+        assert self._disk is not None
+        try:
+            found = await self._worker.run(self._disk.get, key)
+        except CacheError as error:
+            _log.warning("disk tier failed, going on without", error=str(error))
+            found = None
+        self._process.mailbox.put_always(_DiskSaid(key, found))
+
+    async def _write_disk(self, key: str, response: LMResponse) -> None:
+        assert self._worker is not None
+        assert self._disk is not None
+        try:
+            evicted = await self._worker.run(self._disk.set, key, response)
+        except CacheError as error:
+            _log.warning("disk tier failed, the answer is kept in memory only", error=str(error))
+            return
+        if evicted and self.runtime.telemetry.active:
+            self.runtime.telemetry.emit("dspex.cache.evict", {"count": evicted}, {"tier": "disk"})
+
+    def _disk_said(self, said: _DiskSaid) -> None:
+        asking = self._asking_disk.pop(said.key, deque())
+        if said.response is not None:
+            self._table.memory.set_nowait(said.key, said.response)
+            for _, sender in asking:
+                sender.reply(Hit(said.response, "disk"))
+            return
+        flight = self._table.flights.get(said.key)  # a refresh may have begun meanwhile
+        if flight is not None:
+            flight.waiters.extend(asking)
+            return
+        while asking:
+            lookup, sender = asking.popleft()
+            if sender.waiting and lookup.holder.alive:
+                lead = self._lead(lookup)
+                self._table.flights[said.key].waiters.extend(asking)
+                sender.reply(lead)
+                return
+
+    async def _close_disk(self, worker: WorkerThread) -> None:
+        await worker.aclose(self._disk.close if self._disk is not None else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _DiskSaid:
+    """What the disk tier answered."""
+
+    key: str
+    response: LMResponse | None

@@ -1,0 +1,58 @@
+"""The actor that owns the sockets of one key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dspex.protocols.lm import Secret
+from dspex.runtime import Actor, From, Next, Reply
+from dspex.services.lm.channel import Channel
+from dspex.services.lm.leases import LeaseTable
+from dspex.services.lm.providers import Endpoint
+from dspex.services.lm.transport import Transport
+
+__all__ = ["GetChannel", "TransportServer"]
+
+
+class GetChannel:
+    """Ask for the live channel; parks with the name while the transport is being restarted."""
+
+    __slots__ = ()
+
+
+class TransportServer(Actor):
+    """
+    Opens the transport, publishes its channel in the lease table, and closes every socket when it ends.
+
+    The attempts themselves run in their callers' steps: when this actor dies they see a transport failure.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, key: Secret | None, table: LeaseTable, open_transport: Callable[[Any], Transport]
+    ) -> None:
+        self._endpoint = endpoint
+        self._key = key
+        self._table = table
+        self._open = open_transport
+        self._channel: Channel | None = None
+
+    async def init(self) -> None:
+        """Open the transport; no connection is made yet."""
+        transport = self._open(self.runtime.clock)
+        self.own(transport, lambda it: it.aclose())
+        self._channel = self._table.channel = Channel(self._endpoint, self._key, transport)
+        self.own(self._channel, self._withdraw)
+
+    async def handle_call(self, message: Any, sender: From) -> Next:
+        """Answer ``GetChannel``."""
+        return Reply(self._channel)
+
+    def describe(self) -> str:
+        """Tell where the sockets go and how many are open."""
+        sockets = self._channel.transport.open_connections if self._channel is not None else 0
+        return f"{self._endpoint.base_url}, {sockets} sockets"
+
+    def _withdraw(self, channel: Channel) -> None:
+        if self._table.channel is channel:
+            self._table.channel = None
