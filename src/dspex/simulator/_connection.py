@@ -51,7 +51,7 @@ class Connection:
         except (_Gone, ConnectionError):
             pass  # the client left; what it left behind has been counted
         finally:
-            self._desk.counters.connections -= 1
+            self._desk.counters.disconnect()
             self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()

@@ -1,5 +1,6 @@
 """What a running simulator has seen."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ class Counters:
     in_flight_high: int = 0
     connections: int = 0
     connections_high: int = 0
+    waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
     def arrive(self, path: str, digest: bytes) -> tuple[int, int]:
         """Count a request; return how many had this body before, and how many came on this path."""
@@ -49,17 +51,32 @@ class Counters:
         self.paths[path] += 1
         self.in_flight += 1
         self.in_flight_high = max(self.in_flight_high, self.in_flight)
+        self._tell()
         return before
 
     def leave(self, outcome: str) -> None:
         """Count how a request ended."""
         self.requests[outcome] += 1
         self.in_flight -= 1
+        self._tell()
 
     def connect(self) -> None:
         """Count a connection."""
         self.connections += 1
         self.connections_high = max(self.connections_high, self.connections)
+        self._tell()
+
+    def disconnect(self) -> None:
+        """Count a connection that has ended."""
+        self.connections -= 1
+        self._tell()
+
+    def _tell(self) -> None:
+        """Wake whoever waits for a change."""
+        for waiter in self.waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+        self.waiting.clear()
 
     def reset(self) -> None:
         """Forget everything but what is still open."""

@@ -1,10 +1,9 @@
 """The simulator as a server in this process."""
 
 import asyncio
-import contextlib
 import contextvars
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -62,6 +61,19 @@ class Simulator:
         """Return a snapshot of all counts."""
         return self._desk.counters.snapshot()
 
+    async def wait_until(self, condition: Callable[[SimulatorStats], bool]) -> SimulatorStats:
+        """
+        Wait until the counts are as wanted, and return them; the caller sets the deadline.
+
+        Args:
+            condition: Asked at once, and again after every change.
+        """
+        while not condition(stats := self.stats()):
+            change = asyncio.get_running_loop().create_future()
+            self._desk.counters.waiting.append(change)
+            await change
+        return stats
+
     def set_faults(self, plan: FaultPlan) -> None:
         """Replace the fault plan: for the next request on; its script starts afresh, arrivals count on."""
         self._desk.set_faults(plan)
@@ -111,7 +123,6 @@ class Simulator:
             await Connection(self._desk, reader, writer).serve()
         except asyncio.CancelledError:
             writer.transport.abort()  # the server closes, and waits for no client to read on
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+            await asyncio.sleep(0)  # a transport closes its socket in the next turn of the loop
         finally:
             self._connections.discard(task)
