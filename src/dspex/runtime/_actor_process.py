@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from dspex.errors import ActorExited, StartFailed
 from dspex.runtime._actor import Actor
-from dspex.runtime._exit import KILL, NO_PROCESS, NORMAL, Crashed, ExitReason, Kill, Shutdown
-from dspex.runtime._log import get_logger
+from dspex.runtime._exit import KILL, NO_PROCESS, NORMAL, Crashed, ExitReason, Kill, Shutdown, is_abnormal
+from dspex.runtime._log import get_logger, shown
 from dspex.runtime._mailbox import Mailbox
 from dspex.runtime._messages import CallEnvelope, CastEnvelope, Down, Exit, IdleTimeout, StopEnvelope
 from dspex.runtime._next import NOTHING, Continue, Idle, Ignore, NoReply, Reply, Stop
@@ -52,11 +52,9 @@ class ActorProcess(Process):
         "_current",
         "_deferred",
         "_final",
-        "_idle_timer",
-        "_in_terminate",
         "_last_reply",
         "_monitors",
-        "_start_failed",
+        "_timer",
         "actor",
         "handled",
         "mailbox",
@@ -79,9 +77,7 @@ class ActorProcess(Process):
         self._deferred: set[CallEnvelope] | None = None
         self._final: ExitReason | None = None
         self._last_reply: tuple[CallEnvelope, object] | None = None
-        self._in_terminate = False
-        self._start_failed = False
-        self._idle_timer: TimerHandle | None = None
+        self._timer: TimerHandle | None = None  # of being idle, later of terminate
         self._monitors: dict[int, Process] | None = None
 
     @property
@@ -98,14 +94,9 @@ class ActorProcess(Process):
         return self
 
     @property
-    def serving(self) -> tuple[Process, ...]:
-        """The processes that wait for the message being handled, itself left out: it may serve others meanwhile."""
-        return self._chain
-
-    @property
-    def dead_to_the_world(self) -> bool:
-        """Whether what this process still says is to be dropped; ``terminate`` may still speak."""
-        return self.exit_reason is not None and not self._in_terminate
+    def serving(self) -> CallEnvelope | None:
+        """The call being handled."""
+        return self._current
 
     # --- the loop -------------------------------------------------------------------------------------------
 
@@ -123,14 +114,24 @@ class ActorProcess(Process):
             except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary where a crash becomes an exit reason
                 self._final = Crashed(error)
 
+    def begin_start(self, starter: Process) -> None:
+        """Note that ``starter`` waits for ``init``, which can therefore not call it."""
+        self._chain = starter.chain()
+
     async def _init(self) -> Continue | Idle | None:
+        telemetry, clock = self.runtime.telemetry, self.runtime.clock
+        began = clock.now() if telemetry.active else 0.0
         try:
             then = await self.actor.init()
         except asyncio.CancelledError:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a failed init is an answer to the starter
-            self._fail_start(Crashed(error), error)
+            if self.exit_reason is None:
+                self._fail_start(Crashed(error), error)
             return None
+        if self.exit_reason is not None:
+            return None  # told to die meanwhile, whatever it returned: the starter hears of it when it is dead
+        self._chain = ()
         if isinstance(then, Stop):
             self._fail_start(then.reason, None)
         elif isinstance(then, Ignore):
@@ -138,6 +139,9 @@ class ActorProcess(Process):
             self.exit_reason = NORMAL
         elif then is None or isinstance(then, (Continue, Idle)):
             self._resolve_start(None)
+            if telemetry.active:
+                metadata = {"ref": self.ref, "label": self.label}
+                telemetry.emit("dspex.process.start", {"seconds": clock.now() - began}, metadata)
             return then
         else:
             bad = BadReturn("init", then)
@@ -145,9 +149,7 @@ class ActorProcess(Process):
         return None
 
     def _fail_start(self, reason: ExitReason, cause: BaseException | None) -> None:
-        self._start_failed = True
-        if self.exit_reason is None:
-            self.exit_reason = reason
+        self.exit_reason = reason
         failure = StartFailed(self.label, reason)
         if cause is None and isinstance(reason, Shutdown) and isinstance(reason.detail, BaseException):
             cause = reason.detail
@@ -192,9 +194,9 @@ class ActorProcess(Process):
                 await asyncio.sleep(0)
                 continue
             turns += 1
-            if self._idle_timer is not None:
-                self._idle_timer.cancel()
-                self._idle_timer = None
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             envelope = mailbox.take()
             self.handled += 1
             kind = type(envelope)
@@ -250,10 +252,10 @@ class ActorProcess(Process):
         raise BadReturn(handler, outcome)
 
     def _start_idle_timer(self, seconds: float) -> None:
-        self._idle_timer = self.runtime.clock.call_later(seconds, self._idle, context=self.runtime.context)
+        self._timer = self.runtime.clock.call_later(seconds, self._idle, context=self.runtime.context)
 
     def _idle(self) -> None:
-        self._idle_timer = None
+        self._timer = None
         waiter = self.mailbox.waiter
         if waiter is not None and not waiter.done():
             self.mailbox.waiter = None
@@ -305,10 +307,8 @@ class ActorProcess(Process):
         if target is not None:
             target.remove_watcher(number)
         elif self.mailbox.items:
-            for item in self.mailbox.items:
-                if type(item) is Down and item.monitor == number:
-                    self.mailbox.items.remove(item)
-                    break
+            queued = (item for item in self.mailbox.items if type(item) is Down and item.monitor == number)
+            self.mailbox.remove(next(queued, None))
 
     def link(self, other: Process) -> None:
         """Tie two processes together; linking a dead one acts as if it died just now, without a process."""
@@ -331,60 +331,69 @@ class ActorProcess(Process):
     # --- death ----------------------------------------------------------------------------------------------
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-            self._idle_timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         wanted, self._final = self._final, None
         if wanted is not None and self.exit_reason is None and not self.fenced:
             if type(self.actor).terminate is not Actor.terminate:
                 self._run_terminate(wanted)
                 return
-            self.exit_reason = wanted
+            self._exit_with(wanted)
         super()._task_done(task)
+
+    def _exit_with(self, reason: ExitReason) -> None:
+        """Record a reason that the actor's own code gave; one that came with a signal is reported where it arose."""
+        self.exit_reason = reason
+        if is_abnormal(reason) and reason is not self.parent_exit:
+            error = reason.error if isinstance(reason, Crashed) else None
+            last = shown(self._current.message) if self._current is not None else None
+            _log.error("actor crashed", actor=self.label, reason=str(reason), last_call=last, exc_info=error)
 
     def _run_terminate(self, reason: ExitReason) -> None:
         """Run ``terminate`` in a task of its own: a kill during it must not be taken for its cancellation."""
-        self._in_terminate = True
-        task = asyncio.Task(self.actor.terminate(reason), loop=self.runtime.loop, context=self.context)
+        task = asyncio.Task(self._terminate(reason), loop=self.runtime.loop, context=self.context)
         self._task = task
         seconds = self.actor.terminate_timeout
-        timer = None
         if seconds is not None:
             clock, context = self.runtime.clock, self.runtime.context
-            timer = clock.call_later(seconds, self._terminate_too_slow, reason, context=context)
+            self._timer = clock.call_later(seconds, self._terminate_too_slow, reason, context=context)
 
-        def done(task: asyncio.Task[Any]) -> None:
-            if timer is not None:
-                timer.cancel()
-            self._in_terminate = False
+        def done(task: asyncio.Task[ExitReason]) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             if self.exit_reason is None:
-                error = None if task.cancelled() else task.exception()
-                self.exit_reason = reason if error is None else Crashed(error)
+                self._exit_with(reason if task.cancelled() else task.result())
             super(ActorProcess, self)._task_done(task)
 
         task.add_done_callback(done, context=self.runtime.context)
 
+    async def _terminate(self, reason: ExitReason) -> ExitReason:
+        try:
+            await self.actor.terminate(reason)
+        except asyncio.CancelledError:
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the same boundary as in the loop
+            return Crashed(error)
+        return reason
+
     def _terminate_too_slow(self, reason: ExitReason) -> None:
         if self.exit_reason is None:
             _log.error("terminate took too long", actor=self.label, seconds=self.actor.terminate_timeout)
-            self._in_terminate = False
             self._die(reason)
 
     def _ended(self) -> None:
-        reason = self.exit_reason
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self.started is not None:
-            self._resolve_start(StartFailed(self.label, reason))
-        elif isinstance(reason, Crashed) and not self._start_failed:
-            self._report_crash(reason)
+            self._resolve_start(StartFailed(self.label, self.exit_reason))
         super()._ended()
-
-    def _report_crash(self, reason: Crashed) -> None:
-        last = repr(self._current.message)[:500] if self._current is not None else None
-        _log.error("actor crashed", actor=self.label, reason=str(reason), last_call=last, exc_info=reason.error)
 
     def report_unexpected(self, message: object) -> None:
         """Say that a message came which the actor has no handler for."""
-        _log.warning("unexpected message", actor=self.label, message=repr(message)[:500])
+        _log.warning("unexpected message", actor=self.label, message=shown(message))
 
     def _fail_calls(self, reason: ExitReason) -> None:
         if self._last_reply is not None and reason == self.exit_reason:
@@ -405,6 +414,3 @@ class ActorProcess(Process):
     def _tell_parent(self, parent: Process, reason: ExitReason) -> None:
         if parent.exit_reason is None:
             parent.receive_exit(reason, self, from_link=True)
-
-    def _is_ending(self) -> bool:
-        return super()._is_ending() and not self._in_terminate

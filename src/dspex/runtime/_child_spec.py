@@ -52,12 +52,22 @@ class Backoff:
 
     The delay starts at ``initial`` seconds, doubles up to ``maximum`` and starts afresh after ``reset_after``
     seconds of health. After ``unavailable_after`` failed starts running, callers by name are told so.
+
+    Raises:
+        SpecError: A value is not valid; it names the field.
     """
 
     initial: float = 0.01
     maximum: float = 1.0
     reset_after: float = 5.0
     unavailable_after: int = 5
+
+    def __post_init__(self) -> None:
+        check_seconds("initial", self.initial, minimum=0.0)
+        check_seconds("maximum", self.maximum, minimum=float(self.initial))
+        check_seconds("reset_after", self.reset_after, minimum=0.0)
+        if not isinstance(self.unavailable_after, int) or self.unavailable_after < 1:
+            raise SpecError("unavailable_after", self.unavailable_after, "an int >= 1")
 
 
 @dataclass(frozen=True, slots=True)

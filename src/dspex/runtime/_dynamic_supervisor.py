@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from dspex.errors import ChildError, SpecError
-from dspex.runtime._child_spec import ChildSpec, RestartStrategy
+from dspex.runtime._child_spec import ChildSpec, RestartStrategy, ShutdownPolicy
+from dspex.runtime._exit import KILL, SHUTDOWN
 from dspex.runtime._ref import ActorRef
 from dspex.runtime._supervisor import Child, Supervisor, SupervisorRef
 
@@ -65,18 +65,45 @@ class DynamicSupervisor(Supervisor):
         child = Child(replace(spec, id=key), None)
         self._children[key] = child
         failure = await self._start(child)
-        if failure is not None:
+        if child.process is None:
             self._children.pop(key, None)
+        if failure is not None:
             raise failure
-        return cast("Any", child.process).ref
+        return self._answer(child)
 
     async def _child_exited(self, message: Any) -> Any:
         child = self._by_pid.get(message.ref.pid)
         outcome = await super()._child_exited(message)
-        if child is not None and child.state == "stopped":
-            self._children.pop(child.spec.id, None)
+        if child is not None:
+            self._forget_if_stopped(child)
         return outcome
 
+    async def _retry(self, child_id: str) -> Any:
+        child = self._children.get(child_id)
+        outcome = await super()._retry(child_id)
+        if child is not None:
+            self._forget_if_stopped(child)
+        return outcome
+
+    def _forget_if_stopped(self, child: Child) -> None:
+        if child.state == "stopped":
+            self._children.pop(child.spec.id, None)
+
     async def _stop_all(self) -> None:
-        await asyncio.gather(*(self._stop(child) for child in list(self._children.values())))
+        """Tell all at once; then wait for the most hurried first, so that nobody's time is spent on another's."""
+        told = []
+        for child in self._children.values():
+            process = self._release(child)
+            if process is not None:
+                brutal = child.spec.shutdown is ShutdownPolicy.BRUTAL_KILL
+                process.receive_exit(KILL if brutal else SHUTDOWN, self._process)
+                told.append((child.spec.grace, process))
         self._children.clear()
+        clock = self.runtime.clock
+        began = clock.now()
+        for grace, process in sorted(told, key=lambda each: (each[0] is None, each[0] or 0.0)):
+            left = None if grace is None else max(0.0, grace - (clock.now() - began))
+            if await process.wait_exit(left) is None:
+                process.receive_exit(KILL, self._process)
+        for _, process in told:
+            await process.wait_exit(None)

@@ -77,7 +77,11 @@ class Crashed(ExitReason):
     error: BaseException
 
     def __str__(self) -> str:
-        return f"crashed: {type(self.error).__name__}: {self.error}"
+        try:
+            message = str(self.error)
+        except Exception:  # noqa: BLE001 - an exception that cannot be shown must still be reported
+            message = "<message that cannot be shown>"
+        return f"crashed: {type(self.error).__name__}: {message}"
 
 
 @dataclass(frozen=True, slots=True)

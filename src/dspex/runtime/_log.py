@@ -7,7 +7,15 @@ from typing import cast
 
 import structlog
 
-__all__ = ["get_logger"]
+__all__ = ["get_logger", "shown"]
+
+
+def shown(value: object) -> str:
+    """Return the beginning of ``repr(value)``, whatever its class makes of that."""
+    try:
+        return repr(value)[:500]
+    except Exception:  # noqa: BLE001 - a report about a value must not fail because of the value
+        return f"<{type(value).__name__} that cannot be shown>"
 
 
 def get_logger(room: str) -> structlog.stdlib.BoundLogger:

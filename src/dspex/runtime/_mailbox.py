@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from typing import Any
 
 __all__ = ["Mailbox"]
@@ -25,7 +25,7 @@ class Mailbox:
         self.waiter: asyncio.Future[None] | None = None
         self.limit = limit
         self.high_water = 0
-        self._room: deque[asyncio.Future[None]] | None = None
+        self._room: OrderedDict[asyncio.Future[None], None] | None = None  # who waits for room
 
     def __len__(self) -> int:
         return (len(self.items) if self.items else 0) + (len(self.urgent) if self.urgent else 0)
@@ -76,30 +76,38 @@ class Mailbox:
             return self.urgent.popleft()
         assert self.items is not None
         item = self.items.popleft()
-        room = self._room
-        while room:
-            putter = room.popleft()
-            if not putter.done():
-                putter.set_result(None)
-                break
+        if self._room:
+            self.wake_putter()
         return item
+
+    def remove(self, item: object) -> None:
+        """Take ``item`` itself (not one that equals it) out of the queue, if it is there."""
+        for position, each in enumerate(self.items or ()):
+            if each is item:
+                assert self.items is not None
+                del self.items[position]
+                self.wake_putter()
+                return
 
     async def wait_room(self, loop: asyncio.AbstractEventLoop) -> None:
         """Return when the mailbox may have room again; who waits longest is woken first."""
         if self._room is None:
-            self._room = deque()
+            self._room = OrderedDict()
         future: asyncio.Future[None] = loop.create_future()
-        self._room.append(future)
+        self._room[future] = None
         try:
             await future
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                self._wake_next()  # this place was offered to somebody who no longer wants it
+            if not future.cancelled():
+                self.wake_putter()  # this place was offered to somebody who no longer wants it
+            elif self._room is not None:
+                self._room.pop(future, None)
             raise
 
-    def _wake_next(self) -> None:
+    def wake_putter(self) -> None:
+        """Offer a free place to who has waited longest."""
         while self._room:
-            putter = self._room.popleft()
+            putter, _ = self._room.popitem(last=False)
             if not putter.done():
                 putter.set_result(None)
                 return

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from dspex.runtime._context import CURRENT
 from dspex.runtime._exit import ExitReason
 
 if TYPE_CHECKING:
@@ -52,8 +53,12 @@ class CallEnvelope:
         Answer the caller; from any code of the same loop, at any time, at most once.
 
         Returns:
-            False when the caller has gone (timed out, was cancelled, was answered): the value was dropped.
+            False when the caller has gone (timed out, was cancelled, was answered), or the replying process is
+            dying itself: the value was dropped.
         """
+        process = CURRENT.get()
+        if process is not None and process.dead_to_the_world:
+            return False
         self._forget()
         if self.future.done():
             return False
@@ -61,7 +66,14 @@ class CallEnvelope:
         return True
 
     def fail(self, error: Exception) -> bool:
-        """Answer the caller with an exception, which its ``call`` raises; False when the caller has gone."""
+        """
+        Answer the caller with an exception, which its ``call`` raises; False when the caller has gone.
+
+        A dying process may still do this: it is how a task that is killed tells whom it worked for.
+        """
+        process = CURRENT.get()
+        if process is not None and process.dead:
+            return False
         self._forget()
         if self.future.done():
             return False
@@ -72,6 +84,12 @@ class CallEnvelope:
     def waiting(self) -> bool:
         """Whether the caller still waits."""
         return not self.future.done()
+
+    def abandon(self) -> None:
+        """Leave nothing behind when the caller stops waiting, be it in the very tick in which it was answered."""
+        self._forget()
+        if self.future.done() and not self.future.cancelled():
+            self.future.exception()  # nobody else will look: asyncio must not complain about that
 
     def _forget(self) -> None:
         if self.deferred_by is not None:

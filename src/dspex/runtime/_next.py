@@ -58,5 +58,8 @@ class Stop:
 class Ignore:
     """Returned by ``init``: do not start, and do not call it a failure."""
 
+    def __str__(self) -> str:
+        return "init returned Ignore"
+
 
 Next = Reply | NoReply | Stop | Continue | Idle | None

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import io
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from dspex.runtime._context import CURRENT
 from dspex.runtime._exit import KILL, KILLED, NORMAL, SHUTDOWN, Crashed, ExitReason, Kill, Normal, is_abnormal
+from dspex.runtime._janitor import Janitor, begin_closing
 from dspex.runtime._log import get_logger
 from dspex.runtime._messages import Down
 
 if TYPE_CHECKING:
     from dspex._clock import TimerHandle
     from dspex.runtime._actor_process import ActorProcess
+    from dspex.runtime._messages import CallEnvelope
     from dspex.runtime._ref import ProcessRef
     from dspex.runtime._runtime import Runtime
     from dspex.runtime._task_process import TaskProcess
@@ -43,6 +44,7 @@ class Process:
         "_resources",
         "_task",
         "_waiters",
+        "_waits_for_children",
         "_watchers",
         "context",
         "dead",
@@ -68,7 +70,8 @@ class Process:
         self._children: dict[Process, None] | None = None
         self._watchers: dict[int, ActorProcess] | None = None
         self._links: dict[Process, None] | None = None
-        self._waiters: list[asyncio.Future[ExitReason | None]] | None = None
+        self._waiters: dict[asyncio.Future[ExitReason | None], None] | None = None
+        self._waits_for_children = False
         self._resources: list[tuple[Any, Callable[[Any], object]]] | None = None
         self._fence_timer: TimerHandle | None = None
         runtime.processes[self.pid] = self
@@ -104,9 +107,9 @@ class Process:
         return (self,)
 
     @property
-    def serving(self) -> tuple[Process, ...]:
-        """The processes that wait for what this one is doing now, itself left out."""
-        return ()
+    def serving(self) -> CallEnvelope | None:
+        """The call whose answer this process is working on; a task it starts works on it too."""
+        return None
 
     def owns(self, other: Process) -> bool:
         """Whether ``other`` is this process or lies below it in the tree."""
@@ -133,7 +136,9 @@ class Process:
     def own(self, resource: Any, close: Callable[[Any], object]) -> None:
         """Have ``close(resource)`` called on exit; at once when the exit is already past."""
         if self.dead:
-            close(resource)
+            awaitable = begin_closing(resource, close)
+            if awaitable is not None:
+                Janitor(self.runtime, self.label, [awaitable], lambda: None)
             return
         if self._resources is None:
             self._resources = []
@@ -216,12 +221,8 @@ class Process:
             elif error is not None:
                 self.exit_reason = Crashed(error)
             else:
-                self._take_result(task)
+                self.exit_reason = NORMAL
         self._ended()
-
-    def _take_result(self, task: asyncio.Task[Any]) -> None:
-        """Record how a coroutine that returned has ended."""
-        self.exit_reason = NORMAL
 
     def _ended(self) -> None:
         """End the children; go on when the last of them is dead."""
@@ -232,6 +233,7 @@ class Process:
             if self._children:
                 clock, context = self.runtime.clock, self.runtime.context
                 self._fence_timer = clock.call_later(self.runtime.kill_budget, self._kill_children, context=context)
+                self._waits_for_children = True
                 return
         self._close_resources()
 
@@ -243,36 +245,23 @@ class Process:
         """Forget a dead child; if we are only waiting for the last of them, go on dying."""
         if self._children is not None:
             self._children.pop(child, None)
-            if not self._children and self._is_ending():
+            if self._waits_for_children and not self._children:
+                self._waits_for_children = False
                 if self._fence_timer is not None:
                     self._fence_timer.cancel()
                     self._fence_timer = None
-                self._close_resources()
-
-    def _is_ending(self) -> bool:
-        task = self._task
-        return self.exit_reason is not None and not self.dead and (task is None or task.done() or self.fenced)
+                # a turn of the loop for each generation: a deep family must not die on the stack
+                self.runtime.loop.call_soon(self._close_resources, context=self.runtime.context)
 
     def _close_resources(self) -> None:
         """Close what the process owned, the last first; what closes asynchronously gets a bounded janitor task."""
-        resources, self._resources = self._resources, None
-        pending = [result for each in reversed(resources or ()) if (result := _close(*each)) is not None]
-        if not pending:
-            self._finish()
-            return
-        runtime = self.runtime
-        janitor = asyncio.Task(_await_all(pending), loop=runtime.loop, context=runtime.context.copy())
-        runtime.janitors.add(janitor)
-        timer = runtime.clock.call_later(runtime.close_budget, janitor.cancel, context=runtime.context)
-
-        def closed(task: asyncio.Task[None]) -> None:
-            timer.cancel()
-            runtime.janitors.discard(task)
-            if task.cancelled():
-                _log.error("closing resources took too long", actor=self.label)
-            self._finish()
-
-        janitor.add_done_callback(closed, context=runtime.context)
+        while self._resources:
+            resources, self._resources = self._resources, None
+            pending = [done for each in reversed(resources) if (done := begin_closing(*each)) is not None]
+            if pending:
+                Janitor(self.runtime, self.label, pending, self._close_resources)
+                return
+        self._finish()
 
     def _finish(self) -> None:
         """Release names, fail calls, then tell links, monitors, the parent and those who wait."""
@@ -303,6 +292,7 @@ class Process:
                     waiter.set_result(reason)
             self._waiters = None
         self._task = None
+        self.context = runtime.context  # its own refers to this process: a cycle for the garbage collector
 
     def _tell_parent(self, parent: Process, reason: ExitReason) -> None:
         """Send the parent what the link between a process and its owner carries upward."""
@@ -331,8 +321,8 @@ class Process:
         future: asyncio.Future[ExitReason | None] = self.runtime.loop.create_future()
         future.add_done_callback(lambda _: callback(), context=self.runtime.context)
         if self._waiters is None:
-            self._waiters = []
-        self._waiters.append(future)
+            self._waiters = {}
+        self._waiters[future] = None
 
     async def wait_exit(self, timeout: float | None = None) -> ExitReason | None:
         """Return the exit reason once dead, or None after ``timeout`` seconds."""
@@ -340,15 +330,18 @@ class Process:
             return self.exit_reason
         future: asyncio.Future[ExitReason | None] = self.runtime.loop.create_future()
         if self._waiters is None:
-            self._waiters = []
-        self._waiters.append(future)
-        if timeout is None:
-            return await future
-        timer = self.runtime.clock.call_later(timeout, _give_up, future, context=self.runtime.context)
+            self._waiters = {}
+        self._waiters[future] = None
+        timer = None
+        if timeout is not None:
+            timer = self.runtime.clock.call_later(timeout, _give_up, future, context=self.runtime.context)
         try:
             return await future
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
+            if self._waiters is not None:
+                self._waiters.pop(future, None)
 
     def __repr__(self) -> str:
         state = "alive" if self.exit_reason is None else f"exited: {self.exit_reason}"
@@ -358,23 +351,6 @@ class Process:
 def _give_up(future: asyncio.Future[ExitReason | None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-def _close(resource: Any, close: Callable[[Any], object]) -> Awaitable[object] | None:
-    try:
-        result = close(resource)
-    except Exception as error:  # noqa: BLE001 - one resource that cannot be closed must not keep the others open
-        _log.error("closing a resource failed", resource=repr(resource), exc_info=error)
-        return None
-    return result if inspect.isawaitable(result) else None
-
-
-async def _await_all(pending: list[Awaitable[object]]) -> None:
-    for each in pending:
-        try:
-            await each
-        except Exception as error:  # noqa: BLE001 - as above
-            _log.error("closing a resource failed", exc_info=error)
 
 
 def _stack_of(task: asyncio.Task[Any]) -> str:

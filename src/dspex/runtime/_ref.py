@@ -44,11 +44,13 @@ class ProcessRef:
 
     def exit(self, reason: ExitReason = SHUTDOWN) -> None:
         """Send an exit signal: a trapping actor gets a message, others die; ``KILL`` cannot be trapped."""
-        self._process.receive_exit(reason, current_process())
+        caller = current_process()
+        if caller is None or not caller.dead:  # code of a fenced process has no say
+            self._process.receive_exit(reason, caller)
 
     def kill(self) -> None:
         """End the process at once, without clean-up of its own; ``exit(KILL)``."""
-        self._process.receive_exit(KILL, current_process())
+        self.exit(KILL)
 
     def monitor(self) -> int:
         """
@@ -123,15 +125,20 @@ class ActorRef(ProcessRef):
         if caller is not None:
             chain = _chain_into(caller, process)
         future = runtime.loop.create_future()
-        if not process.mailbox.put(CallEnvelope(message, future, chain)):
+        envelope = CallEnvelope(message, future, chain)
+        if not process.mailbox.put(envelope):
             raise MailboxFull(process.label, process.mailbox.limit or 0)
-        if timeout is None:
-            return await future
-        timer = runtime.clock.call_later(timeout, _expire, future, process, timeout, context=runtime.context)
+        timer = None
+        if timeout is not None:
+            timer = runtime.clock.call_later(timeout, _expire, future, process, timeout, context=runtime.context)
         try:
             return await future
+        except BaseException:
+            envelope.abandon()
+            raise
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
 
     def cast(self, message: object) -> bool:
         """Send ``message`` to ``handle_cast``; False when the actor is dead or its mailbox full."""
@@ -160,6 +167,7 @@ class ActorRef(ProcessRef):
             if process.mailbox.put(CastEnvelope(message)):
                 return
             await process.mailbox.wait_room(process.runtime.loop)
+        process.mailbox.wake_putter()  # the place that was offered to us is somebody else's
         raise NoSuchActor(process.label)
 
     async def stop(self, reason: ExitReason = NORMAL, timeout: float | None = None) -> None:
@@ -214,13 +222,12 @@ class NamedRef:
             ServiceUnavailable: The name's service has failed to start several times running.
             CallTimeout: Nobody took the name, or answered, in time.
         """
-        ref = self.runtime.whereis(self.name)
-        if ref is not None:
-            return await ref.call(message, timeout=timeout)
-        started = self.runtime.clock.now()
-        ref = await self.runtime.wait_name(self.name, timeout)
-        if timeout is not None:
-            timeout = max(0.0, timeout - (self.runtime.clock.now() - started))
+        runtime = self.runtime
+        while (ref := runtime.whereis(self.name)) is None:
+            started = runtime.clock.now()
+            await runtime.wait_name(self.name, timeout)
+            if timeout is not None:
+                timeout = max(0.0, timeout - (runtime.clock.now() - started))
         return await ref.call(message, timeout=timeout)
 
     def cast(self, message: object) -> bool:
@@ -261,4 +268,6 @@ def _calling_actor(what: str) -> ActorProcess:
     caller = current_process()
     if caller is None:
         raise RuntimeError(f"{what} is for actors: call it from a handler, or use `await ref.wait_exit()`")
+    if caller.dead_to_the_world:
+        raise ActorExited(caller.label, caller.exit_reason)
     return caller.as_actor(what)

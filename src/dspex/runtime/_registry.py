@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dspex.errors import AlreadyRegistered
+from dspex.errors import ActorExited, AlreadyRegistered
 from dspex.runtime._context import current_process
 from dspex.runtime._process import Process
 from dspex.runtime._ref import ProcessRef
@@ -43,9 +43,12 @@ class Registry:
 
         Raises:
             AlreadyRegistered: The key is unique and taken, be it by the caller itself.
+            ActorExited: The caller is dying.
             RuntimeError: The caller is no process.
         """
         owner = _caller()
+        if owner.dead_to_the_world:
+            raise ActorExited(owner.label, owner.exit_reason)
         strict = (type(key), key)
         entries = self._entries.setdefault(strict, [])
         if self.keys_kind == "unique":
@@ -72,8 +75,7 @@ class Registry:
 
     def keys(self, ref: ProcessRef) -> tuple[Hashable, ...]:
         """Return the keys a process is registered under."""
-        owned = next((keys for owner, keys in self._owned.items() if owner.pid == ref.pid), set())
-        return tuple(key for _, key in owned)
+        return tuple(key for _, key in self._owned.get(ref._process, ()))
 
     def dispatch(self, key: Hashable, function: Callable[[tuple[Entry, ...]], object]) -> None:
         """Call ``function`` with the entries of ``key``, in the caller; not at all when there are none."""

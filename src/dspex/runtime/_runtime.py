@@ -8,9 +8,20 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+import anyio
+
 from dspex._clock import Clock, LoopClock
 from dspex._random import generator
-from dspex.errors import AlreadyRegistered, CallTimeout, LeakedTasks, ServiceUnavailable, StartFailed, WrongLoop
+from dspex.errors import (
+    ActorExited,
+    AlreadyRegistered,
+    CallCycle,
+    CallTimeout,
+    LeakedTasks,
+    ServiceUnavailable,
+    StartFailed,
+    WrongLoop,
+)
 from dspex.runtime._actor import Actor
 from dspex.runtime._actor_process import ActorProcess
 from dspex.runtime._context import CURRENT, current_process
@@ -63,7 +74,7 @@ class Runtime:
         self.clock: Clock
         self._given_clock = clock
         self._names: dict[str, ActorProcess] = {}
-        self._parked: dict[str, list[asyncio.Future[ActorRef]]] = {}
+        self._parked: dict[str, dict[asyncio.Future[ActorRef], None]] = {}  # who waits for a name, the oldest first
         self._unavailable: dict[str, object] = {}
         self._last_pid = 0
 
@@ -72,7 +83,7 @@ class Runtime:
     def open(self) -> None:
         """Bind to the running loop; everything else needs this first."""
         self.loop = asyncio.get_running_loop()
-        self.clock = self._given_clock or LoopClock(self.loop)
+        self.clock = self._given_clock if self._given_clock is not None else LoopClock(self.loop)
 
     async def __aenter__(self) -> Self:
         self.open()
@@ -89,9 +100,30 @@ class Runtime:
 
         Raises:
             LeakedTasks: Code swallowed its cancellation and still runs.
-        Cancellation: the closing goes on in the background of nothing; call it shielded.
+            CallCycle: The caller is one of the processes to be ended.
+        Cancellation: who is left is killed; only then the cancellation goes on its way.
         """
-        for process in reversed(self.roots()):
+        caller = current_process()
+        if caller is not None and caller.runtime is self and caller.alive:
+            raise CallCycle((caller.label, "the runtime it lives in"))
+        closing = asyncio.Task(self._close(reason, timeout), loop=self.loop, context=self.context.copy())
+        cancelled: asyncio.CancelledError | None = None
+        with anyio.CancelScope(shield=True):  # or a cancelled scope around us would interrupt every wait
+            while not closing.done():
+                try:
+                    await asyncio.wait([closing])
+                except asyncio.CancelledError as error:
+                    cancelled = error
+                    for process in self.roots():
+                        process.receive_exit(KILL, None)
+        if cancelled is not None:
+            closing.exception()
+            raise cancelled
+        closing.result()
+
+    async def _close(self, reason: ExitReason, timeout: float) -> None:
+        while roots := self.roots():
+            process = roots[-1]
             process.receive_exit(reason, None)
             if await process.wait_exit(timeout) is None:
                 process.receive_exit(KILL, None)
@@ -124,9 +156,12 @@ class Runtime:
 
         Raises:
             AlreadyRegistered: ``name`` is taken by a live process; nothing was started.
+            ActorExited: ``parent`` is dying; nothing was started.
         """
         if asyncio.get_running_loop() is not self.loop:
             raise WrongLoop
+        if parent is not None and parent.exit_reason is not None:
+            raise ActorExited(parent.label, parent.exit_reason)
         if name is not None and (holder := self._names.get(name)) is not None:
             raise AlreadyRegistered(name, holder.ref)
         shown = label or f"{type(actor).__name__}{f' {name!r}' if name else ''}"
@@ -158,11 +193,14 @@ class Runtime:
             raise outcome
         return process.ref
 
-    async def await_start(self, process: ActorProcess, timeout: float | None) -> Exception | None:
+    async def await_start(self, process: ActorProcess, timeout: float | None) -> StartFailed | None:
         """Wait for the ``init`` of a spawned actor; return what went wrong, or None."""
         started = process.started
         if started is None:
             return None
+        starter = current_process()
+        if starter is not None:
+            process.begin_start(starter)
         timer = None
         if timeout is not None:
             timer = self.clock.call_later(timeout, process.receive_exit, KILL, None, context=self.context)
@@ -175,13 +213,12 @@ class Runtime:
         finally:
             if timer is not None:
                 timer.cancel()
-        if isinstance(outcome, Ignore):
-            return StartFailed(process.label, "init returned Ignore")
         if outcome is not None:
             await process.wait_exit(None)
-        elif process.exit_reason is not None and timeout is not None:
+            return StartFailed(process.label, outcome) if isinstance(outcome, Ignore) else outcome
+        if process.exit_reason is not None and timeout is not None:
             return StartFailed(process.label, process.exit_reason)
-        return outcome
+        return None
 
     def spawn_task(
         self,
@@ -198,8 +235,8 @@ class Runtime:
             context: Where it runs; by default a clean one, never the caller's.
         """
         caller = CURRENT.get()
-        chain = caller.serving if caller is not None else ()
-        process = TaskProcess(self, owner, label, self.context.copy() if context is None else context, chain)
+        serves = caller.serving if caller is not None else None
+        process = TaskProcess(self, owner, label, self.context.copy() if context is None else context, serves)
         if owner.exit_reason is not None:
             process.receive_exit(KILL, None)  # born into a dead family: it ends before it begins
             return process
@@ -236,6 +273,10 @@ class Runtime:
             if not future.done():
                 future.set_exception(ServiceUnavailable(name, reason))
 
+    def no_longer_unavailable(self, name: str) -> None:
+        """Note that nobody tries to start the service ``name`` any more: who asks for it waits as for any name."""
+        self._unavailable.pop(name, None)
+
     async def wait_name(self, name: str, timeout: float | None) -> ActorRef:
         """
         Return who holds ``name``, waiting up to ``timeout`` seconds for somebody to take it.
@@ -243,35 +284,48 @@ class Runtime:
         Raises:
             CallTimeout: Nobody did.
             ServiceUnavailable: Its service has failed to start several times running.
+            CallCycle: Who is about to take it is waiting for the caller, or is the caller.
         """
         ref = self.whereis(name)
         if ref is not None:
             return ref
         if name in self._unavailable:
             raise ServiceUnavailable(name, self._unavailable[name])
+        caller, holder = current_process(), self._names.get(name)
+        if caller is not None and holder is not None and holder.alive and holder in caller.chain():
+            raise CallCycle([*(each.label for each in caller.chain()), holder.label])
         future: asyncio.Future[ActorRef] = self.loop.create_future()
-        parked = self._parked.setdefault(name, [])
-        parked.append(future)
+        self._parked.setdefault(name, {})[future] = None
         timer = None
         if timeout is not None:
             timer = self.clock.call_later(timeout, _nobody, future, name, timeout, context=self.context)
         try:
             return await future
+        except asyncio.CancelledError:
+            if not future.cancelled():
+                future.exception()  # it may have failed in this very tick, and nobody else will look
+            raise
         finally:
             if timer is not None:
                 timer.cancel()
-            if future in parked:
-                parked.remove(future)
-                if not parked and self._parked.get(name) is parked:
-                    del self._parked[name]
+            self._unpark(name, future)
+
+    def _unpark(self, name: str, future: asyncio.Future[ActorRef]) -> None:
+        parked = self._parked.get(name)
+        if parked is not None:
+            parked.pop(future, None)
+            if not parked:
+                del self._parked[name]
 
     def when_named(self, name: str, callback: Callable[[ActorRef], object]) -> Callable[[], None]:
         """Call ``callback`` once with who takes ``name`` next; return what takes the wish back."""
         future: asyncio.Future[ActorRef] = self.loop.create_future()
-        self._parked.setdefault(name, []).append(future)
+        self._parked.setdefault(name, {})[future] = None
 
         def named(done: asyncio.Future[ActorRef]) -> None:
-            if not done.cancelled() and done.exception() is None:
+            if done.cancelled():
+                self._unpark(name, future)
+            elif done.exception() is None:
                 callback(done.result())
 
         future.add_done_callback(named, context=self.context)

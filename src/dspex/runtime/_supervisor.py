@@ -13,7 +13,7 @@ from dspex.runtime._context import current_process
 from dspex.runtime._exit import KILL, SHUTDOWN, ExitReason, Shutdown
 from dspex.runtime._log import get_logger
 from dspex.runtime._messages import Exit, From
-from dspex.runtime._next import Next, NoReply, Reply, Stop
+from dspex.runtime._next import Ignore, Next, NoReply, Reply, Stop
 from dspex.runtime._ref import ActorRef
 from dspex.runtime._restart import BackoffState, RestartWindow, plan_restart, should_restart
 
@@ -131,7 +131,8 @@ class SupervisorRef(ActorRef):
 
         Raises:
             StartFailed: Its ``init`` failed; the spec is discarded.
-            ChildError: ``already_started`` or ``already_present``.
+            ChildError: ``already_started`` or ``already_present``; or ``ignored``: its ``init`` returned Ignore, and
+                the spec is kept (unless temporary or dynamic) for ``restart_child``.
             CallCycle: Called from below the supervisor while it waits for that very child.
         Cancellation: the child is started all the same.
         """
@@ -142,7 +143,7 @@ class SupervisorRef(ActorRef):
         await self._manage(_TerminateChild(child_id))
 
     async def restart_child(self, child_id: str) -> ActorRef:
-        """Start a stopped child again. ChildError: ``running``, ``restarting`` or ``not_found``."""
+        """Start a stopped child again. ChildError: ``running``, ``restarting``, ``not_found`` or ``ignored``."""
         return cast("ActorRef", await self._manage(_RestartChild(child_id)))
 
     async def delete_child(self, child_id: str) -> None:
@@ -211,6 +212,7 @@ class Supervisor(Actor):
         self.strategy = strategy
         self.backoff = backoff
         self._window = RestartWindow(max_restarts, max_seconds)
+        self._owns_timers = False
         self._children: dict[str, Child] = {}
         self._by_pid: dict[int, Child] = {}
         for spec in children:
@@ -231,6 +233,8 @@ class Supervisor(Actor):
             if failure is not None:
                 await self._stop_all()
                 return Stop(Shutdown(failure))
+            if child.process is None and child.spec.restart is Restart.TEMPORARY:
+                del self._children[child.spec.id]
         return None
 
     async def handle_call(self, message: Any, sender: From) -> Next:
@@ -279,7 +283,7 @@ class Supervisor(Actor):
                 failure = await self._start(child)
                 if failure is not None:
                     raise failure
-                return child.process.ref if child.process is not None else None
+                return self._answer(child)
             case _DeleteChild(child_id):
                 self._refuse_unless_stopped(self._find(child_id))
                 del self._children[child_id]
@@ -309,7 +313,15 @@ class Supervisor(Actor):
         if failure is not None:
             self._children.pop(spec.id, None)
             raise failure
-        return child.process.ref if child.process is not None else None
+        if child.process is None and spec.restart is Restart.TEMPORARY:
+            del self._children[spec.id]
+        return self._answer(child)
+
+    @staticmethod
+    def _answer(child: Child) -> ActorRef:
+        if child.process is None:
+            raise ChildError(child.spec.id, "ignored")
+        return child.process.ref
 
     async def _terminate(self, child: Child) -> None:
         await self._stop(child)
@@ -332,7 +344,11 @@ class Supervisor(Actor):
             return failure
 
     async def _start(self, child: Child) -> StartFailed | None:
-        """Start ``child`` and wait for its ``init``; the parent's exit signal cuts the wait short."""
+        """
+        Start ``child`` and wait for its ``init``; the parent's exit signal cuts the wait short.
+
+        A child whose ``init`` returned Ignore has not failed: it stays stopped.
+        """
         if self._process.parent_exit is not None:
             return StartFailed(child.spec.id, SHUTDOWN)
         process = self._spawn(child)
@@ -344,7 +360,10 @@ class Supervisor(Actor):
         finally:
             self._process.starting = None
         if outcome is not None:
-            return outcome if isinstance(outcome, StartFailed) else StartFailed(child.spec.id, outcome)
+            if isinstance(outcome.reason, Ignore):
+                child.state = "stopped"
+                return None
+            return outcome
         self._running(child, process)
         return None
 
@@ -356,11 +375,9 @@ class Supervisor(Actor):
             child.backoff.started(self.runtime.clock.now())
 
     async def _stop(self, child: Child) -> None:
-        child.cancel_timer()
-        process, child.process = child.process, None
+        process = self._release(child)
         if process is None:
             return
-        self._by_pid.pop(process.pid, None)
         if child.spec.shutdown is not ShutdownPolicy.BRUTAL_KILL:
             process.receive_exit(SHUTDOWN, self._process)
             if await process.wait_exit(child.spec.grace) is not None:
@@ -368,6 +385,16 @@ class Supervisor(Actor):
                 return
         process.receive_exit(KILL, self._process)
         child.last_exit = await process.wait_exit(None)
+
+    def _release(self, child: Child) -> ActorProcess | None:
+        """Stop counting on ``child``: its exit, and what was to be done about an earlier one, are no news any more."""
+        child.cancel_timer()
+        if child.backoff is not None and child.spec.name is not None:
+            self.runtime.no_longer_unavailable(child.spec.name)
+        process, child.process = child.process, None
+        if process is not None:
+            self._by_pid.pop(process.pid, None)
+        return process
 
     async def _stop_all(self) -> None:
         for child in reversed(list(self._children.values())):
@@ -432,6 +459,9 @@ class Supervisor(Actor):
     def _restart_later(self, child: Child, delay: float) -> None:
         child.state = "restarting"
         child.cancel_timer()
+        if not self._owns_timers:
+            self._owns_timers = True
+            self.own(self._children, _cancel_timers)
         clock, context = self.runtime.clock, self.runtime.context
         child.timer = clock.call_later(delay, self.ref.send, _Retry(child.spec.id), context=context)
 
@@ -455,7 +485,10 @@ class Supervisor(Actor):
             self._running(child, message.process)
             return
         child.process = None
-        self._service_failed(child, message.outcome)
+        if isinstance(message.outcome, Ignore):
+            child.state = "stopped"
+        else:
+            self._service_failed(child, message.outcome)
 
     def _service_failed(self, child: Child, failure: object) -> None:
         assert child.backoff is not None
@@ -479,3 +512,8 @@ class Supervisor(Actor):
             failures = child.backoff.failures if child.backoff is not None else 1
             metadata = {"supervisor": self._process.label, "child": child.spec.id, "reason": failure}
             self.runtime.telemetry.emit("dspex.child.start_failed", {"failures": failures}, metadata)
+
+
+def _cancel_timers(children: dict[str, Child]) -> None:
+    for child in children.values():
+        child.cancel_timer()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
-from dspex.runtime._exit import KILL, NORMAL, ExitReason
+from dspex.runtime._exit import KILL, Crashed, ExitReason
 from dspex.runtime._process import Process
 from dspex.runtime._ref import ProcessRef
 
 if TYPE_CHECKING:
+    from dspex.runtime._messages import CallEnvelope
     from dspex.runtime._runtime import Runtime
 
 __all__ = ["TaskProcess"]
@@ -25,7 +25,7 @@ class TaskProcess(Process):
     ``result`` is meaningful when ``exit_reason`` is normal.
     """
 
-    __slots__ = ("_chain", "result")
+    __slots__ = ("result", "serves")
 
     def __init__(
         self,
@@ -33,15 +33,25 @@ class TaskProcess(Process):
         owner: Process,
         label: str,
         context: Context,
-        chain: tuple[Process, ...],
+        serves: CallEnvelope | None,
     ) -> None:
         super().__init__(runtime, owner, label, context)
-        self._chain = chain
+        self.serves = serves
         self.result: Any = None  # whatever the coroutine returned
 
     def run(self, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
         """Schedule ``work(*args)``; it begins in the next turn of the loop."""
-        self._launch(work(*args))
+        self._launch(self._main(work, args))
+
+    async def _main(self, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        try:
+            result = await work(*args)
+        except SystemExit as error:  # asyncio would let it through and tear the loop down
+            if self.exit_reason is None:
+                self.exit_reason = Crashed(error)
+            return
+        if self.exit_reason is None:
+            self.result = result
 
     @property
     def ref(self) -> ProcessRef:
@@ -49,18 +59,15 @@ class TaskProcess(Process):
         return ProcessRef(self)
 
     def chain(self) -> tuple[Process, ...]:
-        """The processes that wait for this task, itself last."""
-        return (*self._chain, self)
+        """The processes that wait for this task, itself last; who has been answered waits no longer."""
+        serves = self.serves
+        return (*serves.chain, self) if serves is not None and serves.waiting else (self,)
 
     @property
-    def serving(self) -> tuple[Process, ...]:
-        """The processes that wait for this task, itself left out."""
-        return self._chain
+    def serving(self) -> CallEnvelope | None:
+        """The call whose answer this task is working on."""
+        return self.serves
 
     def owner_died(self, reason: ExitReason) -> None:
         """Die: a task has nobody left to work for."""
         self.receive_exit(KILL, self.parent)
-
-    def _take_result(self, task: asyncio.Task[Any]) -> None:
-        self.exit_reason = NORMAL
-        self.result = task.result()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable
 from contextvars import Context
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -120,12 +120,12 @@ class TaskStream(Generic[T, R]):
         self._window.clear()
         for task in running:
             task.receive_exit(KILL, None)
-        for task in running:
-            await task.wait_exit(None)
-        close = getattr(self._source, "aclose", None)
-        if close is not None:
-            with contextlib.suppress(RuntimeError):
-                await close()
+        try:
+            for task in running:
+                await task.wait_exit(None)
+        finally:
+            with contextlib.suppress(RuntimeError):  # somebody else is in the middle of its next item
+                await self._source.aclose()
 
     def __aiter__(self) -> Self:
         return self
@@ -167,10 +167,21 @@ def _result(item: T, task: TaskProcess) -> TaskResult[T, Any]:
     return TaskResult(item, reason, task.result)
 
 
-async def _aiter(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+async def _aiter(items: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, None]:
+    """Yield the items; closing this closes their iterator too, if it can be closed."""
     if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
+        source = aiter(items)
+        try:
+            async for item in source:
+                yield item
+        finally:
+            if isinstance(source, AsyncGenerator):
+                await source.aclose()
     else:
-        for item in items:
-            yield item
+        iterator = iter(items)
+        try:
+            for item in iterator:
+                yield item
+        finally:
+            if isinstance(iterator, Generator):
+                iterator.close()
