@@ -1,6 +1,7 @@
 """The simulator over real sockets: what a client sees of every answer, fault, start and end."""
 
 import asyncio
+import contextlib
 import contextvars
 import hashlib
 import json
@@ -103,9 +104,11 @@ async def test_one_connection_serves_many_requests(sim: Simulator, client: httpx
 async def test_two_hundred_requests_are_in_flight_at_once(sim: Simulator) -> None:
     """Latency does not queue: as many wait as have asked."""
     sim.set_faults(FaultPlan(latency=Latency(median=0.5)))
-    limits = httpx.Limits(max_connections=200)
-    async with httpx.AsyncClient(base_url=sim.url, trust_env=False, timeout=30, limits=limits) as client:
-        responses = await asyncio.gather(*(client.post(_CHAT, json=_body(f"text {at}")) for at in range(200)))
+    async with contextlib.AsyncExitStack() as stack:  # one pool of 200 would hold the loop with its own bookkeeping
+        made = [httpx.AsyncClient(base_url=sim.url, trust_env=False, verify=False, timeout=30) for _ in range(10)]
+        clients = [await stack.enter_async_context(one) for one in made]
+        asking = [clients[at % 10].post(_CHAT, json=_body(f"text {at}")) for at in range(200)]
+        responses = await asyncio.gather(*asking)
 
     assert all(response.status_code == 200 for response in responses)
     assert [one.json()["choices"][0]["message"]["content"] for one in responses] == [f"text {at}" for at in range(200)]
