@@ -32,6 +32,7 @@ from dspex.runtime._runtime import Runtime
 from dspex.runtime._supervisor import ChildCounts, ChildInfo, Supervisor, SupervisorRef
 from dspex.runtime._task_process import TaskProcess
 from dspex.runtime._task_supervisor import TaskResult, TaskStream, TaskSupervisor, TaskSupervisorRef
+from dspex.runtime._worker import WorkerThread
 
 __all__ = [
     "KILL",
@@ -86,6 +87,7 @@ __all__ = [
     "TaskSupervisor",
     "TaskSupervisorRef",
     "TreeNode",
+    "WorkerThread",
     "current_process",
     "get_logger",
     "is_abnormal",

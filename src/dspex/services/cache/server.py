@@ -9,8 +9,7 @@ from typing import Any
 from dspex.errors import CacheError
 from dspex.protocols.cache import Hit, Lead
 from dspex.protocols.lm import LMResponse
-from dspex.runtime import Actor, Down, From, Next, NoReply, ProcessRef, Reply, get_logger
-from dspex.services._worker import WorkerThread
+from dspex.runtime import Actor, Down, From, Next, NoReply, ProcessRef, Reply, WorkerThread, get_logger
 from dspex.services.cache.memory import MemoryTier
 from dspex.services.cache.sqlite import SqliteCache, SqliteTable
 

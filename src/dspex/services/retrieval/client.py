@@ -8,8 +8,7 @@ from typing import Any
 
 from dspex.errors import ActorExited, CallTimeout, ConfigError, DeadlineExceeded, NoSuchActor, RetrievalError
 from dspex.protocols.retrieval import Passage, Retriever
-from dspex.runtime import Actor, Backoff, ChildSpec, From, Next, NoReply, Runtime, Supervisor
-from dspex.services._worker import WorkerThread
+from dspex.runtime import Actor, Backoff, ChildSpec, From, Next, NoReply, Runtime, Supervisor, WorkerThread
 
 __all__ = ["RETRIEVERS", "RetrieverClient", "RetrieverGateway", "Search"]
 

@@ -1,4 +1,4 @@
-"""One thread of a process's own, for libraries that block."""
+"""One thread of an actor's own, for libraries that block."""
 
 from __future__ import annotations
 
