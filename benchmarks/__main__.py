@@ -1,0 +1,98 @@
+"""
+Measure what dspex costs beside its floors and peers: ``python -m benchmarks``.
+
+Every contender runs in its own process; they take turns, and each round's ratio is taken by itself, so that a busy
+machine slows both sides of it. The table tells the median ratio and its quartiles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyperf
+
+from benchmarks._facts import facts
+from benchmarks._race import race
+from benchmarks._report import Result, Turn, markdown, summary, table, to_json
+from benchmarks._rows import Group, rows_of
+
+LATEST = Path(__file__).parent / "results" / "latest.json"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+_BEGIN, _END = "<!-- results begin -->", "<!-- results end -->"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What dspex costs, beside its peers.")
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a group or row; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter turns, for a first look")
+    parser.add_argument("--list", action="store_true", help="name the rows and their budgets, measure nothing")
+    parser.add_argument("--json", type=Path, metavar="FILE", help=f"where results go; a full run writes {LATEST.name}")
+    parser.add_argument("--pyperf", type=Path, metavar="FILE", help="all turns, for `python -m pyperf compare_to`")
+    parser.add_argument("--docs", action="store_true", help=f"put the table into docs/{PAGE.name}")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table, write the files; 2 when a name is unknown. A missed budget is a result, no failure."""
+    options = _parser().parse_args(arguments)
+    try:
+        groups = rows_of(tuple(options.only))
+    except LookupError as error:
+        print(f"benchmarks: {error.args[0]}", file=sys.stderr)
+        return 2
+    if options.list:
+        for row in (row for group in groups for row in group.rows):
+            print(f"{row.name:22} {row.budget or '-'!s:9} {row.title}, beside {row.versus}")
+        return 0
+    results: list[Result] = []
+    suite: list[pyperf.Benchmark] = []
+    for group in groups:
+        print(f"{group.name} ...", end="", file=sys.stderr, flush=True)
+        rounds = _measure(group, quick=options.quick)
+        print(f" {len(rounds)} rounds", file=sys.stderr)
+        results += [summary(row, rounds) for row in group.rows]
+        suite += _pyperf(group, rounds)
+    print(table(results))
+    target = options.json or (LATEST if not (options.quick or options.only) else None)
+    if target is not None:
+        target.write_text(
+            json.dumps(to_json(results, facts(), quick=options.quick), indent=2, ensure_ascii=False) + "\n"
+        )
+    if options.pyperf is not None:
+        pyperf.BenchmarkSuite(suite).dump(str(options.pyperf), replace=True)
+    if options.docs:
+        _write_page(results)
+    return 0
+
+
+def _measure(group: Group, *, quick: bool) -> list[dict[str, Turn]]:
+    """Return the rounds of one group."""
+    seconds = group.seconds * (0.3 if quick else 1.0)
+    return list(race(group, rounds=3 if quick else 6, starts=1 if quick else 2, seconds=seconds))
+
+
+def _pyperf(group: Group, rounds: Sequence[Mapping[str, Turn]]) -> list[pyperf.Benchmark]:
+    """Return every contender's turns as pyperf keeps them: elapsed and CPU seconds of one operation."""
+    found = []
+    for name in group.contenders:
+        for clock in ("wall", "cpu"):
+            values = [getattr(each[name], clock) for each in rounds]
+            metadata = {"name": f"{group.name} {name} {clock}", "unit": "second"}
+            found.append(pyperf.Benchmark([pyperf.Run(values, metadata=metadata, collect_metadata=False)]))
+    return found
+
+
+def _write_page(results: Sequence[Result]) -> None:
+    """Replace the table of the documentation's page."""
+    page = PAGE.read_text()
+    before, _, rest = page.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    PAGE.write_text(f"{before}{_BEGIN}\n\n{markdown(results)}\n\n{_END}{after}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

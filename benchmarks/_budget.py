@@ -1,0 +1,59 @@
+"""Budgets: how many times the peer's cost something may have, or how many times cheaper it must be."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Budget", "BudgetInvalid", "Verdict"]
+
+Verdict = Literal["met", "missed", "-"]
+
+_TEXT = re.compile(r"(<=|>=) (\d+(?:\.\d+)?)x")
+
+
+class BudgetInvalid(ValueError):
+    """A budget is not written as ``<= 2.0x`` or ``>= 12x``."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text!r} is no budget: write '<= 2.0x' (of the peer's cost) or '>= 12x' (cheaper)")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """
+    A bound on a ratio.
+
+    Attributes:
+        limit: The bound.
+        cheaper: True when the ratio is the peer's cost over ours and must be at least ``limit``; False when it is
+            ours over the peer's and must be at most ``limit``.
+    """
+
+    limit: float
+    cheaper: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """
+        Read ``<= 2.0x`` or ``>= 12x``.
+
+        Raises:
+            BudgetInvalid: It is written otherwise, or the bound is zero.
+        """
+        found = _TEXT.fullmatch(text)
+        if found is None or float(found[2]) == 0.0:
+            raise BudgetInvalid(text)
+        return cls(float(found[2]), found[1] == ">=")
+
+    def ratio(self, ours: float, peer: float) -> float:
+        """Return the ratio of two costs that this budget bounds."""
+        return peer / ours if self.cheaper else ours / peer
+
+    def verdict(self, ratio: float) -> Verdict:
+        """Say whether ``ratio`` keeps the budget."""
+        return "met" if (ratio >= self.limit if self.cheaper else ratio <= self.limit) else "missed"
+
+    def __str__(self) -> str:
+        return f"{'≥' if self.cheaper else '≤'} {self.limit:g}x"

@@ -1,0 +1,43 @@
+"""What a reader of the results must know of the machine and the packages; nothing that names either's owner."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+import pyperf
+
+__all__ = ["facts", "versions"]
+
+_MACHINE = ("cpu_count", "cpu_model_name", "platform", "python_implementation", "python_version")
+_PACKAGES = (
+    "aiohttp",
+    "anyio",
+    "dspex",
+    "dspy",
+    "httpcore",
+    "httpx",
+    "httpx-aiohttp",
+    "pydantic",
+    "pykka",
+    "pyperf",
+    "uvloop",
+)
+
+
+def facts() -> dict[str, object]:
+    """Return Python, cores, processor, system and package versions; no host name, no path."""
+    collected = pyperf.Run([1.0], collect_metadata=True).get_metadata()
+    machine = {name: str(collected[name].value) for name in _MACHINE if name in collected}
+    machine["python_version"] = machine.get("python_version", "").split(" ", maxsplit=1)[0]
+    return {**machine, "packages": versions()}
+
+
+def versions() -> dict[str, str]:
+    """Return the installed version of every package that takes part."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,99 @@
+"""Contenders in processes of their own, taking turns, so that whatever else the machine does hits all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, cast
+
+from benchmarks._report import Turn
+from benchmarks._rows import Group
+
+__all__ = ["ContenderFailed", "race"]
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class ContenderFailed(RuntimeError):
+    """A contender's process ended; it has said why on standard error."""
+
+    def __init__(self, name: str, code: int | None) -> None:
+        super().__init__(f"{name} ended with code {code}")
+
+
+class _Child:
+    """A child process that answers lines with lines."""
+
+    def __init__(self, module: str, *arguments: str, environment: dict[str, str]) -> None:
+        self.name = " ".join((module, *arguments))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+        )
+
+    def ask(self, line: str = "") -> str:
+        """Send a line, if it is one, and return the next line of output."""
+        if line:
+            with contextlib.suppress(BrokenPipeError):
+                self._stdin.write(line + "\n")
+                self._stdin.flush()
+        answer = cast("IO[str]", self._process.stdout).readline()
+        if not answer:
+            raise ContenderFailed(self.name, self._process.wait())
+        return answer
+
+    @property
+    def _stdin(self) -> IO[str]:
+        return cast("IO[str]", self._process.stdin)
+
+    def close(self) -> None:
+        """Close its input and wait; kill it when it does not end."""
+        with contextlib.suppress(BrokenPipeError):
+            self._stdin.close()
+        try:
+            self._process.wait(20.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        cast("IO[str]", self._process.stdout).close()
+
+
+def race(group: Group, *, rounds: int, starts: int, seconds: float) -> Iterator[dict[str, Turn]]:
+    """
+    Run a group's contenders in alternation and yield each round: what one operation cost each of them.
+
+    Args:
+        group: Who takes part.
+        rounds: Turns of each contender in each of its processes.
+        starts: How often every process is started afresh: memory layout and hash seed differ between processes.
+        seconds: About how long a turn takes.
+    """
+    for _ in range(starts):
+        with contextlib.ExitStack() as stack:
+            environment = {**os.environ, "DSPY_CACHEDIR": stack.enter_context(tempfile.TemporaryDirectory())}
+            url = ""
+            if group.server:
+                url = _open(stack, "benchmarks._server", environment=environment).ask().strip()
+            children = {}
+            for name in group.contenders:
+                children[name] = _open(stack, "benchmarks._worker", name, url, environment=environment)
+                children[name].ask(f"calibrate {seconds}")
+            for number in range(rounds):
+                names = group.contenders if number % 2 == 0 else group.contenders[::-1]
+                yield {name: Turn(**json.loads(children[name].ask("turn"))) for name in names}
+
+
+def _open(stack: contextlib.ExitStack, module: str, *arguments: str, environment: dict[str, str]) -> _Child:
+    child = _Child(module, *arguments, environment=environment)
+    stack.callback(child.close)
+    return child

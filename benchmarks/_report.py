@@ -1,0 +1,132 @@
+"""From measured turns to ratios, a table and a JSON file: pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from benchmarks._budget import Verdict
+from benchmarks._rows import Row
+
+__all__ = ["FORMAT", "Result", "Turn", "markdown", "summary", "table", "to_json"]
+
+FORMAT = 1
+"""Raised when the meaning of a member of the JSON file changes."""
+
+HEADINGS = ("measured", "beside", "clock", "ratio", "quartiles", "budget", "verdict")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one operation cost a contender in one turn, in seconds."""
+
+    cpu: float
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """
+    One row's numbers.
+
+    Attributes:
+        ratio: The median of the rounds' ratios; each round has its own, so that noise hits both sides.
+        low: Their lower quartile.
+        high: Their upper quartile.
+        ours_us: Median microseconds of one operation; for looking into, not for quoting.
+        peer_us: The same of the peer.
+    """
+
+    name: str
+    title: str
+    versus: str
+    clock: str
+    budget: str
+    verdict: Verdict
+    ratio: float
+    low: float
+    high: float
+    rounds: int
+    ours_us: float
+    peer_us: float
+
+
+def summary(row: Row, rounds: Sequence[Mapping[str, Turn]]) -> Result:
+    """
+    Return a row's result from the turns of each round, by contender.
+
+    Raises:
+        ValueError: There are no rounds.
+    """
+    if not rounds:
+        raise ValueError(f"{row.name}: nothing was measured")
+    pairs = [(_cost(each[row.ours], row), _cost(each[row.peer], row)) for each in rounds]
+    ratios = [row.ratio(ours, peer) for ours, peer in pairs]
+    ratio = statistics.median(ratios)
+    low, high = _quartiles(ratios)
+    return Result(
+        name=row.name,
+        title=row.title,
+        versus=row.versus,
+        clock=row.clock,
+        budget=str(row.budget) if row.budget is not None else "-",
+        verdict=row.budget.verdict(ratio) if row.budget is not None else "-",
+        ratio=ratio,
+        low=low,
+        high=high,
+        rounds=len(rounds),
+        ours_us=statistics.median(ours for ours, _ in pairs) * 1e6,
+        peer_us=statistics.median(peer for _, peer in pairs) * 1e6,
+    )
+
+
+def _cost(turn: Turn, row: Row) -> float:
+    return turn.cpu if row.clock == "cpu" else turn.wall
+
+
+def _quartiles(values: Sequence[float]) -> tuple[float, float]:
+    if len(values) < 2:
+        return values[0], values[0]
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, high
+
+
+def to_json(results: Sequence[Result], facts: Mapping[str, object], *, quick: bool) -> dict[str, object]:
+    """Return what the JSON file holds: machine facts and one object for each row, numbers rounded."""
+    rows = [{name: _rounded(value) for name, value in asdict(result).items()} for result in results]
+    return {"format": FORMAT, "quick": quick, "facts": dict(facts), "rows": rows}
+
+
+def _rounded(value: object) -> object:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def table(results: Sequence[Result]) -> str:
+    """Return the results as aligned text."""
+    lines = [HEADINGS, *(_cells(result) for result in results)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
+    written = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    ]
+    return "\n".join([written[0], "  ".join("-" * width for width in widths), *written[1:]])
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """Return the results as a Markdown table; what was missed stands out."""
+    lines = [HEADINGS, ("---",) * len(HEADINGS)]
+    for result in results:
+        cells = _cells(result)
+        lines.append((*cells[:-1], f"**{cells[-1]}**" if result.verdict == "missed" else cells[-1]))
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _cells(result: Result) -> tuple[str, ...]:
+    spread = f"{_shown(result.low)}-{_shown(result.high)}"
+    ratio = f"{_shown(result.ratio)}x"
+    return (result.title, result.versus, result.clock, ratio, spread, result.budget, result.verdict)
+
+
+def _shown(value: float) -> str:
+    """Write a ratio with three digits at most."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

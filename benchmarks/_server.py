@@ -1,0 +1,98 @@
+"""
+The chat-completions server all HTTP contenders talk to: HTTP/1.1, one fixed answer, as little work as possible.
+
+Its first line of output is the base URL. It ends when its standard input does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import threading
+
+__all__ = ["ANSWER", "main"]
+
+ANSWER = "[[ ## answer ## ]]\nParis is the capital of France.\n\n[[ ## completed ## ]]\n"
+
+
+def _response() -> bytes:
+    message = {"role": "assistant", "content": ANSWER}
+    body = json.dumps(
+        {
+            "id": "chatcmpl-benchmark",
+            "object": "chat.completion",
+            "created": 1_700_000_000,
+            "model": "benchmark",
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
+            "usage": {"prompt_tokens": 150, "completion_tokens": 20, "total_tokens": 170},
+        }
+    ).encode()
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+_RESPONSE = _response()
+
+
+class _Connection(asyncio.Protocol):
+    """Answers every complete request; requests follow one another on a connection."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (end := _end_of_request(self._buffer)) is not None:
+            self._buffer = self._buffer[end:]
+            self._transport.write(_RESPONSE)
+
+
+def _end_of_request(buffer: bytes) -> int | None:
+    """Return where the first request in ``buffer`` ends, or None while it is incomplete."""
+    head = buffer.find(b"\r\n\r\n")
+    if head < 0:
+        return None
+    headers = buffer[: head + 2].lower()
+    place = headers.find(b"\r\ncontent-length:")
+    length = int(headers[place + 17 : headers.find(b"\r\n", place + 2)]) if place >= 0 else 0
+    end = head + 4 + length
+    return end if len(buffer) >= end else None
+
+
+async def _serve() -> None:
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+
+    def watch() -> None:
+        sys.stdin.read()
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(ended.set)
+
+    server = await loop.create_server(_Connection, "127.0.0.1", 0, backlog=1024)
+    port = server.sockets[0].getsockname()[1]
+    sys.stdout.write(f"http://127.0.0.1:{port}/v1\n")
+    sys.stdout.flush()
+    threading.Thread(target=watch, daemon=True).start()
+    await ended.wait()
+
+
+def main() -> None:
+    """Serve until standard input ends, on uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(_serve())
+    else:
+        uvloop.run(_serve())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""
+One contender in a process of its own: ``python -m benchmarks._worker module:function@loop [url]``.
+
+It sets the contender up, then waits for lines on standard input: ``calibrate SECONDS`` finds how many operations
+fill a turn, ``turn`` runs that many and writes what one of them cost, as a line of JSON. It ends when the input does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+import inspect
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import TextIO
+
+__all__ = ["Measured", "Run", "Setup"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a contender measured itself, where only a part of its turn counts: seconds in all."""
+
+    cpu: float
+    wall: float
+
+
+Run = Callable[[int], Awaitable[Measured | None] | Measured | None]
+"""Performs so many operations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a contender is made from; ``stack`` closes what it opened."""
+
+    url: str
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+
+async def _turn(run: Run, operations: int) -> Measured:
+    gc.collect()
+    cpu, wall = time.process_time(), time.perf_counter()
+    outcome = run(operations)
+    if inspect.isawaitable(outcome):
+        outcome = await outcome
+    spent = Measured(time.process_time() - cpu, time.perf_counter() - wall)
+    return outcome if isinstance(outcome, Measured) else spent
+
+
+async def _calibrate(run: Run, seconds: float) -> int:
+    """Return how many operations take about so long; what is run here also warms the contender up."""
+    operations = 1
+    while True:
+        spent = (await _turn(run, operations)).wall
+        if spent >= seconds:
+            return operations
+        growth = seconds / spent if spent > 0.0 else 10.0
+        operations = max(operations + 1, round(operations * min(10.0, growth * 1.1)))
+
+
+async def _serve(make: Callable[[Setup], Awaitable[Run]], url: str, answers: TextIO) -> None:
+    setup = Setup(url)
+    operations = 1
+    async with setup.stack:
+        run = await make(setup)
+        for line in sys.stdin:
+            command, *arguments = line.split()
+            if command == "calibrate":
+                operations = await _calibrate(run, float(arguments[0]))
+                answer: dict[str, float] = {"operations": operations}
+            else:
+                spent = await _turn(run, operations)
+                answer = {"cpu": spent.cpu / operations, "wall": spent.wall / operations}
+            answers.write(json.dumps(answer) + "\n")
+            answers.flush()
+
+
+def main(name: str, url: str = "") -> None:
+    """Run the contender ``name``."""
+    # What libraries print goes to standard error: standard output carries answers only.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    where, _, loop = name.partition("@")
+    module, _, function = where.partition(":")
+    make = getattr(importlib.import_module(f"benchmarks.contenders.{module}"), function)
+    if loop == "uvloop":
+        import uvloop
+
+        uvloop.run(_serve(make, url, answers))
+    else:
+        asyncio.run(_serve(make, url, answers))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

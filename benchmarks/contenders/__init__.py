@@ -1,0 +1,1 @@
+"""Who takes part. Each function sets a contender up and returns what performs a number of operations."""

@@ -1,0 +1,149 @@
+"""Predictors against the chat-completions server, ours and DSPy's, and the transports beneath ours."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+import dspex
+from benchmarks._worker import Run, Setup
+from dspex._clock import LoopClock
+from dspex.app import _tree
+from dspex.programs.adapters.chat import ChatAdapter
+from dspex.protocols.lm import LMRequest
+from dspex.services.lm.providers import resolve_endpoint
+from dspex.services.lm.transport import open_transport
+
+__all__ = [
+    "dspy_acall",
+    "dspy_cached",
+    "post_core",
+    "post_fast",
+    "predict_cached",
+    "predict_core",
+    "predict_fast",
+]
+
+IN_FLIGHT = 256
+QUESTION = "What is the capital of France? (asked for the {}th time)"
+MODEL = "openai/benchmark"
+
+
+def _in_flight(call: Callable[[str], Awaitable[object]]) -> Run:
+    """Return what makes so many calls, each with a question of its own, IN_FLIGHT of them at a time."""
+    numbers = itertools.count()
+
+    async def run(operations: int) -> None:
+        left = iter(range(operations))
+
+        async def caller() -> None:
+            for _ in left:
+                await call(QUESTION.format(next(numbers)))
+
+        await asyncio.gather(*(caller() for _ in range(min(IN_FLIGHT, operations))))
+
+    return run
+
+
+# --- dspex --------------------------------------------------------------------------------------------------
+
+
+async def _app(setup: Setup, kind: Literal["slots", "fast"], *, cache: str | None = None) -> dspex.App:
+    # An App takes the fast transport where it is installed, as it is here; the core one has to be forced on it.
+    _tree.open_transport = functools.partial(open_transport, kind)
+    lm = dspex.LM(MODEL, api_base=setup.url, api_key="benchmark")
+    return await setup.stack.enter_async_context(dspex.App(lm=lm, cache=cache))
+
+
+async def _predict(setup: Setup, kind: Literal["slots", "fast"]) -> Run:
+    app = await _app(setup, kind)
+    predict = dspex.Predict("question -> answer")
+
+    async def call(question: str) -> object:
+        prediction = await app.run(predict, question=question)
+        return prediction.answer
+
+    return _in_flight(call)
+
+
+async def predict_fast(setup: Setup) -> Run:
+    """Predict on the transport of the extra ``fast``, each call a request of its own."""
+    return await _predict(setup, "fast")
+
+
+async def predict_core(setup: Setup) -> Run:
+    """Predict on the transport of the core dependencies."""
+    return await _predict(setup, "slots")
+
+
+async def predict_cached(setup: Setup) -> Run:
+    """The same question again and again, answered from memory, each call a request of its own."""
+    app = await _app(setup, "fast", cache="memory")
+    predict = dspex.Predict("question -> answer")
+
+    async def run(operations: int) -> None:
+        for _ in range(operations):
+            await app.run(predict, question=QUESTION)
+
+    return run
+
+
+async def _post(setup: Setup, kind: Literal["slots", "fast"]) -> Run:
+    transport = open_transport(kind, clock=LoopClock(asyncio.get_running_loop()))
+    setup.stack.push_async_callback(transport.aclose)
+    lm = dspex.LM(MODEL, api_base=setup.url, api_key="benchmark")
+    endpoint = resolve_endpoint(lm)
+    signature = dspex.Signature.from_string("question -> answer")
+    messages = ChatAdapter().format(signature, {"question": QUESTION})
+    body = endpoint.wire.encode(lm.model_name, LMRequest(messages))
+    headers = endpoint.wire.headers(lm.api_key, idempotency_key="r1-1", attempt=1)
+
+    async def call(_question: str) -> object:
+        return await transport.post(endpoint.url, headers, body)
+
+    return _in_flight(call)
+
+
+async def post_fast(setup: Setup) -> Run:
+    """The fast transport alone, posting one prepared body."""
+    return await _post(setup, "fast")
+
+
+async def post_core(setup: Setup) -> Run:
+    """The core transport alone, posting one prepared body."""
+    return await _post(setup, "slots")
+
+
+# --- DSPy ---------------------------------------------------------------------------------------------------
+
+
+def _dspy_predict(setup: Setup, *, cache: bool) -> Any:  # a dspy.Predict, from a package without types
+    import dspy
+
+    dspy.configure(lm=dspy.LM(MODEL, api_base=setup.url, api_key="benchmark", cache=cache))
+    return dspy.Predict("question -> answer")
+
+
+async def dspy_acall(setup: Setup) -> Run:
+    """DSPy's Predict with its caches off and everything else as it comes."""
+    predict = _dspy_predict(setup, cache=False)
+
+    async def call(question: str) -> object:
+        prediction = await predict.acall(question=question)
+        return prediction.answer
+
+    return _in_flight(call)
+
+
+async def dspy_cached(setup: Setup) -> Run:
+    """DSPy's Predict with its caches as they come (memory before disk), the same question again and again."""
+    predict = _dspy_predict(setup, cache=True)
+
+    async def run(operations: int) -> None:
+        for _ in range(operations):
+            await predict.acall(question=QUESTION)
+
+    return run
