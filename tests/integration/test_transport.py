@@ -66,10 +66,10 @@ class Peer(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self.server.peers.append(self)
-        self.server.met.set()
 
     def data_received(self, data: bytes) -> None:
         self.data += data
+        self.server.met.set()
         head, mark, rest = self.data.partition(b"\r\n\r\n")
         if not mark:
             return
@@ -556,5 +556,24 @@ def test_an_open_connection_keeps_no_request_alive(opened: Opener, runner: async
 
             assert transport.open_connections == 1
             assert kept() is None
+
+    runner.run(main())
+
+
+def test_a_call_cancelled_while_connecting_leaves_nothing_open(opened: Opener, runner: asyncio.Runner) -> None:
+    """Whatever the moment; loops differ in what they tell a protocol then."""
+
+    async def main() -> None:
+        async with serving(hang) as server, opened() as transport:
+            for ticks in range(12):
+                call = asyncio.ensure_future(transport.post(server.url, HEADERS, b"{}"))
+                for _ in range(ticks):
+                    await asyncio.sleep(0)
+                call.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await call
+            await asyncio.gather(*[peer.lost for peer in server.peers])
+
+            assert transport.open_connections == 0
 
     runner.run(main())

@@ -179,9 +179,11 @@ class SlotTransport:
         origin = target.url.origin
         if origin.scheme == b"https" and self._ssl_context is None:
             self._ssl_context = httpx.create_ssl_context(verify=self._verify, trust_env=False)
-        socket = Socket(self._clock, self._sockets.add, self._sockets.discard)
+        socket = Socket(self._clock, self._sockets.discard)
         ssl_context = self._ssl_context if origin.scheme == b"https" else None
         await open_socket(socket, origin.host.decode(), origin.port, ssl_context=ssl_context, timeout=timeout)
+        if not socket.lost:  # noted only now: while connecting, the loop closes it, on uvloop without a word
+            self._sockets.add(socket)
         if self._closed:
             socket.abort()
         self._refuse_if_closed(target)

@@ -21,18 +21,18 @@ class Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
     The stream of one connection: an asyncio protocol that httpcore reads from and writes to.
 
     Bytes written wait until the next read, so that head and body of a request leave in one system call.
-    ``received`` counts bytes since the owner last set it to zero.
+    ``received`` counts bytes since the owner last set it to zero; ``lost`` says that the loop has closed the socket.
     """
 
-    def __init__(self, clock: Clock, on_open: Callable[[Socket], None], on_lost: Callable[[Socket], None]) -> None:
+    def __init__(self, clock: Clock, on_lost: Callable[[Socket], None]) -> None:
         self._clock = clock
         self._context = Context()
-        self._on_open = on_open
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._error: Exception | None = None
         self._ended = False
+        self.lost = False
         self._paused = False
         self._incoming: list[bytes] = []
         self._outgoing: list[bytes] = []
@@ -45,7 +45,6 @@ class Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
-        self._on_open(self)
 
     def data_received(self, data: bytes) -> None:
         """Keep what came and wake the reader."""
@@ -60,7 +59,7 @@ class Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake whoever waits; the socket is closed."""
-        self._ended = True
+        self._ended = self.lost = True
         self._error = exc
         self._wake()
         self._on_lost(self)
