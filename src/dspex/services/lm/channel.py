@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
 
 from dspex._clock import wall_time
 from dspex.errors import AuthFailed
@@ -18,12 +19,13 @@ __all__ = ["Channel"]
 class Channel:
     """Sends encoded requests to ``endpoint`` with ``key``; its repr tells the key's fingerprint only."""
 
-    __slots__ = ("_key", "endpoint", "transport")
+    __slots__ = ("_key", "_sending", "endpoint", "transport")
 
     def __init__(self, endpoint: Endpoint, key: Secret | None, transport: Transport) -> None:
         self.endpoint = endpoint
         self.transport = transport
         self._key = key
+        self._sending: set[asyncio.Task[Any]] = set()
 
     async def send(self, body: bytes, *, idempotency_key: str, attempt: int) -> LMResponse:
         """
@@ -31,6 +33,7 @@ class Channel:
 
         Raises:
             LMError: What the attempt came to, typed.
+            asyncio.CancelledError: Also when ``aclose`` ended the attempt; the caller knows whether it was cancelled.
         Cancellation: closes the socket.
         """
         endpoint = self.endpoint
@@ -38,8 +41,20 @@ class Channel:
             raise AuthFailed(f"no API key for {endpoint.provider}: {endpoint.key_hint}")
         hint = endpoint.key_hint
         headers = endpoint.wire.headers(self._key, idempotency_key=idempotency_key, attempt=attempt, key_hint=hint)
-        reply = await self.transport.post(endpoint.url, headers, body)
+        task = asyncio.current_task()
+        assert task is not None
+        self._sending.add(task)
+        try:
+            reply = await self.transport.post(endpoint.url, headers, body)
+        finally:
+            self._sending.discard(task)
         return endpoint.wire.decode(reply.status, reply.headers, reply.body, now=wall_time(), key_hint=hint)
+
+    async def aclose(self) -> None:
+        """End the attempts under way, whatever phase they are in, and close every socket."""
+        for task in tuple(self._sending):
+            task.cancel()
+        await self.transport.aclose()
 
     def __repr__(self) -> str:
         shown = self._key.fingerprint if self._key is not None else "no key"

@@ -262,10 +262,11 @@ class _LogicalCall:
             self._note(Attempt(attempt, type(error).__name__, self._since(started), error.status, str(error)))
             raise
         except asyncio.CancelledError:
-            process = current_process()
-            if process is None or not process.alive:
+            process, task = current_process(), asyncio.current_task()
+            if process is None or not process.alive or task is None:
                 raise
-            # Nobody cancelled us: the transport died and took our socket along. That is the network's failure.
+            # Our process lives: it was the transport that died and ended the attempt. That is the network's failure.
+            task.uncancel()
             log.on_wire = False
             failure = TransportFailed("the transport was restarted under this attempt")
             self._note(Attempt(attempt, "TransportFailed", self._since(started), None, str(failure)))

@@ -39,10 +39,9 @@ class TransportServer(Actor):
 
     async def init(self) -> None:
         """Open the transport; no connection is made yet."""
-        transport = self._open(self.runtime.clock)
-        self.own(transport, lambda it: it.aclose())
-        self._channel = self._table.channel = Channel(self._endpoint, self._key, transport)
-        self.own(self._channel, self._withdraw)
+        self._channel = Channel(self._endpoint, self._key, self._open(self.runtime.clock))
+        self.own(self._channel, Channel.aclose)
+        self._table.channel = self.own(self._channel, self._withdraw)
 
     async def handle_call(self, message: Any, sender: From) -> Next:
         """Answer ``GetChannel``."""
