@@ -20,6 +20,7 @@ from dspex.requests import Request
 from dspex.services.cache.sqlite import SqliteCache
 from dspex.services.lm.client import ClientLimits
 from dspex.services.lm.providers import resolve_endpoint
+from dspex.services.lm.transport import Timeouts
 from dspex.services.retrieval.sqlite_index import SqliteIndex
 from dspex.telemetry import Telemetry
 
@@ -114,6 +115,7 @@ class App(AppView):
         max_running: Requests at once; more wait.
         max_waiting: Requests waiting; one more is Overloaded.
         limits: Attempts at once per model, and the retry policy.
+        timeouts: Seconds until a phase of one attempt has failed; the longest silence while reading above all.
         transport: The user's own httpx transport, used for every provider instead of ours.
         telemetry: Where events go; ``app.telemetry.attach`` listens.
         seed: Seeds the jitter of retries and restarts.
@@ -148,6 +150,7 @@ class App(AppView):
         max_running: int = 1_000,
         max_waiting: int = 10_000,
         limits: ClientLimits | None = None,
+        timeouts: Timeouts | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         telemetry: Telemetry | None = None,
         seed: int | None = None,
@@ -156,7 +159,7 @@ class App(AppView):
         self._lms = _records(lm, lms or {})
         self._retrievers = _openers(retriever, retrievers or {})
         self._cache = _cache_spec(cache)
-        self._gateway_arguments = (limits if limits is not None else ClientLimits(), transport)
+        self._gateway_arguments = (limits if limits is not None else ClientLimits(), timeouts, transport)
         if max_running < 1 or max_waiting < 0:
             raise ConfigError("max_running must be at least 1 and max_waiting at least 0")
         self._max_running = max_running
@@ -181,7 +184,7 @@ class App(AppView):
     def start(self) -> Coroutine[Any, Any, App]: ...
     @overload
     def start(self, program: RunnableProgram[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Request[R]: ...
-    def start(self, *args: Any, **kwargs: Any) -> Any:  # as the overloads say
+    def start(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]  # mypy and ParamSpec in overloads
         """
         Without a program: start the App (``await app.start()``). With one: start a request and return its handle.
 
@@ -197,12 +200,13 @@ class App(AppView):
     async def _open(self) -> App:
         if self._tree is not None:
             raise AppAlreadyRunning
-        limits, transport = self._gateway_arguments
+        limits, timeouts, transport = self._gateway_arguments
         tree = AppTree(
             lms=self._lms,
             retrievers=self._retrievers,
             cache=self._cache,
             limits=limits,
+            timeouts=timeouts,
             transport=transport,
             max_running=self._max_running,
             max_waiting=self._max_waiting,

@@ -34,7 +34,7 @@ from dspex.services.cache.sqlite import SqliteCache
 from dspex.services.ledger import LEDGER, Booking, LedgerBook, LedgerServer
 from dspex.services.lm.client import ClientLimits
 from dspex.services.lm.gateway import LMGateway
-from dspex.services.lm.transport import open_transport
+from dspex.services.lm.transport import Timeouts, open_transport
 from dspex.services.retrieval.client import RetrieverGateway
 from dspex.telemetry import Telemetry
 
@@ -60,6 +60,7 @@ class AppTree:
         retrievers: dict[str, Callable[[], Retriever]],
         cache: SqliteCache | bool,
         limits: ClientLimits,
+        timeouts: Timeouts | None,
         transport: httpx.AsyncBaseTransport | None,
         max_running: int,
         max_waiting: int,
@@ -72,7 +73,7 @@ class AppTree:
             lms,
             keys=read_key,
             limits=limits,
-            open_transport=lambda clock: open_transport(clock=clock, transport=transport),
+            open_transport=lambda clock: open_transport(clock=clock, timeouts=timeouts, transport=transport),
         )
         self.retrieval = RetrieverGateway(self.runtime, retrievers)
         disk = cache if isinstance(cache, SqliteCache) else None
