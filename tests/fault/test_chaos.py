@@ -4,41 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 import dspex
 from dspex.requests import Request
-from dspex.runtime import Runtime
+from dspex.runtime import ActorRef, Process, Runtime
 from dspex.simulator import FaultPlan, SimulatorProcess
 from tests.support.programs import RAG, build_index, living
 
 FAULTS = FaultPlan(seed=1, rate_429=0.05, rate_500=0.05, rate_reset=0.05, rate_truncate=0.05, retry_after=0.1)
-EVERY = 0.05
 
 
 class Killer:
-    """Kills the holders of some names in turn, every 50 ms, for as long as it is in force."""
+    """Kills whom ``choose`` names, every so many seconds, for as long as it is in force."""
 
-    def __init__(self, runtime: Runtime, names: list[str]) -> None:
-        self._runtime = runtime
-        self._names = itertools.cycle(names)
+    def __init__(self, runtime: Runtime, choose: Callable[[], Process | ActorRef | None], every: float) -> None:
+        self._loop = runtime.loop
+        self._choose = choose
+        self._every = every
         self.kills = 0
 
-    def __enter__(self) -> Killer:
-        self._timer = self._runtime.loop.call_later(EVERY, self._kill)
+    def __enter__(self) -> Self:
+        self._timer = self._loop.call_later(self._every, self._kill)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
 
     def _kill(self) -> None:
-        ref = self._runtime.whereis(next(self._names))
-        if ref is not None:
-            ref.kill()
+        victim = self._choose()
+        if victim is not None:
+            (victim.ref if isinstance(victim, Process) else victim).kill()
             self.kills += 1
-        self._timer = self._runtime.loop.call_later(EVERY, self._kill)
+        self._timer = self._loop.call_later(self._every, self._kill)
 
 
 async def answers_under_fire(folder: Path, count: int) -> tuple[list[object], int, int]:
@@ -48,7 +50,8 @@ async def answers_under_fire(folder: Path, count: int) -> tuple[list[object], in
         async with dspex.App(lm=lm, retriever=build_index(folder), seed=1) as app:
             runtime = app.running_tree().runtime
             model = next(name for name in runtime._names if name.endswith("/rules"))
-            with Killer(runtime, ["cache", model, "retrievers/default"]) as killer:
+            names = itertools.cycle(["cache", model, "retrievers/default"])
+            with Killer(runtime, lambda: runtime.whereis(next(names)), every=0.05) as killer:
                 runs = [app.run(RAG(), question=f"thing with zebra{i % 100} {i}") for i in range(count)]
                 results: list[object] = list(await asyncio.gather(*runs, return_exceptions=True))
             assert app.running_tree().runner.live == {}
@@ -97,17 +100,12 @@ async def test_two_thousand_requests_end_once_when_their_processes_are_killed(tm
 
             app.telemetry.attach("dspex.request.", note)
 
-            def kill() -> None:
-                nonlocal timer
-                victims = [each for each in living(runtime, "r") if each.label.endswith(" RAG")]
-                if victims:
-                    runtime.random.choice(victims).ref.kill()
-                timer = runtime.loop.call_later(0.005, kill)
+            def victims() -> list[Process]:
+                return [each for each in living(runtime, "r") if each.label.endswith(" RAG")]
 
-            timer = runtime.loop.call_later(0.005, kill)
-            requests: list[Request[object]] = [app.start(RAG(), question=f"zebra{i}") for i in range(2_000)]  # type: ignore[misc]
-            outcomes = await asyncio.gather(*(request.outcome() for request in requests))
-            timer.cancel()
+            requests: list[Request[object]] = [app.start(RAG(), question=f"zebra{i}") for i in range(2_000)]
+            with Killer(runtime, lambda: runtime.random.choice(victims() or [None]), every=0.005):
+                outcomes = await asyncio.gather(*(request.outcome() for request in requests))
 
     killed = [each.reason for each in outcomes if isinstance(each, dspex.Failed)]
     assert {type(error) for error in killed} == {dspex.RequestKilled}

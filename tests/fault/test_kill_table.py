@@ -52,6 +52,11 @@ def actor(app: dspex.App, ending: str) -> ActorRef:
     return ref
 
 
+def kill_all(runtime: Runtime, prefix: str) -> None:
+    for process in living(runtime, prefix):
+        process.ref.kill()
+
+
 def hang_once(count: int = 1) -> FaultPlan:
     return FaultPlan(script={CHAT: (HANG,) * count})
 
@@ -147,7 +152,7 @@ async def test_run_parks_while_the_request_supervisor_is_away(simulator: Simulat
         actor(app, "requests").kill()
         await until(lambda: runtime_of(app).whereis("requests") is None)
 
-        assert await app.run(Ask(), question="q")
+        assert isinstance(await app.run(Ask(), question="q"), Question)
 
 
 async def test_request_killed_before_forward_is_run_again(simulator: Simulator) -> None:
@@ -167,7 +172,7 @@ async def test_request_killed_twice_before_forward_is_killed(simulator: Simulato
     async with app_for(simulator) as app:
 
         def kill_again(*_: object) -> None:
-            runtime_of(app).loop.call_soon(lambda: [each.ref.kill() for each in living(runtime_of(app), "r1 ")])
+            runtime_of(app).loop.call_soon(kill_all, runtime_of(app), "r1 ")
 
         app.telemetry.attach("dspex.request.resubmit", kill_again)
         request = app.start(Ask(), question="q")
@@ -204,11 +209,11 @@ async def test_killing_request_processes_gives_one_end_each(simulator: Simulator
         runtime = runtime_of(app)
         ends: list[tuple[str, dict[str, object]]]
         with collect(app, "dspex.request.") as ends:
-            requests: list[Request[object]] = [app.start(RAG(), question=f"zebra{i}") for i in range(120)]  # type: ignore[misc]
+            requests: list[Request[object]] = [app.start(RAG(), question=f"zebra{i}") for i in range(120)]
             pending = {asyncio.ensure_future(request.outcome()) for request in requests}
             everybody = list(pending)
             while pending:
-                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 victims = living(runtime, "r")
                 victims = [each for each in victims if each.label.endswith(" RAG")]
                 if victims and len(pending) > 20:
@@ -242,7 +247,7 @@ async def test_step_killed_while_it_waits_for_a_lease_is_restarted_and_nothing_i
         await until(lambda: waiting.details.step_restarts == 1, "the restart")
         holder.cancel()
 
-        assert await waiting
+        assert isinstance(await waiting, Question)
         assert len(waiting.details.attempts) == 1
         assert simulator.stats().requests.get("ok") == 1
 
@@ -275,7 +280,7 @@ async def test_step_killed_after_the_parse_answers_unsent(simulator: Simulator) 
         app.telemetry.attach("dspex.lm.attempt.stop", kill_the_step)
         request = app.start(Ask(), question="q")
 
-        assert await request
+        assert isinstance(await request, Question)
         assert request.details.step_restarts == 1
         assert simulator.stats().requests == {"ok": 1}
 
@@ -329,7 +334,7 @@ async def test_killed_transport_is_a_transport_failure_and_retried(simulator: Si
         await on_the_wire(simulator)
         actor(app, "transport").kill()
 
-        assert await request
+        assert isinstance(await request, Question)
         assert [attempt.outcome for attempt in request.details.attempts] == ["TransportFailed", "ok"]
         assert request.details.step_restarts == 0
 
@@ -364,7 +369,7 @@ async def test_leader_that_is_cancelled_hands_its_lead_on(simulator: Simulator) 
         await until(lambda: any(each.waiters for each in table.table.flights.values()), "the waiter")
         leader.cancel()
 
-        assert await waiter
+        assert isinstance(await waiter, Question)
         assert waiter.details.calls == 1
         assert waiter.details.cached_calls == 0
 

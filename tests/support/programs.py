@@ -60,7 +60,7 @@ def build_index(folder: Path, rows: int = 100) -> dspex.SqliteIndex:
 async def until(condition: Callable[[], object], what: str = "the condition", seconds: float = 10.0) -> None:
     """Let the loop run until ``condition()`` holds; fail after ``seconds``."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - the condition is any state, not an event
             await asyncio.sleep(0)
 
 
