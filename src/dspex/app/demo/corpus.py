@@ -85,6 +85,9 @@ _WRITTEN_IN_C: Final[Mapping[str, str]] = types.MappingProxyType(
 )
 """Public module to the C module behind it; one that this platform lacks is skipped."""
 
+_REPLACEABLE: Final = frozenset({"sys.breakpointhook", "sys.displayhook", "sys.excepthook", "sys.unraisablehook"})
+"""Left out: what is there depends on what else the process has loaded."""
+
 _C_FUNCTIONS: Final = (types.BuiltinFunctionType, types.MethodDescriptorType, types.ClassMethodDescriptorType)
 _C_ATTRIBUTES: Final = (
     *_C_FUNCTIONS,
@@ -181,6 +184,8 @@ def _inspect(module: str, behind: str) -> Iterator[tuple[str, str]]:
         if attribute.startswith("_") or getattr(value, "__module__", None) not in homes:
             continue
         name = f"{module}.{attribute}"
+        if name in _REPLACEABLE:
+            continue
         if isinstance(value, type) and value.__name__ == attribute:
             yield from _documented(name, value)
             for member, descriptor in sorted(vars(value).items()):

@@ -1,0 +1,82 @@
+"""The commands: each imports what it needs when it is called, so that none waits for the others' libraries."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from dspex.app.cli._boundary import at_the_boundary
+
+__all__ = ["run"]
+
+_commands = typer.Typer(
+    name="dspex",
+    help="Language-model programs that run as supervised actors.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Run the command line; errors that are the user's to put right become one line and a code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return at_the_boundary(lambda: _commands(args=given, prog_name="dspex", standalone_mode=False))
+
+
+@_commands.command()
+def demo(
+    lm: Annotated[
+        str | None,
+        typer.Option(help="Ask a real model, such as openai/gpt-5-mini; its key comes from the environment."),
+    ] = None,
+    api_base: Annotated[
+        str | None, typer.Option(help="The address of another server that speaks the model's protocol.")
+    ] = None,
+    questions: Annotated[
+        int | None, typer.Option(help="How many questions to ask: 300, or 40 of a real model.", show_default=False)
+    ] = None,
+    chaos: Annotated[
+        bool | None,
+        typer.Option(help="Kill actors while they work; of itself only without --lm.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed, the same questions and scores.")] = 0,
+    port: Annotated[int, typer.Option(help="The simulator's port; 0 takes a free one.")] = 0,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a real model is paid.")] = False,
+) -> int:
+    """See it work, in a minute: an index, a tree of actors, questions answered while actors die, and an optimizer."""
+    from dspex.app.cli import _demo
+
+    return _demo.run(lm=lm, api_base=api_base, questions=questions, chaos=chaos, seed=seed, port=port, yes=yes)
+
+
+@_commands.command()
+def signature(
+    text: Annotated[str, typer.Argument(help="For example 'question, context: list[str] -> answer: bool'.")],
+) -> int:
+    """Print a signature string as the class to paste."""
+    from dspex.app.cli import _signature
+
+    return _signature.run(text)
+
+
+@_commands.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+def simulate(context: typer.Context) -> int:
+    """Run the provider in a box until Ctrl-C; the first line is its address (--help lists the flags)."""
+    from dspex.app.cli import _simulate
+
+    return _simulate.run(context.args)
+
+
+@_commands.command()
+def version() -> int:
+    """Print the versions of dspex and Python."""
+    from dspex.app.cli import _version
+
+    return _version.run()

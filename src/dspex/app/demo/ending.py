@@ -1,0 +1,118 @@
+"""What is said of the numbers: beforehand, and at the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import closing
+
+from dspex.app._app import App
+from dspex.app.demo.board import Board
+from dspex.app.demo.library import Library
+from dspex.app.demo.options import Sizes
+from dspex.app.demo.program import RAG
+from dspex.app.demo.show import Show
+from dspex.protocols.executor import Failed, Ok
+from dspex.services.retrieval.sqlite_index import SqliteIndex
+
+__all__ = ["DEMOS", "YOURS", "answered", "close", "estimate"]
+
+DEMOS = 4
+"""How many demonstrations the optimizer bootstraps."""
+
+_TOKENS_OUT = 120
+"""What a short reasoning and an answer take of a real model."""
+
+YOURS = '''\
+import asyncio
+import dspex
+
+class Answer(dspex.Signature):
+    """Answer the question from the passages."""
+    passages: list[dspex.Passage] = dspex.InputField()
+    question: str = dspex.InputField()
+    answer: str = dspex.OutputField(desc="a short phrase")
+
+class RAG(dspex.Module):
+    def __init__(self) -> None:
+        self.retrieve = dspex.Retrieve(k=3)
+        self.answer = dspex.ChainOfThought(Answer)
+
+    async def forward(self, question: str) -> Answer:
+        passages = await self.retrieve(question)
+        return await self.answer(passages=passages, question=question)
+
+async def main() -> None:
+    passages = [dspex.Passage("The meeting is on Monday.", title="calendar")]
+    index = dspex.SqliteIndex.build("my.index", passages)
+    async with dspex.App("openai/gpt-5-mini", retriever=index) as app:
+        prediction = await app.run(RAG(), question="When do we meet?")
+        print(prediction.answer)
+
+asyncio.run(main())
+'''
+"""The same in the reader's own words; a test runs it."""
+
+
+def answered(show: Show, board: Board, met: str) -> None:
+    """Say how the questions ended."""
+    restarts = f", {len(board.kills)} actors killed and restarted" if board.kills else ""
+    show.say(f"{board.answered} of {board.total} answered in {board.elapsed:.1f} s{restarts}")
+    if met:
+        show.say(f"faults, by the simulator's own count: {met}; {board.retries} calls tried again")
+    for reason in {str(failed.reason): failed.reason for failed in board.failed}.values():
+        show.say(f"not answered: {type(reason).__name__}: {reason}")
+
+
+def close(show: Show, app: App, board: Board) -> None:
+    """Say what is left of it: the tree, latencies, tokens, and the lines that do the same."""
+    show.title(5, "The same tree, after all that")
+    show.block(app.tree().render())
+    totals = [end.totals for end in board.ends if isinstance(end, (Ok, Failed)) and end.totals is not None]
+    times = sorted(each.duration for each in totals)
+    show.say(
+        "seconds a question took: " + ", ".join(f"p{share} {_percentile(times, share):.2f}" for share in (50, 95, 99))
+    )
+    tokens = sum(each.usage.total_tokens for each in totals)
+    show.say(f"{tokens:,} tokens for {board.answered} answers")
+    show.title(6, "The same in an app of yours")
+    show.block(YOURS, code=True)
+
+
+def estimate(library: Library, sizes: Sizes) -> str:
+    """Say beforehand how many calls a real model gets, and about how many tokens."""
+    plain = sizes.ask + sizes.train + sizes.dev
+    shown = 3 * sizes.dev
+    tokens = plain * _prompt_tokens(library, demos=0) + shown * _prompt_tokens(library, demos=DEMOS)
+    calls = plain + shown
+    return (
+        f"This will make about {calls} calls: some {_rounded(tokens)} tokens in, "
+        f"{_rounded(_TOKENS_OUT * calls)} out, retries not counted."
+    )
+
+
+def _prompt_tokens(library: Library, demos: int) -> int:
+    """Return about how many tokens one prompt has, four bytes each, by rendering one as the program would."""
+    program = RAG()
+    predictor = program.answer.predict
+    asked = library.sets.train[: demos + 1]
+    with closing(SqliteIndex(library.index)) as index:
+        rows = [
+            {"passages": list(index.search(each.question, program.retrieve.k)), "question": each.question}
+            for each in asked
+        ]
+    shown = [{**row, "reasoning": "-" * 80, "answer": each.answer} for row, each in zip(rows, asked, strict=True)]
+    prompt = predictor.adapter.prefix(predictor.signature, shown[:demos])
+    turn = predictor.adapter.turn(predictor.signature, rows[-1])
+    return sum(len(message.content.encode()) for message in (*prompt, turn)) // 4
+
+
+def _rounded(count: int) -> str:
+    """Two digits are as much as an estimate can say."""
+    size = 10 ** max(0, len(str(count)) - 2)
+    return f"{round(count / size) * size:,}"
+
+
+def _percentile(ordered: Sequence[float], share: int) -> float:
+    """Return the nearest-rank percentile; 0 without values."""
+    return ordered[max(0, math.ceil(share / 100 * len(ordered)) - 1)] if ordered else 0.0

@@ -1,0 +1,159 @@
+"""The demo on a terminal, from 60 columns up; without colours where NO_COLOR asks for none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress_bar import ProgressBar
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from dspex.app.demo.board import Board, Cell
+from dspex.app.demo.plain import interval, percent
+from dspex.app.demo.show import Row
+
+__all__ = ["ScreenShow"]
+
+_MARKS: Final = {
+    Cell.WAITING: ("·", "dim"),
+    Cell.ASKING: ("○", "cyan"),
+    Cell.AGAIN: ("◐", "yellow"),
+    Cell.ANSWERED: ("●", "green"),
+    Cell.FAILED: ("✗", "red"),
+}
+_WIDEST: Final = 100
+_NARROW: Final = 76
+_KILLS_SHOWN: Final = 6
+
+
+class ScreenShow:
+    """
+    Implements ``Show`` with rich.
+
+    Args:
+        console: The terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._width = min(console.width, _WIDEST)
+
+    def title(self, number: int, text: str) -> None:
+        """Print a heading."""
+        self._console.print()
+        self._console.print(Text.assemble((f" {number} ", "bold reverse cyan"), " ", (text, "bold")), width=self._width)
+
+    def say(self, text: str) -> None:
+        """Print a paragraph."""
+        self._print(Text(text))
+
+    def notice(self, text: str) -> None:
+        """Print a paragraph that stands out."""
+        self._print(Text(text, style="italic yellow"))
+
+    def block(self, text: str, *, code: bool = False) -> None:
+        """Print a tree, or Python in colours."""
+        if code:
+            shown: RenderableType = Syntax(text.rstrip(), "python", theme="ansi_dark", background_color="default")
+        else:
+            shown = Group(*map(_tree_line, text.rstrip("\n").split("\n")))
+        self._print(shown)
+
+    @contextmanager
+    def progress(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """Draw a bar that is gone when it is full."""
+        columns = [TextColumn(f"   {what}"), BarColumn(bar_width=self._width // 3), TimeElapsedColumn()]
+        if total is not None:
+            columns.insert(2, MofNCompleteColumn())
+        with Progress(*columns, console=self._console, transient=True) as bar:
+            task = bar.add_task(what, total=total)
+
+            def tell(done: int) -> None:
+                bar.update(task, completed=done, total=None if total is None else max(total, done))
+
+            yield tell
+
+    @contextmanager
+    def board(self, board: Board) -> Iterator[Callable[[], None]]:
+        """Draw every question as a mark, and what happens to the actors below; the last picture stays."""
+        with Live(self._board(board), console=self._console, auto_refresh=False, vertical_overflow="crop") as live:
+            yield lambda: live.update(self._board(board), refresh=True)
+            live.update(self._board(board), refresh=True)
+
+    def table(self, rows: Sequence[Row]) -> None:
+        """Print the scores with a bar each; what the rules were goes below where the terminal is narrow."""
+        narrow = self._width < _NARROW
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=True, header_style="dim")
+        table.add_column("")
+        table.add_column("score", justify="right")
+        table.add_column("")
+        table.add_column("95 % interval", no_wrap=True)
+        if not narrow:
+            table.add_column("rules the model used", style="dim")
+        for row in rows:
+            cells: list[RenderableType] = [
+                row.name,
+                Text(percent(row.score), style="bold"),
+                ProgressBar(total=1.0, completed=row.score, width=10, complete_style="green", finished_style="green"),
+                interval(row),
+            ]
+            table.add_row(*cells, *([] if narrow else [row.rules]))
+        self._print(table)
+        if narrow:
+            for row in rows:
+                if row.rules:
+                    self._print(Text.assemble((f"{row.name}: ", ""), (row.rules, "dim")))
+
+    # --- pictures -------------------------------------------------------------------------------------------
+
+    def _print(self, shown: RenderableType) -> None:
+        self._console.print(Padding(shown, (0, 0, 0, 3)), width=self._width)
+
+    def _board(self, board: Board) -> RenderableType:
+        cells = board.cells
+        per_line = min((self._width - 4) // 10 * 10, 60)
+        lines = [_marks(cells[start : start + per_line]) for start in range(0, len(cells), per_line)]
+        return Padding(Group(*lines, Text(), *_facts(board, Counter(cells)), *_kills(board)), (0, 0, 0, 3))
+
+
+def _marks(cells: Sequence[Cell]) -> Text:
+    line = Text()
+    for cell in cells:
+        mark, style = _MARKS[cell]
+        line.append(mark, style=style)
+    return line
+
+
+def _facts(board: Board, count: Counter[Cell]) -> list[Text]:
+    """Tell the numbers, each beside the mark it counts."""
+    first = Text()
+    for cell in (Cell.ANSWERED, Cell.ASKING, Cell.AGAIN, Cell.FAILED):
+        mark, style = _MARKS[cell]
+        if count[cell] or cell is not Cell.FAILED:
+            first.append(mark, style=style)
+            first.append(f" {count[cell]:3} {cell.value}   ")
+    first.append(f"{board.elapsed:4.1f} s", style="dim")
+    return [first, Text(f"tried again {board.retries:3}   {board.met}", style="yellow")]
+
+
+def _kills(board: Board) -> list[Text]:
+    lines = []
+    for kill in board.kills[-_KILLS_SHOWN:]:
+        back = ("…", "red") if kill.back is None else (f"back after {1000 * kill.back:.0f} ms", "green")
+        lines.append(Text.assemble((f"{kill.at:4.1f} s ", "dim"), ("killed ", "red"), f"{kill.name}  ", back))
+    return lines
+
+
+def _tree_line(line: str) -> Text:
+    label, bracket, note = line.partition("  (")
+    text = Text.assemble((label, "bold"), (f"{bracket}{note}", "dim"), no_wrap=True, overflow="ellipsis")
+    text.highlight_regex(r"restarts \d+", "yellow")
+    return text

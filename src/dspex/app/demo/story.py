@@ -1,0 +1,105 @@
+"""The demo from beginning to end."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from dspex.app._app import App
+from dspex.app.demo import ending, model
+from dspex.app.demo.asking import ask_all
+from dspex.app.demo.board import Board
+from dspex.app.demo.library import Library, build_library
+from dspex.app.demo.options import DemoOptions
+from dspex.app.demo.program import RAG, WithGold
+from dspex.app.demo.show import Show
+from dspex.services.retrieval.sqlite_index import SqliteIndex
+
+__all__ = ["SAYS_SO", "run_demo"]
+
+SAYS_SO = (
+    "The model here is a rule learner without weights: it cannot read, it only notices which rule the demonstrations "
+    "follow. --lm puts a real one in its place."
+)
+
+_DEADLINE = 60.0
+
+
+def run_demo(options: DemoOptions, show: Show, agree: Callable[[str], bool]) -> int:
+    """
+    Run the demo and return the exit code: 0 when every question was answered.
+
+    Args:
+        options: What was asked for.
+        show: Who shows it.
+        agree: Asks the user whether to go ahead, before a real model is paid.
+
+    Raises:
+        DspexError: Something that the user has to put right.
+        KeyboardInterrupt: The user wants no more; nothing is left behind.
+    """
+    if options.simulated:
+        model.check_port(options.port)
+    else:
+        asyncio.run(model.check_model(options))
+    with tempfile.TemporaryDirectory(prefix="dspex-demo-") as folder:
+        show.title(1, f"The documentation of Python {platform.python_version()}, as an index")
+        library = build_library(Path(folder), options.sizes, options.seed, show)
+        show.say(f"{library.passages:,} docstrings of its standard library in one SQLite file")
+        if not options.simulated and not agree(ending.estimate(library, options.sizes)):
+            show.say("Nothing was asked.")
+            return 0
+        return asyncio.run(_Story(options, show, library, Path(folder)).run())
+
+
+class _Story:
+    """Everything after the index, on one loop."""
+
+    def __init__(self, options: DemoOptions, show: Show, library: Library, folder: Path) -> None:
+        self._options = options
+        self._show = show
+        self._library = library
+        self._folder = folder
+
+    async def run(self) -> int:
+        async with model.open_provider(self._options) as provider, self._app(provider) as app:
+            self._tree(app, provider)
+            board = await self._ask(app, provider)
+            ending.close(self._show, app, board)
+        return 0 if board.answered == board.total else 1
+
+    def _app(self, provider: model.Provider) -> App:
+        index = self._library.index
+        patience = model.PATIENCE_REAL if provider.simulator is None else model.PATIENCE_SIMULATED
+        return App(
+            provider.lm,
+            retriever=index,
+            retrievers={"gold": WithGold(SqliteIndex(index), self._library.gold)},
+            home=self._folder / "home",
+            timeouts=patience,
+            deadline=_DEADLINE,
+            seed=self._options.seed,
+        )
+
+    def _tree(self, app: App, provider: model.Provider) -> None:
+        self._show.title(2, "An App is a tree of supervised actors")
+        if self._options.simulated:
+            self._show.notice(SAYS_SO)
+        else:
+            self._show.notice(f"The model here is {provider.lm.model}.")
+        self._show.block(app.tree().render())
+
+    async def _ask(self, app: App, provider: model.Provider) -> Board:
+        options, sizes = self._options, self._options.sizes
+        storm = ["one call in five fails"] if options.simulated else []
+        storm += ["an actor is killed every 2 s"] if options.kills else []
+        while_ = f", while {' and '.join(storm)}" if storm else ""
+        self._show.title(3, f"{sizes.ask} questions, {sizes.at_once} at once{while_}")
+        board = Board(sizes.ask, app.running_tree().runtime.clock.now)
+        with self._show.board(board) as draw:
+            await ask_all(app, RAG(), self._library.sets.ask, board, draw, at_once=sizes.at_once, kill=options.kills)
+        ending.answered(self._show, board, await provider.met())
+        return board
