@@ -16,7 +16,7 @@ from pathlib import Path
 import pyperf
 
 from benchmarks._facts import facts
-from benchmarks._race import race
+from benchmarks._race import ContenderFailed, profile, race
 from benchmarks._report import Result, Turn, markdown, summary, table, to_json
 from benchmarks._rows import Group, rows_of
 
@@ -30,6 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a group or row; may be repeated")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter turns, for a first look")
     parser.add_argument("--list", action="store_true", help="name the rows and their budgets, measure nothing")
+    parser.add_argument("--profile", metavar="ROW", help="show where our side of a row spends its time, nothing else")
     parser.add_argument("--json", type=Path, metavar="FILE", help=f"where results go; a full run writes {LATEST.name}")
     parser.add_argument("--pyperf", type=Path, metavar="FILE", help="all turns, for `python -m pyperf compare_to`")
     parser.add_argument("--docs", action="store_true", help=f"put the table into docs/{PAGE.name}")
@@ -37,10 +38,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print the table, write the files; 2 when a name is unknown. A missed budget is a result, no failure."""
+    """
+    Measure, print the table, write the files.
+
+    Returns:
+        0; 1 when a contender could not be measured; 2 when a name is unknown. A missed budget is a result, no failure.
+    """
     options = _parser().parse_args(arguments)
     try:
-        groups = rows_of(tuple(options.only))
+        groups = rows_of((options.profile,) if options.profile else tuple(options.only))
     except LookupError as error:
         print(f"benchmarks: {error.args[0]}", file=sys.stderr)
         return 2
@@ -48,11 +54,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for row in (row for group in groups for row in group.rows):
             print(f"{row.name:22} {row.budget or '-'!s:9} {row.title}, beside {row.versus}")
         return 0
+    if options.profile:
+        profile(groups[0].rows[0].ours, server=groups[0].server, seconds=1.0)
+        return 0
+    failed = False
     results: list[Result] = []
     suite: list[pyperf.Benchmark] = []
     for group in groups:
         print(f"{group.name} ...", end="", file=sys.stderr, flush=True)
-        rounds = _measure(group, quick=options.quick)
+        try:
+            rounds = _measure(group, quick=options.quick)
+        except ContenderFailed as error:
+            print(f" {error}", file=sys.stderr)
+            failed = True
+            continue
         print(f" {len(rounds)} rounds", file=sys.stderr)
         results += [summary(row, rounds) for row in group.rows]
         suite += _pyperf(group, rounds)
@@ -66,13 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pyperf.BenchmarkSuite(suite).dump(str(options.pyperf), replace=True)
     if options.docs:
         _write_page(results)
-    return 0
+    return 1 if failed else 0
 
 
 def _measure(group: Group, *, quick: bool) -> list[dict[str, Turn]]:
     """Return the rounds of one group."""
-    seconds = group.seconds * (0.3 if quick else 1.0)
-    return list(race(group, rounds=3 if quick else 6, starts=1 if quick else 2, seconds=seconds))
+    seconds = group.seconds * (0.5 if quick else 1.0)
+    return list(race(group, rounds=3 if quick else 7, starts=1 if quick else 3, seconds=seconds))
 
 
 def _pyperf(group: Group, rounds: Sequence[Mapping[str, Turn]]) -> list[pyperf.Benchmark]:

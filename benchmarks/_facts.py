@@ -27,7 +27,7 @@ _PACKAGES = (
 def facts() -> dict[str, object]:
     """Return Python, cores, processor, system and package versions; no host name, no path."""
     collected = pyperf.Run([1.0], collect_metadata=True).get_metadata()
-    machine = {name: str(collected[name].value) for name in _MACHINE if name in collected}
+    machine = {name: str(collected[name]) for name in _MACHINE if name in collected}
     machine["python_version"] = machine.get("python_version", "").split(" ", maxsplit=1)[0]
     return {**machine, "packages": versions()}
 

@@ -15,7 +15,7 @@ from typing import IO, cast
 from benchmarks._report import Turn
 from benchmarks._rows import Group
 
-__all__ = ["ContenderFailed", "race"]
+__all__ = ["ContenderFailed", "profile", "race"]
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -80,17 +80,28 @@ def race(group: Group, *, rounds: int, starts: int, seconds: float) -> Iterator[
     """
     for _ in range(starts):
         with contextlib.ExitStack() as stack:
-            environment = {**os.environ, "DSPY_CACHEDIR": stack.enter_context(tempfile.TemporaryDirectory())}
-            url = ""
-            if group.server:
-                url = _open(stack, "benchmarks._server", environment=environment).ask().strip()
-            children = {}
-            for name in group.contenders:
-                children[name] = _open(stack, "benchmarks._worker", name, url, environment=environment)
-                children[name].ask(f"calibrate {seconds}")
+            children = _open_all(stack, group.contenders, server=group.server)
+            for child in children.values():
+                child.ask(f"calibrate {seconds}")
             for number in range(rounds):
                 names = group.contenders if number % 2 == 0 else group.contenders[::-1]
                 yield {name: Turn(**json.loads(children[name].ask("turn"))) for name in names}
+
+
+def profile(name: str, *, server: bool, seconds: float) -> None:
+    """Have one contender write to standard error where its time goes."""
+    with contextlib.ExitStack() as stack:
+        child = _open_all(stack, (name,), server=server)[name]
+        child.ask(f"calibrate {seconds}")
+        child.ask("profile")
+
+
+def _open_all(stack: contextlib.ExitStack, names: tuple[str, ...], *, server: bool) -> dict[str, _Child]:
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    # DSPy keeps its disk cache out of the user's home, and takes its price list from its own package.
+    environment = {**os.environ, "DSPY_CACHEDIR": folder, "LITELLM_LOCAL_MODEL_COST_MAP": "true"}
+    url = _open(stack, "benchmarks._server", environment=environment).ask().strip() if server else ""
+    return {name: _open(stack, "benchmarks._worker", name, url, environment=environment) for name in names}
 
 
 def _open(stack: contextlib.ExitStack, module: str, *arguments: str, environment: dict[str, str]) -> _Child:

@@ -58,7 +58,7 @@ class Group:
     name: str
     rows: tuple[Row, ...]
     server: bool = False
-    seconds: float = 0.2
+    seconds: float = 0.1
 
     @property
     def contenders(self) -> tuple[str, ...]:
@@ -101,7 +101,16 @@ GROUPS: tuple[Group, ...] = (
                 "peers:pykka_ask@asyncio",
                 "pykka ask",
                 _at(">= 12x"),
+            ),
+            Row(
+                "call-pykka-elapsed",
+                "the same, elapsed time",
+                "runtime:call@asyncio",
+                "peers:pykka_ask@asyncio",
+                "pykka ask",
+                None,
                 clock="wall",
+                reads="gain",
             ),
         ),
     ),
@@ -238,7 +247,7 @@ GROUPS: tuple[Group, ...] = (
             ),
         ),
         server=True,
-        seconds=0.5,
+        seconds=0.4,
     ),
     Group(
         "cached",
@@ -250,7 +259,16 @@ GROUPS: tuple[Group, ...] = (
                 "http:dspy_cached@asyncio",
                 f"{_DSPY} cached acall",
                 _at(">= 20x"),
+            ),
+            Row(
+                "cached-elapsed",
+                "the same, elapsed time",
+                "http:predict_cached@asyncio",
+                "http:dspy_cached@asyncio",
+                f"{_DSPY} cached acall",
+                None,
                 clock="wall",
+                reads="gain",
             ),
         ),
         server=True,

@@ -11,6 +11,7 @@ import contextlib
 import json
 import sys
 import threading
+from typing import cast
 
 __all__ = ["ANSWER", "main"]
 
@@ -45,8 +46,7 @@ class _Connection(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is not registered as one
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

@@ -2,45 +2,28 @@
 One contender in a process of its own: ``python -m benchmarks._worker module:function@loop [url]``.
 
 It sets the contender up, then waits for lines on standard input: ``calibrate SECONDS`` finds how many operations
-fill a turn, ``turn`` runs that many and writes what one of them cost, as a line of JSON. It ends when the input does.
+fill a turn, ``turn`` runs that many and writes what one of them cost, as a line of JSON, ``profile`` tells where the
+time goes. It ends when the input does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import cProfile
 import gc
 import importlib
 import inspect
 import json
 import os
+import pstats
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from typing import TextIO
 
-__all__ = ["Measured", "Run", "Setup"]
+from benchmarks._contender import Measured, Run, Setup
 
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What a contender measured itself, where only a part of its turn counts: seconds in all."""
-
-    cpu: float
-    wall: float
-
-
-Run = Callable[[int], Awaitable[Measured | None] | Measured | None]
-"""Performs so many operations."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What a contender is made from; ``stack`` closes what it opened."""
-
-    url: str
-    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+__all__ = ["main"]
 
 
 async def _turn(run: Run, operations: int) -> Measured:
@@ -64,6 +47,16 @@ async def _calibrate(run: Run, seconds: float) -> int:
         operations = max(operations + 1, round(operations * min(10.0, growth * 1.1)))
 
 
+async def _profile(run: Run, operations: int) -> dict[str, float]:
+    """Write to standard error where a turn's time goes; the profiler itself makes small functions look dear."""
+    profile = cProfile.Profile()
+    with profile:
+        await _turn(run, operations)
+    stats = pstats.Stats(profile, stream=sys.stderr)
+    stats.strip_dirs().sort_stats("tottime").print_stats(45)
+    return {"operations": operations}
+
+
 async def _serve(make: Callable[[Setup], Awaitable[Run]], url: str, answers: TextIO) -> None:
     setup = Setup(url)
     operations = 1
@@ -74,6 +67,8 @@ async def _serve(make: Callable[[Setup], Awaitable[Run]], url: str, answers: Tex
             if command == "calibrate":
                 operations = await _calibrate(run, float(arguments[0]))
                 answer: dict[str, float] = {"operations": operations}
+            elif command == "profile":
+                answer = await _profile(run, operations)
             else:
                 spent = await _turn(run, operations)
                 answer = {"cpu": spent.cpu / operations, "wall": spent.wall / operations}

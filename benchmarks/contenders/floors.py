@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from benchmarks._worker import Run, Setup
+from benchmarks._contender import Run, Setup
 
 __all__ = ["append_and_handle", "ping_pong", "task"]
 

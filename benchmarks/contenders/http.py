@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 import dspex
-from benchmarks._worker import Run, Setup
+from benchmarks._contender import Run, Setup
 from dspex._clock import LoopClock
 from dspex.app import _tree
 from dspex.programs.adapters.chat import ChatAdapter

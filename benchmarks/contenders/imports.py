@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from benchmarks._worker import Measured, Run, Setup
+from benchmarks._contender import Measured, Run, Setup
 
 __all__ = ["dspex", "dspex_rooms", "dspy"]
 

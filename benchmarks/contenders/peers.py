@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks._worker import Run, Setup
+from benchmarks._contender import Run, Setup
 
 __all__ = ["pykka_ask"]
 

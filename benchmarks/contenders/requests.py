@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dspex
-from benchmarks._worker import Run, Setup
+from benchmarks._contender import Run, Setup
 from dspex.protocols.scope import current_scope
 
 __all__ = ["empty", "steps"]

@@ -6,7 +6,7 @@ import contextlib
 import time
 from typing import Any
 
-from benchmarks._worker import Measured, Run, Setup
+from benchmarks._contender import Measured, Run, Setup
 from benchmarks.contenders.floors import BURST
 from dspex.errors import ActorExited
 from dspex.runtime import (

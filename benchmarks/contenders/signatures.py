@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from benchmarks._worker import Run, Setup
+from benchmarks._contender import Run, Setup
 
 __all__ = ["dspy_from_string", "dspy_parse", "dspy_prompt", "from_string", "parse", "prompt", "prompt_of_call"]
 

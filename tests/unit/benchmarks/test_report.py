@@ -1,0 +1,99 @@
+"""Ratios, table and JSON from fixed numbers."""
+
+import json
+
+import pytest
+
+from benchmarks._budget import Budget
+from benchmarks._report import FORMAT, Result, Turn, markdown, summary, table, to_json
+from benchmarks._rows import Row
+
+
+def row(budget: str | None = "<= 2.0x", **changes: object) -> Row:
+    fields: dict[str, object] = {"name": "call", "title": "a call", "ours": "a", "peer": "b", "versus": "a floor"}
+    return Row(**{**fields, "budget": Budget.parse(budget) if budget else None, **changes})  # type: ignore[arg-type]  # of fields
+
+
+def rounds(*costs: tuple[float, float]) -> list[dict[str, Turn]]:
+    """Make rounds from CPU seconds; elapsed time is ten times that."""
+    return [{"a": Turn(ours, 10 * ours), "b": Turn(peer, 10 * peer)} for ours, peer in costs]
+
+
+def test_each_round_has_its_own_ratio() -> None:
+    """A round in which everything was slow counts like any other."""
+    result = summary(row(), rounds((3.0, 2.0), (30.0, 20.0), (4.0, 2.0)))
+
+    assert result.ratio == 1.5
+    assert (result.low, result.high) == (1.5, 1.75)
+    assert result.verdict == "met"
+    assert result.rounds == 3
+    assert result.ours_us == 4e6
+    assert result.peer_us == 2e6
+
+
+def test_at_least_is_the_peer_over_ours() -> None:
+    """A budget of "so many times cheaper" turns the ratio around."""
+    result = summary(row(">= 8x"), rounds((1.0, 7.0)))
+
+    assert result.ratio == 7.0
+    assert result.verdict == "missed"
+
+
+def test_elapsed_time_where_the_row_says_so() -> None:
+    """The other clock's numbers are not mixed in."""
+    turns = [{"a": Turn(1.0, 4.0), "b": Turn(1.0, 2.0)}]
+
+    assert summary(row(), turns).ratio == 1.0
+    assert summary(row(clock="wall"), turns).ratio == 2.0
+
+
+def test_a_row_without_budget_has_no_verdict() -> None:
+    """It informs, in the direction it asks for."""
+    assert summary(row(None), rounds((1.0, 4.0))).ratio == 0.25
+    assert summary(row(None, reads="gain"), rounds((1.0, 4.0))).ratio == 4.0
+    assert summary(row(None), rounds((1.0, 4.0))).verdict == "-"
+
+
+def test_nothing_measured_is_an_error() -> None:
+    """No number is better than a made-up one."""
+    with pytest.raises(ValueError, match="call: nothing was measured"):
+        summary(row(), [])
+
+
+def results() -> list[Result]:
+    return [
+        summary(row(), rounds((3.0, 2.0), (3.0, 2.0))),
+        summary(row(">= 12x", title="another | call", clock="wall"), rounds((1.0, 2.5))),
+        summary(row(None), rounds((1.0, 4.0))),
+    ]
+
+
+def test_the_table_lines_up() -> None:
+    """Every ratio stands beside its budget and its verdict."""
+    lines = table(results()).splitlines()
+
+    assert lines[0].split() == ["measured", "beside", "clock", "ratio", "quartiles", "budget", "verdict"]
+    assert lines[2].split("  ")[0] == "a call"
+    assert [line.split()[-1] for line in lines[2:]] == ["met", "missed", "-"]
+    assert len({line.index(clock) for line, clock in zip(lines[2:], ["cpu", "wall", "cpu"], strict=True)}) == 1
+
+
+def test_markdown_escapes_bars_and_marks_what_was_missed() -> None:
+    """The page shows a miss as plainly as a hit."""
+    lines = markdown(results()).splitlines()
+
+    assert lines[1] == "| --- | --- | --- | --- | --- | --- | --- |"
+    assert lines[2] == "| a call | a floor | cpu | 1.50x | 1.50-1.50 | ≤ 2x | met |"
+    assert lines[3] == "| another \\| call | a floor | wall | 2.50x | 2.50-2.50 | ≥ 12x | **missed** |"
+
+
+def test_json_holds_facts_and_rounded_rows() -> None:
+    """Four digits are more than the measurements are worth."""
+    held = json.loads(json.dumps(to_json(results(), {"cpu_count": "2"}, quick=True)))
+
+    assert held["format"] == FORMAT
+    assert held["quick"] is True
+    assert held["facts"] == {"cpu_count": "2"}
+    assert [each["verdict"] for each in held["rows"]] == ["met", "missed", "-"]
+    thirds = to_json([summary(row(), rounds((1.0, 3.0)))], {}, quick=False)["rows"]
+    assert thirds[0]["ratio"] == 0.3333  # type: ignore[index]  # a list of rows
