@@ -13,6 +13,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dspex.app._app import App as App
     from dspex.errors import *  # noqa: F403 - the whole tree of errors is public
+    from dspex.evaluation import Report as Report
+    from dspex.evaluation import Score as Score
+    from dspex.evaluation import exact_match as exact_match
+    from dspex.evaluation import f1 as f1
+    from dspex.optimizers import BootstrapFewShot as BootstrapFewShot
+    from dspex.optimizers import Job as Job
+    from dspex.optimizers import JobEvent as JobEvent
+    from dspex.optimizers import LabeledFewShot as LabeledFewShot
     from dspex.programs import ChainOfThought as ChainOfThought
     from dspex.programs import Details as Details
     from dspex.programs import Example as Example
@@ -34,6 +42,8 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "dspex.app._app": ("App",),
+    "dspex.evaluation": ("Report", "Score", "exact_match", "f1"),
+    "dspex.optimizers": ("BootstrapFewShot", "Job", "JobEvent", "LabeledFewShot"),
     "dspex.programs": (
         "ChainOfThought",
         "Details",

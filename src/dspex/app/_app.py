@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overl
 
 from dspex.app._options import changed
 from dspex.app._tree import AppTree
-from dspex.errors import AppAlreadyRunning, AppNotRunning, ConfigError
-from dspex.programs import bind_inputs
+from dspex.errors import ActorError, AppAlreadyRunning, AppClosed, AppNotRunning, ConfigError, EvaluationError
+from dspex.evaluation import Metric, Report, evaluate
+from dspex.optimizers import Job, Optimizer
+from dspex.programs import Module, bind_inputs
 from dspex.protocols.executor import RunOptions
 from dspex.protocols.lm import LM
 from dspex.protocols.retrieval import Retriever
@@ -33,6 +35,7 @@ __all__ = ["App", "AppView", "RunnableProgram"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+M = TypeVar("M", bound=Module)
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -91,6 +94,85 @@ class AppView:
             return await self._begin(program, args, kwargs)
 
         return bound
+
+    async def evaluate(
+        self,
+        program: RunnableProgram[..., R],
+        examples: Iterable[Any],
+        metric: Metric[R],
+        *,
+        max_concurrency: int = 64,
+        max_failed: float = 0.05,
+    ) -> Report:
+        """
+        Run ``program`` on every example and score the answers: ``print(await app.evaluate(rag, dev, exact_match()))``.
+
+        Args:
+            program: What to evaluate.
+            examples: Examples, mappings or dataclasses; ``forward``'s parameters are picked from each.
+            metric: Called with an example and what ``forward`` returned; sync or async.
+            max_concurrency: Rows under way at once.
+            max_failed: The share of rows that may fail; failed rows are no part of the score.
+
+        Raises:
+            MissingInput, ConfigError: A row lacks inputs, or there are none; nothing was started.
+            EvaluationError: Too many rows failed; ``partial`` is the report.
+            AppNotRunning, AppClosed: The App is not there, or closed meanwhile.
+        Cancellation: every row under way is stopped before the cancellation travels on.
+        """
+        tree = self._app.running_tree()
+        stream = await tree.open_stream()
+        limits: dict[str, Any] = {"max_concurrency": max_concurrency, "max_failed": max_failed}
+        try:
+            return await evaluate(tree.runner, stream, program, examples, metric, options=self._options, **limits)
+        except (ActorError, EvaluationError) as error:
+            if tree.closing:
+                raise AppClosed from error
+            raise
+
+    async def compile(
+        self,
+        program: M,
+        optimizer: Optimizer,
+        *,
+        trainset: Iterable[Any],
+        valset: Iterable[Any] | None = None,
+        job: str | None = None,
+        seed: int = 0,
+        metric_version: str | None = None,
+    ) -> Job[M]:
+        """
+        Start a job that makes a better program, and return its handle at once: ``await job.result()`` is the program.
+
+        Everything the job has evaluated is in its journal below ``home``. The same job again attaches to the one that
+        runs, continues one that was interrupted, or returns what it has found; no evaluation is paid twice.
+
+        Args:
+            program: What to start from; it is never changed.
+            optimizer: For example ``BootstrapFewShot(metric)``.
+            trainset: Examples, mappings or dataclasses to learn from.
+            valset: Others to choose by, for optimizers that do.
+            job: Its name; None makes a fresh one.
+            seed: Where all its random choices come from.
+            metric_version: Stands for the metric's source, where that cannot be read.
+
+        Raises:
+            MissingInput, ConfigError: What was given makes no job; nothing was started.
+            JobMismatch: The name belongs to a job with other inputs.
+            JobBusy: Another process runs it.
+            AppNotRunning, AppClosed: The App is not there, or closing.
+        Cancellation: the job is started all the same.
+        """
+        return await self._app.running_tree().desk.compile(
+            program,
+            optimizer,
+            trainset=trainset,
+            valset=valset,
+            job=job,
+            seed=seed,
+            metric_version=metric_version,
+            options=self._options,
+        )
 
     def _begin(self, program: RunnableProgram[P, R], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request[R]:
         tree = self._app.running_tree()
@@ -212,6 +294,7 @@ class App(AppView):
             max_waiting=self._max_waiting,
             telemetry=self.telemetry,
             seed=self._seed,
+            home=self.home,
         )
         self._tree = tree
         try:

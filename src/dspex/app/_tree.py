@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dspex.app.config import read_key
 from dspex.errors import AppClosed, DspexError, StartFailed, WrongLoop
+from dspex.evaluation import OpenStream
+from dspex.optimizers import OPTIMIZERS, JobDesk
 from dspex.protocols.lm import LM
 from dspex.protocols.retrieval import Retriever
 from dspex.protocols.scope import LMResult
@@ -25,6 +28,7 @@ from dspex.runtime import (
     Supervisor,
     SupervisorRef,
     TaskSupervisor,
+    TaskSupervisorRef,
     TreeNode,
     tree,
 )
@@ -41,10 +45,10 @@ from dspex.telemetry import Telemetry
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["OPTIMIZERS", "AppTree"]
+__all__ = ["EVALUATIONS", "AppTree"]
 
-OPTIMIZERS = "optimizers"
-"""The name under which the OptimizerSupervisor is registered."""
+EVALUATIONS = "evaluations"
+"""The name under which the supervisor of evaluations' rows is registered."""
 
 DRAIN = 1.0
 """Seconds running requests have to finish when the App closes; then they are cancelled, then killed."""
@@ -66,6 +70,7 @@ class AppTree:
         max_waiting: int,
         telemetry: Telemetry,
         seed: int | None,
+        home: Path,
     ) -> None:
         self.runtime = Runtime(telemetry=telemetry, seed=seed)
         self.book = LedgerBook()
@@ -82,6 +87,7 @@ class AppTree:
         self.runner = RequestRunner(
             self.runtime, services, policy=StepPolicy(), max_running=max_running, max_waiting=max_waiting
         )
+        self.desk = JobDesk(self.runtime, self.runner, home, lms)
         self.open_for_use = False
         self._root: SupervisorRef | None = None
         self._closing: asyncio.Future[None] | None = None
@@ -109,13 +115,25 @@ class AppTree:
             self.lm.spec(self.runtime),
             self.retrieval.spec(),
             self.runner.spec(),
-            ChildSpec(OPTIMIZERS, TaskSupervisor, name=OPTIMIZERS),
+            ChildSpec(EVALUATIONS, TaskSupervisor, name=EVALUATIONS),
+            self.desk.spec(),
         ]
 
     def _book(self, model: str, result: LMResult) -> None:
         booking = Booking(model, result.response.usage, len(result.attempts))
         if not self.runtime.named(LEDGER).cast(booking):
             self.book.add(booking)  # its server is being restarted: the book itself is never away
+
+    @property
+    def closing(self) -> bool:
+        """Whether ``close`` has been called."""
+        return self._closing is not None
+
+    async def open_stream(self) -> OpenStream:
+        """Return what opens streams of tasks below the supervisor of evaluations, waiting for its name."""
+        supervisor = await self.runtime.wait_name(EVALUATIONS, 5.0)
+        assert isinstance(supervisor, TaskSupervisorRef)
+        return supervisor.stream
 
     # --- closing --------------------------------------------------------------------------------------------
 
@@ -126,8 +144,10 @@ class AppTree:
             return
         self._closing = self.runtime.loop.create_future()
         self.runner.close_intake()
+        self.desk.close()
         try:
             await self._end_child(OPTIMIZERS)
+            await self._end_child(EVALUATIONS)
             if not await self.runner.drained(DRAIN):
                 self.runner.stop_all(Other(AppClosed()))
                 await self.runner.drained(2 * DRAIN)
@@ -138,6 +158,7 @@ class AppTree:
             raise
         finally:
             self.open_for_use = False
+            self.desk.closed()
             self._closing.set_result(None)
 
     async def _end_child(self, name: str) -> None:

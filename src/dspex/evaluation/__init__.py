@@ -1,0 +1,39 @@
+"""Evaluation: metrics, the evaluator that runs a program over examples, and the report it makes."""
+
+from dspex.evaluation._examples import Row, as_example, read_rows
+from dspex.evaluation._interval import Interval, mean_interval
+from dspex.evaluation.evaluator import OpenStream, Scored, evaluate, run_row, score_of
+from dspex.evaluation.metrics import (
+    Metric,
+    MetricResult,
+    Score,
+    answer_passage_match,
+    exact_match,
+    f1,
+    normalize_text,
+)
+from dspex.evaluation.report import Change, Comparison, Latency, Report
+
+__all__ = [
+    "Change",
+    "Comparison",
+    "Interval",
+    "Latency",
+    "Metric",
+    "MetricResult",
+    "OpenStream",
+    "Report",
+    "Row",
+    "Score",
+    "Scored",
+    "answer_passage_match",
+    "as_example",
+    "evaluate",
+    "exact_match",
+    "f1",
+    "mean_interval",
+    "normalize_text",
+    "read_rows",
+    "run_row",
+    "score_of",
+]

@@ -1,0 +1,204 @@
+"""What an evaluation found: the score, how sure it is, what failed, what it took, and how two of them differ."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from dspex.errors import EvaluationError
+from dspex.evaluation._interval import Interval, mean_interval, paired_p_value, t_interval
+from dspex.evaluation.metrics import Score
+from dspex.programs import Example
+from dspex.protocols.executor import Failed
+from dspex.protocols.lm import Usage
+from dspex.protocols.scope import RequestTotals, TraceStep
+
+__all__ = ["Change", "Comparison", "Latency", "Report", "RowOutcome", "Scored"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A row that ended in a score: the example, what the program returned, and the metric's verdict."""
+
+    row: Example
+    value: Any  # whatever ``forward`` returned
+    score: Score
+    trace: tuple[TraceStep, ...] = ()
+    totals: RequestTotals | None = None
+
+
+RowOutcome = Scored | Failed
+"""How one row ended."""
+
+
+class Latency(NamedTuple):
+    """Seconds per row, waiting and retries included: the median, the 95th and the 99th percentile."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class Change(NamedTuple):
+    """A row that came out differently; ``None`` stands for a failed row."""
+
+    row: int
+    before: float | None
+    after: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """
+    Two evaluations of the same examples, row by row; failed rows take part in ``changed`` only.
+
+    Attributes:
+        difference: The mean change of score, from the other report to this one.
+        interval: 95 % confidence for the difference.
+        p_value: How often chance alone would make so large a difference.
+        changed: The rows that came out differently.
+        pairs: How many rows both reports scored.
+    """
+
+    difference: float
+    interval: Interval
+    p_value: float
+    changed: tuple[Change, ...]
+    pairs: int
+
+    def __str__(self) -> str:
+        better = sum(_at(each.after) > _at(each.before) for each in self.changed)
+        return (
+            f"{self.difference:+.3f} (95 % {self.interval.low:+.3f} to {self.interval.high:+.3f}, "
+            f"p = {self.p_value:.3g}, {self.pairs} pairs): {better} rows better, {len(self.changed) - better} worse"
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """
+    The outcome of an evaluation, in the order of the examples.
+
+    Failed rows stay out of the mean and are shown beside it.
+
+    Attributes:
+        program: The name of the program's class.
+        examples: What it was evaluated on.
+        outcomes: ``Scored`` or ``Failed``, one for each example.
+        max_failed: The share of failed rows above which there is no score.
+    """
+
+    program: str
+    examples: tuple[Example, ...] = field(repr=False)
+    outcomes: tuple[RowOutcome, ...] = field(repr=False)
+    max_failed: float = 0.05
+
+    @cached_property
+    def scored(self) -> tuple[Scored, ...]:
+        """The rows that have a score."""
+        return tuple(each for each in self.outcomes if isinstance(each, Scored))
+
+    @cached_property
+    def failed(self) -> tuple[Failed, ...]:
+        """The rows that have none, with their reasons."""
+        return tuple(each for each in self.outcomes if isinstance(each, Failed))
+
+    @property
+    def has_score(self) -> bool:
+        """Whether few enough rows failed for a score to mean something."""
+        return bool(self.scored) and len(self.failed) <= self.max_failed * len(self.outcomes)
+
+    @cached_property
+    def score(self) -> float:
+        """
+        The mean score of the rows that have one.
+
+        Raises:
+            EvaluationError: Too many rows failed.
+        """
+        return math.fsum(self._values()) / len(self.scored)
+
+    @cached_property
+    def interval(self) -> Interval:
+        """
+        Where the true mean lies, with 95 % confidence.
+
+        Raises:
+            EvaluationError: Too many rows failed.
+        """
+        return mean_interval(self._values())
+
+    @cached_property
+    def usage(self) -> Usage:
+        """Tokens paid for, failed rows included; answers from a cache cost none."""
+        return sum((each.totals.usage for each in self.outcomes if each.totals is not None), Usage())
+
+    @cached_property
+    def latency(self) -> Latency:
+        """Seconds per row, failed rows included."""
+        times = sorted(each.totals.duration for each in self.outcomes if each.totals is not None)
+        return Latency(*(_percentile(times, share) for share in (0.5, 0.95, 0.99)))
+
+    def compare(self, other: Report) -> Comparison:
+        """
+        Return how this report differs from ``other``, with a paired test over the rows that both scored.
+
+        Raises:
+            EvaluationError: The reports are of other examples, or share no scored row.
+        """
+        if self.examples != other.examples:
+            raise EvaluationError("these reports are of different examples: their scores cannot be compared")
+        before = [_value(each) for each in other.outcomes]
+        after = [_value(each) for each in self.outcomes]
+        pairs = list(zip(before, after, strict=True))
+        moved = [y - x for x, y in pairs if x is not None and y is not None]
+        if not moved:
+            raise EvaluationError("no row was scored in both reports")
+        changed = tuple(Change(row, x, y) for row, (x, y) in enumerate(pairs) if x != y)
+        mean = math.fsum(moved) / len(moved)
+        return Comparison(mean, t_interval(moved), paired_p_value(moved), changed, len(moved))
+
+    def problem(self) -> str:
+        """Say why there is no score."""
+        why = ", ".join(f"{name} ({count})" for name, count in self._reasons())
+        return (
+            f"{len(self.failed)} of {len(self.outcomes)} rows failed, more than max_failed={self.max_failed:g} allows: "
+            f"{why}; the first: {self.failed[0].reason}"
+        )
+
+    def _values(self) -> Sequence[float]:
+        if not self.has_score:
+            raise EvaluationError(self.problem(), self)
+        return [each.score.value for each in self.scored]
+
+    def _reasons(self) -> list[tuple[str, int]]:
+        return Counter(type(each.reason).__name__ for each in self.failed).most_common()
+
+    def __str__(self) -> str:
+        rows = len(self.outcomes)
+        head = f"{self.program}: no score" if not self.has_score else f"{self.program}: {self.score:.3f}"
+        bounds = f" (95 % {self.interval})" if self.has_score else ""
+        lines = [f"{head}{bounds} on {len(self.scored)} of {rows} rows"]
+        if self.failed:
+            lines.append("  failed: " + ", ".join(f"{count} {name}" for name, count in self._reasons()))
+        p50, p95, p99 = self.latency
+        lines.append(f"  seconds per row: {p50:.2f} median, {p95:.2f} p95, {p99:.2f} p99")
+        lines.append(f"  tokens: {self.usage.input_tokens} in, {self.usage.output_tokens} out")
+        return "\n".join(lines)
+
+
+def _value(outcome: RowOutcome) -> float | None:
+    return outcome.score.value if isinstance(outcome, Scored) else None
+
+
+def _at(value: float | None) -> float:
+    return -math.inf if value is None else value
+
+
+def _percentile(ordered: Sequence[float], share: float) -> float:
+    """Return the nearest-rank percentile; 0 without values."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0

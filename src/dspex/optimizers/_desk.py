@@ -1,0 +1,157 @@
+"""Where jobs are handed in: what they are made of is checked and hashed, then their supervisor is asked to start."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from dspex._random import fresh_id
+from dspex.errors import ActorExited, AppClosed, ConfigError, JobMismatch, NoSuchActor, StartFailed
+from dspex.evaluation import read_rows
+from dspex.optimizers._fingerprint import (
+    digest,
+    fingerprint_examples,
+    fingerprint_lms,
+    fingerprint_metric,
+    fingerprint_program,
+    path_of,
+)
+from dspex.optimizers._journal import VERSION
+from dspex.optimizers._optimizer_actor import OptimizerSupervisor, job_spec
+from dspex.optimizers._record import JobRecord, JobSpec, JobTable
+from dspex.optimizers.job import Job
+from dspex.optimizers.optimizer import Optimizer
+from dspex.programs import Module
+from dspex.protocols.executor import Executor, RunOptions
+from dspex.protocols.lm import LM
+from dspex.runtime import ChildSpec, Runtime, SupervisorRef
+
+__all__ = ["OPTIMIZERS", "JobDesk"]
+
+M = TypeVar("M", bound=Module)
+
+OPTIMIZERS = "optimizers"
+"""The name under which the OptimizerSupervisor is registered."""
+
+PRIORITY = 10
+"""Of an optimizer's requests: interactive ones go first."""
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class JobDesk:
+    """
+    The jobs of one run of an App.
+
+    Args:
+        runtime: Where their actors live.
+        executor: Where programs run.
+        home: The folder for journals; made when first needed.
+        lms: The App's models, by name.
+    """
+
+    def __init__(self, runtime: Runtime, executor: Executor, home: Path, lms: Mapping[str, LM]) -> None:
+        self.table = JobTable()
+        self._runtime = runtime
+        self._executor = executor
+        self._home = home
+        self._lms = lms
+
+    def spec(self) -> ChildSpec:
+        """Return the child spec of the OptimizerSupervisor."""
+        arguments = (self.table, self._executor)
+        return ChildSpec(OPTIMIZERS, OptimizerSupervisor, arguments, kind="supervisor", name=OPTIMIZERS)
+
+    async def compile(
+        self,
+        program: M,
+        optimizer: Optimizer,
+        *,
+        trainset: Iterable[object],
+        valset: Iterable[object] | None,
+        job: str | None,
+        seed: int,
+        metric_version: str | None,
+        options: RunOptions,
+    ) -> Job[M]:
+        """
+        Start, continue or attach to a job, as ``App.compile`` says.
+
+        Cancellation: the job is started all the same.
+        """
+        spec = self._spec(program, optimizer, tuple(trainset), tuple(valset or ()), job, seed, metric_version, options)
+        supervisor = cast("SupervisorRef", await self._runtime.wait_name(OPTIMIZERS, 5.0))
+        known = self.table.jobs.get(spec.id)
+        if known is not None:
+            changed = [name for name, value in spec.fingerprint.items() if known.spec.fingerprint.get(name) != value]
+            if changed:
+                raise JobMismatch(spec.id, changed)
+            if known.error is None:
+                return self._handle(known)
+        record = self.table.jobs[spec.id] = JobRecord(spec)
+        try:
+            await supervisor.start_child(job_spec(record, self.table, self._executor))
+        except StartFailed as error:
+            self.table.jobs.pop(spec.id, None)
+            raise (record.error or error) from None
+        except (ActorExited, NoSuchActor):
+            if self.table.closing:
+                raise AppClosed from None  # else the supervisor's successor starts what is in the table
+        return self._handle(record)
+
+    def _handle(self, record: JobRecord) -> Job[Any]:
+        return Job(record, self._runtime.named(record.name))
+
+    def _spec(
+        self,
+        program: Module,
+        optimizer: Optimizer,
+        train: tuple[object, ...],
+        val: tuple[object, ...],
+        job: str | None,
+        seed: int,
+        metric_version: str | None,
+        options: RunOptions,
+    ) -> JobSpec:
+        """Check what was handed in and write it down; nothing has been started or paid."""
+        if not isinstance(program, Module) or not isinstance(optimizer, Optimizer):
+            raise ConfigError("compile takes a Module and an optimizer such as BootstrapFewShot(metric)")
+        name = job if job is not None else fresh_id("job")
+        if not _ID.fullmatch(name):
+            raise ConfigError(f"job={name!r}: use up to 100 letters, digits, dots, dashes and underscores")
+        lms = {**self._lms, **({"options": options.lm} if isinstance(options.lm, LM) else {})}
+        fingerprint = {
+            "program": fingerprint_program(program),
+            "optimizer": digest([path_of(type(optimizer)), optimizer.options()]),
+            "trainset": fingerprint_examples(train),
+            "valset": fingerprint_examples(val),
+            "metric": fingerprint_metric(optimizer.metric, metric_version),
+            "lm": digest([fingerprint_lms(lms), options.lm if isinstance(options.lm, str) else ""]),
+            "seed": str(seed),
+            "journal version": str(VERSION),
+        }
+        return JobSpec(
+            id=name,
+            path=self._home / "jobs" / f"{name}.db",
+            program=program,
+            optimizer=optimizer,
+            train=read_rows(program, train),
+            val=read_rows(program, val),
+            seed=seed,
+            options=replace(options, priority=options.priority or PRIORITY, trace=True),
+            fingerprint=fingerprint,
+        )
+
+    # --- closing --------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Note that the App is closing: jobs that end from now on are to be continued another time."""
+        self.table.closing = True
+
+    def closed(self) -> None:
+        """Release whoever still waits for a job."""
+        for record in self.table.unfinished():
+            record.fail(AppClosed())

@@ -1,0 +1,132 @@
+"""What makes two jobs the same job: hashes of everything that its result depends on."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from dspex.errors import ConfigError
+from dspex.evaluation import as_example
+from dspex.programs import Module
+from dspex.protocols.lm import LM
+
+__all__ = ["digest", "fingerprint_examples", "fingerprint_lms", "fingerprint_metric", "fingerprint_program"]
+
+
+def digest(value: object) -> str:
+    """Return a hash of a value by its content: the same in every process."""
+    text = json.dumps(_plain(value, ""), ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def fingerprint_program(program: Module) -> str:
+    """Return a hash of a program's class and of its predictors' state; keys take no part."""
+    state = {path: each for path, each in program.dump_state().items() if path != "metadata"}
+    return digest([path_of(type(program)), state])
+
+
+def fingerprint_examples(examples: Sequence[object] | None) -> str:
+    """
+    Return a hash of the examples' contents, in their order.
+
+    Raises:
+        ConfigError: A value has no JSON form, so that nothing could tell whether it has changed.
+    """
+    rows = [_row(example, f"row {number}: ") for number, example in enumerate(examples or ())]
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _row(example: object, where: str) -> dict[str, Any]:
+    return {name: _plain(value, f"{where}{name}") for name, value in as_example(example, where).items()}
+
+
+def fingerprint_lms(lms: Mapping[str, LM]) -> str:
+    """Return a hash of model records without their keys."""
+    return digest({name: [lm.model, lm.api_base, dataclasses.asdict(lm.params)] for name, lm in lms.items()})
+
+
+def fingerprint_metric(metric: object, version: str | None) -> str:
+    """
+    Return a hash of a metric: where it lives, its source and what it was made with; or of the version given.
+
+    Raises:
+        ConfigError: Its source cannot be read and no version was given.
+    """
+    if metric is None:
+        return ""
+    if version is not None:
+        return digest(["version", path_of(metric), version])
+    return digest(_callable(metric))
+
+
+def path_of(thing: object) -> str:
+    """Return where a class or function was defined, of an object where its class was."""
+    named = thing if hasattr(thing, "__qualname__") else type(thing)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def _callable(metric: object) -> list[Any]:
+    if isinstance(metric, functools.partial):
+        return ["partial", _callable(metric.func), _values(metric.args), _values(metric.keywords)]
+    if inspect.ismethod(metric):
+        return ["method", _callable(metric.__func__), _state(metric.__self__)]
+    if inspect.isfunction(metric):
+        cells = [cell.cell_contents for cell in metric.__closure__ or ()]
+        return [path_of(metric), _source(metric), _values(cells), _values(metric.__defaults__ or ())]
+    return [path_of(metric), _source(type(metric)), _state(metric)]
+
+
+def _source(thing: Any) -> str:  # a class or a function
+    try:
+        return inspect.getsource(thing)
+    except (OSError, TypeError) as error:
+        raise ConfigError(
+            f"the source of the metric {path_of(thing)} cannot be read: give metric_version=, and change it when the "
+            f"metric changes"
+        ) from error
+
+
+def _state(owner: object) -> Any:
+    if dataclasses.is_dataclass(owner) and not isinstance(owner, type):
+        return _values({each.name: getattr(owner, each.name) for each in dataclasses.fields(owner)})
+    return _values(getattr(owner, "__dict__", {}))
+
+
+def _values(values: Any) -> Any:
+    """Return what a metric was made with; functions by their own source, what has no JSON form by its class."""
+    if isinstance(values, Mapping):
+        return {str(name): _values(each) for name, each in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [_values(each) for each in values]
+    if inspect.isfunction(values) or inspect.ismethod(values) or isinstance(values, functools.partial):
+        return _callable(values)
+    try:
+        return _plain(values, "")
+    except ConfigError:
+        return path_of(values)
+
+
+def _plain(value: object, where: str) -> Any:
+    """Return a value as JSON has it, sets in a fixed order."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each, where) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each, where) for each in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((_plain(each, where) for each in value), key=lambda each: json.dumps(each, sort_keys=True))
+    try:
+        return to_jsonable_python(value)
+    except PydanticSerializationError as error:
+        raise ConfigError(
+            f"{where or 'an option'} is a {type(value).__name__}, which has no JSON form: a job needs its content to "
+            f"tell whether it has changed"
+        ) from error
