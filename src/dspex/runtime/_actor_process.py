@@ -393,7 +393,7 @@ class ActorProcess(Process):
 
     def report_unexpected(self, message: object) -> None:
         """Say that a message came which the actor has no handler for."""
-        _log.warning("unexpected message", actor=self.label, message=shown(message))
+        _log.warning("unexpected message", actor=self.label, content=shown(message))
 
     def _fail_calls(self, reason: ExitReason) -> None:
         if self._last_reply is not None and reason == self.exit_reason:

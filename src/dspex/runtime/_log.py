@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import cast
+from collections.abc import MutableMapping
+from typing import Any, Final, cast
 
 import structlog
 
 __all__ = ["get_logger", "shown"]
+
+_RESERVED: Final = frozenset(vars(logging.makeLogRecord({}))) - {"exc_info", "stack_info"} | {"message", "asctime"}
+"""What a log record has of its own: an extra field by one of these names would be an error."""
 
 
 def shown(value: object) -> str:
@@ -32,7 +36,13 @@ def get_logger(room: str) -> structlog.stdlib.BoundLogger:
         "structlog.stdlib.BoundLogger",
         structlog.wrap_logger(
             logger,
-            processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
+            processors=[structlog.stdlib.filter_by_level, _rename_reserved, structlog.stdlib.render_to_log_kwargs],
             wrapper_class=structlog.stdlib.BoundLogger,
         ),
     )
+
+
+def _rename_reserved(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for name in _RESERVED & event.keys():
+        event[f"{name}_"] = event.pop(name)
+    return event

@@ -163,7 +163,7 @@ class SupervisorRef(ActorRef):
 
     async def _manage(self, message: object) -> Any:
         starting, caller = self._process.starting, current_process()
-        if starting is not None and caller is not None and starting.owns(caller):
+        if starting is not None and starting.started is not None and caller is not None and starting.owns(caller):
             raise CallCycle((caller.label, self._process.label, starting.label))
         answer = await self.call(message, timeout=None)
         if isinstance(answer, Exception):

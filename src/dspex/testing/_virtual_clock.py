@@ -119,13 +119,20 @@ class VirtualClock:
         self._now = max(self._now, until)
 
     async def settle(self) -> None:
-        """Return when every task of the loop waits for a timer, for another task or for the outside."""
+        """
+        Return when every task of the loop waits for a later time, for another task or for the outside.
+
+        Timers that are due now fire; the time does not change.
+        """
         loop = asyncio.get_running_loop()
         quiet, before = 0, self._made
         ready = getattr(loop, "_ready", None)  # what asyncio's own loops will run in their next turn
         while quiet < _QUIET_TURNS:
             await asyncio.sleep(0)
             made, before = self._made - before, self._made
+            if (when := self.next_timer) is not None and when <= self._now:
+                self._fire(when)
+                made += 1
             quiet = 0 if made or self._somebody_runs(loop) else quiet + (1 if ready is None or ready else 4)
 
     def _somebody_runs(self, loop: asyncio.AbstractEventLoop) -> bool:

@@ -70,6 +70,17 @@ async def test_callbacks_run_in_their_own_context() -> None:
     assert seen == ["clean"]
 
 
+async def test_settle_fires_what_is_due_now() -> None:
+    """A delay of zero needs no time to pass, only a turn of the loop."""
+    clock, seen = VirtualClock(), list[int]()
+    clock.call_later(0.0, seen.append, 1, context=CLEAN)
+    clock.call_later(0.1, seen.append, 2, context=CLEAN)
+    assert seen == []
+    await clock.settle()
+    assert seen == [1]
+    assert clock.now() == 0.0
+
+
 async def test_settle_waits_for_chains_of_tasks() -> None:
     """A message may pass through many tasks before everybody waits again."""
     clock, loop = VirtualClock(), asyncio.get_running_loop()
