@@ -41,6 +41,7 @@ class Process:
         "_fence_timer",
         "_links",
         "_name",
+        "_on_dead",
         "_resources",
         "_task",
         "_waiters",
@@ -73,6 +74,7 @@ class Process:
         self._waiters: dict[asyncio.Future[ExitReason | None], None] | None = None
         self._waits_for_children = False
         self._resources: list[tuple[Any, Callable[[Any], object]]] | None = None
+        self._on_dead: list[Callable[[], object]] | None = None
         self._fence_timer: TimerHandle | None = None
         runtime.processes[self.pid] = self
         if parent is not None:
@@ -291,6 +293,10 @@ class Process:
                 if not waiter.done():
                     waiter.set_result(reason)
             self._waiters = None
+        if self._on_dead is not None:
+            callbacks, self._on_dead = self._on_dead, None
+            for callback in callbacks:
+                callback()
         self._task = None
         self.context = runtime.context  # its own refers to this process: a cycle for the garbage collector
 
@@ -314,15 +320,13 @@ class Process:
             self._watchers.pop(number, None)
 
     def on_dead(self, callback: Callable[[], object]) -> None:
-        """Call ``callback()`` when this process is dead, at once if it is."""
+        """Call ``callback()`` in the tick this process is dead, at once if it is; it must not raise."""
         if self.dead:
             callback()
             return
-        future: asyncio.Future[ExitReason | None] = self.runtime.loop.create_future()
-        future.add_done_callback(lambda _: callback(), context=self.runtime.context)
-        if self._waiters is None:
-            self._waiters = {}
-        self._waiters[future] = None
+        if self._on_dead is None:
+            self._on_dead = []
+        self._on_dead.append(callback)
 
     async def wait_exit(self, timeout: float | None = None) -> ExitReason | None:
         """Return the exit reason once dead, or None after ``timeout`` seconds."""

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from dspex._clock import TimerHandle
 from dspex.errors import CircuitOpen, LMError
 from dspex.runtime import Actor, Down, From, Next, NoReply, ProcessRef, Reply
 from dspex.services.lm.leases import Lease, LeaseTable
@@ -26,10 +27,20 @@ __all__ = ["Acquire", "ClientLimits", "LMClient", "Settle"]
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """What one model may cost: attempts at once, and tries of one call."""
+    """
+    What one model may cost.
+
+    Attributes:
+        max_in_flight: Attempts at once.
+        retry: Tries of one call, and the waits between them.
+        retry_share: Retries that each first attempt earns, over all calls: 0.5 is one for every two.
+        retry_reserve: Retries that may be spent before any are earned.
+    """
 
     max_in_flight: int = 256
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    retry_share: float = 0.5
+    retry_reserve: float = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,7 @@ class LMClient(Actor):
     def __init__(self, model: str, table: LeaseTable, limits: ClientLimits) -> None:
         self._model = model
         self._table = table
+        self._limits = limits
         self._policy = limits.retry
         self._limiter = Limiter(limits.max_in_flight)
         self._breaker = CircuitBreaker()
@@ -70,11 +82,13 @@ class LMClient(Actor):
         self._waiting: deque[tuple[Acquire, From]] = deque()
         self._monitors: dict[int, Lease] = {}
         self._monitor_of: dict[int, int] = {}
-        self._wake_at: float | None = None
+        self._wake: TimerHandle | None = None
 
     async def init(self) -> None:
         """Adopt the leases that a predecessor granted; those whose holder is dead are released."""
-        self._budget = RetryBudget(now=self.runtime.clock.now(), share=0.5, reserve=100.0, refill=20.0)
+        limits, now = self._limits, self.runtime.clock.now()
+        self._budget = RetryBudget(now=now, share=limits.retry_share, reserve=limits.retry_reserve)
+        self.own(self, LMClient._sleep_no_more)
         for lease in self._table.of(self._model):
             if lease.holder.alive:
                 self._limiter.adopt(1)
@@ -104,7 +118,7 @@ class LMClient(Actor):
                 self._monitor_of.pop(lease.id, None)
                 self._release(lease)
         elif message is _LOOK_AGAIN:
-            self._wake_at = None
+            self._wake = None
             self._pump()
         return None
 
@@ -167,9 +181,13 @@ class LMClient(Actor):
                 self._release(answer)
 
     def _look_again_in(self, seconds: float) -> None:
-        if self._wake_at is None:
-            self._wake_at = self.runtime.clock.now() + seconds
-            self.runtime.clock.call_later(seconds, self.ref.send, _LOOK_AGAIN, context=self.runtime.context)
+        if self._wake is None:
+            clock, context = self.runtime.clock, self.runtime.context
+            self._wake = clock.call_later(seconds, self.ref.send, _LOOK_AGAIN, context=context)
+
+    def _sleep_no_more(self) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
 
     # --- settling -------------------------------------------------------------------------------------------
 
