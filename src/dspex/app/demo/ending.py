@@ -12,7 +12,6 @@ from dspex.app.demo.library import Library
 from dspex.app.demo.options import Sizes
 from dspex.app.demo.program import RAG
 from dspex.app.demo.show import Show
-from dspex.protocols.executor import Failed, Ok
 from dspex.services.retrieval.sqlite_index import SqliteIndex
 
 __all__ = ["DEMOS", "YOURS", "answered", "close", "estimate"]
@@ -39,15 +38,29 @@ class RAG(dspex.Module):
         self.answer = dspex.ChainOfThought(Answer)
 
     async def forward(self, question: str) -> Answer:
-        passages = await self.retrieve(question)
-        return await self.answer(passages=passages, question=question)
+        found = await self.retrieve(question)
+        return await self.answer(
+            passages=found, question=question
+        )
+
+PASSAGES = [dspex.Passage("The team meets.", "Monday")]
+TRAIN = [
+    dspex.Example(question="Who meets?", answer="Monday")
+]
 
 async def main() -> None:
-    passages = [dspex.Passage("The meeting is on Monday.", title="calendar")]
-    index = dspex.SqliteIndex.build("my.index", passages)
-    async with dspex.App("openai/gpt-5-mini", retriever=index) as app:
-        prediction = await app.run(RAG(), question="When do we meet?")
-        print(prediction.answer)
+    index = dspex.SqliteIndex.build("my.index", PASSAGES)
+    metric = dspex.exact_match()
+    app = dspex.App("openai/gpt-5-mini", retriever=index)
+    async with app:
+        job = await app.compile(
+            RAG(),
+            dspex.BootstrapFewShot(metric),
+            trainset=TRAIN,
+        )
+        rag = await job.result()
+        found = await app.run(rag, question="Who meets?")
+        print(found.answer)
 
 asyncio.run(main())
 '''
@@ -68,13 +81,17 @@ def close(show: Show, app: App, board: Board) -> None:
     """Say what is left of it: the tree, latencies, tokens, and the lines that do the same."""
     show.title(5, "The same tree, after all that")
     show.block(app.tree().render())
-    totals = [end.totals for end in board.ends if isinstance(end, (Ok, Failed)) and end.totals is not None]
+    totals = [end.totals for end in board.ends if end is not None and end.totals is not None]
     times = sorted(each.duration for each in totals)
     show.say(
-        "seconds a question took: " + ", ".join(f"p{share} {_percentile(times, share):.2f}" for share in (50, 95, 99))
+        f"seconds for one of the {board.total} questions: "
+        + ", ".join(f"p{share} {_percentile(times, share):.2f}" for share in (50, 95, 99))
     )
-    tokens = sum(each.usage.total_tokens for each in totals)
-    show.say(f"{tokens:,} tokens for {board.answered} answers")
+    tree = app.running_tree()
+    hits = sum(tree.cache.table.hits.values()) if tree.cache is not None else 0
+    show.say(
+        f"{tree.book.calls:,} calls paid for, {tree.book.usage.total_tokens:,} tokens; {hits:,} answers from the cache"
+    )
     show.title(6, "The same in an app of yours")
     show.block(YOURS, code=True)
 

@@ -66,7 +66,7 @@ class PlainShow:
 
 def kill_line(kill: Kill, board: Board) -> str:
     """Tell who was killed when, and how the questions stand."""
-    back = "not back yet" if kill.back is None else f"back after {1000 * kill.back:.0f} ms"
+    back = "not back yet" if kill.back is None else f"back in {1000 * kill.back:.0f} ms"
     return (
         f"{kill.at:4.1f} s  killed {kill.name}, {back}; "
         f"{board.answered} of {board.total} answered, {board.retries} calls tried again"

@@ -49,7 +49,9 @@ class ScreenShow:
     def title(self, number: int, text: str) -> None:
         """Print a heading."""
         self._console.print()
-        self._console.print(Text.assemble((f" {number} ", "bold reverse cyan"), " ", (text, "bold")), width=self._width)
+        heading = Table.grid(padding=(0, 1))
+        heading.add_row(Text(f" {number} ", style="bold reverse cyan"), Text(text, style="bold"))
+        self._console.print(heading, width=self._width)
 
     def say(self, text: str) -> None:
         """Print a paragraph."""
@@ -147,8 +149,8 @@ def _facts(board: Board, count: Counter[Cell]) -> list[Text]:
 def _kills(board: Board) -> list[Text]:
     lines = []
     for kill in board.kills[-_KILLS_SHOWN:]:
-        back = ("…", "red") if kill.back is None else (f"back after {1000 * kill.back:.0f} ms", "green")
-        lines.append(Text.assemble((f"{kill.at:4.1f} s ", "dim"), ("killed ", "red"), f"{kill.name}  ", back))
+        back = ("…", "red") if kill.back is None else (f"back in {1000 * kill.back:.0f} ms", "green")
+        lines.append(Text.assemble((f"{kill.at:4.1f} s ", "dim"), ("killed ", "red"), f"{kill.name} ", back))
     return lines
 
 

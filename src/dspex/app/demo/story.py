@@ -15,6 +15,7 @@ from dspex.app.demo.board import Board
 from dspex.app.demo.library import Library, build_library
 from dspex.app.demo.options import DemoOptions
 from dspex.app.demo.program import RAG, WithGold
+from dspex.app.demo.scores import score_programs
 from dspex.app.demo.show import Show
 from dspex.services.retrieval.sqlite_index import SqliteIndex
 
@@ -68,6 +69,7 @@ class _Story:
         async with model.open_provider(self._options) as provider, self._app(provider) as app:
             self._tree(app, provider)
             board = await self._ask(app, provider)
+            await self._learn(app, provider)
             ending.close(self._show, app, board)
         return 0 if board.answered == board.total else 1
 
@@ -102,4 +104,23 @@ class _Story:
         with self._show.board(board) as draw:
             await ask_all(app, RAG(), self._library.sets.ask, board, draw, at_once=sizes.at_once, kill=options.kills)
         ending.answered(self._show, board, await provider.met())
+        await self._ask_again(app)
         return board
+
+    async def _ask_again(self, app: App) -> None:
+        """Ask the same questions once more: the cache answers, whatever became of its actor meanwhile."""
+        now = app.running_tree().runtime.clock.now
+        started = now()
+        rag = RAG()
+        asked = [app.start(rag, question=each.question) for each in self._library.sets.ask]
+        outcomes = await asyncio.gather(*(request.outcome() for request in asked))
+        cached = sum(end.totals.cached_calls for end in outcomes if end.totals is not None)
+        self._show.say(f"asked again: {cached} of {len(asked)} from the cache, in {now() - started:.1f} s")
+
+    async def _learn(self, app: App, provider: model.Provider) -> None:
+        sizes = self._options.sizes
+        self._show.title(4, f"Does it learn? Scores on {sizes.dev} questions of their own")
+        if self._options.simulated:
+            await provider.calm()
+            self._show.say("The faults stop here: they cost time and change no answer.")
+        await score_programs(app, self._library, sizes, self._options.seed, self._show)
