@@ -83,14 +83,20 @@ class JobDesk:
         Cancellation: the job is started all the same.
         """
         spec = self._spec(program, optimizer, tuple(trainset), tuple(valset or ()), job, seed, metric_version, options)
-        supervisor = cast("SupervisorRef", await self._runtime.wait_name(OPTIMIZERS, 5.0))
-        known = self.table.jobs.get(spec.id)
-        if known is not None:
-            changed = [name for name, value in spec.fingerprint.items() if known.spec.fingerprint.get(name) != value]
-            if changed:
+        while True:
+            if self.table.closing:
+                raise AppClosed
+            supervisor = cast("SupervisorRef", await self._runtime.wait_name(OPTIMIZERS, 5.0))
+            known = self.table.jobs.get(spec.id)
+            if known is None or (known.ended and known.error is not None):
+                return await self._begin(spec, supervisor)  # nothing may come between the look and the start
+            if changed := [name for name, value in spec.fingerprint.items() if known.spec.fingerprint[name] != value]:
                 raise JobMismatch(spec.id, changed)
             if known.error is None:
                 return self._handle(known)
+            await known.changed()
+
+    async def _begin(self, spec: JobSpec, supervisor: SupervisorRef) -> Job[Any]:
         record = self.table.jobs[spec.id] = JobRecord(spec)
         try:
             await supervisor.start_child(job_spec(record, self.table, self._executor))
@@ -154,4 +160,4 @@ class JobDesk:
     def closed(self) -> None:
         """Release whoever still waits for a job."""
         for record in self.table.unfinished():
-            record.fail(AppClosed())
+            self.table.end(record)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from dspex.errors import ActorError, JobBusy, JobCancelled, OptimizationError
 from dspex.optimizers._journal import Journal, Record
@@ -14,7 +14,6 @@ from dspex.protocols.executor import Executor
 from dspex.runtime import (
     NORMAL,
     Actor,
-    ActorRef,
     Backoff,
     ChildSpec,
     Continue,
@@ -29,7 +28,6 @@ from dspex.runtime import (
     Shutdown,
     Stop,
     Supervisor,
-    SupervisorRef,
     TaskProcess,
     WorkerThread,
 )
@@ -42,7 +40,7 @@ CANCEL = "cancel"
 PAUSES = Backoff(initial=0.5, maximum=60.0)
 """How long a search waits while the provider is down."""
 
-_ENDED = "ended"
+_SETTLED = "settled"
 
 
 class OptimizerActor(Actor):
@@ -61,6 +59,7 @@ class OptimizerActor(Actor):
         self._journal: Journal | None = None
         self._writer: JobWriter
         self._search: TaskProcess | None = None
+        self._cancelling = False
 
     async def init(self) -> Continue | None:
         """Open the journal; fails with the job when it belongs to other inputs or to another process."""
@@ -73,8 +72,8 @@ class OptimizerActor(Actor):
             raise
         if finished is not None:
             record.finish(program_of(record.spec.program, finished.data["_candidate"]))
-        if record.ended:
-            return Continue(_ENDED)
+        if record.settled:
+            return Continue(_SETTLED)
         record.status = "running"
         self._search = self.spawn_task(self._run, label=f"search of {record.spec.id}")
         self._search.ref.monitor()
@@ -107,7 +106,7 @@ class OptimizerActor(Actor):
     # --- messages -------------------------------------------------------------------------------------------
 
     async def handle_continue(self, argument: Any) -> Next:
-        """Leave: the job had ended before."""
+        """Leave: a predecessor had settled the job."""
         return Stop(NORMAL)
 
     async def handle_cast(self, message: Any) -> Next:
@@ -119,7 +118,7 @@ class OptimizerActor(Actor):
     async def handle_info(self, message: Any) -> Next:
         """React to the end of the search: with the job's, or by dying of it, so that it is begun again."""
         if isinstance(message, Down):
-            if self._record.ended or isinstance(message.reason, Normal):
+            if self._record.settled or isinstance(message.reason, Normal):
                 return Stop(NORMAL)
             if not self._record.cancel_wanted:
                 why = message.reason
@@ -128,15 +127,17 @@ class OptimizerActor(Actor):
 
     def _cancel(self) -> None:
         self._record.cancel_wanted = True
-        self.spawn_task(self._end_cancelled, label="cancel")
+        if not self._cancelling:
+            self._cancelling = True
+            self.spawn_task(self._end_cancelled, label="cancel")
 
     async def _end_cancelled(self) -> None:
         record, search = self._record, self._search
-        if record.ended or search is None:
+        if record.settled or search is None:
             return
         search.ref.kill()
         await search.wait_exit(None)
-        if not record.ended:
+        if not record.settled:
             await self._write_end("cancelled", {})
             record.fail(JobCancelled(record.spec.id), "cancelled")
         self._process.receive_exit(Shutdown("cancelled"), None)
@@ -215,19 +216,16 @@ class JobSupervisor(Supervisor):
         return await super().init()
 
     def _leave(self, record: JobRecord) -> None:
-        reason = self._process.exit_reason
-        if isinstance(reason, (Normal, Shutdown)):
-            self._table.given_up(record, reason)
+        if record.settled or isinstance(self._process.exit_reason, (Normal, Shutdown)):
+            self._table.end(record)  # else we were killed, and shall be restarted
 
     async def _child_exited(self, message: Exit) -> Next:
         outcome = await super()._child_exited(message)
-        return Stop(NORMAL) if outcome is None and self._record.ended else outcome
+        return Stop(NORMAL) if outcome is None and self._record.settled else outcome
 
 
 class OptimizerSupervisor(DynamicSupervisor):
     """Holds the jobs; when it is restarted it starts again those that had not ended."""
-
-    ref_class: ClassVar[type[ActorRef]] = SupervisorRef
 
     def __init__(self, table: JobTable, executor: Executor) -> None:
         super().__init__(max_restarts=20, max_seconds=60.0)
@@ -238,9 +236,12 @@ class OptimizerSupervisor(DynamicSupervisor):
         """Start what a predecessor left."""
         for record in self._table.unfinished():
             try:
-                await self._add_child(job_spec(record, self._table, self._executor))
+                if not record.settled:
+                    await self._add_child(job_spec(record, self._table, self._executor))
+                    continue
             except ActorError as error:
                 record.fail(error)
+            self._table.end(record)
         return None
 
 

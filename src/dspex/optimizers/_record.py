@@ -16,7 +16,6 @@ from dspex.protocols.executor import RunOptions
 
 if TYPE_CHECKING:
     from dspex.optimizers.optimizer import Optimizer
-    from dspex.runtime import ExitReason
 
 __all__ = ["JobEvent", "JobRecord", "JobSpec", "JobStatus", "JobTable", "event_of"]
 
@@ -61,7 +60,12 @@ class JobSpec:
 
 @dataclass(slots=True)
 class JobRecord:
-    """One job of this App: its events so far, how it ended, and who waits for either."""
+    """
+    One job of this App: its events so far, how it ended, and who waits for either.
+
+    An end is settled by the actor and published when the actor and its supervisor are gone: then the journal is
+    closed and the job's name is free, and only then whoever waits is told.
+    """
 
     spec: JobSpec
     status: JobStatus = "starting"
@@ -70,6 +74,8 @@ class JobRecord:
     error: Exception | None = None
     incarnations: int = 0
     cancel_wanted: bool = False
+    ended: bool = False
+    """Whether the end has been published."""
     _waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
     @property
@@ -78,7 +84,7 @@ class JobRecord:
         return f"job {self.spec.id}"
 
     @property
-    def ended(self) -> bool:
+    def settled(self) -> bool:
         """Whether there is a result or an error; neither ever changes."""
         return self.result is not None or self.error is not None
 
@@ -91,16 +97,19 @@ class JobRecord:
         return True
 
     def finish(self, program: Module) -> None:
-        """Set the result, unless the job has ended."""
-        if not self.ended:
+        """Settle the result, unless something is settled already."""
+        if not self.settled:
             self.result, self.status = program, "finished"
-            self._wake()
 
     def fail(self, error: Exception, status: JobStatus = "failed") -> None:
-        """Set the error, unless the job has ended."""
-        if not self.ended:
+        """Settle the error, unless something is settled already."""
+        if not self.settled:
             self.error, self.status = error, status
-            self._wake()
+
+    def publish(self) -> None:
+        """Tell whoever waits how the job ended."""
+        self.ended = True
+        self._wake()
 
     async def changed(self) -> None:
         """Wait for the next event or the end. Cancellation: nothing stays behind."""
@@ -129,24 +138,20 @@ class JobTable:
         self.closing = False
 
     def unfinished(self) -> Sequence[JobRecord]:
-        """The jobs that have not ended, oldest first."""
+        """The jobs whose end has not been published, oldest first."""
         return [record for record in self.jobs.values() if not record.ended]
 
-    def close(self) -> None:
-        """Note that the App is closing: jobs that end now are not lost, they are continued another time."""
-        self.closing = True
-
-    def given_up(self, record: JobRecord, reason: ExitReason) -> None:
-        """End a job whose supervisor has ended for good."""
+    def end(self, record: JobRecord) -> None:
+        """Publish the end of a job whose supervisor has ended for good; one that settled nothing has failed."""
         if self.closing:
             record.fail(AppClosed())
-            return
         record.fail(
             OptimizationError(
-                f"the optimizer of job {record.spec.id} died {record.incarnations} times and is not started again "
-                f"({reason}); compile the same job again to continue it"
+                f"the optimizer of job {record.spec.id} died {record.incarnations} times and is not started again; "
+                f"compile the same job again to continue it"
             )
         )
+        record.publish()
 
 
 def event_of(record: Record) -> JobEvent:

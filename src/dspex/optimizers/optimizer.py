@@ -163,7 +163,7 @@ class Study:
         if process is None:
             raise InternalError("a search runs outside its process")
         async with TaskStream(process, work, items, max_concurrency, True) as stream:
-            yield _results(stream, work)
+            yield _InOrder(stream, work)
 
     # --- events ---------------------------------------------------------------------------------------------
 
@@ -172,18 +172,24 @@ class Study:
         await self._writer.append(kind, data, key)
 
 
-async def _results(stream: TaskStream[T, R], work: Callable[[T], Awaitable[R]]) -> AsyncIterator[tuple[T, R]]:
-    async for result in stream:
-        yield result.item, await _value(result, work)
+class _InOrder(AsyncIterator[tuple[T, R]]):
+    """The items of a stream with their results; no generator, which would have to be closed."""
 
+    def __init__(self, stream: TaskStream[T, R], work: Callable[[T], Awaitable[R]]) -> None:
+        self._stream = stream
+        self._work = work
 
-async def _value(result: TaskResult[T, R], work: Callable[[T], Awaitable[R]]) -> R:
-    if result.ok:
-        value: R = result.value  # type: ignore[assignment]  # the task returned
-        return value
-    if isinstance(result.reason, Crashed):
-        raise result.reason.error
-    return await work(result.item)  # its task was killed; what it had recorded is not paid again
+    async def __anext__(self) -> tuple[T, R]:
+        result = await anext(self._stream)
+        return result.item, await self._value(result)
+
+    async def _value(self, result: TaskResult[T, R]) -> R:
+        if result.ok:
+            value: R = result.value  # type: ignore[assignment]  # the task returned
+            return value
+        if isinstance(result.reason, Crashed):
+            raise result.reason.error
+        return await self._work(result.item)  # its task was killed; what it had recorded is not paid again
 
 
 # --- candidates ---------------------------------------------------------------------------------------------
