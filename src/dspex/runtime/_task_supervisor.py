@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable
-from contextvars import Context
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable, Iterator
+from contextvars import Context, copy_context
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -70,7 +69,11 @@ class TaskSupervisorRef(ActorRef):
 
         Use it as ``async with ref.stream(...) as results: async for result in results``. A new task is started only
         while fewer than ``max_concurrency`` results wait or run, so memory stays bounded whatever the consumer or
-        the head of an ordered stream does. Leaving the block kills what still runs and waits for it.
+        the head of an ordered stream does. Leaving the block kills what still runs, waits for it, and closes the
+        iterator of ``items``.
+
+        An asynchronous ``items`` is read by a task of its own, in a copy of the consumer's context, so that results
+        need not wait for inputs. An exception that ``items`` raises is raised to the consumer at once.
         """
         return TaskStream(self._process, work, items, max_concurrency, ordered)
 
@@ -98,12 +101,15 @@ class TaskStream(Generic[T, R]):
             raise ValueError(f"max_concurrency must be >= 1, not {max_concurrency}")
         self._owner = owner
         self._work = work
-        self._source = _aiter(items)
+        self._items = items
         self._limit = max_concurrency
         self._ordered = ordered
         self._window: deque[tuple[T, TaskProcess]] = deque()
-        self._ended = False
-        self._wake: asyncio.Event = asyncio.Event()
+        self._iterator: Iterator[T] | None = None
+        self._feeder: TaskProcess | None = None
+        self._begun = self._ended = self._closed = False
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         return self
@@ -115,48 +121,91 @@ class TaskStream(Generic[T, R]):
 
     async def aclose(self) -> None:
         """Kill what still runs, wait until it is dead, close the source; a second call does nothing."""
-        self._ended = True
+        self._ended = self._closed = True
         running = [task for _, task in self._window]
         self._window.clear()
+        if self._feeder is not None:
+            running.append(self._feeder)  # closes its source itself
         for task in running:
             task.receive_exit(KILL, None)
-        try:
-            for task in running:
-                await task.wait_exit(None)
-        finally:
-            with contextlib.suppress(RuntimeError):  # somebody else is in the middle of its next item
-                await self._source.aclose()
+        if isinstance(self._iterator, Generator):
+            self._iterator.close()
+        for task in running:
+            await task.wait_exit(None)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> TaskResult[T, R]:
-        await self._fill()
-        if not self._window:
-            raise StopAsyncIteration
-        if self._ordered:
-            await self._window[0][1].wait_exit(None)
-            return _result(*self._window.popleft())
+        self._begin()
         while True:
-            for position, (item, task) in enumerate(self._window):
-                if task.dead:
-                    del self._window[position]
-                    return _result(item, task)
+            self._fill()
+            found = self._take()
+            if found is not None:
+                return _result(*found)
+            if self._ended and not self._window:
+                raise StopAsyncIteration
             self._wake.clear()
             await self._wake.wait()
 
-    async def _fill(self) -> None:
-        while not self._ended and len(self._window) < self._limit:
+    def _take(self) -> tuple[T, TaskProcess] | None:
+        """Remove and return the next pair that may be handed over, if there is one."""
+        for position, (item, task) in enumerate(self._window):
+            if task.dead:
+                del self._window[position]
+                self._room.set()
+                return item, task
+            if self._ordered:
+                break
+        return None
+
+    def _begin(self) -> None:
+        if self._begun or self._closed:
+            return
+        self._begun = True
+        if isinstance(self._items, AsyncIterable):
+            self._feeder = self._owner.spawn_task(
+                self._feed, self._items, label="stream source", context=copy_context()
+            )
+            self._feeder.on_dead(self._wake.set)
+        else:
+            self._iterator = iter(self._items)
+
+    def _fill(self) -> None:
+        """Start tasks for as many inputs as there is room for; what is wrong with the source is raised here."""
+        if self._feeder is not None and self._feeder.dead and not self._closed:
+            self._ended = True
+            reason = self._feeder.exit_reason
+            if isinstance(reason, Crashed):
+                raise reason.error
+            if not isinstance(reason, Normal):
+                raise ActorExited(self._feeder.label, reason)
+        while self._iterator is not None and not self._ended and len(self._window) < self._limit:
             try:
-                item = await anext(self._source)
-            except StopAsyncIteration:
+                item = next(self._iterator)
+            except StopIteration:
                 self._ended = True
                 return
-            if self._owner.exit_reason is not None:
-                raise ActorExited(self._owner.label, self._owner.exit_reason)
-            task = self._owner.spawn_task(self._work, item, label="stream item")
-            task.on_dead(self._wake.set)
-            self._window.append((item, task))
+            self._start(item)
+
+    def _start(self, item: T) -> None:
+        if self._owner.exit_reason is not None:
+            raise ActorExited(self._owner.label, self._owner.exit_reason)
+        task = self._owner.spawn_task(self._work, item, label="stream item")
+        task.on_dead(self._wake.set)
+        self._window.append((item, task))
+
+    async def _feed(self, items: AsyncIterable[T]) -> None:
+        source = aiter(items)
+        try:
+            async for item in source:
+                self._start(item)
+                while len(self._window) >= self._limit:
+                    self._room.clear()
+                    await self._room.wait()
+        finally:
+            if isinstance(source, AsyncGenerator):
+                await source.aclose()
 
 
 def _result(item: T, task: TaskProcess) -> TaskResult[T, Any]:
@@ -165,23 +214,3 @@ def _result(item: T, task: TaskProcess) -> TaskResult[T, Any]:
     if isinstance(reason, Crashed) and not isinstance(reason.error, Exception):
         raise reason.error
     return TaskResult(item, reason, task.result)
-
-
-async def _aiter(items: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, None]:
-    """Yield the items; closing this closes their iterator too, if it can be closed."""
-    if isinstance(items, AsyncIterable):
-        source = aiter(items)
-        try:
-            async for item in source:
-                yield item
-        finally:
-            if isinstance(source, AsyncGenerator):
-                await source.aclose()
-    else:
-        iterator = iter(items)
-        try:
-            for item in iterator:
-                yield item
-        finally:
-            if isinstance(iterator, Generator):
-                iterator.close()

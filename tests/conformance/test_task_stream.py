@@ -1,0 +1,290 @@
+"""Many tasks over many inputs: the stream cases of Elixir's Task.SupervisorTest, and its back-pressure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from dspex.errors import ActorExited, NoSuchActor
+from dspex.runtime import KILL, KILLED, Actor, Crashed, Runtime, TaskSupervisor, TaskSupervisorRef
+from dspex.testing import VirtualClock
+
+
+@pytest.fixture
+async def tasks(runtime: Runtime) -> TaskSupervisorRef:
+    ref = await runtime.start(TaskSupervisor())
+    assert isinstance(ref, TaskSupervisorRef)
+    return ref
+
+
+class Sleepers:
+    """Work that takes as many seconds as its input says, and knows how many are at it."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.running = self.most = self.begun = self.ended = 0
+
+    async def __call__(self, seconds: float) -> float:
+        self.running += 1
+        self.begun += 1
+        self.most = max(self.most, self.running)
+        try:
+            await self.runtime.sleep(seconds)
+        finally:
+            self.running -= 1
+        self.ended += 1
+        return seconds
+
+
+@pytest.mark.parametrize(("concurrency", "order"), [(1, [4, 3, 2, 1]), (4, [1, 2, 3, 4])])
+async def test_p66_unordered_results_come_as_they_are_ready(
+    runtime: Runtime, tasks: TaskSupervisorRef, clock: VirtualClock, concurrency: int, order: list[float]
+) -> None:
+    """With one at a time there is only one order."""
+    async with (
+        clock.autojump(),
+        tasks.stream(Sleepers(runtime), [4, 3, 2, 1], max_concurrency=concurrency, ordered=False) as results,
+    ):
+        assert [result.value async for result in results] == order
+
+
+async def test_ordered_results_come_as_their_inputs_did(
+    runtime: Runtime, tasks: TaskSupervisorRef, clock: VirtualClock
+) -> None:
+    """Whoever is ready first; each result says which input it belongs to."""
+    async with (
+        clock.autojump(),
+        tasks.stream(Sleepers(runtime), [4.0, 3.0, 2.0, 1.0], max_concurrency=4) as results,
+    ):
+        assert [(result.item, result.value, result.ok) async for result in results] == [
+            (seconds, seconds, True) for seconds in (4.0, 3.0, 2.0, 1.0)
+        ]
+    assert clock.now() == 4.0
+
+
+async def test_a_slow_head_does_not_make_the_buffer_grow(
+    runtime: Runtime, tasks: TaskSupervisorRef, clock: VirtualClock
+) -> None:
+    """A finished task behind an unfinished one keeps its place, so that memory stays bounded."""
+    taken: list[float] = []
+
+    def source() -> Iterator[float]:
+        for seconds in (100.0, *[1.0] * 50):
+            taken.append(seconds)
+            yield seconds
+
+    work = Sleepers(runtime)
+    async with tasks.stream(work, source(), max_concurrency=4) as results:
+        first = asyncio.ensure_future(anext(results))
+        await clock.advance(50.0)
+        assert len(taken) == 4
+        assert work.ended == 3
+        async with clock.autojump():
+            assert (await first).value == 100.0
+            assert len([result async for result in results]) == 50
+    assert work.most == 4
+
+
+async def test_nothing_runs_before_somebody_asks_or_while_nobody_does(
+    runtime: Runtime, tasks: TaskSupervisorRef, clock: VirtualClock
+) -> None:
+    """The consumer sets the pace."""
+    work = Sleepers(runtime)
+    async with tasks.stream(work, [0.0] * 100, max_concurrency=3) as results:
+        await clock.advance(10.0)
+        assert work.begun == 0
+        async with clock.autojump():
+            await anext(results)
+        await clock.advance(10.0)
+        assert work.begun == 3
+
+
+@pytest.mark.parametrize("how", ["break", "raise", "cancel", "cancel twice"])
+async def test_leaving_early_kills_and_awaits_what_runs_and_closes_the_source(
+    runtime: Runtime, tasks: TaskSupervisorRef, clock: VirtualClock, how: str
+) -> None:
+    """Whatever way the consumer leaves, nothing goes on behind its back."""
+    work, closed = Sleepers(runtime), list[bool]()
+
+    async def source() -> AsyncIterator[float]:
+        try:
+            for seconds in range(1, 100):
+                yield seconds
+        finally:
+            closed.append(True)
+
+    async def consume() -> None:
+        async with tasks.stream(work, source(), max_concurrency=5, ordered=False) as results:
+            async for _ in results:
+                if how == "break":
+                    break
+                if how == "raise":
+                    raise KeyError("enough")
+                await asyncio.get_running_loop().create_future()
+
+    consumer = asyncio.ensure_future(consume())
+    await clock.advance(1.0)
+    if how.startswith("cancel"):
+        for _ in range(2 if how == "cancel twice" else 1):
+            consumer.cancel()
+            await asyncio.sleep(0)
+    await asyncio.wait([consumer])
+    assert (work.running, work.ended, closed) == (0, 1, [True])
+    assert tasks._process.children == ()
+    assert clock.pending == 0
+    if how == "raise":
+        with pytest.raises(KeyError):
+            consumer.result()
+
+
+async def test_closing_closes_a_plain_generator_and_twice_is_fine(
+    runtime: Runtime, tasks: TaskSupervisorRef, clock: VirtualClock
+) -> None:
+    """A generator may hold a file open."""
+    closed = list[bool]()
+
+    def source() -> Iterator[float]:
+        try:
+            yield from [0.0] * 100
+        finally:
+            closed.append(True)
+
+    stream = tasks.stream(Sleepers(runtime), source(), max_concurrency=2)
+    async with clock.autojump():
+        await anext(stream)
+    await stream.aclose()
+    await stream.aclose()
+    assert closed == [True]
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
+
+
+async def test_a_source_that_fails_fails_the_consumer(
+    runtime: Runtime, tasks: TaskSupervisorRef, clock: VirtualClock
+) -> None:
+    """Its exception is not swallowed, and the tasks begun for earlier inputs do not outlive the block."""
+    work = Sleepers(runtime)
+
+    async def source() -> AsyncIterator[float]:
+        yield 5.0
+        raise OSError("no more")
+
+    with pytest.raises(OSError, match="no more"):
+        async with tasks.stream(work, source(), max_concurrency=5) as results:
+            async for _ in results:
+                pass
+    assert (work.running, work.ended, tasks._process.children) == (0, 0, ())
+
+
+async def test_a_crash_is_a_result(runtime: Runtime, tasks: TaskSupervisorRef) -> None:
+    """One bad input does not spoil the others; a killed task says so."""
+
+    async def work(number: int) -> int:
+        if number == 2:
+            tasks._process.children[-1].receive_exit(KILLED, None)
+        return 10 // number
+
+    async with tasks.stream(work, [5, 0, 1], max_concurrency=1) as results:
+        first, second, third = [result async for result in results]
+    assert (first.value, third.value) == (2, 10)
+    assert isinstance(second.reason, Crashed)
+    assert not second.ok
+    assert isinstance(second.reason.error, ZeroDivisionError)
+
+
+async def test_system_exit_in_a_task_is_the_consumers(runtime: Runtime, tasks: TaskSupervisorRef) -> None:
+    """It is no result that a loop over results should step over."""
+
+    async def work(_: int) -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        async with tasks.stream(work, [1], max_concurrency=1) as results:
+            await anext(results)
+
+
+async def test_a_supervisor_that_dies_ends_the_stream(
+    runtime: Runtime, tasks: TaskSupervisorRef, clock: VirtualClock
+) -> None:
+    """What ran was killed with it; nothing new can be started."""
+    async with tasks.stream(Sleepers(runtime), [100.0] * 9, max_concurrency=2) as results:
+        first = asyncio.ensure_future(anext(results))
+        await clock.settle()
+        tasks.kill()
+        assert (await first).reason == KILLED
+        with pytest.raises(ActorExited):
+            await anext(results)
+    with pytest.raises(NoSuchActor):
+        tasks.start(Sleepers(runtime), 1.0)
+    with pytest.raises(ValueError, match="max_concurrency"):
+        tasks.stream(Sleepers(runtime), [], max_concurrency=0)
+
+
+async def test_a_slow_source_does_not_hold_back_results(
+    runtime: Runtime, tasks: TaskSupervisorRef, clock: VirtualClock
+) -> None:
+    """A result is handed over when it is there, not when the next input is."""
+
+    async def source() -> AsyncIterator[float]:
+        yield 1.0
+        await runtime.sleep(1000.0)
+        yield 2.0
+
+    async with tasks.stream(Sleepers(runtime), source(), max_concurrency=5) as results, clock.autojump():
+        assert (await anext(results)).value == 1.0
+        assert clock.now() == 1.0
+        assert (await anext(results)).value == 2.0
+        assert clock.now() == 1002.0
+
+
+async def test_a_source_that_is_killed_is_no_end_of_the_inputs(
+    runtime: Runtime, tasks: TaskSupervisorRef, clock: VirtualClock
+) -> None:
+    """A stream that stopped half way must not look like one that was finished."""
+
+    async def source() -> AsyncIterator[float]:
+        yield 1.0
+        await runtime.sleep(1000.0)
+
+    async with tasks.stream(Sleepers(runtime), source(), max_concurrency=5) as results:
+        async with clock.autojump():
+            await anext(results)
+        (feeder,) = tasks._process.children
+        feeder.receive_exit(KILL, None)
+        with pytest.raises(ActorExited):
+            await anext(results)
+
+
+async def test_a_task_is_started_in_the_tick_and_dies_with_its_supervisor(
+    runtime: Runtime, tasks: TaskSupervisorRef, clock: VirtualClock
+) -> None:
+    """Its result is there when it is; a supervisor's stop leaves none behind; bad arguments are its own crash."""
+    work = Sleepers(runtime)
+    short, long = tasks.start(work, 1.0, label="short"), tasks.start(work, 9.0)
+    wrong = tasks.start(work)
+    assert tasks._process.children == (short, long, wrong)
+    await clock.advance(1.0)
+    assert (short.result, short.label) == (1.0, "short")
+    assert isinstance(wrong.exit_reason, Crashed)
+    await tasks.stop()
+    assert long.dead
+    assert long.exit_reason == KILLED
+
+
+async def test_a_task_of_a_dead_owner_never_begins(runtime: Runtime) -> None:
+    """Its work is not even called."""
+
+    class Owner(Actor):
+        pass
+
+    owner = (await runtime.start(Owner()))._process
+    owner.actor.own(owner, lambda process: late.append(process.spawn_task(pytest.fail)))
+    late = [owner.spawn_task(asyncio.sleep, 3600)]
+    owner.receive_exit(KILLED, None)
+    late.append(owner.spawn_task(pytest.fail))
+    await owner.wait_exit()
+    late.append(owner.spawn_task(pytest.fail))
+    assert [task.exit_reason for task in late] == [KILLED] * 4
+    assert all(task.dead for task in late)
