@@ -1,0 +1,86 @@
+"""A program and rows that bootstrapping helps on, and a process that compiles it: what tests of jobs share."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import dspex
+
+__all__ = ["Titles", "child", "compiled", "optimizer", "rows", "same_title", "simulated"]
+
+
+class TitleOf(dspex.Signature):
+    """Name the passage."""
+
+    passages: list[str] = dspex.InputField()
+    question: str = dspex.InputField()
+    answer: str = dspex.OutputField()
+
+
+class Titles(dspex.Module):
+    """One LM call; counts how often it was asked what."""
+
+    def __init__(self) -> None:
+        self.answer = dspex.ChainOfThought(TitleOf)
+        self.__asked: Counter[str] = Counter()
+
+    @property
+    def asked(self) -> Counter[str]:
+        """Questions by how often ``forward`` was entered with them, changed copies of this program included."""
+        return self.__asked
+
+    async def forward(self, passages: list[str], question: str) -> TitleOf:
+        self.__asked[question] += 1
+        return await self.answer(passages=passages, question=question)
+
+
+def rows(count: int) -> list[dspex.Example]:
+    """Questions whose answers are the titles of passages."""
+    return [
+        dspex.Example(
+            passages=[f"lib.mod{n} | The lever {n} opens gate {n}.", f"lib.other{n} | Nothing to see."],
+            question=f"Which lever opens gate {n}?",
+            answer=f"lib.mod{n}",
+        )
+        for n in range(count)
+    ]
+
+
+def same_title(example: dspex.Example, prediction: TitleOf) -> bool:
+    """Whether the answer is the title."""
+    return bool(prediction.answer == example.answer)
+
+
+def simulated(url: str, home: Path, **options: Any) -> dspex.App:
+    """Return an App that asks a simulator and keeps no answers, so that whatever is asked again is paid again."""
+    lm = dspex.LM("openai/rules", api_base=url, api_key="x", temperature=0.0)
+    return dspex.App(lm, home=home, cache=None, **options)
+
+
+def optimizer(count: int = 8) -> dspex.BootstrapFewShot:
+    """Return an optimizer that runs all of ``count`` rows, three at a time."""
+    return dspex.BootstrapFewShot(same_title, max_bootstrapped_demos=count, max_labeled_demos=4, max_concurrency=3)
+
+
+async def compiled(app: dspex.App, job: str = "titles", count: int = 8) -> Titles:
+    """Compile with everything as it always is, and wait for the result."""
+    return await (await app.compile(Titles(), optimizer(count), trainset=rows(count), job=job)).result()
+
+
+async def _compile_and_tell(url: str, home: str, result: str) -> None:
+    async with simulated(url, Path(home)) as app:
+        job = await app.compile(Titles(), optimizer(), trainset=rows(8), job="titles")
+        async with job.events() as events:
+            async for event in events:
+                sys.stdout.write(f"{event.kind}\n")
+                sys.stdout.flush()
+        (await job.result()).save(result)
+
+
+def child(url: str, home: str, result: str) -> None:
+    """Compile in this process, with a line of output for each event, and save the result."""
+    asyncio.run(_compile_and_tell(url, home, result))
