@@ -24,7 +24,8 @@ _commands = typer.Typer(
 def run(arguments: Sequence[str] | None) -> int:
     """Run the command line; errors that are the user's to put right become one line and a code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    return at_the_boundary(lambda: _commands(args=given, prog_name="dspex", standalone_mode=False))
+    command = typer.main.get_command(_commands)
+    return at_the_boundary(lambda: command.main(args=given, prog_name="dspex", standalone_mode=False))
 
 
 @_commands.command()

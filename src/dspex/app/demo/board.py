@@ -122,7 +122,7 @@ class Board:
     @property
     def met(self) -> str:
         """The failed attempts in a few words."""
-        return ", ".join(f"{kind}: {count}" for kind, count in self.failures.most_common()) or "none"
+        return ", ".join(f"{count}x {kind}" for kind, count in self.failures.most_common()) or "none"
 
 
 def _cell(request: Request[Any] | None, end: Ok[Any] | Failed | None) -> Cell:

@@ -30,7 +30,7 @@ class Answer(dspex.Signature):
     """Answer the question from the passages."""
     passages: list[dspex.Passage] = dspex.InputField()
     question: str = dspex.InputField()
-    answer: str = dspex.OutputField(desc="a short phrase")
+    answer: str = dspex.OutputField(desc="a word or two")
 
 class RAG(dspex.Module):
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ def answered(show: Show, board: Board, met: str) -> None:
     restarts = f", {len(board.kills)} actors killed and restarted" if board.kills else ""
     show.say(f"{board.answered} of {board.total} answered in {board.elapsed:.1f} s{restarts}")
     if met:
-        show.say(f"faults, by the simulator's own count: {met}; {board.retries} calls tried again")
+        show.say(f"faults by the simulator's own count: {met}; {board.retries} calls tried again")
     for reason in {str(failed.reason): failed.reason for failed in board.failed}.values():
         show.say(f"not answered: {type(reason).__name__}: {reason}")
 

@@ -70,7 +70,7 @@ class Provider:
             return ""
         counts = dict((await self.simulator.stats()).requests)
         told = ("429", "500", "reset", "truncate", "hang")
-        return ", ".join(f"{kind}: {counts[kind]}" for kind in told if counts.get(kind))
+        return ", ".join(f"{counts[kind]}x {kind}" for kind in told if counts.get(kind))
 
 
 def real_model(options: DemoOptions) -> LM:

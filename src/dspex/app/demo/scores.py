@@ -38,9 +38,9 @@ async def score_programs(app: App, library: Library, sizes: Sizes, seed: int, sh
     demos = {path: predictor.demos for path, predictor in learned.predictors().items()}
     programs = {
         "no demonstrations": plain,
-        "bootstrapped, answers swapped": plain.with_demos({path: swapped(each) for path, each in demos.items()}),
+        "bootstrapped, swapped answers": plain.with_demos({path: swapped(each) for path, each in demos.items()}),
         "bootstrapped": learned,
-        "bootstrapped, gold passage found": RAG("gold").with_demos(demos),
+        "bootstrapped, gold passage": RAG("gold").with_demos(demos),
     }
     reports = {}
     for name, program in programs.items():

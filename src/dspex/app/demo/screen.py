@@ -11,7 +11,6 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.progress_bar import ProgressBar
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
@@ -91,28 +90,15 @@ class ScreenShow:
             live.update(self._board(board), refresh=True)
 
     def table(self, rows: Sequence[Row]) -> None:
-        """Print the scores with a bar each; what the rules were goes below where the terminal is narrow."""
-        narrow = self._width < _NARROW
-        table = Table(box=None, padding=(0, 2, 0, 0), show_header=True, header_style="dim")
-        table.add_column("")
-        table.add_column("score", justify="right")
-        table.add_column("")
-        table.add_column("95 % interval", no_wrap=True)
-        if not narrow:
-            table.add_column("rules the model used", style="dim")
+        """Print the scores with a bar each, and below it the rules that led to it."""
+        widest = max(len(row.name) for row in rows)
+        bar = 6 if self._width < _NARROW else 20
+        self._print(Text(f"{'':{widest + bar}}    score  95 % interval", style="dim", no_wrap=True))
         for row in rows:
-            cells: list[RenderableType] = [
-                row.name,
-                Text(percent(row.score), style="bold"),
-                ProgressBar(total=1.0, completed=row.score, width=10, complete_style="green", finished_style="green"),
-                interval(row),
-            ]
-            table.add_row(*cells, *([] if narrow else [row.rules]))
-        self._print(table)
-        if narrow:
-            for row in rows:
-                if row.rules:
-                    self._print(Text.assemble((f"{row.name}: ", ""), (row.rules, "dim")))
+            self._print(_score(row, widest, bar))
+            if row.rules:
+                rules = row.rules.replace(" ", "\N{NO-BREAK SPACE}").replace(",\N{NO-BREAK SPACE}", ", ")
+                self._print(Padding(Text(rules, style="dim"), (0, 0, 0, 2)))
 
     # --- pictures -------------------------------------------------------------------------------------------
 
@@ -152,6 +138,18 @@ def _kills(board: Board) -> list[Text]:
         back = ("…", "red") if kill.back is None else (f"back in {1000 * kill.back:.0f} ms", "green")
         lines.append(Text.assemble((f"{kill.at:4.1f} s ", "dim"), ("killed ", "red"), f"{kill.name} ", back))
     return lines
+
+
+def _score(row: Row, widest: int, bar: int) -> Text:
+    full = round(row.score * bar)
+    return Text.assemble(
+        f"{row.name:{widest}}  ",
+        ("━" * full, "green"),
+        ("━" * (bar - full), "dim"),
+        (f"  {percent(row.score)}", "bold"),
+        f"  {interval(row)}",
+        no_wrap=True,
+    )
 
 
 def _tree_line(line: str) -> Text:
