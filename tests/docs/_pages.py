@@ -33,7 +33,7 @@ _WORDS = ("skip", "setup", "needs", "vary", "nothing to run")
 
 @dataclass
 class Block:
-    """Code and what it prints; ``shown`` is None where the page shows no output, ``varies`` when its numbers may differ."""
+    """Code and what it prints; ``shown`` is None where the page shows none, ``varies`` when numbers may differ."""
 
     kind: Literal["python", "console"]
     code: str
