@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import io
+import traceback
 from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
@@ -358,6 +358,12 @@ def _give_up(future: asyncio.Future[ExitReason | None]) -> None:
 
 
 def _stack_of(task: asyncio.Task[Any]) -> str:
-    buffer = io.StringIO()
-    task.print_stack(file=buffer)
-    return buffer.getvalue()
+    """Return where a suspended task is, innermost frame last: asyncio itself knows the outermost only."""
+    frames = []
+    inner: Any = task.get_coro()
+    while inner is not None:
+        frame = getattr(inner, "cr_frame", None) or getattr(inner, "gi_frame", None) or getattr(inner, "ag_frame", None)
+        if frame is not None:
+            frames.append((frame, frame.f_lineno))
+        inner = getattr(inner, "cr_await", None) or getattr(inner, "gi_yieldfrom", None)
+    return "".join(traceback.StackSummary.extract(iter(frames)).format())
