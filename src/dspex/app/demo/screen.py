@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ _MARKS: Final = {
 _WIDEST: Final = 100
 _NARROW: Final = 76
 _KILLS_SHOWN: Final = 6
+_HELD: Final = "\N{NO-BREAK SPACE}"
 
 
 class ScreenShow:
@@ -97,8 +99,7 @@ class ScreenShow:
         for row in rows:
             self._print(_score(row, widest, bar))
             if row.rules:
-                rules = row.rules.replace(" ", "\N{NO-BREAK SPACE}").replace(",\N{NO-BREAK SPACE}", ", ")
-                self._print(Padding(Text(rules, style="dim"), (0, 0, 0, 2)))
+                self._print(Text(_whole_pairs(row.rules, self._width - 5), style="dim"))
 
     # --- pictures -------------------------------------------------------------------------------------------
 
@@ -127,9 +128,9 @@ def _facts(board: Board, count: Counter[Cell]) -> list[Text]:
         mark, style = _MARKS[cell]
         if count[cell] or cell is not Cell.FAILED:
             first.append(mark, style=style)
-            first.append(f" {count[cell]:3} {cell.value}   ")
-    first.append(f"{board.elapsed:4.1f} s", style="dim")
-    return [first, Text(f"tried again {board.retries:3}   {board.met}", style="yellow")]
+            first.append(f" {count[cell]:3} {cell.value}  ")
+    time = (f"{board.elapsed:4.1f} s  ", "dim")
+    return [first, Text.assemble(time, (f"tried again {board.retries}: {board.met}", "yellow"))]
 
 
 def _kills(board: Board) -> list[Text]:
@@ -150,6 +151,13 @@ def _score(row: Row, widest: int, bar: int) -> Text:
         f"  {interval(row)}",
         no_wrap=True,
     )
+
+
+def _whole_pairs(rules: str, width: int) -> str:
+    """Break lines between a rule with its number and the next, two spaces to the right."""
+    pairs = rules.replace(" ", _HELD).replace(f",{_HELD}", ", ")
+    lines = textwrap.wrap(pairs, width, break_long_words=False)
+    return "\n".join(f"  {line}" for line in lines).replace(_HELD, " ")
 
 
 def _tree_line(line: str) -> Text:

@@ -1,0 +1,220 @@
+"""The demo as a user starts it: what it says, how it ends, and how it is stopped."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dspex.app.demo.ending import YOURS
+
+COMMAND = [sys.executable, "-W", "error", "-m", "dspex"]
+SAYS_SO = (
+    "The model here is a rule learner without weights: it cannot read, it only notices which rule the demonstrations "
+    "follow. --lm puts a real one in its place."
+)
+ROWS = (
+    "no demonstrations",
+    "bootstrapped, swapped answers",
+    "bootstrapped",
+    "bootstrapped, gold passage",
+)
+RULES = {"title", "title_first", "title_tail", "sentence", "span", "echo", "nearest"}
+
+
+@contextmanager
+def running(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A dspex of its own session, with its temporary files in ``folder``; killed if it outlives the block."""
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "OPENAI_API_KEY")}
+    with subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**kept, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,
+    ) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def is_empty(session: int) -> bool:
+    """Whether no process of the group is left, grandchildren included."""
+    try:
+        os.killpg(session, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+# --- once through -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the demo writes, and that it ends as it should."""
+    folder = tmp_path_factory.mktemp("demo")
+    started = time.monotonic()
+    with running(folder, "demo") as child:
+        out, err = child.communicate(timeout=110)
+    assert (child.returncode, err) == (0, "")
+    assert time.monotonic() - started < 60
+    assert is_empty(child.pid)
+    assert list(folder.iterdir()) == []
+    return out
+
+
+def score_rows(demo: str) -> dict[str, tuple[int, int, int, dict[str, int]]]:
+    """Name to score, bounds and rules of each row of the table."""
+    found = {}
+    for name, score, low, high, rules in re.findall(
+        r"^   (\S.*?) {2,}(\d+) % +(\d+) to (\d+) % +(.+)$", demo, flags=re.MULTILINE
+    ):
+        counts = {rule: int(count) for rule, count in (each.split(" ") for each in rules.split(", "))}
+        found[name] = (int(score), int(low), int(high), counts)
+    return found
+
+
+@pytest.mark.timeout(120)
+def test_it_says_what_the_model_is_above_the_tree(demo: str) -> None:
+    lines = demo.splitlines()
+
+    assert lines[lines.index(SAYS_SO) + 1].strip() == "App"
+
+
+@pytest.mark.timeout(120)
+def test_every_question_is_answered_while_actors_die(demo: str) -> None:
+    killed = re.findall(r"killed (\S+), back in \d+ ms", demo)
+
+    assert "300 of 300 answered" in demo
+    assert "asked again: 300 of 300 from the cache" in demo
+    assert len(killed) >= 3
+    assert {"cache", "retrievers/default"} < set(killed)
+    assert any(name.endswith("/rules-1") for name in killed)
+    for fault in ("429", "500", "reset", "truncate"):
+        assert re.search(rf"\d+x {fault}", demo)
+
+
+@pytest.mark.timeout(120)
+def test_the_gain_comes_from_the_demonstrations(demo: str) -> None:
+    rows = score_rows(demo)
+    none, swapped, right, gold = (rows[name] for name in ROWS)
+
+    assert tuple(rows) == ROWS
+    assert none[1] <= swapped[0] <= none[2]
+    assert right[1] > none[2]
+    assert gold[0] >= right[0]
+    assert "The demonstrations: +" in demo
+    assert "With their answers swapped: no gain" in demo
+
+
+@pytest.mark.timeout(120)
+def test_the_rules_are_told_of_every_answer(demo: str) -> None:
+    for _, _, _, rules in score_rows(demo).values():
+        assert sum(rules.values()) == 200
+        assert set(rules) <= RULES
+
+
+@pytest.mark.timeout(120)
+def test_it_ends_with_the_tree_the_latencies_and_code(demo: str) -> None:
+    assert re.search(r"cache  \(restarts [1-9].*mailbox max", demo)
+    assert re.search(r"p50 [\d.]+, p95 [\d.]+, p99 [\d.]+", demo)
+    assert re.search(r"[\d,]+ calls paid for, [\d,]+ tokens; [1-9][\d,]* answers from the cache", demo)
+    assert "class RAG(dspex.Module):" in demo
+
+
+# --- stopped ------------------------------------------------------------------------------------------------
+
+MOMENTS = [
+    pytest.param("", 0.4, id="importing"),
+    pytest.param("1. ", 0.5, id="indexing"),
+    pytest.param("2. ", 0.2, id="beginning to ask"),
+    pytest.param("3. ", 3.0, id="asking"),
+    pytest.param("4. ", 0.3, id="bootstrapping"),
+    pytest.param("   BootstrapFewShot", 1.5, id="scoring"),
+]
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize(("line", "later"), MOMENTS)
+def test_ctrl_c_ends_it_within_two_seconds(tmp_path: Path, line: str, later: float) -> None:
+    with running(tmp_path, "demo", "--questions", "50") as child:
+        assert child.stdout is not None
+        while line and not child.stdout.readline().startswith(line):
+            assert child.poll() is None
+        time.sleep(later)
+        assert child.poll() is None
+        child.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        _, err = child.communicate(timeout=20)
+        took = time.monotonic() - started
+    assert (child.returncode, err) == (130, "")
+    assert took < 2.0
+    assert is_empty(child.pid)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- another server -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server() -> Generator[str]:
+    """A server that speaks the protocol, at its address, and accepts one key."""
+    command = [sys.executable, "-m", "dspex.simulator", "--key", "right"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        yield child.stdout.readline().strip()
+        child.terminate()
+
+
+def run_demo(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, key: str, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with running(folder, "demo", *arguments) as child:
+        out, err = child.communicate(timeout=50)
+    return subprocess.CompletedProcess(arguments, child.returncode, out, err)
+
+
+def test_a_model_of_ones_own_is_asked_less_and_not_killed(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = run_demo(tmp_path, monkeypatch, "right", "--lm", "openai/rules-1", "--api-base", server)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"This will make about 220 calls: some [\d,]+ tokens in, [\d,]+ out", done.stdout)
+    assert "40 of 40 answered" in done.stdout
+    assert "killed" not in done.stdout
+    assert SAYS_SO not in done.stdout
+
+
+def test_a_wrong_key_is_one_line_before_anything_is_done(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = run_demo(tmp_path, monkeypatch, "wrong", "--lm", "openai/rules-1", "--api-base", server)
+
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "401" in done.stderr
+
+
+def test_the_code_at_the_end_runs(server: str, tmp_path: Path) -> None:
+    code = YOURS.replace('"openai/gpt-5-mini"', f'dspex.LM("openai/rules-1", api_base="{server}", api_key="right")')
+    assert code != YOURS
+
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip()
