@@ -1,9 +1,9 @@
 """
 What is to be run on a page of the documentation, in order.
 
-``python`` blocks run one after another in one module; ``console`` blocks run the commands after each ``$``. What a
-block prints must be shown in a ``text`` block below it (in the ``console`` block itself), where ``...`` stands for
-anything. Comments in the Markdown, which no reader sees, steer this:
+``python`` blocks run one after another in one module; ``console`` blocks run the commands after each ``$``, if there
+are any. What a block prints must be shown in a ``text`` block below it (in the ``console`` block itself), where
+``...`` stands for anything. Comments in the Markdown, which no reader sees, steer this:
 
 - ``<!-- test: vary WHAT -->`` before a ``text`` block lets its numbers differ: times, tokens, ports;
 - ``<!-- test: skip REASON -->`` before a block leaves it out;
@@ -81,9 +81,8 @@ def read_page(path: Path) -> Page:
         if piece["language"] == "text" and last is not None:
             last.shown, last = code, None
         elif piece["language"] in ("python", "console"):
-            last = None
-            if not skip:
-                last = _block(piece["language"], code, line + 1)
+            last = None if skip else _block(piece["language"], code, line + 1)
+            if last is not None and last.code:
                 page.blocks.append(last)
         skip = False
     return page
