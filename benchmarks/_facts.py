@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+import platform
 
 import pyperf
 
 __all__ = ["facts", "versions"]
 
-_MACHINE = ("cpu_count", "cpu_model_name", "platform", "python_implementation", "python_version")
+_MACHINE = ("cpu_count", "cpu_model_name", "python_implementation", "python_version")
 _PACKAGES = (
     "aiohttp",
     "anyio",
@@ -29,7 +30,7 @@ def facts() -> dict[str, object]:
     collected = pyperf.Run([1.0], collect_metadata=True).get_metadata()
     machine = {name: str(collected[name]) for name in _MACHINE if name in collected}
     machine["python_version"] = machine.get("python_version", "").split(" ", maxsplit=1)[0]
-    return {**machine, "packages": versions()}
+    return {**machine, "system": f"{platform.system()} {platform.machine()}", "packages": versions()}
 
 
 def versions() -> dict[str, str]:

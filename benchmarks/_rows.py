@@ -104,7 +104,7 @@ GROUPS: tuple[Group, ...] = (
             ),
             Row(
                 "call-pykka-elapsed",
-                "the same, elapsed time",
+                "ref.call round trip with timeout, elapsed",
                 "runtime:call@asyncio",
                 "peers:pykka_ask@asyncio",
                 "pykka ask",
@@ -195,7 +195,7 @@ GROUPS: tuple[Group, ...] = (
         (
             Row(
                 "http-fast",
-                "Predict over loopback HTTP, 256 in flight, CPU per call, fast extra + uvloop",
+                "Predict over HTTP, 256 in flight: fast extra + uvloop",
                 "http:predict_fast@uvloop",
                 "http:dspy_acall@uvloop",
                 f"{_DSPY} acall, uvloop",
@@ -203,7 +203,7 @@ GROUPS: tuple[Group, ...] = (
             ),
             Row(
                 "http-core",
-                "the same, core dependencies alone",
+                "Predict over HTTP, 256 in flight: core dependencies alone",
                 "http:predict_core@asyncio",
                 "http:dspy_acall@asyncio",
                 f"{_DSPY} acall",
@@ -211,7 +211,7 @@ GROUPS: tuple[Group, ...] = (
             ),
             Row(
                 "http-fast-bare",
-                "the same, fast extra + uvloop",
+                "Predict over HTTP, 256 in flight: fast extra + uvloop",
                 "http:predict_fast@uvloop",
                 "http:post_fast@uvloop",
                 "bare transport",
@@ -219,7 +219,7 @@ GROUPS: tuple[Group, ...] = (
             ),
             Row(
                 "http-core-bare",
-                "the same, core dependencies alone",
+                "Predict over HTTP, 256 in flight: core dependencies alone",
                 "http:predict_core@asyncio",
                 "http:post_core@asyncio",
                 "bare transport",
@@ -227,7 +227,7 @@ GROUPS: tuple[Group, ...] = (
             ),
             Row(
                 "http-fast-throughput",
-                "calls per second, 256 in flight, fast extra + uvloop",
+                "calls per second, 256 in flight: fast extra + uvloop",
                 "http:predict_fast@uvloop",
                 "http:dspy_acall@uvloop",
                 f"{_DSPY} acall, uvloop",
@@ -237,7 +237,7 @@ GROUPS: tuple[Group, ...] = (
             ),
             Row(
                 "http-core-throughput",
-                "calls per second, 256 in flight, core dependencies alone",
+                "calls per second, 256 in flight: core dependencies alone",
                 "http:predict_core@asyncio",
                 "http:dspy_acall@asyncio",
                 f"{_DSPY} acall",
@@ -262,7 +262,7 @@ GROUPS: tuple[Group, ...] = (
             ),
             Row(
                 "cached-elapsed",
-                "the same, elapsed time",
+                "cached Predict, one app.run each, elapsed",
                 "http:predict_cached@asyncio",
                 "http:dspy_cached@asyncio",
                 f"{_DSPY} cached acall",
