@@ -85,6 +85,11 @@ class ActorProcess(Process):
         """The handle others hold."""
         return self.actor.ref_class(self)
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the loop has decided to end: what is queued from now on will not be handled."""
+        return self._final is not None
+
     def chain(self) -> tuple[Process, ...]:
         """The processes that wait for the message being handled, itself last."""
         return (*self._chain, self)

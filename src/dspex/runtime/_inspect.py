@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dspex.runtime._actor import Actor
 from dspex.runtime._actor_process import ActorProcess
 from dspex.runtime._exit import ExitReason
 from dspex.runtime._process import Process
@@ -74,7 +75,7 @@ def _node(process: Process, record: Child | None) -> TreeNode:
         process.mailbox.high_water,
         process.handled,
         last,
-        process.actor.describe(),
+        _note(process.actor),
         tasks,
         children,
     )
@@ -95,6 +96,13 @@ def _children(process: Process) -> tuple[tuple[TreeNode, ...], int]:
             spec = record.spec
             nodes.append(TreeNode(spec.id, None, record.state, record.restarts, last_exit=record.last_exit))
     return tuple(nodes), tasks
+
+
+def _note(actor: Actor) -> str:
+    try:
+        return actor.describe()
+    except Exception as error:  # noqa: BLE001 - an actor that cannot describe itself must not hide the others
+        return f"describe failed: {type(error).__name__}"
 
 
 def _status(process: Process) -> str:

@@ -248,7 +248,7 @@ class Runtime:
     def whereis(self, name: str) -> ActorRef | None:
         """Return who holds ``name`` and is initialised, or None."""
         process = self._names.get(name)
-        if process is None or process.exit_reason is not None or process.started is not None:
+        if process is None or process.exit_reason is not None or process.started is not None or process.stopping:
             return None
         return process.ref
 
