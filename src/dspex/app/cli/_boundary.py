@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Callable
 
 import typer
 
-from dspex.errors import DspexError
+from dspex.errors import DspexError, MissingExtra
 
-__all__ = ["at_the_boundary"]
+__all__ = ["at_the_boundary", "need_simulator"]
 
 _NOT_ALL = 1
 _WRONG = 2
@@ -37,6 +38,17 @@ def at_the_boundary(command: Callable[[], object]) -> int:
         _say(found)
         return _WRONG
     return code if isinstance(code, int) else 0
+
+
+def need_simulator(command: str) -> None:
+    """
+    See whether the simulator can be imported.
+
+    Raises:
+        MissingExtra: Its extra is not installed.
+    """
+    if importlib.util.find_spec("h11") is None:
+        raise MissingExtra("simulator", command)
 
 
 def _ours(error: BaseException) -> Exception | None:

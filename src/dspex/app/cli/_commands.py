@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dspex.app.cli._boundary import at_the_boundary
+from dspex.app.cli._boundary import at_the_boundary, need_simulator
 
 __all__ = ["run"]
 
@@ -49,6 +49,7 @@ def demo(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a real model is paid.")] = False,
 ) -> int:
     """See it work, in a minute: an index, a tree of actors, questions answered while actors die, and an optimizer."""
+    need_simulator("dspex demo")
     from dspex.app.cli import _demo
 
     return _demo.run(lm=lm, api_base=api_base, questions=questions, chaos=chaos, seed=seed, port=port, yes=yes)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import runpy
 import sys
 from collections.abc import Sequence
 
-from dspex.errors import MissingExtra
+from dspex.app.cli._boundary import need_simulator
 
 __all__ = ["run"]
 
 
 def run(arguments: Sequence[str]) -> int:
     """Be ``python -m dspex.simulator``; returns its exit code."""
-    if importlib.util.find_spec("h11") is None:
-        raise MissingExtra("simulator", "dspex simulate")
+    need_simulator("dspex simulate")
     sys.argv = ["dspex simulate", *arguments]
     try:
         runpy.run_module("dspex.simulator", run_name="__main__", alter_sys=True)

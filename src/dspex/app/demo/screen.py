@@ -94,8 +94,8 @@ class ScreenShow:
     def table(self, rows: Sequence[Row]) -> None:
         """Print the scores with a bar each, and below it the rules that led to it."""
         widest = max(len(row.name) for row in rows)
-        bar = 6 if self._width < _NARROW else 20
-        self._print(Text(f"{'':{widest + bar}}    score  95 % interval", style="dim", no_wrap=True))
+        bar, sure = (6, "95 % sure") if self._width < _NARROW else (20, "95 % interval")
+        self._print(Text(f"{'':{widest + bar}}    score  {sure}", style="dim", no_wrap=True))
         for row in rows:
             self._print(_score(row, widest, bar))
             if row.rules:
@@ -146,7 +146,7 @@ def _score(row: Row, widest: int, bar: int) -> Text:
     return Text.assemble(
         f"{row.name:{widest}}  ",
         ("━" * full, "green"),
-        ("━" * (bar - full), "dim"),
+        ("┄" * (bar - full), "dim"),
         (f"  {percent(row.score)}", "bold"),
         f"  {interval(row)}",
         no_wrap=True,

@@ -115,7 +115,9 @@ class _Story:
         asked = [app.start(rag, question=each.question) for each in self._library.sets.ask]
         outcomes = await asyncio.gather(*(request.outcome() for request in asked))
         cached = sum(end.totals.cached_calls for end in outcomes if end.totals is not None)
-        self._show.say(f"asked again: {cached} of {len(asked)} from the cache, in {now() - started:.1f} s")
+        self._show.say(
+            f"asked again: {cached} of {len(asked)} from the cache, in {now() - started:.1f} s, searches included"
+        )
 
     async def _learn(self, app: App, provider: model.Provider) -> None:
         sizes = self._options.sizes
