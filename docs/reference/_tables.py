@@ -1,0 +1,36 @@
+"""Griffe extension: tables in docstrings, which are readable as they stand, become Markdown's."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import griffe
+
+__all__ = ["Tables"]
+
+_TABLE = re.compile(
+    r"^(?P<indent>[ ]*)(?P<rule>=+(?:[ ]+=+)+)\n(?P<head>.+)\n[ ]*(?P=rule)\n(?P<body>(?:.+\n)+?)[ ]*(?P=rule)$",
+    re.MULTILINE,
+)
+
+
+class Tables(griffe.Extension):
+    """Rewrites every docstring that has a table."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Rewrite the tables of one docstring."""
+        if obj.docstring is not None:
+            obj.docstring.value = _TABLE.sub(_markdown, obj.docstring.value)
+
+
+def _markdown(table: re.Match[str]) -> str:
+    indent, rule = table["indent"], table["rule"]
+    starts = [column.start() for column in re.finditer("=+", rule)]
+    columns = [slice(start, end) for start, end in zip(starts, [*starts[1:], None], strict=True)]
+    rows = [
+        " | ".join(text[column].strip() for column in columns)
+        for text in (line.removeprefix(indent) for line in (table["head"] + "\n" + table["body"]).splitlines())
+    ]
+    lines = [rows[0], " | ".join("---" for _ in columns), *rows[1:]]
+    return "\n" + "\n".join(f"{indent}| {line} |" for line in lines) + "\n"
