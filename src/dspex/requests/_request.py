@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
-from dspex.protocols.executor import Failed, Outcome
+from dspex.protocols.executor import Outcome
 from dspex.protocols.scope import RequestTotals, TraceStep
 from dspex.runtime import Shutdown
 
@@ -50,7 +50,7 @@ class Request(Generic[R]):
     @property
     def done(self) -> bool:
         """Whether it has ended."""
-        return self._running.outcome is not None
+        return self._running.ended
 
     def cancel(self) -> None:
         """Stop the request; who awaits it gets ``asyncio.CancelledError``."""
@@ -64,6 +64,10 @@ class Request(Generic[R]):
             asyncio.CancelledError: ``cancel`` was called.
         Cancellation: the request is stopped, its sockets closed, before the cancellation travels on.
         """
+        await self._end()
+        return self._running.outcome()
+
+    async def _end(self) -> None:
         running = self._running
         try:
             await running.wait()
@@ -74,14 +78,12 @@ class Request(Generic[R]):
             raise
         if running.cancelled:
             raise asyncio.CancelledError
-        assert running.outcome is not None
-        return running.outcome
 
     async def _result(self) -> R:
-        outcome = await self.outcome()
-        if isinstance(outcome, Failed):
-            raise outcome.reason
-        value: R = outcome.value
+        await self._end()
+        if self._running.error is not None:
+            raise self._running.error
+        value: R = self._running.value
         return value
 
     def __await__(self) -> Generator[Any, None, R]:

@@ -129,7 +129,7 @@ class RequestRunner:
 
     def _note_end(self, running: Running) -> None:
         self.live.pop(running.record.id, None)
-        if isinstance(running.outcome, Ok):
+        if running.error is None:
             self.completed += 1
         else:
             self.failed += 1
@@ -154,13 +154,17 @@ class Running:
         "_waiters",
         "_why",
         "cancelled",
-        "outcome",
+        "ended",
+        "error",
         "record",
+        "value",
     )
 
     def __init__(self, runner: RequestRunner, record: RequestRecord, *, takes_place: bool) -> None:
         self.record = record
-        self.outcome: Outcome | None = None
+        self.ended = False
+        self.value: Any = None  # what forward returned
+        self.error: Exception | None = None
         self.cancelled = False
         self._runner = runner
         self._takes_place = takes_place
@@ -183,6 +187,13 @@ class Running:
         """Return what the request took so far."""
         return self.record.totals(self._runner.runtime.clock.now())
 
+    def outcome(self) -> Outcome:
+        """Return how the request has ended, as a value."""
+        record, totals = self.record, self.totals()
+        if self.error is not None:
+            return Failed(self.error, record.inputs, totals)
+        return Ok(self.value, record.inputs, record.trace() if record.options.trace else (), totals)
+
     def begin(self) -> None:
         """Take a place, or wait for one."""
         try:
@@ -200,7 +211,7 @@ class Running:
 
     def _launch(self) -> None:
         """Spawn the process below the RequestSupervisor; while that is being restarted, wait for its name."""
-        if self.outcome is not None:
+        if self.ended:
             return
         runtime = self._runner.runtime
         supervisor = runtime.whereis(REQUESTS)
@@ -211,11 +222,11 @@ class Running:
 
     def _spawn_below(self, supervisor: ActorRef) -> None:
         self._unpark = None
-        if self.outcome is not None or self._why is not None:
+        if self.ended or self._why is not None:
             return
         runner, record = self._runner, self.record
         scope = self._scope = RequestScope(runner.runtime, runner.services, record, runner.policy)
-        context = self._context.copy()
+        context = self._context if record.resubmitted == 0 else self._context.copy()
         context.run(current_scope.set, scope)
         process = cast("TaskSupervisorRef", supervisor).start(
             _enter, record, label=f"{record.id} {type(record.program).__name__}", context=context
@@ -227,7 +238,7 @@ class Running:
     def _process_ended(self, process: TaskProcess) -> None:
         if self._scope is not None:
             self._scope.close()
-        if process is not self._process or self.outcome is not None:
+        if process is not self._process or self.ended:
             return
         reason = process.exit_reason
         assert reason is not None
@@ -238,15 +249,12 @@ class Running:
             self._emit("resubmit", {}, {"reason": reason})
             self._launch()
             return
-        self._end(self._outcome_of(process, reason))
-
-    def _outcome_of(self, process: TaskProcess, reason: ExitReason) -> Outcome:
-        record, totals = self.record, self.totals()
         if isinstance(reason, Normal):
-            return Ok(process.result, record.inputs, record.trace() if record.options.trace else (), totals)
-        if isinstance(reason, Crashed):
-            return Failed(_as_exception(reason.error), record.inputs, totals)
-        return Failed(self._error_for(reason), record.inputs, totals)
+            self._end(process.result, None)
+        elif isinstance(reason, Crashed):
+            self._end(None, _as_exception(reason.error))
+        else:
+            self._end(None, self._error_for(reason))
 
     def _error_for(self, reason: ExitReason) -> Exception:
         """Return what the caller of a request that did not end by itself is told."""
@@ -262,33 +270,33 @@ class Running:
 
     def stop(self, why: ExitReason) -> None:
         """Cancel now, kill after half a second, release the caller half a second later; the first reason counts."""
-        if self.outcome is not None or self._why is not None:
+        if self.ended or self._why is not None:
             return
         self._why = why
         self.cancelled = isinstance(why, Shutdown)
         self._timer.cancel()
         process = self._process
         if process is None or process.dead:
-            self._end(Failed(self._error_for(why), self.record.inputs, self.totals()))
+            self._end(None, self._error_for(why))
             return
         process.receive_exit(why, None)
         self._timer = self._after(CANCEL_TO_KILL, self._kill)
 
     def _kill(self) -> None:
-        if self.outcome is None and self._process is not None:
+        if not self.ended and self._process is not None:
             self._process.receive_exit(KILL, None)
             self._timer = self._after(CANCEL_TO_KILL, self._give_up)
 
     def _give_up(self) -> None:
         """Release the caller although something below still refuses to die; the fence reports it."""
-        if self.outcome is None and self._process is not None:
+        if not self.ended and self._process is not None:
             reason = self._process.exit_reason or Shutdown()
-            self._end(Failed(self._error_for(reason), self.record.inputs, self.totals()))
+            self._end(None, self._error_for(reason))
 
-    def _end(self, outcome: Outcome) -> None:
+    def _end(self, value: Any, error: Exception | None) -> None:
         runner = self._runner
         self.record.ended = runner.runtime.clock.now()
-        self.outcome = outcome
+        self.ended, self.value, self.error = True, value, error
         self._timer.cancel()
         if self._unpark is not None:
             self._unpark()
@@ -299,14 +307,14 @@ class Running:
         elif self._takes_place:
             runner.admission.leave()
         runner._note_end(self)  # noqa: SLF001 - a request and its runner are two halves of one ledger
-        self._emit_end(outcome)
+        self._emit_end()
         for waiter in self._waiters:
             _finish(waiter)
         self._waiters.clear()
 
     async def wait(self) -> None:
         """Return when the request has ended; any number may wait."""
-        if self.outcome is None:
+        if not self.ended:
             future: asyncio.Future[None] = self._runner.runtime.loop.create_future()
             self._waiters.append(future)
             await future
@@ -323,13 +331,13 @@ class Running:
             base = {"request": self.record.id, "program": type(self.record.program).__name__}
             telemetry.emit(f"dspex.request.{event}", measurements, {**base, **metadata})
 
-    def _emit_end(self, outcome: Outcome) -> None:
+    def _emit_end(self) -> None:
         if self._runner.runtime.telemetry.active:
             measurements = {"duration": self.totals().duration, "attempts": float(len(self.record.attempts))}
-            if isinstance(outcome, Ok):
+            if self.error is None:
                 self._emit("stop", measurements, {})
             else:
-                self._emit("exception", measurements, {"error": outcome.reason})
+                self._emit("exception", measurements, {"error": self.error})
 
 
 async def _enter(record: RequestRecord) -> Any:

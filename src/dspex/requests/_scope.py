@@ -63,6 +63,7 @@ class RequestScope:
     def close(self) -> None:
         """Refuse steps from now on: the request has ended."""
         self._open = False
+        self._process = None  # predictions lead here through their details: no way back to the process that made them
 
     # --- steps ----------------------------------------------------------------------------------------------
 
@@ -72,7 +73,9 @@ class RequestScope:
         record, services, now = self._record, self._services, self._runtime.clock.now
         started = now()
         model = services.lm.resolve(record.options.lm if lm is None else lm)
-        request = replace(request, params=request.params.over(model.params))
+        params = request.params.over(model.params)
+        if params is not request.params:
+            request = replace(request, params=params)
         mode = record.options.cache
         key = cache_key(model, request) if services.cache is not None and mode != "bypass" else ""
         if key and mode in ("use", "only") and services.cache is not None:
@@ -107,10 +110,10 @@ class RequestScope:
 
     def _owner(self) -> Process:
         process = self._process
+        if not self._open or (process is not None and process.exit_reason is not None):
+            raise ScopeClosed(self._record.id)
         if process is None:
             raise NotInRequest("a step")
-        if not self._open or process.exit_reason is not None:
-            raise ScopeClosed(self._record.id)
         return process
 
     # --- an LM call, inside its step ------------------------------------------------------------------------
