@@ -329,9 +329,9 @@ async def test_p50_nobody_can_wait_for_their_own_end(runtime: Runtime, clock: Vi
         await task.wait_exit()
         return task.exit_reason
 
-    for attempt in (stop_host, runtime.close):
+    for attempt in (stop_me, runtime.close):
         with pytest.raises(ActorExited) as caught:
-            await (await runtime.start(Host())).call(attempt if attempt is runtime.close else from_own(runtime))
+            await (await runtime.start(Host())).call(attempt)
         assert isinstance(caught.value.reason, Crashed)
         assert isinstance(caught.value.reason.error, CallCycle)
     reason = await host.call(from_below)
@@ -348,13 +348,10 @@ async def test_p50_nobody_can_wait_for_their_own_end(runtime: Runtime, clock: Vi
             await ref.stop(timeout=1.0)
 
 
-def from_own(runtime: Runtime) -> Any:
-    async def stop_me() -> None:
-        process = current_process()
-        assert process is not None
-        await process.as_actor("stop").ref.stop()
-
-    return stop_me
+async def stop_me() -> None:
+    process = current_process()
+    assert process is not None
+    await process.as_actor("stop").ref.stop()
 
 
 # --- continue, idle, unknown --------------------------------------------------------------------------------
