@@ -13,6 +13,7 @@ attribute, and the message says what to do next::
     │   ├── ChildError              a supervisor refused a management call; ``why`` says which rule
     │   ├── MailboxFull             a bounded mailbox has no room
     │   ├── NoSuchActor             nobody lives under this ref or name (also a LookupError)
+    │   ├── NotRegistered           the process holds no such key and is in no such group (also a LookupError)
     │   ├── SpecError               a child spec or supervisor flag is not valid (also a ValueError)
     │   └── StartFailed             ``init`` failed; the reason is the cause
     ├── ServiceError
@@ -102,6 +103,7 @@ __all__ = [
     "NoCandidate",
     "NoSuchActor",
     "NotInRequest",
+    "NotRegistered",
     "OptimizationError",
     "OutputNotSet",
     "Overloaded",
@@ -182,6 +184,15 @@ class AlreadyRegistered(ActorError):
         self.name = name
         self.owner = owner
         super().__init__(f"{name!r} is already registered by {owner}")
+
+
+class NotRegistered(ActorError, LookupError):
+    """A process gives up or changes what it does not have: a key of a registry, its place in a group."""
+
+    def __init__(self, name: str, process: object) -> None:
+        self.name = name
+        self.process = process
+        super().__init__(f"{process} is not registered as {name}")
 
 
 class StartFailed(ActorError):

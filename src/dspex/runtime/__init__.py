@@ -27,11 +27,13 @@ from dspex.runtime._messages import Call, Down, Exit, From, IdleTimeout
 from dspex.runtime._next import Continue, Idle, Ignore, Next, NoReply, Reply, Stop
 from dspex.runtime._process import Process
 from dspex.runtime._ref import ActorRef, NamedRef, ProcessRef
-from dspex.runtime._registry import Entry, Registry
+from dspex.runtime._registry import Entry, Registered, Registry, Unregistered
 from dspex.runtime._runtime import Runtime
 from dspex.runtime._supervisor import ChildCounts, ChildInfo, Supervisor, SupervisorRef
 from dspex.runtime._task_process import TaskProcess
 from dspex.runtime._task_supervisor import TaskResult, TaskStream, TaskSupervisor, TaskSupervisorRef
+from dspex.runtime._timers import Timer
+from dspex.runtime._via import Via
 from dspex.runtime._worker import WorkerThread
 
 __all__ = [
@@ -71,6 +73,7 @@ __all__ = [
     "Other",
     "Process",
     "ProcessRef",
+    "Registered",
     "Registry",
     "Reply",
     "Restart",
@@ -86,7 +89,10 @@ __all__ = [
     "TaskStream",
     "TaskSupervisor",
     "TaskSupervisorRef",
+    "Timer",
     "TreeNode",
+    "Unregistered",
+    "Via",
     "WorkerThread",
     "current_process",
     "get_logger",

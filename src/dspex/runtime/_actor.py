@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dspex.runtime._messages import From
     from dspex.runtime._runtime import Runtime
     from dspex.runtime._task_process import TaskProcess
+    from dspex.runtime._timers import Timer
 
 __all__ = ["Actor"]
 
@@ -97,3 +98,7 @@ class Actor:
         The task ends with the actor; its end is no message: reply from inside it, or let it send.
         """
         return self._process.spawn_task(work, *args, label=label)
+
+    def send_after(self, delay: float, message: object) -> Timer:
+        """Send ``message`` to this actor's own ``handle_info`` in ``delay`` seconds; never after its death."""
+        return self.runtime.send_after(delay, self.ref, message)

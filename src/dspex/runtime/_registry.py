@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, overload
 
-from dspex.errors import ActorExited, AlreadyRegistered
+from dspex.errors import ActorExited, AlreadyRegistered, NotRegistered, SpecError
 from dspex.runtime._context import current_process
+from dspex.runtime._locks import KeyLocks
 from dspex.runtime._process import Process
-from dspex.runtime._ref import ProcessRef
+from dspex.runtime._ref import ActorRef, NamedRef, ProcessRef
+from dspex.runtime._via import Via
 
-__all__ = ["Entry", "Registry"]
+__all__ = ["Entry", "Registered", "Registry", "Unregistered"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +26,47 @@ class Entry:
     value: Any  # of the registrant's own choosing
 
 
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """``ref`` has registered itself under ``key``; sent to the listeners of a registry."""
+
+    registry: Registry
+    key: Hashable
+    ref: ProcessRef
+    value: Any  # of the registrant's own choosing
+
+
+@dataclass(frozen=True, slots=True)
+class Unregistered:
+    """``ref`` has given up ``key``, by a call, not by dying; sent to the listeners of a registry."""
+
+    registry: Registry
+    key: Hashable
+    ref: ProcessRef
+
+
 class Registry:
     """
     A table of keys, with one (``"unique"``) or many (``"duplicate"``) entries each.
 
     It is data, not a process: it cannot crash, and a process registers itself synchronously. Keys are compared
     strictly: ``1``, ``1.0`` and ``True`` are three keys.
+
+    Args:
+        keys: Whether a key has one entry or many.
+        listeners: Who is sent ``Registered`` and ``Unregistered``. A death sends nothing: monitor who registers.
     """
 
-    def __init__(self, keys: Literal["unique", "duplicate"] = "unique") -> None:
+    def __init__(
+        self, keys: Literal["unique", "duplicate"] = "unique", *, listeners: Iterable[ActorRef | NamedRef] = ()
+    ) -> None:
         if keys not in ("unique", "duplicate"):
             raise ValueError(f"keys must be 'unique' or 'duplicate', not {keys!r}")
         self.keys_kind = keys
         self._entries: dict[tuple[type, Hashable], list[tuple[Process, Any]]] = {}
         self._owned: dict[Process, set[tuple[type, Hashable]]] = {}
+        self._listeners = tuple(listeners)
+        self._locks = KeyLocks()
 
     def register(self, key: Hashable, value: object = None) -> None:
         """
@@ -46,27 +77,60 @@ class Registry:
             ActorExited: The caller is dying.
             RuntimeError: The caller is no process.
         """
-        owner = _caller()
+        self.enter(_caller(), key, value)
+
+    def enter(self, owner: Process, key: Hashable, value: object) -> None:
+        """Register ``owner`` under ``key``; for the runtime, which enters an actor before it runs."""
         if owner.dead_to_the_world:
             raise ActorExited(owner.label, owner.exit_reason)
+        self.refuse_if_taken(key)
         strict = (type(key), key)
-        entries = self._entries.setdefault(strict, [])
-        if self.keys_kind == "unique":
-            entries[:] = [each for each in entries if each[0].exit_reason is None]
-            if entries:
-                raise AlreadyRegistered(repr(key), entries[0][0].ref)
-        entries.append((owner, value))
+        self._entries.setdefault(strict, []).append((owner, value))
         if owner not in self._owned:
             self._owned[owner] = set()
             owner.own(owner, self._forget)
         self._owned[owner].add(strict)
+        self._tell(Registered(self, key, owner.ref, value))
+
+    def refuse_if_taken(self, key: Hashable) -> None:
+        """Raise AlreadyRegistered when ``key`` is unique and a living process holds it."""
+        entries = self._entries.get((type(key), key))
+        if self.keys_kind == "unique" and entries:
+            entries[:] = [each for each in entries if each[0].exit_reason is None]
+            if entries:
+                raise AlreadyRegistered(repr(key), entries[0][0].ref)
 
     def unregister(self, key: Hashable) -> None:
         """Remove the calling process's entries under ``key``; fine when there are none."""
         owner = _caller()
         strict = (type(key), key)
-        self._remove(owner, strict)
-        self._owned.get(owner, set()).discard(strict)
+        owned = self._owned.get(owner, set())
+        if strict in owned:
+            owned.discard(strict)
+            self._remove(owner, strict)
+            self._tell(Unregistered(self, key, owner.ref))
+
+    def update_value(self, key: Hashable, function: Callable[[Any], T]) -> T:
+        """
+        Replace the value of the calling process's entry by ``function(value)``, and return it.
+
+        Raises:
+            NotRegistered: The caller does not hold the key.
+            SpecError: The keys of this registry are not unique.
+            ActorExited: The caller is dying.
+        """
+        if self.keys_kind != "unique":
+            raise SpecError("keys", self.keys_kind, "'unique': a duplicate key has no one value")
+        owner = _caller()
+        if owner.dead_to_the_world:
+            raise ActorExited(owner.label, owner.exit_reason)
+        entries = self._entries.get((type(key), key), [])
+        for position, (holder, value) in enumerate(entries):
+            if holder is owner:
+                new = function(value)
+                entries[position] = (owner, new)
+                return new
+        raise NotRegistered(repr(key), owner.ref)
 
     def lookup(self, key: Hashable) -> tuple[Entry, ...]:
         """Return the live entries of ``key``, oldest first."""
@@ -83,8 +147,41 @@ class Registry:
         if entries:
             function(entries)
 
+    @overload
+    async def lock(self, key: Hashable, function: Callable[[], Awaitable[T]]) -> T: ...
+    @overload
+    async def lock(self, key: Hashable, function: Callable[[], T]) -> T: ...
+    async def lock(self, key: Hashable, function: Callable[[], Any]) -> Any:
+        """
+        Run ``function`` in the caller while nobody else runs one under a lock of this key; return its result.
+
+        The lock is free again when the function ends or its process is dead. Locks and entries have nothing to do
+        with each other: ``key`` need not be registered.
+
+        Raises:
+            CallCycle: The function of a lock asks for the same lock.
+            ActorExited: The caller is dying.
+        Cancellation: the function is cancelled, or never called; the lock goes to the next.
+        """
+        return await self._locks.run((type(key), key), function)
+
+    def via(self, key: Hashable, value: object = None) -> Via:
+        """
+        Return ``key`` as the name of an actor, for ``Runtime.start(via=...)`` and for calls.
+
+        Raises:
+            SpecError: The keys of this registry are not unique.
+        """
+        if self.keys_kind != "unique":
+            raise SpecError("keys", self.keys_kind, "'unique': a duplicate key names nobody")
+        return Via(self, key, value)
+
     def __len__(self) -> int:
         return sum(len(entries) for entries in self._entries.values())
+
+    def _tell(self, message: Registered | Unregistered) -> None:
+        for listener in self._listeners:
+            listener.send(message)
 
     def _forget(self, owner: Process) -> None:
         for strict in self._owned.pop(owner, ()):

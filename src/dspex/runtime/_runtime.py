@@ -30,6 +30,8 @@ from dspex.runtime._next import Ignore
 from dspex.runtime._process import Process
 from dspex.runtime._ref import ActorRef, NamedRef
 from dspex.runtime._task_process import TaskProcess
+from dspex.runtime._timers import Timer, Timers
+from dspex.runtime._via import Via
 from dspex.telemetry import Telemetry
 
 __all__ = ["Runtime"]
@@ -70,6 +72,7 @@ class Runtime:
         self.processes: dict[int, Process] = {}
         self.zombies: dict[asyncio.Task[Any], str] = {}
         self.janitors: set[asyncio.Task[None]] = set()
+        self.timers = Timers()
         self.loop: asyncio.AbstractEventLoop
         self.clock: Clock
         self._given_clock = clock
@@ -132,6 +135,7 @@ class Runtime:
             if not future.done():
                 future.set_exception(CallTimeout("the runtime closed; nobody", 0.0))
         self._parked.clear()
+        self.timers.cancel_named()
         if self.janitors:
             await asyncio.wait(self.janitors, timeout=self.close_budget)
         if self.zombies:
@@ -149,13 +153,19 @@ class Runtime:
         return self._last_pid
 
     def spawn(
-        self, actor: Actor, *, name: str | None = None, label: str = "", parent: Process | None = None
+        self,
+        actor: Actor,
+        *,
+        name: str | None = None,
+        via: Via | None = None,
+        label: str = "",
+        parent: Process | None = None,
     ) -> ActorProcess:
         """
         Start ``actor`` in this tick without waiting for its ``init``.
 
         Raises:
-            AlreadyRegistered: ``name`` is taken by a live process; nothing was started.
+            AlreadyRegistered: ``name``, or the key ``via``, is taken by a live process; nothing was started.
             ActorExited: ``parent`` is dying; nothing was started.
         """
         if asyncio.get_running_loop() is not self.loop:
@@ -164,30 +174,41 @@ class Runtime:
             raise ActorExited(parent.label, parent.exit_reason)
         if name is not None and (holder := self._names.get(name)) is not None:
             raise AlreadyRegistered(name, holder.ref)
+        if via is not None:
+            via.registry.refuse_if_taken(via.key)
         shown = label or f"{type(actor).__name__}{f' {name!r}' if name else ''}"
         process = ActorProcess(self, actor, parent, shown, self.context.copy())
         if name is not None:
             process._name = name
             self._names[name] = process
+        if via is not None:
+            via.registry.enter(process, via.key, via.value)
         process.run()
         return process
 
     async def start(
-        self, actor: Actor, *, name: str | None = None, label: str = "", timeout: float | None = None
+        self,
+        actor: Actor,
+        *,
+        name: str | None = None,
+        via: Via | None = None,
+        label: str = "",
+        timeout: float | None = None,
     ) -> ActorRef:
         """
         Start ``actor``, linked below the calling process, and wait until it is initialised.
 
         Args:
             name: Register it, so that ``named(name)`` finds it and its successors.
+            via: A key of a registry to register it under, before its ``init``.
             timeout: Seconds for ``init``; then the actor is killed.
 
         Raises:
             StartFailed: ``init`` raised, returned ``Stop`` or took too long; or it returned ``Ignore``.
-            AlreadyRegistered: The name is taken.
+            AlreadyRegistered: The name or the key is taken.
         Cancellation: the actor is killed before this returns.
         """
-        process = self.spawn(actor, name=name, label=label, parent=current_process())
+        process = self.spawn(actor, name=name, via=via, label=label, parent=current_process())
         outcome = await self.await_start(process, timeout)
         if outcome is not None:
             raise outcome
@@ -343,6 +364,19 @@ class Runtime:
             await future
         finally:
             timer.cancel()
+
+    def send_after(self, delay: float, target: ActorRef | NamedRef | Via, message: object) -> Timer:
+        """
+        Send ``message`` to ``target``'s ``handle_info`` in ``delay`` seconds, be its mailbox full.
+
+        An actor's ref means this incarnation: the timer ends with it. A name is resolved when the message is sent,
+        which then reaches whoever holds it, or nobody. It does not matter whether the caller still lives.
+
+        Raises:
+            SpecError: ``delay`` is not a number of seconds from 0 on.
+            WrongLoop: Called from another loop.
+        """
+        return self.timers.send_after(self, delay, target, message)
 
     def forget(self, process: Process, name: str | None) -> None:
         """Remove a dead process from the tables; its name is free before anybody hears of the death."""
