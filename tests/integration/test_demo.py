@@ -137,7 +137,7 @@ def test_it_ends_with_the_tree_the_latencies_and_code(demo: str) -> None:
 # --- stopped ------------------------------------------------------------------------------------------------
 
 MOMENTS = [
-    pytest.param("", 0.4, id="importing"),
+    pytest.param("", 0.3, id="importing"),
     pytest.param("1. ", 0.5, id="indexing"),
     pytest.param("2. ", 0.2, id="beginning to ask"),
     pytest.param("3. ", 3.0, id="asking"),

@@ -6,9 +6,10 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 
+from dspex.app.cli._interrupt import INTERRUPTED, leaving_at_once
+
 __all__ = ["main"]
 
-_INTERRUPTED = 130
 _WRONG = 2
 
 
@@ -23,11 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program's name; that of the process when None.
     """
     try:
-        if any(importlib.util.find_spec(name) is None for name in ("typer", "rich")):
-            sys.stderr.write("dspex: the command line needs an extra: pip install 'dspex[cli]'\n")
-            return _WRONG
-        from dspex.app.cli._commands import run
+        with leaving_at_once():
+            if any(importlib.util.find_spec(name) is None for name in ("typer", "rich")):
+                sys.stderr.write("dspex: the command line needs an extra: pip install 'dspex[cli]'\n")
+                return _WRONG
+            from dspex.app.cli._commands import run
 
-        return run(arguments)
+            return run(arguments)
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        return INTERRUPTED

@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 import typer
 
+from dspex.app.cli._interrupt import INTERRUPTED
 from dspex.errors import DspexError, MissingExtra
 
 __all__ = ["at_the_boundary", "need_simulator"]
 
 _NOT_ALL = 1
 _WRONG = 2
-_INTERRUPTED = 130
 
 
 def at_the_boundary(command: Callable[[], object]) -> int:
@@ -27,7 +27,7 @@ def at_the_boundary(command: Callable[[], object]) -> int:
     try:
         code = command()
     except (KeyboardInterrupt, typer.Abort):
-        return _INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:
         _forget_output()
         return _NOT_ALL

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dspex.app.cli._boundary import at_the_boundary, need_simulator
+from dspex.app.cli._interrupt import interruptible
 
 __all__ = ["run"]
 
@@ -52,6 +53,7 @@ def demo(
     need_simulator("dspex demo")
     from dspex.app.cli import _demo
 
+    interruptible()
     return _demo.run(lm=lm, api_base=api_base, questions=questions, chaos=chaos, seed=seed, port=port, yes=yes)
 
 
@@ -62,6 +64,7 @@ def signature(
     """Print a signature string as the class to paste."""
     from dspex.app.cli import _signature
 
+    interruptible()
     return _signature.run(text)
 
 
@@ -73,6 +76,7 @@ def simulate(context: typer.Context) -> int:
     """Run the provider in a box until Ctrl-C; the first line is its address (--help lists the flags)."""
     from dspex.app.cli import _simulate
 
+    interruptible()
     return _simulate.run(context.args)
 
 
@@ -81,4 +85,5 @@ def version() -> int:
     """Print the versions of dspex and Python."""
     from dspex.app.cli import _version
 
+    interruptible()
     return _version.run()
