@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from dspex.protocols.retrieval import Passage as Passage
     from dspex.requests import Request as Request
     from dspex.services.cache.sqlite import SqliteCache as SqliteCache
+    from dspex.services.lm.client import ClientLimits as ClientLimits
+    from dspex.services.lm.policy import RetryPolicy as RetryPolicy
+    from dspex.services.lm.transport import Timeouts as Timeouts
     from dspex.services.retrieval.sqlite_index import SqliteIndex as SqliteIndex
 
 _ROOMS = {
@@ -62,6 +65,9 @@ _ROOMS = {
     "dspex.protocols.retrieval": ("Passage",),
     "dspex.requests": ("Request",),
     "dspex.services.cache.sqlite": ("SqliteCache",),
+    "dspex.services.lm.client": ("ClientLimits",),
+    "dspex.services.lm.policy": ("RetryPolicy",),
+    "dspex.services.lm.transport": ("Timeouts",),
     "dspex.services.retrieval.sqlite_index": ("SqliteIndex",),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

@@ -416,7 +416,7 @@ class SignatureError(ProgramError, ValueError):
 
 
 class MissingInput(ProgramError, TypeError):
-    """Inputs do not fit the program: ``missing`` are absent, ``unexpected`` are unknown, ``invalid`` have a wrong type."""
+    """Inputs do not fit the program: ``missing`` are absent, ``unexpected`` unknown, ``invalid`` of a wrong type."""
 
     def __init__(
         self,

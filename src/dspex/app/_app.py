@@ -29,7 +29,7 @@ from dspex.telemetry import Telemetry
 if TYPE_CHECKING:
     import httpx
 
-    from dspex.runtime import TreeNode
+    from dspex.runtime import Runtime, TreeNode
 
 __all__ = ["App", "AppView", "RunnableProgram"]
 
@@ -335,6 +335,11 @@ class App(AppView):
             raise AppNotRunning
         tree.check_loop()
         return tree
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime of the running App: to find an actor by name, look at it, or kill it; raises AppNotRunning."""
+        return self.running_tree().runtime
 
     # --- looking at it --------------------------------------------------------------------------------------
 

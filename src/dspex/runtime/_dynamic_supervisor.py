@@ -35,7 +35,8 @@ class DynamicSupervisor(Supervisor):
 
     Args:
         max_children: Refuse to start more than this many; ChildError ``max_children``.
-        max_restarts, max_seconds: As for Supervisor; shared by all children.
+        max_restarts: As for Supervisor; shared by all children.
+        max_seconds: As for Supervisor.
     """
 
     ref_class: ClassVar[type[ActorRef]] = DynamicSupervisorRef

@@ -22,6 +22,21 @@ class WorkerThread:
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
 
+    def submit(self, function: Callable[..., R], *args: Any, failed: Callable[[BaseException], object]) -> None:
+        """
+        Queue ``function(*args)`` in this tick, for nobody to wait for; ``aclose`` runs behind it.
+
+        ``failed`` is called in the thread with what it raised.
+        """
+
+        def call() -> None:
+            try:
+                function(*args)
+            except Exception as error:  # noqa: BLE001 - nobody waits for it: the caller said who is to know
+                failed(error)
+
+        self._pool.submit(call)
+
     async def run(self, function: Callable[..., R], *args: Any) -> R:
         """Run ``function(*args)`` in the thread and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)

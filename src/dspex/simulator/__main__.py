@@ -25,8 +25,8 @@ _CANNOT_START = 2
 _RATES = ("rate_429", "rate_500", "rate_reset", "rate_hang", "rate_truncate")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m dspex.simulator", description="A provider in a box.")
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=program, description="A provider in a box.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
     parser.add_argument("--key", help="the only API key accepted; any when left out")
@@ -72,7 +72,7 @@ def _watch_input(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
         loop.call_soon_threadsafe(ended.set)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: str = "python -m dspex.simulator") -> int:
     """
     Run the simulator until standard input closes or a signal comes.
 
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0, or 2 when it cannot start; the reason is one line on standard error.
     """
-    flags = _parser().parse_args(arguments)
+    flags = _parser(program).parse_args(arguments)
     try:
         simulator = Simulator(host=flags.host, port=flags.port, faults=_plan(flags), key=flags.key)
         asyncio.run(_run(simulator))

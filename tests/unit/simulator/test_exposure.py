@@ -219,4 +219,4 @@ def test_nothing_in_the_package_reads_the_rule_header() -> None:
     root = Path(learner.__file__).parents[2]
     named = [path for path in root.rglob("*.py") if "x-simulator-rule" in path.read_text(encoding="utf-8")]
 
-    assert all("simulator" in path.parts or "demo" in path.stem for path in named)
+    assert all("simulator" in path.parts or "demo" in path.parts for path in named)

@@ -204,8 +204,8 @@ class CacheServer(Actor):
         evicted = self._table.memory.evicted - before
         if evicted and self.runtime.telemetry.active:
             self.runtime.telemetry.emit("dspex.cache.evict", {"count": evicted}, {"tier": "memory"})
-        if self._disk is not None:
-            self.spawn_task(self._write_disk, key, response, label="disk write")
+        if self._disk is not None and self._worker is not None:
+            self._write_disk(self._worker, self._disk, key, response)
 
     async def _ask_disk(self, key: str) -> None:
         assert self._worker is not None
@@ -217,16 +217,17 @@ class CacheServer(Actor):
             found = None
         self._process.mailbox.put_always(_DiskSaid(key, found))
 
-    async def _write_disk(self, key: str, response: LMResponse) -> None:
-        assert self._worker is not None
-        assert self._disk is not None
-        try:
-            evicted = await self._worker.run(self._disk.set, key, response)
-        except CacheError as error:
-            _log.warning("disk tier failed, the answer is kept in memory only", error=str(error))
-            return
-        if evicted and self.runtime.telemetry.active:
-            self.runtime.telemetry.emit("dspex.cache.evict", {"count": evicted}, {"tier": "disk"})
+    def _write_disk(self, worker: WorkerThread, disk: SqliteTable, key: str, response: LMResponse) -> None:
+        """Queue the write in this tick: whatever happens to us, closing the worker runs behind it."""
+        loop, telemetry, context = self.runtime.loop, self.runtime.telemetry, self.runtime.context
+
+        def write() -> None:
+            evicted = disk.set(key, response)
+            if evicted and telemetry.active and not loop.is_closed():
+                event = ("dspex.cache.evict", {"count": float(evicted)}, {"tier": "disk"})
+                loop.call_soon_threadsafe(telemetry.emit, *event, context=context)
+
+        worker.submit(write, failed=_cannot_write)
 
     def _disk_said(self, said: _DiskSaid) -> None:
         asking = self._asking_disk.pop(said.key, deque())
@@ -257,3 +258,7 @@ class _DiskSaid:
 
     key: str
     response: LMResponse | None
+
+
+def _cannot_write(error: BaseException) -> None:
+    _log.warning("disk tier failed, the answer is kept in memory only", error=str(error))

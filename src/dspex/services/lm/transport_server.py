@@ -49,8 +49,11 @@ class TransportServer(Actor):
 
     def describe(self) -> str:
         """Tell where the sockets go and how many are open."""
-        sockets = self._channel.transport.open_connections if self._channel is not None else 0
-        return f"{self._endpoint.base_url}, {sockets} sockets"
+        if self._channel is None:
+            return self._endpoint.base_url
+        transport = self._channel.transport
+        stale = f", {transport.stale_retries} sent again over a fresh socket" if transport.stale_retries else ""
+        return f"{self._endpoint.base_url}, {transport.open_connections} sockets{stale}"
 
     def _withdraw(self, channel: Channel) -> None:
         if self._table.channel is channel:
