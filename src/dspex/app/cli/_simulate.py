@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 
 from dspex.app.cli._boundary import need_simulator
@@ -12,6 +13,7 @@ __all__ = ["run"]
 def run(arguments: Sequence[str]) -> int:
     """Be ``python -m dspex.simulator``; returns its exit code."""
     need_simulator("dspex simulate")
-    from dspex.simulator.__main__ import main  # needs the extra that was just asked for
+    main = importlib.import_module("dspex.simulator.__main__").main  # needs the extra that was just asked for
 
-    return main(arguments, "dspex simulate")
+    code: int = main(arguments, "dspex simulate")
+    return code
