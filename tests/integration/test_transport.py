@@ -518,7 +518,7 @@ async def test_the_fast_one_is_taken_where_it_is_installed(monkeypatch: pytest.M
     """And asked for by name it says which extra it needs."""
     assert isinstance(open_transport(clock=clock()), FastTransport)
     assert isinstance(open_transport("slots", clock=clock()), SlotTransport)
-    monkeypatch.setitem(__import__("sys").modules, "httpx_aiohttp", None)
+    monkeypatch.setitem(__import__("sys").modules, "aiohttp", None)
     assert isinstance(open_transport(clock=clock()), SlotTransport)
     with pytest.raises(MissingExtra, match="fast"):
         open_transport("fast", clock=clock())

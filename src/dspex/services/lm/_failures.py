@@ -45,7 +45,7 @@ FAILURES: Final[tuple[Failure, ...]] = (
     ),
     _row("gaierror", "ClientConnectorDNSError", text="the host of {origin} is not known: is api_base right?"),
     _row("SSLError", "ClientSSLError", "CertificateError", text="no secure connection to {origin}: {detail}"),
-    # aiohttp: before httpx's classes, which its bridge gives to the wrong failures.
+    # aiohttp.
     _row("ConnectionTimeoutError", text=_SLOW),
     _row("SocketTimeoutError", text="nothing came from {origin} for {read:g} s"),
     _row("ServerDisconnectedError", "ClientConnectionResetError", text=_CUT, closed=True),

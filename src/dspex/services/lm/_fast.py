@@ -1,11 +1,12 @@
-"""The transport of the extra ``fast``: httpx's bridge to aiohttp, without a client above it."""
+"""The transport of the extra ``fast``: a client session of aiohttp."""
 
 from __future__ import annotations
 
+import functools
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import Context, ContextVar
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 import httpx
@@ -14,6 +15,10 @@ from dspex.errors import MissingExtra, TransportFailed
 from dspex.services.lm._clean_context import in_context
 from dspex.services.lm._failures import failure_of, transport_failed
 from dspex.services.lm._http import HttpReply, Timeouts, label_of, reply_of
+
+if TYPE_CHECKING:
+    import aiohttp
+    import yarl
 
 __all__ = ["FastTransport"]
 
@@ -24,7 +29,7 @@ _reused: Final[ContextVar[bool]] = ContextVar("dspex.services.lm.reused", defaul
 _PIECE: Final = 2**18
 
 
-class _Pieces(httpx.AsyncByteStream):
+class _Pieces:
     """A large body in pieces: aiohttp refuses, by a warning, to send one at a stretch."""
 
     def __init__(self, body: bytes) -> None:
@@ -37,7 +42,7 @@ class _Pieces(httpx.AsyncByteStream):
 
 class FastTransport:
     """
-    httpx's aiohttp transport, called directly; needs the extra ``fast``.
+    aiohttp's client; needs the extra ``fast``.
 
     Args:
         timeouts: For posts that bring none of their own.
@@ -57,12 +62,11 @@ class FastTransport:
     ) -> None:
         try:
             import aiohttp
-            import httpx_aiohttp
         except ImportError as error:
             raise MissingExtra("fast", "the fast transport") from error
         self._timeouts = timeouts or Timeouts()
         self._protocols: WeakSet[Any] = WeakSet()  # aiohttp does not export the class
-        self._failures = (httpx.TransportError, httpx.DecodingError, aiohttp.ClientError, OSError)
+        self._failures = (httpx.DecodingError, aiohttp.ClientError, OSError)
         self._disconnected = aiohttp.ServerDisconnectedError
         context = verify
         if not isinstance(context, ssl.SSLContext):
@@ -73,10 +77,13 @@ class FastTransport:
             return aiohttp.ClientSession(
                 connector=connector(limit=0, ssl=context, keepalive_timeout=max_idle_seconds),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"accept-encoding": "identity"},
+                auto_decompress=False,
             )
 
-        self._transport = httpx_aiohttp.AiohttpTransport(verify=context, client=session)
-        self._urls: dict[str, httpx.URL] = {}
+        self._new_session = session
+        self._session: aiohttp.ClientSession | None = None  # opened in the loop that first posts
+        self._targets: dict[str, tuple[yarl.URL, str]] = {}
         self._closed = False
         self.stale_retries = 0
 
@@ -94,27 +101,20 @@ class FastTransport:
         A kept-alive connection that the server closed before a byte of the answer came is replaced once.
 
         Raises:
-            TransportFailed: No complete answer came; aiohttp's error is a cause.
+            TransportFailed: No complete answer came; aiohttp's error is the cause.
         Cancellation: closes the socket; the server sees it at once.
         """
-        target = self._urls.get(url)
-        if target is None:
-            target = self._urls[url] = httpx.URL(url)
-        phases = (timeouts or self._timeouts).phases()
-        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-        raw += [(b"host", target.netloc), (b"content-length", b"%d" % len(body)), (b"accept-encoding", b"identity")]
-        content, stream = (body, None) if len(body) <= _PIECE else (None, _Pieces(body))
-        extensions = {"timeout": phases}
-        request = httpx.Request("POST", target, headers=raw, content=content, stream=stream, extensions=extensions)
+        target, label = self._targets.get(url) or self._target(url)
+        timeouts = timeouts or self._timeouts
         while True:
             if self._closed:
-                raise TransportFailed(f"the transport to {label_of(target)} is closed")
+                raise TransportFailed(f"the transport to {label} is closed")
             context = Context()
             try:
-                return await in_context(self._exchange(request), context)
+                return await in_context(self._exchange(target, headers, body, _client_timeout(timeouts)), context)
             except self._failures as error:
                 if not self._was_stale(error, context):
-                    raise transport_failed(error, label_of(target), phases) from error
+                    raise transport_failed(error, label, timeouts.phases()) from error
                 self.stale_retries += 1
 
     async def aclose(self) -> None:
@@ -126,28 +126,50 @@ class FastTransport:
         self._closed = True
         for protocol in list(self._protocols):
             protocol.abort()
-        await self._transport.aclose()
+        if self._session is not None:
+            await self._session.close()
 
-    async def _exchange(self, request: httpx.Request) -> HttpReply:
-        response = await self._transport.handle_async_request(request)
+    def _target(self, url: str) -> tuple[yarl.URL, str]:
+        """Parse an address, and remember it: there are few."""
+        import yarl
+
+        parsed = httpx.URL(url)  # as every transport reads it
+        target = self._targets[url] = (yarl.URL(str(parsed)), label_of(parsed))
+        return target
+
+    async def _exchange(
+        self, target: yarl.URL, headers: Mapping[str, str], body: bytes, timeout: aiohttp.ClientTimeout
+    ) -> HttpReply:
+        session = self._session
+        if session is None:
+            session = self._session = self._new_session()
+        data: bytes | _Pieces = body
+        if len(body) > _PIECE:
+            data, headers = _Pieces(body), {**headers, "content-length": str(len(body))}
+        response = await session.post(target, data=data, headers=headers, timeout=timeout, allow_redirects=False)
         _reused.set(False)  # the answer has begun: from here on nothing is sent again
-        stream = response.stream
-        assert isinstance(stream, httpx.AsyncByteStream)
         try:
-            body = b"".join([chunk async for chunk in stream])
-        finally:
-            await stream.aclose()
-        return reply_of(response.status_code, response.headers.raw, body)
+            answer = await response.read()
+        except BaseException:
+            response.close()
+            raise
+        return reply_of(response.status, list(response.raw_headers), answer)
 
     def _was_stale(self, error: BaseException, context: Context) -> bool:
         """Whether nothing but the connection's age was wrong: it had served before, and no byte came."""
-        cause = error.__cause__
-        if isinstance(cause, self._disconnected) and not isinstance(cause.message, str):
+        if isinstance(error, self._disconnected) and not isinstance(error.message, str):
             return False  # aiohttp keeps the begun head there
         return context.get(_reused, False) and failure_of(error).closed
 
     def __repr__(self) -> str:
         return f"<FastTransport {self.open_connections} open>"
+
+
+@functools.lru_cache(maxsize=64)
+def _client_timeout(timeouts: Timeouts) -> aiohttp.ClientTimeout:
+    import aiohttp
+
+    return aiohttp.ClientTimeout(connect=timeouts.connect, sock_connect=timeouts.connect, sock_read=timeouts.read)
 
 
 def _connector_class(protocols: WeakSet[Any]) -> Callable[..., Any]:  # a subclass of a class that may be missing
