@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Protocol
 
-__all__ = ["Clock", "LoopClock", "TimerHandle", "wall_time"]
+__all__ = ["Clock", "LoopClock", "TimerHandle", "monotonic", "wall_time"]
 
 
 class TimerHandle(Protocol):
@@ -45,3 +45,8 @@ class LoopClock:
 def wall_time() -> float:
     """Return seconds since the epoch, for timestamps people read; never for durations."""
     return time.time()
+
+
+def monotonic() -> float:
+    """Return the seconds of the machine's monotonic clock, which a blocked loop does not hold up."""
+    return time.monotonic()

@@ -5,6 +5,8 @@ An event is a name, a mapping of measurements and a mapping of metadata. Handler
 that emits; one that raises is detached and the failure is logged (the rule of Erlang's ``telemetry``). With no
 handler attached, emitting is one attribute test.
 
+The two events of ``dspex.loop`` come from the watchdog's thread, for the loop's own cannot speak.
+
 Spans emit ``<name>.start``, then ``<name>.stop`` or ``<name>.exception``; ``duration`` is in seconds.
 
 ========================================  ======================================  ================================
@@ -16,6 +18,8 @@ event                                     measurements                          
 ``dspex.child.restart``                   ``restarts``                            ``supervisor``, ``child``, ``reason``
 ``dspex.child.start_failed``              ``failures``                            ``supervisor``, ``child``, ``reason``
 ``dspex.supervisor.gave_up``              ``restarts``                            ``supervisor``, ``child``
+``dspex.loop.blocked``                    ``seconds``                             ``label``, ``message``, ``stack``
+``dspex.loop.gc``                         ``seconds``, ``collected``              ``generation``
 ``dspex.request.start``                   —                                       ``request``, ``program``
 ``dspex.request.stop``                    ``duration``, ``attempts``              ``request``, ``program``
 ``dspex.request.exception``               ``duration``, ``attempts``              ``request``, ``program``, ``error``

@@ -2,6 +2,7 @@
 
 from dspex.runtime._actor import Actor
 from dspex.runtime._actor_process import ActorProcess, BadReturn
+from dspex.runtime._application import Application, run
 from dspex.runtime._child_spec import Backoff, ChildSpec, Restart, RestartStrategy, ShutdownPolicy
 from dspex.runtime._context import current_process
 from dspex.runtime._dynamic_supervisor import DynamicSupervisor, DynamicSupervisorRef
@@ -21,10 +22,12 @@ from dspex.runtime._exit import (
     Shutdown,
     is_abnormal,
 )
+from dspex.runtime._groups import GroupChange, Groups
 from dspex.runtime._inspect import TreeNode, tree
 from dspex.runtime._log import get_logger
 from dspex.runtime._messages import Call, Down, Exit, From, IdleTimeout
 from dspex.runtime._next import Continue, Idle, Ignore, Next, NoReply, Reply, Stop
+from dspex.runtime._partition_supervisor import PartitionSupervisor, PartitionSupervisorRef
 from dspex.runtime._process import Process
 from dspex.runtime._ref import ActorRef, NamedRef, ProcessRef
 from dspex.runtime._registry import Entry, Registered, Registry, Unregistered
@@ -34,6 +37,7 @@ from dspex.runtime._task_process import TaskProcess
 from dspex.runtime._task_supervisor import TaskResult, TaskStream, TaskSupervisor, TaskSupervisorRef
 from dspex.runtime._timers import Timer
 from dspex.runtime._via import Via
+from dspex.runtime._watchdog import Watchdog
 from dspex.runtime._worker import WorkerThread
 
 __all__ = [
@@ -45,6 +49,7 @@ __all__ = [
     "Actor",
     "ActorProcess",
     "ActorRef",
+    "Application",
     "Backoff",
     "BadReturn",
     "Call",
@@ -60,6 +65,8 @@ __all__ = [
     "Exit",
     "ExitReason",
     "From",
+    "GroupChange",
+    "Groups",
     "Idle",
     "IdleTimeout",
     "Ignore",
@@ -71,6 +78,8 @@ __all__ = [
     "NoReply",
     "Normal",
     "Other",
+    "PartitionSupervisor",
+    "PartitionSupervisorRef",
     "Process",
     "ProcessRef",
     "Registered",
@@ -93,9 +102,11 @@ __all__ = [
     "TreeNode",
     "Unregistered",
     "Via",
+    "Watchdog",
     "WorkerThread",
     "current_process",
     "get_logger",
     "is_abnormal",
+    "run",
     "tree",
 ]

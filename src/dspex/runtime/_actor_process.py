@@ -116,7 +116,8 @@ class ActorProcess(Process):
                 await self._serve(then)
             except asyncio.CancelledError:
                 raise
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary where a crash becomes an exit reason
+            except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - where a crash becomes a reason
+                self.let_through(error)
                 self._final = Crashed(error)
 
     def begin_start(self, starter: Process) -> None:
@@ -130,7 +131,8 @@ class ActorProcess(Process):
             then = await self.actor.init()
         except asyncio.CancelledError:
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a failed init is an answer to the starter
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - a failed init is an answer to the starter
+            self.let_through(error)
             if self.exit_reason is None:
                 self._fail_start(Crashed(error), error)
             return None
@@ -379,7 +381,8 @@ class ActorProcess(Process):
             await self.actor.terminate(reason)
         except asyncio.CancelledError:
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the same boundary as in the loop
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - the same boundary as in the loop
+            self.let_through(error)
             return Crashed(error)
         return reason
 

@@ -135,6 +135,11 @@ class Process:
         self._task = task
         task.add_done_callback(self._task_done, context=self.runtime.context)
 
+    def let_through(self, error: BaseException) -> None:
+        """Raise ``error`` again if it is for the program, not for this process, and nobody else will see to it."""
+        if isinstance(error, KeyboardInterrupt) and not self.runtime.interrupted(error):
+            raise error
+
     def own(self, resource: Any, close: Callable[[Any], object]) -> None:
         """Have ``close(resource)`` called on exit; at once when the exit is already past."""
         if self.dead:

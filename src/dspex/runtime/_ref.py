@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from dspex.errors import ActorExited, CallCycle, CallTimeout, MailboxFull, NoSuchActor
+from dspex.runtime._chain import chain_into
 from dspex.runtime._context import current_process
-from dspex.runtime._exit import KILL, NO_PROCESS, NORMAL, SHUTDOWN, ExitReason
+from dspex.runtime._exit import KILL, NORMAL, SHUTDOWN, ExitReason
 from dspex.runtime._messages import Call, CallEnvelope, CastEnvelope, StopEnvelope
+from dspex.runtime._threads import call_from_thread, cast_from_thread
 
 if TYPE_CHECKING:
     from dspex.runtime._actor_process import ActorProcess
@@ -123,7 +125,7 @@ class ActorRef(ProcessRef):
         caller = current_process()
         chain: tuple[Process, ...] = ()
         if caller is not None:
-            chain = _chain_into(caller, process)
+            chain = chain_into(caller, process)
         future = runtime.loop.create_future()
         envelope = CallEnvelope(message, future, chain)
         if not process.mailbox.put(envelope):
@@ -153,6 +155,25 @@ class ActorRef(ProcessRef):
         if process.exit_reason is not None or _is_fenced():
             return False
         return process.mailbox.put(message)
+
+    @overload
+    def call_from_thread(self, message: Call[R], *, timeout: float | None = 5.0) -> R: ...
+    @overload
+    def call_from_thread(self, message: object, *, timeout: float | None = 5.0) -> Any: ...
+    def call_from_thread(self, message: object, *, timeout: float | None = 5.0) -> Any:
+        """
+        Call from another thread than the loop's, which blocks until the answer is there; errors as ``call``.
+
+        Raises:
+            WrongLoop: Called in the loop's own thread, which would wait for itself.
+            NoSuchActor: The actor is dead, or its runtime is closed, also while this waits.
+            CallTimeout: No answer came in time, be it because the loop stands still.
+        """
+        return call_from_thread(self._process, message, timeout)
+
+    def cast_from_thread(self, message: object) -> bool:
+        """Cast from any thread; False when the actor is dead. What one thread sends arrives in order."""
+        return cast_from_thread(self._process, message)
 
     async def put(self, message: object) -> None:
         """
@@ -185,7 +206,7 @@ class ActorRef(ProcessRef):
             raise NoSuchActor(process.label)
         caller = current_process()
         if caller is not None:
-            _chain_into(caller, process)
+            chain_into(caller, process)
             if process.owns(caller):
                 raise CallCycle((caller.label, process.label))
         process.mailbox.put_always(StopEnvelope(reason))
@@ -247,16 +268,6 @@ class NamedRef:
 def _expire(future: Any, process: ActorProcess, timeout: float) -> None:
     if not future.done():
         future.set_exception(CallTimeout(process.label, timeout))
-
-
-def _chain_into(caller: Process, target: Process) -> tuple[Process, ...]:
-    """Return the chain of waiting processes that a call from ``caller`` to ``target`` makes, or refuse the call."""
-    if caller.dead_to_the_world:
-        raise ActorExited(caller.label, caller.exit_reason or NO_PROCESS)
-    chain = caller.chain()
-    if target in chain:
-        raise CallCycle([*(each.label for each in chain), target.label])
-    return chain
 
 
 def _is_fenced() -> bool:

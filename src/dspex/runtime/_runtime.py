@@ -26,12 +26,15 @@ from dspex.runtime._actor import Actor
 from dspex.runtime._actor_process import ActorProcess
 from dspex.runtime._context import CURRENT, current_process
 from dspex.runtime._exit import KILL, SHUTDOWN, ExitReason
+from dspex.runtime._groups import Groups
 from dspex.runtime._next import Ignore
 from dspex.runtime._process import Process
 from dspex.runtime._ref import ActorRef, NamedRef
 from dspex.runtime._task_process import TaskProcess
+from dspex.runtime._threads import ThreadGate
 from dspex.runtime._timers import Timer, Timers
 from dspex.runtime._via import Via
+from dspex.runtime._watchdog import Watchdog
 from dspex.telemetry import Telemetry
 
 __all__ = ["Runtime"]
@@ -51,6 +54,11 @@ class Runtime:
         kill_budget: Seconds a killed coroutine has before it is fenced.
         exit_budget: The same for one that was merely told to exit.
         close_budget: Seconds for closing the resources of a dead process.
+        watchdog: Name what holds the loop for this many seconds, as ``Watchdog`` does; None does not watch.
+
+    Attributes:
+        groups: A scope of process groups to start with.
+        on_interrupt: Told of a KeyboardInterrupt in an actor; without it, it leaves the loop as any would.
     """
 
     def __init__(
@@ -62,6 +70,7 @@ class Runtime:
         kill_budget: float = 0.5,
         exit_budget: float = 5.0,
         close_budget: float = 2.0,
+        watchdog: float | None = None,
     ) -> None:
         self.telemetry = telemetry if telemetry is not None else Telemetry()
         self.random = generator(seed)
@@ -73,6 +82,10 @@ class Runtime:
         self.zombies: dict[asyncio.Task[Any], str] = {}
         self.janitors: set[asyncio.Task[None]] = set()
         self.timers = Timers()
+        self.groups = Groups()
+        self.gate = ThreadGate()
+        self.on_interrupt: Callable[[KeyboardInterrupt], object] | None = None
+        self._watchdog = Watchdog(self, watchdog) if watchdog is not None else None
         self.loop: asyncio.AbstractEventLoop
         self.clock: Clock
         self._given_clock = clock
@@ -87,6 +100,16 @@ class Runtime:
         """Bind to the running loop; everything else needs this first."""
         self.loop = asyncio.get_running_loop()
         self.clock = self._given_clock if self._given_clock is not None else LoopClock(self.loop)
+        self.gate.open()
+        if self._watchdog is not None:
+            self._watchdog.start()
+
+    def interrupted(self, error: KeyboardInterrupt) -> bool:
+        """Pass on a KeyboardInterrupt in an actor; False when nobody wants to hear of it."""
+        if self.on_interrupt is None:
+            return False
+        self.on_interrupt(error)
+        return True
 
     async def __aenter__(self) -> Self:
         self.open()
@@ -125,6 +148,13 @@ class Runtime:
         closing.result()
 
     async def _close(self, reason: ExitReason, timeout: float) -> None:
+        try:
+            await self._end_all(reason, timeout)
+        finally:
+            if self._watchdog is not None:
+                self._watchdog.stop()
+
+    async def _end_all(self, reason: ExitReason, timeout: float) -> None:
         while roots := self.roots():
             process = roots[-1]
             process.receive_exit(reason, None)
@@ -136,6 +166,7 @@ class Runtime:
                 future.set_exception(CallTimeout("the runtime closed; nobody", 0.0))
         self._parked.clear()
         self.timers.cancel_named()
+        self.gate.close()
         if self.janitors:
             await asyncio.wait(self.janitors, timeout=self.close_budget)
         if self.zombies:

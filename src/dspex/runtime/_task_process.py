@@ -46,7 +46,8 @@ class TaskProcess(Process):
     async def _main(self, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
         try:
             result = await work(*args)
-        except SystemExit as error:  # asyncio would let it through and tear the loop down
+        except (SystemExit, KeyboardInterrupt) as error:  # asyncio would let them through and tear the loop down
+            self.let_through(error)
             if self.exit_reason is None:
                 self.exit_reason = Crashed(error)
             return

@@ -1,0 +1,397 @@
+"""A tree with a beginning and an end: started in order, drained, and stopped for a signal of the system."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Iterable
+from types import FrameType, TracebackType
+from typing import Any, ClassVar, Final, Self, cast
+
+import anyio
+
+from dspex.errors import AppAlreadyRunning, AppNotRunning, CallCycle, LeakedTasks
+from dspex.runtime._actor import Actor
+from dspex.runtime._actor_process import ActorProcess
+from dspex.runtime._child_spec import ChildSpec, RestartStrategy, check_seconds
+from dspex.runtime._context import current_process
+from dspex.runtime._exit import KILL, NORMAL, SHUTDOWN, ExitReason
+from dspex.runtime._log import get_logger
+from dspex.runtime._messages import Exit
+from dspex.runtime._next import Next, Stop
+from dspex.runtime._ref import ActorRef
+from dspex.runtime._runtime import Runtime
+from dspex.runtime._supervisor import Supervisor, SupervisorRef
+
+__all__ = ["Application", "run"]
+
+_log = get_logger("application")
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class Application:
+    """
+    Children under one supervisor, and what is to be done before and after them (OTP's ``application``).
+
+    ``async with Application(children):`` runs it in a loop of somebody else's and touches no signals; ``run`` owns
+    the loop and stops at SIGTERM and SIGINT. Subclasses override ``start``, ``prep_stop`` and ``stop``.
+
+    The order of the end: ``prep_stop``; the children, the last first, each within its own ``shutdown`` (so whoever
+    takes in work comes last in ``children``, and drains in its ``terminate``); ``stop``.
+
+    Args:
+        children: Specs, in start order.
+        name: For reports; the name of the class by default.
+        runtime: Where to live; one of its own by default, which ends with it.
+        strategy, max_restarts, max_seconds: As for Supervisor.
+        hook_timeout: Seconds for ``prep_stop`` and for ``stop``, each; then the hook is killed and the end goes on.
+        stop_timeout: Seconds for all children; then who is left is killed.
+    """
+
+    def __init__(
+        self,
+        children: Iterable[ChildSpec] = (),
+        *,
+        name: str = "",
+        runtime: Runtime | None = None,
+        strategy: RestartStrategy = RestartStrategy.ONE_FOR_ONE,
+        max_restarts: int = 3,
+        max_seconds: float = 5.0,
+        hook_timeout: float = 10.0,
+        stop_timeout: float = 60.0,
+    ) -> None:
+        check_seconds("hook_timeout", hook_timeout, minimum=0.0)
+        check_seconds("stop_timeout", stop_timeout, minimum=0.0)
+        self.children = tuple(children)
+        self.name = name or type(self).__name__
+        self.hook_timeout = hook_timeout
+        self.stop_timeout = stop_timeout
+        self._flags: dict[str, Any] = {
+            "strategy": strategy,
+            "max_restarts": max_restarts,
+            "max_seconds": max_seconds,
+        }
+        self._own_runtime = runtime is None
+        self._runtime = runtime
+        self._process: ActorProcess | None = None
+        self._host: asyncio.Task[Any] | None = None
+        self._interrupt: KeyboardInterrupt | None = None
+
+    # --- for subclasses -------------------------------------------------------------------------------------
+
+    async def start(self) -> Any:
+        """Acquire what the children need; what this returns is the state, which the other hooks get."""
+        return None
+
+    async def prep_stop(self, state: Any) -> Any:
+        """Get ready to stop while all children still run; return the state for ``stop``."""
+        return state
+
+    async def stop(self, state: Any) -> None:
+        """Give back what ``start`` acquired; the children have ended, or did not start."""
+
+    # --- for users ------------------------------------------------------------------------------------------
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime it lives in; AppNotRunning before it was given one."""
+        if self._runtime is None:
+            raise AppNotRunning
+        return self._runtime
+
+    @property
+    def supervisor(self) -> SupervisorRef:
+        """The top of the tree; AppNotRunning while there is none."""
+        supervisor = self._master.supervisor
+        if supervisor is None:
+            raise AppNotRunning
+        return supervisor
+
+    @property
+    def failed(self) -> bool:
+        """Whether the tree has ended by itself, other than normally."""
+        return self._master.failed
+
+    async def open(self, runtime: Runtime | None = None) -> None:
+        """
+        Run ``start``, then start the children in order; return when all are initialised.
+
+        Raises:
+            StartFailed: The hook raised, or a child did not start; ``stop`` has run if ``start`` had.
+            AppAlreadyRunning: It is open already.
+        Cancellation: what was started is killed.
+        """
+        if self._process is not None and not self._process.dead:
+            raise AppAlreadyRunning
+        if runtime is not None:
+            self._runtime, self._own_runtime = runtime, False
+        elif self._own_runtime:
+            self._runtime = Runtime()
+            self._runtime.open()
+        self._interrupt = None
+        self._process = self.runtime.spawn(_Master(self), label=self.name)
+        try:
+            outcome = await self.runtime.await_start(self._process, None)
+            if outcome is not None:
+                raise outcome
+        except BaseException:
+            await self.close()
+            raise
+
+    def request_stop(self) -> None:
+        """Begin to stop, and return at once; from an actor of the tree, too."""
+        if self._process is not None:
+            self._process.receive_exit(SHUTDOWN, None)
+
+    async def wait(self) -> ExitReason:
+        """Return when the tree has ended, for whatever reason, and ``stop`` has run."""
+        if self._process is None:
+            raise AppNotRunning
+        return await self._process.wait_exit(None) or NORMAL
+
+    async def close(self) -> None:
+        """
+        Stop, and wait for it; fine when it has ended already.
+
+        Raises:
+            CallCycle: The caller lives in the tree; it may ``request_stop``.
+            LeakedTasks: Code swallowed its cancellation and still runs; of a runtime of its own only.
+        Cancellation: who is left is killed; only then the cancellation goes on its way.
+        """
+        process, caller = self._process, current_process()
+        if process is None:
+            return
+        if caller is not None and process.owns(caller):
+            raise CallCycle((caller.label, process.label))
+        process.receive_exit(SHUTDOWN, None)
+        cancelled: asyncio.CancelledError | None = None
+        with anyio.CancelScope(shield=True):
+            while not process.dead:
+                try:
+                    await process.wait_exit(None)
+                except asyncio.CancelledError as error:
+                    cancelled = error
+                    process.receive_exit(KILL, None)
+        if self._own_runtime:
+            await self.runtime.close()
+        if cancelled is not None:
+            raise cancelled
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        self._host = asyncio.current_task()
+        self.runtime.on_interrupt = self._interrupted
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self.close()
+        finally:
+            self.runtime.on_interrupt = None
+            host, self._host = self._host, None
+        if self._interrupt is not None:
+            if host is not None:
+                host.uncancel()
+            raise self._interrupt
+
+    def _interrupted(self, error: KeyboardInterrupt) -> None:
+        """Leave the block, as Ctrl-C would: an interrupt that hits an actor is meant for the program."""
+        if self._interrupt is None and self._host is not None:
+            self._interrupt = error
+            self._host.cancel()
+
+    @property
+    def _master(self) -> _Master:
+        if self._process is None:
+            raise AppNotRunning
+        return cast("_Master", self._process.actor)
+
+
+class _Master(Actor):
+    """Owns the top supervisor, and runs the hooks around its life."""
+
+    trap_exit: ClassVar[bool] = True
+    terminate_timeout: ClassVar[float | None] = None
+
+    def __init__(self, application: Application) -> None:
+        self.application = application
+        self.state: Any = None
+        self.supervisor: SupervisorRef | None = None
+        self.failed = False
+
+    async def init(self) -> None:
+        """Acquire the state, then start the tree."""
+        application = self.application
+        self.state = await application.start()
+        top: ActorRef | None = None
+        try:
+            supervisor = Supervisor(application.children, **application._flags)
+            top = await self.runtime.start(supervisor, label=f"{application.name} supervisor")
+        finally:
+            if top is None:
+                await self._run("stop", application.stop)
+        assert isinstance(top, SupervisorRef)
+        self.supervisor = top
+
+    async def handle_info(self, message: Any) -> Next:
+        """End with the tree."""
+        if isinstance(message, Exit) and message.ref == self.supervisor:
+            self.failed = message.reason != NORMAL
+            if self.failed:
+                _log.error("application ended by itself", application=self.application.name, reason=str(message.reason))
+            return Stop(message.reason)
+        return None
+
+    async def terminate(self, reason: ExitReason) -> None:
+        """Carry out the end, in order; a hook that fails is reported and holds nothing up."""
+        application, top = self.application, self.supervisor
+        if top is not None and top.alive:
+            self.state = await self._run("prep_stop", application.prep_stop)
+            top._process.receive_exit(SHUTDOWN, self._process)
+            if await top.wait_exit(application.stop_timeout) is None:
+                _log.error("children took too long to stop", application=application.name)
+                top.kill()
+                await top.wait_exit()
+        await self._run("stop", application.stop)
+
+    async def _run(self, name: str, hook: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Run a hook as a process of its own; return the state, the old one when the hook failed."""
+        task = self.spawn_task(hook, self.state, label=f"{name} of {self.application.name}")
+        reason = await task.wait_exit(self.application.hook_timeout)
+        if reason == NORMAL:
+            return task.result
+        if reason is None:
+            task.receive_exit(KILL, self._process)
+            await task.wait_exit(None)
+        shown = "took too long" if reason is None else str(reason)
+        _log.error("hook failed", application=self.application.name, hook=name, reason=shown)
+        return self.state
+
+
+def run(
+    *applications: Application,
+    runtime: Runtime | None = None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> int:
+    """
+    Run applications in a loop of their own until one ends or a signal comes; return the exit code.
+
+    They start in the order given and stop in reverse order. The first SIGTERM or SIGINT stops them in an orderly
+    way, a second one kills everybody, a third one ends the process. If the loop is blocked when the second comes,
+    that one ends the process. A KeyboardInterrupt in an actor counts as a SIGINT.
+
+    Args:
+        runtime: Where they live; a fresh one by default.
+        loop_factory: For another loop than asyncio's own, such as ``uvloop.new_event_loop``.
+
+    Returns:
+        0 after an orderly end, 1 when a tree gave up or code ignored its cancellation, 128 plus the number of the
+        signal that killed.
+
+    Raises:
+        StartFailed: An application did not start; those before it have been stopped.
+        RuntimeError: Called in another thread than the main one, where no signals arrive.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("run() owns the signals of the process: call it in the main thread, or use `async with`")
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(_run(applications, runtime if runtime is not None else Runtime(), runner.get_loop()))
+
+
+async def _run(applications: tuple[Application, ...], runtime: Runtime, loop: asyncio.AbstractEventLoop) -> int:
+    signals = _Signals(loop, runtime)
+    opened: list[Application] = []
+    try:
+        async with runtime:
+            runtime.on_interrupt = signals.interrupted
+            try:
+                await signals.unless_stopped(_open_all(applications, opened, runtime))
+                await signals.unless_stopped(_first_end(opened, loop))
+            finally:
+                for application in reversed(opened):
+                    await application.close()
+    except LeakedTasks as error:
+        _log.error("code ignored its cancellation", stacks=error.stacks)
+        return 1
+    finally:
+        signals.release()
+    if signals.killed_by:
+        return 128 + signals.killed_by
+    return int(any(application.failed for application in opened))
+
+
+async def _open_all(applications: tuple[Application, ...], opened: list[Application], runtime: Runtime) -> None:
+    for application in applications:
+        await application.open(runtime)
+        opened.append(application)
+
+
+async def _first_end(opened: list[Application], loop: asyncio.AbstractEventLoop) -> None:
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def note() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    for application in opened:
+        assert application._process is not None
+        application._process.on_dead(note)
+    if opened:
+        await ended
+
+
+class _Signals:
+    """What the signals of the process mean to the loop, from now until ``release``."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, runtime: Runtime) -> None:
+        self.killed_by = 0
+        self._loop = loop
+        self._runtime = runtime
+        self._count = 0
+        self._stopping = False
+        self._scope: anyio.CancelScope | None = None
+        self._before = {number: signal.signal(number, self._arrived) for number in _SIGNALS}
+
+    async def unless_stopped(self, work: Awaitable[None]) -> None:
+        """Await ``work``, which the first signal cancels, be it one that has come already."""
+        with anyio.CancelScope() as self._scope:
+            if self._stopping:
+                self._scope.cancel()
+            await work
+        self._scope = None
+
+    def interrupted(self, _: KeyboardInterrupt) -> None:
+        """Take an interrupt of an actor for a first signal."""
+        self._stop()
+
+    def release(self) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _arrived(self, number: int, _: FrameType | None) -> None:
+        """Take a signal; this runs between any two instructions of the main thread, so it does next to nothing."""
+        self._count += 1
+        if self._count == 1:
+            self._loop.call_soon_threadsafe(self._stop)
+            return
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        if not self._stopping:
+            os.kill(os.getpid(), number)  # the loop has not even heard of the first: it is blocked
+        self._loop.call_soon_threadsafe(self._kill, number)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def _kill(self, number: int) -> None:
+        self.killed_by = number
+        for process in self._runtime.roots():
+            process.receive_exit(KILL, None)

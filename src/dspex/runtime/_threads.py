@@ -1,0 +1,179 @@
+"""Calls from other threads: the only way into a runtime from outside its loop."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from dspex._clock import monotonic
+from dspex.errors import ActorError, CallTimeout, MailboxFull, NoSuchActor, WrongLoop
+from dspex.runtime._chain import chain_into
+from dspex.runtime._context import current_process
+from dspex.runtime._messages import CallEnvelope, CastEnvelope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dspex.runtime._actor_process import ActorProcess
+    from dspex.runtime._process import Process
+    from dspex.runtime._runtime import Runtime
+
+__all__ = ["ThreadGate", "call_from_thread", "cast_from_thread"]
+
+_LOOK: Final = 1.0
+"""Seconds after which a thread that waits looks whether the loop is still there."""
+
+
+class ThreadGate:
+    """Knows the threads that wait for a runtime, so that none waits for one that has closed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: int | None = None  # that of the loop; None while closed
+        self._waiting: dict[Future[Any], str] = {}
+
+    def open(self) -> None:
+        """Let threads in; called in the thread of the loop."""
+        self._thread = threading.get_ident()
+
+    def close(self) -> None:
+        """Let nobody in any more, and send away who waits."""
+        with self._lock:
+            self._thread = None
+            waiting, self._waiting = self._waiting, {}
+        for answer, label in waiting.items():
+            _settle(answer, error=NoSuchActor(label))
+
+    def enter(self, answer: Future[Any], label: str) -> None:
+        """Note that a thread waits for ``answer``; NoSuchActor when the runtime is closed."""
+        with self._lock:
+            if self._thread is None:
+                raise NoSuchActor(label)
+            if self._thread == threading.get_ident():
+                raise WrongLoop
+            self._waiting[answer] = label
+
+    def leave(self, answer: Future[Any]) -> None:
+        """Note that nobody waits for ``answer`` any more."""
+        with self._lock:
+            self._waiting.pop(answer, None)
+
+
+def call_from_thread(process: ActorProcess, message: object, timeout: float | None) -> Any:
+    """Call ``process`` and block this thread until it has answered; the rules are those of ``ActorRef``'s method."""
+    runtime = process.runtime
+    answer: Future[Any] = Future()
+    runtime.gate.enter(answer, process.label)
+    asking = _Asking(process, message, timeout, answer)
+    try:
+        if process.exit_reason is not None:
+            raise NoSuchActor(process.label)
+        _hand_over(runtime, process.label, asking.ask, current_process())
+        return _wait(runtime, process.label, answer, timeout)
+    finally:
+        runtime.gate.leave(answer)
+        answer.cancel()
+        if asking.envelope is not None and asking.envelope.waiting:
+            with suppress(NoSuchActor):
+                _hand_over(runtime, process.label, asking.give_up)
+
+
+def cast_from_thread(process: ActorProcess, message: object) -> bool:
+    """Hand a cast to the loop of ``process``; False when it is known to be dead already."""
+    caller = current_process()
+    if process.exit_reason is not None or (caller is not None and caller.dead_to_the_world):
+        return False
+    with suppress(NoSuchActor):
+        _hand_over(process.runtime, process.label, _cast, process, message)
+        return True
+    return False
+
+
+class _Asking:
+    """One call on behalf of a thread: what happens of it on the loop."""
+
+    def __init__(self, process: ActorProcess, message: object, timeout: float | None, answer: Future[Any]) -> None:
+        self.process = process
+        self.message = message
+        self.timeout = timeout
+        self.answer = answer
+        self.envelope: CallEnvelope | None = None
+
+    def ask(self, caller: Process | None) -> None:
+        """Send the call, unless the thread has given up meanwhile."""
+        process, answer = self.process, self.answer
+        if answer.done():
+            return
+        future = process.runtime.loop.create_future()
+        try:
+            if process.exit_reason is not None:
+                raise NoSuchActor(process.label)
+            chain = chain_into(caller, process) if caller is not None else ()
+            envelope = CallEnvelope(self.message, future, chain)
+            if not process.mailbox.put(envelope):
+                raise MailboxFull(process.label, process.mailbox.limit or 0)
+        except ActorError as error:
+            _settle(answer, error=error)
+            return
+        self.envelope = envelope
+        clock, context = process.runtime.clock, process.runtime.context
+        timer = clock.call_later(self.timeout, self._expire, context=context) if self.timeout is not None else None
+
+        def answered(_: object) -> None:
+            if timer is not None:
+                timer.cancel()
+            if future.cancelled():
+                return
+            error = future.exception()
+            _settle(answer, None if error is not None else future.result(), error)
+
+        future.add_done_callback(answered, context=context)
+
+    def give_up(self) -> None:
+        """Leave nothing of the call behind."""
+        if self.envelope is not None:
+            self.envelope.abandon()
+            self.envelope.future.cancel()
+
+    def _expire(self) -> None:
+        if self.envelope is not None:
+            self.envelope.fail(CallTimeout(self.process.label, self.timeout or 0.0))
+
+
+def _cast(process: ActorProcess, message: object) -> None:
+    if process.exit_reason is None:
+        process.mailbox.put(CastEnvelope(message))
+
+
+def _hand_over(runtime: Runtime, label: str, function: Callable[..., object], *args: object) -> None:
+    try:
+        runtime.loop.call_soon_threadsafe(function, *args, context=runtime.context)
+    except RuntimeError as error:  # the loop is closed
+        raise NoSuchActor(label) from error
+
+
+def _wait(runtime: Runtime, label: str, answer: Future[Any], timeout: float | None) -> Any:
+    """Wait for what the loop says; but not for ever for a loop that stands still or is gone."""
+    until = None if timeout is None else monotonic() + timeout
+    while True:
+        try:
+            return answer.result(_LOOK if until is None else min(_LOOK, max(0.0, until - monotonic())))
+        except NotYet:
+            if answer.done():  # in this very moment, or with this very error
+                return answer.result()
+            if runtime.loop.is_closed():
+                raise NoSuchActor(label) from None
+            if until is not None and monotonic() >= until:
+                raise CallTimeout(label, timeout or 0.0) from None
+
+
+def _settle(answer: Future[Any], value: object = None, error: BaseException | None = None) -> None:
+    if answer.done() or not answer.set_running_or_notify_cancel():
+        return
+    if error is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(value)
