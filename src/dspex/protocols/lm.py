@@ -84,6 +84,8 @@ class LMParams:
         """Return these parameters where they are set, and ``defaults`` where they are not."""
         if defaults == _UNSET:
             return self
+        if self == _UNSET:
+            return defaults
         changes = {name: value for name in _PARAM_NAMES if (value := getattr(self, name)) != getattr(_UNSET, name)}
         if "extra" in changes:
             changes["extra"] = {**defaults.extra, **self.extra}
@@ -108,12 +110,14 @@ class LM:
         ValueError: ``model`` has no provider part.
     """
 
-    __slots__ = ("api_base", "api_key", "model", "params")
+    __slots__ = ("_hash", "_identity", "api_base", "api_key", "model", "params")
 
     model: str
     api_base: str | None
     api_key: Secret | None
     params: LMParams
+    _identity: tuple[object, ...]
+    _hash: int
 
     def __init__(
         self,
@@ -132,6 +136,9 @@ class LM:
         set_field(self, "api_base", api_base)
         set_field(self, "api_key", key)
         set_field(self, "params", LMParams().merged(params))
+        identity = (model, api_base, key, repr(self.params))  # looked up by every call: made once
+        set_field(self, "_identity", identity)
+        set_field(self, "_hash", hash(identity))
 
     @property
     def provider(self) -> str:
@@ -149,14 +156,11 @@ class LM:
     def __delattr__(self, name: str) -> None:
         raise AttributeError("LM records are frozen")
 
-    def _identity(self) -> tuple[object, ...]:
-        return (self.model, self.api_base, self.api_key, repr(self.params))
-
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, LM) and other._identity() == self._identity()
+        return isinstance(other, LM) and other._identity == self._identity
 
     def __hash__(self) -> int:
-        return hash(self._identity())
+        return self._hash
 
     def __repr__(self) -> str:
         base = f", api_base={self.api_base!r}" if self.api_base else ""
