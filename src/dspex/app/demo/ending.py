@@ -72,7 +72,8 @@ def answered(show: Show, board: Board, met: str) -> None:
     restarts = f", {len(board.kills)} actors killed and restarted" if board.kills else ""
     show.say(f"{board.answered} of {board.total} answered in {board.elapsed:.1f} s{restarts}")
     if met:
-        show.say(f"faults by the simulator's own count: {met}; {board.retries} calls tried again")
+        show.say(f"faults by the simulator's own count: {met}")
+        show.say(f"{board.retries} calls tried again by the retry policy, the rest at once over a fresh socket")
     for reason in {str(failed.reason): failed.reason for failed in board.failed}.values():
         show.say(f"not answered: {type(reason).__name__}: {reason}")
 

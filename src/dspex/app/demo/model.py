@@ -37,7 +37,6 @@ def stormy(seed: int) -> FaultPlan:
         retry_after=0.2,
         rate_500=0.06,
         rate_reset=0.04,
-        reset_after_bytes=64,  # a reset before any byte may be a connection that was too old, and is no failure
         rate_truncate=0.04,
         rate_hang=0.01,
     )
