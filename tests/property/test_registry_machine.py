@@ -1,0 +1,186 @@
+"""A registry against a list of (key, owner, value), with owners that die, locks included."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from dspex.errors import AlreadyRegistered, NotRegistered
+from dspex.runtime import Actor, ActorRef, From, Next, NoReply, Registered, Registry, Reply, Runtime
+
+keys = st.sampled_from(["k", 1, 1.0, True])
+owners = st.integers(0, 2)
+
+
+class Owner(Actor):
+    """Runs what it is called with."""
+
+    async def handle_call(self, message: Any, sender: From) -> Next:
+        return Reply(message())
+
+    async def handle_cast(self, message: Any) -> Next:
+        self.spawn_task(message)
+        return NoReply()
+
+
+class Listener(Owner):
+    def __init__(self) -> None:
+        self.heard: list[tuple[bool, object, ActorRef]] = []
+
+    async def handle_info(self, message: Any) -> Next:
+        self.heard.append((isinstance(message, Registered), message.key, message.ref))
+        return None
+
+
+class RegistryMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.runtime = Runtime()
+        self.entries: list[tuple[tuple[type, object], ActorRef, int]] = []
+        self.heard: list[tuple[bool, object, ActorRef]] = []
+        self.queue: list[tuple[ActorRef, asyncio.Event]] = []
+        self.inside: list[asyncio.Event] = []
+        self.number = 0
+
+    @initialize(unique=st.booleans())
+    def open(self, unique: bool) -> None:
+        self.unique = unique
+        self.run(self._open())
+
+    async def _open(self) -> None:
+        self.runtime.open()
+        self.listener = Listener()
+        listening = await self.runtime.start(self.listener)
+        self.registry = Registry("unique" if self.unique else "duplicate", listeners=[listening])
+        self.owners = [await self.runtime.start(Owner()) for _ in range(3)]
+
+    def run(self, coroutine: Any) -> Any:
+        return self.loop.run_until_complete(coroutine)
+
+    def teardown(self) -> None:
+        if hasattr(self, "registry"):
+            self.run(self.runtime.close())
+            registry = self.registry
+            assert [registry._entries, registry._owned, registry._locks._queues] == [{}, {}, {}]
+            assert registry._locks._held == {}
+        self.loop.close()
+
+    def ask(self, who: int, action: Any) -> Any:
+        return self.run(self.owners[who].call(action))
+
+    @rule(key=keys, who=owners)
+    def register(self, key: Any, who: int) -> None:
+        self.number += 1
+        strict = (type(key), key)
+        holder = next((ref for each, ref, _ in self.entries if each == strict), None)
+        number = self.number
+
+        def do() -> object:
+            try:
+                self.registry.register(key, number)
+            except AlreadyRegistered as error:
+                return error.owner
+            return None
+
+        refused_for = self.ask(who, do)
+        if self.unique and holder is not None:
+            assert refused_for == holder
+        else:
+            assert refused_for is None
+            self.entries.append((strict, self.owners[who], number))
+            self.heard.append((True, key, self.owners[who]))
+
+    @rule(key=keys, who=owners)
+    def unregister(self, key: Any, who: int) -> None:
+        self.ask(who, lambda: self.registry.unregister(key))
+        left = [each for each in self.entries if each[:2] != ((type(key), key), self.owners[who])]
+        if len(left) < len(self.entries):
+            self.heard.append((False, key, self.owners[who]))
+        self.entries = left
+
+    @rule(key=keys, who=owners)
+    def update(self, key: Any, who: int) -> None:
+        if not self.unique:
+            return
+        strict, owner = (type(key), key), self.owners[who]
+
+        def do() -> object:
+            try:
+                return self.registry.update_value(key, lambda value: value + 1000)
+            except NotRegistered:
+                return None
+
+        mine = [value for each, ref, value in self.entries if (each, ref) == (strict, owner)]
+        assert self.ask(who, do) == (mine[0] + 1000 if mine else None)
+        self.entries = [
+            (each, ref, value + 1000 if (each, ref) == (strict, owner) else value) for each, ref, value in self.entries
+        ]
+
+    @rule(who=owners)
+    def lock(self, who: int) -> None:
+        release = asyncio.Event()
+
+        async def hold() -> None:
+            self.inside.append(release)
+            try:
+                await release.wait()
+            finally:
+                self.inside.remove(release)
+
+        async def work() -> None:
+            await self.registry.lock("lock", hold)
+
+        self.queue.append((self.owners[who], release))
+        self.run(self._cast(who, work))
+
+    async def _cast(self, who: int, work: Any) -> None:
+        assert self.owners[who].cast(work)
+
+    @rule()
+    def unlock(self) -> None:
+        if self.queue:
+            self.queue.pop(0)[1].set()
+
+    @rule(who=owners, kill=st.booleans())
+    def die(self, who: int, kill: bool) -> None:
+        dead = self.owners[who]
+        self.run(self._die(dead, kill))
+        self.entries = [each for each in self.entries if each[1] != dead]
+        self.queue = [each for each in self.queue if each[0] != dead]
+        self.owners[who] = self.run(self._start())
+
+    async def _die(self, ref: ActorRef, kill: bool) -> None:
+        if kill:
+            ref.kill()
+            await ref.wait_exit()
+        else:
+            await ref.stop()
+
+    async def _start(self) -> ActorRef:
+        return await self.runtime.start(Owner())
+
+    async def _turns(self) -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    @invariant()
+    def the_tables_agree_with_the_model(self) -> None:
+        if not hasattr(self, "registry"):
+            return
+        self.run(self._turns())
+        for key in ("k", 1, 1.0, True):
+            found = [(entry.ref, entry.value) for entry in self.registry.lookup(key)]
+            assert found == [(ref, value) for each, ref, value in self.entries if each == (type(key), key)]
+        assert len(self.registry) == len(self.entries)
+        for owner in self.owners:
+            mine = {each for each, ref, _ in self.entries if ref == owner}
+            assert {(type(key), key) for key in self.registry.keys(owner)} == mine
+        assert self.listener.heard == self.heard
+        assert self.inside == [release for _, release in self.queue[:1]]
+
+
+TestRegistry = RegistryMachine.TestCase
