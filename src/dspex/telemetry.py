@@ -25,11 +25,12 @@ event                                     measurements                          
 ``dspex.request.exception``               ``duration``, ``attempts``              ``request``, ``program``, ``error``
 ``dspex.request.resubmit``                —                                       ``request``, ``reason``
 ``dspex.step.restart``                    ``restarts``, ``delay``                 ``request``, ``step``, ``reason``
-``dspex.lm.attempt.start``                ``number``                              ``lm``
-``dspex.lm.attempt.stop``                 ``duration``, ``number``                ``lm``, ``status``
-``dspex.lm.attempt.exception``            ``duration``, ``number``                ``lm``, ``error``
-``dspex.lm.retry``                        ``number``, ``delay``                   ``lm``, ``error``
-``dspex.lm.unknown_charge``               ``number``                              ``lm``
+``dspex.lm.attempt.start``                ``number``                              ``lm``, ``call``
+``dspex.lm.attempt.stop``                 ``duration``, ``number``                ``lm``, ``call``, ``status``
+``dspex.lm.attempt.exception``            ``duration``, ``number``                ``lm``, ``call``, ``error``
+``dspex.lm.resend``                       ``number``                              ``lm``, ``call``
+``dspex.lm.retry``                        ``number``, ``delay``                   ``lm``, ``call``, ``error``
+``dspex.lm.unknown_charge``               ``number``                              ``lm``, ``call``
 ``dspex.cache.hit``                       —                                       ``tier``
 ``dspex.cache.miss``                      —                                       —
 ``dspex.cache.coalesced``                 —                                       —
@@ -39,6 +40,8 @@ event                                     measurements                          
 ``dspex.retriever.search.stop``           ``duration``, ``passages``              ``retriever``
 ``dspex.job.event``                       —                                       ``job``, ``event``
 ========================================  ======================================  ================================
+
+``call`` is the idempotency key of a logical LM call: the request's id, a dash, and the call's number in it.
 """
 
 from __future__ import annotations

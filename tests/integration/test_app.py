@@ -136,6 +136,20 @@ async def test_every_fault_kind_is_survived(simulator: Simulator) -> None:
     assert outcomes == ["TransportFailed", "RateLimited", "ServerFailed", "TransportFailed", "ok"]
 
 
+async def test_request_sent_again_over_a_fresh_socket_is_told(simulator: Simulator) -> None:
+    """A kept-alive connection that turns out to be closed costs no attempt, but is an event and shown in the tree."""
+    async with dspex.App(lm_at(simulator)) as app:
+        await app.run(Ask(), question="q")
+        simulator.set_faults(FaultPlan(script={CHAT: (Fault(kind=FaultKind.RESET),)}))
+        with collect(app, "dspex.lm.resend") as events:
+            request = app.start(Ask(), question="r")
+            await request
+
+        assert len(request.details.attempts) == 1
+        assert [facts["call"] for _, facts in events] == [f"{request.id}-1"]
+        assert "1 sent again" in app.tree().render()
+
+
 async def test_provider_that_never_recovers_raises_its_last_word_with_all_attempts(simulator: Simulator) -> None:
     """The error is typed and lists every try."""
     simulator.set_faults(FaultPlan(rate_500=1.0))

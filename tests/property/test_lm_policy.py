@@ -60,6 +60,7 @@ class LimiterMachine(RuleBasedStateMachine):
         self.limiter = Limiter(8, initial=4)
         self.now = self.pause_until = 0.0
         self.in_flight, self.limit, self.shrunk_at, self.good = 0, 4.0, -10.0, 0
+        self.slow_start = True
 
     @rule(step=steps)
     def time_passes(self, step: float) -> None:
@@ -76,7 +77,7 @@ class LimiterMachine(RuleBasedStateMachine):
     def succeed(self) -> None:
         if self.in_flight * 2 >= int(self.limit):
             self.good += 1
-            if self.good >= int(self.limit):
+            if self.slow_start or self.good >= int(self.limit):
                 self.good, self.limit = 0, min(8.0, self.limit + 1)
         self.in_flight -= 1
         self.limiter.succeeded()
@@ -84,7 +85,7 @@ class LimiterMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.in_flight)
     @rule(retry_after=st.none() | steps)
     def overload(self, retry_after: float | None) -> None:
-        self.in_flight, self.good = self.in_flight - 1, 0
+        self.in_flight, self.good, self.slow_start = self.in_flight - 1, 0, False
         if self.now - self.shrunk_at >= 1.0:
             self.shrunk_at, self.limit = self.now, max(1.0, self.limit * 0.7)
         self.pause_until = max(self.pause_until, self.now + (retry_after or 0.0))

@@ -129,7 +129,10 @@ class TestLimiter:
 
     def test_a_limits_worth_of_success_adds_one(self) -> None:
         """Additive increase, only while the limit is in use, up to the maximum."""
-        limiter = Limiter(4, initial=2)
+        limiter = Limiter(4)
+        limiter.try_acquire(0.0)
+        limiter.overloaded(0.0)
+        assert limiter.limit == 2
         for _ in range(2):
             limiter.try_acquire(0.0)
             limiter.try_acquire(0.0)
@@ -137,6 +140,22 @@ class TestLimiter:
             limiter.release()
 
         assert limiter.limit == 3
+
+    def test_a_limiter_begun_low_grows_with_every_success_until_the_first_overload(self) -> None:
+        """Slow start: a successor finds its provider's limit in a few rounds."""
+        limiter = Limiter(100, initial=4)
+        for _ in range(4):
+            limiter.try_acquire(0.0)
+        limiter.succeeded()
+        limiter.succeeded()
+        assert limiter.limit == 6
+        limiter.overloaded(0.0)
+        assert limiter.limit == 4
+        for _ in range(3):
+            limiter.try_acquire(0.0)
+        limiter.succeeded()
+
+        assert limiter.limit == 4
 
     def test_retry_after_pauses_the_whole_client(self) -> None:
         """Other calls would be refused as well."""

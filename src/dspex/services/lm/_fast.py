@@ -93,7 +93,12 @@ class FastTransport:
         return sum(protocol.is_connected() for protocol in self._protocols)
 
     async def post(
-        self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts | None = None
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeouts: Timeouts | None = None,
+        on_resend: Callable[[], object] | None = None,
     ) -> HttpReply:
         """
         Send one request and return the whole answer, whatever its status.
@@ -116,6 +121,8 @@ class FastTransport:
                 if not self._was_stale(error, context):
                     raise transport_failed(error, label, timeouts.phases()) from error
                 self.stale_retries += 1
+                if on_resend is not None:
+                    on_resend()
 
     async def aclose(self) -> None:
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -50,10 +50,17 @@ class Transport(Protocol):
         ...
 
     async def post(
-        self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts | None = None
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeouts: Timeouts | None = None,
+        on_resend: Callable[[], object] | None = None,
     ) -> HttpReply:
         """
         Send one request and return the whole answer, whatever its status.
+
+        ``on_resend`` is called when the request goes out once more because its kept-alive connection was closed.
 
         Raises:
             TransportFailed: No complete answer came; the library's error is the cause.

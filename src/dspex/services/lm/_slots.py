@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ssl
 from collections import deque
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from typing import Final
 
 import httpcore
@@ -100,7 +100,12 @@ class SlotTransport:
         return len(self._sockets)
 
     async def post(
-        self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts | None = None
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeouts: Timeouts | None = None,
+        on_resend: Callable[[], object] | None = None,
     ) -> HttpReply:
         """
         Send one request and return the whole answer, whatever its status.
@@ -127,6 +132,8 @@ class SlotTransport:
                     if slot.socket.received or not failure_of(error).closed:
                         raise
                     self.stale_retries += 1
+                    if on_resend is not None:
+                        on_resend()
             slot = await self._open(target, phases["connect"])
             return await self._exchange(slot, target, request)
         except _CORE_FAILURES as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import httpx
 
@@ -26,7 +26,12 @@ class HttpxTransport:
         self.stale_retries = 0
 
     async def post(
-        self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts | None = None
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeouts: Timeouts | None = None,
+        on_resend: Callable[[], object] | None = None,
     ) -> HttpReply:
         """
         Send one request and return the whole answer, whatever its status.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dspex._clock import wall_time
@@ -27,9 +28,13 @@ class Channel:
         self._key = key
         self._sending: set[asyncio.Task[Any]] = set()
 
-    async def send(self, body: bytes, *, idempotency_key: str, attempt: int) -> LMResponse:
+    async def send(
+        self, body: bytes, *, idempotency_key: str, attempt: int, on_resend: Callable[[], object]
+    ) -> LMResponse:
         """
         Make one attempt.
+
+        ``on_resend`` is called when the transport sends it once more over a fresh connection.
 
         Raises:
             LMError: What the attempt came to, typed.
@@ -45,7 +50,7 @@ class Channel:
         assert task is not None
         self._sending.add(task)
         try:
-            reply = await self.transport.post(endpoint.url, headers, body)
+            reply = await self.transport.post(endpoint.url, headers, body, on_resend=on_resend)
         finally:
             self._sending.discard(task)
         return endpoint.wire.decode(reply.status, reply.headers, reply.body, now=wall_time(), key_hint=hint)

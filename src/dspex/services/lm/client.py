@@ -22,6 +22,9 @@ from dspex.services.lm.policy import (
     is_overload,
 )
 
+CAUTIOUS = 16
+"""Attempts at once that a restarted client begins with: it no longer knows what its predecessor had learned."""
+
 __all__ = ["Acquire", "ClientLimits", "LMClient", "Settle"]
 
 
@@ -76,7 +79,8 @@ class LMClient(Actor):
         self._table = table
         self._limits = limits
         self._policy = limits.retry
-        self._limiter = Limiter(limits.max_in_flight)
+        self._limiter = Limiter(limits.max_in_flight, initial=CAUTIOUS if model in table.known else None)
+        table.known.add(model)
         self._breaker = CircuitBreaker()
         self._budget: RetryBudget
         self._waiting: deque[tuple[Acquire, From]] = deque()

@@ -223,7 +223,8 @@ class _LogicalCall:
                 verdict.error.attempts = tuple(log.attempts)
                 raise verdict.error
             assert isinstance(verdict, RetryAfter)
-            self._emit("dspex.lm.retry", {"number": attempt, "delay": verdict.delay}, {})
+            why = log.attempts[-1].outcome if log.attempts else "CircuitOpen"
+            self._emit("dspex.lm.retry", {"number": attempt, "delay": verdict.delay}, {"error": why})
             await self.runtime.sleep(verdict.delay)
 
     async def _ask(self, message: object) -> Any:
@@ -256,7 +257,9 @@ class _LogicalCall:
         log.sent += 1
         log.on_wire = True
         try:
-            response = await channel.send(body, idempotency_key=log.idempotency_key, attempt=attempt)
+            response = await channel.send(
+                body, idempotency_key=log.idempotency_key, attempt=attempt, on_resend=self._note_resend
+            )
         except LMError as error:
             log.on_wire = False
             self._note(Attempt(attempt, type(error).__name__, self._since(started), error.status, str(error)))
@@ -288,6 +291,11 @@ class _LogicalCall:
             else:
                 self._emit("dspex.lm.attempt.exception", measurements, {"error": attempt.outcome})
 
+    def _note_resend(self) -> None:
+        """Say that an attempt went out twice: its kept-alive connection was closed before a byte of the answer."""
+        self.log.sent += 1
+        self._emit("dspex.lm.resend", {"number": len(self.log.attempts) + 1}, {})
+
     def _note_lost_attempt(self) -> None:
         """Write down the attempt that a dead step left on the wire: it may have been charged."""
         log = self.log
@@ -298,7 +306,9 @@ class _LogicalCall:
 
     def _emit(self, name: str, measurements: Mapping[str, float], metadata: Mapping[str, Any]) -> None:
         if self.runtime.telemetry.active:
-            self.runtime.telemetry.emit(name, measurements, {"lm": self.client.name, **metadata})
+            self.runtime.telemetry.emit(
+                name, measurements, {"lm": self.client.name, "call": self.log.idempotency_key, **metadata}
+            )
 
 
 def _this_process() -> Any:

@@ -26,11 +26,13 @@ class Lease:
 class LeaseTable:
     """The leases of all models on one key, and the channel they are for."""
 
-    __slots__ = ("_last", "channel", "leases")
+    __slots__ = ("_last", "channel", "known", "leases")
 
     def __init__(self) -> None:
         self.leases: dict[int, Lease] = {}
         self.channel: Channel | None = None
+        self.known: set[str] = set()
+        """Models that have had a client: a second one of the same model is a successor."""
         self._last = 0
 
     def grant(self, model: str, holder: ProcessRef, ticket: int) -> Lease:

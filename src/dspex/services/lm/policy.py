@@ -156,7 +156,8 @@ class Limiter:
 
     An overload takes the limit to ``decrease`` of itself, at most once per window (the calls in flight at that
     moment report the same overload); a limit's worth of successes while the limit was in use adds one.
-    A Retry-After pauses the whole client.
+    A Retry-After pauses the whole client. Begun below the maximum, the limit first grows by one with every success
+    (TCP's slow start), until the first overload.
     """
 
     __slots__ = (
@@ -165,6 +166,7 @@ class Limiter:
         "_good",
         "_limit",
         "_pause_until",
+        "_slow_start",
         "_window",
         "in_flight",
         "max_in_flight",
@@ -178,6 +180,7 @@ class Limiter:
         self.max_in_flight = max_in_flight
         self.in_flight = 0
         self._limit = float(min(max_in_flight, max(1.0, initial if initial is not None else max_in_flight)))
+        self._slow_start = self._limit < max_in_flight
         self._decrease = decrease
         self._window = window
         self._decreased_at = float("-inf")
@@ -223,7 +226,7 @@ class Limiter:
         if not in_use:
             return
         self._good += 1
-        if self._good >= self.limit:
+        if self._slow_start or self._good >= self.limit:
             self._good = 0
             self._limit = min(float(self.max_in_flight), self._limit + 1.0)
 
@@ -231,6 +234,7 @@ class Limiter:
         """Give a slot back after an overload, shrink, and pause for what the provider asked."""
         self.release()
         self._good = 0
+        self._slow_start = False
         if now - self._decreased_at >= self._window:
             self._decreased_at = now
             self._limit = max(1.0, self._limit * self._decrease)
