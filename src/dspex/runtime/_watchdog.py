@@ -89,6 +89,8 @@ class Watchdog:
         while not self._stopped.wait(self.limit / 2):
             self._report_pauses()
             self._beat.clear()
+            if self._stopped.is_set():
+                break  # stop() has set both, and it waits for us in the thread of the loop
             asked = monotonic()
             try:
                 loop.call_soon_threadsafe(self._beat.set, context=context)
@@ -98,7 +100,8 @@ class Watchdog:
                 return
             if not self._beat.wait(self.limit) and not self._was_collecting():
                 self._report(asked)
-                self._beat.wait()
+                while not self._beat.wait(self.limit) and not loop.is_closed():
+                    pass
         self._report_pauses()
 
     def _was_collecting(self) -> bool:

@@ -1,0 +1,181 @@
+"""What holds the loop is named while it holds it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from dspex._clock import monotonic
+from dspex.errors import SpecError
+from dspex.runtime import Actor, From, Next, Reply, Runtime, Watchdog
+from dspex.telemetry import Telemetry
+
+Event = tuple[str, Mapping[str, float], Mapping[str, Any]]
+
+LIMIT = 0.1
+PATIENCE = 20.0
+
+
+class Listener:
+    """Notes events, and lets go of whoever blocks the loop."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.release = threading.Event()
+        self.telemetry = Telemetry()
+        self.telemetry.attach("dspex.loop.", self.hear)
+
+    def hear(self, name: str, measurements: Mapping[str, float], metadata: Mapping[str, Any]) -> None:
+        self.events.append((name, measurements, metadata))
+        self.release.set()
+
+
+class Culprit(Actor):
+    """Blocks the loop until it is let go."""
+
+    def __init__(self, release: threading.Event) -> None:
+        self.release = release
+
+    async def handle_call(self, message: Any, sender: From) -> Next:
+        return Reply(self.hold_the_loop())
+
+    async def handle_info(self, message: Any) -> Next:
+        self.spawn_task(self.beside, label="beside")
+        return None
+
+    async def beside(self) -> None:
+        self.hold_the_loop()
+
+    def hold_the_loop(self) -> float:
+        began = monotonic()
+        assert self.release.wait(PATIENCE)
+        return monotonic() - began
+
+
+def watchdogs() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "dspex-watchdog"]
+
+
+@pytest.mark.allow_blocking("the point")
+async def test_the_handler_that_blocks_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Within a second, while it blocks, once, with its label, its message and its stack."""
+    listener = Listener()
+    async with Runtime(telemetry=listener.telemetry, watchdog=LIMIT) as runtime:
+        ref = await runtime.start(Culprit(listener.release), label="the culprit")
+        with caplog.at_level(logging.ERROR, "dspex.watchdog"):
+            blocked_for = await ref.call("hold", timeout=None)
+    assert blocked_for < 1.0
+    ((name, measurements, metadata),) = listener.events
+    assert name == "dspex.loop.blocked"
+    assert metadata["label"] == "the culprit"
+    assert metadata["message"] == "str"
+    assert "hold_the_loop" in metadata["stack"]
+    assert "release.wait" in metadata["stack"]
+    assert LIMIT <= measurements["seconds"] < 1.0
+    (record,) = caplog.records
+    fields = vars(record)
+    assert record.getMessage() == "the event loop is blocked"
+    assert (fields["actor"], fields["handling"]) == ("the culprit", "str")
+    assert "hold_the_loop" in fields["stack"]
+    assert watchdogs() == []
+
+
+@pytest.mark.allow_blocking("the point")
+async def test_tasks_and_callbacks_are_named_too() -> None:
+    """A task of an actor by its label; what belongs to no process, as well as can be."""
+    listener = Listener()
+    async with Runtime(telemetry=listener.telemetry) as runtime:
+        with Watchdog(runtime, LIMIT):
+            culprit = Culprit(listener.release)
+            ref = await runtime.start(culprit)
+            ref.send("go")
+            await asyncio.get_running_loop().run_in_executor(None, listener.release.wait, PATIENCE)
+            await runtime.sleep(0)
+            listener.release.clear()
+            done = asyncio.Event()
+
+            def callback() -> None:
+                culprit.hold_the_loop()
+                done.set()
+
+            asyncio.get_running_loop().call_soon(callback)
+            await done.wait()
+            listener.release.clear()
+            culprit.hold_the_loop()
+    labels = [metadata["label"] for _, _, metadata in listener.events]
+    assert labels[:2] == ["beside", "a callback"]
+    assert labels[2].startswith("the task ")
+    assert [metadata["message"] for _, _, metadata in listener.events] == [None, None, None]
+
+
+@pytest.mark.allow_blocking("the point")
+async def test_a_long_garbage_collection_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """It is nobody's code, and no stack would say so."""
+    listener = Listener()
+    async with Runtime(telemetry=listener.telemetry) as runtime:
+        with Watchdog(runtime, 0.001), caplog.at_level(logging.WARNING, "dspex.watchdog"):
+            rings: list[Any] = [[] for _ in range(200_000)]
+            for each in rings:
+                each.append(each)
+            del each
+            rings.clear()
+            gc.collect()
+            while not any(name == "dspex.loop.gc" for name, _, _ in tuple(listener.events)):
+                await asyncio.get_running_loop().run_in_executor(None, listener.release.wait, PATIENCE)
+                listener.release.clear()
+    pauses = [(measurements, metadata) for name, measurements, metadata in listener.events if name == "dspex.loop.gc"]
+    assert any(metadata["generation"] == 2 for _, metadata in pauses)
+    assert all(measurements["seconds"] > 0.001 for measurements, _ in pauses)
+    assert any(record.getMessage() == "garbage collection held the loop" for record in caplog.records)
+
+
+async def test_nothing_is_said_of_a_loop_that_turns() -> None:
+    """However much it does."""
+    listener = Listener()
+    async with Runtime(telemetry=listener.telemetry, watchdog=5.0) as runtime:
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        assert watchdogs() == ["dspex-watchdog"]
+        assert runtime._watchdog is not None
+        runtime._watchdog.start()
+        assert watchdogs() == ["dspex-watchdog"]
+    assert listener.events == []
+    assert watchdogs() == []
+    runtime._watchdog.stop()
+
+
+async def test_by_default_nobody_watches() -> None:
+    """A thread is started only for who asks for it."""
+    before = len(gc.callbacks)
+    async with Runtime():
+        assert watchdogs() == []
+    assert len(gc.callbacks) == before
+
+
+def test_a_loop_that_ends_without_closing_ends_the_watch() -> None:
+    """The thread does not outlive what it watches."""
+    runtime, before = Runtime(watchdog=0.001), len(gc.callbacks)
+
+    async def only_open() -> None:
+        runtime.open()
+
+    asyncio.run(only_open())
+    assert runtime._watchdog is not None
+    thread = runtime._watchdog._thread
+    assert thread is not None
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert len(gc.callbacks) == before
+
+
+@pytest.mark.parametrize("limit", [0, -1, "1", float("nan")])
+def test_a_limit_is_a_number_of_seconds(limit: Any) -> None:
+    """Above 0."""
+    with pytest.raises(SpecError, match="limit"):
+        Runtime(watchdog=limit)
