@@ -26,13 +26,13 @@ class Plan:
 
     Attributes:
         name: The signature's name, for prompts and errors.
-        instructions: What the model is asked to do.
+        authored: Whether somebody wrote the instructions; otherwise they are made from the fields.
         fields: All fields by name, inputs first.
         inputs, outputs: The fields of each side, in order.
         rendered: Each adapter's own pre-rendered form of this plan, by adapter.
     """
 
-    __slots__ = ("_input_spec", "authored", "fields", "inputs", "instructions", "name", "outputs", "rendered")
+    __slots__ = ("_input_spec", "_instructions", "authored", "fields", "inputs", "name", "outputs", "rendered")
 
     def __init__(self, name: str, fields: Iterable[Field], instructions: str) -> None:
         given = tuple(fields)
@@ -41,9 +41,16 @@ class Plan:
         self.outputs = tuple([each for each in given if each.role == "output"])
         self.fields: Mapping[str, Field] = types.MappingProxyType({e.name: e for e in (*self.inputs, *self.outputs)})
         self.authored = bool(instructions)
-        self.instructions = instructions or default_instructions(self.inputs, self.outputs)
+        self._instructions = instructions
         self.rendered: dict[object, Any] = {}  # a memo: each adapter knows what it put there
         self._input_spec: InputSpec | None = None
+
+    @property
+    def instructions(self) -> str:
+        """What the model is asked to do."""
+        if not self._instructions:
+            self._instructions = default_instructions(self.inputs, self.outputs)
+        return self._instructions
 
     @property
     def input_spec(self) -> InputSpec:
@@ -107,8 +114,10 @@ def default_instructions(inputs: Iterable[Field], outputs: Iterable[Field]) -> s
 
 
 def _names(fields: Iterable[Field]) -> str:
-    quoted = [f"`{each.name}`" for each in fields]
-    return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
+    names = [each.name for each in fields]
+    if len(names) < 2:
+        return f"`{names[0]}`" if names else ""
+    return f"`{'`, `'.join(names[:-1])}` and `{names[-1]}`"
 
 
 def check_name(name: str, where: str) -> None:
@@ -201,25 +210,41 @@ def make_init(cls_name: str, inputs: Iterable[Field]) -> Callable[..., None]:
 
     Its code is compiled once per shape, from fixed text, and the field names are put into the compiled code.
     """
-    fields = tuple(inputs)
-    names = {f"_input{at}": field.name for at, field in enumerate(fields)}
-    code = _init_code(tuple([field.default_factory is not None for field in fields]))
+    annotations: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
+    makers: list[Callable[[], Any] | None] = []
+    for field in inputs:
+        annotations[field.name] = field.annotation
+        makers.append(field.default_factory)
+        if field.has_default:
+            defaults[field.name] = field.default
+    names = tuple(annotations)
+    code = _init_code(tuple([make is not None for make in makers]))
+    own = dict(zip(_init_names(len(names)), names, strict=True))
     code = code.replace(
-        co_varnames=tuple([names.get(each, each) for each in code.co_varnames]),
-        co_names=tuple([names.get(each, each) for each in code.co_names]),
+        co_varnames=(code.co_varnames[0], *names),
+        co_names=tuple([own.get(each, each) for each in code.co_names]),
         co_qualname=f"{cls_name}.__init__",
     )
-    makers = {f"_make{at}": field.default_factory for at, field in enumerate(fields) if field.default_factory}
-    init = types.FunctionType(code, {"_missing": MISSING, **makers})
-    init.__kwdefaults__ = {field.name: field.default for field in fields if field.has_default}
-    init.__annotations__ = {**{field.name: field.annotation for field in fields}, "return": None}
+    scope: dict[str, Any] = {"_missing": MISSING}
+    if defaults:
+        scope |= {f"_make{at}": make for at, make in enumerate(makers) if make is not None}
+    init = types.FunctionType(code, scope)
+    init.__kwdefaults__ = defaults
+    annotations["return"] = None
+    init.__annotations__ = annotations
     return init
+
+
+@functools.lru_cache(maxsize=256)
+def _init_names(count: int) -> tuple[str, ...]:
+    return tuple([f"_input{at}" for at in range(count)])
 
 
 @functools.lru_cache(maxsize=256)
 def _init_code(has_factory: tuple[bool, ...]) -> types.CodeType:
     """Compile ``__init__`` for inputs of this shape; the first parameter's name leaves ``self`` to the fields."""
-    parameters = [f"_input{at}" for at in range(len(has_factory))]
+    parameters = _init_names(len(has_factory))
     body = [
         f"    _record.{name} = " + (f"_make{at}() if {name} is _missing else {name}" if has_factory[at] else name)
         for at, name in enumerate(parameters)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
+import keyword
 import sys
 import types as types_module
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dspex.programs._compile import compile_field
-from dspex.programs._parse_string import Lookup, make_lookup, parse_signature
-from dspex.programs.fields import Field, FieldSpec
+from dspex.programs._parse_string import Lookup, make_lookup, parse_signature, split_signature
+from dspex.programs.fields import MISSING, Field, FieldSpec, Role
 
 __all__ = ["compile_string"]
 
@@ -31,7 +32,7 @@ def compile_string(spec: str, instructions: str, types: Mapping[str, Any], make:
             return _memoised(spec, instructions, make)
         except _NeedsCaller:
             pass  # its types belong to one module: two modules may mean two things by the same text
-    return _compile(spec, instructions, make_lookup(types, _caller_globals().__getitem__), make)
+    return _class_of(_compile(spec, make_lookup(types, _caller_globals().__getitem__)), instructions, make)
 
 
 class _NeedsCaller(Exception):
@@ -40,31 +41,84 @@ class _NeedsCaller(Exception):
 
 @functools.lru_cache(maxsize=1024)
 def _memoised(spec: str, instructions: str, make: Make) -> type[Any]:
-    def fallback(name: str) -> Any:
-        raise _NeedsCaller(name)
-
-    return _compile(spec, instructions, make_lookup({}, fallback), make)
+    return _class_of(_put_together(spec), instructions, make)
 
 
-def _compile(spec: str, instructions: str, lookup: Lookup, make: Make) -> type[Any]:
+def _put_together(spec: str) -> tuple[Field, ...]:
+    """Make the fields from others with the same texts as types; read the text where one of them is new."""
+    split = split_signature(spec)
+    if split is None:
+        return _compile(spec, _without_caller)
+    inputs, outputs = split
+    try:
+        fields = [_field("input", name, text) for name, text, _ in inputs]
+        fields += [_field("output", name, text) for name, text, _ in outputs]
+    except KeyError:
+        pass
+    else:
+        if len({each.name for each in fields}) == len(fields):
+            return tuple(fields)
+    compiled = _compile(spec, _without_caller)
+    for (_, text, _), field in zip(inputs + outputs, compiled, strict=True):
+        if len(_known) < _MOST_KNOWN:
+            _known.setdefault((field.role, text), field)
+    return compiled
+
+
+_known: dict[tuple[str, str], Field] = {}
+"""A field of each role and text of a type; texts, because equal types such as unions may differ in their order."""
+_MOST_KNOWN = 1024
+
+
+@functools.lru_cache(maxsize=1024)
+def _field(role: Role, name: str, text: str) -> Field:
+    """Return the field, or raise KeyError where nothing is known of the text, or the name is none."""
+    like = _known[role, text]
+    if keyword.iskeyword(name):
+        raise KeyError(name)
+    annotation, text, codec, optional = like.annotation, like.type_text, like.codec, like.optional
+    return Field(name, role, annotation, "", MISSING, None, (), text, codec, optional)
+
+
+def _no_caller(name: str) -> Any:
+    raise _NeedsCaller(name)
+
+
+_without_caller = make_lookup({}, _no_caller)
+
+
+def _compile(spec: str, lookup: Lookup) -> tuple[Field, ...]:
     inputs, outputs = parse_signature(spec, lookup)
     shown = " ".join(spec.split())
     fields = [compile_field(name, annotation, _INPUT, shown) for name, annotation in inputs]
     fields += [compile_field(name, annotation, _OUTPUT, shown) for name, annotation in outputs]
-    return make(_class_name(fields), tuple(fields), inspect.cleandoc(instructions))
+    return tuple(fields)
 
 
 _INPUT = FieldSpec("input")
 _OUTPUT = FieldSpec("output")
 
 
-def _class_name(fields: list[Field]) -> str:
+def _class_of(fields: tuple[Field, ...], instructions: str, make: Make) -> type[Any]:
+    return make(_class_name(fields), fields, inspect.cleandoc(instructions) if instructions else "")
+
+
+def _class_name(fields: Iterable[Field]) -> str:
     """Name the class for its fields: ``question, context -> answer`` is AnswerFromQuestionContext."""
-    sides = {"output": "", "input": ""}
+    inputs = outputs = ""
     for field in fields:
-        sides[field.role] += "".join(word[:1].upper() + word[1:] for word in field.name.split("_"))
-    name = f"{sides['output']}From{sides['input']}" if sides["input"] else sides["output"]
-    return name if len(name) <= 60 else sides["output"][:60]
+        if field.role == "input":
+            inputs += _capitals(field.name)
+        else:
+            outputs += _capitals(field.name)
+    name = f"{outputs}From{inputs}" if inputs else outputs
+    return name if len(name) <= 60 else outputs[:60]
+
+
+def _capitals(name: str) -> str:
+    if "_" not in name:
+        return name[:1].upper() + name[1:]
+    return "".join([word[:1].upper() + word[1:] for word in name.split("_")])
 
 
 def _caller_globals() -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from dspex.errors import SignatureError
 from dspex.protocols.retrieval import Passage
 
-__all__ = ["Lookup", "make_lookup", "parse_signature"]
+__all__ = ["Lookup", "make_lookup", "parse_signature", "split_signature"]
 
 Lookup = Callable[[str], Any]
 """Returns what a name stands for, or raises KeyError."""
@@ -45,6 +45,27 @@ def parse_signature(spec: str, lookup: Lookup) -> tuple[list[tuple[str, Any]], l
         if name in names:
             raise _error(spec, spec.rindex(name), f"{name!r} is both input and output; give one another name")
     return inputs, outputs
+
+
+_TYPE = r"[A-Za-z_][\w.]*(?:\[[\w., |]*(?:\[[\w., |]*\][\w., |]*)*\])?"
+_FIELD = re.compile(
+    rf"[ \t\r\n]*([A-Za-z]\w*)[ \t\r\n]*(?::[ ]*({_TYPE}(?: *\| *{_TYPE})*)[ \t\r\n]*)?(,|\Z)|.+", re.ASCII | re.DOTALL
+)
+"""A field and the mark behind it; what is no field matches to the end, without a name."""
+
+
+def split_signature(spec: str) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]] | None:
+    """
+    Return inputs and outputs as (name, the annotation's text, the comma) triples, without reading the annotations.
+
+    None for whatever is not plainly a signature: it may be one all the same, or have a mistake to point at.
+    """
+    before, _, after = spec.partition("->")
+    inputs: list[tuple[str, str, str]] = _FIELD.findall(before) if before and not before.isspace() else []
+    outputs: list[tuple[str, str, str]] = _FIELD.findall(after)
+    if not outputs or outputs[-1][2] or (inputs and inputs[-1][2]):
+        return None
+    return (inputs, outputs) if all(name for name, _, _ in inputs + outputs) else None
 
 
 def _split_at_arrow(spec: str) -> list[tuple[str, int]]:

@@ -67,8 +67,6 @@ class SignatureMeta(type):
         **keywords: Any,  # for __init_subclass__ of mixins
     ) -> SignatureMeta:
         """Create the record class and compile its plan."""
-        fields: tuple[Field, ...] | None = namespace.pop("_fields_", None)
-        instructions: str | None = namespace.pop("_instructions_", None)
         parents = [base for base in bases if isinstance(base, SignatureMeta)]
         if not parents:
             return super().__new__(mcls, name, bases, namespace, **keywords)
@@ -76,25 +74,17 @@ class SignatureMeta(type):
         specs = {key: value for key, value in namespace.items() if isinstance(value, FieldSpec)}
         for key in specs:
             del namespace[key]
-        new_names = specs if fields is None else [each.name for each in fields]
         own_slots = tuple(namespace.pop("__slots__", ()))
-        namespace["__slots__"] = (*own_slots, *[key for key in new_names if key not in inherited])
+        namespace["__slots__"] = (*own_slots, *[key for key in specs if key not in inherited])
         try:
             cls = super().__new__(mcls, name, bases, namespace, **keywords)
         except TypeError as error:
             raise SignatureError(f"{name} cannot be a class with these bases and fields: {error}") from error
-        if fields is None:
-            caller = sys._getframe(1)  # noqa: SLF001 - types defined beside the class in a function
-            fields = _own_fields(cls, specs, inherited, caller)
-            instructions = _docstring(namespace, parents)
-        cls._finish(fields, instructions or "", own_init="__init__" in namespace)
+        caller = sys._getframe(1)  # noqa: SLF001 - types defined beside the class in a function
+        cls._plan_ = Plan(name, _own_fields(cls, specs, inherited, caller), _docstring(namespace, parents))
+        if "__init__" not in namespace:
+            type.__setattr__(cls, "__init__", make_init(cls.__qualname__, cls._plan_.inputs))
         return cls
-
-    def _finish(cls, fields: tuple[Field, ...], instructions: str, *, own_init: bool) -> None:
-        plan = Plan(cls.__name__, fields, instructions)
-        cls._plan_ = plan
-        if not own_init:
-            type.__setattr__(cls, "__init__", make_init(cls.__qualname__, plan.inputs))
 
     @property
     def instructions(cls) -> str:
@@ -330,9 +320,22 @@ def build(cls: type[C], values: Mapping[str, Any], details: object = None) -> C:
 def make_class(
     name: str, bases: tuple[type, ...], fields: tuple[Field, ...], instructions: str, module: str
 ) -> type[Any]:
-    """Make a signature class from compiled fields."""
-    namespace = {"_fields_": fields, "_instructions_": instructions, "__module__": module, "__doc__": instructions}
-    return cast("type[Any]", SignatureMeta(name, bases, namespace))
+    """Make a signature class from compiled fields: whole at once, without what a class statement needs."""
+    plan = Plan(name, fields, instructions)
+    inherited = _inherited([base for base in bases if isinstance(base, SignatureMeta)])
+    namespace = {
+        "__module__": module,
+        "__doc__": instructions,
+        "__slots__": tuple([each.name for each in fields if each.name not in inherited]),
+        "__init__": make_init(name, plan.inputs),
+        "_plan_": plan,
+    }
+    meta: Any = type(bases[0])  # SignatureMeta, or the author's own below it
+    try:
+        cls = super(SignatureMeta, meta).__new__(meta, name, bases, namespace)
+    except TypeError as error:
+        raise SignatureError(f"{name} cannot be a class with these bases and fields: {error}") from error
+    return cast("type[Any]", cls)
 
 
 def _make_from_string(name: str, fields: tuple[Field, ...], instructions: str) -> type[Any]:

@@ -405,6 +405,47 @@ class TestStrings:
         assert Signature.from_string("a -> b: int") is Signature.from_string("a -> b: int")
         assert Signature.from_string("a -> b: Mood") is not Signature.from_string("a -> b: Mood")
 
+    def test_equal_types_keep_the_order_they_were_written_in(self) -> None:
+        """Fields of texts seen before are reused; by text, for ``int | str == str | int`` and ``1 == True``."""
+        for shown in ("int | str", "str | int", "list[int | str]", "list[str | int]", "Literal[1]", "Literal[True]"):
+            for name in ("first", "second"):
+                field = Signature.from_string(f"{name}: {shown} -> out: {shown}").fields[name]
+
+                assert (field.name, field.role, field.type_text) == (name, "input", shown)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "-> out{}",
+            " a{} ,b :str\n,c: list[ str ]-> out{} ",
+            "a{}: dict[str, tuple[int, ...]], b: int|None -> out{}: typing.Any, note: Optional[list[float]]",
+            "a{}: list[list[list[int]]] -> out{}: 'int'",
+            "a{}: Literal['x, y: z'], b -> out{}: Passage",
+            "a{}, -> out{}: int,",
+            "ä{} -> out{}",
+        ],
+    )
+    def test_a_text_seen_before_means_the_same(self, text: str) -> None:
+        """Read in whole (a type of the caller's own makes sure of that), or put together from known fields."""
+        for number in range(3):
+            spec = text.format(number, number)
+
+            assert Signature.from_string(spec).equals(Signature.from_string(spec, types={"Other": int}))
+
+    @pytest.mark.parametrize("wrong", ["class", "_a", "b", "out"])
+    def test_a_name_is_refused_whatever_is_known_of_its_type(self, wrong: str) -> None:
+        Signature.from_string("fine: int, b: int -> out: int")
+        with pytest.raises(SignatureError):
+            Signature.from_string(f"{wrong}: int, b: int -> out: int")
+
+    def test_a_types_name_of_the_callers_is_not_remembered(self) -> None:
+        with pytest.raises(SignatureError, match="'Unknown'"):
+            Signature.from_string("a: Unknown -> b")
+        Signature.from_string("a: Unknown -> b", types={"Unknown": int, "str": bytes})
+        with pytest.raises(SignatureError, match="'Unknown'"):
+            Signature.from_string("other: Unknown -> b")
+        assert Signature.from_string("text_of_mood: str, m: Mood -> b").fields["text_of_mood"].annotation is str
+
     def test_records_of_string_signatures_are_predictions(self) -> None:
         assert isinstance(Signature.from_string("a -> b")(a="x"), Prediction)
 
