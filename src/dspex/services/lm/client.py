@@ -23,7 +23,7 @@ from dspex.services.lm.policy import (
 )
 
 CAUTIOUS = 16
-"""Attempts at once that a restarted client begins with: it no longer knows what its predecessor had learned."""
+"""Attempts at once that a restarted client begins with, or as many as are on the wire: what was learned is lost."""
 
 __all__ = ["Acquire", "ClientLimits", "LMClient", "Settle"]
 
@@ -79,7 +79,8 @@ class LMClient(Actor):
         self._table = table
         self._limits = limits
         self._policy = limits.retry
-        self._limiter = Limiter(limits.max_in_flight, initial=CAUTIOUS if model in table.known else None)
+        begin = max(CAUTIOUS, len(table.of(model))) if model in table.known else None
+        self._limiter = Limiter(limits.max_in_flight, initial=begin)
         table.known.add(model)
         self._breaker = CircuitBreaker()
         self._budget: RetryBudget
