@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, Self, cast
 
 import anyio
 
-from dspex.errors import AppAlreadyRunning, AppNotRunning, CallCycle, LeakedTasks
+from dspex.errors import AppAlreadyRunning, AppNotRunning, CallCycle, LeakedTasks, StartFailed
 from dspex.runtime._actor import Actor
 from dspex.runtime._actor_process import ActorProcess
 from dspex.runtime._child_spec import ChildSpec, RestartStrategy, check_seconds
@@ -21,7 +21,6 @@ from dspex.runtime._exit import KILL, NORMAL, SHUTDOWN, ExitReason
 from dspex.runtime._log import get_logger
 from dspex.runtime._messages import Exit
 from dspex.runtime._next import Next, Stop
-from dspex.runtime._ref import ActorRef
 from dspex.runtime._runtime import Runtime
 from dspex.runtime._supervisor import Supervisor, SupervisorRef
 
@@ -124,6 +123,10 @@ class Application:
             AppAlreadyRunning: It is open already.
         Cancellation: what was started is killed.
         """
+        self._make_runtime(runtime)
+        await self._open()
+
+    def _make_runtime(self, runtime: Runtime | None = None) -> None:
         if self._process is not None and not self._process.dead:
             raise AppAlreadyRunning
         if runtime is not None:
@@ -131,7 +134,8 @@ class Application:
         elif self._own_runtime:
             self._runtime = Runtime()
             self._runtime.open()
-        self._interrupt = None
+
+    async def _open(self) -> None:
         self._process = self.runtime.spawn(_Master(self), label=self.name)
         try:
             outcome = await self.runtime.await_start(self._process, None)
@@ -142,9 +146,10 @@ class Application:
             raise
 
     def request_stop(self) -> None:
-        """Begin to stop, and return at once; from an actor of the tree, too."""
+        """Begin to stop, and return at once; from an actor of the tree, too, and while it starts."""
         if self._process is not None:
             self._process.receive_exit(SHUTDOWN, None)
+            self._master.stop_starting()
 
     async def wait(self) -> ExitReason:
         """Return when the tree has ended, for whatever reason, and ``stop`` has run."""
@@ -166,7 +171,7 @@ class Application:
             return
         if caller is not None and process.owns(caller):
             raise CallCycle((caller.label, process.label))
-        process.receive_exit(SHUTDOWN, None)
+        self.request_stop()
         cancelled: asyncio.CancelledError | None = None
         with anyio.CancelScope(shield=True):
             while not process.dead:
@@ -181,29 +186,47 @@ class Application:
             raise cancelled
 
     async def __aenter__(self) -> Self:
-        await self.open()
-        self._host = asyncio.current_task()
+        self._make_runtime()
+        self._interrupt = None
         self.runtime.on_interrupt = self._interrupted
+        try:
+            await self._open()
+        except BaseException as error:
+            await self._leave()
+            if self._interrupt is not None:
+                raise self._interrupt from error
+            raise
+        self._host = asyncio.current_task()
+        if self._interrupt is not None:
+            await self._leave()
+            raise self._interrupt
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            await self.close()
-        finally:
-            self.runtime.on_interrupt = None
-            host, self._host = self._host, None
+        host = self._host
+        await self._leave()
         if self._interrupt is not None:
             if host is not None:
                 host.uncancel()
             raise self._interrupt
 
+    async def _leave(self) -> None:
+        self._host = None
+        try:
+            await self.close()
+        finally:
+            self.runtime.on_interrupt = None
+
     def _interrupted(self, error: KeyboardInterrupt) -> None:
         """Leave the block, as Ctrl-C would: an interrupt that hits an actor is meant for the program."""
-        if self._interrupt is None and self._host is not None:
+        if self._interrupt is None:
             self._interrupt = error
-            self._host.cancel()
+            if self._host is not None:
+                self._host.cancel()
+            else:
+                self.request_stop()
 
     @property
     def _master(self) -> _Master:
@@ -222,26 +245,38 @@ class _Master(Actor):
         self.application = application
         self.state: Any = None
         self.supervisor: SupervisorRef | None = None
+        self.top: ActorProcess | None = None
+        self.began = False
+        self.asked_to_stop = False
         self.failed = False
 
     async def init(self) -> None:
         """Acquire the state, then start the tree."""
         application = self.application
         self.state = await application.start()
-        top: ActorRef | None = None
-        try:
-            supervisor = Supervisor(application.children, **application._flags)
-            top = await self.runtime.start(supervisor, label=f"{application.name} supervisor")
-        finally:
-            if top is None:
-                await self._run("stop", application.stop)
-        assert isinstance(top, SupervisorRef)
-        self.supervisor = top
+        self.began = True
+        supervisor = Supervisor(application.children, **application._flags)
+        self.top = self.runtime.spawn(supervisor, label=f"{application.name} supervisor", parent=self._process)
+        failure = await self.runtime.await_start(self.top, None)
+        if failure is not None:
+            await self._run("stop", application.stop)
+            raise failure
+        self.supervisor = cast("SupervisorRef", self.top.ref)
+
+    def stop_starting(self) -> None:
+        """Give up a start that goes on, in order where there is something to end."""
+        self.asked_to_stop = True
+        if self._process.started is None:
+            return
+        if self.top is not None and self.top.started is not None:
+            self.top.receive_exit(SHUTDOWN, self._process)
+        elif not self.began:
+            self._process.receive_exit(KILL, None)
 
     async def handle_info(self, message: Any) -> Next:
         """End with the tree."""
         if isinstance(message, Exit) and message.ref == self.supervisor:
-            self.failed = message.reason != NORMAL
+            self.failed = message.reason != NORMAL and not self.asked_to_stop
             if self.failed:
                 _log.error("application ended by itself", application=self.application.name, reason=str(message.reason))
             return Stop(message.reason)
@@ -299,8 +334,16 @@ def run(
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("run() owns the signals of the process: call it in the main thread, or use `async with`")
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        return runner.run(_run(applications, runtime if runtime is not None else Runtime(), runner.get_loop()))
+    runner = asyncio.Runner(loop_factory=loop_factory)
+    loop = runner.get_loop()
+    runtime = runtime if runtime is not None else Runtime()
+    try:
+        return runner.run(_run(applications, runtime, loop))
+    finally:
+        if runtime.zombies:
+            loop.close()  # the runner would wait for them, and they do not end
+        else:
+            runner.close()
 
 
 async def _run(applications: tuple[Application, ...], runtime: Runtime, loop: asyncio.AbstractEventLoop) -> int:
@@ -310,8 +353,13 @@ async def _run(applications: tuple[Application, ...], runtime: Runtime, loop: as
         async with runtime:
             runtime.on_interrupt = signals.interrupted
             try:
-                await signals.unless_stopped(_open_all(applications, opened, runtime))
-                await signals.unless_stopped(_first_end(opened, loop))
+                for application in applications:
+                    await signals.open(application)
+                    opened.append(application)
+                await signals.wait(_first_end(opened, loop))
+            except StartFailed:
+                if not signals.stopping:
+                    raise
             finally:
                 for application in reversed(opened):
                     await application.close()
@@ -325,13 +373,7 @@ async def _run(applications: tuple[Application, ...], runtime: Runtime, loop: as
     return int(any(application.failed for application in opened))
 
 
-async def _open_all(applications: tuple[Application, ...], opened: list[Application], runtime: Runtime) -> None:
-    for application in applications:
-        await application.open(runtime)
-        opened.append(application)
-
-
-async def _first_end(opened: list[Application], loop: asyncio.AbstractEventLoop) -> None:
+def _first_end(opened: list[Application], loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
     ended: asyncio.Future[None] = loop.create_future()
 
     def note() -> None:
@@ -341,8 +383,9 @@ async def _first_end(opened: list[Application], loop: asyncio.AbstractEventLoop)
     for application in opened:
         assert application._process is not None
         application._process.on_dead(note)
-    if opened:
-        await ended
+    if not opened:
+        note()
+    return ended
 
 
 class _Signals:
@@ -353,17 +396,28 @@ class _Signals:
         self._loop = loop
         self._runtime = runtime
         self._count = 0
-        self._stopping = False
-        self._scope: anyio.CancelScope | None = None
+        self._stopped: asyncio.Future[None] = loop.create_future()
+        self._opening: Application | None = None
         self._before = {number: signal.signal(number, self._arrived) for number in _SIGNALS}
 
-    async def unless_stopped(self, work: Awaitable[None]) -> None:
-        """Await ``work``, which the first signal cancels, be it one that has come already."""
-        with anyio.CancelScope() as self._scope:
-            if self._stopping:
-                self._scope.cancel()
-            await work
-        self._scope = None
+    @property
+    def stopping(self) -> bool:
+        """Whether a signal has come, and has reached the loop."""
+        return self._stopped.done()
+
+    async def open(self, application: Application) -> None:
+        """Open an application, which the first signal stops; StartFailed when one has come before."""
+        if self.stopping:
+            raise StartFailed(application.name, SHUTDOWN)
+        self._opening = application
+        try:
+            await application.open(self._runtime)
+        finally:
+            self._opening = None
+
+    async def wait(self, ended: asyncio.Future[None]) -> None:
+        """Wait for a signal, or for this."""
+        await asyncio.wait([ended, self._stopped], return_when=asyncio.FIRST_COMPLETED)
 
     def interrupted(self, _: KeyboardInterrupt) -> None:
         """Take an interrupt of an actor for a first signal."""
@@ -382,14 +436,15 @@ class _Signals:
             return
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_DFL)
-        if not self._stopping:
+        if not self.stopping:
             os.kill(os.getpid(), number)  # the loop has not even heard of the first: it is blocked
         self._loop.call_soon_threadsafe(self._kill, number)
 
     def _stop(self) -> None:
-        self._stopping = True
-        if self._scope is not None:
-            self._scope.cancel()
+        if not self._stopped.done():
+            self._stopped.set_result(None)
+        if self._opening is not None:
+            self._opening.request_stop()
 
     def _kill(self, number: int) -> None:
         self.killed_by = number
