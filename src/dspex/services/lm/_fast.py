@@ -186,8 +186,10 @@ def _connector_class(protocols: WeakSet[Any]) -> Callable[..., Any]:  # a subcla
     class Connector(aiohttp.TCPConnector):
         async def connect(self, *args: Any, **kwargs: Any) -> Any:  # handed on as they are
             connection = await super().connect(*args, **kwargs)
-            _reused.set(connection.protocol in protocols)
-            protocols.add(connection.protocol)
+            if connection.protocol in protocols:
+                _reused.set(True)
+            else:
+                protocols.add(connection.protocol)
             return connection
 
     return Connector
