@@ -113,7 +113,7 @@ async def task_process(setup: Setup) -> Run:
 
     async def run(operations: int) -> None:
         for _ in range(operations):
-            await supervisor.start(work, label="work").wait_exit()
+            await supervisor.spawn(work, label="work").wait_exit()
 
     return run
 

@@ -7,9 +7,22 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from dspex.errors import ActorExited, NoSuchActor
-from dspex.runtime import KILL, KILLED, Actor, Crashed, Runtime, TaskSupervisor, TaskSupervisorRef
+from dspex.errors import ActorExited, CallTimeout, NoSuchActor, SpecError
+from dspex.runtime import (
+    KILL,
+    KILLED,
+    NORMAL,
+    TIMED_OUT,
+    Actor,
+    Crashed,
+    Normal,
+    OnTimeout,
+    Runtime,
+    TaskSupervisor,
+    TaskSupervisorRef,
+)
 from dspex.testing import VirtualClock
+from tests.conformance.kids import Host, TrappingHost, actor_of
 
 
 @pytest.fixture
@@ -262,8 +275,8 @@ async def test_a_task_is_started_in_the_tick_and_dies_with_its_supervisor(
 ) -> None:
     """Its result is there when it is; a supervisor's stop leaves none behind; bad arguments are its own crash."""
     work = Sleepers(runtime)
-    short, long = tasks.start(work, 1.0, label="short"), tasks.start(work, 9.0)
-    wrong = tasks.start(work)
+    short, long = tasks.spawn(work, 1.0, label="short"), tasks.spawn(work, 9.0)
+    wrong = tasks.spawn(work)
     assert tasks._process.children == (short, long, wrong)
     await clock.advance(1.0)
     assert (short.result, short.label) == (1.0, "short")
@@ -288,3 +301,70 @@ async def test_a_task_of_a_dead_owner_never_begins(runtime: Runtime) -> None:
     late.append(owner.spawn_task(pytest.fail))
     assert [task.exit_reason for task in late] == [KILLED] * 4
     assert all(task.dead for task in late)
+
+
+async def test_p66_a_task_that_takes_too_long_is_killed_and_its_result_says_so(
+    runtime: Runtime, tasks: TaskSupervisorRef, clock: VirtualClock
+) -> None:
+    """The time is each task's own; every result carries its input."""
+    work = Sleepers(runtime)
+    async with (
+        clock.autojump(),
+        tasks.stream(
+            work, [100.0, 1.0, 100.0, 1.0], max_concurrency=4, timeout=50.0, on_timeout=OnTimeout.KILL_TASK
+        ) as results,
+    ):
+        assert [(result.item, result.reason, result.value) async for result in results] == [
+            (100.0, TIMED_OUT, None),
+            (1.0, NORMAL, 1.0),
+            (100.0, TIMED_OUT, None),
+            (1.0, NORMAL, 1.0),
+        ]
+    assert clock.now() == 50.0
+    assert work.running == 0
+
+
+async def test_a_task_that_takes_too_long_fails_the_consumer(
+    runtime: Runtime, tasks: TaskSupervisorRef, clock: VirtualClock
+) -> None:
+    """At once, be its result the last that is due; what runs is killed."""
+    work = Sleepers(runtime)
+    with pytest.raises(CallTimeout):
+        async with (
+            clock.autojump(),
+            tasks.stream(work, [60.0, 100.0], max_concurrency=2, timeout=50.0, ordered=True) as results,
+        ):
+            await anext(results)
+    assert (clock.now(), work.running, tasks._process.children) == (50.0, 0, ())
+    with pytest.raises(SpecError):
+        tasks.stream(work, [], max_concurrency=1, timeout=-1.0)
+    with pytest.raises(SpecError):
+        tasks.stream(work, [], max_concurrency=1, on_timeout=OnTimeout.IGNORE)
+
+
+async def test_a_linked_stream_ends_its_consumer_with_the_first_crash(
+    runtime: Runtime, tasks: TaskSupervisorRef, clock: VirtualClock
+) -> None:
+    """A consumer that traps exits gets an ``Exit`` and the result; leaving early hits nobody."""
+
+    async def invert(number: int) -> float:
+        return 1 / number
+
+    async def consume() -> list[bool]:
+        async with tasks.stream(invert, [1, 0, 2], max_concurrency=1, linked=True) as results:
+            return [result.ok async for result in results]
+
+    async def leave() -> None:
+        async with tasks.stream(Sleepers(runtime), [0.0, 9.0, 9.0], max_concurrency=3, linked=True) as results:
+            await anext(results)
+
+    plain, trapping = await runtime.start(Host()), await runtime.start(TrappingHost())
+    async with clock.autojump():
+        await plain.call(leave)
+    assert plain.alive
+    with pytest.raises(ActorExited):
+        await plain.call(consume)
+    assert isinstance(plain.exit_reason, Crashed)
+    assert await trapping.call(consume) == [True, False, True]
+    await clock.settle()
+    assert [type(message.reason) for message in actor_of(trapping).seen] == [Normal, Crashed, Normal]

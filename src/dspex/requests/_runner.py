@@ -228,7 +228,7 @@ class Running:
         scope = self._scope = RequestScope(runner.runtime, runner.services, record, runner.policy)
         context = self._context if record.resubmitted == 0 else self._context.copy()
         context.run(current_scope.set, scope)
-        process = cast("TaskSupervisorRef", supervisor).start(
+        process = cast("TaskSupervisorRef", supervisor).spawn(
             _enter, record, label=f"{record.id} {type(record.program).__name__}", context=context
         )
         scope.bind(process)

@@ -33,8 +33,10 @@ from dspex.runtime._ref import ActorRef, NamedRef, ProcessRef
 from dspex.runtime._registry import Entry, Registered, Registry, Unregistered
 from dspex.runtime._runtime import Runtime
 from dspex.runtime._supervisor import ChildCounts, ChildInfo, Supervisor, SupervisorRef
+from dspex.runtime._task_handle import OnTimeout, Returned, TaskHandle, TaskOutcome, await_many, yield_many
 from dspex.runtime._task_process import TaskProcess
-from dspex.runtime._task_supervisor import TaskResult, TaskStream, TaskSupervisor, TaskSupervisorRef
+from dspex.runtime._task_stream import TIMED_OUT, TaskResult, TaskStream
+from dspex.runtime._task_supervisor import TaskSupervisor, TaskSupervisorRef
 from dspex.runtime._timers import Timer
 from dspex.runtime._via import Via
 from dspex.runtime._watchdog import Watchdog
@@ -46,6 +48,7 @@ __all__ = [
     "NORMAL",
     "NO_PROCESS",
     "SHUTDOWN",
+    "TIMED_OUT",
     "Actor",
     "ActorProcess",
     "ActorRef",
@@ -77,6 +80,7 @@ __all__ = [
     "NoProcess",
     "NoReply",
     "Normal",
+    "OnTimeout",
     "Other",
     "PartitionSupervisor",
     "PartitionSupervisorRef",
@@ -87,12 +91,15 @@ __all__ = [
     "Reply",
     "Restart",
     "RestartStrategy",
+    "Returned",
     "Runtime",
     "Shutdown",
     "ShutdownPolicy",
     "Stop",
     "Supervisor",
     "SupervisorRef",
+    "TaskHandle",
+    "TaskOutcome",
     "TaskProcess",
     "TaskResult",
     "TaskStream",
@@ -104,9 +111,11 @@ __all__ = [
     "Via",
     "Watchdog",
     "WorkerThread",
+    "await_many",
     "current_process",
     "get_logger",
     "is_abnormal",
     "run",
     "tree",
+    "yield_many",
 ]

@@ -317,24 +317,6 @@ class ActorProcess(Process):
             queued = (item for item in self.mailbox.items if type(item) is Down and item.monitor == number)
             self.mailbox.remove(next(queued, None))
 
-    def link(self, other: Process) -> None:
-        """Tie two processes together; linking a dead one acts as if it died just now, without a process."""
-        if other is self:
-            return
-        if other.dead:
-            self.receive_exit(NO_PROCESS, other, from_link=True)
-            return
-        for one, two in ((self, other), (other, self)):
-            if one._links is None:
-                one._links = {}
-            one._links[two] = None
-
-    def unlink(self, other: Process) -> None:
-        """Undo ``link``."""
-        for one, two in ((self, other), (other, self)):
-            if one._links is not None:
-                one._links.pop(two, None)
-
     # --- death ----------------------------------------------------------------------------------------------
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:

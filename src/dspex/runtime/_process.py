@@ -6,10 +6,21 @@ import asyncio
 import traceback
 from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dspex.runtime._context import CURRENT
-from dspex.runtime._exit import KILL, KILLED, NORMAL, SHUTDOWN, Crashed, ExitReason, Kill, Normal, is_abnormal
+from dspex.runtime._exit import (
+    KILL,
+    KILLED,
+    NO_PROCESS,
+    NORMAL,
+    SHUTDOWN,
+    Crashed,
+    ExitReason,
+    Kill,
+    Normal,
+    is_abnormal,
+)
 from dspex.runtime._janitor import Janitor, begin_closing
 from dspex.runtime._log import get_logger
 from dspex.runtime._messages import Down
@@ -22,9 +33,12 @@ if TYPE_CHECKING:
     from dspex.runtime._runtime import Runtime
     from dspex.runtime._task_process import TaskProcess
 
-__all__ = ["Process"]
+__all__ = ["Process", "callers_of"]
 
 _log = get_logger("runtime")
+
+_CALLERS_KEPT: Final = 32
+"""Callers a task remembers: a task that starts its own successor, for ever, must not grow."""
 
 
 class Process:
@@ -35,6 +49,9 @@ class Process:
     coroutine ends (or is fenced), children are ended, owned resources are closed, names are released, pending calls
     fail, links get their exit signal, monitors their ``Down``, and last those who wait for the exit.
     """
+
+    callers: tuple[int, ...] = ()
+    """The pids of those at whose wish a task runs, the nearest first; actors run at nobody's."""
 
     __slots__ = (
         "_children",
@@ -104,6 +121,15 @@ class Process:
         """The processes this one owns, oldest first."""
         return tuple(self._children or ())
 
+    @property
+    def ancestors(self) -> tuple[int, ...]:
+        """The pids of those this process is below in the tree, the nearest first."""
+        above, each = [], self.parent
+        while each is not None:
+            above.append(each.pid)
+            each = each.parent
+        return tuple(above)
+
     def chain(self) -> tuple[Process, ...]:
         """The processes that wait for what this one is doing now, itself last."""
         return (self,)
@@ -166,6 +192,24 @@ class Process:
         elif self.exit_reason is None and (not isinstance(reason, Normal) or sender is self):
             self._die(reason)
 
+    def link(self, other: Process) -> None:
+        """Tie two processes together; linking a dead one acts as if it died just now, without a process."""
+        if other is self:
+            return
+        if other.dead:
+            self.receive_exit(NO_PROCESS, other, from_link=True)
+            return
+        for one, two in ((self, other), (other, self)):
+            if one._links is None:
+                one._links = {}
+            one._links[two] = None
+
+    def unlink(self, other: Process) -> None:
+        """Undo ``link``."""
+        for one, two in ((self, other), (other, self)):
+            if one._links is not None:
+                one._links.pop(two, None)
+
     def owner_died(self, reason: ExitReason) -> None:
         """React to the death of the process above."""
         self.receive_exit(reason if is_abnormal(reason) else SHUTDOWN, self.parent, from_link=True)
@@ -176,6 +220,8 @@ class Process:
         elif not self.dead and not self.fenced and self._task is not None and not self._task.done():
             self._task.cancel()
             self._arm_fence(self.runtime.kill_budget)
+        elif self._waits_for_children:
+            self._kill_children()  # they may have been given time to say goodbye: it is over
 
     def _die(self, reason: ExitReason) -> None:
         """Record the reason and cancel the coroutine; the first reason recorded is the reason."""
@@ -239,7 +285,8 @@ class Process:
                 child.owner_died(reason)
             if self._children:
                 clock, context = self.runtime.clock, self.runtime.context
-                self._fence_timer = clock.call_later(self.runtime.kill_budget, self._kill_children, context=context)
+                budget = self.runtime.kill_budget if reason == KILLED else self.runtime.exit_budget
+                self._fence_timer = clock.call_later(budget, self._kill_children, context=context)
                 self._waits_for_children = True
                 return
         self._close_resources()
@@ -333,6 +380,11 @@ class Process:
             self._on_dead = []
         self._on_dead.append(callback)
 
+    def not_on_dead(self, callback: Callable[[], object]) -> None:
+        """Undo ``on_dead``; unknown callbacks are fine."""
+        if self._on_dead is not None and callback in self._on_dead:
+            self._on_dead.remove(callback)
+
     async def wait_exit(self, timeout: float | None = None) -> ExitReason | None:
         """Return the exit reason once dead, or None after ``timeout`` seconds."""
         if self.dead:
@@ -355,6 +407,11 @@ class Process:
     def __repr__(self) -> str:
         state = "alive" if self.exit_reason is None else f"exited: {self.exit_reason}"
         return f"<{type(self).__name__} {self.label} [{state}]>"
+
+
+def callers_of(caller: Process) -> tuple[int, ...]:
+    """Return the callers of a task that ``caller`` starts."""
+    return (caller.pid, *caller.callers[: _CALLERS_KEPT - 1])
 
 
 def _give_up(future: asyncio.Future[ExitReason | None]) -> None:

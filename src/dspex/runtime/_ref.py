@@ -35,6 +35,21 @@ class ProcessRef:
         return self._process.pid
 
     @property
+    def label(self) -> str:
+        """What it is called in logs and snapshots; ``set_label`` changes it."""
+        return self._process.label
+
+    @property
+    def callers(self) -> tuple[int, ...]:
+        """The pids of those at whose wish a task runs, the nearest first (32 at most); empty for actors."""
+        return self._process.callers
+
+    @property
+    def ancestors(self) -> tuple[int, ...]:
+        """The pids of those it is below in the tree, the nearest first: who supervises, not who asked."""
+        return self._process.ancestors
+
+    @property
     def alive(self) -> bool:
         """Whether no exit reason has been recorded yet."""
         return self._process.alive

@@ -28,7 +28,7 @@ from dspex.runtime._context import CURRENT, current_process
 from dspex.runtime._exit import KILL, SHUTDOWN, ExitReason
 from dspex.runtime._groups import Groups
 from dspex.runtime._next import Ignore
-from dspex.runtime._process import Process
+from dspex.runtime._process import Process, callers_of
 from dspex.runtime._ref import ActorRef, NamedRef
 from dspex.runtime._task_process import TaskProcess
 from dspex.runtime._threads import ThreadGate
@@ -287,8 +287,9 @@ class Runtime:
             context: Where it runs; by default a clean one, never the caller's.
         """
         caller = CURRENT.get()
-        serves = caller.serving if caller is not None else None
-        process = TaskProcess(self, owner, label, self.context.copy() if context is None else context, serves)
+        serves, callers = (caller.serving, callers_of(caller)) if caller is not None else (None, ())
+        where = self.context.copy() if context is None else context
+        process = TaskProcess(self, owner, label, where, serves, callers)
         if owner.exit_reason is not None:
             process.receive_exit(KILL, None)  # born into a dead family: it ends before it begins
             return process

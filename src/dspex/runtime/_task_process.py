@@ -22,10 +22,10 @@ class TaskProcess(Process):
     One coroutine with an exit reason and a result.
 
     The link to its owner is one-way: the owner's death kills it, its own death is only seen by who awaits it.
-    ``result`` is meaningful when ``exit_reason`` is normal.
+    ``result`` is meaningful when ``returned`` is true; a task may also end normally by an exit signal to itself.
     """
 
-    __slots__ = ("result", "serves")
+    __slots__ = ("callers", "result", "returned", "serves")
 
     def __init__(
         self,
@@ -34,9 +34,12 @@ class TaskProcess(Process):
         label: str,
         context: Context,
         serves: CallEnvelope | None,
+        callers: tuple[int, ...] = (),
     ) -> None:
         super().__init__(runtime, owner, label, context)
         self.serves = serves
+        self.callers = callers
+        self.returned = False
         self.result: Any = None  # whatever the coroutine returned
 
     def run(self, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
@@ -53,6 +56,7 @@ class TaskProcess(Process):
             return
         if self.exit_reason is None:
             self.result = result
+            self.returned = True
 
     @property
     def ref(self) -> ProcessRef:

@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable, Iterator
-from contextvars import Context, copy_context
-from types import TracebackType
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from contextvars import Context
+from typing import Any, ClassVar, TypeVar
 
 from dspex.errors import ActorExited, NoSuchActor
 from dspex.runtime._actor import Actor
-from dspex.runtime._exit import KILL, Crashed, ExitReason, Normal
-from dspex.runtime._process import Process
+from dspex.runtime._context import current_process
 from dspex.runtime._ref import ActorRef
+from dspex.runtime._task_handle import OnTimeout, TaskHandle
 from dspex.runtime._task_process import TaskProcess
+from dspex.runtime._task_stream import StreamOptions, TaskStream
 
-__all__ = ["TaskResult", "TaskStream", "TaskSupervisor", "TaskSupervisorRef"]
+__all__ = ["TaskSupervisor", "TaskSupervisorRef"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class TaskResult(Generic[T, R]):
-    """How one input of a stream ended: ``item``, and ``value`` when ``reason`` is normal."""
-
-    __slots__ = ("item", "reason", "value")
-
-    def __init__(self, item: T, reason: ExitReason, value: R | None) -> None:
-        self.item = item
-        self.reason = reason
-        self.value = value
-
-    @property
-    def ok(self) -> bool:
-        """Whether the task returned."""
-        return isinstance(self.reason, Normal)
 
 
 class TaskSupervisorRef(ActorRef):
@@ -44,10 +26,45 @@ class TaskSupervisorRef(ActorRef):
     __slots__ = ()
 
     def start(
+        self, work: Callable[..., Awaitable[R]], *args: Any, label: str = "", context: Context | None = None
+    ) -> TaskHandle[R]:
+        """
+        Start ``work(*args)`` in this tick, owned by the supervisor; its failure is seen by who awaits the handle.
+
+        Args:
+            context: Where it runs; by default a clean one, never the caller's.
+
+        Raises:
+            NoSuchActor: The supervisor is dead.
+        """
+        return TaskHandle(self.spawn(work, *args, label=label, context=context), current_process())
+
+    def start_link(
+        self, work: Callable[..., Awaitable[R]], *args: Any, label: str = "", context: Context | None = None
+    ) -> TaskHandle[R]:
+        """
+        Start a task as ``start`` does, linked to the calling process: the abnormal end of one ends the other.
+
+        A calling actor that traps exits gets an ``Exit`` and lives. Outside of every process there is nothing to
+        link, and this is ``start``.
+
+        Raises:
+            NoSuchActor: The supervisor is dead.
+            ActorExited: The caller is dying; nothing was started.
+        """
+        caller = current_process()
+        if caller is not None and caller.dead_to_the_world:
+            raise ActorExited(caller.label, caller.exit_reason)
+        task = self.spawn(work, *args, label=label, context=context)
+        if caller is not None:
+            caller.link(task)
+        return TaskHandle(task, caller)
+
+    def spawn(
         self, work: Callable[..., Any], *args: Any, label: str = "", context: Context | None = None
     ) -> TaskProcess:
         """
-        Start ``work(*args)`` in this tick, owned by the supervisor and seen only by who awaits it.
+        Start ``work(*args)`` in this tick as a bare process: no handle, no owner but the supervisor.
 
         Raises:
             NoSuchActor: The supervisor is dead.
@@ -63,6 +80,9 @@ class TaskSupervisorRef(ActorRef):
         *,
         max_concurrency: int,
         ordered: bool = True,
+        timeout: float | None = None,
+        on_timeout: OnTimeout = OnTimeout.EXIT,
+        linked: bool = False,
     ) -> TaskStream[T, R]:
         """
         Run ``work`` over ``items``, at most ``max_concurrency`` at a time; results as they are consumed.
@@ -74,8 +94,19 @@ class TaskSupervisorRef(ActorRef):
 
         An asynchronous ``items`` is read by a task of its own, in a copy of the consumer's context, so that results
         need not wait for inputs. An exception that ``items`` raises is raised to the consumer at once.
+
+        Args:
+            ordered: Results come in the order of their inputs, not as they are ready.
+            timeout: Seconds for each task.
+            on_timeout: What follows when a task takes longer. EXIT: CallTimeout is raised to the consumer, at once.
+                KILL_TASK: the task is killed and its result says TIMED_OUT.
+            linked: A task that crashes ends the consuming process (which, if it traps exits, gets an ``Exit``).
+
+        Raises:
+            SpecError: An argument is not valid.
         """
-        return TaskStream(self._process, work, items, max_concurrency, ordered)
+        options = StreamOptions(max_concurrency, ordered, timeout, on_timeout, linked)
+        return TaskStream(self._process, work, items, options)
 
 
 class TaskSupervisor(Actor):
@@ -84,133 +115,3 @@ class TaskSupervisor(Actor):
     trap_exit: ClassVar[bool] = True
     hurried: ClassVar[bool] = True
     ref_class: ClassVar[type[ActorRef]] = TaskSupervisorRef
-
-
-class TaskStream(Generic[T, R]):
-    """Results of many tasks, with back-pressure; an async context manager and iterator."""
-
-    def __init__(
-        self,
-        owner: Process,
-        work: Callable[[T], Awaitable[R]],
-        items: Iterable[T] | AsyncIterable[T],
-        max_concurrency: int,
-        ordered: bool,
-    ) -> None:
-        if max_concurrency < 1:
-            raise ValueError(f"max_concurrency must be >= 1, not {max_concurrency}")
-        self._owner = owner
-        self._work = work
-        self._items = items
-        self._limit = max_concurrency
-        self._ordered = ordered
-        self._window: deque[tuple[T, TaskProcess]] = deque()
-        self._iterator: Iterator[T] | None = None
-        self._feeder: TaskProcess | None = None
-        self._begun = self._ended = self._closed = False
-        self._wake = asyncio.Event()
-        self._room = asyncio.Event()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Kill what still runs, wait until it is dead, close the source; a second call does nothing."""
-        self._ended = self._closed = True
-        running = [task for _, task in self._window]
-        self._window.clear()
-        if self._feeder is not None:
-            running.append(self._feeder)  # closes its source itself
-        for task in running:
-            task.receive_exit(KILL, None)
-        if isinstance(self._iterator, Generator):
-            self._iterator.close()
-        for task in running:
-            await task.wait_exit(None)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> TaskResult[T, R]:
-        self._begin()
-        while True:
-            self._fill()
-            found = self._take()
-            if found is not None:
-                return _result(*found)
-            if self._ended and not self._window:
-                raise StopAsyncIteration
-            self._wake.clear()
-            await self._wake.wait()
-
-    def _take(self) -> tuple[T, TaskProcess] | None:
-        """Remove and return the next pair that may be handed over, if there is one."""
-        for position, (item, task) in enumerate(self._window):
-            if task.dead:
-                del self._window[position]
-                self._room.set()
-                return item, task
-            if self._ordered:
-                break
-        return None
-
-    def _begin(self) -> None:
-        if self._begun or self._closed:
-            return
-        self._begun = True
-        if isinstance(self._items, AsyncIterable):
-            self._feeder = self._owner.spawn_task(
-                self._feed, self._items, label="stream source", context=copy_context()
-            )
-            self._feeder.on_dead(self._wake.set)
-        else:
-            self._iterator = iter(self._items)
-
-    def _fill(self) -> None:
-        """Start tasks for as many inputs as there is room for; what is wrong with the source is raised here."""
-        if self._feeder is not None and self._feeder.dead and not self._closed:
-            self._ended = True
-            reason = self._feeder.exit_reason
-            if isinstance(reason, Crashed):
-                raise reason.error
-            if not isinstance(reason, Normal):
-                raise ActorExited(self._feeder.label, reason)
-        while self._iterator is not None and not self._ended and len(self._window) < self._limit:
-            try:
-                item = next(self._iterator)
-            except StopIteration:
-                self._ended = True
-                return
-            self._start(item)
-
-    def _start(self, item: T) -> None:
-        if self._owner.exit_reason is not None:
-            raise ActorExited(self._owner.label, self._owner.exit_reason)
-        task = self._owner.spawn_task(self._work, item, label="stream item")
-        task.on_dead(self._wake.set)
-        self._window.append((item, task))
-
-    async def _feed(self, items: AsyncIterable[T]) -> None:
-        source = aiter(items)
-        try:
-            async for item in source:
-                self._start(item)
-                while len(self._window) >= self._limit:
-                    self._room.clear()
-                    await self._room.wait()
-        finally:
-            if isinstance(source, AsyncGenerator):
-                await source.aclose()
-
-
-def _result(item: T, task: TaskProcess) -> TaskResult[T, Any]:
-    reason = task.exit_reason
-    assert reason is not None
-    if isinstance(reason, Crashed) and not isinstance(reason.error, Exception):
-        raise reason.error
-    return TaskResult(item, reason, task.result)

@@ -147,7 +147,7 @@ async def test_a_fenced_process_is_an_event(runtime: Runtime, clock: VirtualCloc
             except asyncio.CancelledError:
                 continue
 
-    task: TaskProcess = tasks.start(stubborn)
+    task: TaskProcess = tasks.spawn(stubborn)
     await clock.settle()
     task.ref.kill()
     await clock.advance(1.0)
