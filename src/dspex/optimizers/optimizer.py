@@ -19,7 +19,7 @@ from dspex.optimizers._trials import Trials
 from dspex.programs import Module
 from dspex.protocols.executor import Failed
 from dspex.protocols.lm import Usage
-from dspex.runtime import Crashed, TaskResult, TaskStream, current_process
+from dspex.runtime import Crashed, StreamOptions, TaskResult, TaskStream, current_process
 
 if TYPE_CHECKING:
     import random
@@ -162,7 +162,7 @@ class Study:
         process = current_process()
         if process is None:
             raise InternalError("a search runs outside its process")
-        async with TaskStream(process, work, items, max_concurrency, True) as stream:
+        async with TaskStream(process, work, items, StreamOptions(max_concurrency)) as stream:
             yield _InOrder(stream, work)
 
     # --- events ---------------------------------------------------------------------------------------------

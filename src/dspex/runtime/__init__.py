@@ -35,7 +35,7 @@ from dspex.runtime._runtime import Runtime
 from dspex.runtime._supervisor import ChildCounts, ChildInfo, Supervisor, SupervisorRef
 from dspex.runtime._task_handle import OnTimeout, Returned, TaskHandle, TaskOutcome, await_many, yield_many
 from dspex.runtime._task_process import TaskProcess
-from dspex.runtime._task_stream import TIMED_OUT, TaskResult, TaskStream
+from dspex.runtime._task_stream import TIMED_OUT, StreamOptions, TaskResult, TaskStream
 from dspex.runtime._task_supervisor import TaskSupervisor, TaskSupervisorRef
 from dspex.runtime._timers import Timer
 from dspex.runtime._via import Via
@@ -96,6 +96,7 @@ __all__ = [
     "Shutdown",
     "ShutdownPolicy",
     "Stop",
+    "StreamOptions",
     "Supervisor",
     "SupervisorRef",
     "TaskHandle",

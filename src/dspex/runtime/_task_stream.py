@@ -44,10 +44,10 @@ class StreamOptions:
     """What ``TaskSupervisorRef.stream`` was told; SpecError names what is not valid."""
 
     max_concurrency: int
-    ordered: bool
-    timeout: float | None
-    on_timeout: OnTimeout
-    linked: bool
+    ordered: bool = True
+    timeout: float | None = None
+    on_timeout: OnTimeout = OnTimeout.EXIT
+    linked: bool = False
 
     def __post_init__(self) -> None:
         if self.max_concurrency < 1:
