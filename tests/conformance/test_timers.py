@@ -50,6 +50,7 @@ async def test_p62_cancelling_says_what_was_left(runtime: Runtime, clock: Virtua
     host = await runtime.start(Host())
     fired, cancelled = runtime.send_after(1, host, "fired"), runtime.send_after(100, host, "cancelled")
     await clock.advance(60)
+    assert [repr(cancelled), repr(fired)] == ["<Timer due in 40 s>", "<Timer over>"]
     assert cancelled.cancel() == pytest.approx(40)
     assert cancelled.cancel() is None
     assert fired.cancel() is None

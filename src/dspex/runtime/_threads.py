@@ -75,8 +75,7 @@ def call_from_thread(process: ActorProcess, message: object, timeout: float | No
         return _wait(runtime, process.label, answer, timeout)
     finally:
         runtime.gate.leave(answer)
-        answer.cancel()
-        if asking.envelope is not None and asking.envelope.waiting:
+        if answer.cancel():  # we leave without an answer
             with suppress(NoSuchActor):
                 _hand_over(runtime, process.label, asking.give_up)
 
@@ -133,7 +132,7 @@ class _Asking:
         future.add_done_callback(answered, context=context)
 
     def give_up(self) -> None:
-        """Leave nothing of the call behind."""
+        """Leave nothing behind of a call whose thread has gone; queued after ``ask``, so that it sees what that did."""
         if self.envelope is not None:
             self.envelope.abandon()
             self.envelope.future.cancel()

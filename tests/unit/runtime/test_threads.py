@@ -209,6 +209,45 @@ def test_a_loop_that_stands_still_answers_nobody_in_time() -> None:
     assert server.kept == []
 
 
+async def test_a_thread_keeps_its_own_time_as_well(runtime: Runtime, clock: VirtualClock) -> None:
+    """A clock that nobody moves is a loop that stands still to whoever waits in real time."""
+    server = Server()
+    ref = await runtime.start(server)
+
+    def work() -> None:
+        with pytest.raises(CallTimeout):
+            ref.call_from_thread("keep", timeout=0.05)
+
+    await in_thread(work)
+    await clock.settle()
+    assert [sender.waiting for sender in server.kept] == [False]
+    assert ref._process._deferred == set()
+    assert clock.pending == 0
+
+
+def test_a_loop_that_is_closed_under_its_runtime() -> None:
+    """Nothing can be asked there any more, and who waits is told soon."""
+    loop, runtime = asyncio.new_event_loop(), Runtime()
+
+    async def start() -> ActorRef:
+        runtime.open()
+        return await runtime.start(Server())
+
+    ref = loop.run_until_complete(start())
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(ref.call_from_thread, Double(1), timeout=None)
+        while not runtime.gate._waiting:
+            pass
+        for task in asyncio.all_tasks(loop):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # it is the point
+        loop.close()
+        with pytest.raises(NoSuchActor):
+            waiting.result()
+        with pytest.raises(NoSuchActor):
+            pool.submit(ref.call_from_thread, Double(1), timeout=None).result()
+        assert not ref.cast_from_thread("x")
+
+
 async def test_a_full_mailbox_is_full_for_threads_too(runtime: Runtime) -> None:
     """As for everybody."""
     narrow, gate = Narrow(), asyncio.Event()
