@@ -12,7 +12,7 @@ DEBIAN_PACKAGES :=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-system check format docs bench lock clean distclean
+.PHONY: help install demo test test-slow test-system check format docs bench bench-erlang lock clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ docs: $(INSTALLED) ## Build the documentation into site/; a warning is an error
 
 bench: $(BENCH_INSTALLED) ## Run the benchmarks beside their peers, in .bench-venv
 	.bench-venv/bin/python -m benchmarks $(ARGS)
+
+bench-erlang: $(BENCH_INSTALLED) ## Run the rows beside Erlang/OTP, where it is installed
+	.bench-venv/bin/python -m benchmarks --erlang $(ARGS)
 
 lock: ## Write requirements/*.lock anew (needs uv; UV=... names it)
 	@for group in dev bench; do \

@@ -11,24 +11,28 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyperf
 
+from benchmarks._erlang import installed
 from benchmarks._facts import facts
 from benchmarks._race import ContenderFailed, profile, race
-from benchmarks._report import Result, Turn, markdown, summary, table, to_json
-from benchmarks._rows import Group, rows_of
+from benchmarks._report import Result, Turn, figures, markdown, summary, table, to_json
+from benchmarks._rows import ERLANG_GROUPS, GROUPS, MILLION, Group, Size, rows_of
 
 LATEST = Path(__file__).parent / "results" / "latest.json"
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
-_BEGIN, _END = "<!-- results begin -->", "<!-- results end -->"
+ERLANG = LATEST.with_name("erlang.json")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What dspex costs, beside its peers.")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a group or row; may be repeated")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter turns, for a first look")
+    parser.add_argument("--erlang", action="store_true", help="the rows beside Erlang/OTP instead, if it is installed")
+    parser.add_argument("--million", action="store_true", help="weigh a million idle actors, once; nothing else")
     parser.add_argument("--list", action="store_true", help="name the rows and their budgets, measure nothing")
     parser.add_argument("--profile", metavar="ROW", help="show where our side of a row spends its time, nothing else")
     parser.add_argument("--json", type=Path, metavar="FILE", help=f"where results go; a full run writes {LATEST.name}")
@@ -46,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        groups = rows_of((options.profile,) if options.profile else tuple(options.only))
+        only = (options.profile,) if options.profile else tuple(options.only)
+        groups = rows_of(("memory",)) if options.million else rows_of(only, ERLANG_GROUPS if options.erlang else GROUPS)
     except LookupError as error:
         print(f"benchmarks: {error.args[0]}", file=sys.stderr)
         return 2
@@ -54,8 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for row in (row for group in groups for row in group.rows):
             print(f"{row.name:22} {row.budget or '-'!s:9} {row.title}, beside {row.versus}")
         return 0
+    if options.erlang and not installed():
+        print("benchmarks: Erlang is not installed (there is no erl and erlc), so there is nothing to compare with")
+        return 0
+    if options.million:
+        groups = tuple(replace(each, size=Size(MILLION, MILLION, rounds=1, starts=1)) for each in groups)
     if options.profile:
-        profile(groups[0].rows[0].ours, server=groups[0].server, seconds=1.0)
+        size = groups[0].size
+        number = size.quick if size is not None else None
+        profile(groups[0].rows[0].ours, server=groups[0].server, seconds=1.0, operations=number)
         return 0
     failed = False
     results: list[Result] = []
@@ -72,7 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results += [summary(row, rounds) for row in group.rows]
         suite += _pyperf(group, rounds)
     print(table(results))
-    target = options.json or (LATEST if not (options.quick or options.only) else None)
+    for line in figures(results):
+        print(line)
+    whole = not (options.quick or options.only or options.million)
+    target = options.json or ((ERLANG if options.erlang else LATEST) if whole else None)
     if target is not None:
         target.write_text(
             json.dumps(to_json(results, facts(), quick=options.quick), indent=2, ensure_ascii=False) + "\n"
@@ -80,13 +95,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.pyperf is not None:
         pyperf.BenchmarkSuite(suite).dump(str(options.pyperf), replace=True)
     if options.docs:
-        _write_page(results)
+        _write_page(results, "erlang" if options.erlang else "results")
     return 1 if failed else 0
 
 
 def _measure(group: Group, *, quick: bool) -> list[dict[str, Turn]]:
     """Return the rounds of one group."""
     seconds = group.seconds * (0.5 if quick else 1.0)
+    size = group.size
+    if size is not None:
+        number, rounds, starts = (size.quick, size.rounds, 1) if quick else (size.full, size.rounds, size.starts)
+        return list(race(group, rounds=rounds, starts=starts, seconds=seconds, operations=number))
     return list(race(group, rounds=3 if quick else 7, starts=1 if quick else 3, seconds=seconds))
 
 
@@ -101,12 +120,13 @@ def _pyperf(group: Group, rounds: Sequence[Mapping[str, Turn]]) -> list[pyperf.B
     return found
 
 
-def _write_page(results: Sequence[Result]) -> None:
-    """Replace the table of the documentation's page."""
+def _write_page(results: Sequence[Result], which: str) -> None:
+    """Replace a table of the documentation's page."""
+    begin, end = f"<!-- {which} begin -->", f"<!-- {which} end -->"
     page = PAGE.read_text()
-    before, _, rest = page.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    PAGE.write_text(f"{before}{_BEGIN}\n\n{markdown(results)}\n\n{_END}{after}")
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    PAGE.write_text(f"{before}{begin}\n\n{markdown(results)}\n\n{end}{after}")
 
 
 if __name__ == "__main__":

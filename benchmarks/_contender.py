@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-__all__ = ["Measured", "Run", "Setup"]
+__all__ = ["Figure", "Measured", "Run", "Setup"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,21 @@ class Measured:
     wall: float
 
 
-Run = Callable[[int], Awaitable[Measured | None] | Measured | None]
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """
+    What a contender measured itself, where its row is not about the cost of one operation.
+
+    Attributes:
+        value: What the row compares: bytes, or a percentile in seconds.
+        figures: What else a reader wants to know, by name.
+    """
+
+    value: float
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+Run = Callable[[int], Awaitable[Measured | Figure | None] | Measured | Figure | None]
 """Performs so many operations."""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
+from benchmarks._erlang import command_of, compiled
 from benchmarks._report import Turn
 from benchmarks._rows import Group
 
@@ -30,10 +31,10 @@ class ContenderFailed(RuntimeError):
 class _Child:
     """A child process that answers lines with lines."""
 
-    def __init__(self, module: str, *arguments: str, environment: dict[str, str]) -> None:
-        self.name = " ".join((module, *arguments))
+    def __init__(self, name: str, command: list[str], *, environment: dict[str, str]) -> None:
+        self.name = name
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -68,7 +69,9 @@ class _Child:
         cast("IO[str]", self._process.stdout).close()
 
 
-def race(group: Group, *, rounds: int, starts: int, seconds: float) -> Iterator[dict[str, Turn]]:
+def race(
+    group: Group, *, rounds: int, starts: int, seconds: float, operations: int | None = None
+) -> Iterator[dict[str, Turn]]:
     """
     Run a group's contenders in alternation and yield each round: what one operation cost each of them.
 
@@ -77,22 +80,23 @@ def race(group: Group, *, rounds: int, starts: int, seconds: float) -> Iterator[
         rounds: Turns of each contender in each of its processes.
         starts: How often every process is started afresh: memory layout and hash seed differ between processes.
         seconds: About how long a turn takes.
+        operations: How many operations a turn has instead.
     """
     for _ in range(starts):
         with contextlib.ExitStack() as stack:
             children = _open_all(stack, group.contenders, server=group.server)
             for child in children.values():
-                child.ask(f"calibrate {seconds}")
+                child.ask(f"calibrate {seconds}" if operations is None else f"operations {operations}")
             for number in range(rounds):
                 names = group.contenders if number % 2 == 0 else group.contenders[::-1]
                 yield {name: Turn(**json.loads(children[name].ask("turn"))) for name in names}
 
 
-def profile(name: str, *, server: bool, seconds: float) -> None:
+def profile(name: str, *, server: bool, seconds: float, operations: int | None = None) -> None:
     """Have one contender write to standard error where its time goes."""
     with contextlib.ExitStack() as stack:
         child = _open_all(stack, (name,), server=server)[name]
-        child.ask(f"calibrate {seconds}")
+        child.ask(f"calibrate {seconds}" if operations is None else f"operations {operations}")
         child.ask("profile")
 
 
@@ -101,10 +105,21 @@ def _open_all(stack: contextlib.ExitStack, names: tuple[str, ...], *, server: bo
     # DSPy keeps its disk cache out of the user's home, and takes its price list from its own package.
     environment = {**os.environ, "DSPY_CACHEDIR": folder, "LITELLM_LOCAL_MODEL_COST_MAP": "true"}
     url = _open(stack, "benchmarks._server", environment=environment).ask().strip() if server else ""
-    return {name: _open(stack, "benchmarks._worker", name, url, environment=environment) for name in names}
+    beams = compiled(Path(folder)) if any(name.endswith("@beam") for name in names) else None
+    children = {}
+    for name in names:
+        if name.endswith("@beam"):
+            assert beams is not None
+            child = _Child(name, command_of(name, beams), environment=environment)
+            stack.callback(child.close)
+            children[name] = child
+        else:
+            children[name] = _open(stack, "benchmarks._worker", name, url, environment=environment)
+    return children
 
 
 def _open(stack: contextlib.ExitStack, module: str, *arguments: str, environment: dict[str, str]) -> _Child:
-    child = _Child(module, *arguments, environment=environment)
+    command = [sys.executable, "-m", module, *arguments]
+    child = _Child(" ".join((module, *arguments)), command, environment=environment)
     stack.callback(child.close)
     return child

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from benchmarks._budget import Verdict
 from benchmarks._rows import Row
 
-__all__ = ["FORMAT", "Result", "Turn", "markdown", "summary", "table", "to_json"]
+__all__ = ["FORMAT", "Result", "Turn", "figures", "markdown", "summary", "table", "to_json"]
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the meaning of a member of the JSON file changes."""
 
 HEADINGS = ("measured", "beside", "clock", "ratio", "quartiles", "budget", "verdict")
@@ -19,10 +19,18 @@ HEADINGS = ("measured", "beside", "clock", "ratio", "quartiles", "budget", "verd
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one operation cost a contender in one turn, in seconds."""
+    """
+    What one operation cost a contender in one turn, in seconds.
+
+    Attributes:
+        value: What a row that is not about such a cost compares.
+        figures: What else the contender has to say.
+    """
 
     cpu: float
     wall: float
+    value: float | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +42,11 @@ class Result:
         ratio: The median of the rounds' ratios; each round has its own, so that noise hits both sides.
         low: Their lower quartile.
         high: Their upper quartile.
-        ours_us: Median microseconds of one operation; for looking into, not for quoting.
-        peer_us: The same of the peer.
+        ours: The median of one operation, in ``unit``; for looking into, not for quoting.
+        peer: The same of the peer.
+        unit: Microseconds or bytes.
+        ours_figures: The medians of what else our side had to say.
+        peer_figures: The same of the peer.
     """
 
     name: str
@@ -48,8 +59,11 @@ class Result:
     low: float
     high: float
     rounds: int
-    ours_us: float
-    peer_us: float
+    ours: float
+    peer: float
+    unit: str
+    ours_figures: Mapping[str, float]
+    peer_figures: Mapping[str, float]
 
 
 def summary(row: Row, rounds: Sequence[Mapping[str, Turn]]) -> Result:
@@ -62,6 +76,7 @@ def summary(row: Row, rounds: Sequence[Mapping[str, Turn]]) -> Result:
     if not rounds:
         raise ValueError(f"{row.name}: nothing was measured")
     pairs = [(_cost(each[row.ours], row), _cost(each[row.peer], row)) for each in rounds]
+    scale = 1.0 if row.clock == "memory" else 1e6
     ratios = [row.ratio(ours, peer) for ours, peer in pairs]
     ratio = statistics.median(ratios)
     low, high = _quartiles(ratios)
@@ -76,13 +91,26 @@ def summary(row: Row, rounds: Sequence[Mapping[str, Turn]]) -> Result:
         low=low,
         high=high,
         rounds=len(rounds),
-        ours_us=statistics.median(ours for ours, _ in pairs) * 1e6,
-        peer_us=statistics.median(peer for _, peer in pairs) * 1e6,
+        ours=statistics.median(ours for ours, _ in pairs) * scale,
+        peer=statistics.median(peer for _, peer in pairs) * scale,
+        unit="bytes" if row.clock == "memory" else "us",
+        ours_figures=_medians([each[row.ours].figures for each in rounds]),
+        peer_figures=_medians([each[row.peer].figures for each in rounds]),
     )
 
 
 def _cost(turn: Turn, row: Row) -> float:
-    return turn.cpu if row.clock == "cpu" else turn.wall
+    if row.clock == "cpu":
+        return turn.cpu
+    if row.clock == "wall":
+        return turn.wall
+    if turn.value is None:
+        raise ValueError(f"{row.name}: a contender told no {row.clock}")
+    return turn.value
+
+
+def _medians(told: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: statistics.median(each[name] for each in told if name in each) for name in told[0]}
 
 
 def _quartiles(values: Sequence[float]) -> tuple[float, float]:
@@ -99,6 +127,8 @@ def to_json(results: Sequence[Result], facts: Mapping[str, object], *, quick: bo
 
 
 def _rounded(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {name: _rounded(each) for name, each in value.items()}
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
@@ -110,6 +140,17 @@ def table(results: Sequence[Result]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     ]
     return "\n".join([written[0], "  ".join("-" * width for width in widths), *written[1:]])
+
+
+def figures(results: Sequence[Result]) -> list[str]:
+    """Return a line for each side of each row that had more to say than a cost."""
+    lines = []
+    for result in results:
+        for side, told in (("dspex", result.ours_figures), ("beside it", result.peer_figures)):
+            if told:
+                shown = ", ".join(f"{name} {value:,.4g}" for name, value in told.items())
+                lines.append(f"{result.name}, {side}: {shown}")
+    return lines
 
 
 def markdown(results: Sequence[Result]) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from benchmarks._budget import Budget
 
-__all__ = ["GROUPS", "Clock", "Group", "Row", "rows_of"]
+__all__ = ["ERLANG_GROUPS", "GROUPS", "MILLION", "Clock", "Group", "Row", "Size", "rows_of"]
 
-Clock = Literal["cpu", "wall"]
+Clock = Literal["cpu", "wall", "p99", "memory"]
+
+MILLION = 1_000_000
+"""Idle actors with ``--million``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,8 @@ class Row:
         peer: The contender beside it.
         versus: What the peer is, for the table.
         budget: The aim. A row without one informs; ``reads`` then says which way its ratio goes.
-        clock: CPU time of the whole process (the default: noise from neighbours hardly shows), or elapsed time.
+        clock: CPU time of the whole process (the default: noise from neighbours hardly shows), or elapsed time; or
+            what the contender measured itself: the 99th percentile of latencies, or memory.
     """
 
     name: str
@@ -44,6 +48,16 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Size:
+    """How many operations a turn has where that is part of the question, and how often it is asked."""
+
+    full: int
+    quick: int
+    rounds: int = 7
+    starts: int = 3
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """
     Rows whose contenders take turns.
@@ -53,12 +67,14 @@ class Group:
         rows: The ratios read from it.
         server: Whether the contenders talk to the chat-completions server.
         seconds: About how long one turn of one contender takes.
+        size: How many operations it has instead.
     """
 
     name: str
     rows: tuple[Row, ...]
     server: bool = False
     seconds: float = 0.1
+    size: Size | None = None
 
     @property
     def contenders(self) -> tuple[str, ...]:
@@ -68,6 +84,22 @@ class Group:
 
 def _at(text: str) -> Budget:
     return Budget.parse(text)
+
+
+def _both(name: str, title: str, ours: str, peer: str, versus: str, budget: str = "") -> tuple[Row, ...]:
+    """Return a row for asyncio and one for uvloop."""
+    bound = _at(budget) if budget else None
+    return tuple(
+        Row(f"{name}-{loop}", f"{title}, {loop}", f"{ours}@{loop}", f"{peer}@{loop}", versus, bound)
+        for loop in ("asyncio", "uvloop")
+    )
+
+
+def _beside_erlang(name: str, title: str, ours: str, peer: str, versus: str = "gen_server", **more: Any) -> Group:
+    """Return a group of one row beside Erlang."""
+    seconds, size = more.pop("seconds", 0.2), more.pop("size", None)
+    row = Row(f"erlang-{name}", title, f"{ours}@asyncio", f"erlang:{peer}@beam", versus, None, **more)
+    return Group(f"erlang-{name}", (row,), seconds=seconds, size=size)
 
 
 _PING_PONG = "bare deque + Future ping-pong"
@@ -166,6 +198,130 @@ GROUPS: tuple[Group, ...] = (
                 "runtime:start_to_answer@asyncio",
                 "start of the same actor",
                 _at("<= 3x"),
+            ),
+        ),
+    ),
+    Group(
+        "fan-in",
+        (
+            *_both(
+                "fan-in-calls",
+                "1,000 senders calling one actor",
+                "loads:fan_in_calls",
+                "load_floors:fan_in_futures",
+                "1,000 tasks on one deque + Future loop",
+            ),
+            *_both(
+                "fan-in-casts",
+                "1,000 senders casting to one actor",
+                "loads:fan_in_casts",
+                "load_floors:fan_in_deque",
+                "1,000 tasks appending to one deque",
+            ),
+        ),
+        size=Size(20_000, 20_000, rounds=3),
+    ),
+    Group(
+        "ring",
+        _both(
+            "ring",
+            "a hop in a ring of 10,000 actors",
+            "loads:ring",
+            "load_floors:ring_of_tasks",
+            "a ring of 10,000 tasks and Futures",
+        ),
+        size=Size(30_000, 20_000, rounds=3),
+    ),
+    Group(
+        "pipeline",
+        _both(
+            "pipeline",
+            "an item through 10 stages, each mailbox bounded to 10",
+            "loads:pipeline",
+            "load_floors:queues",
+            "10 tasks and asyncio.Queue(10) each",
+        ),
+        size=Size(2_000, 1_000, rounds=3),
+    ),
+    Group(
+        "children",
+        (
+            *_both(
+                "children",
+                "start 100,000 supervised children, then stop each",
+                "loads:children",
+                "load_floors:tasks",
+                "create_task, then cancel and await each",
+            ),
+            Row(
+                "children-at-once",
+                "stop a supervisor of 100,000 children",
+                "loads:children_at_once@asyncio",
+                "load_floors:tasks_at_once@asyncio",
+                "cancel and gather 100,000 tasks",
+                None,
+            ),
+        ),
+        size=Size(100_000, 5_000, rounds=1, starts=1),
+    ),
+    Group(
+        "memory",
+        (
+            Row(
+                "memory",
+                "memory per idle supervised actor, child record included (2.0 KiB is 0.77x)",
+                "memory:idle_actors@asyncio",
+                "memory:published_erlang_process@asyncio",
+                "an Erlang process as documented: 2.6 KiB",
+                _at("<= 0.77x"),
+                clock="memory",
+            ),
+            Row(
+                "memory-task",
+                "memory per idle supervised actor, child record included",
+                "memory:idle_actors@asyncio",
+                "memory:idle_tasks@asyncio",
+                "a task asleep on a Future",
+                None,
+                clock="memory",
+            ),
+        ),
+        size=Size(100_000, 20_000, rounds=1, starts=1),
+    ),
+    Group(
+        "storm",
+        tuple(
+            Row(
+                f"storm-{loop}",
+                f"p99 of a call while 100 others crash 10,000 times, {loop}",
+                f"storms:storm@{loop}",
+                f"storms:calm@{loop}",
+                "p99 of the same calls without the storm",
+                None,
+                clock="p99",
+            )
+            for loop in ("asyncio", "uvloop")
+        ),
+        size=Size(10_000, 3_000, rounds=1, starts=3),
+    ),
+    Group(
+        "telemetry",
+        (
+            Row(
+                "telemetry-call",
+                "ref.call, a telemetry handler attached and detached again",
+                "silence:call_detached@asyncio",
+                "silence:call@asyncio",
+                "never attached",
+                _at("<= 1.05x"),
+            ),
+            Row(
+                "telemetry-run",
+                "app.run, a telemetry handler attached and detached again",
+                "silence:run_detached@asyncio",
+                "silence:run@asyncio",
+                "never attached",
+                _at("<= 1.05x"),
             ),
         ),
     ),
@@ -336,7 +492,66 @@ GROUPS: tuple[Group, ...] = (
 )
 
 
-def rows_of(only: tuple[str, ...] = ()) -> tuple[Group, ...]:
+ERLANG_GROUPS: tuple[Group, ...] = (
+    _beside_erlang("call", "a call and its answer", "runtime:call", "call"),
+    _beside_erlang("cast", "a cast, handled", "runtime:cast", "cast"),
+    _beside_erlang("start-stop", "start + stop a supervised actor", "runtime:start_stop", "start_stop"),
+    _beside_erlang("restart", "crash → restarted and answering", "runtime:crash_to_answer", "crash_to_answer"),
+    _beside_erlang(
+        "fan-in-calls",
+        "1,000 senders calling one actor",
+        "loads:fan_in_calls",
+        "fan_in_calls",
+        size=Size(50_000, 50_000, rounds=3),
+    ),
+    _beside_erlang(
+        "fan-in-casts",
+        "1,000 senders casting to one actor",
+        "loads:fan_in_casts",
+        "fan_in_casts",
+        size=Size(100_000, 100_000, rounds=3),
+    ),
+    _beside_erlang(
+        "ring", "a hop in a ring of 10,000 actors", "loads:ring", "ring", size=Size(100_000, 50_000, rounds=3)
+    ),
+    _beside_erlang(
+        "pipeline",
+        "an item through 10 stages with back-pressure",
+        "loads:pipeline",
+        "pipeline",
+        "10 gen_servers, 100 items under way",
+        size=Size(5_000, 3_000, rounds=3),
+    ),
+    _beside_erlang(
+        "children",
+        "start 100,000 supervised children, then stop each",
+        "loads:children",
+        "children",
+        "gen_servers below a simple_one_for_one supervisor",
+        size=Size(100_000, 5_000, rounds=1, starts=1),
+    ),
+    _beside_erlang(
+        "memory",
+        "memory per idle supervised actor, child record included",
+        "memory:idle_actors",
+        "memory",
+        "gen_servers below a simple_one_for_one supervisor",
+        clock="memory",
+        size=Size(100_000, 20_000, rounds=1, starts=1),
+    ),
+    _beside_erlang(
+        "storm",
+        "p99 of a call while 100 others crash 10,000 times",
+        "storms:storm",
+        "storm",
+        clock="p99",
+        size=Size(10_000, 3_000, rounds=1, starts=3),
+    ),
+)
+"""The rows of ``--erlang``; Erlang runs on one scheduler, as dspex runs on one loop."""
+
+
+def rows_of(only: tuple[str, ...] = (), groups: tuple[Group, ...] = GROUPS) -> tuple[Group, ...]:
     """
     Return the groups, reduced to the rows that ``only`` names by group or row; all of them when it is empty.
 
@@ -344,14 +559,14 @@ def rows_of(only: tuple[str, ...] = ()) -> tuple[Group, ...]:
         LookupError: Nothing is called so.
     """
     if not only:
-        return GROUPS
-    names = {group.name for group in GROUPS} | {row.name for group in GROUPS for row in group.rows}
+        return groups
+    names = {group.name for group in groups} | {row.name for group in groups for row in group.rows}
     unknown = [name for name in only if name not in names]
     if unknown:
         raise LookupError(f"no benchmark is called {', '.join(unknown)}; there are {', '.join(sorted(names))}")
     chosen = []
-    for group in GROUPS:
+    for group in groups:
         rows = tuple(row for row in group.rows if group.name in only or row.name in only)
         if rows:
-            chosen.append(Group(group.name, rows, group.server, group.seconds))
+            chosen.append(replace(group, rows=rows))
     return tuple(chosen)

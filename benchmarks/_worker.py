@@ -2,8 +2,8 @@
 One contender in a process of its own: ``python -m benchmarks._worker module:function@loop [url]``.
 
 It sets the contender up, then waits for lines on standard input: ``calibrate SECONDS`` finds how many operations
-fill a turn, ``turn`` runs that many and writes what one of them cost, as a line of JSON, ``profile`` tells where the
-time goes. It ends when the input does.
+fill a turn, ``operations NUMBER`` says how many, ``turn`` runs that many and writes what one of them cost, as a line of
+JSON, ``profile`` tells where the time goes. It ends when the input does.
 """
 
 from __future__ import annotations
@@ -21,33 +21,35 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TextIO
 
-from benchmarks._contender import Measured, Run, Setup
+from benchmarks._contender import Figure, Measured, Run, Setup
 
 __all__ = ["main"]
 
 
-async def _turn(run: Run, operations: int) -> Measured:
+async def _turn(run: Run, operations: int) -> tuple[Measured, Figure | None]:
     gc.collect()
     cpu, wall = time.process_time(), time.perf_counter()
     outcome = run(operations)
     if inspect.isawaitable(outcome):
         outcome = await outcome
     spent = Measured(time.process_time() - cpu, time.perf_counter() - wall)
-    return outcome if isinstance(outcome, Measured) else spent
+    if isinstance(outcome, Figure):
+        return spent, outcome
+    return outcome if isinstance(outcome, Measured) else spent, None
 
 
 async def _calibrate(run: Run, seconds: float) -> int:
     """Return how many operations take about so long; what is run here also warms the contender up."""
     operations = 1
     while True:
-        spent = (await _turn(run, operations)).wall
+        spent = (await _turn(run, operations))[0].wall
         if spent >= seconds:
             return operations
         growth = seconds / spent if spent > 0.0 else 10.0
         operations = max(operations + 1, round(operations * min(10.0, growth * 1.1)))
 
 
-async def _profile(run: Run, operations: int) -> dict[str, float]:
+async def _profile(run: Run, operations: int) -> dict[str, object]:
     """Write to standard error where a turn's time goes; the profiler itself makes small functions look dear."""
     profile = cProfile.Profile()
     with profile:
@@ -66,12 +68,17 @@ async def _serve(make: Callable[[Setup], Awaitable[Run]], url: str, answers: Tex
             command, *arguments = line.split()
             if command == "calibrate":
                 operations = await _calibrate(run, float(arguments[0]))
-                answer: dict[str, float] = {"operations": operations}
+                answer: dict[str, object] = {"operations": operations}
+            elif command == "operations":
+                operations = int(arguments[0])
+                answer = {"operations": operations}
             elif command == "profile":
                 answer = await _profile(run, operations)
             else:
-                spent = await _turn(run, operations)
+                spent, figure = await _turn(run, operations)
                 answer = {"cpu": spent.cpu / operations, "wall": spent.wall / operations}
+                if figure is not None:
+                    answer |= {"value": figure.value, "figures": dict(figure.figures)}
             answers.write(json.dumps(answer) + "\n")
             answers.flush()
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks._budget import Budget
-from benchmarks._report import FORMAT, Result, Turn, markdown, summary, table, to_json
+from benchmarks._report import FORMAT, Result, Turn, figures, markdown, summary, table, to_json
 from benchmarks._rows import Row
 
 
@@ -27,8 +27,7 @@ def test_each_round_has_its_own_ratio() -> None:
     assert (result.low, result.high) == (1.5, 1.75)
     assert result.verdict == "met"
     assert result.rounds == 3
-    assert result.ours_us == 4e6
-    assert result.peer_us == 2e6
+    assert (result.ours, result.peer, result.unit) == (4e6, 2e6, "us")
 
 
 def test_at_least_is_the_peer_over_ours() -> None:
@@ -45,6 +44,35 @@ def test_elapsed_time_where_the_row_says_so() -> None:
 
     assert summary(row(), turns).ratio == 1.0
     assert summary(row(clock="wall"), turns).ratio == 2.0
+
+
+def told(value: float, **more: float) -> Turn:
+    return Turn(1.0, 1.0, value, more)
+
+
+def test_memory_is_compared_in_bytes() -> None:
+    """What the contenders told is taken, not their time; what else they said is kept beside it."""
+    turns = [{"a": told(3000.0, pause=1.0), "b": told(1000.0)}, {"a": told(5000.0, pause=3.0), "b": told(1000.0)}]
+
+    result = summary(row(clock="memory"), turns)
+
+    assert (result.ratio, result.ours, result.unit) == (4.0, 4000.0, "bytes")
+    assert (result.ours_figures, result.peer_figures) == ({"pause": 2.0}, {})
+    assert figures([result]) == ["call, dspex: pause 2"]
+    assert json.loads(json.dumps(to_json([result], {}, quick=False)))["rows"][0]["ours_figures"] == {"pause": 2.0}
+
+
+def test_a_percentile_is_compared_in_microseconds() -> None:
+    """It comes in seconds."""
+    result = summary(row(clock="p99"), [{"a": told(0.002), "b": told(0.001)}])
+
+    assert (result.ratio, result.ours, result.unit) == (2.0, 2000.0, "us")
+
+
+def test_a_contender_that_told_nothing_is_an_error() -> None:
+    """Its time must not be taken for what the row is about."""
+    with pytest.raises(ValueError, match="call: a contender told no memory"):
+        summary(row(clock="memory"), rounds((1.0, 1.0)))
 
 
 def test_a_row_without_budget_has_no_verdict() -> None:

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks._rows import GROUPS, rows_of
+from benchmarks._rows import ERLANG_GROUPS, GROUPS, rows_of
 
+ERLANG = Path(__file__).resolve().parents[3] / "benchmarks" / "erlang" / "bench.erl"
 CONTENDERS = Path(__file__).resolve().parents[3] / "benchmarks" / "contenders"
 
 
 def test_names_are_unique() -> None:
     """``--only`` means one thing."""
-    names = [row.name for group in GROUPS for row in group.rows]
+    names = [row.name for group in (*GROUPS, *ERLANG_GROUPS) for row in group.rows]
 
     assert len(names) == len(set(names))
 
@@ -26,11 +27,13 @@ def test_every_contender_exists() -> None:
         for node in ast.parse(path.read_text()).body
         if isinstance(node, ast.AsyncFunctionDef)
     }
-    for group in GROUPS:
+    functions |= {f"erlang:{name}" for name in re.findall(r"^setup\((\w+)\) ->", ERLANG.read_text(), re.MULTILINE)}
+    for group in (*GROUPS, *ERLANG_GROUPS):
         for name in group.contenders:
-            found = re.fullmatch(r"(\w+:\w+)@(asyncio|uvloop)", name)
+            found = re.fullmatch(r"(\w+:\w+)@(asyncio|uvloop|beam)", name)
             assert found, name
             assert found[1] in functions, name
+            assert (found[2] == "beam") == name.startswith("erlang:"), name
 
 
 def test_only_takes_groups_and_rows() -> None:
@@ -47,3 +50,26 @@ def test_unknown_names_are_refused() -> None:
     """The message lists what there is."""
     with pytest.raises(LookupError, match=r"no benchmark is called nonsense; there are .*call-uvloop"):
         rows_of(("call", "nonsense"))
+
+
+def test_both_sides_of_a_row_run_on_the_same_loop() -> None:
+    """A ratio of two loops would say nothing of dspex."""
+    for row in (row for group in GROUPS for row in group.rows):
+        assert row.ours.rpartition("@")[2] == row.peer.rpartition("@")[2], row.name
+
+
+def test_a_chosen_row_keeps_its_size() -> None:
+    """A row alone asks what it asks in its group."""
+    (group,) = rows_of(("ring-uvloop",))
+
+    assert group.size is not None
+    assert group.size.quick <= group.size.full
+
+
+def test_erlang_rows_are_chosen_by_name() -> None:
+    """They are a table of their own."""
+    (group,) = rows_of(("erlang-ring",), ERLANG_GROUPS)
+
+    assert group.contenders == ("loads:ring@asyncio", "erlang:ring@beam")
+    with pytest.raises(LookupError):
+        rows_of(("erlang-ring",))
