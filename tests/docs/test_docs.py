@@ -24,6 +24,7 @@ PAGES = [
     ROOT / "docs/index.md",
     *sorted((ROOT / "docs").glob("tutorial*.md")),
     *sorted((ROOT / "docs/how-to").glob("*.md")),
+    *sorted((ROOT / "docs/runtime").glob("*.md")),
 ]
 Runs = dict[Path, "Future[list[dict[str, str]]]"]
 SAME = doctest.OutputChecker()
