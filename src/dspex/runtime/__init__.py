@@ -26,13 +26,15 @@ from dspex.runtime._groups import GroupChange, Groups
 from dspex.runtime._inspect import TreeNode, tree
 from dspex.runtime._log import get_logger
 from dspex.runtime._messages import Call, Down, Exit, From, IdleTimeout
-from dspex.runtime._next import Continue, Idle, Ignore, Next, NoReply, Reply, Stop
+from dspex.runtime._next import Continue, Idle, Ignore, Next, NoReply, Reply, Started, Stop
 from dspex.runtime._partition_supervisor import PartitionSupervisor, PartitionSupervisorRef
+from dspex.runtime._priority import PriorityRef
 from dspex.runtime._process import Process
 from dspex.runtime._ref import ActorRef, NamedRef, ProcessRef
 from dspex.runtime._registry import Entry, Registered, Registry, Unregistered
 from dspex.runtime._runtime import Runtime
 from dspex.runtime._supervisor import ChildCounts, ChildInfo, Supervisor, SupervisorRef
+from dspex.runtime._system import Statistics, TraceEvent, TraceHook, set_label
 from dspex.runtime._task_handle import OnTimeout, Returned, TaskHandle, TaskOutcome, await_many, yield_many
 from dspex.runtime._task_process import TaskProcess
 from dspex.runtime._task_stream import TIMED_OUT, StreamOptions, TaskResult, TaskStream
@@ -84,6 +86,7 @@ __all__ = [
     "Other",
     "PartitionSupervisor",
     "PartitionSupervisorRef",
+    "PriorityRef",
     "Process",
     "ProcessRef",
     "Registered",
@@ -95,6 +98,8 @@ __all__ = [
     "Runtime",
     "Shutdown",
     "ShutdownPolicy",
+    "Started",
+    "Statistics",
     "Stop",
     "StreamOptions",
     "Supervisor",
@@ -107,6 +112,8 @@ __all__ = [
     "TaskSupervisor",
     "TaskSupervisorRef",
     "Timer",
+    "TraceEvent",
+    "TraceHook",
     "TreeNode",
     "Unregistered",
     "Via",
@@ -117,6 +124,7 @@ __all__ = [
     "get_logger",
     "is_abnormal",
     "run",
+    "set_label",
     "tree",
     "yield_many",
 ]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from dspex.runtime._exit import ExitReason
-from dspex.runtime._next import Continue, Idle, Ignore, Next, Stop
+from dspex.runtime._next import Continue, Idle, Ignore, Next, Started, Stop
+from dspex.runtime._priority import PriorityRef
 from dspex.runtime._ref import ActorRef
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Actor:
 
     _process: ActorProcess
 
-    async def init(self) -> Continue | Idle | Ignore | Stop | None:
+    async def init(self) -> Continue | Idle | Ignore | Started | Stop | None:
         """Acquire resources; ``start`` returns when this has. Raising means that the start failed."""
         return None
 
@@ -98,6 +99,10 @@ class Actor:
         The task ends with the actor; its end is no message: reply from inside it, or let it send.
         """
         return self._process.spawn_task(work, *args, label=label)
+
+    def priority_ref(self) -> PriorityRef:
+        """Return a handle whose messages this actor handles before ordinary ones; give it to whom you trust."""
+        return PriorityRef(self._process)
 
     def send_after(self, delay: float, message: object) -> Timer:
         """Send ``message`` to this actor's own ``handle_info`` in ``delay`` seconds; never after its death."""

@@ -11,8 +11,8 @@ from dspex.runtime._actor import Actor
 from dspex.runtime._exit import KILL, NO_PROCESS, NORMAL, Crashed, ExitReason, Kill, Shutdown, is_abnormal
 from dspex.runtime._log import get_logger, shown
 from dspex.runtime._mailbox import Mailbox
-from dspex.runtime._messages import CallEnvelope, CastEnvelope, Down, Exit, IdleTimeout, StopEnvelope
-from dspex.runtime._next import NOTHING, Continue, Idle, Ignore, NoReply, Reply, Stop
+from dspex.runtime._messages import CallEnvelope, CastEnvelope, Down, Exit, IdleTimeout, StopEnvelope, SystemEnvelope
+from dspex.runtime._next import NOTHING, Continue, Idle, Ignore, NoReply, Reply, Started, Stop
 from dspex.runtime._process import Process
 from dspex.runtime._ref import ActorRef
 
@@ -54,13 +54,18 @@ class ActorProcess(Process):
         "_final",
         "_last_reply",
         "_monitors",
+        "_priority_monitors",
         "_timer",
         "actor",
+        "busy_since",
+        "counted_from",
         "handled",
         "mailbox",
         "parent_exit",
+        "start_info",
         "started",
         "starting",
+        "suspended",
     )
 
     def __init__(self, runtime: Runtime, actor: Actor, parent: Process | None, label: str, context: Context) -> None:
@@ -72,6 +77,10 @@ class ActorProcess(Process):
         self.started: asyncio.Future[StartFailed | Ignore | None] | None = runtime.loop.create_future()
         self.parent_exit: ExitReason | None = None
         self.starting: ActorProcess | None = None
+        self.start_info: object = None
+        self.suspended = False
+        self.busy_since: float | None = None
+        self.counted_from: tuple[float, int] | None = None  # statistics
         self._chain: tuple[Process, ...] = ()
         self._current: CallEnvelope | None = None
         self._deferred: set[CallEnvelope] | None = None
@@ -79,6 +88,7 @@ class ActorProcess(Process):
         self._last_reply: tuple[CallEnvelope, object] | None = None
         self._timer: TimerHandle | None = None  # of being idle, later of terminate
         self._monitors: dict[int, Process] | None = None
+        self._priority_monitors: set[int] | None = None
 
     @property
     def ref(self) -> ActorRef:
@@ -139,6 +149,9 @@ class ActorProcess(Process):
         if self.exit_reason is not None:
             return None  # told to die meanwhile, whatever it returned: the starter hears of it when it is dead
         self._chain = ()
+        if isinstance(then, Started):
+            self.start_info = then.info
+            then = then.then
         if isinstance(then, Stop):
             self._fail_start(then.reason, None)
         elif isinstance(then, Ignore):
@@ -173,19 +186,22 @@ class ActorProcess(Process):
     async def _serve(self, then: Continue | Idle | None) -> None:
         """Take and handle messages until something ends the actor; the only place that pops."""
         mailbox = self.mailbox
-        create_future = self.runtime.loop.create_future
+        create_future, now = self.runtime.loop.create_future, self.runtime.clock.now
         turns = 0
+        idle: Idle | None = None
         while self._final is None and self.exit_reason is None:
             if then is not None:
                 if type(then) is Continue:
+                    self.busy_since = now()
                     then = self._follow("handle_continue", await self.actor.handle_continue(then.argument))
                     continue
                 assert type(then) is Idle
                 if not mailbox.items and not mailbox.urgent:
                     self._start_idle_timer(then.seconds)
-                then = None
+                idle, then = then, None
             if not mailbox.items and not mailbox.urgent:
                 turns = 0
+                self.busy_since = None
                 waiter = mailbox.waiter = create_future()
                 try:
                     await waiter
@@ -194,6 +210,7 @@ class ActorProcess(Process):
                 if self.exit_reason is not None:
                     return
                 if not mailbox.items and not mailbox.urgent:
+                    self.busy_since = now()
                     then = self._follow("handle_info", await self.actor.handle_info(IdleTimeout()))
                     continue
             elif turns >= TURNS_BEFORE_YIELD:
@@ -201,11 +218,17 @@ class ActorProcess(Process):
                 await asyncio.sleep(0)
                 continue
             turns += 1
+            if mailbox.urgent and type(mailbox.urgent[0]) is SystemEnvelope:
+                await self._serve_system()
+                then = idle  # whoever looks on does not count as a message
+                continue
+            idle = None
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
             envelope = mailbox.take()
             self.handled += 1
+            self.busy_since = now()
             kind = type(envelope)
             if kind is CallEnvelope:
                 then = await self._handle_call(envelope)
@@ -215,6 +238,43 @@ class ActorProcess(Process):
                 self._final = envelope.reason
             else:
                 then = self._follow("handle_info", await self.actor.handle_info(envelope))
+
+    async def _serve_system(self) -> None:
+        """Answer the question that is first in the mailbox; while the actor is suspended, all others too."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.busy_since = None
+        mailbox, create_future = self.mailbox, self.runtime.loop.create_future
+        self._answer(mailbox.take())
+        kept = []  # messages that come first, but not before we are resumed
+        while self.suspended and self._final is None and self.exit_reason is None:
+            if self.parent_exit is not None:
+                self._final = self.parent_exit
+            elif not mailbox.urgent:
+                waiter = mailbox.waiter = create_future()
+                try:
+                    await waiter
+                finally:
+                    mailbox.waiter = None
+            elif type(envelope := mailbox.urgent.popleft()) is SystemEnvelope:
+                self._answer(envelope)
+            elif type(envelope) is StopEnvelope:
+                self._final = envelope.reason
+            else:
+                kept.append(envelope)
+        if kept and mailbox.urgent is not None:
+            mailbox.urgent.extendleft(reversed(kept))
+
+    def _answer(self, envelope: SystemEnvelope) -> None:
+        if not envelope.waiting:
+            return
+        try:
+            answer = envelope.message(self)  # type: ignore[operator]  # a system message is a function
+        except Exception as error:  # noqa: BLE001 - the function is the caller's, and so is its failure
+            envelope.future.set_exception(error)
+        else:
+            envelope.future.set_result(answer)
 
     async def _handle_call(self, envelope: CallEnvelope) -> Continue | Idle | None:
         self._current = envelope
@@ -294,11 +354,19 @@ class ActorProcess(Process):
     def deliver_down(self, down: Down) -> None:
         """Queue the notice that a monitored process has ended."""
         if self._monitors is not None and self._monitors.pop(down.monitor, None) is not None:
-            self.mailbox.put_always(down)
+            if self._priority_monitors is not None and down.monitor in self._priority_monitors:
+                self._priority_monitors.discard(down.monitor)
+                self.mailbox.put_urgent(down)
+            else:
+                self.mailbox.put_always(down)
 
-    def monitor(self, target: Process) -> int:
-        """Watch ``target``; one ``Down`` comes, at once when it is dead."""
+    def monitor(self, target: Process, *, priority: bool = False) -> int:
+        """Watch ``target``; one ``Down`` comes, at once when it is dead, before ordinary messages if ``priority``."""
         number = self.runtime.next_pid()
+        if priority:
+            if self._priority_monitors is None:
+                self._priority_monitors = set()
+            self._priority_monitors.add(number)
         if self._monitors is None:
             self._monitors = {}
         self._monitors[number] = target
@@ -313,8 +381,11 @@ class ActorProcess(Process):
         target = self._monitors.pop(number, None) if self._monitors is not None else None
         if target is not None:
             target.remove_watcher(number)
-        elif self.mailbox.items:
-            queued = (item for item in self.mailbox.items if type(item) is Down and item.monitor == number)
+            if self._priority_monitors is not None:
+                self._priority_monitors.discard(number)
+        elif self.mailbox.items or self.mailbox.urgent:
+            waiting = (*(self.mailbox.items or ()), *(self.mailbox.urgent or ()))
+            queued = (item for item in waiting if type(item) is Down and item.monitor == number)
             self.mailbox.remove(next(queued, None))
 
     # --- death ----------------------------------------------------------------------------------------------
@@ -323,6 +394,7 @@ class ActorProcess(Process):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self.busy_since = None
         wanted, self._final = self._final, None
         if wanted is not None and self.exit_reason is None and not self.fenced:
             if type(self.actor).terminate is not Actor.terminate:
@@ -389,7 +461,7 @@ class ActorProcess(Process):
         if self._last_reply is not None and reason == self.exit_reason:
             envelope, value = self._last_reply
             envelope.reply(value)
-        unanswered = [item for item in self.mailbox.drain() if type(item) is CallEnvelope]
+        unanswered = [item for item in self.mailbox.drain() if isinstance(item, CallEnvelope)]
         if self._current is not None:
             unanswered.append(self._current)
         unanswered += self._deferred or ()

@@ -20,10 +20,11 @@ class TreeNode:
     One process, or one child that should run and does not.
 
     Attributes:
-        status: ``running``, ``starting``, ``restarting``, ``stopped`` or ``ending``.
+        status: ``running``, ``starting``, ``suspended``, ``restarting``, ``stopped`` or ``ending``.
         restarts: How often its supervisor has restarted it.
         mailbox: Messages waiting now; ``high_water`` is the most there ever were in this incarnation.
         note: What the actor says of itself in a few words (``describe``).
+        busy_since: When it began to handle the message it is at, by the runtime's clock; None when it waits for one.
     """
 
     label: str
@@ -37,6 +38,7 @@ class TreeNode:
     note: str = ""
     tasks: int = 0
     children: tuple[TreeNode, ...] = ()
+    busy_since: float | None = None
 
     def walk(self) -> Iterator[TreeNode]:
         """Yield this node and all below it."""
@@ -78,6 +80,7 @@ def _node(process: Process, record: Child | None) -> TreeNode:
         _note(process.actor),
         tasks,
         children,
+        process.busy_since,
     )
 
 
@@ -110,4 +113,6 @@ def _status(process: Process) -> str:
         return "ending"
     if isinstance(process, ActorProcess) and process.started is not None:
         return "starting"
+    if isinstance(process, ActorProcess) and process.suspended:
+        return "suspended"
     return "running"

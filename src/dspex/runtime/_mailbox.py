@@ -82,12 +82,14 @@ class Mailbox:
 
     def remove(self, item: object) -> None:
         """Take ``item`` itself (not one that equals it) out of the queue, if it is there."""
-        for position, each in enumerate(self.items or ()):
-            if each is item:
-                assert self.items is not None
-                del self.items[position]
-                self.wake_putter()
-                return
+        for lane in (self.items, self.urgent):
+            for position, each in enumerate(lane or ()):
+                if each is item:
+                    assert lane is not None
+                    del lane[position]
+                    if lane is self.items:
+                        self.wake_putter()
+                    return
 
     async def wait_room(self, loop: asyncio.AbstractEventLoop) -> None:
         """Return when the mailbox may have room again; who waits longest is woken first."""

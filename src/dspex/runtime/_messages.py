@@ -22,6 +22,7 @@ __all__ = [
     "From",
     "IdleTimeout",
     "StopEnvelope",
+    "SystemEnvelope",
 ]
 
 R = TypeVar("R")
@@ -95,6 +96,12 @@ class CallEnvelope:
         if self.deferred_by is not None:
             self.deferred_by.discard(self)
             self.deferred_by = None
+
+
+class SystemEnvelope(CallEnvelope):
+    """A question that the loop itself answers; ``message`` is a function of the process."""
+
+    __slots__ = ()
 
 
 From = CallEnvelope

@@ -7,7 +7,7 @@ from typing import Final
 
 from dspex.runtime._exit import NORMAL, ExitReason
 
-__all__ = ["Continue", "Idle", "Ignore", "Next", "NoReply", "Reply", "Stop"]
+__all__ = ["Continue", "Idle", "Ignore", "Next", "NoReply", "Reply", "Started", "Stop"]
 
 
 class _Nothing:
@@ -60,6 +60,14 @@ class Ignore:
 
     def __str__(self) -> str:
         return "init returned Ignore"
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Returned by ``init``: started, and ``info`` is for who started it (``ActorRef.start_info``)."""
+
+    info: object
+    then: Continue | Idle | None = None
 
 
 Next = Reply | NoReply | Stop | Continue | Idle | None

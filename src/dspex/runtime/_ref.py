@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from dspex.errors import ActorExited, CallCycle, CallTimeout, MailboxFull, NoSuchActor
+from dspex.runtime import _system
 from dspex.runtime._chain import chain_into
 from dspex.runtime._context import current_process
 from dspex.runtime._exit import KILL, NORMAL, SHUTDOWN, ExitReason
 from dspex.runtime._messages import Call, CallEnvelope, CastEnvelope, StopEnvelope
+from dspex.runtime._system import Statistics, TraceHook, ask, expire
 from dspex.runtime._threads import call_from_thread, cast_from_thread
 
 if TYPE_CHECKING:
@@ -69,9 +73,12 @@ class ProcessRef:
         """End the process at once, without clean-up of its own; ``exit(KILL)``."""
         self.exit(KILL)
 
-    def monitor(self) -> int:
+    def monitor(self, *, priority: bool = False) -> int:
         """
         Have one ``Down`` delivered to the calling actor when this process ends; at once if it already has.
+
+        Args:
+            priority: Deliver it before ordinary messages, so that it may overtake what the process sent.
 
         Returns:
             The number that ``Down.monitor`` carries.
@@ -79,7 +86,7 @@ class ProcessRef:
         Raises:
             RuntimeError: The caller is not an actor.
         """
-        return _calling_actor("monitor").monitor(self._process)
+        return _calling_actor("monitor").monitor(self._process, priority=priority)
 
     def demonitor(self, monitor: int) -> None:
         """Forget a monitor of the calling actor and remove its ``Down`` if it is still queued."""
@@ -147,7 +154,7 @@ class ActorRef(ProcessRef):
             raise MailboxFull(process.label, process.mailbox.limit or 0)
         timer = None
         if timeout is not None:
-            timer = runtime.clock.call_later(timeout, _expire, future, process, timeout, context=runtime.context)
+            timer = runtime.clock.call_later(timeout, expire, future, process, timeout, context=runtime.context)
         try:
             return await future
         except BaseException:
@@ -224,12 +231,61 @@ class ActorRef(ProcessRef):
             chain_into(caller, process)
             if process.owns(caller):
                 raise CallCycle((caller.label, process.label))
-        process.mailbox.put_always(StopEnvelope(reason))
+        if process.suspended:
+            process.mailbox.put_urgent(StopEnvelope(reason))
+        else:
+            process.mailbox.put_always(StopEnvelope(reason))
         actual = await process.wait_exit(timeout)
         if actual is None:
             raise CallTimeout(process.label, timeout or 0.0)
         if actual != reason:
             raise ActorExited(process.label, actual)
+
+    @property
+    def start_info(self) -> object:
+        """What its ``init`` had to say to who started it, by ``Started(info)``."""
+        return self._process.start_info
+
+    # What follows is for people who look into a running system. The actor answers between two messages, before
+    # those that wait, also while it is suspended; one that is busy with a message answers afterwards. All raise as
+    # ``call`` does.
+
+    async def get_state(self, *, timeout: float | None = 5.0) -> dict[str, Any]:
+        """Return the actor's attributes, in a dict of their own."""
+        state: dict[str, Any] = await ask(self._process, _system.get_state, timeout)
+        return state
+
+    async def replace_state(
+        self, change: Callable[[dict[str, Any]], Mapping[str, Any]], *, timeout: float | None = 5.0
+    ) -> dict[str, Any]:
+        """Replace the actor's attributes by what ``change`` makes of them; if it raises, so does this, and no more."""
+        state: dict[str, Any] = await ask(self._process, partial(_system.replace_state, change), timeout)
+        return state
+
+    async def suspend(self, *, timeout: float | None = 5.0) -> None:
+        """Have the actor handle no messages until it is resumed; a second time does nothing. Exit signals work."""
+        await ask(self._process, _system.suspend, timeout)
+
+    async def resume(self, *, timeout: float | None = 5.0) -> None:
+        """Undo ``suspend``: what came meanwhile is handled in its order."""
+        await ask(self._process, _system.resume, timeout)
+
+    async def keep_statistics(self, on: bool = True, *, timeout: float | None = 5.0) -> None:
+        """Begin to count what the actor does, afresh, or stop counting."""
+        await ask(self._process, partial(_system.keep_statistics, on), timeout)
+
+    async def statistics(self, *, timeout: float | None = 5.0) -> Statistics | None:
+        """Return what was counted; None while nobody counts."""
+        statistics: Statistics | None = await ask(self._process, _system.statistics, timeout)
+        return statistics
+
+    async def install_trace(self, hook: TraceHook, *, timeout: float | None = 5.0) -> None:
+        """Have ``hook(event)`` called for every message that a handler gets, and for what it returns."""
+        await ask(self._process, partial(_system.install_trace, hook), timeout)
+
+    async def remove_trace(self, hook: TraceHook, *, timeout: float | None = 5.0) -> None:
+        """Undo ``install_trace``; unknown hooks are fine."""
+        await ask(self._process, partial(_system.remove_trace, hook), timeout)
 
 
 class NamedRef:
@@ -278,11 +334,6 @@ class NamedRef:
 
     def __repr__(self) -> str:
         return f"<{self.name} by name>"
-
-
-def _expire(future: Any, process: ActorProcess, timeout: float) -> None:
-    if not future.done():
-        future.set_exception(CallTimeout(process.label, timeout))
 
 
 def _is_fenced() -> bool:
