@@ -18,6 +18,7 @@ from dspex.runtime import (
     Process,
     Reply,
     Runtime,
+    Started,
     Stop,
     Supervisor,
     SupervisorRef,
@@ -64,7 +65,7 @@ class Kid(Actor):
         self.name = name
         self.nursery = nursery
 
-    async def init(self) -> Continue | Idle | Ignore | Stop | None:
+    async def init(self) -> Continue | Idle | Ignore | Started | Stop | None:
         failing = self.nursery.failing.get(self.name)
         outcome: Any = failing.pop(0) if failing else None
         if isinstance(outcome, Exception):

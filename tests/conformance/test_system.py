@@ -103,8 +103,8 @@ async def test_questions_come_before_messages_that_wait_but_not_into_one(runtime
     ref = await runtime.start(Counter())
     await clock.advance(3.0)
     busy = asyncio.ensure_future(ref.call(10.0, timeout=None))
-    ref.cast("later")
     await clock.advance(1.0)
+    ref.cast("later")
     assert tree(ref._process).busy_since == 3.0
     async with clock.autojump():
         with pytest.raises(CallTimeout):

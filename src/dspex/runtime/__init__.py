@@ -3,7 +3,15 @@
 from dspex.runtime._actor import Actor
 from dspex.runtime._actor_process import ActorProcess, BadReturn
 from dspex.runtime._application import Application, run
-from dspex.runtime._child_spec import Backoff, ChildSpec, Restart, RestartStrategy, ShutdownPolicy
+from dspex.runtime._child_spec import (
+    AutoShutdown,
+    Backoff,
+    ChildSpec,
+    Restart,
+    RestartLimit,
+    RestartStrategy,
+    ShutdownPolicy,
+)
 from dspex.runtime._context import current_process
 from dspex.runtime._dynamic_supervisor import DynamicSupervisor, DynamicSupervisorRef
 from dspex.runtime._exit import (
@@ -55,6 +63,7 @@ __all__ = [
     "ActorProcess",
     "ActorRef",
     "Application",
+    "AutoShutdown",
     "Backoff",
     "BadReturn",
     "Call",
@@ -93,6 +102,7 @@ __all__ = [
     "Registry",
     "Reply",
     "Restart",
+    "RestartLimit",
     "RestartStrategy",
     "Returned",
     "Runtime",

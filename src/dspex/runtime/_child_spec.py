@@ -11,7 +11,7 @@ from typing import Any, Literal
 from dspex.errors import SpecError
 from dspex.runtime._actor import Actor
 
-__all__ = ["Backoff", "ChildSpec", "Restart", "RestartStrategy", "ShutdownPolicy"]
+__all__ = ["AutoShutdown", "Backoff", "ChildSpec", "Restart", "RestartLimit", "RestartStrategy", "ShutdownPolicy"]
 
 
 class Restart(enum.Enum):
@@ -34,6 +34,17 @@ class RestartStrategy(enum.Enum):
     """All its siblings."""
     REST_FOR_ONE = "rest_for_one"
     """Those started after it."""
+
+
+class AutoShutdown(enum.Enum):
+    """Whether a supervisor ends when its significant children have done their work."""
+
+    NEVER = "never"
+    """It does not, and no child may be significant."""
+    ANY_SIGNIFICANT = "any_significant"
+    """When the first significant child has ended by itself."""
+    ALL_SIGNIFICANT = "all_significant"
+    """When the last one has."""
 
 
 class ShutdownPolicy(enum.Enum):
@@ -71,6 +82,26 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartLimit:
+    """
+    How often one child may be restarted: an extension of OTP, whose limit is shared by all children.
+
+    A child that has one does not use up its supervisor's; one restart too many, and the supervisor gives up.
+
+    Raises:
+        SpecError: A value is not valid; it names the field.
+    """
+
+    max_restarts: int = 3
+    max_seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.max_restarts, int) or isinstance(self.max_restarts, bool) or self.max_restarts < 0:
+            raise SpecError("max_restarts", self.max_restarts, "an int >= 0")
+        check_seconds("max_seconds", self.max_seconds, minimum=1e-9)
+
+
+@dataclass(frozen=True, slots=True)
 class ChildSpec:
     """
     How to start, restart and stop one child.
@@ -82,6 +113,10 @@ class ChildSpec:
         shutdown: Seconds between the request to stop and the kill; 5 for workers, INFINITY for supervisors.
         kind: ``"worker"`` or ``"supervisor"``.
         name: Registered in the runtime for whoever of the incarnations lives.
+        significant: Its end may end the supervisor, as ``auto_shutdown`` says; not for PERMANENT children.
+        limit: How often it may be restarted, if not as often as its supervisor says (an extension of OTP).
+        backoff: Restart it ever more slowly (an extension of OTP); whom the strategy restarts with it goes on
+            meanwhile. Unlike a supervisor's ``backoff``, this does not lift the limit.
 
     Raises:
         SpecError: A value is not valid; it names the field.
@@ -95,6 +130,9 @@ class ChildSpec:
     shutdown: float | ShutdownPolicy | None = None
     kind: Literal["worker", "supervisor"] = "worker"
     name: str | None = None
+    significant: bool = False
+    limit: RestartLimit | None = None
+    backoff: Backoff | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not self.id:
@@ -105,6 +143,14 @@ class ChildSpec:
             raise SpecError("restart", self.restart, "a member of Restart")
         if self.kind not in ("worker", "supervisor"):
             raise SpecError("kind", self.kind, "'worker' or 'supervisor'")
+        if not isinstance(self.significant, bool):
+            raise SpecError("significant", self.significant, "a bool")
+        if self.significant and self.restart is Restart.PERMANENT:
+            raise SpecError("significant", self.significant, "False for a PERMANENT child, which never ends by itself")
+        if self.limit is not None and not isinstance(self.limit, RestartLimit):
+            raise SpecError("limit", self.limit, "None or a RestartLimit")
+        if self.backoff is not None and not isinstance(self.backoff, Backoff):
+            raise SpecError("backoff", self.backoff, "None or a Backoff")
         if self.shutdown is None:
             default: float | ShutdownPolicy = 5.0 if self.kind == "worker" else ShutdownPolicy.INFINITY
             object.__setattr__(self, "shutdown", default)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -37,15 +38,24 @@ class DynamicSupervisor(Supervisor):
         max_children: Refuse to start more than this many; ChildError ``max_children``.
         max_restarts: As for Supervisor; shared by all children.
         max_seconds: As for Supervisor.
+        extra_arguments: Put before the ``args`` of every spec.
     """
 
     ref_class: ClassVar[type[ActorRef]] = DynamicSupervisorRef
 
-    def __init__(self, *, max_children: int | None = None, max_restarts: int = 3, max_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        *,
+        max_children: int | None = None,
+        max_restarts: int = 3,
+        max_seconds: float = 5.0,
+        extra_arguments: Iterable[Any] = (),
+    ) -> None:
         super().__init__(strategy=RestartStrategy.ONE_FOR_ONE, max_restarts=max_restarts, max_seconds=max_seconds)
         if max_children is not None and (not isinstance(max_children, int) or max_children < 0):
             raise SpecError("max_children", max_children, "None or an int >= 0")
         self.max_children = max_children
+        self.extra_arguments = tuple(extra_arguments)
         self._started = 0
 
     async def _carry_out(self, message: object) -> object:
@@ -59,11 +69,12 @@ class DynamicSupervisor(Supervisor):
         return await super()._carry_out(message)
 
     async def _add_child(self, spec: ChildSpec) -> object:
+        self._refuse_significance(spec)
         if self.max_children is not None and len(self._children) >= self.max_children:
             raise ChildError(spec.id, "max_children")
         self._started += 1
         key = f"{spec.id}#{self._started}"
-        child = Child(replace(spec, id=key), None)
+        child = Child(replace(spec, id=key, args=(*self.extra_arguments, *spec.args)), None)
         self._children[key] = child
         failure = await self._start(child)
         if child.process is None:

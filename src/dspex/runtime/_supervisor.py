@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from dspex.errors import AlreadyRegistered, CallCycle, ChildError, SpecError, StartFailed
 from dspex.runtime._actor import Actor
-from dspex.runtime._child_spec import Backoff, ChildSpec, Restart, RestartStrategy, ShutdownPolicy, check_seconds
+from dspex.runtime._child_spec import (
+    AutoShutdown,
+    Backoff,
+    ChildSpec,
+    Restart,
+    RestartLimit,
+    RestartStrategy,
+    ShutdownPolicy,
+)
 from dspex.runtime._context import current_process
 from dspex.runtime._exit import KILL, SHUTDOWN, ExitReason, Shutdown
 from dspex.runtime._log import get_logger
@@ -53,7 +61,7 @@ class ChildCounts:
 class Child:
     """A supervisor's record of one child: its spec, and the incarnation that lives."""
 
-    __slots__ = ("backoff", "last_exit", "process", "restarts", "spec", "state", "timer")
+    __slots__ = ("backoff", "delay", "last_exit", "process", "restarts", "spec", "state", "timer", "window")
 
     def __init__(self, spec: ChildSpec, backoff: Backoff | None) -> None:
         self.spec = spec
@@ -62,6 +70,9 @@ class Child:
         self.restarts = 0
         self.last_exit: ExitReason | None = None
         self.backoff = BackoffState(backoff) if backoff is not None else None
+        self.delay = BackoffState(spec.backoff) if spec.backoff is not None and backoff is None else None
+        limit = spec.limit
+        self.window = RestartWindow(limit.max_restarts, limit.max_seconds) if limit is not None else None
         self.timer: TimerHandle | None = None
 
     def info(self) -> ChildInfo:
@@ -100,6 +111,11 @@ class _DeleteChild:
 
 
 @dataclass(frozen=True, slots=True)
+class _GetChildSpec:
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class _WhichChildren:
     pass
 
@@ -131,6 +147,7 @@ class SupervisorRef(ActorRef):
 
         Raises:
             StartFailed: Its ``init`` failed; the spec is discarded.
+            SpecError: A child of this supervisor cannot be significant.
             ChildError: ``already_started`` or ``already_present``; or ``ignored``: its ``init`` returned Ignore, and
                 the spec is kept (unless temporary or dynamic) for ``restart_child``.
             CallCycle: Called from below the supervisor while it waits for that very child.
@@ -149,6 +166,10 @@ class SupervisorRef(ActorRef):
     async def delete_child(self, child_id: str) -> None:
         """Forget a stopped child. ChildError: ``running``, ``restarting`` or ``not_found``."""
         await self._manage(_DeleteChild(child_id))
+
+    async def get_childspec(self, child_id: str) -> ChildSpec:
+        """Return the spec of a child, defaults filled in. ChildError ``not_found``."""
+        return cast("ChildSpec", await self._manage(_GetChildSpec(child_id)))
 
     async def which_children(self) -> tuple[ChildInfo, ...]:
         """Return the children, newest first."""
@@ -182,7 +203,8 @@ class Supervisor(Actor):
             children and exits ``shutdown``, which its own supervisor sees.
         max_seconds: The length of that window.
         backoff: Restart without limit, ever more slowly, without blocking the mailbox (an extension of OTP, for
-            services; needs ONE_FOR_ONE). ``max_restarts`` is then not used.
+            services; needs ONE_FOR_ONE). ``max_restarts`` and the specs' own limits are then not used.
+        auto_shutdown: End ``shutdown`` when significant children have ended by themselves.
 
     Raises:
         SpecError: A flag is not valid or two children share an id.
@@ -201,23 +223,26 @@ class Supervisor(Actor):
         max_restarts: int = 3,
         max_seconds: float = 5.0,
         backoff: Backoff | None = None,
+        auto_shutdown: AutoShutdown = AutoShutdown.NEVER,
     ) -> None:
         if not isinstance(strategy, RestartStrategy):
             raise SpecError("strategy", strategy, "a member of RestartStrategy")
-        if not isinstance(max_restarts, int) or isinstance(max_restarts, bool) or max_restarts < 0:
-            raise SpecError("max_restarts", max_restarts, "an int >= 0")
-        check_seconds("max_seconds", max_seconds, minimum=1e-9)
+        if not isinstance(auto_shutdown, AutoShutdown):
+            raise SpecError("auto_shutdown", auto_shutdown, "a member of AutoShutdown")
+        limit = RestartLimit(max_restarts, max_seconds)
         if backoff is not None and strategy is not RestartStrategy.ONE_FOR_ONE:
             raise SpecError("backoff", backoff, "None unless the strategy is ONE_FOR_ONE")
         self.strategy = strategy
         self.backoff = backoff
-        self._window = RestartWindow(max_restarts, max_seconds)
+        self.auto_shutdown = auto_shutdown
+        self._window = RestartWindow(limit.max_restarts, limit.max_seconds)
         self._owns_timers = False
         self._children: dict[str, Child] = {}
         self._by_pid: dict[int, Child] = {}
         for spec in children:
             if spec.id in self._children:
                 raise SpecError("id", spec.id, "unique inside one supervisor")
+            self._refuse_significance(spec)
             self._children[spec.id] = Child(spec, backoff)
 
     def records(self) -> tuple[Child, ...]:
@@ -243,7 +268,7 @@ class Supervisor(Actor):
             return Reply(tuple(child.info() for child in reversed(self._children.values())))
         try:
             answer = await self._carry_out(message)
-        except (ChildError, StartFailed) as error:
+        except (ChildError, SpecError, StartFailed) as error:
             answer = error
         return Reply(answer)
 
@@ -288,6 +313,8 @@ class Supervisor(Actor):
                 self._refuse_unless_stopped(self._find(child_id))
                 del self._children[child_id]
                 return None
+            case _GetChildSpec(child_id):
+                return self._find(child_id).spec
         raise NotImplementedError(f"a supervisor does not handle calls like {message!r}")
 
     def _find(self, child_id: str) -> Child:
@@ -301,7 +328,12 @@ class Supervisor(Actor):
         if child.state != "stopped":
             raise ChildError(child.spec.id, child.state)
 
+    def _refuse_significance(self, spec: ChildSpec) -> None:
+        if spec.significant and self.auto_shutdown is AutoShutdown.NEVER:
+            raise SpecError("significant", spec.significant, "False under a supervisor that never shuts down by itself")
+
     async def _add_child(self, spec: ChildSpec) -> object:
+        self._refuse_significance(spec)
         known = self._children.get(spec.id)
         if known is not None:
             if known.state == "running" and known.process is not None:
@@ -371,8 +403,9 @@ class Supervisor(Actor):
         child.process = process
         child.state = "running"
         self._by_pid[process.pid] = child
-        if child.backoff is not None:
-            child.backoff.started(self.runtime.clock.now())
+        for state in (child.backoff, child.delay):
+            if state is not None:
+                state.started(self.runtime.clock.now())
 
     async def _stop(self, child: Child) -> None:
         process = self._release(child)
@@ -413,13 +446,24 @@ class Supervisor(Actor):
         if not should_restart(child.spec.restart, message.reason):
             if child.spec.restart is Restart.TEMPORARY:
                 self._children.pop(child.spec.id, None)
-            return None
+            return self._shut_down_if_done(child)
         child.restarts += 1
         self._report_restart(child, message.reason)
-        if child.backoff is not None:
-            self._restart_later(child, child.backoff.next_delay(self.runtime.clock.now()))
+        state = child.backoff or child.delay
+        if state is not None:
+            self._restart_later(child, state.next_delay(self.runtime.clock.now()))
             return None
         return await self._restart(child)
+
+    def _shut_down_if_done(self, child: Child) -> Next:
+        """End if the end of ``child``, by itself and for good, is what auto_shutdown waits for."""
+        if not child.spec.significant:
+            return None
+        if self.auto_shutdown is AutoShutdown.ALL_SIGNIFICANT and any(
+            each.spec.significant and each.state != "stopped" for each in self._children.values()
+        ):
+            return None
+        return Stop(SHUTDOWN)
 
     async def _retry(self, child_id: str) -> Next:
         child = self._children.get(child_id)
@@ -433,7 +477,8 @@ class Supervisor(Actor):
 
     async def _restart(self, child: Child) -> Next:
         """Restart ``child`` and whom the strategy says, for one unit of intensity; a failure is retried later."""
-        if not self._window.allow(self.runtime.clock.now()):
+        window = child.window if child.window is not None else self._window
+        if not window.allow(self.runtime.clock.now()):
             _log.error("too many restarts: supervisor gives up", supervisor=self._process.label, child=child.spec.id)
             if self.runtime.telemetry.active:
                 metadata = {"supervisor": self._process.label, "child": child.spec.id}
@@ -450,9 +495,17 @@ class Supervisor(Actor):
             if failure is not None:
                 each.state = "restarting"
                 self._report_start_failure(each, failure)
-                self.ref.send(_Retry(child_id))
+                if each.delay is not None:
+                    self._restart_later(each, each.delay.next_delay(self.runtime.clock.now()))
+                else:
+                    self._note(_Retry(child_id))
                 return None
         return None
+
+    def _note(self, note: object) -> None:
+        """Queue a note to self, whatever bound the mailbox has: one that is lost is a child that is never restarted."""
+        if self._process.alive:
+            self._process.mailbox.put_always(note)
 
     # --- services: restart with backoff, never waiting in the mailbox ---------------------------------------
 
@@ -463,7 +516,7 @@ class Supervisor(Actor):
             self._owns_timers = True
             self.own(self._children, _cancel_timers)
         clock, context = self.runtime.clock, self.runtime.context
-        child.timer = clock.call_later(delay, self.ref.send, _Retry(child.spec.id), context=context)
+        child.timer = clock.call_later(delay, self._note, _Retry(child.spec.id), context=context)
 
     def _start_service(self, child: Child) -> None:
         process = self._spawn(child)
@@ -472,9 +525,9 @@ class Supervisor(Actor):
             return
         child.process = process
         assert process.started is not None
-        ref, child_id = self.ref, child.spec.id
+        child_id = child.spec.id
         process.started.add_done_callback(
-            lambda future: ref.send(_Started(child_id, process, future.result())), context=self.runtime.context
+            lambda future: self._note(_Started(child_id, process, future.result())), context=self.runtime.context
         )
 
     def _service_started(self, message: _Started) -> None:
