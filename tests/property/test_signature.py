@@ -46,7 +46,7 @@ def test_the_printed_class_is_the_same_signature(
     dspex = types.SimpleNamespace(Signature=Signature, InputField=InputField, OutputField=OutputField)
     namespace: dict[str, Any] = {"__name__": __name__, "dspex": dspex}
 
-    exec(render_class(signature).replace("import dspex", ""), namespace, namespace)
+    exec(render_class(signature).replace("import dspex", "", 1), namespace, namespace)
 
     assert namespace[signature.__name__].equals(signature)
 

@@ -51,7 +51,7 @@ MAY_IMPORT = {
 IMPORTED_WHEN_USED = frozenset(
     {
         # extras, which may be missing
-        *("aiohttp", "bm25s", "h11", "httpx_aiohttp", "yarl", "mcp", "numpy", "opentelemetry", "optuna", "orjson"),
+        *("aiohttp", "bm25s", "h11", "yarl", "mcp", "numpy", "opentelemetry", "optuna", "orjson"),
         *("pydantic_monty", "ray", "redis", "rich", "starlette", "typer", "usearch", "uvicorn", "uvloop"),
         # too heavy for ``import dspex``
         *("aiocache", "anyio", "httpx", "json_repair", "pydantic", "structlog"),
