@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -112,7 +112,7 @@ async def test_limits_and_delays_are_checked(runtime: Runtime) -> None:
     for max_restarts, max_seconds in ((-1, 5.0), (True, 5.0), (1, 0.0)):
         with pytest.raises(SpecError, match="max_"):
             RestartLimit(max_restarts, max_seconds)
-    wrong: tuple[dict[str, object], ...] = ({"limit": 3}, {"backoff": 1.0})
+    wrong: tuple[dict[str, Any], ...] = ({"limit": 3}, {"backoff": 1.0})
     for options in wrong:
         with pytest.raises(SpecError, match=next(iter(options))):
             Nursery().spec("c", **options)
