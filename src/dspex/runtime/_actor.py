@@ -67,7 +67,7 @@ class Actor:
         raise NotImplementedError(f"{type(self).__name__} does not handle continue ({argument!r})")
 
     async def terminate(self, reason: ExitReason) -> None:
-        """Say goodbye, within ``terminate_timeout``; not called after a kill or a failed ``init``."""
+        """Say goodbye within ``terminate_timeout``; not after a kill, a failed ``init`` or an untrapped exit signal."""
 
     def describe(self) -> str:
         """Say in a few words how things stand, for ``tree()``; called at any time, so it must only look."""

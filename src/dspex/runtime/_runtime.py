@@ -18,6 +18,7 @@ from dspex.errors import (
     CallCycle,
     CallTimeout,
     LeakedTasks,
+    NoSuchActor,
     ServiceUnavailable,
     StartFailed,
     WrongLoop,
@@ -163,7 +164,7 @@ class Runtime:
                 await process.wait_exit(None)
         for future in [each for parked in self._parked.values() for each in parked]:
             if not future.done():
-                future.set_exception(CallTimeout("the runtime closed; nobody", 0.0))
+                future.set_exception(NoSuchActor("the runtime"))
         self._parked.clear()
         self.timers.cancel_named()
         self.gate.close()
@@ -419,7 +420,7 @@ class Runtime:
 
 def _nobody(future: asyncio.Future[ActorRef], name: str, timeout: float) -> None:
     if not future.done():
-        future.set_exception(CallTimeout(f"nobody by the name {name!r}", timeout))
+        future.set_exception(CallTimeout(f"whoever should hold the name {name!r}", timeout))
 
 
 def _wake(future: asyncio.Future[None]) -> None:
