@@ -64,7 +64,7 @@ class ProcessRef:
         return self._process.exit_reason
 
     def exit(self, reason: ExitReason = SHUTDOWN) -> None:
-        """Send an exit signal: trapping actors get a message, others die unless ``reason`` is normal; ``KILL`` kills."""
+        """Signal an exit: trapping actors get a message, others die unless ``reason`` is normal; ``KILL`` kills."""
         caller = current_process()
         if caller is None or not caller.dead:  # code of a fenced process has no say
             self._process.receive_exit(reason, caller)
