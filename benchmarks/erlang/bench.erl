@@ -7,6 +7,7 @@
 -define(SENDERS, 1000).
 -define(BURST, 10).
 -define(BURST_OF_ONE, 1000).
+-define(CRASHES_OF_ONE, 100).
 -define(RING, 10000).
 -define(STAGES, 10).
 -define(WINDOW, 100).
@@ -84,16 +85,7 @@ setup(start_stop) ->
         end)
     end;
 setup(crash_to_answer) ->
-    {ok, Sup} = sup:start_link({one_for_one, [{echo, {bench, start_link, [{named, echo}]}}]}),
-    true = is_pid(Sup),
-    fun(Operations) ->
-        repeat(Operations, fun() ->
-            Old = whereis(echo),
-            catch gen_server:call(Old, crash, 5000),
-            successor(echo, Old),
-            ping = gen_server:call(echo, ping, 5000)
-        end)
-    end;
+    fun(Operations) -> crashes(Operations) end;
 setup(fan_in_calls) ->
     {ok, Pid} = start_link(echo),
     fun(Operations) ->
@@ -170,6 +162,20 @@ pipe(First, Operations, Sent, Got) when Sent < Operations, Sent - Got < ?WINDOW 
     pipe(First, Operations, Sent + 1, Got);
 pipe(First, Operations, Sent, Got) ->
     receive {'$gen_cast', {item, _}} -> pipe(First, Operations, Sent, Got + 1) end.
+
+%% OTP's supervisor walks through the restarts of its last second at each restart, so each gets a few only.
+crashes(Left) when Left =< 0 -> ok;
+crashes(Left) ->
+    {ok, Sup} = sup:start_link({one_for_one, [{echo, {bench, start_link, [{named, echo}]}}]}),
+    repeat(min(Left, ?CRASHES_OF_ONE), fun() ->
+        Old = whereis(echo),
+        catch gen_server:call(Old, crash, 5000),
+        successor(echo, Old),
+        ping = gen_server:call(echo, ping, 5000)
+    end),
+    exit(Sup, shutdown),
+    receive {'EXIT', Sup, _} -> ok end,
+    crashes(Left - ?CRASHES_OF_ONE).
 
 successor(Name, Old) ->
     case whereis(Name) of
