@@ -135,9 +135,6 @@ class DspexError(Exception):
     """Base of everything dspex raises on purpose."""
 
 
-# --- the runtime --------------------------------------------------------------------------------------------
-
-
 class ActorError(DspexError):
     """A process of the runtime did not do what was asked of it."""
 
@@ -541,9 +538,6 @@ class LeakedTasks(AppError):
     def __init__(self, stacks: Sequence[str]) -> None:
         self.stacks = tuple(stacks)
         super().__init__(f"{len(self.stacks)} task(s) ignored cancellation:\n" + "\n".join(self.stacks))
-
-
-# --- evaluation and optimizers ------------------------------------------------------------------------------
 
 
 class EvaluationError(DspexError):

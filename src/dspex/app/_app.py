@@ -299,7 +299,7 @@ class App(AppView):
         self._tree = tree
         try:
             await tree.open()
-        except BaseException:
+        except BaseException:  # whatever it is: undone here, then raised on
             self._tree = None
             raise
         return self

@@ -100,7 +100,7 @@ class AppTree:
         except StartFailed as error:
             await self.runtime.close()
             raise _root_cause(error) from error
-        except BaseException:
+        except BaseException:  # whatever it is: undone here, then raised on
             self._kill_all()
             raise
         assert isinstance(root, SupervisorRef)

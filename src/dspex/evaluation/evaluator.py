@@ -132,7 +132,7 @@ async def score_of(metric: Metric[Any], example: Example, value: object, example
         result = metric(example, value)
         if inspect.isawaitable(result):
             result = await result
-    except Exception as error:
+    except Exception as error:  # a metric is user code: what it raises is this row's failure
         raise MetricFailed(example_id, f"{type(error).__name__}: {error}") from error
     score = result if isinstance(result, Score) else None
     number: object = result if score is None else score.value

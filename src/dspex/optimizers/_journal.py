@@ -81,7 +81,7 @@ class Journal:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = NORMAL")
                 self._make_or_check(fingerprint)
-        except BaseException:
+        except BaseException:  # whatever it is: undone here, then raised on
             self._db.close()
             raise
 
@@ -170,7 +170,7 @@ class Journal:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
-        except BaseException:
+        except BaseException:  # whatever it is: undone here, then raised on
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")

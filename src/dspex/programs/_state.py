@@ -119,7 +119,7 @@ def write(path: Path, state: Mapping[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException:  # whatever it is: undone here, then raised on
         Path(temporary).unlink(missing_ok=True)
         raise
 

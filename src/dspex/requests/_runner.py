@@ -201,7 +201,7 @@ class Running:
                 self._ticket = self._runner.admission.enter(self.record.options.priority, self._launch)
             else:
                 self._launch()
-        except BaseException:
+        except BaseException:  # whatever it is: undone here, then raised on
             self._timer.cancel()
             raise
         self._runner.live[self.record.id] = self

@@ -141,7 +141,7 @@ class Application:
             outcome = await self.runtime.await_start(self._process, None)
             if outcome is not None:
                 raise outcome
-        except BaseException:
+        except BaseException:  # whatever it is: undone here, then raised on
             await self.close()
             raise
 
@@ -191,7 +191,7 @@ class Application:
         self.runtime.on_interrupt = self._interrupted
         try:
             await self._open()
-        except BaseException as error:
+        except BaseException as error:  # whatever it is: undone here, then raised on
             await self._leave()
             if self._interrupt is not None:
                 raise self._interrupt from error

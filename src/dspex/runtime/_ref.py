@@ -157,7 +157,7 @@ class ActorRef(ProcessRef):
             timer = runtime.clock.call_later(timeout, expire, future, process, timeout, context=runtime.context)
         try:
             return await future
-        except BaseException:
+        except BaseException:  # whatever it is: undone here, then raised on
             envelope.abandon()
             raise
         finally:

@@ -75,7 +75,7 @@ async def ask(process: ActorProcess, work: Callable[[ActorProcess], Any], timeou
         timer = runtime.clock.call_later(timeout, expire, envelope.future, process, timeout, context=runtime.context)
     try:
         return await envelope.future
-    except BaseException:
+    except BaseException:  # whatever it is: undone here, then raised on
         envelope.abandon()
         raise
     finally:

@@ -64,7 +64,7 @@ async def _bootstrap(app: App, program: RAG, library: Library, sizes: Sizes, see
                         tell(event.data["found"])
                         gone_through = event.data["row"] + 1
         learned = await job.result()
-    except BaseException:
+    except BaseException:  # whatever it is: undone here, then raised on
         job.cancel()
         raise
     found = sum(len(predictor.demos) for predictor in learned.predictors().values())
