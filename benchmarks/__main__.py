@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyperf
 
-from benchmarks._erlang import installed
+from benchmarks._erlang import installed, release
 from benchmarks._facts import facts
 from benchmarks._race import ContenderFailed, profile, race
 from benchmarks._report import Result, Turn, figures, markdown, summary, table, to_json
@@ -89,9 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     whole = not (options.quick or options.only or options.million)
     target = options.json or ((ERLANG if options.erlang else LATEST) if whole else None)
     if target is not None:
-        target.write_text(
-            json.dumps(to_json(results, facts(), quick=options.quick), indent=2, ensure_ascii=False) + "\n"
-        )
+        known = facts() | ({"erlang_otp": release()} if options.erlang else {})
+        target.write_text(json.dumps(to_json(results, known, quick=options.quick), indent=2, ensure_ascii=False) + "\n")
     if options.pyperf is not None:
         pyperf.BenchmarkSuite(suite).dump(str(options.pyperf), replace=True)
     if options.docs:

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-__all__ = ["command_of", "compiled", "installed"]
+__all__ = ["command_of", "compiled", "installed", "release"]
 
 SOURCES = Path(__file__).parent / "erlang"
 
@@ -21,6 +21,12 @@ _FLAGS = (
 def installed() -> bool:
     """Say whether Erlang's compiler and emulator are there."""
     return shutil.which("erlc") is not None and shutil.which("erl") is not None
+
+
+def release() -> str:
+    """Return the number of the installed Erlang/OTP release."""
+    command = ["erl", "-noshell", "-eval", "io:put_chars(erlang:system_info(otp_release)), halt()."]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def compiled(folder: Path) -> Path:

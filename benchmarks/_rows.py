@@ -219,7 +219,7 @@ GROUPS: tuple[Group, ...] = (
                 "1,000 tasks appending to one deque",
             ),
         ),
-        size=Size(20_000, 20_000, rounds=3),
+        size=Size(20_000, 20_000, rounds=3, starts=2),
     ),
     Group(
         "ring",
@@ -230,7 +230,7 @@ GROUPS: tuple[Group, ...] = (
             "load_floors:ring_of_tasks",
             "a ring of 10,000 tasks and Futures",
         ),
-        size=Size(30_000, 20_000, rounds=3),
+        size=Size(30_000, 20_000, rounds=3, starts=2),
     ),
     Group(
         "pipeline",
