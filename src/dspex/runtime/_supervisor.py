@@ -484,7 +484,8 @@ class Supervisor(Actor):
                 metadata = {"supervisor": self._process.label, "child": child.spec.id}
                 self.runtime.telemetry.emit("dspex.supervisor.gave_up", {"restarts": child.restarts}, metadata)
             return Stop(SHUTDOWN)
-        plan = plan_restart(self.strategy, list(self._children), child.spec.id)
+        alone = self.strategy is RestartStrategy.ONE_FOR_ONE  # then the siblings, who may be many, do not matter
+        plan = plan_restart(self.strategy, () if alone else list(self._children), child.spec.id)
         for child_id in plan.stop:
             await self._terminate(self._children[child_id])
         for child_id in plan.start:
