@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["pytester", "tests.support.leaks", "tests.support.blocked_loop"]
 
-# `make test` gives the same verdict for the same tree; `make test-slow` explores.
+# `make test` gives the same verdict for the same tree, and so does CI; `make test-slow` by hand explores.
 settings.register_profile("dev", deadline=None, max_examples=60, derandomize=True)
 settings.register_profile(
-    "slow", deadline=None, max_examples=2000, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+    "slow",
+    deadline=None,
+    max_examples=2000,
+    derandomize=bool(os.environ.get("CI")),
+    print_blob=not os.environ.get("CI"),
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("dev")
