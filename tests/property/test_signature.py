@@ -37,7 +37,7 @@ def test_a_string_gives_the_fields_it_names_in_order(
     assert [*signature.output_fields] == [name for name, _ in sides[1]]
 
 
-@given(SIGNATURE_TEXTS, st.text(st.characters(codec="utf-8"), max_size=40))
+@given(SIGNATURE_TEXTS, st.text(st.characters(codec="utf-8"), max_size=40) | st.text(alphabet='"\\ a', max_size=8))
 def test_the_printed_class_is_the_same_signature(
     sides: tuple[list[tuple[str, str]], list[tuple[str, str]]], instructions: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, get_args, get_origin
 
 from dspex.programs.fields import MISSING, Field
@@ -29,9 +30,8 @@ def render_class(signature: type[Signature]) -> str:
 
 
 def _docstring(text: str) -> list[str]:
-    quoted = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    if quoted.endswith('"'):
-        quoted = quoted[:-1] + '\\"'
+    escaped = text.replace("\\", "\\\\")
+    quoted = re.sub(r'"{3,}|"+\Z', lambda run: '\\"' * len(run[0]), escaped)  # what would end the docstring early
     first, *rest = quoted.split("\n")
     if not rest:
         return [f'    """{first}"""']
