@@ -110,7 +110,7 @@ class Telemetry:
         self.emit(f"{name}.start", _NOTHING, metadata)
         try:
             yield
-        except BaseException as error:
+        except BaseException as error:  # whatever it is: told here, then raised on
             self.emit(f"{name}.exception", {"duration": now() - started}, {**metadata, "error": error})
             raise
         self.emit(f"{name}.stop", {"duration": now() - started}, metadata)

@@ -73,7 +73,7 @@ class TaskHandle(Generic[R]):
         self._spend()
         try:
             await self._task.wait_exit(None)
-        except BaseException:
+        except BaseException:  # whatever it is: undone here, then raised on
             self._spent = False  # the result is still there for who asks again
             raise
         return self.value()
@@ -190,7 +190,7 @@ async def await_many(handles: Sequence[TaskHandle[R]], timeout: float | None = 5
             raise CallTimeout(f"not all of {len(handles)} tasks", timeout or 0.0)
         if ends.failed is not None:
             handles[ends.failed].value()
-    except BaseException:
+    except BaseException:  # whatever it is: undone here, then raised on
         for handle in spent:
             handle._spent = False
         raise

@@ -84,7 +84,7 @@ class SimulatorProcess:
         self._child = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
         try:
             self._url = await self._first_line(self._child)
-        except BaseException:
+        except BaseException:  # whatever it is: undone here, then raised on
             await self._end(patient=False)
             raise
         return self

@@ -89,7 +89,7 @@ class Simulator:
             # Handlers copy the context the server is started in: start it in an empty one.
             starting = contextvars.Context().run(asyncio.ensure_future, self._start(listening))
             await starting
-        except BaseException:
+        except BaseException:  # whatever it is: undone here, then raised on
             await self._close()
             listening.close()
             raise

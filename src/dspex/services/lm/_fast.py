@@ -157,7 +157,7 @@ class FastTransport:
         _reused.set(False)  # the answer has begun: from here on nothing is sent again
         try:
             answer = await response.read()
-        except BaseException:
+        except BaseException:  # whatever it is: undone here, then raised on
             response.close()
             raise
         return reply_of(response.status, list(response.raw_headers), answer)

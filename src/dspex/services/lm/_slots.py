@@ -204,7 +204,7 @@ class SlotTransport:
             assert isinstance(stream, AsyncIterable)
             body = b"".join([chunk async for chunk in stream])
             await response.aclose()
-        except BaseException:
+        except BaseException:  # whatever it is: undone here, then raised on
             slot.socket.abort()
             raise
         self._give(slot, target)
