@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from dspex.errors import ActorExited, CallTimeout, NoSuchActor, SpecError
+from dspex.errors import ActorExited, CallTimeout, ChildError, NoSuchActor, SpecError
 from dspex.runtime import (
     KILL,
     KILLED,
@@ -368,3 +368,25 @@ async def test_a_linked_stream_ends_its_consumer_with_the_first_crash(
     assert await trapping.call(consume) == [True, False, True]
     await clock.settle()
     assert [type(message.reason) for message in actor_of(trapping).seen] == [Normal, Crashed, Normal]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_stream_respects_max_children(runtime: Runtime, clock: VirtualClock, asynchronous: bool) -> None:
+    """The consumer hears of the task that was refused, and nothing of the stream stays behind."""
+    tasks = await runtime.start(TaskSupervisor(max_children=3))
+    assert isinstance(tasks, TaskSupervisorRef)
+    work = Sleepers(runtime)
+
+    async def later() -> AsyncIterator[float]:
+        for _ in range(9):
+            yield 1.0
+
+    source = later() if asynchronous else [1.0] * 9
+    async with clock.autojump(), tasks.stream(work, source, max_concurrency=2) as results:
+        assert len([result async for result in results]) == 9
+    source = later() if asynchronous else [1.0] * 9
+    with pytest.raises(ChildError, match="max_children"):
+        async with tasks.stream(work, source, max_concurrency=4) as results:
+            await anext(results)
+    assert tasks._process.children == ()
+    assert work.running == 0

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from dspex.errors import ActorExited, CallTimeout, NoSuchActor, SpecError
+from dspex.errors import ActorExited, CallTimeout, ChildError, NoSuchActor, SpecError
 from dspex.runtime import (
     KILL,
     KILLED,
@@ -486,3 +486,32 @@ async def test_an_owner_that_is_told_to_die_lets_its_children_say_goodbye(
             await owner.wait_exit()
             assert clock.now() - before < 2.0
     assert said == ["stopped", "told"]
+
+
+# --- limits -------------------------------------------------------------------------------------------------
+
+
+async def test_a_task_supervisor_refuses_one_task_too_many(runtime: Runtime, clock: VirtualClock) -> None:
+    """As a dynamic supervisor does (``max_children``); a task that has ended makes room."""
+    tasks = await runtime.start(TaskSupervisor(max_children=2))
+    assert isinstance(tasks, TaskSupervisorRef)
+    first = tasks.start(runtime.sleep, 1.0)
+    tasks.spawn(runtime.sleep, 2.0)
+    for begin in (tasks.start, tasks.start_link, tasks.spawn):
+        with pytest.raises(ChildError) as caught:
+            begin(give, 1, label="third")
+        assert (caught.value.why, caught.value.child_id) == ("max_children", "third")
+    async with clock.autojump():
+        await first
+    assert await tasks.start(give, 3) == 3
+    nobody = await runtime.start(TaskSupervisor(max_children=0))
+    assert isinstance(nobody, TaskSupervisorRef)
+    with pytest.raises(ChildError):
+        nobody.start(give, 1)
+
+
+@pytest.mark.parametrize("limit", [-1, 1.5, "2"])
+def test_a_limit_of_tasks_is_a_number(limit: Any) -> None:
+    """A limit that cannot be compared would be found out at the first task."""
+    with pytest.raises(SpecError, match="max_children"):
+        TaskSupervisor(max_children=limit)

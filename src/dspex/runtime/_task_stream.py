@@ -59,7 +59,11 @@ class StreamOptions:
 
 
 class TaskStream(Generic[T, R]):
-    """Results of many tasks, with back-pressure; an async context manager and iterator."""
+    """
+    Results of many tasks, with back-pressure; an async context manager and iterator.
+
+    ``admit`` is called before each task is started; what it raises is raised to the consumer.
+    """
 
     def __init__(
         self,
@@ -67,8 +71,11 @@ class TaskStream(Generic[T, R]):
         work: Callable[[T], Awaitable[R]],
         items: Iterable[T] | AsyncIterable[T],
         options: StreamOptions,
+        *,
+        admit: Callable[[], object] | None = None,
     ) -> None:
         self._owner = owner
+        self._admit = admit
         self._work = work
         self._items = items
         self._options = options
@@ -167,6 +174,8 @@ class TaskStream(Generic[T, R]):
     def _start(self, item: T) -> None:
         if self._owner.exit_reason is not None:
             raise ActorExited(self._owner.label, self._owner.exit_reason)
+        if self._admit is not None:
+            self._admit()
         task = self._owner.spawn_task(self._work, item, label="stream item")
         task.on_dead(self._wake.set)
         if self._linked_to is not None:

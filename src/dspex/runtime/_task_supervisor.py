@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from contextvars import Context
-from typing import Any, ClassVar, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from dspex.errors import ActorExited, NoSuchActor
+from dspex.errors import ActorExited, ChildError, NoSuchActor, SpecError
 from dspex.runtime._actor import Actor
 from dspex.runtime._context import current_process
 from dspex.runtime._ref import ActorRef
 from dspex.runtime._task_handle import OnTimeout, TaskHandle
 from dspex.runtime._task_process import TaskProcess
 from dspex.runtime._task_stream import StreamOptions, TaskStream
+
+if TYPE_CHECKING:
+    from dspex.runtime._actor_process import ActorProcess
 
 __all__ = ["TaskSupervisor", "TaskSupervisorRef"]
 
@@ -36,6 +40,7 @@ class TaskSupervisorRef(ActorRef):
 
         Raises:
             NoSuchActor: The supervisor is dead.
+            ChildError: ``max_children`` tasks run already.
         """
         return TaskHandle(self.spawn(work, *args, label=label, context=context), current_process())
 
@@ -50,6 +55,7 @@ class TaskSupervisorRef(ActorRef):
 
         Raises:
             NoSuchActor: The supervisor is dead.
+            ChildError: ``max_children`` tasks run already.
             ActorExited: The caller is dying; nothing was started.
         """
         caller = current_process()
@@ -68,9 +74,11 @@ class TaskSupervisorRef(ActorRef):
 
         Raises:
             NoSuchActor: The supervisor is dead.
+            ChildError: ``max_children`` tasks run already.
         """
         if not self.alive:
             raise NoSuchActor(self._process.label)
+        _admit(self._process, label)
         return self._process.spawn_task(work, *args, label=label, context=context)
 
     def stream(
@@ -93,7 +101,8 @@ class TaskSupervisorRef(ActorRef):
         iterator of ``items``.
 
         An asynchronous ``items`` is read by a task of its own, in a copy of the consumer's context, so that results
-        need not wait for inputs. An exception that ``items`` raises is raised to the consumer at once.
+        need not wait for inputs. An exception that ``items`` raises is raised to the consumer at once, and so is
+        the ChildError of a supervisor that has ``max_children`` tasks already.
 
         Args:
             ordered: Results come in the order of their inputs, not as they are ready.
@@ -106,12 +115,33 @@ class TaskSupervisorRef(ActorRef):
             SpecError: An argument is not valid.
         """
         options = StreamOptions(max_concurrency, ordered, timeout, on_timeout, linked)
-        return TaskStream(self._process, work, items, options)
+        return TaskStream(self._process, work, items, options, admit=partial(_admit, self._process, "stream item"))
 
 
 class TaskSupervisor(Actor):
-    """Owns tasks: they die with it, it does not die with them."""
+    """
+    Owns tasks: they die with it, it does not die with them.
+
+    Args:
+        max_children: Refuse to start more tasks than this while they run (ChildError ``max_children``); the task
+            that reads the asynchronous ``items`` of a stream is one of them.
+
+    Raises:
+        SpecError: ``max_children`` is not valid.
+    """
 
     trap_exit: ClassVar[bool] = True
     hurried: ClassVar[bool] = True
     ref_class: ClassVar[type[ActorRef]] = TaskSupervisorRef
+
+    def __init__(self, *, max_children: int | None = None) -> None:
+        if max_children is not None and (not isinstance(max_children, int) or max_children < 0):
+            raise SpecError("max_children", max_children, "None or an int >= 0")
+        self.max_children = max_children
+
+
+def _admit(process: ActorProcess, label: str) -> None:
+    """Refuse a task that would be one too many."""
+    limit = process.actor.max_children if isinstance(process.actor, TaskSupervisor) else None
+    if limit is not None and len(process._children or ()) >= limit:
+        raise ChildError(label or "task", "max_children")
