@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from dspex.programs import details as details
     from dspex.protocols.executor import Failed as Failed
     from dspex.protocols.executor import Ok as Ok
-    from dspex.protocols.lm import LM as LM
+    from dspex.protocols.model import LM as LM
+    from dspex.protocols.model import LMPool as LMPool
     from dspex.protocols.retrieval import Passage as Passage
     from dspex.requests import Request as Request
     from dspex.services.cache.sqlite import SqliteCache as SqliteCache
@@ -61,7 +62,7 @@ _ROOMS = {
         "details",
     ),
     "dspex.protocols.executor": ("Failed", "Ok"),
-    "dspex.protocols.lm": ("LM",),
+    "dspex.protocols.model": ("LM", "LMPool"),
     "dspex.protocols.retrieval": ("Passage",),
     "dspex.requests": ("Request",),
     "dspex.services.cache.sqlite": ("SqliteCache",),

@@ -145,6 +145,6 @@ def test_no_input_can_forge_a_field_of_the_prompt(before: str, text: str) -> Non
     """The last turn has exactly the headers of the inputs, whatever the inputs say."""
     content = ADAPTER.format(Asked, {"before": before, "text": text})[-1].content
 
-    headers = [line for line in content.split("\n") if line.strip().startswith("[[ ## ")]
+    headers = [line for line in text.split("\n") if line.strip().startswith("[[ ## ")]
 
     assert headers == ["[[ ## before ## ]]", "[[ ## text ## ]]"]

@@ -16,7 +16,7 @@ from dspex.evaluation import Metric, Report, evaluate
 from dspex.optimizers import Job, Optimizer
 from dspex.programs import Module, bind_inputs
 from dspex.protocols.executor import RunOptions
-from dspex.protocols.lm import LM
+from dspex.protocols.model import LM, LMChoice, LMPool
 from dspex.protocols.retrieval import Retriever
 from dspex.requests import Request
 from dspex.services.cache.sqlite import SqliteCache
@@ -221,9 +221,9 @@ class App(AppView):
 
     def __init__(
         self,
-        lm: str | LM | None = None,
+        lm: LMChoice = None,
         *,
-        lms: Mapping[str, str | LM] | None = None,
+        lms: Mapping[str, str | LM | LMPool] | None = None,
         retriever: str | Path | Retriever | None = None,
         retrievers: Mapping[str, str | Path | Retriever] | None = None,
         cache: str | Path | SqliteCache | None = "memory",
@@ -360,15 +360,17 @@ class App(AppView):
 # --- what the constructor accepts ---------------------------------------------------------------------------
 
 
-def _records(default: str | LM | None, named: Mapping[str, str | LM]) -> dict[str, LM]:
+def _records(default: LMChoice, named: Mapping[str, str | LM | LMPool]) -> dict[str, LM | LMPool]:
     given = {**({"default": default} if default is not None else {}), **named}
-    records = {}
+    records: dict[str, LM | LMPool] = {}
     for name, lm in given.items():
         try:
-            record = lm if isinstance(lm, LM) else LM(lm)
+            record = LM(lm) if isinstance(lm, str) else lm
         except ValueError as error:
             raise ConfigError(str(error)) from error
-        resolve_endpoint(record)
+        for each in record.members if isinstance(record, LMPool) else [record]:
+            if isinstance(each, LM):
+                resolve_endpoint(each)
         records[name] = record
     return records
 

@@ -11,7 +11,7 @@ from dspex.app.config import read_key
 from dspex.errors import AppClosed, DspexError, StartFailed, WrongLoop
 from dspex.evaluation import OpenStream
 from dspex.optimizers import OPTIMIZERS, JobDesk
-from dspex.protocols.lm import LM
+from dspex.protocols.model import LM, LMPool
 from dspex.protocols.retrieval import Retriever
 from dspex.protocols.scope import LMResult
 from dspex.requests import RequestRunner, Services, StepPolicy
@@ -60,7 +60,7 @@ class AppTree:
     def __init__(
         self,
         *,
-        lms: Mapping[str, LM],
+        lms: Mapping[str, LM | LMPool],
         retrievers: dict[str, Callable[[], Retriever]],
         cache: SqliteCache | bool,
         limits: ClientLimits,

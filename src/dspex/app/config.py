@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from dspex.protocols.lm import Secret
+from dspex.protocols.model import Secret
 
 __all__ = ["read_key", "read_no_color"]
 

@@ -26,7 +26,7 @@ from dspex.optimizers.job import Job
 from dspex.optimizers.optimizer import Optimizer
 from dspex.programs import Module
 from dspex.protocols.executor import Executor, RunOptions
-from dspex.protocols.lm import LM
+from dspex.protocols.model import LM, LMPool
 from dspex.runtime import ChildSpec, Runtime, SupervisorRef
 
 __all__ = ["OPTIMIZERS", "JobDesk"]
@@ -53,7 +53,7 @@ class JobDesk:
         lms: The App's models, by name.
     """
 
-    def __init__(self, runtime: Runtime, executor: Executor, home: Path, lms: Mapping[str, LM]) -> None:
+    def __init__(self, runtime: Runtime, executor: Executor, home: Path, lms: Mapping[str, LM | LMPool]) -> None:
         self.table = JobTable()
         self._runtime = runtime
         self._executor = executor
@@ -128,7 +128,7 @@ class JobDesk:
         name = job if job is not None else fresh_id("job")
         if not _ID.fullmatch(name):
             raise ConfigError(f"job={name!r}: use up to 100 letters, digits, dots, dashes and underscores")
-        lms = {**self._lms, **({"options": options.lm} if isinstance(options.lm, LM) else {})}
+        lms = {**self._lms, **({"options": options.lm} if isinstance(options.lm, (LM, LMPool)) else {})}
         fingerprint = {
             "program": fingerprint_program(program),
             "optimizer": digest([path_of(type(optimizer)), optimizer.options()]),

@@ -15,7 +15,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from dspex.errors import ConfigError
 from dspex.evaluation import as_example
 from dspex.programs import Module
-from dspex.protocols.lm import LM
+from dspex.protocols.model import LM, LMPool
 
 __all__ = ["digest", "fingerprint_examples", "fingerprint_lms", "fingerprint_metric", "fingerprint_program"]
 
@@ -47,9 +47,15 @@ def _row(example: object, where: str) -> dict[str, Any]:
     return {name: _plain(value, f"{where}{name}") for name, value in as_example(example, where).items()}
 
 
-def fingerprint_lms(lms: Mapping[str, LM]) -> str:
+def fingerprint_lms(lms: Mapping[str, LM | LMPool]) -> str:
     """Return a hash of model records without their keys."""
-    return digest({name: [lm.model, lm.api_base, dataclasses.asdict(lm.params)] for name, lm in lms.items()})
+    return digest({name: _lm(lm) for name, lm in lms.items()})
+
+
+def _lm(lm: str | LM | LMPool) -> object:
+    if isinstance(lm, LM):
+        return [lm.model, lm.api_base, dataclasses.asdict(lm.params)]
+    return lm if isinstance(lm, str) else [[_lm(each) for each in lm.members], lm.weights]
 
 
 def fingerprint_metric(metric: object, version: str | None) -> str:

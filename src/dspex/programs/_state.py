@@ -16,7 +16,7 @@ from dspex.errors import SignatureError, StateError
 from dspex.programs.adapters._values import to_plain
 from dspex.programs.example import Example
 from dspex.programs.fields import Field
-from dspex.protocols.lm import LM, LMParams
+from dspex.protocols.model import LM, LMChoice, LMParams, LMPool
 
 if TYPE_CHECKING:
     from dspex.programs.predict import Predict
@@ -83,11 +83,14 @@ def _plain_demo(demo: Mapping[str, Any]) -> dict[str, Any]:
     return {name: to_plain(value) for name, value in demo.items()}
 
 
-def _dump_lm(lm: str | LM | None) -> dict[str, Any] | None:
+def _dump_lm(lm: LMChoice) -> dict[str, Any] | None:
     if lm is None:
         return None
     if isinstance(lm, str):
         return {"model": lm} if "/" in lm else {"name": lm}
+    if isinstance(lm, LMPool):
+        found = {"members": [_dump_lm(each) for each in lm.members], "weights": list(lm.weights)}
+        return {"pool": {**found, "hedge_after": lm.hedge_after, "hedge_share": lm.hedge_share}}
     return {"model": lm.model, **({"api_base": lm.api_base} if lm.api_base else {}), **_dump_params(lm.params)}
 
 
@@ -213,7 +216,9 @@ def _load_demos(path: str, predictor: Predict[Any, ...], state: Any) -> list[Exa
     return demos
 
 
-def _load_lm(path: str, state: Mapping[str, Any], allow_api_base: bool) -> str | LM:
+def _load_lm(path: str, state: Mapping[str, Any], allow_api_base: bool) -> str | LM | LMPool:
+    if "pool" in state:
+        return _load_pool(path, _mapping(state["pool"], f"{path}.lm.pool"), allow_api_base)
     if isinstance(state.get("name"), str):
         return str(state["name"])
     where = f"{path}.lm"
@@ -231,6 +236,15 @@ def _load_lm(path: str, state: Mapping[str, Any], allow_api_base: bool) -> str |
         return LM(model, api_base=base, **params)
     except (ValueError, TypeError) as error:
         raise StateError(f"{where}: {error}") from error
+
+
+def _load_pool(path: str, state: Mapping[str, Any], allow_api_base: bool) -> LMPool:
+    try:
+        members = [_load_lm(path, _mapping(each, f"{path}.lm.pool"), allow_api_base) for each in state["members"]]
+        rest = {name: state[name] for name in ("hedge_after", "hedge_share") if name in state}
+        return LMPool(tuple(members), tuple(state.get("weights", ())), **rest)
+    except (KeyError, ValueError, TypeError) as error:
+        raise StateError(f"{path}.lm.pool: {error}") from error
 
 
 def _params(where: str, state: Mapping[str, Any], more: tuple[str, ...] = ("extra",)) -> dict[str, Any]:

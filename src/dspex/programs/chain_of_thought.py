@@ -12,7 +12,7 @@ from dspex.programs.inputs import InputSpec, inputs_of
 from dspex.programs.module import Demo, Module
 from dspex.programs.predict import Predict
 from dspex.programs.prediction import Prediction
-from dspex.protocols.lm import LM
+from dspex.protocols.model import LMChoice
 
 __all__ = ["ChainOfThought"]
 
@@ -44,21 +44,21 @@ class ChainOfThought(Module, Generic[S, P]):
         self: ChainOfThought[Prediction, ...],
         signature: str,
         *,
-        lm: str | LM | None = None,
+        lm: LMChoice = None,
         demos: Sequence[Demo] = (),
         **config: Any,
     ) -> None: ...
 
     @overload
     def __init__(
-        self, signature: Callable[P, S], *, lm: str | LM | None = None, demos: Sequence[Demo] = (), **config: Any
+        self, signature: Callable[P, S], *, lm: LMChoice = None, demos: Sequence[Demo] = (), **config: Any
     ) -> None: ...
 
     def __init__(
         self,
         signature: Any,
         *,
-        lm: str | LM | None = None,
+        lm: LMChoice = None,
         demos: Sequence[Demo] = (),
         **config: Any,  # parameters are as open as the provider's JSON
     ) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from dspex.programs.adapters.chat import Repair
 from dspex.programs.signature import Signature
-from dspex.protocols.lm import LM, Attempt, Message, Usage
+from dspex.protocols.lm import Attempt, Message, Usage
+from dspex.protocols.model import LM, LMPool
 from dspex.protocols.scope import LMResult, RequestTotals, Scope
 
 __all__ = ["Details", "details"]
@@ -51,7 +52,7 @@ class Details:
         return reasoning
 
     @property
-    def lm(self) -> LM:
+    def lm(self) -> LM | LMPool:
         """The model that answered last."""
         return self.results[-1].lm
 
@@ -98,7 +99,7 @@ class Details:
             ]
         lines += [f"  repaired {each.field or 'the answer'} ({each.kind})" for each in self.repairs]
         for message in self.messages:
-            lines += [f"  {message.role}:", *_indented(message.content)]
+            lines += [f"  {message.role}:", *_indented(message.text)]
         for completion in self.results[-1].response.completions:
             lines += [f"  answer ({completion.finish_reason}):", *_indented(completion.text)]
         return "\n".join(lines)

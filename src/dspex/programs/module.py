@@ -13,7 +13,7 @@ from typing_extensions import ParamSpec
 from dspex.errors import NotInRequest, ProgramFrozen
 from dspex.programs import _paths, _state
 from dspex.programs.inputs import InputSpec, spec_of_function
-from dspex.protocols.lm import LM
+from dspex.protocols.model import LMChoice
 from dspex.protocols.scope import current_scope
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Module:
             raise LookupError(f"{type(self).__name__} has nothing at {', '.join(unknown)}; it has {known}")
         return _paths.substitute(self, {id(modules[path]): part for path, part in parts.items()}, Module)
 
-    def with_lm(self, lm: str | LM | None) -> Self:
+    def with_lm(self, lm: LMChoice) -> Self:
         """Return a program whose predictors all ask ``lm``: a record, a name of the App's, or None for its default."""
         return self._with_predictors(lambda _, predictor: predictor.with_lm(lm))
 

@@ -16,7 +16,8 @@ from dspex.programs.inputs import InputSpec
 from dspex.programs.module import Demo, Module
 from dspex.programs.prediction import Prediction
 from dspex.programs.signature import Signature, build, plan_of
-from dspex.protocols.lm import LM, LMParams, LMRequest, Message
+from dspex.protocols.lm import LMRequest, Message
+from dspex.protocols.model import LMChoice, LMParams
 from dspex.protocols.scope import LMResult, Scope, current_scope
 
 __all__ = ["Predict"]
@@ -46,7 +47,7 @@ class Predict(Module, Generic[S, P]):
     signature: type[Signature]
     """What the model is asked; optimizers exchange it."""
     demos: tuple[Demo, ...]
-    lm: str | LM | None
+    lm: LMChoice
     params: LMParams
     repair_turns: int
     _record: type[Any]
@@ -58,21 +59,21 @@ class Predict(Module, Generic[S, P]):
         self: Predict[Prediction, ...],
         signature: str,
         *,
-        lm: str | LM | None = None,
+        lm: LMChoice = None,
         demos: Sequence[Demo] = (),
         **config: Any,
     ) -> None: ...
 
     @overload
     def __init__(
-        self, signature: Callable[P, S], *, lm: str | LM | None = None, demos: Sequence[Demo] = (), **config: Any
+        self, signature: Callable[P, S], *, lm: LMChoice = None, demos: Sequence[Demo] = (), **config: Any
     ) -> None: ...
 
     def __init__(
         self,
         signature: Callable[..., Any] | str,
         *,
-        lm: str | LM | None = None,
+        lm: LMChoice = None,
         demos: Sequence[Demo] = (),
         **config: Any,  # parameters are as open as the provider's JSON
     ) -> None:
@@ -87,7 +88,7 @@ class Predict(Module, Generic[S, P]):
 
     # --- changed copies ---------------------------------------------------------------------------------------
 
-    def with_lm(self, lm: str | LM | None) -> Self:
+    def with_lm(self, lm: LMChoice) -> Self:
         """Return a predictor that asks ``lm``: a record, a name of the App's, or None for its default."""
         return self._changed(lm=lm)
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-from dspex.protocols.lm import LM, LMParams, LMRequest, LMResponse
+from dspex.protocols.content import MediaPart, Part
+from dspex.protocols.lm import LMRequest, LMResponse, Message
+from dspex.protocols.model import LM, LMParams, LMPool
 
 __all__ = ["CacheMode", "CacheService", "Hit", "Lead", "cache_key"]
 
-KEY_VERSION = "1"
+KEY_VERSION = "2"
 """Part of every key: raised when the meaning of a stored answer changes, which empties all caches at once."""
 
 _canonical = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"), default=repr).encode
 
 
-def cache_key(lm: LM, request: LMRequest) -> str:
+def cache_key(lm: LM | LMPool, request: LMRequest) -> str:
     """
     Return the canonical digest of a request: same question, same model, same server, same key.
 
@@ -25,9 +27,33 @@ def cache_key(lm: LM, request: LMRequest) -> str:
     """
     params = request.params
     fields = [getattr(params, name) for name in LMParams.__dataclass_fields__]
-    turns = [(message.role, message.content) for message in request.messages]
-    text = _canonical([KEY_VERSION, lm.model, lm.api_base, turns, fields])
-    return hashlib.sha256(text.encode()).hexdigest()
+    turns = [_turn(message) for message in request.messages]
+    models = [lm.model, lm.api_base] if isinstance(lm, LM) else [_member(each) for each in lm.members]
+    asked: list[object] = [KEY_VERSION, models, turns, fields]
+    if request.tools or request.output is not None:
+        tools = [(tool.name, tool.description, tool.parameters) for tool in request.tools]
+        output = request.output
+        asked += [tools, request.tool_choice, output and [type(output).__name__, asdict(output)]]
+    return hashlib.sha256(_canonical(asked).encode()).hexdigest()
+
+
+def _member(lm: LM | LMPool | str) -> object:
+    """A pool's members bring parameters of their own; a single model's are in the request."""
+    if isinstance(lm, LMPool):
+        return [_member(each) for each in lm.members]
+    return lm if isinstance(lm, str) else [lm.model, lm.api_base, repr(lm.params)]
+
+
+def _turn(message: Message) -> object:
+    content = message.content
+    return [message.role, content if isinstance(content, str) else [_part(part) for part in content]]
+
+
+def _part(part: Part) -> object:
+    kind = type(part).__name__
+    if isinstance(part, MediaPart):
+        return [kind, part.media_type, part.digest]
+    return [kind, asdict(part)]
 
 
 CacheMode = Literal["use", "refresh", "bypass", "only"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from dspex.protocols.cache import CacheMode
-from dspex.protocols.lm import LM
-from dspex.protocols.scope import RequestTotals, TraceStep
+from dspex.protocols.model import LMChoice
+from dspex.protocols.scope import DeltaSink, RequestTotals, TraceStep
 
 __all__ = ["Executor", "Failed", "Ok", "Outcome", "RunOptions"]
 
@@ -20,10 +20,16 @@ class RunOptions:
     """How to run, as opposed to what: the App's ``options(…)``. ``deadline`` is seconds from the start."""
 
     deadline: float = 120.0
-    lm: str | LM | None = None
+    lm: LMChoice = None
     cache: CacheMode = "use"
     priority: int = 0
     """Lower numbers go first when requests wait for a place: 0 interactive, 10 optimizer."""
+    deps: object = None
+    """What tools are given that ask for it by a parameter annotated ``dspex.Run[…]``."""
+    on_interrupt: Literal["raise", "reset"] = "raise"
+    """What follows when a streamed answer breaks off: StreamInterrupted, or the call starts again after a Reset."""
+    stream: DeltaSink | None = None
+    """Where pieces of answers go; ``app.stream`` sets it."""
     trace: bool = False
     """Whether ``Ok.trace`` is wanted."""
 

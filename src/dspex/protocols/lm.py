@@ -2,203 +2,213 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from array import array
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from dspex.protocols.content import Citation, Part, ReasoningPart, TextPart, ToolCall
+from dspex.protocols.model import LM, LMChoice, LMParams, LMPool
+
 __all__ = [
-    "LM",
     "Attempt",
     "AttemptLog",
+    "Capabilities",
     "Completion",
-    "LMParams",
+    "EmbedRequest",
+    "EmbedResponse",
+    "JsonObject",
+    "JsonSchema",
+    "LMDelta",
     "LMRequest",
     "LMResponse",
     "LMService",
     "Message",
     "Role",
-    "Secret",
+    "TokenLogprob",
+    "ToolSpec",
     "Usage",
 ]
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 
 
-class Secret:
-    """A string that never shows itself: not in ``repr``, ``str``, logs, tracebacks or comparisons by others."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """Return the string itself; only a transport that is about to send it calls this."""
-        return self._value
-
-    @property
-    def fingerprint(self) -> str:
-        """Eight hex digits that tell keys apart without telling the key."""
-        return hashlib.sha256(self._value.encode()).hexdigest()[:8]
-
-    def __repr__(self) -> str:
-        return f"Secret({self.fingerprint})"
-
-    __str__ = __repr__
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-
-@dataclass(frozen=True, slots=True)
-class LMParams:
-    """
-    Sampling parameters; ``None`` means "the provider's default" and is not sent.
-
-    ``seed`` tells rollouts of one prompt apart; ``extra`` is passed to the provider as it is.
-    """
-
-    temperature: float | None = None
-    max_tokens: int | None = None
-    top_p: float | None = None
-    stop: tuple[str, ...] = ()
-    n: int = 1
-    seed: int | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)  # JSON values of the provider's own choosing
-
-    def merged(self, changes: Mapping[str, Any]) -> LMParams:
-        """Return a copy with ``changes``; names that are no parameter of ours join ``extra``."""
-        known = {name: value for name, value in changes.items() if name in _PARAM_NAMES}
-        if "stop" in known:
-            known["stop"] = (known["stop"],) if isinstance(known["stop"], str) else tuple(known["stop"])
-        extra = {name: value for name, value in changes.items() if name not in _PARAM_NAMES}
-        if extra:
-            known["extra"] = {**self.extra, **known.get("extra", {}), **extra}
-        return replace(self, **known)
-
-    def over(self, defaults: LMParams) -> LMParams:
-        """Return these parameters where they are set, and ``defaults`` where they are not."""
-        if defaults == _UNSET:
-            return self
-        if self == _UNSET:
-            return defaults
-        changes = {name: value for name in _PARAM_NAMES if (value := getattr(self, name)) != getattr(_UNSET, name)}
-        if "extra" in changes:
-            changes["extra"] = {**defaults.extra, **self.extra}
-        return replace(defaults, **changes)
-
-
-_PARAM_NAMES = frozenset(LMParams.__dataclass_fields__)
-_UNSET = LMParams()
-
-
-class LM:
-    """
-    A language model as the user names it: a frozen record, no connection.
-
-    Args:
-        model: ``"provider/model"``, for example ``"openai/gpt-5-mini"``.
-        api_base: Another server that speaks the provider's protocol, for example ``"http://localhost:8000/v1"``.
-        api_key: The key; without it the App reads the provider's environment variable at start.
-        params: Default sampling parameters (``temperature``, ``max_tokens``, ``seed``, …).
-
-    Raises:
-        ValueError: ``model`` has no provider part.
-    """
-
-    __slots__ = ("_hash", "_identity", "api_base", "api_key", "model", "params")
-
-    model: str
-    api_base: str | None
-    api_key: Secret | None
-    params: LMParams
-    _identity: tuple[object, ...]
-    _hash: int
-
-    def __init__(
-        self,
-        model: str,
-        *,
-        api_base: str | None = None,
-        api_key: str | Secret | None = None,
-        **params: Any,  # the provider's own parameters are as open as its JSON
-    ) -> None:
-        key = Secret(api_key) if isinstance(api_key, str) else api_key
-        provider, slash, name = model.partition("/")
-        if not (provider and slash and name):
-            raise ValueError(f"{model!r} is not 'provider/model', for example 'openai/gpt-5-mini'")
-        set_field = object.__setattr__
-        set_field(self, "model", model)
-        set_field(self, "api_base", api_base)
-        set_field(self, "api_key", key)
-        set_field(self, "params", LMParams().merged(params))
-        identity = (model, api_base, key, repr(self.params))  # looked up by every call: made once
-        set_field(self, "_identity", identity)
-        set_field(self, "_hash", hash(identity))
-
-    @property
-    def provider(self) -> str:
-        """The part before the first slash."""
-        return self.model.partition("/")[0]
-
-    @property
-    def model_name(self) -> str:
-        """The part after the first slash, as the provider knows it."""
-        return self.model.partition("/")[2]
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"LM records are frozen; make another LM to change {name}")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError("LM records are frozen")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, LM) and other._identity == self._identity
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __repr__(self) -> str:
-        base = f", api_base={self.api_base!r}" if self.api_base else ""
-        return f"LM({self.model!r}{base})"
+# --- the question -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of the conversation sent to the model."""
+    """
+    One turn of the conversation sent to the model.
+
+    Attributes:
+        role: Who speaks; ``tool`` turns hold ``ToolResult`` parts only.
+        content: Text, or parts in their order.
+        cache: The provider is asked to keep the prompt up to the end of this turn for that long.
+    """
 
     role: Role
-    content: str
+    content: str | tuple[Part, ...]
+    cache: Literal["5m", "1h"] | None = None
+
+    @property
+    def text(self) -> str:
+        """The text of the turn; parts that are no text are left out."""
+        content = self.content
+        if isinstance(content, str):
+            return content
+        return "".join(part.text for part in content if isinstance(part, TextPart))
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as the model is told of it; ``parameters`` is the JSON schema of an object."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})  # JSON schema
+
+
+@dataclass(frozen=True, slots=True)
+class JsonSchema:
+    """The answer's text must be JSON that fits this schema; ``strict`` has the provider enforce it."""
+
+    name: str
+    schema: Mapping[str, Any]  # JSON schema
+    strict: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class JsonObject:
+    """The answer's text must be a JSON object, of any shape."""
 
 
 @dataclass(frozen=True, slots=True)
 class LMRequest:
-    """One prompt and how to sample from it; which model answers is said beside it."""
+    """
+    One prompt and how to sample from it; which model answers is said beside it.
+
+    Attributes:
+        tools: Tools the model may ask for.
+        tool_choice: ``auto``, ``none``, ``required``, or the name of the one tool it must ask for.
+        output: The form the answer's text must have.
+    """
 
     messages: tuple[Message, ...]
-    params: LMParams = LMParams()
+    params: LMParams = field(default_factory=LMParams)
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: str = "auto"
+    output: JsonSchema | JsonObject | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """
+    What a model at an endpoint can do, known before it is asked; unknown servers are taken to do little.
+
+    Attributes:
+        json_schema: Enforces a JSON schema on its answer.
+        json_object: Can be told to answer in JSON.
+        tools: Takes tool definitions and asks for calls.
+        images: Reads images.
+        audio: Reads sound.
+        files: Reads documents.
+        many: Gives ``n`` answers to one request.
+        seed: Takes a seed.
+        logprobs: Tells log-probabilities.
+        streaming: Sends its answer piece by piece.
+        reasoning: Takes the ``reasoning`` parameter.
+    """
+
+    json_schema: bool = False
+    json_object: bool = False
+    tools: bool = False
+    images: bool = False
+    audio: bool = False
+    files: bool = False
+    many: bool = False
+    seed: bool = False
+    logprobs: bool = False
+    streaming: bool = True
+    reasoning: bool = False
+
+
+# --- the answer ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token of the answer, its natural log-probability, and the alternatives at its place."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One of the ``n`` answers; ``finish_reason``: ``stop``, ``length``, ``content_filter`` or the provider's word."""
+    """
+    One of the ``n`` answers.
+
+    Attributes:
+        finish_reason: ``stop``, ``length``, ``tool_calls``, ``content_filter`` or the provider's word.
+        tool_calls: The calls the model asks for, in its order.
+        reasoning: What it thought, in pieces that can be sent back.
+        logprobs: Per token, where they were asked for and given.
+        citations: The sources it names.
+    """
 
     text: str
     finish_reason: str = "stop"
+    tool_calls: tuple[ToolCall, ...] = ()
+    reasoning: tuple[ReasoningPart, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] | None = None
+    citations: tuple[Citation, ...] = ()
+
+    def turn(self) -> Message:
+        """Return this answer as the assistant's turn of a conversation that goes on."""
+        if not (self.tool_calls or self.reasoning):
+            return Message("assistant", self.text)
+        text = (TextPart(self.text),) if self.text else ()
+        return Message("assistant", (*self.reasoning, *text, *self.tool_calls))
+
+
+@dataclass(frozen=True, slots=True)
+class LMDelta:
+    """
+    A piece of an answer under way.
+
+    Attributes:
+        index: Which of the ``n`` answers.
+        text: What was added to its text.
+        reasoning: What was added to its thoughts.
+        tool: Which tool call ``arguments`` belong to, by its place among the calls; None for other deltas.
+        tool_name: The tool, in the first delta of a call.
+        arguments: What was added to the arguments' JSON.
+    """
+
+    index: int = 0
+    text: str = ""
+    reasoning: str = ""
+    tool: int | None = None
+    tool_name: str = ""
+    arguments: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one or many calls; cached input tokens are counted inside ``input_tokens``."""
+    """
+    Tokens of one or many calls, counted alike for every provider.
+
+    ``cached_tokens`` (read from the provider's prompt cache) and ``cache_write_tokens`` are parts of
+    ``input_tokens``; ``reasoning_tokens`` are a part of ``output_tokens``.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -211,6 +221,7 @@ class Usage:
             self.output_tokens + other.output_tokens,
             self.cached_tokens + other.cached_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
         )
 
 
@@ -223,6 +234,24 @@ class LMResponse:
     model: str
     request_id: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedRequest:
+    """Texts to be turned into vectors; ``dimensions`` asks for shorter ones."""
+
+    texts: tuple[str, ...]
+    dimensions: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)  # the provider's own JSON
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedResponse:
+    """One vector of float32 per text, in the order of the texts."""
+
+    vectors: tuple[array[float], ...]
+    usage: Usage
+    model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +273,7 @@ class AttemptLog:
     idempotency key.
     """
 
-    __slots__ = ("attempts", "idempotency_key", "on_wire", "response", "sent")
+    __slots__ = ("attempts", "delivered", "idempotency_key", "lm", "on_wire", "response", "sent")
 
     def __init__(self, idempotency_key: str) -> None:
         self.idempotency_key = idempotency_key
@@ -252,6 +281,10 @@ class AttemptLog:
         self.sent = 0
         """How many times bytes of this call were handed to the network."""
         self.on_wire = False
+        self.delivered = False
+        """Whether a piece of an answer was handed on: from then on nothing is tried again."""
+        self.lm: LM | None = None
+        """The model that was asked last: of a pool, the member that answered."""
         self.response: LMResponse | None = None
 
 
@@ -259,9 +292,27 @@ class AttemptLog:
 class LMService(Protocol):
     """What a step needs of the LM room: one logical call, attempts included, run in the caller's own task."""
 
-    async def complete(self, lm: str | LM | None, request: LMRequest, log: AttemptLog, deadline: float) -> LMResponse:
+    async def complete(
+        self,
+        lm: LMChoice,
+        request: LMRequest,
+        log: AttemptLog,
+        deadline: float,
+        *,
+        priority: int = 0,
+        on_delta: Callable[[LMDelta], Awaitable[object]] | None = None,
+    ) -> LMResponse:
         """
         Answer ``request``, retrying as the policy allows, until ``deadline`` (the runtime clock's seconds).
+
+        Args:
+            lm: Which model answers.
+            request: The question, its parameters complete.
+            log: What earlier attempts of this call have done.
+            deadline: When the caller's time is over.
+            priority: Lower numbers are served first when calls wait: 0 interactive, 10 optimizer.
+            on_delta: Makes it a stream: awaited with each piece of the answer in its order, which holds the
+                provider back. Nothing is tried again after the first piece.
 
         Raises:
             LMError: The provider's last word, with ``attempts`` filled.
@@ -270,6 +321,14 @@ class LMService(Protocol):
         """
         ...
 
-    def resolve(self, lm: str | LM | None) -> LM:
-        """Return the model record that ``lm`` (a name, a record or the default) stands for."""
+    async def embed(self, lm: LMChoice, request: EmbedRequest, log: AttemptLog, deadline: float) -> EmbedResponse:
+        """Turn texts into vectors; errors and cancellation as ``complete``."""
+        ...
+
+    def resolve(self, lm: LMChoice) -> LM | LMPool:
+        """Return the record that ``lm`` (a name, a record, a pool or the default) stands for."""
+        ...
+
+    def capabilities(self, lm: LMChoice) -> Capabilities:
+        """Return what the model can do; for a pool, what all of its members can do."""
         ...

@@ -5,14 +5,56 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
-from dspex.protocols.lm import LM, Attempt, LMRequest, LMResponse, Usage
+from dspex.protocols.lm import Attempt, Capabilities, LMDelta, LMRequest, LMResponse, Usage
+from dspex.protocols.model import LM, LMChoice, LMPool
 from dspex.protocols.retrieval import Passage
 
-__all__ = ["LMResult", "RequestTotals", "Scope", "TraceStep", "current_scope"]
+__all__ = ["Delta", "DeltaSink", "LMResult", "OnDelta", "RequestTotals", "Reset", "Scope", "TraceStep", "current_scope"]
 
 R = TypeVar("R")
+
+OnDelta = Callable[[LMDelta], Awaitable[object]]
+"""Awaited with each piece of an answer, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """
+    A piece of one predictor's answer, as ``app.stream`` gives it.
+
+    Attributes:
+        predictor: Where the predictor sits in the program, ``answer.predict`` for example.
+        field: The output it belongs to.
+        text: What was added; for values that are no text, the JSON as it comes.
+        value_so_far: The value as far as it can be read: text, or a partial list, mapping or record.
+    """
+
+    predictor: str
+    field: str
+    text: str
+    value_so_far: Any  # of the field's type, once complete
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """A call broke off and starts again: what came from ``predictor`` so far is void."""
+
+    predictor: str
+
+
+class DeltaSink(Protocol):
+    """Where predictors put what they have so far."""
+
+    @property
+    def on_interrupt(self) -> Literal["raise", "reset"]:
+        """What follows when an answer breaks off after its first piece."""
+        ...
+
+    async def put(self, delta: Delta | Reset) -> None:
+        """Hand a piece to whoever watches; waits while they are behind."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +62,8 @@ class LMResult:
     """One logical LM call as the request saw it; ``duration`` in seconds includes waiting and retries."""
 
     response: LMResponse
-    lm: LM
+    lm: LM | LMPool
+    """The model that answered; the pool itself where a cache did."""
     attempts: tuple[Attempt, ...]
     cached: str | None
     """``memory``, ``disk`` or ``coalesced`` when no attempt of this call's own was needed."""
@@ -55,16 +98,38 @@ class RequestTotals:
 class Scope(Protocol):
     """What ``forward`` may ask of the request it runs in; every call is a supervised step."""
 
-    async def complete(self, request: LMRequest, *, lm: str | LM | None, step: str) -> LMResult:
+    async def complete(
+        self, request: LMRequest, *, lm: LMChoice, step: str, on_delta: OnDelta | None = None
+    ) -> LMResult:
         """
-        Ask a language model.
+        Ask a language model; with ``on_delta`` as a stream, as ``LMService.complete`` says.
 
         Raises:
+            StreamInterrupted: The answer broke off after its first piece was handed on.
             LMError: The provider's last word.
             StepCrashed: The step died more often than its restart budget allows.
             ScopeClosed: The request has ended.
         Cancellation: kills the step; its socket is closed before this returns.
         """
+        ...
+
+    def capabilities(self, lm: LMChoice) -> Capabilities:
+        """Return what the model can do, before it is asked."""
+        ...
+
+    @property
+    def stream(self) -> DeltaSink | None:
+        """Where predictors put pieces of their answers; None when nobody watches."""
+        ...
+
+    @property
+    def deps(self) -> object:
+        """What the request was given for its tools with ``options(deps=…)``."""
+        ...
+
+    @property
+    def deadline(self) -> float:
+        """When the request's time is over, by the runtime's clock."""
         ...
 
     async def retrieve(self, query: str, k: int, *, retriever: str | None, step: str) -> tuple[Passage, ...]:

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 from dspex.errors import LMError, NotInRequest, ScopeClosed, TransportFailed
 from dspex.protocols.cache import CacheService, Hit, Lead, cache_key
-from dspex.protocols.lm import LM, AttemptLog, LMRequest, LMResponse, LMService
+from dspex.protocols.lm import AttemptLog, Capabilities, LMRequest, LMResponse, LMService
+from dspex.protocols.model import LM, LMChoice, LMPool
 from dspex.protocols.retrieval import Passage, RetrievalService
-from dspex.protocols.scope import LMResult, RequestTotals
+from dspex.protocols.scope import DeltaSink, LMResult, OnDelta, RequestTotals
 from dspex.requests._record import RequestRecord
 from dspex.requests._steps import StepPolicy, run_step
 from dspex.runtime import Process, Runtime
@@ -56,6 +57,20 @@ class RequestScope:
         """When the request's time is over, by the runtime's clock."""
         return self._record.deadline
 
+    @property
+    def stream(self) -> DeltaSink | None:
+        """Where predictors put pieces of their answers."""
+        return self._record.options.stream
+
+    @property
+    def deps(self) -> object:
+        """What tools are given."""
+        return self._record.options.deps
+
+    def capabilities(self, lm: LMChoice) -> Capabilities:
+        """Return what the model can do."""
+        return self._services.lm.capabilities(self._record.options.lm if lm is None else lm)
+
     def bind(self, process: Process) -> None:
         """Name the process that owns the steps."""
         self._process = process
@@ -67,15 +82,18 @@ class RequestScope:
 
     # --- steps ----------------------------------------------------------------------------------------------
 
-    async def complete(self, request: LMRequest, *, lm: str | LM | None, step: str) -> LMResult:
+    async def complete(
+        self, request: LMRequest, *, lm: LMChoice, step: str, on_delta: OnDelta | None = None
+    ) -> LMResult:
         """Ask a language model, as ``protocols.Scope.complete`` says."""
         self._owner()
         record, services, now = self._record, self._services, self._runtime.clock.now
         started = now()
         model = services.lm.resolve(record.options.lm if lm is None else lm)
-        params = request.params.over(model.params)
-        if params is not request.params:
-            request = replace(request, params=params)
+        if isinstance(model, LM):  # a pool's members bring theirs when they are asked
+            params = request.params.over(model.params)
+            if params is not request.params:
+                request = replace(request, params=params)
         mode = record.options.cache
         key = cache_key(model, request) if services.cache is not None and mode != "bypass" else ""
         if key and mode in ("use", "only") and services.cache is not None:
@@ -84,9 +102,9 @@ class RequestScope:
                 return self._result(found, model, (), "memory", started)
         log = AttemptLog(f"{record.id}-{len(record.logs) + 1}")
         record.logs.append(log)
-        work = partial(self._ask, model, request, log, key, only=mode == "only", read=mode != "refresh")
+        work = partial(self._ask, model, request, log, key, on_delta, only=mode == "only", read=mode != "refresh")
         response, cached = await self._step(f"lm {step}", work, restartable=True)
-        return self._result(response, model, tuple(log.attempts), cached, started)
+        return self._result(response, model, tuple(log.attempts), cached, started, log.lm)
 
     async def retrieve(self, query: str, k: int, *, retriever: str | None, step: str) -> tuple[Passage, ...]:
         """Search an index, as ``protocols.Scope.retrieve`` says."""
@@ -119,7 +137,15 @@ class RequestScope:
     # --- an LM call, inside its step ------------------------------------------------------------------------
 
     async def _ask(
-        self, model: LM, request: LMRequest, log: AttemptLog, key: str, *, only: bool, read: bool
+        self,
+        model: LM | LMPool,
+        request: LMRequest,
+        log: AttemptLog,
+        key: str,
+        on_delta: OnDelta | None,
+        *,
+        only: bool,
+        read: bool,
     ) -> tuple[LMResponse, str | None]:
         """Answer from the cache, from another's flight, or from the provider; the leader fills the cache."""
         lm, cache, deadline = self._services.lm, self._services.cache, self._record.deadline
@@ -133,18 +159,27 @@ class RequestScope:
                 cache.abandon(found, None)
             raise TransportFailed("the answer is not in the cache and cache='only' forbids asking the provider")
         try:
-            response = await lm.complete(model, request, log, deadline)
+            response = await lm.complete(
+                model, request, log, deadline, priority=self._record.options.priority, on_delta=on_delta
+            )
         except LMError as error:
             if isinstance(found, Lead) and cache is not None:
-                cache.abandon(found, None if error.is_retryable else error)
+                cache.abandon(found, error if error.is_shared and not error.is_retryable else None)
             raise
         if isinstance(found, Lead) and cache is not None:
             cache.fill(found, response)
         return response, None
 
     def _result(
-        self, response: LMResponse, model: LM, attempts: tuple[Any, ...], cached: str | None, started: float
+        self,
+        response: LMResponse,
+        model: LM | LMPool,
+        attempts: tuple[Any, ...],
+        cached: str | None,
+        started: float,
+        answered_by: LM | None = None,
     ) -> LMResult:
+        model = answered_by or model
         result = LMResult(response, model, attempts, cached, self._runtime.clock.now() - started)
         self._record.count(result)
         if cached is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from typing import Any, TypeVar
 from pydantic_core import to_json
 
 from dspex.programs import PredictorPaths, Program
-from dspex.protocols.lm import LM, Attempt, Completion, LMRequest, LMResponse, Usage
+from dspex.protocols.lm import Attempt, Capabilities, Completion, LMDelta, LMRequest, LMResponse, Usage
+from dspex.protocols.model import LM, LMChoice
 from dspex.protocols.retrieval import Passage
-from dspex.protocols.scope import LMResult, RequestTotals, TraceStep, current_scope
+from dspex.protocols.scope import DeltaSink, LMResult, OnDelta, RequestTotals, TraceStep, current_scope
 
 __all__ = ["Answer", "Asked", "ScriptedScope"]
 
@@ -31,7 +33,7 @@ class Asked:
     """One call that a program made: which step, of which model, with which prompt."""
 
     step: str
-    lm: str | LM | None
+    lm: LMChoice
     request: LMRequest
 
 
@@ -90,9 +92,30 @@ class ScriptedScope:
         """Return where a predictor sits in the program that runs; empty when there is none."""
         return self._paths.path_of(predictor)
 
+    @property
+    def stream(self) -> DeltaSink | None:
+        """Nobody watches."""
+        return None
+
+    @property
+    def deps(self) -> object:
+        """Nothing was given for tools."""
+        return None
+
+    @property
+    def deadline(self) -> float:
+        """A script has all the time there is."""
+        return float("inf")
+
+    def capabilities(self, lm: LMChoice) -> Capabilities:
+        """Say that the model only writes text."""
+        return Capabilities()
+
     # --- Scope ------------------------------------------------------------------------------------------------
 
-    async def complete(self, request: LMRequest, *, lm: str | LM | None, step: str) -> LMResult:
+    async def complete(
+        self, request: LMRequest, *, lm: LMChoice, step: str, on_delta: OnDelta | None = None
+    ) -> LMResult:
         """
         Answer from the script.
 
@@ -106,8 +129,13 @@ class ScriptedScope:
             raise answer
         many = [answer] if isinstance(answer, (str, Mapping)) else answer
         texts = [each if isinstance(each, str) else completion_text(each) for each in many]
-        model = lm if isinstance(lm, LM) else LM(lm if lm and "/" in lm else f"scripted/{lm or 'model'}")
-        usage = Usage(sum(len(each.content.split()) for each in request.messages), sum(len(t.split()) for t in texts))
+        name = lm if isinstance(lm, str) else "model"
+        model = lm if isinstance(lm, LM) else LM(name if "/" in name else f"scripted/{name}")
+        usage = Usage(sum(len(each.text.split()) for each in request.messages), sum(len(t.split()) for t in texts))
+        if on_delta is not None:
+            for index, text in enumerate(texts):
+                for piece in re.findall(r"\S*\s*", text):
+                    await on_delta(LMDelta(index, text=piece))
         response = LMResponse(tuple(Completion(text) for text in texts), usage, model.model_name)
         return LMResult(response, model, (Attempt(1, "ok", 0.0, 200),), None, 0.0)
 

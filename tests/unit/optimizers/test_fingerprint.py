@@ -14,7 +14,7 @@ from dspex.optimizers._fingerprint import (
     fingerprint_lms,
     fingerprint_metric,
 )
-from dspex.protocols.lm import LM
+from dspex.protocols.model import LM
 from dspex.protocols.retrieval import Passage
 
 

@@ -114,7 +114,7 @@ class TestFormat:
 
         messages = ADAPTER.format(Full, INPUTS, demos)
 
-        assert messages[1].content.startswith('[[ ## passages ## ]]\n[1] "plain"')
+        assert messages[1].text.startswith('[[ ## passages ## ]]\n[1] "plain"')
         assert "[[ ## color ## ]]\nmauve\n\n[[ ## score ## ]]\nhigh\n\n[[ ## items ## ]]\n[" in messages[2].content
         assert '[{"name":"n"}]' in messages[2].content
 
@@ -152,7 +152,7 @@ class TestFormat:
 
         system, turn = ADAPTER.format(signature, {})
 
-        assert system.content.startswith("You write these fields:\n1. `joke` (str)\n")
+        assert system.text.startswith("You write these fields:\n1. `joke` (str)\n")
         assert turn.content == "Now write `[[ ## joke ## ]]` (str), and end with `[[ ## completed ## ]]`."
 
 

@@ -21,7 +21,8 @@ from dspex.programs import (
     Signature,
     details,
 )
-from dspex.protocols.lm import LM, LMRequest
+from dspex.protocols.lm import LMRequest
+from dspex.protocols.model import LM
 from dspex.protocols.retrieval import Passage
 from dspex.protocols.scope import Scope
 from dspex.testing.scripted import ScriptedScope
@@ -287,7 +288,7 @@ class TestCopies:
         prediction = await scope.run(Predict(QA).with_instructions("Shout."), question="q")
 
         assert type(prediction) is QA
-        assert scope.asked[0].request.messages[0].content.endswith("Shout.")
+        assert scope.asked[0].request.messages[0].text.endswith("Shout.")
 
     async def test_a_wider_signature_puts_the_rest_into_extras(self) -> None:
         scope = ScriptedScope([{"answer": "a", "why": "w"}])

@@ -13,7 +13,7 @@ import pytest
 from dspex.errors import StateError
 from dspex.programs import ChainOfThought, Example, InputField, Module, OutputField, Predict, Signature
 from dspex.programs._state import _prefix
-from dspex.protocols.lm import LM
+from dspex.protocols.model import LM
 from dspex.protocols.retrieval import Passage
 
 

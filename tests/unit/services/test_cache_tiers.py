@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from dspex.errors import CacheError
 from dspex.protocols.cache import cache_key
-from dspex.protocols.lm import LM, Completion, LMParams, LMRequest, LMResponse, Message, Usage
+from dspex.protocols.lm import Completion, LMRequest, LMResponse, Message, Usage
+from dspex.protocols.model import LM, LMParams
 from dspex.services.cache.codec import decode_response, encode_response
 from dspex.services.cache.memory import MemoryTier
 from dspex.services.cache.sqlite import SqliteCache

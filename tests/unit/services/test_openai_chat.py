@@ -24,7 +24,8 @@ from dspex.errors import (
     ServerFailed,
     TransportFailed,
 )
-from dspex.protocols.lm import Completion, LMParams, LMRequest, LMResponse, Message, Secret, Usage
+from dspex.protocols.lm import Completion, LMRequest, LMResponse, Message, Usage
+from dspex.protocols.model import LMParams, Secret
 from dspex.services.lm.wires.openai_chat import OpenAIChat
 
 WIRE = OpenAIChat()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dspex.errors import ConfigError
-from dspex.protocols.lm import LM
+from dspex.protocols.model import LM
 from dspex.services.lm.providers import PROVIDERS, resolve_endpoint
 from dspex.services.lm.wires.openai_chat import OpenAIChat
 

@@ -122,7 +122,7 @@ def _prompt_tokens(library: Library, demos: int) -> int:
     shown = [{**row, "reasoning": "-" * 80, "answer": each.answer} for row, each in zip(rows, asked, strict=True)]
     prompt = predictor.adapter.prefix(predictor.signature, shown[:demos])
     turn = predictor.adapter.turn(predictor.signature, rows[-1])
-    return sum(len(message.content.encode()) for message in (*prompt, turn)) // 4
+    return sum(len(message.text.encode()) for message in (*prompt, turn)) // 4
 
 
 def _rounded(count: int) -> str:

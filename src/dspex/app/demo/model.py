@@ -11,7 +11,7 @@ from dspex.app._app import App
 from dspex.app.demo.options import DemoOptions
 from dspex.errors import ConfigError, ResponseUnparsable
 from dspex.programs import Predict
-from dspex.protocols.lm import LM
+from dspex.protocols.model import LM
 from dspex.services.lm.client import ClientLimits
 from dspex.services.lm.policy import RetryPolicy
 from dspex.services.lm.transport import Timeouts

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from dspex._clock import wall_time
 from dspex.errors import AuthFailed
-from dspex.protocols.lm import LMResponse, Secret
+from dspex.protocols.lm import LMResponse
+from dspex.protocols.model import Secret
 
 if TYPE_CHECKING:
     from dspex.services.lm.providers import Endpoint

@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from dspex.errors import ConfigError
-from dspex.protocols.lm import LM
+from dspex.protocols.model import LM
 from dspex.services.lm.wires._wire import Wire
 from dspex.services.lm.wires.openai_chat import OpenAIChat
 

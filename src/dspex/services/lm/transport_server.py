@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dspex.protocols.lm import Secret
+from dspex.protocols.model import Secret
 from dspex.runtime import Actor, From, Next, Reply
 from dspex.services.lm.channel import Channel
 from dspex.services.lm.leases import LeaseTable

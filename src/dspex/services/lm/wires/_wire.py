@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from dspex.protocols.lm import LMRequest, LMResponse, Secret
+from dspex.protocols.lm import Capabilities, LMRequest, LMResponse
+from dspex.protocols.model import LM, Secret
 
 __all__ = ["Wire"]
 
@@ -25,6 +26,10 @@ class Wire(Protocol):
         Raises:
             RequestRejected: The request cannot be written as JSON; nothing was sent.
         """
+        ...
+
+    def capabilities(self, lm: LM) -> Capabilities:
+        """Return what ``lm`` can do, from a table; a server that only speaks the protocol is taken to do little."""
         ...
 
     def headers(self, key: Secret | None, *, idempotency_key: str, attempt: int, key_hint: str = "") -> dict[str, str]:

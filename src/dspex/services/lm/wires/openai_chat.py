@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from dspex.errors import AuthFailed, ContentRefused, LMError, RequestRejected, ResponseInvalid
-from dspex.protocols.lm import Completion, LMParams, LMRequest, LMResponse, Secret, Usage
+from dspex.protocols.lm import Capabilities, Completion, LMRequest, LMResponse, Usage
+from dspex.protocols.model import LM, LMParams, Secret
 from dspex.services.lm.wires._errors import ErrorBody, classify, parse_retry_after
 
 __all__ = ["OpenAIChat"]
@@ -33,6 +34,10 @@ class OpenAIChat:
     def path(self) -> str:
         """What follows the base URL."""
         return "/chat/completions"
+
+    def capabilities(self, lm: LM) -> Capabilities:
+        """Return what ``lm`` can do."""
+        return Capabilities()
 
     def encode(self, model_name: str, request: LMRequest) -> bytes:
         """

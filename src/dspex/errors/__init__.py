@@ -1,0 +1,213 @@
+"""
+Every exception dspex raises at its users, in one tree.
+
+A class exists where a caller would do something different on seeing it; what they need to decide is a typed
+attribute, and the message says what to do next::
+
+    DspexError
+    ├── ActorError                  a process of the runtime did not do what was asked
+    │   ├── ActorExited             it died; ``reason`` says why
+    │   ├── AlreadyRegistered       the name or key is taken by ``owner``
+    │   ├── CallCycle               answering would need the caller's own answer
+    │   ├── CallTimeout             no answer in time (also a TimeoutError)
+    │   ├── ChildError              a supervisor refused a management call; ``why`` says which rule
+    │   ├── MailboxFull             a bounded mailbox has no room
+    │   ├── NoSuchActor             nobody lives under this ref or name (also a LookupError)
+    │   ├── NotRegistered           the process holds no such key and is in no such group (also a LookupError)
+    │   ├── SpecError               a child spec or supervisor flag is not valid (also a ValueError)
+    │   └── StartFailed             ``init`` failed; the reason is the cause
+    ├── ServiceError
+    │   ├── CacheError              the cache cannot be opened or read
+    │   ├── LMError                 one provider call failed for good; ``attempts`` lists the tries
+    │   │   ├── AuthFailed          the key is missing, wrong or lacks permission
+    │   │   ├── BudgetExceeded      the budget of the App, the job or the request is spent; not sent
+    │   │   ├── CircuitOpen         the provider has failed too often lately; not sent
+    │   │   ├── ContentRefused      the provider's policy refused the prompt or the answer
+    │   │   ├── ContextTooLong      the prompt does not fit the model's window
+    │   │   ├── QuotaExhausted      no money or no daily quota left; retrying cannot help
+    │   │   ├── RateLimited         too many requests or tokens a minute
+    │   │   ├── RequestRejected     the provider says the request itself is wrong
+    │   │   ├── ResponseInvalid     an answer came that is not one
+    │   │   ├── ServerFailed        the provider failed (5xx, overloaded)
+    │   │   └── TransportFailed     no complete answer came over the network
+    │   │       └── StreamTruncated a stream ended without its end marker
+    │   ├── RetrievalError          the index cannot be opened or searched
+    │   └── ServiceUnavailable      a service cannot start; it keeps trying
+    ├── RequestError
+    │   ├── AppClosed               the App is closing or closed
+    │   ├── DeadlineExceeded        the request ran out of time (also a TimeoutError)
+    │   ├── NotInRequest            a program was awaited outside ``app.run``
+    │   ├── Overloaded              too many requests are waiting; come back after ``retry_after``
+    │   ├── RequestKilled           the request's process was killed; never run twice
+    │   ├── ScopeClosed             a step was started after its request had ended
+    │   └── StepCrashed             a step died and may not or could not be restarted
+    ├── ProgramError
+    │   ├── DepsError               ``options(deps=…)`` is not what a tool declared
+    │   ├── MissingInput            a program's input is missing, or one was given that it lacks
+    │   ├── OutputNotSet            an output was read that was never set (also an AttributeError)
+    │   ├── ProgramFrozen           a module was assigned to after ``__init__`` (also an AttributeError)
+    │   ├── ResponseUnparsable      the completion lacks fields or has values of the wrong type
+    │   ├── SignatureError          a signature cannot be compiled (also a ValueError)
+    │   └── StateError              a saved program cannot be loaded into this one (also a ValueError)
+    ├── AppError
+    │   ├── AppAlreadyRunning       the App was entered twice
+    │   ├── AppNotRunning           the App was used before start or after close
+    │   ├── ConfigError             an argument of the App or a setting is wrong (also a ValueError)
+    │   ├── LeakedTasks             code swallowed its cancellation and still runs
+    │   ├── MissingExtra            an optional dependency is not installed (also an ImportError)
+    │   └── WrongLoop               the App was used from another loop or thread
+    ├── EvaluationError             too many rows failed for a score to mean anything
+    │   └── MetricFailed            the metric raised or returned no number
+    ├── OptimizationError
+    │   ├── JobBusy                 another process is running this job
+    │   ├── JobCancelled            the job was cancelled before it had a result
+    │   ├── JobMismatch             a job of this name exists for other inputs
+    │   └── NoCandidate             no candidate could be built or scored
+    └── InternalError               a bug in dspex; please report it
+"""
+
+from __future__ import annotations
+
+from dspex.errors._actors import (
+    ActorError,
+    ActorExited,
+    AlreadyRegistered,
+    CallCycle,
+    CallTimeout,
+    ChildError,
+    MailboxFull,
+    NoSuchActor,
+    NotRegistered,
+    SpecError,
+    StartFailed,
+)
+from dspex.errors._apps import (
+    AppAlreadyRunning,
+    AppError,
+    AppNotRunning,
+    ConfigError,
+    LeakedTasks,
+    MissingExtra,
+    WrongLoop,
+)
+from dspex.errors._base import (
+    DspexError,
+    InternalError,
+)
+from dspex.errors._jobs import (
+    EvaluationError,
+    JobBusy,
+    JobCancelled,
+    JobMismatch,
+    MetricFailed,
+    NoCandidate,
+    OptimizationError,
+)
+from dspex.errors._programs import (
+    DepsError,
+    MissingInput,
+    OutputNotSet,
+    ProgramError,
+    ProgramFrozen,
+    ResponseUnparsable,
+    SignatureError,
+    StateError,
+)
+from dspex.errors._requests import (
+    AppClosed,
+    DeadlineExceeded,
+    NotInRequest,
+    Overloaded,
+    RequestError,
+    RequestKilled,
+    ScopeClosed,
+    StepCrashed,
+    StreamInterrupted,
+)
+from dspex.errors._services import (
+    AuthFailed,
+    BudgetExceeded,
+    CacheError,
+    CircuitOpen,
+    ContentRefused,
+    ContextTooLong,
+    LMError,
+    QuotaExhausted,
+    RateLimited,
+    RequestRejected,
+    ResponseInvalid,
+    RetrievalError,
+    ServerFailed,
+    ServiceError,
+    ServiceUnavailable,
+    StreamTruncated,
+    TransportFailed,
+)
+
+__all__ = [
+    "ActorError",
+    "ActorExited",
+    "AlreadyRegistered",
+    "AppAlreadyRunning",
+    "AppClosed",
+    "AppError",
+    "AppNotRunning",
+    "AuthFailed",
+    "BudgetExceeded",
+    "CacheError",
+    "CallCycle",
+    "CallTimeout",
+    "ChildError",
+    "CircuitOpen",
+    "ConfigError",
+    "ContentRefused",
+    "ContextTooLong",
+    "DeadlineExceeded",
+    "DepsError",
+    "DspexError",
+    "EvaluationError",
+    "InternalError",
+    "JobBusy",
+    "JobCancelled",
+    "JobMismatch",
+    "LMError",
+    "LeakedTasks",
+    "MailboxFull",
+    "MetricFailed",
+    "MissingExtra",
+    "MissingInput",
+    "NoCandidate",
+    "NoSuchActor",
+    "NotInRequest",
+    "NotRegistered",
+    "OptimizationError",
+    "OutputNotSet",
+    "Overloaded",
+    "ProgramError",
+    "ProgramFrozen",
+    "QuotaExhausted",
+    "RateLimited",
+    "RequestError",
+    "RequestKilled",
+    "RequestRejected",
+    "ResponseInvalid",
+    "ResponseUnparsable",
+    "RetrievalError",
+    "ScopeClosed",
+    "ServerFailed",
+    "ServiceError",
+    "ServiceUnavailable",
+    "SignatureError",
+    "SpecError",
+    "StartFailed",
+    "StateError",
+    "StepCrashed",
+    "StreamInterrupted",
+    "StreamTruncated",
+    "TransportFailed",
+    "WrongLoop",
+]
+
+for _name in __all__:
+    globals()[_name].__module__ = __name__  # tracebacks and reports show the public place
+del _name

@@ -1,0 +1,115 @@
+"""What the runtime refuses or reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dspex.errors._base import DspexError
+
+__all__ = [
+    "ActorError",
+    "ActorExited",
+    "AlreadyRegistered",
+    "CallCycle",
+    "CallTimeout",
+    "ChildError",
+    "MailboxFull",
+    "NoSuchActor",
+    "NotRegistered",
+    "SpecError",
+    "StartFailed",
+]
+
+
+class ActorError(DspexError):
+    """A process of the runtime did not do what was asked of it."""
+
+
+class CallTimeout(ActorError, TimeoutError):
+    """No answer came in time; the work may still happen, its late reply is dropped."""
+
+    def __init__(self, target: str, timeout: float) -> None:
+        self.target = target
+        self.timeout = timeout
+        super().__init__(f"{target} did not answer within {timeout:g} s")
+
+
+class NoSuchActor(ActorError, LookupError):
+    """Nobody lives under this ref or name."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        super().__init__(f"{target} is not alive")
+
+
+class ActorExited(ActorError):
+    """The process that was asked, awaited or joined died; ``reason`` is its exit reason."""
+
+    def __init__(self, target: str, reason: object) -> None:
+        self.target = target
+        self.reason = reason
+        super().__init__(f"{target} exited: {reason}")
+
+
+class MailboxFull(ActorError):
+    """A bounded mailbox has no room; wait with ``await ref.put(message)`` or slow down."""
+
+    def __init__(self, target: str, limit: int) -> None:
+        self.target = target
+        self.limit = limit
+        super().__init__(f"the mailbox of {target} is full ({limit} messages); use `await ref.put(...)` to wait")
+
+
+class AlreadyRegistered(ActorError):
+    """A name or a unique key is taken; ``owner`` is the ref that holds it."""
+
+    def __init__(self, name: str, owner: object) -> None:
+        self.name = name
+        self.owner = owner
+        super().__init__(f"{name!r} is already registered by {owner}")
+
+
+class NotRegistered(ActorError, LookupError):
+    """A process gives up or changes what it does not have: a key of a registry, its place in a group."""
+
+    def __init__(self, name: str, process: object) -> None:
+        self.name = name
+        self.process = process
+        super().__init__(f"{process} is not registered as {name}")
+
+
+class StartFailed(ActorError):
+    """A process's ``init`` failed; its reason is ``reason`` and, where it raised, the ``__cause__``."""
+
+    def __init__(self, child_id: str, reason: object) -> None:
+        self.child_id = child_id
+        self.reason = reason
+        super().__init__(f"{child_id} failed to start: {reason}")
+
+
+class CallCycle(ActorError):
+    """A call that would come back to a process already waiting in the same chain."""
+
+    def __init__(self, path: Sequence[str]) -> None:
+        self.path = tuple(path)
+        super().__init__("call cycle: " + " -> ".join(self.path) + "; reply later from a task, or cast instead")
+
+
+class ChildError(ActorError):
+    """A supervisor's answer to a management call that its rules refuse; ``why`` is OTP's word for it."""
+
+    def __init__(self, child_id: str, why: str, child: object = None) -> None:
+        self.child_id = child_id
+        self.why = why
+        self.child = child
+        super().__init__(f"{child_id}: {why}")
+
+
+class SpecError(ActorError, ValueError):
+    """A child spec or a supervisor flag is not valid; ``field`` names it."""
+
+    def __init__(self, field: str, value: object, expected: str) -> None:
+        self.field = field
+        self.value = value
+        self.expected = expected
+        super().__init__(f"{field}={value!r} is not valid: expected {expected}")

@@ -1,0 +1,67 @@
+"""What stops an evaluation or an optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dspex.errors._base import DspexError
+
+__all__ = [
+    "EvaluationError",
+    "JobBusy",
+    "JobCancelled",
+    "JobMismatch",
+    "MetricFailed",
+    "NoCandidate",
+    "OptimizationError",
+]
+
+
+class EvaluationError(DspexError):
+    """Too many rows failed for a score to mean anything; ``partial`` is the report without one."""
+
+    def __init__(self, message: str, partial: object = None) -> None:
+        self.partial = partial
+        super().__init__(message)
+
+
+class MetricFailed(EvaluationError):
+    """The metric raised, or returned something that is not a number; the cause is kept."""
+
+    def __init__(self, example_id: str, problem: str) -> None:
+        self.example_id = example_id
+        super().__init__(f"the metric failed on {example_id}: {problem}")
+
+
+class OptimizationError(DspexError):
+    """An optimizer could not go on."""
+
+
+class NoCandidate(OptimizationError):
+    """No candidate program could be built or scored."""
+
+
+class JobCancelled(OptimizationError):
+    """The job was cancelled before it had a result."""
+
+    def __init__(self, job: str) -> None:
+        self.job = job
+        super().__init__(f"job {job} was cancelled; compile the same job again to continue it")
+
+
+class JobMismatch(OptimizationError):
+    """A job of this name exists for other inputs; ``changed`` names which."""
+
+    def __init__(self, job: str, changed: Sequence[str]) -> None:
+        self.job = job
+        self.changed = tuple(changed)
+        super().__init__(f"job {job} was started with other inputs (changed: {', '.join(changed)}); use another name")
+
+
+class JobBusy(OptimizationError):
+    """Another process is running this job; ``pid`` is its operating-system id."""
+
+    def __init__(self, job: str, pid: int) -> None:
+        self.job = job
+        self.pid = pid
+        super().__init__(f"job {job} is being run by process {pid}")

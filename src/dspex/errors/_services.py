@@ -1,0 +1,141 @@
+"""What a language model, a retriever or the cache could not do."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from dspex.errors._base import DspexError
+
+__all__ = [
+    "AuthFailed",
+    "BudgetExceeded",
+    "CacheError",
+    "CircuitOpen",
+    "ContentRefused",
+    "ContextTooLong",
+    "LMError",
+    "QuotaExhausted",
+    "RateLimited",
+    "RequestRejected",
+    "ResponseInvalid",
+    "RetrievalError",
+    "ServerFailed",
+    "ServiceError",
+    "ServiceUnavailable",
+    "StreamTruncated",
+    "TransportFailed",
+]
+
+
+class ServiceError(DspexError):
+    """A service (LM, retriever, cache) could not do what was asked."""
+
+
+class ServiceUnavailable(ServiceError):
+    """A service has failed to start several times running; it keeps trying in the background."""
+
+    def __init__(self, service: str, reason: object) -> None:
+        self.service = service
+        self.reason = reason
+        super().__init__(f"{service} is unavailable: {reason}")
+
+
+class CacheError(ServiceError):
+    """The cache cannot be opened, read or written."""
+
+
+class RetrievalError(ServiceError):
+    """The index cannot be opened or searched."""
+
+
+class LMError(ServiceError):
+    """
+    One logical LM call failed for good.
+
+    Attributes:
+        status: The HTTP status, where one was received.
+        code: The provider's own error code, where it gave one.
+        request_id: The provider's id of the failed request, for its support desk.
+        attempts: The ``Attempt`` records of every try, oldest first.
+    """
+
+    is_retryable: ClassVar[bool] = False
+    """Whether the retry policy may try the same request again."""
+    is_shared: ClassVar[bool] = True
+    """Whether another caller with the same question would get the same error."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.attempts: tuple[object, ...] = ()
+        super().__init__(message)
+
+
+class RateLimited(LMError):
+    """Too many requests or tokens a minute; ``retry_after`` seconds is the provider's minimum wait, if given."""
+
+    is_retryable = True
+
+
+class QuotaExhausted(LMError):
+    """No money, credit or daily quota is left on this key; retrying cannot help."""
+
+
+class AuthFailed(LMError):
+    """The key is missing, wrong or lacks permission."""
+
+
+class RequestRejected(LMError):
+    """The provider says that the request itself is wrong."""
+
+
+class ContextTooLong(RequestRejected):
+    """The prompt and the answer's budget do not fit the model's window."""
+
+
+class ContentRefused(LMError):
+    """The provider's policy refused the prompt or withheld the answer."""
+
+
+class ServerFailed(LMError):
+    """The provider failed or is overloaded (5xx, 529)."""
+
+    is_retryable = True
+
+
+class TransportFailed(LMError):
+    """No complete answer came over the network (refused, reset, timed out, cut short)."""
+
+    is_retryable = True
+
+
+class StreamTruncated(TransportFailed):
+    """A streamed answer ended without the marker that says it is complete."""
+
+
+class ResponseInvalid(LMError):
+    """An answer with a success status that is not one: not JSON, no choices, an unknown shape."""
+
+    is_retryable = True
+
+
+class CircuitOpen(LMError):
+    """The provider has failed too often lately; nothing was sent. ``retry_after`` says when a probe is due."""
+
+    is_retryable = True
+
+
+class BudgetExceeded(LMError):
+    """The budget of the App, the job or the request does not allow this call; nothing was sent."""
+
+    is_shared = False

@@ -1,0 +1,201 @@
+"""Which language model is meant and how to sample from it: frozen records, no connection."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+__all__ = ["LM", "LMChoice", "LMParams", "LMPool", "Secret"]
+
+
+class Secret:
+    """A string that never shows itself: not in ``repr``, ``str``, logs, tracebacks or comparisons by others."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the string itself; only a transport that is about to send it calls this."""
+        return self._value
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight hex digits that tell keys apart without telling the key."""
+        return hashlib.sha256(self._value.encode()).hexdigest()[:8]
+
+    def __repr__(self) -> str:
+        return f"Secret({self.fingerprint})"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+@dataclass(frozen=True, slots=True)
+class LMParams:
+    """
+    Sampling parameters; ``None`` means "the provider's default" and is not sent.
+
+    Attributes:
+        seed: Tells rollouts of one prompt apart.
+        reasoning: How hard to think: ``none``, ``minimal``, ``low``, ``medium``, ``high``, or the provider's own word.
+        logprobs: Alternatives per token whose log-probabilities are wanted; 0 asks for the chosen tokens' only.
+        parallel_tool_calls: False allows one tool call a turn.
+        extra: Passed to the provider as it is.
+    """
+
+    temperature: float | None = None
+    max_tokens: int | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    n: int = 1
+    seed: int | None = None
+    reasoning: str | None = None
+    logprobs: int | None = None
+    parallel_tool_calls: bool | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)  # JSON values of the provider's own choosing
+
+    def merged(self, changes: Mapping[str, Any]) -> LMParams:
+        """Return a copy with ``changes``; names that are no parameter of ours join ``extra``."""
+        known = {name: value for name, value in changes.items() if name in _PARAM_NAMES}
+        if "stop" in known:
+            known["stop"] = (known["stop"],) if isinstance(known["stop"], str) else tuple(known["stop"])
+        extra = {name: value for name, value in changes.items() if name not in _PARAM_NAMES}
+        if extra:
+            known["extra"] = {**self.extra, **known.get("extra", {}), **extra}
+        return replace(self, **known)
+
+    def over(self, defaults: LMParams) -> LMParams:
+        """Return these parameters where they are set, and ``defaults`` where they are not."""
+        if defaults == _UNSET:
+            return self
+        if self == _UNSET:
+            return defaults
+        changes = {name: value for name in _PARAM_NAMES if (value := getattr(self, name)) != getattr(_UNSET, name)}
+        if "extra" in changes:
+            changes["extra"] = {**defaults.extra, **self.extra}
+        return replace(defaults, **changes)
+
+
+_PARAM_NAMES = frozenset(LMParams.__dataclass_fields__)
+_UNSET = LMParams()
+
+
+class LM:
+    """
+    A language model as the user names it: a frozen record, no connection.
+
+    Args:
+        model: ``"provider/model"``, for example ``"openai/gpt-5-mini"``.
+        api_base: Another server that speaks the provider's protocol, for example ``"http://localhost:8000/v1"``.
+        api_key: The key; without it the App reads the provider's environment variable at start.
+        params: Default sampling parameters (``temperature``, ``max_tokens``, ``seed``, …).
+
+    Raises:
+        ValueError: ``model`` has no provider part.
+    """
+
+    __slots__ = ("_hash", "_identity", "api_base", "api_key", "model", "params")
+
+    model: str
+    api_base: str | None
+    api_key: Secret | None
+    params: LMParams
+    _identity: tuple[object, ...]
+    _hash: int
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        api_base: str | None = None,
+        api_key: str | Secret | None = None,
+        **params: Any,  # the provider's own parameters are as open as its JSON
+    ) -> None:
+        key = Secret(api_key) if isinstance(api_key, str) else api_key
+        provider, slash, name = model.partition("/")
+        if not (provider and slash and name):
+            raise ValueError(f"{model!r} is not 'provider/model', for example 'openai/gpt-5-mini'")
+        set_field = object.__setattr__
+        set_field(self, "model", model)
+        set_field(self, "api_base", api_base)
+        set_field(self, "api_key", key)
+        set_field(self, "params", LMParams().merged(params))
+        identity = (model, api_base, key, repr(self.params))  # looked up by every call: made once
+        set_field(self, "_identity", identity)
+        set_field(self, "_hash", hash(identity))
+
+    @property
+    def provider(self) -> str:
+        """The part before the first slash."""
+        return self.model.partition("/")[0]
+
+    @property
+    def model_name(self) -> str:
+        """The part after the first slash, as the provider knows it."""
+        return self.model.partition("/")[2]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"LM records are frozen; make another LM to change {name}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("LM records are frozen")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LM) and other._identity == self._identity
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        base = f", api_base={self.api_base!r}" if self.api_base else ""
+        return f"LM({self.model!r}{base})"
+
+
+@dataclass(frozen=True, slots=True)
+class LMPool:
+    """
+    Several models that may answer the same call, as one choice.
+
+    Attributes:
+        members: Records, or names of the App's; the first is the preferred one.
+        weights: Shares of the traffic; empty means the order is the preference (fallback).
+        hedge_after: Seconds without a first byte after which a second member is asked too; the first answer wins.
+            ``None`` never hedges. Hedges stay below ``hedge_share`` of the calls.
+        hedge_share: The largest share of calls that may be asked twice.
+
+    Raises:
+        ValueError: There are no members, or the weights do not fit them.
+    """
+
+    members: tuple[str | LM | LMPool, ...]
+    weights: tuple[float, ...] = ()
+    hedge_after: float | None = None
+    hedge_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            raise ValueError("a pool needs at least one member")
+        if self.weights and (len(self.weights) != len(self.members) or min(self.weights) < 0 or not sum(self.weights)):
+            raise ValueError(f"weights={self.weights!r} must give each of the {len(self.members)} members its share")
+        if self.hedge_after is not None and not self.hedge_after > 0:
+            raise ValueError(f"hedge_after={self.hedge_after!r} must be a positive number of seconds")
+        if not 0 <= self.hedge_share <= 1:
+            raise ValueError(f"hedge_share={self.hedge_share!r} must lie between 0 and 1")
+
+    @property
+    def model(self) -> str:
+        """The members' names, for people: ``openai/a | anthropic/b``."""
+        return " | ".join(each if isinstance(each, str) else each.model for each in self.members)
+
+
+LMChoice = str | LM | LMPool | None
+"""Which model is to answer: a name of the App's or ``provider/model``, a record, a pool, or the App's default."""

@@ -1,0 +1,34 @@
+"""One key at one endpoint: what its part of the tree is built from, and the data that outlives its actors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dspex.protocols.model import Secret
+from dspex.services.lm.leases import LeaseTable
+from dspex.services.lm.providers import Endpoint
+
+__all__ = ["LM_SUPERVISOR", "Account"]
+
+LM_SUPERVISOR = "lm"
+"""The name under which the room's supervisor is registered."""
+
+
+@dataclass(slots=True)
+class Account:
+    """One (provider, endpoint, key): what its supervisor is built from, and the data that survives restarts."""
+
+    id: str
+    endpoint: Endpoint
+    key: Secret | None
+    table: LeaseTable = field(default_factory=LeaseTable)
+    models: set[str] = field(default_factory=set)
+
+    @property
+    def transport_name(self) -> str:
+        """The name of the actor that owns the sockets."""
+        return f"{LM_SUPERVISOR}/{self.id}/transport"
+
+    def client_name(self, model: str) -> str:
+        """Return the name of the actor that decides for ``model``."""
+        return f"{LM_SUPERVISOR}/{self.id}/{model}"
