@@ -143,8 +143,8 @@ class Asked(Signature):
 @given(before=TEXTS, text=TEXTS)
 def test_no_input_can_forge_a_field_of_the_prompt(before: str, text: str) -> None:
     """The last turn has exactly the headers of the inputs, whatever the inputs say."""
-    content = ADAPTER.format(Asked, {"before": before, "text": text})[-1].content
+    content = ADAPTER.format(Asked, {"before": before, "text": text})[-1].text
 
-    headers = [line for line in text.split("\n") if line.strip().startswith("[[ ## ")]
+    headers = [line for line in content.split("\n") if line.strip().startswith("[[ ## ")]
 
     assert headers == ["[[ ## before ## ]]", "[[ ## text ## ]]"]
