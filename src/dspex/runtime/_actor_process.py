@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from dspex.errors import ActorExited, StartFailed
@@ -26,6 +25,9 @@ _log = get_logger("runtime")
 
 TURNS_BEFORE_YIELD = 128
 """Messages handled without suspending before the loop gets a turn (OTP's reductions, roughly)."""
+
+DEEPEST_DEATH = 32
+"""Deaths on one stack: a longer chain of links goes on in the loop's next turn."""
 
 
 class BadReturn(Exception):
@@ -62,19 +64,21 @@ class ActorProcess(Process):
         "handled",
         "mailbox",
         "parent_exit",
+        "released",
         "start_info",
         "started",
         "starting",
         "suspended",
     )
 
-    def __init__(self, runtime: Runtime, actor: Actor, parent: Process | None, label: str, context: Context) -> None:
-        super().__init__(runtime, parent, label, context)
+    def __init__(self, runtime: Runtime, actor: Actor, parent: Process | None, label: str) -> None:
+        super().__init__(runtime, parent, label, runtime.context)
         self.actor = actor
         actor._process = self
         self.mailbox = Mailbox(actor.mailbox_limit)
         self.handled = 0
-        self.started: asyncio.Future[StartFailed | Ignore | None] | None = runtime.loop.create_future()
+        self.started: asyncio.Future[StartFailed | Ignore | None] | None = None  # while ``init`` runs
+        self.released = False  # the parent has given it up: no exit signal for it
         self.parent_exit: ExitReason | None = None
         self.starting: ActorProcess | None = None
         self.start_info: object = None
@@ -116,19 +120,109 @@ class ActorProcess(Process):
     # --- the loop -------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Schedule the actor; ``started`` is resolved when ``init`` has ended."""
+        """
+        Schedule the actor; ``started`` is resolved when ``init`` has ended.
+
+        Without an ``init`` of its own there is nothing to run before the first message: it has started, and gets its
+        task when that comes.
+        """
+        if getattr(self.actor.init, "__func__", None) is Actor.init:
+            self.mailbox.waiter = self
+            self._resolve_start(None)
+            if self.runtime.telemetry.active:
+                self._tell_started(0.0)
+        else:
+            self.started = self.runtime.create_future()
+            self._begin()
+
+    def _begin(self) -> None:
+        self.context = self.runtime.context.copy()
         self._launch(self._main())
 
+    def done(self) -> bool:
+        """Whether nobody sleeps here (as what the mailbox wakes before there is a task)."""
+        return self.exit_reason is not None
+
+    def set_result(self, _: None, /) -> None:
+        """Begin, for the first message has come."""
+        self._begin()
+
     async def _main(self) -> None:
-        then = await self._init()
-        if self._final is None and self.exit_reason is None:
-            try:
-                await self._serve(then)
-            except asyncio.CancelledError:
-                raise
-            except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - where a crash becomes a reason
-                self.let_through(error)
-                self._final = Crashed(error)
+        """Init, then take and handle messages until something ends the actor; the only place that pops."""
+        then = None if self.started is None else await self._init()
+        runtime, mailbox, actor, now = self.runtime, self.mailbox, self.actor, self.runtime.clock.now
+        turns = 0
+        idle: Idle | None = None
+        try:
+            while self._final is None and self.exit_reason is None:
+                if then is not None:
+                    if type(then) is Continue:
+                        self.busy_since = now()
+                        then = self._follow("handle_continue", await actor.handle_continue(then.argument))
+                        continue
+                    assert type(then) is Idle
+                    idle, then = then, None
+                    if not mailbox.items and not mailbox.urgent:
+                        self._start_idle_timer(idle.seconds)
+                items = mailbox.items
+                if not items and not mailbox.urgent:
+                    turns = 0
+                    self.busy_since = None
+                    waiter = mailbox.waiter = runtime.create_future()
+                    try:
+                        await waiter
+                    finally:
+                        mailbox.waiter = None
+                    if self.exit_reason is not None:
+                        return
+                    items = mailbox.items
+                    if not items and not mailbox.urgent:
+                        self.busy_since = now()
+                        then = self._follow("handle_info", await actor.handle_info(IdleTimeout()))
+                        continue
+                elif turns >= TURNS_BEFORE_YIELD:
+                    turns = 0
+                    await asyncio.sleep(0)
+                    continue
+                turns += 1
+                if mailbox.urgent or not items:
+                    if type(mailbox.urgent[0]) is SystemEnvelope:  # type: ignore[index]  # one of the two is not empty
+                        await self._serve_system()
+                        then = idle  # whoever looks on does not count as a message
+                        continue
+                    envelope = mailbox.take()
+                else:
+                    envelope = items.popleft()
+                    if mailbox._room:
+                        mailbox.wake_putter()
+                if idle is not None:
+                    idle = None
+                    self._stop_timer()
+                self.handled += 1
+                self.busy_since = now()
+                kind = type(envelope)
+                if kind is CallEnvelope:
+                    self._current = envelope
+                    self._chain = envelope.chain
+                    then = self._answered(envelope, await actor.handle_call(envelope.message, envelope))
+                elif kind is CastEnvelope:
+                    outcome = await actor.handle_cast(envelope[0])
+                    if outcome is not None:
+                        then = self._follow("handle_cast", outcome)
+                elif kind is StopEnvelope or kind is ParentExit:
+                    self._final = envelope.reason
+                else:
+                    then = self._follow("handle_info", await actor.handle_info(envelope))
+        except asyncio.CancelledError:
+            raise
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - where a crash becomes a reason
+            self.let_through(error)
+            self._final = Crashed(error)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def begin_start(self, starter: Process) -> None:
         """Note that ``starter`` waits for ``init``, which can therefore not call it."""
@@ -160,13 +254,16 @@ class ActorProcess(Process):
         elif then is None or isinstance(then, (Continue, Idle)):
             self._resolve_start(None)
             if telemetry.active:
-                metadata = {"ref": self.ref, "label": self.label}
-                telemetry.emit("dspex.process.start", {"seconds": clock.now() - began}, metadata)
+                self._tell_started(clock.now() - began)
             return then
         else:
             bad = BadReturn("init", then)
             self._fail_start(Crashed(bad), bad)
         return None
+
+    def _tell_started(self, seconds: float) -> None:
+        metadata = {"ref": self.ref, "label": self.label}
+        self.runtime.telemetry.emit("dspex.process.start", {"seconds": seconds}, metadata)
 
     def _fail_start(self, reason: ExitReason, cause: BaseException | None) -> None:
         self.exit_reason = reason
@@ -183,69 +280,11 @@ class ActorProcess(Process):
         if outcome is None:
             self.runtime.announce(self)
 
-    async def _serve(self, then: Continue | Idle | None) -> None:
-        """Take and handle messages until something ends the actor; the only place that pops."""
-        mailbox = self.mailbox
-        create_future, now = self.runtime.loop.create_future, self.runtime.clock.now
-        turns = 0
-        idle: Idle | None = None
-        while self._final is None and self.exit_reason is None:
-            if then is not None:
-                if type(then) is Continue:
-                    self.busy_since = now()
-                    then = self._follow("handle_continue", await self.actor.handle_continue(then.argument))
-                    continue
-                assert type(then) is Idle
-                if not mailbox.items and not mailbox.urgent:
-                    self._start_idle_timer(then.seconds)
-                idle, then = then, None
-            if not mailbox.items and not mailbox.urgent:
-                turns = 0
-                self.busy_since = None
-                waiter = mailbox.waiter = create_future()
-                try:
-                    await waiter
-                finally:
-                    mailbox.waiter = None
-                if self.exit_reason is not None:
-                    return
-                if not mailbox.items and not mailbox.urgent:
-                    self.busy_since = now()
-                    then = self._follow("handle_info", await self.actor.handle_info(IdleTimeout()))
-                    continue
-            elif turns >= TURNS_BEFORE_YIELD:
-                turns = 0
-                await asyncio.sleep(0)
-                continue
-            turns += 1
-            if mailbox.urgent and type(mailbox.urgent[0]) is SystemEnvelope:
-                await self._serve_system()
-                then = idle  # whoever looks on does not count as a message
-                continue
-            idle = None
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            envelope = mailbox.take()
-            self.handled += 1
-            self.busy_since = now()
-            kind = type(envelope)
-            if kind is CallEnvelope:
-                then = await self._handle_call(envelope)
-            elif kind is CastEnvelope:
-                then = self._follow("handle_cast", await self.actor.handle_cast(envelope.message))
-            elif kind is StopEnvelope or kind is ParentExit:
-                self._final = envelope.reason
-            else:
-                then = self._follow("handle_info", await self.actor.handle_info(envelope))
-
     async def _serve_system(self) -> None:
         """Answer the question that is first in the mailbox; while the actor is suspended, all others too."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         self.busy_since = None
-        mailbox, create_future = self.mailbox, self.runtime.loop.create_future
+        mailbox, create_future = self.mailbox, self.runtime.create_future
         self._answer(mailbox.take())
         kept = []  # messages that come first, but not before we are resumed
         while self.suspended and self._final is None and self.exit_reason is None:
@@ -276,10 +315,8 @@ class ActorProcess(Process):
         else:
             envelope.future.set_result(answer)
 
-    async def _handle_call(self, envelope: CallEnvelope) -> Continue | Idle | None:
-        self._current = envelope
-        self._chain = envelope.chain
-        outcome = await self.actor.handle_call(envelope.message, envelope)
+    def _answered(self, envelope: CallEnvelope, outcome: object) -> Continue | Idle | None:
+        """Read what ``handle_call`` wants next."""
         if self.exit_reason is not None:
             return None  # the caller hears of our death, not of our opinion
         self._current = None
@@ -288,15 +325,15 @@ class ActorProcess(Process):
         if kind is Reply:
             future = envelope.future
             if not future.done():
-                future.set_result(outcome.value)  # type: ignore[union-attr]  # kind says which
-            return outcome.then  # type: ignore[union-attr]  # kind says which
+                future.set_result(outcome.value)  # type: ignore[attr-defined]  # kind says which
+            return outcome.then  # type: ignore[attr-defined,no-any-return]  # kind says which
         if kind is NoReply:
             if not envelope.future.done():
                 if self._deferred is None:
                     self._deferred = set()
                 self._deferred.add(envelope)
                 envelope.deferred_by = self._deferred
-            return outcome.then  # type: ignore[union-attr]  # kind says which
+            return outcome.then  # type: ignore[attr-defined,no-any-return]  # kind says which
         self._current = envelope  # still to be answered, by our death at the latest
         if isinstance(outcome, Stop):
             self._final = outcome.reason
@@ -390,10 +427,52 @@ class ActorProcess(Process):
 
     # --- death ----------------------------------------------------------------------------------------------
 
+    def _die(self, reason: ExitReason) -> None:
+        if not self._asleep():
+            super()._die(reason)
+            return
+        self.exit_reason = reason
+        self._end_asleep()
+
+    def stop_asleep(self, reason: ExitReason) -> bool:
+        """End with ``reason`` in this tick if nobody would see the difference; False if somebody might."""
+        if self.suspended or type(self.actor).terminate is not Actor.terminate or not self._asleep():
+            return False
+        self._exit_with(reason)
+        self._end_asleep()
+        return True
+
+    def _asleep(self) -> bool:
+        """Whether it waits for a message, and has nothing whose end is anybody's code or takes time."""
+        waiter = self.mailbox.waiter
+        return waiter is not None and not waiter.done() and not self._resources and not self._children
+
+    def _end_asleep(self) -> None:
+        """
+        Die now: a sleeping actor's coroutine need not be asked, for there is nothing but our own code in it.
+
+        Its task ends in the next turns of the loop; the runtime's closing waits for that.
+        """
+        runtime, task = self.runtime, self._task
+        self.mailbox.waiter = None
+        if task is not None:
+            self._task = None
+            runtime.parting.add(task)
+            task.cancel()
+        if runtime.dying >= DEEPEST_DEATH:
+            runtime.loop.call_soon(self._ended, context=runtime.context)
+            return
+        runtime.dying += 1
+        try:
+            self._ended()
+        finally:
+            runtime.dying -= 1
+
     def _task_done(self, task: asyncio.Task[Any]) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if task in self.runtime.parting:
+            self.runtime.parting.discard(task)
+            return
+        self._stop_timer()
         self.busy_since = None
         wanted, self._final = self._final, None
         if wanted is not None and self.exit_reason is None and not self.fenced:
@@ -421,9 +500,7 @@ class ActorProcess(Process):
             self._timer = clock.call_later(seconds, self._terminate_too_slow, reason, context=context)
 
         def done(task: asyncio.Task[ExitReason]) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            self._stop_timer()
             if self.exit_reason is None:
                 self._exit_with(reason if task.cancelled() else task.result())
             super(ActorProcess, self)._task_done(task)
@@ -446,9 +523,7 @@ class ActorProcess(Process):
             self._die(reason)
 
     def _ended(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         if self.started is not None:
             self._resolve_start(StartFailed(self.label, self.exit_reason))
         super()._ended()
@@ -474,5 +549,5 @@ class ActorProcess(Process):
             self._monitors = None
 
     def _tell_parent(self, parent: Process, reason: ExitReason) -> None:
-        if parent.exit_reason is None:
+        if parent.exit_reason is None and not self.released:
             parent.receive_exit(reason, self, from_link=True)

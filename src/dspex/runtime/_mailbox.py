@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from typing import Any
+from typing import Any, Protocol
 
-__all__ = ["Mailbox"]
+__all__ = ["Mailbox", "Sleeper"]
+
+
+class Sleeper(Protocol):
+    """What a reader sleeps on: a Future, or whatever else ``set_result`` wakes it by."""
+
+    def done(self) -> bool:
+        """Say whether there is nobody to wake."""
+
+    def set_result(self, result: None, /) -> object:
+        """Wake the reader."""
 
 
 class Mailbox:
@@ -22,7 +32,7 @@ class Mailbox:
     def __init__(self, limit: int | None = None) -> None:
         self.items: deque[Any] | None = None  # envelopes and users' own info messages
         self.urgent: deque[Any] | None = None
-        self.waiter: asyncio.Future[None] | None = None
+        self.waiter: Sleeper | None = None
         self.limit = limit
         self.high_water = 0
         self._room: OrderedDict[asyncio.Future[None], None] | None = None  # who waits for room
@@ -46,11 +56,8 @@ class Mailbox:
         depth = len(items)
         if depth > self.high_water:
             self.high_water = depth
-        waiter = self.waiter
-        if waiter is not None:
-            self.waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+        if self.waiter is not None:
+            self.wake()
         return True
 
     def put_always(self, item: object) -> None:
@@ -64,11 +71,13 @@ class Mailbox:
         if self.urgent is None:
             self.urgent = deque()
         self.urgent.append(item)
-        waiter = self.waiter
-        if waiter is not None:
-            self.waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the reader go on, if it sleeps."""
+        waiter, self.waiter = self.waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def take(self) -> Any:
         """Remove and return the next item; the caller has seen that there is one."""

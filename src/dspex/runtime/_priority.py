@@ -39,7 +39,7 @@ class PriorityRef:
 
     def cast(self, message: object) -> bool:
         """Send to ``handle_cast``; False as for ``send``."""
-        return self._put(CastEnvelope(message))
+        return self._put(CastEnvelope((message,)))
 
     def close(self) -> None:
         """Send nothing that comes this way any more; what is queued stays."""

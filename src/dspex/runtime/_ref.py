@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from dspex.errors import ActorExited, CallCycle, CallTimeout, MailboxFull, NoSuchActor
 from dspex.runtime import _system
 from dspex.runtime._chain import chain_into
-from dspex.runtime._context import current_process
+from dspex.runtime._context import CURRENT, current_process
 from dspex.runtime._exit import KILL, NORMAL, SHUTDOWN, ExitReason
 from dspex.runtime._messages import Call, CallEnvelope, CastEnvelope, StopEnvelope
-from dspex.runtime._system import Statistics, TraceHook, ask, expire
+from dspex.runtime._system import Statistics, TraceHook, ask
 from dspex.runtime._threads import call_from_thread, cast_from_thread
 
 if TYPE_CHECKING:
@@ -141,40 +141,46 @@ class ActorRef(ProcessRef):
         Cancellation: the answer is dropped; nothing of the call stays behind.
         """
         process = self._process
-        runtime = process.runtime
         if process.exit_reason is not None:
             raise NoSuchActor(process.label)
-        caller = current_process()
+        runtime, caller = process.runtime, CURRENT.get()
         chain: tuple[Process, ...] = ()
         if caller is not None:
             chain = chain_into(caller, process)
-        future = runtime.loop.create_future()
+        future = runtime.create_future()
         envelope = CallEnvelope(message, future, chain)
         if not process.mailbox.put(envelope):
             raise MailboxFull(process.label, process.mailbox.limit or 0)
-        timer = None
+        queue = deadline = None
         if timeout is not None:
-            timer = runtime.clock.call_later(timeout, expire, future, process, timeout, context=runtime.context)
+            queue = runtime.deadlines.of(timeout)
+            deadline = queue.add(future, process)
         try:
             return await future
         except BaseException:  # whatever it is: undone here, then raised on
             envelope.abandon()
             raise
         finally:
-            if timer is not None:
-                timer.cancel()
+            if queue is not None and deadline is not None:
+                queue.finish(deadline)
 
     def cast(self, message: object) -> bool:
         """Send ``message`` to ``handle_cast``; False when the actor is dead or its mailbox full."""
         process = self._process
-        if process.exit_reason is not None or _is_fenced():
+        if process.exit_reason is not None:
             return False
-        return process.mailbox.put(CastEnvelope(message))
+        caller = CURRENT.get()
+        if caller is not None and caller.dead_to_the_world:
+            return False
+        return process.mailbox.put(CastEnvelope((message,)))
 
     def send(self, message: object) -> bool:
         """Send ``message`` to ``handle_info``; False when the actor is dead or its mailbox full."""
         process = self._process
-        if process.exit_reason is not None or _is_fenced():
+        if process.exit_reason is not None:
+            return False
+        caller = CURRENT.get()
+        if caller is not None and caller.dead_to_the_world:
             return False
         return process.mailbox.put(message)
 
@@ -207,7 +213,7 @@ class ActorRef(ProcessRef):
         """
         process = self._process
         while process.exit_reason is None and not _is_fenced():
-            if process.mailbox.put(CastEnvelope(message)):
+            if process.mailbox.put(CastEnvelope((message,))):
                 return
             await process.mailbox.wait_room(process.runtime.loop)
         process.mailbox.wake_putter()  # the place that was offered to us is somebody else's
@@ -231,6 +237,8 @@ class ActorRef(ProcessRef):
             chain_into(caller, process)
             if process.owns(caller):
                 raise CallCycle((caller.label, process.label))
+        if process.stop_asleep(reason):
+            return
         if process.suspended:
             process.mailbox.put_urgent(StopEnvelope(reason))
         else:

@@ -26,6 +26,7 @@ from dspex.errors import (
 from dspex.runtime._actor import Actor
 from dspex.runtime._actor_process import ActorProcess
 from dspex.runtime._context import CURRENT, current_process
+from dspex.runtime._deadlines import Deadlines
 from dspex.runtime._exit import KILL, SHUTDOWN, ExitReason
 from dspex.runtime._groups import Groups
 from dspex.runtime._next import Ignore
@@ -89,6 +90,10 @@ class Runtime:
         self._watchdog = Watchdog(self, watchdog) if watchdog is not None else None
         self.loop: asyncio.AbstractEventLoop
         self.clock: Clock
+        self.deadlines: Deadlines
+        self.create_future: Callable[[], asyncio.Future[Any]]
+        self.parting: set[asyncio.Task[Any]] = set()  # of processes that are dead already
+        self.dying = 0  # deaths on the stack
         self._given_clock = clock
         self._names: dict[str, ActorProcess] = {}
         self._parked: dict[str, dict[asyncio.Future[ActorRef], None]] = {}  # who waits for a name, the oldest first
@@ -101,6 +106,8 @@ class Runtime:
         """Bind to the running loop; everything else needs this first."""
         self.loop = asyncio.get_running_loop()
         self.clock = self._given_clock if self._given_clock is not None else LoopClock(self.loop)
+        self.create_future = self.loop.create_future
+        self.deadlines = Deadlines(self)
         self.gate.open()
         if self._watchdog is not None:
             self._watchdog.start()
@@ -162,12 +169,16 @@ class Runtime:
             if await process.wait_exit(timeout) is None:
                 process.receive_exit(KILL, None)
                 await process.wait_exit(None)
+        await asyncio.sleep(0)  # a death in this very tick: who waited for an answer hears of it before all is closed
+        if self.parting:
+            await asyncio.wait(self.parting)
         for future in [each for parked in self._parked.values() for each in parked]:
             if not future.done():
                 future.set_exception(NoSuchActor("the runtime"))
         self._parked.clear()
         self.timers.cancel_named()
         self.gate.close()
+        self.deadlines.sweep()
         if self.janitors:
             await asyncio.wait(self.janitors, timeout=self.close_budget)
         if self.zombies:
@@ -209,7 +220,7 @@ class Runtime:
         if via is not None:
             via.registry.refuse_if_taken(via.key)
         shown = label or f"{type(actor).__name__}{f' {name!r}' if name else ''}"
-        process = ActorProcess(self, actor, parent, shown, self.context.copy())
+        process = ActorProcess(self, actor, parent, shown)
         if name is not None:
             process._name = name
             self._names[name] = process
@@ -250,7 +261,7 @@ class Runtime:
         """Wait for the ``init`` of a spawned actor; return what went wrong, or None."""
         started = process.started
         if started is None:
-            return None
+            return StartFailed(process.label, process.exit_reason) if process.exit_reason is not None else None
         starter = current_process()
         if starter is not None:
             process.begin_start(starter)

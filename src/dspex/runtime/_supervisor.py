@@ -427,6 +427,7 @@ class Supervisor(Actor):
         process, child.process = child.process, None
         if process is not None:
             self._by_pid.pop(process.pid, None)
+            process.released = True
         return process
 
     async def _stop_all(self) -> None:
@@ -525,7 +526,9 @@ class Supervisor(Actor):
             self._service_failed(child, process)
             return
         child.process = process
-        assert process.started is not None
+        if process.started is None:
+            self._running(child, process)
+            return
         child_id = child.spec.id
         process.started.add_done_callback(
             lambda future: self._note(_Started(child_id, process, future.result())), context=self.runtime.context

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from dspex.errors import CallTimeout, NoSuchActor
+from dspex.errors import NoSuchActor
 from dspex.runtime._chain import chain_into
 from dspex.runtime._context import current_process
+from dspex.runtime._deadlines import expire
 from dspex.runtime._log import get_logger
 from dspex.runtime._messages import SystemEnvelope
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from dspex.runtime._actor_process import ActorProcess
     from dspex.runtime._process import Process
 
-__all__ = ["Statistics", "TraceEvent", "TraceHook", "ask", "expire", "set_label"]
+__all__ = ["Statistics", "TraceEvent", "TraceHook", "ask", "set_label"]
 
 _log = get_logger("runtime")
 
@@ -81,12 +82,6 @@ async def ask(process: ActorProcess, work: Callable[[ActorProcess], Any], timeou
     finally:
         if timer is not None:
             timer.cancel()
-
-
-def expire(future: Any, process: ActorProcess, timeout: float) -> None:
-    """Fail a call that was not answered in time."""
-    if not future.done():
-        future.set_exception(CallTimeout(process.label, timeout))
 
 
 # --- what is asked ------------------------------------------------------------------------------------------

@@ -144,7 +144,7 @@ class _Asking:
 
 def _cast(process: ActorProcess, message: object) -> None:
     if process.exit_reason is None:
-        process.mailbox.put(CastEnvelope(message))
+        process.mailbox.put(CastEnvelope((message,)))
 
 
 def _hand_over(runtime: Runtime, label: str, function: Callable[..., object], *args: object) -> None:
