@@ -35,7 +35,9 @@ class LoopClock:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.now: Callable[[], float] = loop.time
+        # asyncio's own loops wrap this one function in a method, which actors would call for every message
+        plain = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
+        self.now: Callable[[], float] = time.monotonic if plain else loop.time
 
     def call_later(self, delay: float, callback: Callable[..., object], *args: object, context: Context) -> TimerHandle:
         """Call ``callback(*args)`` in ``context`` after ``delay`` seconds."""

@@ -10,7 +10,7 @@ from dspex.runtime._actor import Actor
 from dspex.runtime._exit import KILL, NO_PROCESS, NORMAL, Crashed, ExitReason, Kill, Shutdown, is_abnormal
 from dspex.runtime._log import get_logger, shown
 from dspex.runtime._mailbox import Mailbox
-from dspex.runtime._messages import CallEnvelope, CastEnvelope, Down, Exit, IdleTimeout, StopEnvelope, SystemEnvelope
+from dspex.runtime._messages import CAST, CallEnvelope, Down, Exit, IdleTimeout, StopEnvelope, SystemEnvelope
 from dspex.runtime._next import NOTHING, Continue, Idle, Ignore, NoReply, Reply, Started, Stop
 from dspex.runtime._process import Process
 from dspex.runtime._ref import ActorRef
@@ -167,7 +167,7 @@ class ActorProcess(Process):
                 items = mailbox.items
                 if not items and not mailbox.urgent:
                     turns = 0
-                    self.busy_since = None
+                    self.busy_since = mailbox.items = items = None
                     waiter = mailbox.waiter = runtime.create_future()
                     try:
                         await waiter
@@ -205,8 +205,8 @@ class ActorProcess(Process):
                     self._current = envelope
                     self._chain = envelope.chain
                     then = self._answered(envelope, await actor.handle_call(envelope.message, envelope))
-                elif kind is CastEnvelope:
-                    outcome = await actor.handle_cast(envelope[0])
+                elif kind is tuple and envelope and envelope[0] is CAST:
+                    outcome = await actor.handle_cast(envelope[1])
                     if outcome is not None:
                         then = self._follow("handle_cast", outcome)
                 elif kind is StopEnvelope or kind is ParentExit:

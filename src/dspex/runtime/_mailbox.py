@@ -23,7 +23,8 @@ class Mailbox:
     """
     The queue of one actor; pure data but for the future its reader sleeps on.
 
-    The deque is made on the first message, because an idle one costs more than the rest of the actor's mailbox.
+    The deque is made on the first message and dropped when the reader goes to sleep, because an empty one costs more
+    than the rest of an idle actor's mailbox.
     ``limit`` bounds ordinary items; urgent ones (exit signals, notices) are exempt.
     """
 

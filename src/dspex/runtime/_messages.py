@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from dspex.runtime._context import CURRENT
 from dspex.runtime._exit import ExitReason
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from dspex.runtime._ref import ProcessRef
 
 __all__ = [
+    "CAST",
     "Call",
     "CallEnvelope",
-    "CastEnvelope",
     "Down",
     "Exit",
     "From",
@@ -108,10 +108,12 @@ From = CallEnvelope
 """The second argument of ``handle_call``: keep it and call ``reply`` later."""
 
 
-class CastEnvelope(tuple[object]):
-    """A message that wants no answer: ``CastEnvelope((message,))``; a tuple, for nothing is made faster."""
-
+class _Cast:
     __slots__ = ()
+
+
+CAST: Final = _Cast()
+"""``(CAST, message)`` is a message that wants no answer: a plain tuple, for nothing is made faster."""
 
 
 class StopEnvelope:

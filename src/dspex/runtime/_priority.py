@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dspex.runtime._context import current_process
-from dspex.runtime._messages import CastEnvelope
+from dspex.runtime._messages import CAST
 
 if TYPE_CHECKING:
     from dspex.runtime._actor_process import ActorProcess
@@ -39,7 +39,7 @@ class PriorityRef:
 
     def cast(self, message: object) -> bool:
         """Send to ``handle_cast``; False as for ``send``."""
-        return self._put(CastEnvelope((message,)))
+        return self._put((CAST, message))
 
     def close(self) -> None:
         """Send nothing that comes this way any more; what is queued stays."""

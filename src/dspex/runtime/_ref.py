@@ -11,7 +11,7 @@ from dspex.runtime import _system
 from dspex.runtime._chain import chain_into
 from dspex.runtime._context import CURRENT, current_process
 from dspex.runtime._exit import KILL, NORMAL, SHUTDOWN, ExitReason
-from dspex.runtime._messages import Call, CallEnvelope, CastEnvelope, StopEnvelope
+from dspex.runtime._messages import CAST, Call, CallEnvelope, StopEnvelope
 from dspex.runtime._system import Statistics, TraceHook, ask
 from dspex.runtime._threads import call_from_thread, cast_from_thread
 
@@ -172,7 +172,7 @@ class ActorRef(ProcessRef):
         caller = CURRENT.get()
         if caller is not None and caller.dead_to_the_world:
             return False
-        return process.mailbox.put(CastEnvelope((message,)))
+        return process.mailbox.put((CAST, message))
 
     def send(self, message: object) -> bool:
         """Send ``message`` to ``handle_info``; False when the actor is dead or its mailbox full."""
@@ -213,7 +213,7 @@ class ActorRef(ProcessRef):
         """
         process = self._process
         while process.exit_reason is None and not _is_fenced():
-            if process.mailbox.put(CastEnvelope((message,))):
+            if process.mailbox.put((CAST, message)):
                 return
             await process.mailbox.wait_room(process.runtime.loop)
         process.mailbox.wake_putter()  # the place that was offered to us is somebody else's

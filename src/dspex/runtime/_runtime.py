@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -106,7 +107,8 @@ class Runtime:
         """Bind to the running loop; everything else needs this first."""
         self.loop = asyncio.get_running_loop()
         self.clock = self._given_clock if self._given_clock is not None else LoopClock(self.loop)
-        self.create_future = self.loop.create_future
+        plain = getattr(self.loop.create_future, "__func__", None) is asyncio.BaseEventLoop.create_future
+        self.create_future = partial(asyncio.Future, loop=self.loop) if plain else self.loop.create_future
         self.deadlines = Deadlines(self)
         self.gate.open()
         if self._watchdog is not None:

@@ -12,7 +12,7 @@ from dspex._clock import monotonic
 from dspex.errors import ActorError, CallTimeout, MailboxFull, NoSuchActor, WrongLoop
 from dspex.runtime._chain import chain_into
 from dspex.runtime._context import current_process
-from dspex.runtime._messages import CallEnvelope, CastEnvelope
+from dspex.runtime._messages import CAST, CallEnvelope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,7 +144,7 @@ class _Asking:
 
 def _cast(process: ActorProcess, message: object) -> None:
     if process.exit_reason is None:
-        process.mailbox.put(CastEnvelope((message,)))
+        process.mailbox.put((CAST, message))
 
 
 def _hand_over(runtime: Runtime, label: str, function: Callable[..., object], *args: object) -> None:
