@@ -1,6 +1,35 @@
-"""What tests of programs and actors need: a scope that plays a script, and time that stands still."""
+"""
+What tests of programs and actors need.
 
+A scope that plays a script; time that stands still; faults at numbered points; who ended and why; nothing left behind.
+``dspex.testing.strategies`` has what needs hypothesis.
+"""
+
+from dspex.testing._exit_recorder import Began, Exited, ExitRecorder, GaveUp, Restarted, StartRefused
+from dspex.testing._fault_points import AppliedFaults, applied
+from dspex.testing._faults import Action, Delay, Fault, FaultPlan, FaultPoint, KillProcess, PointKind, Raise
+from dspex.testing._leaks import assert_no_leaks
 from dspex.testing._virtual_clock import VirtualClock
 from dspex.testing.scripted import ScriptedScope
 
-__all__ = ["ScriptedScope", "VirtualClock"]
+__all__ = [
+    "Action",
+    "AppliedFaults",
+    "Began",
+    "Delay",
+    "ExitRecorder",
+    "Exited",
+    "Fault",
+    "FaultPlan",
+    "FaultPoint",
+    "GaveUp",
+    "KillProcess",
+    "PointKind",
+    "Raise",
+    "Restarted",
+    "ScriptedScope",
+    "StartRefused",
+    "VirtualClock",
+    "applied",
+    "assert_no_leaks",
+]

@@ -8,12 +8,12 @@ import gc
 import os
 import stat
 import threading
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from dspex._clock import monotonic
-from dspex.runtime import Process
+from dspex.runtime import Process, Runtime
 from dspex.testing._origins import Origins
 from dspex.testing._virtual_clock import VirtualClock
 
@@ -50,9 +50,9 @@ class OpenThings:
         """Whether something new is open, ending threads and uncollected garbage included."""
         return bool(self.threads_left()) or bool(_open_files().keys() - self._files.keys())
 
-    def left(self) -> list[str]:
-        """Name what is new and stays, garbage collected first if need be."""
-        threads = self.threads_left(_THREAD_GRACE)
+    def left(self, grace: float = _THREAD_GRACE) -> list[str]:
+        """Name what is new and stays, garbage collected first if need be; threads have ``grace`` seconds to end."""
+        threads = self.threads_left(grace)
         if _open_files().keys() - self._files.keys():
             gc.collect()
         opened = {key[0]: kind for key, kind in _open_files().items() if key not in self._files}
@@ -75,12 +75,13 @@ class OpenThings:
 
 
 @contextlib.asynccontextmanager
-async def assert_no_leaks(*, clock: VirtualClock | None = None) -> AsyncIterator[None]:
+async def assert_no_leaks(*, runtime: Runtime | None = None, clock: VirtualClock | None = None) -> AsyncIterator[None]:
     """
     Fail unless everything that the block created is gone when it ends, and name what is not.
 
-    Looked at are the tasks of the running loop, threads, sockets, open files, and timers: those of asyncio's own
-    loop and of ``clock`` (no other loop shows its timers). Threads of the loop's default executor, which belong to
+    Looked at are the tasks of the running loop, the processes of runtimes opened inside the block (and of
+    ``runtime``), threads, sockets, open files, and timers: those of asyncio's own loop and of ``clock`` (no other
+    loop shows its timers). Threads of the loop's default executor, which belong to
     the loop, are no leak. What is about to end has a moment to do so, in real time. While the block runs, threads,
     sockets, tasks and timers are noted with their origin, by replacing the functions that make them; so blocks may
     be nested, but not overlap.
@@ -88,6 +89,7 @@ async def assert_no_leaks(*, clock: VirtualClock | None = None) -> AsyncIterator
     When the block raises, that is the test's failure, and nothing is looked at.
 
     Args:
+        runtime: One that was open before the block; what the block starts there is to end with it.
         clock: The clock of the runtime under test, whose timers are to be gone as well.
 
     Raises:
@@ -95,17 +97,24 @@ async def assert_no_leaks(*, clock: VirtualClock | None = None) -> AsyncIterator
     """
     loop, origins = asyncio.get_running_loop(), Origins()
     opened = OpenThings(origins, except_threads=await _executor_threads(loop))
-    tasks, timers = asyncio.all_tasks(loop), set(map(id, _timers(loop)))
-    virtual = set(map(id, clock.timers())) if clock is not None else set()
-    with origins.noting_threads_and_sockets(), origins.noting_tasks(loop):
+    tasks, timers = asyncio.all_tasks(loop), _timers(loop, clock)
+    processes = set(runtime.processes.values()) if runtime is not None else set()
+    runtimes = [runtime] if runtime is not None else []
+    with contextlib.ExitStack() as noting:
+        noting.enter_context(origins.noting_threads_and_sockets())
+        noting.enter_context(_noting_runtimes(runtimes))
+        noting.enter_context(origins.noting_results(loop, "create_task", "call_at"))
+        if clock is not None:
+            noting.enter_context(origins.noting_results(clock, "call_later"))
         yield
         await _settle(loop, tasks, opened)
-    left = [name_task(task, origins) for task in asyncio.all_tasks(loop) - tasks]
-    left += opened.left()
-    left += [f"timer {each!r}; {origins.describe(each)}" for each in _timers(loop) if id(each) not in timers]
-    for timer in clock.timers() if clock is not None else ():
-        if id(timer) not in virtual:
-            left.append(f"timer of the virtual clock: {timer!r}")
+    known = set(map(id, timers))
+    running = asyncio.all_tasks(loop) - tasks
+    left = [name_task(task, origins) for task in running]
+    alive = [process for each in runtimes for process in each.processes.values() if process not in processes]
+    left += [repr(each) for each in dict.fromkeys(alive) if each._task not in running]  # noqa: SLF001 - that task is named
+    left += opened.left(grace=0.0)
+    left += [f"{each!r}; {origins.describe(each)}" for each in _timers(loop, clock) if id(each) not in known]
     if left:
         raise AssertionError(left_behind(left))
 
@@ -126,12 +135,28 @@ def name_task(task: asyncio.Task[Any], origins: Origins) -> str:
     return f"task {task.get_name()!r}{whose} running {name}{at}; {origins.describe(task)}"
 
 
+@contextlib.contextmanager
+def _noting_runtimes(found: list[Runtime]) -> Iterator[None]:
+    """Add every runtime that is opened inside this block to ``found``."""
+    before = Runtime.open
+
+    def open_and_note(runtime: Runtime) -> None:
+        before(runtime)
+        found.append(runtime)
+
+    Runtime.open = open_and_note  # type: ignore[assignment,method-assign]  # an idle actor has no task by which to find it
+    try:
+        yield
+    finally:
+        Runtime.open = before  # type: ignore[method-assign]  # as above
+
+
 async def _settle(loop: asyncio.AbstractEventLoop, tasks: set[asyncio.Task[Any]], opened: OpenThings) -> None:
     """Let end what is ending: a few turns of the loop, then a little time, then without its garbage."""
     for _ in range(_TURNS):
         await asyncio.sleep(0)
     deadline = monotonic() + _THREAD_GRACE
-    while opened.threads_left() and monotonic() < deadline:
+    while opened.threads_left() and monotonic() < deadline:  # noqa: ASYNC110 - the end of a thread is no event
         await asyncio.sleep(_LOOK)  # the loop must turn: a thread may wait for it
     if asyncio.all_tasks(loop) - tasks:
         gc.collect()
@@ -145,8 +170,9 @@ async def _executor_threads(loop: asyncio.AbstractEventLoop) -> str:
     return name.rpartition("_")[0] + "_"
 
 
-def _timers(loop: asyncio.AbstractEventLoop) -> list[asyncio.TimerHandle]:
-    return [each for each in getattr(loop, "_scheduled", ()) if not each.cancelled()]
+def _timers(loop: asyncio.AbstractEventLoop, clock: VirtualClock | None) -> list[object]:
+    own = [each for each in getattr(loop, "_scheduled", ()) if not each.cancelled()]
+    return own + list(clock.timers() if clock is not None else ())
 
 
 def _open_files() -> dict[tuple[int, int, int], str]:

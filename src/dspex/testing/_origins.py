@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import socket
@@ -59,24 +58,21 @@ class Origins:
             socket.socket.__init__ = init  # type: ignore[method-assign]  # as above
 
     @contextlib.contextmanager
-    def noting_tasks(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-        """Note every task and timer made on ``loop`` inside this block; a loop in C takes no such note."""
-        names = ("create_task", "call_at")
-        before = {name: vars(loop).get(name) for name in names} if hasattr(loop, "__dict__") else {}
-        try:
-            for name in names:  # not a task factory: the code under test could see that
-                setattr(loop, name, self._noting_result(getattr(loop, name)))
-        except AttributeError:
+    def noting_results(self, maker: object, *methods: str) -> Iterator[None]:
+        """Note what these methods of ``maker`` return inside this block; one written in C takes no such note."""
+        if not hasattr(maker, "__dict__"):
             yield
             return
+        attributes = vars(maker)
+        before = {name: attributes[name] for name in methods if name in attributes}
+        for name in methods:  # of a loop, not its task factory: the code under test could see that
+            attributes[name] = self._noting_result(getattr(maker, name))
         try:
             yield
         finally:
-            for name, value in before.items():
-                if value is None:
-                    delattr(loop, name)  # uncovers the class's own method
-                else:
-                    setattr(loop, name, value)
+            for name in methods:
+                del attributes[name]  # uncovers the class's own method
+            attributes.update(before)
 
     def _noting(self, function: Callable[..., Any]) -> Callable[..., Any]:  # whatever it takes and returns
         @functools.wraps(function)
@@ -98,7 +94,7 @@ class Origins:
 def _origin() -> Origin:
     """Name the nearest frames above the caller's caller, leaving out those of the machinery."""
     found: list[tuple[str, int, str]] = []
-    frame: FrameType | None = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - inspect.stack would cost a hundred times as much
     for _ in range(_LOOKED_AT):
         if frame is None or len(found) == _NAMED:
             break

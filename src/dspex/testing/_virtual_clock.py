@@ -25,7 +25,7 @@ _SWEEP_FROM: Final = 512
 class VirtualTimer:
     """A timer of a ``VirtualClock``; ``cancel`` works until its callback has begun."""
 
-    __slots__ = ("_args", "_callback", "_context", "_handle", "cancelled", "number", "when")
+    __slots__ = ("__weakref__", "_args", "_callback", "_context", "_handle", "cancelled", "number", "when")
 
     def __init__(
         self, when: float, number: int, callback: Callable[..., object], args: tuple[object, ...], context: Context
@@ -51,6 +51,10 @@ class VirtualTimer:
         """Hand the callback to the loop, as a timer of the loop's own would be."""
         if self._callback is not None:
             self._handle = loop.call_soon(self._callback, *self._args, context=self._context)
+
+    def __repr__(self) -> str:
+        what = getattr(self._callback, "__qualname__", repr(self._callback))
+        return f"<VirtualTimer at {self.when:g}: {what}{self._args!r}>"
 
     def __lt__(self, other: VirtualTimer) -> bool:
         return (self.when, self.number) < (other.when, other.number)
@@ -99,7 +103,11 @@ class VirtualClock:
     @property
     def pending(self) -> int:
         """How many timers are set and neither cancelled nor fired."""
-        return sum(not timer.cancelled for timer in self._timers)
+        return len(self.timers())
+
+    def timers(self) -> tuple[VirtualTimer, ...]:
+        """Return the timers that are set and neither cancelled nor fired, in no particular order."""
+        return tuple(timer for timer in self._timers if not timer.cancelled)
 
     @property
     def next_timer(self) -> float | None:
