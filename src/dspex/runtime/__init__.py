@@ -12,6 +12,7 @@ from dspex.runtime._child_spec import (
     RestartStrategy,
     ShutdownPolicy,
 )
+from dspex.runtime._children import ChildCounts, ChildInfo
 from dspex.runtime._context import current_process
 from dspex.runtime._dynamic_supervisor import DynamicSupervisor, DynamicSupervisorRef
 from dspex.runtime._exit import (
@@ -41,7 +42,8 @@ from dspex.runtime._process import Process
 from dspex.runtime._ref import ActorRef, NamedRef, ProcessRef
 from dspex.runtime._registry import Entry, Registered, Registry, Unregistered
 from dspex.runtime._runtime import Runtime
-from dspex.runtime._supervisor import ChildCounts, ChildInfo, Supervisor, SupervisorRef
+from dspex.runtime._supervisor import Supervisor
+from dspex.runtime._supervisor_ref import SupervisorRef
 from dspex.runtime._system import Statistics, TraceEvent, TraceHook, set_label
 from dspex.runtime._task_handle import OnTimeout, Returned, TaskHandle, TaskOutcome, await_many, yield_many
 from dspex.runtime._task_process import TaskProcess

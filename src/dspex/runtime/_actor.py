@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from dspex.runtime._exit import ExitReason
 from dspex.runtime._next import Continue, Idle, Ignore, Next, Started, Stop
@@ -35,6 +35,7 @@ class Actor:
         terminate_timeout: Seconds that ``terminate`` may take; ``None`` leaves that to who stops us.
         hurried: Take the parent's exit signal before queued messages (supervisors do).
         ref_class: What ``ref`` is an instance of.
+        kind: ``"supervisor"`` for those who keep others alive: by default they have all the time they need to stop.
     """
 
     trap_exit: ClassVar[bool] = False
@@ -42,6 +43,7 @@ class Actor:
     terminate_timeout: ClassVar[float | None] = 5.0
     hurried: ClassVar[bool] = False
     ref_class: ClassVar[type[ActorRef]] = ActorRef
+    kind: ClassVar[Literal["worker", "supervisor"]] = "worker"
 
     _process: ActorProcess
 

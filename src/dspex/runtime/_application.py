@@ -22,7 +22,8 @@ from dspex.runtime._log import get_logger
 from dspex.runtime._messages import Exit
 from dspex.runtime._next import Next, Stop
 from dspex.runtime._runtime import Runtime
-from dspex.runtime._supervisor import Supervisor, SupervisorRef
+from dspex.runtime._supervisor import Supervisor
+from dspex.runtime._supervisor_ref import SupervisorRef
 
 __all__ = ["Application", "run"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 from dspex.errors import SpecError
@@ -111,7 +112,8 @@ class ChildSpec:
         start: Makes a fresh actor for each incarnation, from ``args`` and ``kwargs``.
         restart: PERMANENT by default.
         shutdown: Seconds between the request to stop and the kill; 5 for workers, INFINITY for supervisors.
-        kind: ``"worker"`` or ``"supervisor"``.
+        kind: ``"worker"`` or ``"supervisor"``; by default what the class of the actor says (``Actor.kind``), which for
+            a ``start`` that is no class is known when it has made one.
         name: Registered in the runtime for whoever of the incarnations lives.
         significant: Its end may end the supervisor, as ``auto_shutdown`` says; not for PERMANENT children.
         limit: How often it may be restarted, if not as often as its supervisor says (an extension of OTP).
@@ -128,7 +130,7 @@ class ChildSpec:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     restart: Restart = Restart.PERMANENT
     shutdown: float | ShutdownPolicy | None = None
-    kind: Literal["worker", "supervisor"] = "worker"
+    kind: Literal["worker", "supervisor"] | None = None
     name: str | None = None
     significant: bool = False
     limit: RestartLimit | None = None
@@ -141,7 +143,9 @@ class ChildSpec:
             raise SpecError("start", self.start, "a callable that returns an Actor")
         if not isinstance(self.restart, Restart):
             raise SpecError("restart", self.restart, "a member of Restart")
-        if self.kind not in ("worker", "supervisor"):
+        if self.kind is None:
+            object.__setattr__(self, "kind", _kind_of(self.start))
+        elif self.kind not in ("worker", "supervisor"):
             raise SpecError("kind", self.kind, "'worker' or 'supervisor'")
         if not isinstance(self.significant, bool):
             raise SpecError("significant", self.significant, "a bool")
@@ -152,10 +156,15 @@ class ChildSpec:
         if self.backoff is not None and not isinstance(self.backoff, Backoff):
             raise SpecError("backoff", self.backoff, "None or a Backoff")
         if self.shutdown is None:
-            default: float | ShutdownPolicy = 5.0 if self.kind == "worker" else ShutdownPolicy.INFINITY
-            object.__setattr__(self, "shutdown", default)
+            if self.kind is not None:
+                default = ShutdownPolicy.INFINITY if self.kind == "supervisor" else 5.0
+                object.__setattr__(self, "shutdown", default)
         elif not isinstance(self.shutdown, ShutdownPolicy):
             check_seconds("shutdown", self.shutdown, minimum=0.0)
+
+    def resolved(self, kind: Literal["worker", "supervisor"]) -> ChildSpec:
+        """Return this spec with what depends on the kind of the actor filled in."""
+        return replace(self, kind=kind)
 
     @property
     def grace(self) -> float | None:
@@ -163,6 +172,12 @@ class ChildSpec:
         if self.shutdown is ShutdownPolicy.INFINITY:
             return None
         return 0.0 if isinstance(self.shutdown, ShutdownPolicy) or self.shutdown is None else float(self.shutdown)
+
+
+def _kind_of(start: Callable[..., Actor]) -> Literal["worker", "supervisor"] | None:
+    while isinstance(start, partial):
+        start = start.func
+    return start.kind if isinstance(start, type) and issubclass(start, Actor) else None
 
 
 def check_seconds(field_name: str, value: object, *, minimum: float) -> None:

@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 
 from dspex.errors import ChildError, SpecError
 from dspex.runtime._child_spec import ChildSpec, RestartStrategy, ShutdownPolicy
+from dspex.runtime._children import Child
 from dspex.runtime._exit import KILL, SHUTDOWN
 from dspex.runtime._ref import ActorRef
-from dspex.runtime._supervisor import Child, Supervisor, SupervisorRef
+from dspex.runtime._supervisor import Supervisor
+from dspex.runtime._supervisor_ref import SupervisorRef
 
 __all__ = ["DynamicSupervisor", "DynamicSupervisorRef"]
 
@@ -64,21 +66,26 @@ class DynamicSupervisor(Supervisor):
             if child is None:
                 raise ChildError(repr(message.ref), "not_found")
             await self._stop(child)
-            self._children.pop(child.spec.id, None)
+            self._children.pop(child.id, None)
             return None
         return await super()._carry_out(message)
+
+    def _arguments(self, spec: ChildSpec) -> tuple[Any, ...]:
+        return (*self.extra_arguments, *spec.args) if self.extra_arguments else spec.args
+
+    def _spec_of(self, child: Child) -> ChildSpec:
+        return replace(child.spec, id=child.id, args=self._arguments(child.spec))
 
     async def _add_child(self, spec: ChildSpec) -> object:
         self._refuse_significance(spec)
         if self.max_children is not None and len(self._children) >= self.max_children:
             raise ChildError(spec.id, "max_children")
         self._started += 1
-        key = f"{spec.id}#{self._started}"
-        child = Child(replace(spec, id=key, args=(*self.extra_arguments, *spec.args)), None)
-        self._children[key] = child
+        child = Child(spec, None, f"{spec.id}#{self._started}")
+        self._children[child.id] = child
         failure = await self._start(child)
         if child.process is None:
-            self._children.pop(key, None)
+            self._children.pop(child.id, None)
         if failure is not None:
             raise failure
         return self._answer(child)
@@ -99,7 +106,7 @@ class DynamicSupervisor(Supervisor):
 
     def _forget_if_stopped(self, child: Child) -> None:
         if child.state == "stopped":
-            self._children.pop(child.spec.id, None)
+            self._children.pop(child.id, None)
 
     async def _stop_all(self) -> None:
         """Tell all at once; then wait for the most hurried first, so that nobody's time is spent on another's."""

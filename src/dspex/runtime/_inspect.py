@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from dspex.runtime._actor import Actor
 from dspex.runtime._actor_process import ActorProcess
+from dspex.runtime._children import Child
 from dspex.runtime._exit import ExitReason
+from dspex.runtime._parent import Parent
 from dspex.runtime._process import Process
-from dspex.runtime._supervisor import Child, Supervisor
 
 __all__ = ["TreeNode", "tree"]
 
@@ -89,15 +90,14 @@ def _children(process: Process) -> tuple[tuple[TreeNode, ...], int]:
     owned = process.children
     tasks = sum(not isinstance(each, ActorProcess) for each in owned)
     actor = process.actor if isinstance(process, ActorProcess) else None
-    if not isinstance(actor, Supervisor):
+    if not isinstance(actor, Parent):
         return tuple(_node(each, None) for each in owned if isinstance(each, ActorProcess)), tasks
     nodes = []
     for record in actor.records():
         if record.process is not None:
             nodes.append(_node(record.process, record))
         else:
-            spec = record.spec
-            nodes.append(TreeNode(spec.id, None, record.state, record.restarts, last_exit=record.last_exit))
+            nodes.append(TreeNode(record.id, None, record.state, record.restarts, last_exit=record.last_exit))
     return tuple(nodes), tasks
 
 

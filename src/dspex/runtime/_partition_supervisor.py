@@ -11,8 +11,10 @@ from typing import Any, ClassVar, cast
 
 from dspex.errors import ChildError, NoSuchActor, SpecError
 from dspex.runtime._child_spec import ChildSpec
+from dspex.runtime._children import Child
 from dspex.runtime._ref import ActorRef, NamedRef
-from dspex.runtime._supervisor import Child, Supervisor, SupervisorRef
+from dspex.runtime._supervisor import Supervisor
+from dspex.runtime._supervisor_ref import SupervisorRef
 
 __all__ = ["PartitionSupervisor", "PartitionSupervisorRef", "stable_hash"]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dspex.runtime._child_spec import Backoff, Restart, RestartStrategy
+from dspex.runtime._child_spec import AutoShutdown, Backoff, Restart, RestartStrategy
 from dspex.runtime._exit import ExitReason, is_abnormal
 
-__all__ = ["BackoffState", "RestartPlan", "RestartWindow", "plan_restart", "should_restart"]
+__all__ = ["BackoffState", "RestartPlan", "RestartWindow", "ends_supervisor", "plan_restart", "should_restart"]
 
 
 def should_restart(restart: Restart, reason: ExitReason) -> bool:
@@ -34,6 +34,20 @@ def plan_restart(strategy: RestartStrategy, ids: Sequence[str], dead: str) -> Re
     position = ids.index(dead)
     group = tuple(ids) if strategy is RestartStrategy.ONE_FOR_ALL else tuple(ids[position:])
     return RestartPlan(tuple(each for each in reversed(group) if each != dead), group)
+
+
+def ends_supervisor(auto_shutdown: AutoShutdown, *, significant: bool, others_active: Iterable[bool]) -> bool:
+    """
+    Say whether a supervisor ends because a child has ended by itself and for good.
+
+    Args:
+        auto_shutdown: The supervisor's flag.
+        significant: Whether that child was.
+        others_active: For each child, whether it is significant and goes on or will.
+    """
+    if not significant or auto_shutdown is AutoShutdown.NEVER:
+        return False
+    return auto_shutdown is AutoShutdown.ANY_SIGNIFICANT or not any(others_active)
 
 
 class RestartWindow:

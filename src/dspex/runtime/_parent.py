@@ -1,0 +1,109 @@
+"""An actor with children it has records of: how one is started, and how it is stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from dspex.errors import AlreadyRegistered, StartFailed
+from dspex.runtime._actor import Actor
+from dspex.runtime._child_spec import ChildSpec, ShutdownPolicy
+from dspex.runtime._children import Child
+from dspex.runtime._exit import KILL, SHUTDOWN
+from dspex.runtime._next import Ignore
+
+if TYPE_CHECKING:
+    from dspex.runtime._actor_process import ActorProcess
+
+__all__ = ["Parent"]
+
+
+class Parent(Actor):
+    """What supervisors have in common: children in start order, found by id and by pid."""
+
+    trap_exit: ClassVar[bool] = True
+    hurried: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._children: dict[str, Child] = {}
+        self._by_pid: dict[int, Child] = {}
+
+    def records(self) -> tuple[Child, ...]:
+        """The children's records, oldest first, for inspection."""
+        return tuple(self._children.values())
+
+    def _arguments(self, spec: ChildSpec) -> tuple[Any, ...]:
+        """Return what a child is made from; ``Any`` for they are the user's."""
+        return spec.args
+
+    def _spec_of(self, child: Child) -> ChildSpec:
+        return child.spec
+
+    def _spawn(self, child: Child) -> ActorProcess | StartFailed:
+        spec = child.spec
+        try:
+            actor = spec.start(*self._arguments(spec), **spec.kwargs)
+            if not isinstance(actor, Actor):
+                raise TypeError(f"{child.id}: start returned {actor!r}, not an Actor")
+            if spec.kind is None:
+                child.spec = spec = spec.resolved(actor.kind)
+            return self.runtime.spawn(actor, name=spec.name, label=child.id, parent=self._process)
+        except (Exception, AlreadyRegistered) as error:  # noqa: BLE001 - a constructor is user code: its failure is an answer
+            failure = StartFailed(child.id, error)
+            failure.__cause__ = error
+            return failure
+
+    async def _start(self, child: Child) -> StartFailed | None:
+        """
+        Start ``child`` and wait for its ``init``; the parent's exit signal cuts the wait short.
+
+        A child whose ``init`` returned Ignore has not failed: it stays stopped.
+        """
+        if self._process.parent_exit is not None:
+            return StartFailed(child.id, SHUTDOWN)
+        process = self._spawn(child)
+        if isinstance(process, StartFailed):
+            return process
+        self._process.starting = process
+        try:
+            outcome = await self.runtime.await_start(process, None)
+        finally:
+            self._process.starting = None
+        if outcome is not None:
+            if isinstance(outcome.reason, Ignore):
+                child.state = "stopped"
+                return None
+            return outcome
+        self._running(child, process)
+        return None
+
+    def _running(self, child: Child, process: ActorProcess) -> None:
+        child.started(process, self.runtime.clock.now())
+        self._by_pid[process.pid] = child
+
+    async def _stop(self, child: Child) -> None:
+        process = self._release(child)
+        if process is None:
+            return
+        if child.spec.shutdown is not ShutdownPolicy.BRUTAL_KILL:
+            process.receive_exit(SHUTDOWN, self._process)
+            if await process.wait_exit(child.spec.grace) is not None:
+                child.last_exit = process.exit_reason
+                return
+        process.receive_exit(KILL, self._process)
+        child.last_exit = await process.wait_exit(None)
+
+    def _release(self, child: Child) -> ActorProcess | None:
+        """Stop counting on ``child``: its exit, and what was to be done about an earlier one, are no news any more."""
+        child.cancel_timer()
+        if child.backoff is not None and child.spec.name is not None:
+            self.runtime.no_longer_unavailable(child.spec.name)
+        process, child.process = child.process, None
+        if process is not None:
+            self._by_pid.pop(process.pid, None)
+            process.released = True
+        return process
+
+    async def _stop_all(self) -> None:
+        for child in reversed(list(self._children.values())):
+            await self._stop(child)
+            child.state = "stopped"
