@@ -56,6 +56,9 @@ class LMError(ServiceError):
         status: The HTTP status, where one was received.
         code: The provider's own error code, where it gave one.
         request_id: The provider's id of the failed request, for its support desk.
+        retry_after: Seconds that the provider asks to be left alone, if it does.
+        should_retry: What the provider says about another try (``x-should-retry``); False forbids it, whatever
+            ``is_retryable`` says of the class.
         attempts: The ``Attempt`` records of every try, oldest first.
     """
 
@@ -72,11 +75,13 @@ class LMError(ServiceError):
         code: str | None = None,
         request_id: str | None = None,
         retry_after: float | None = None,
+        should_retry: bool | None = None,
     ) -> None:
         self.status = status
         self.code = code
         self.request_id = request_id
         self.retry_after = retry_after
+        self.should_retry = should_retry
         self.attempts: tuple[object, ...] = ()
         super().__init__(message)
 

@@ -14,7 +14,7 @@ def test_openai_is_reached_at_its_own_address() -> None:
     """With the newer name of the length field and a key it cannot do without."""
     endpoint = resolve_endpoint(LM("openai/gpt-5-mini"))
 
-    assert endpoint.url == "https://api.openai.com/v1/chat/completions"
+    assert endpoint.url("m") == "https://api.openai.com/v1/chat/completions"
     assert endpoint.wire == OpenAIChat("max_completion_tokens")
     assert endpoint.key_env == "OPENAI_API_KEY"
     assert endpoint.needs_key
@@ -24,7 +24,7 @@ def test_another_server_speaks_the_older_dialect_and_may_want_no_key() -> None:
     """The one address every compatible server is reached with."""
     endpoint = resolve_endpoint(LM("openai/llama", api_base="http://localhost:9999/v1/"))
 
-    assert endpoint.url == "http://localhost:9999/v1/chat/completions"
+    assert endpoint.url("m") == "http://localhost:9999/v1/chat/completions"
     assert endpoint.wire == OpenAIChat("max_tokens")
     assert not endpoint.needs_key
 
@@ -41,7 +41,7 @@ def test_every_provider_of_the_table_resolves(provider: str) -> None:
     """Each line has an address and the name of a variable."""
     endpoint = resolve_endpoint(LM(f"{provider}/some/model"))
 
-    assert endpoint.url.endswith("/chat/completions")
+    assert endpoint.url("some/model").endswith("/chat/completions")
     assert endpoint.key_env in endpoint.key_hint
 
 

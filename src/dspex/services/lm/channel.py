@@ -30,10 +30,10 @@ class Channel:
         self._sending: set[asyncio.Task[Any]] = set()
 
     async def send(
-        self, body: bytes, *, idempotency_key: str, attempt: int, on_resend: Callable[[], object]
+        self, model: str, body: bytes, *, idempotency_key: str, attempt: int, on_resend: Callable[[], object]
     ) -> LMResponse:
         """
-        Make one attempt.
+        Make one attempt at asking ``model``.
 
         ``on_resend`` is called when the transport sends it once more over a fresh connection.
 
@@ -51,7 +51,7 @@ class Channel:
         assert task is not None
         self._sending.add(task)
         try:
-            reply = await self.transport.post(endpoint.url, headers, body, on_resend=on_resend)
+            reply = await self.transport.post(endpoint.url(model), headers, body, on_resend=on_resend)
         finally:
             self._sending.discard(task)
         return endpoint.wire.decode(reply.status, reply.headers, reply.body, now=wall_time(), key_hint=hint)

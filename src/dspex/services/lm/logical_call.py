@@ -100,7 +100,7 @@ class LogicalCall:
         log.on_wire = True
         try:
             response = await channel.send(
-                body, idempotency_key=log.idempotency_key, attempt=attempt, on_resend=self._note_resend
+                self.model, body, idempotency_key=log.idempotency_key, attempt=attempt, on_resend=self._note_resend
             )
         except LMError as error:
             log.on_wire = False

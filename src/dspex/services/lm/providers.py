@@ -77,10 +77,9 @@ class Endpoint:
     key_env: str
     needs_key: bool
 
-    @property
-    def url(self) -> str:
-        """The address that requests are posted to."""
-        return self.base_url + self.wire.path
+    def url(self, model_name: str, *, stream: bool = False) -> str:
+        """Return the address that requests to a model are posted to."""
+        return self.base_url + self.wire.path(model_name, stream=stream)
 
     @property
     def key_hint(self) -> str:

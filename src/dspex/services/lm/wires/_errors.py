@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass, replace
 from typing import Final
 
 from dspex.errors import (
@@ -15,11 +14,14 @@ from dspex.errors import (
     QuotaExhausted,
     RateLimited,
     RequestRejected,
+    ResponseInvalid,
     ServerFailed,
     TransportFailed,
 )
+from dspex.services.lm.wires._headers import parse_retry_after, set_key, should_retry
+from dspex.services.lm.wires._json import SHOWN, parse, string
 
-__all__ = ["ERRORS_TABLE", "ErrorBody", "ErrorRow", "classify", "parse_retry_after"]
+__all__ = ["ERRORS_TABLE", "ErrorBody", "ErrorRow", "classify", "error_body", "failure", "inner_status", "unsayable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,31 +112,100 @@ def classify(status: int, body: ErrorBody) -> type[LMError] | None:
     return next((row.error for row in ERRORS_TABLE if row.matches(status, body)), None)
 
 
-def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
+def failure(
+    status: int,
+    headers: Mapping[str, str],
+    found: ErrorBody,
+    *,
+    now: float,
+    key_hint: str = "",
+    request_id: str | None = None,
+    retry_after: float | None = None,
+    in_stream: bool = False,
+) -> LMError:
     """
-    Return the provider's minimum wait in seconds, or ``None`` where it gave none that can be read.
+    Return the typed error of a failure answer, or of an error event inside a stream.
 
     Args:
+        status: The HTTP status, or the one that the body claims.
         headers: Response headers, names in lower case.
-        now: Wall time, seconds since the epoch, which a date is measured from.
+        found: What the body says.
+        now: Wall time, for a Retry-After that is a date.
+        key_hint: Where the user can set the key.
+        request_id: The provider's id of the request.
+        retry_after: The wait that the body asks for; without one the headers are read.
+        in_stream: It came under a success status, after the answer had begun: an unknown reason is then the
+            provider's failure.
     """
-    milliseconds = _seconds(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    value = headers.get("retry-after")
-    seconds = _seconds(value)
-    if seconds is not None or value is None:
-        return seconds
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
-    except (ValueError, TypeError, IndexError, OverflowError):
+    error_class = classify(status, found) or (ServerFailed if in_stream else ResponseInvalid)
+    what = "failed in the middle of its answer" if in_stream else f"answered {status}"
+    message = f"the provider {what}: {found.message[:SHOWN] or 'no reason given'}"
+    if 300 <= status < 400:
+        message = f"the server redirects ({status}) to {headers.get('location', 'nowhere')}; give that as api_base"
+    if error_class is AuthFailed:
+        # The provider's own words often repeat part of the key: they are left out.
+        message = f"the provider refused the API key ({status}{f', {found.code}' if found.code else ''})"
+        message += set_key(key_hint)
+    return error_class(
+        message,
+        status=status,
+        code=found.code or found.type or None,
+        request_id=request_id,
+        retry_after=parse_retry_after(headers, now) if retry_after is None else retry_after,
+        should_retry=should_retry(headers),
+    )
+
+
+def error_body(document: object) -> ErrorBody | None:
+    """
+    Read what OpenAI, and the servers that speak its protocol, say in an error answer; None where it is no object.
+
+    That is ``{"error": {…}}``, ``{"error": "text"}``, the flat ``{"message": …}`` and ``{"detail": …}``, any of them
+    in a list, and an upstream's error that a gateway passes on as JSON inside the message or in ``metadata.raw``.
+    """
+    if isinstance(document, list) and document:
+        document = document[0]
+    if not isinstance(document, dict):
         return None
+    error = document.get("error", document)
+    if isinstance(error, str):
+        return ErrorBody(message=error)
+    if not isinstance(error, dict):
+        return None
+    found = ErrorBody(string(error, "message"), string(error, "code"), string(error, "type"))
+    if not found.message and isinstance(error.get("detail"), (str, list)):
+        found = replace(found, message=str(error["detail"]))
+    return _with_upstream(found, error.get("metadata"))
 
 
-def _seconds(value: str | None) -> float | None:
-    """Return a finite number of seconds that is not negative."""
+def _with_upstream(found: ErrorBody, metadata: object) -> ErrorBody:
+    """Add the words of the error that a gateway wrapped; its own words stay where it has some."""
+    raw = string(metadata, "raw") or found.message
+    if not raw.lstrip().startswith("{"):
+        return found
     try:
-        number = float(value) if value else -1.0
+        inner = parse(raw)
     except ValueError:
-        return None
-    return number if 0 <= number < float("inf") else None
+        return found
+    error = inner.get("error", inner) if isinstance(inner, dict) else None
+    if not isinstance(error, dict) or not string(error, "message"):
+        return found
+    code, kind = string(error, "code"), string(error, "type")
+    return ErrorBody(string(error, "message"), found.code or code, found.type or kind)
+
+
+def inner_status(document: object, status: int) -> int:
+    """Return the status that the error itself claims, as some gateways send failures under 200."""
+    error = document.get("error") if isinstance(document, dict) else None
+    for name in ("code", "status"):
+        code = error.get(name) if isinstance(error, dict) else None
+        if isinstance(code, str) and len(code) == 3 and code.isascii() and code.isdigit():
+            code = int(code)
+        if type(code) is int and 400 <= code < 600:
+            return code
+    return status
+
+
+def unsayable(what: str, protocol: str) -> RequestRejected:
+    """Return the error for a part of a request that the protocol has no word for."""
+    return RequestRejected(f"{protocol} has no word for {what}; nothing was sent")

@@ -3,33 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
-from dspex.protocols.lm import Capabilities, LMRequest, LMResponse
+from dspex.protocols.lm import Capabilities, LMDelta, LMRequest, LMResponse
 from dspex.protocols.model import LM, Secret
 
-__all__ = ["Wire"]
+__all__ = ["Headroom", "StreamDecoder", "Wire"]
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """
+    What a provider's headers say is left of a limit, requests or tokens a minute; None where it does not say.
+
+    Attributes:
+        requests: Requests left in the present window.
+        requests_reset: Seconds until the window's full number is back.
+        tokens: Tokens left, input and output together, or the scarcer of the two.
+        tokens_reset: Seconds until the full number is back.
+        request_limit: Requests in a full window.
+        token_limit: Tokens in a full window.
+    """
+
+    requests: int | None = None
+    requests_reset: float | None = None
+    tokens: int | None = None
+    tokens_reset: float | None = None
+    request_limit: int | None = None
+    token_limit: int | None = None
+
+
+class StreamDecoder(Protocol):
+    """Reads one streamed answer; the bytes may be cut anywhere, inside a character too."""
+
+    def feed(self, data: bytes) -> list[LMDelta]:
+        """
+        Take the next bytes of the body and return the pieces that became whole; unknown events are ignored.
+
+        Raises:
+            LMError: The provider says in the stream that it failed.
+        """
+        ...
+
+    def finish(self) -> LMResponse:
+        """
+        Return the whole answer, equal to what the same answer would be unstreamed; called when the body has ended.
+
+        Raises:
+            StreamTruncated: The marker that says the answer is complete never came.
+            LMError: As ``Wire.decode``.
+        """
+        ...
 
 
 class Wire(Protocol):
     """One provider's protocol as a pure value: no socket, no clock, no environment."""
 
-    @property
-    def path(self) -> str:
-        """What follows the base URL, with its leading slash."""
-        ...
-
-    def encode(self, model_name: str, request: LMRequest) -> bytes:
-        """
-        Return the request body.
-
-        Raises:
-            RequestRejected: The request cannot be written as JSON; nothing was sent.
-        """
+    def path(self, model_name: str, *, stream: bool) -> str:
+        """Return what follows the base URL, with its leading slash."""
         ...
 
     def capabilities(self, lm: LM) -> Capabilities:
         """Return what ``lm`` can do, from a table; a server that only speaks the protocol is taken to do little."""
+        ...
+
+    def encode(self, model_name: str, request: LMRequest, *, stream: bool = False) -> bytes:
+        """
+        Return the request body.
+
+        Raises:
+            RequestRejected: The request cannot be written as JSON, or asks for what the protocol has no word for;
+                nothing was sent.
+        """
         ...
 
     def headers(self, key: Secret | None, *, idempotency_key: str, attempt: int, key_hint: str = "") -> dict[str, str]:
@@ -57,4 +103,12 @@ class Wire(Protocol):
         Raises:
             LMError: The typed error of a failure answer, or ResponseInvalid.
         """
+        ...
+
+    def decoder(self, headers: Mapping[str, str], *, now: float, key_hint: str = "") -> StreamDecoder:
+        """Return the reader of a streamed answer that came with a success status and these headers."""
+        ...
+
+    def headroom(self, headers: Mapping[str, str], *, now: float) -> Headroom | None:
+        """Return what the headers of any answer say is left of the limits; None when they say nothing."""
         ...

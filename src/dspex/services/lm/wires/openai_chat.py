@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Literal
+from urllib.parse import quote
 
-from dspex.errors import AuthFailed, ContentRefused, LMError, RequestRejected, ResponseInvalid
-from dspex.protocols.lm import Capabilities, Completion, LMRequest, LMResponse, Usage
-from dspex.protocols.model import LM, LMParams, Secret
-from dspex.services.lm.wires._errors import ErrorBody, classify, parse_retry_after
+from dspex.protocols.lm import Capabilities, LMRequest, LMResponse
+from dspex.protocols.model import LM, Secret
+from dspex.services.lm.wires._capabilities import capabilities_of
+from dspex.services.lm.wires._chat_answer import invalid, read_answer
+from dspex.services.lm.wires._chat_request import add_parameters, chat_messages
+from dspex.services.lm.wires._chat_stream import ChatStream
+from dspex.services.lm.wires._errors import ErrorBody, error_body, failure, inner_status
+from dspex.services.lm.wires._headers import bearer, checked_key, openai_headroom, request_headers
+from dspex.services.lm.wires._json import parse, shown, to_json
+from dspex.services.lm.wires._wire import Headroom
 
-__all__ = ["OpenAIChat"]
-
-_to_json: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-_SHOWN: Final = 500
-"""How much of a provider's message or of a body that is not JSON an error repeats."""
+__all__ = ["AzureChat", "OpenAIChat"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,33 +28,38 @@ class OpenAIChat:
 
     Attributes:
         length_field: OpenAI itself wants ``max_completion_tokens``; servers that copied it know ``max_tokens``.
+        seed_field: Mistral's name for it differs.
+        stream_usage: Whether a stream has to be asked for its token counts; servers that tell them anyway may know
+            no such field.
     """
 
     length_field: Literal["max_completion_tokens", "max_tokens"] = "max_tokens"
+    seed_field: Literal["seed", "random_seed"] = "seed"
+    stream_usage: bool = True
 
-    @property
-    def path(self) -> str:
-        """What follows the base URL."""
+    def path(self, model_name: str, *, stream: bool) -> str:
+        """Return what follows the base URL; the model is named in the body."""
         return "/chat/completions"
 
     def capabilities(self, lm: LM) -> Capabilities:
         """Return what ``lm`` can do."""
-        return Capabilities()
+        return capabilities_of(lm)
 
-    def encode(self, model_name: str, request: LMRequest) -> bytes:
+    def encode(self, model_name: str, request: LMRequest, *, stream: bool = False) -> bytes:
         """
         Return the compact JSON body; only parameters that were set are sent.
 
         Raises:
-            RequestRejected: A parameter or a text cannot be written as JSON; nothing was sent.
+            RequestRejected: Something cannot be written as JSON, or the protocol has no word for it; nothing was sent.
         """
-        messages = [{"role": message.role, "content": message.content} for message in request.messages]
-        fields: dict[str, Any] = {"model": model_name, "messages": messages}  # JSON
-        _add_params(fields, request.params, self.length_field)
-        try:
-            return _to_json(fields).encode()
-        except (TypeError, ValueError, RecursionError) as error:  # a lone surrogate is a ValueError too
-            raise RequestRejected(f"the request cannot be written as JSON, nothing was sent: {error}") from error
+        fields: dict[str, Any] = {"model": model_name, "messages": chat_messages(request.messages)}  # JSON
+        add_parameters(fields, request, length_field=self.length_field, seed_field=self.seed_field)
+        if stream:
+            fields["stream"] = True
+            if self.stream_usage:
+                options = fields.get("stream_options")
+                fields["stream_options"] = {"include_usage": True, **(options if isinstance(options, dict) else {})}
+        return to_json(fields)
 
     def headers(self, key: Secret | None, *, idempotency_key: str, attempt: int, key_hint: str = "") -> dict[str, str]:
         """
@@ -61,21 +68,7 @@ class OpenAIChat:
         Raises:
             AuthFailed: The key holds characters that no header may hold; the message does not show it.
         """
-        headers = {
-            "content-type": "application/json",
-            "accept": "application/json",
-            "user-agent": "dspex",
-            "idempotency-key": idempotency_key,
-            "x-client-request-id": idempotency_key,
-            "x-attempt": str(attempt),
-        }
-        if key is not None:
-            value = key.reveal()
-            if not value or not (value.isascii() and value.isprintable()) or " " in value:
-                problem = "the API key is empty or holds spaces, line ends or characters that are not ASCII"
-                raise AuthFailed(f"{problem}; nothing was sent{_set_key(key_hint)}")
-            headers["authorization"] = f"Bearer {value}"
-        return headers
+        return bearer(key, idempotency_key=idempotency_key, attempt=attempt, key_hint=key_hint)
 
     def decode(
         self, status: int, headers: Mapping[str, str], body: bytes, *, now: float, key_hint: str = ""
@@ -88,166 +81,60 @@ class OpenAIChat:
             ResponseInvalid: A success status with a body that is no chat completion.
             ContentRefused: The model or a filter withheld every completion.
         """
-        request_id = headers.get("x-request-id")
+        success = 200 <= status < 300
         try:
-            document = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            if 200 <= status < 300:
-                raise _invalid(status, request_id, f"not JSON: {_shown(body)}") from error
+            document = parse(body)
+        except ValueError as error:
+            if success:
+                raise invalid(f"not JSON: {shown(body)}", headers, status) from error
             document = None
-        if not 200 <= status < 300:
-            raise _failure(status, headers, document, body, now, key_hint)
-        if not isinstance(document, dict):
-            raise _invalid(status, request_id, f"a JSON {type(document).__name__} instead of an object")
-        choices = document.get("choices")
-        if not (isinstance(choices, list) and choices):
-            if isinstance(document.get("error"), (dict, str)):
-                raise _failure(_inner_status(document, status), headers, document, body, now, key_hint)
-            raise _invalid(status, request_id, f"no choices: {_shown(body)}")
-        completions = _completions(choices, status, request_id)
-        model = document.get("model")
-        return LMResponse(
-            completions=completions,
-            usage=_usage(document.get("usage")),
-            model=model if isinstance(model, str) else "",
-            request_id=request_id,
-            headers={name: value for name, value in headers.items() if name.startswith("x-")},
+        choices = document.get("choices") if success and isinstance(document, dict) else None
+        if isinstance(choices, list) and choices:
+            return read_answer(document, choices, status, headers)
+        if success and not isinstance(document, dict):
+            raise invalid(f"a JSON {type(document).__name__} instead of an object", headers, status)
+        if success and not isinstance(document.get("error"), (dict, str)):
+            raise invalid(f"no choices: {shown(body)}", headers, status)
+        raise failure(
+            inner_status(document, status) if success else status,
+            headers,
+            error_body(document) or ErrorBody(message=shown(body)),
+            now=now,
+            key_hint=key_hint,
+            request_id=headers.get("x-request-id"),
         )
 
+    def decoder(self, headers: Mapping[str, str], *, now: float, key_hint: str = "") -> ChatStream:
+        """Return the reader of one streamed answer."""
+        return ChatStream(headers, now=now, key_hint=key_hint)
 
-# --- the request --------------------------------------------------------------------------------------------
-
-
-def _add_params(fields: dict[str, Any], params: LMParams, length_field: str) -> None:
-    """Add what was set; ``extra`` comes last, so a provider's own field may replace ours."""
-    if params.temperature is not None:
-        fields["temperature"] = params.temperature
-    if params.max_tokens is not None:
-        fields[length_field] = params.max_tokens
-    if params.top_p is not None:
-        fields["top_p"] = params.top_p
-    if params.stop:
-        fields["stop"] = list(params.stop)
-    if params.n != 1:
-        fields["n"] = params.n
-    if params.seed is not None:
-        fields["seed"] = params.seed
-    fields.update(params.extra)
+    def headroom(self, headers: Mapping[str, str], *, now: float) -> Headroom | None:
+        """Return what the ``x-ratelimit-…`` headers say."""
+        return openai_headroom(headers)
 
 
-# --- the answer ---------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class AzureChat(OpenAIChat):
+    """
+    The chat completions of Azure OpenAI, where the model's name is that of a deployment.
 
+    Attributes:
+        api_version: Asks the older interface, whose address names the deployment and a version; empty asks ``/v1``.
+    """
 
-def _completions(choices: list[Any], status: int, request_id: str | None) -> tuple[Completion, ...]:
-    """Return the completions in the order of their ``index``."""
-    found: list[tuple[int, Completion]] = []
-    refusals: list[str] = []
-    for place, choice in enumerate(choices):
-        message = choice.get("message") if isinstance(choice, dict) else None
-        if not isinstance(message, dict):
-            raise _invalid(status, request_id, f"choice {place} has no message")
-        text, refusal = _text(message.get("content")), message.get("refusal")
-        reason = choice.get("finish_reason")
-        reason = reason if isinstance(reason, str) and reason else "unknown"
-        if text is None:
-            raise _invalid(status, request_id, f"the content of choice {place} is no text")
-        if not text and (refusal or reason == "content_filter"):
-            refusals.append(refusal if isinstance(refusal, str) and refusal else "withheld by the content filter")
-            reason = "content_filter"
-        index = choice.get("index")
-        found.append((index if isinstance(index, int) else place, Completion(text, reason)))
-    if len(refusals) == len(found):
-        message = f"the model refused to answer: {refusals[0][:_SHOWN]}"
-        raise ContentRefused(message, status=status, code="content_filter", request_id=request_id)
-    found.sort(key=lambda pair: pair[0])
-    return tuple(completion for _, completion in found)
+    length_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
+    api_version: str = ""
 
+    def path(self, model_name: str, *, stream: bool) -> str:
+        """Return what follows the resource's address."""
+        if not self.api_version:
+            return "/openai/v1/chat/completions"
+        version = quote(self.api_version, safe="")
+        return f"/openai/deployments/{quote(model_name, safe='')}/chat/completions?api-version={version}"
 
-def _text(content: object) -> str | None:
-    """Return the text of a message's content: a string, nothing, or a list of text parts."""
-    if isinstance(content, str):
-        return content
-    if content is None:
-        return ""
-    if not isinstance(content, list):
-        return None
-    texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
-    return "".join(text for text in texts if isinstance(text, str))
-
-
-def _usage(usage: object) -> Usage:
-    """Return the token counts; what the provider left out, or gave as no number, is zero."""
-    if not isinstance(usage, dict):
-        return Usage()
-    return Usage(
-        input_tokens=_count(usage, "prompt_tokens"),
-        output_tokens=_count(usage, "completion_tokens"),
-        cached_tokens=_count(usage.get("prompt_tokens_details"), "cached_tokens"),
-        reasoning_tokens=_count(usage.get("completion_tokens_details"), "reasoning_tokens"),
-    )
-
-
-def _count(counts: object, name: str) -> int:
-    value = counts.get(name) if isinstance(counts, dict) else None
-    return value if isinstance(value, int) and value > 0 else 0
-
-
-# --- errors -------------------------------------------------------------------------------------------------
-
-
-def _failure(
-    status: int, headers: Mapping[str, str], document: object, body: bytes, now: float, key_hint: str
-) -> LMError:
-    """Return the error that a failure answer means."""
-    found = _error_body(document) or ErrorBody(message=_shown(body))
-    error_class = classify(status, found) or ResponseInvalid
-    message = f"the provider answered {status}: {found.message[:_SHOWN] or 'no reason given'}"
-    if 300 <= status < 400:
-        message = f"the server redirects ({status}) to {headers.get('location', 'nowhere')}; give that as api_base"
-    if error_class is AuthFailed:
-        # The provider's own words often repeat part of the key: they are left out.
-        message = f"the provider refused the API key ({status}{f', {found.code}' if found.code else ''})"
-        message += _set_key(key_hint)
-    return error_class(
-        message,
-        status=status,
-        code=found.code or found.type or None,
-        request_id=headers.get("x-request-id"),
-        retry_after=parse_retry_after(headers, now),
-    )
-
-
-def _error_body(document: object) -> ErrorBody | None:
-    """Read ``{"error": {...}}``, ``{"error": "text"}`` and the flat ``{"message": ...}`` of some servers."""
-    if not isinstance(document, dict):
-        return None
-    error = document.get("error", document)
-    if isinstance(error, str):
-        return ErrorBody(message=error)
-    if not isinstance(error, dict):
-        return None
-    parts = {name: error.get(name) for name in ("message", "code", "type")}
-    return ErrorBody(**{name: value if isinstance(value, str) else "" for name, value in parts.items()})
-
-
-def _inner_status(document: Mapping[str, Any], status: int) -> int:
-    """Return the status inside an error that came under 200, as some gateways send it."""
-    error = document["error"]
-    code = error.get("code") if isinstance(error, dict) else None
-    return code if isinstance(code, int) and 400 <= code < 600 else status
-
-
-def _invalid(status: int, request_id: str | None, problem: str) -> ResponseInvalid:
-    return ResponseInvalid(
-        f"the provider's answer is no chat completion: {problem}", status=status, request_id=request_id
-    )
-
-
-def _set_key(key_hint: str) -> str:
-    return f"; {key_hint}" if key_hint else "; give another api_key"
-
-
-def _shown(body: bytes) -> str:
-    """Return the beginning of a body on one line, for a message."""
-    text = " ".join(body[: _SHOWN * 4].decode(errors="replace").split())
-    return text[:_SHOWN] or "an empty body"
+    def headers(self, key: Secret | None, *, idempotency_key: str, attempt: int, key_hint: str = "") -> dict[str, str]:
+        """Return the request headers; the key travels as ``api-key``. Raises as ``OpenAIChat.headers``."""
+        headers = request_headers(idempotency_key, attempt)
+        if key is not None:
+            headers["api-key"] = checked_key(key, key_hint)
+        return headers

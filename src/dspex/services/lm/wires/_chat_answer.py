@@ -1,0 +1,210 @@
+"""Chat completions read: one function for whole answers, and one for the message that a stream has added up to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from dspex.errors import ContentRefused, ResponseInvalid
+from dspex.protocols.content import Citation, ReasoningPart, ToolCall
+from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
+from dspex.services.lm.wires._headers import x_headers
+from dspex.services.lm.wires._json import SHOWN, count, parse, string, to_json
+
+__all__ = ["PROVIDER", "REASONING_FIELDS", "arguments_of", "content_of", "invalid", "read_answer"]
+
+PROVIDER: Final = "openai-chat"
+"""What reasoning from this wire is marked with; every server that speaks the protocol shares it."""
+REASONING_FIELDS: Final = ("reasoning_content", "reasoning")
+"""Where servers put a model's thoughts: the field of DeepSeek and its followers, and that of OpenRouter and Groq."""
+
+_REASONS: Final = {"eos": "stop", "model_length": "length", "max_tokens": "length", "function_call": "tool_calls"}
+
+
+def invalid(problem: str, headers: Mapping[str, str], status: int = 200) -> ResponseInvalid:
+    """Return the error for a success that is no chat completion."""
+    request_id = headers.get("x-request-id")
+    return ResponseInvalid(
+        f"the provider's answer is no chat completion: {problem}", status=status, request_id=request_id
+    )
+
+
+def read_answer(document: Mapping[str, Any], choices: list[Any], status: int, headers: Mapping[str, str]) -> LMResponse:
+    """
+    Return the response for a chat completion whose ``choices`` is a list with members.
+
+    Raises:
+        ResponseInvalid: A choice has another shape.
+        ContentRefused: The model or a filter withheld every completion.
+    """
+    found: list[tuple[int, Completion]] = []
+    refusals: list[str] = []
+    for place, choice in enumerate(choices):
+        message = choice.get("message") if isinstance(choice, dict) else None
+        if not isinstance(message, dict):
+            raise invalid(f"choice {place} has no message", headers, status)
+        completion = _completion(choice, message, place, status, headers)
+        if not (completion.text or completion.tool_calls):
+            refusal = message.get("refusal")
+            if refusal or completion.finish_reason == "content_filter":
+                refusals.append(refusal if isinstance(refusal, str) else "withheld by the content filter")
+                completion = Completion("", "content_filter", reasoning=completion.reasoning)
+        index = choice.get("index")
+        found.append((index if isinstance(index, int) else place, completion))
+    if len(refusals) == len(found):
+        problem = f"the model refused to answer: {refusals[0][:SHOWN]}"
+        request_id = headers.get("x-request-id")
+        raise ContentRefused(problem, status=status, code="content_filter", request_id=request_id)
+    if len(found) > 1:
+        found.sort(key=lambda pair: pair[0])
+    return LMResponse(
+        completions=tuple([completion for _, completion in found]),
+        usage=usage_of(document),
+        model=string(document, "model"),
+        request_id=headers.get("x-request-id"),
+        headers=x_headers(headers),
+    )
+
+
+def _completion(
+    choice: Mapping[str, Any], message: Mapping[str, Any], place: int, status: int, headers: Mapping[str, str]
+) -> Completion:
+    content = message.get("content")
+    thoughts = ""
+    if not isinstance(content, str):
+        parts = content_of(content)
+        if parts is None:
+            raise invalid(f"the content of choice {place} is no text", headers, status)
+        content, thoughts = parts
+    reason = string(choice, "finish_reason") or "unknown"
+    calls = message.get("tool_calls")
+    logprobs = choice.get("logprobs")
+    annotations = message.get("annotations")
+    return Completion(
+        content,
+        _REASONS.get(reason, reason),
+        tool_calls=_tool_calls(calls) if isinstance(calls, list) else (),
+        reasoning=_reasoning(message, thoughts),
+        logprobs=_logprobs(logprobs) if isinstance(logprobs, dict) else None,
+        citations=_citations(annotations) if isinstance(annotations, list) else (),
+    )
+
+
+def content_of(content: object) -> tuple[str, str] | None:
+    """Return text and thoughts of a message's content (a string, nothing, or a list of parts), or None for others."""
+    if content is None:
+        return "", ""
+    if isinstance(content, str):
+        return content, ""
+    if not isinstance(content, list):
+        return None
+    text = "".join([string(part, "text") for part in content if string(part, "type") == "text"])
+    # Mistral's thinking models put a list of text parts into a part of their own.
+    thinking = [part.get("thinking") for part in content if isinstance(part, dict) and part.get("type") == "thinking"]
+    thoughts = [(content_of(each) or ("", ""))[0] for each in thinking]
+    return text, "".join(thoughts)
+
+
+def _reasoning(message: Mapping[str, Any], thoughts: str) -> tuple[ReasoningPart, ...]:
+    """Return the thoughts, with what it takes to send them back under the name they came by."""
+    if thoughts:
+        return (ReasoningPart(thoughts, PROVIDER),)
+    field = next((name for name in REASONING_FIELDS if string(message, name)), "")
+    text = string(message, field)
+    details = message.get("reasoning_details")
+    if isinstance(details, list) and details:
+        return (ReasoningPart(text, PROVIDER, {"reasoning_details": details}),)
+    return (ReasoningPart(text, PROVIDER, {"field": field}),) if text else ()
+
+
+def _tool_calls(calls: list[Any]) -> tuple[ToolCall, ...]:
+    """Return the calls; what is no call is left out."""
+    found: list[ToolCall] = []
+    for place, call in enumerate(calls):
+        if not isinstance(call, dict):
+            continue
+        call_id = string(call, "id") or f"call_{place}"
+        if call.get("type") == "custom" and isinstance(call.get("custom"), dict):
+            custom = call["custom"]
+            found.append(ToolCall(call_id, string(custom, "name"), None, string(custom, "input"), {"custom": True}))
+            continue
+        function = call.get("function")
+        if not (isinstance(function, dict) and isinstance(function.get("name"), str)):
+            continue
+        raw, arguments = arguments_of(function.get("arguments"))
+        found.append(ToolCall(call_id, function["name"], arguments, raw))
+    return tuple(found)
+
+
+def arguments_of(value: object) -> tuple[str, Mapping[str, Any] | None]:
+    """Return the arguments as text and as an object; a tool without parameters is often called with nothing."""
+    if isinstance(value, dict):  # some local servers leave out the quoting
+        return to_json(value).decode(), value
+    if value is None or value == "":
+        return "", {}
+    if not isinstance(value, str):
+        return str(value), None
+    try:
+        arguments = parse(value)
+    except ValueError:
+        return value, None
+    return value, arguments if isinstance(arguments, dict) else None
+
+
+def _logprobs(logprobs: Mapping[str, Any]) -> tuple[TokenLogprob, ...] | None:
+    content = logprobs.get("content")
+    if not isinstance(content, list):
+        return None
+    return tuple(
+        TokenLogprob(string(each, "token"), each["logprob"], tuple(_alternatives(each.get("top_logprobs"))))
+        for each in content
+        if _has_logprob(each)
+    )
+
+
+def _alternatives(top: object) -> list[tuple[str, float]]:
+    if not isinstance(top, list):
+        return []
+    return [(string(each, "token"), each["logprob"]) for each in top if _has_logprob(each)]
+
+
+def _has_logprob(entry: object) -> bool:
+    return isinstance(entry, dict) and type(entry.get("logprob")) in (int, float)
+
+
+def _citations(annotations: list[Any]) -> tuple[Citation, ...]:
+    """Return the web pages cited."""
+    found: list[Citation] = []
+    for annotation in annotations:
+        cited = annotation.get("url_citation") if isinstance(annotation, dict) else None
+        if isinstance(cited, dict):
+            start, end = cited.get("start_index"), cited.get("end_index")
+            found.append(
+                Citation(
+                    text=string(cited, "content"),
+                    title=string(cited, "title"),
+                    url=string(cited, "url"),
+                    start=start if type(start) is int else None,
+                    end=end if type(end) is int else None,
+                )
+            )
+    return tuple(found)
+
+
+def usage_of(document: Mapping[str, Any]) -> Usage:
+    """Return the token counts; what the provider left out, or gave as no number, is zero."""
+    usage = document.get("usage")
+    if not isinstance(usage, dict):
+        return Usage()
+    prompt = usage.get("prompt_tokens_details")
+    spent, written = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
+    reasoning = count(usage.get("completion_tokens_details"), "reasoning_tokens")
+    if reasoning and count(usage, "total_tokens") == spent + written + reasoning:
+        written += reasoning  # xAI counts its thoughts beside the answer
+    return Usage(
+        input_tokens=spent,
+        output_tokens=written,
+        cached_tokens=count(prompt, "cached_tokens") or count(usage, "prompt_cache_hit_tokens"),
+        reasoning_tokens=reasoning,
+        cache_write_tokens=count(prompt, "cache_write_tokens"),
+    )

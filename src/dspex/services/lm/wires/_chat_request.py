@@ -1,0 +1,245 @@
+"""Chat completions written: messages, tools, the form of the answer, parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from dspex.errors import RequestRejected
+from dspex.protocols.content import (
+    AudioPart,
+    FilePart,
+    ImagePart,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCall,
+    ToolResult,
+)
+from dspex.protocols.lm import JsonSchema, LMRequest, Message
+from dspex.services.lm.wires._chat_answer import PROVIDER
+from dspex.services.lm.wires._errors import unsayable
+from dspex.services.lm.wires._json import to_json
+
+__all__ = ["add_parameters", "audio_format", "call_arguments", "chat_messages", "check_extra", "check_tool_choice"]
+
+_NAME: Final = "OpenAI's chat protocol"
+_AUDIO_FORMATS: Final = {
+    "audio/wav": "wav",
+    "audio/wave": "wav",
+    "audio/x-wav": "wav",
+    "audio/vnd.wave": "wav",
+    "audio/mpeg": "mp3",
+    "audio/mp3": "mp3",
+}
+
+
+def chat_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """
+    Return the messages as JSON values.
+
+    Raises:
+        RequestRejected: A part stands where the protocol has no word for it.
+    """
+    written: list[dict[str, Any]] = []
+    for message in messages:
+        content, role = message.content, message.role
+        if role == "tool":
+            written.extend(_tool_messages(content))
+        elif isinstance(content, str):
+            written.append({"role": role, "content": content})
+        elif role == "assistant":
+            written.append(_assistant(content))
+        else:
+            written.append({"role": role, "content": _parts(content, role)})
+    return written
+
+
+def _tool_messages(content: str | tuple[Part, ...]) -> list[dict[str, Any]]:
+    """Return one message per result; whether the tool failed is for its words to say."""
+    if isinstance(content, str):
+        raise unsayable("a tool turn without ToolResult parts", _NAME)
+    written: list[dict[str, Any]] = []
+    for part in content:
+        if not isinstance(part, ToolResult):
+            raise unsayable(f"{type(part).__name__} in a tool turn", _NAME)
+        if isinstance(part.content, str):
+            text: object = part.content
+        else:
+            for each in part.content:
+                if not isinstance(each, TextPart):
+                    raise unsayable(f"{type(each).__name__} in the result of the tool {part.name!r}", _NAME)
+            text = "".join([each.text for each in part.content if isinstance(each, TextPart)])
+        written.append({"role": "tool", "tool_call_id": part.call_id, "content": text})
+    return written
+
+
+def _assistant(content: tuple[Part, ...]) -> dict[str, Any]:
+    """Return an assistant's turn; its thoughts go back where a tool call depends on them, under their own name."""
+    texts: list[str] = []
+    calls: list[dict[str, Any]] = []
+    thoughts: list[ReasoningPart] = []
+    for part in content:
+        if isinstance(part, TextPart):
+            texts.append(part.text)
+        elif isinstance(part, ToolCall):
+            calls.append(_call(part))
+        elif isinstance(part, ReasoningPart):
+            thoughts.append(part)
+        else:
+            raise unsayable(f"{type(part).__name__} in an assistant turn", _NAME)
+    turn: dict[str, Any] = {"role": "assistant", "content": "".join(texts)}
+    if calls:
+        turn["content"] = turn["content"] or None
+        turn["tool_calls"] = calls
+        for thought in thoughts:
+            if thought.provider == PROVIDER:
+                _add_thought(turn, thought)
+    return turn
+
+
+def _add_thought(turn: dict[str, Any], thought: ReasoningPart) -> None:
+    details, field = thought.data.get("reasoning_details"), thought.data.get("field")
+    if isinstance(details, list):
+        turn["reasoning_details"] = [*turn.get("reasoning_details", ()), *details]
+    elif isinstance(field, str) and thought.text:
+        turn[field] = turn.get(field, "") + thought.text
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    if call.data.get("custom"):
+        return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.raw}}
+    function = {"name": call.name, "arguments": call_arguments(call)}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def call_arguments(call: ToolCall) -> str:
+    """Return the arguments as the text that came, or as JSON where the call was made by a program."""
+    return call.raw or to_json(call.arguments or {}).decode()
+
+
+def _parts(content: tuple[Part, ...], role: str) -> object:
+    if len(content) == 1 and isinstance(content[0], TextPart):
+        return content[0].text  # the one form that every server knows
+    written: list[dict[str, Any]] = []
+    for part in content:
+        if isinstance(part, TextPart):
+            written.append({"type": "text", "text": part.text})
+        elif isinstance(part, ReasoningPart):
+            continue
+        elif role != "user":
+            raise unsayable(f"{type(part).__name__} in a {role} turn", _NAME)
+        elif isinstance(part, ImagePart):
+            image = {"url": part.data_url}
+            if part.detail is not None:
+                image["detail"] = part.detail
+            written.append({"type": "image_url", "image_url": image})
+        elif isinstance(part, AudioPart):
+            sound = {"data": part.base64, "format": audio_format(part, _NAME)}
+            written.append({"type": "input_audio", "input_audio": sound})
+        elif isinstance(part, FilePart):
+            if part.url is not None:
+                raise unsayable("a file by its address (give its bytes)", _NAME)
+            written.append({"type": "file", "file": {"filename": part.name or "document", "file_data": part.data_url}})
+        else:
+            raise unsayable(f"{type(part).__name__} in a {role} turn", _NAME)
+    return written
+
+
+def audio_format(part: AudioPart, protocol: str) -> str:
+    """
+    Return the protocol's word for the kind of a recording.
+
+    Raises:
+        RequestRejected: It is given by address, or is no sound.
+    """
+    if part.url is not None:
+        raise unsayable("sound by its address (give its bytes)", protocol)
+    kind = part.media_type.partition(";")[0].strip().lower()
+    if not kind.startswith("audio/"):
+        raise unsayable(f"sound of the type {part.media_type!r} (an audio/… type is needed)", protocol)
+    return _AUDIO_FORMATS.get(kind) or kind.removeprefix("audio/").removeprefix("x-")
+
+
+def check_tool_choice(request: LMRequest) -> None:
+    """
+    Check that the request's ``tool_choice`` can be followed.
+
+    Raises:
+        RequestRejected: It demands a tool that the request does not have.
+    """
+    choice = request.tool_choice
+    if choice in ("auto", "none"):
+        return
+    if not request.tools:
+        raise RequestRejected(f"tool_choice={choice!r} needs tools, the request has none; nothing was sent")
+    names = [tool.name for tool in request.tools]
+    if choice != "required" and choice not in names:
+        known = ", ".join(names)
+        raise RequestRejected(f"tool_choice={choice!r} is no tool of the request (it has {known}); nothing was sent")
+
+
+def check_extra(request: LMRequest) -> None:
+    """
+    Check the parameters that are passed on as they are.
+
+    Raises:
+        RequestRejected: They switch streaming on or off, which the caller's way of asking does.
+    """
+    if "stream" in request.params.extra:
+        raise RequestRejected("the parameter 'stream' is set by how the answer is asked for; nothing was sent")
+
+
+def add_parameters(fields: dict[str, Any], request: LMRequest, *, length_field: str, seed_field: str) -> None:
+    """Add tools, the answer's form and the parameters that were set; ``extra`` comes last and may replace ours."""
+    if request.tools or request.tool_choice != "auto":
+        _add_tools(fields, request)
+    output = request.output
+    if output is not None:
+        if isinstance(output, JsonSchema):
+            schema = {"name": output.name, "schema": output.schema, "strict": output.strict}
+            fields["response_format"] = {"type": "json_schema", "json_schema": schema}
+        else:
+            fields["response_format"] = {"type": "json_object"}
+    params = request.params
+    if params.temperature is not None:
+        fields["temperature"] = params.temperature
+    if params.max_tokens is not None:
+        fields[length_field] = params.max_tokens
+    if params.top_p is not None:
+        fields["top_p"] = params.top_p
+    if params.stop:
+        fields["stop"] = list(params.stop)
+    if params.n != 1:
+        fields["n"] = params.n
+    if params.seed is not None:
+        fields[seed_field] = params.seed
+    if params.reasoning is not None:
+        fields["reasoning_effort"] = params.reasoning
+    if params.logprobs is not None:
+        fields["logprobs"] = True
+        if params.logprobs:
+            fields["top_logprobs"] = params.logprobs
+    if params.extra:
+        check_extra(request)
+        fields.update(params.extra)
+
+
+def _add_tools(fields: dict[str, Any], request: LMRequest) -> None:
+    check_tool_choice(request)
+    if not request.tools:
+        return
+    fields["tools"] = [
+        {
+            "type": "function",
+            "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
+        }
+        for tool in request.tools
+    ]
+    choice = request.tool_choice
+    if choice in ("none", "required"):
+        fields["tool_choice"] = choice
+    elif choice != "auto":
+        fields["tool_choice"] = {"type": "function", "function": {"name": choice}}
+    if request.params.parallel_tool_calls is not None:
+        fields["parallel_tool_calls"] = request.params.parallel_tool_calls

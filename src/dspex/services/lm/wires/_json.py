@@ -1,0 +1,68 @@
+"""JSON as all wires write and read it: compact bytes out, anything at all in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from dspex.errors import RequestRejected
+
+__all__ = ["SHOWN", "count", "parse", "shown", "string", "to_json"]
+
+
+def _plain(value: object) -> object:
+    """Turn what json does not know into what it knows: schemas and arguments may be any mapping."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+_encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode
+
+SHOWN: Final = 500
+"""How many characters of a provider's message, or of a body that is not JSON, an error repeats."""
+
+
+def to_json(fields: Mapping[str, Any]) -> bytes:
+    """
+    Return the compact UTF-8 of a request body.
+
+    Raises:
+        RequestRejected: It holds what JSON cannot say; nothing was sent.
+    """
+    try:
+        return _encode(fields).encode()
+    except (TypeError, ValueError, RecursionError) as error:  # a lone surrogate is a ValueError too
+        raise RequestRejected(f"the request cannot be written as JSON, nothing was sent: {error}") from error
+
+
+def parse(text: bytes | str) -> Any:  # whatever the other side sent
+    """
+    Return the value of a JSON text.
+
+    Raises:
+        ValueError: It is none, or is nested too deeply to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def count(counts: object, name: str) -> int:
+    """Return the number of tokens under ``name``; what is missing, no whole number or negative is zero."""
+    value = counts.get(name) if isinstance(counts, dict) else None
+    return value if type(value) is int and value > 0 else 0
+
+
+def string(fields: object, name: str) -> str:
+    """Return the string under ``name``; anything else is the empty one."""
+    value = fields.get(name) if isinstance(fields, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def shown(body: bytes) -> str:
+    """Return the beginning of a body on one line, for a message."""
+    text = " ".join(body[: SHOWN * 4].decode(errors="replace").split())
+    return text[:SHOWN] or "an empty body"
