@@ -2,7 +2,7 @@
 
 from dspex.runtime._actor import Actor
 from dspex.runtime._actor_process import ActorProcess, BadReturn
-from dspex.runtime._application import Application, run
+from dspex.runtime._application import Application
 from dspex.runtime._child_spec import (
     AutoShutdown,
     Backoff,
@@ -41,6 +41,7 @@ from dspex.runtime._priority import PriorityRef
 from dspex.runtime._process import Process
 from dspex.runtime._ref import ActorRef, NamedRef, ProcessRef
 from dspex.runtime._registry import Entry, Registered, Registry, Unregistered
+from dspex.runtime._run import run
 from dspex.runtime._runtime import Runtime
 from dspex.runtime._supervisor import Supervisor
 from dspex.runtime._supervisor_ref import SupervisorRef
