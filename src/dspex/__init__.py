@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from dspex.protocols.model import LM as LM
     from dspex.protocols.model import LMPool as LMPool
     from dspex.protocols.retrieval import Passage as Passage
+    from dspex.protocols.scope import Delta as Delta
+    from dspex.protocols.scope import Reset as Reset
     from dspex.requests import Request as Request
     from dspex.services.cache.sqlite import SqliteCache as SqliteCache
     from dspex.services.lm.client import ClientLimits as ClientLimits
@@ -63,6 +65,7 @@ _ROOMS = {
     ),
     "dspex.protocols.executor": ("Failed", "Ok"),
     "dspex.protocols.model": ("LM", "LMPool"),
+    "dspex.protocols.scope": ("Delta", "Reset"),
     "dspex.protocols.retrieval": ("Passage",),
     "dspex.requests": ("Request",),
     "dspex.services.cache.sqlite": ("SqliteCache",),

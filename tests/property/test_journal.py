@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from dspex.errors import JobBusy, JobMismatch, OptimizationError
-from dspex.optimizers._journal import Journal, Record
+from dspex.optimizers.journal import Journal, Record
 
 FINGERPRINT = {"program": "p", "metric": "m"}
 

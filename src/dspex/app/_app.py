@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
 
+from dspex.app._map import MapPlan, MapRun, Rows
 from dspex.app._options import changed
+from dspex.app._rows import RowJournal, result_type
+from dspex.app._sync import SyncApp
 from dspex.app._tree import AppTree
 from dspex.errors import ActorError, AppAlreadyRunning, AppClosed, AppNotRunning, ConfigError, EvaluationError
 from dspex.evaluation import Metric, Report, evaluate
@@ -18,7 +22,7 @@ from dspex.programs import Module, bind_inputs
 from dspex.protocols.executor import RunOptions
 from dspex.protocols.model import LM, LMChoice, LMPool
 from dspex.protocols.retrieval import Retriever
-from dspex.requests import Request
+from dspex.requests import ProgramStream, Request
 from dspex.services.cache.sqlite import SqliteCache
 from dspex.services.lm.client import ClientLimits
 from dspex.services.lm.providers import resolve_endpoint
@@ -85,15 +89,89 @@ class AppView:
             Exception: Whatever ``forward`` raised.
         Cancellation: everything below is stopped, sockets closed, before the cancellation travels on.
         """
-        return await self._begin(program, args, kwargs)
+        return await self.begin(program, args, kwargs)
 
     def bind(self, program: RunnableProgram[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
         """Return ``program`` as an async function of its inputs; it may be bound before the App is started."""
 
         async def bound(*args: P.args, **kwargs: P.kwargs) -> R:
-            return await self._begin(program, args, kwargs)
+            return await self.begin(program, args, kwargs)
 
         return bound
+
+    def stream(self, program: RunnableProgram[P, R], *args: P.args, **kwargs: P.kwargs) -> ProgramStream[R]:
+        """
+        Run ``program`` and read its answers as they are written.
+
+        For example::
+
+            async with app.stream(rag, question="Who wrote it?") as stream:
+                async for delta in stream:
+                    print(delta.text, end="")
+                prediction = await stream.result()
+
+        The request starts when the block is entered; leaving it stops what still runs and closes its socket. After the
+        first piece of a call nothing is tried again: ``StreamInterrupted``, or with ``options(on_interrupt='reset')`` a
+        ``Reset`` and the call from its beginning.
+
+        Raises:
+            MissingInput: Inputs are missing or unknown.
+        """
+        inputs = bind_inputs(program, args, kwargs)
+
+        def start(sink: ProgramStream[R]) -> Request[R]:
+            return self._app.running_tree().runner.start(program, inputs, replace(self._options, stream=sink))
+
+        return ProgramStream(start, self._options.on_interrupt)
+
+    def map(
+        self,
+        program: RunnableProgram[..., R],
+        rows: Rows,
+        *,
+        journal: str | Path | None = None,
+        key: str | Callable[[Mapping[str, Any]], str | int] = "id",
+        max_concurrency: int = 64,
+        ordered: bool = False,
+        retry_failed: bool = False,
+    ) -> MapRun[R]:
+        """
+        Run ``program`` on every row, and hand out the outcomes: ``Ok(value, row)`` or ``Failed(reason, row)``.
+
+        For example::
+
+            async with app.map(rag, rows, journal="answers.db") as results:
+                async for result in results:
+                    match result:
+                        case Ok(value=answer, row=row): ...
+                        case Failed(reason=error, row=row): ...
+
+        Args:
+            program: A Module, or any object with an async ``forward``.
+            rows: Examples, mappings or dataclasses, from any iterable, synchronous or not; it is read no faster than
+                results are taken. ``forward``'s parameters are picked from each.
+            journal: A file in which each outcome is written before it is handed out. A second start runs only what is
+                missing and hands out the rest from the file (``recorded``).
+            key: With a journal: the field, or a function of the row, that tells rows apart.
+            max_concurrency: Rows under way at once.
+            ordered: Outcomes come in the order of the rows, not as they end.
+            retry_failed: Rows that failed in an earlier run are run again.
+
+        Raises:
+            ConfigError: Two rows have one key, or a row has none; or an argument makes no sense.
+            JobMismatch: The journal belongs to another program or model.
+            JobBusy: Another process writes the journal.
+            AppNotRunning, AppClosed: The App is not there, or closed meanwhile.
+        """
+        plan = MapPlan(program, rows, key, max_concurrency, ordered, self._options)
+        if journal is None:
+            return MapRun(self._app.running_tree, plan, None)
+
+        def open_journal() -> RowJournal:
+            fingerprint = self._app.running_tree().desk.fingerprint(program, self._options)
+            return RowJournal(Path(journal), fingerprint, result_type(program), retry_failed=retry_failed)
+
+        return MapRun(self._app.running_tree, plan, open_journal)
 
     async def evaluate(
         self,
@@ -174,7 +252,8 @@ class AppView:
             options=self._options,
         )
 
-    def _begin(self, program: RunnableProgram[P, R], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request[R]:
+    def begin(self, program: RunnableProgram[P, R], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request[R]:
+        """Start a request on inputs by position and by name: what ``run``, ``start`` and ``bind`` have in common."""
         tree = self._app.running_tree()
         return tree.runner.start(program, bind_inputs(program, args, kwargs), self._options)
 
@@ -277,7 +356,7 @@ class App(AppView):
             MissingInput, AppNotRunning, AppClosed, Overloaded: No request was started.
             CacheError, RetrievalError, ConfigError: A service cannot start; nothing is left running.
         """
-        return self._begin(args[0], args[1:], kwargs) if args else self._open()
+        return self.begin(args[0], args[1:], kwargs) if args else self._open()
 
     async def _open(self) -> App:
         if self._tree is not None:
@@ -321,6 +400,14 @@ class App(AppView):
         finally:
             if self._tree is tree:
                 self._tree = None
+
+    def sync(self) -> SyncApp:
+        """
+        Return this App for code that is not asynchronous: ``with App(…).sync() as app: app.run(program, …)``.
+
+        Its tree will live on an event loop in a thread of its own; nothing is started before ``open`` or ``with``.
+        """
+        return SyncApp(self)
 
     def running_tree(self) -> AppTree:
         """

@@ -18,13 +18,15 @@ def changed(options: RunOptions, changes: dict[str, Any]) -> RunOptions:
     Raises:
         ConfigError: An option is unknown or its value makes no sense.
     """
-    known = RunOptions.__dataclass_fields__
+    known = [name for name in RunOptions.__dataclass_fields__ if name != "stream"]  # app.stream sets that
     for name in changes:
         if name not in known:
             raise ConfigError(f"unknown option {name!r}; there are {', '.join(known)}")
     merged = replace(options, **changes)
     if not merged.deadline > 0:
         raise ConfigError(f"deadline={merged.deadline!r} must be a positive number of seconds")
+    if merged.on_interrupt not in ("raise", "reset"):
+        raise ConfigError(f"on_interrupt={merged.on_interrupt!r} must be 'raise' or 'reset'")
     if merged.cache not in ("use", "refresh", "bypass", "only"):
         raise ConfigError(f"cache={merged.cache!r} must be 'use', 'refresh', 'bypass' or 'only'")
     return merged

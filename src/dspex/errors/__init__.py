@@ -38,6 +38,7 @@ attribute, and the message says what to do next::
     │   ├── DeadlineExceeded        the request ran out of time (also a TimeoutError)
     │   ├── NotInRequest            a program was awaited outside ``app.run``
     │   ├── Overloaded              too many requests are waiting; come back after ``retry_after``
+    │   ├── RecordedFailure     a row failed in an earlier run of the same map
     │   ├── RequestKilled           the request's process was killed; never run twice
     │   ├── ScopeClosed             a step was started after its request had ended
     │   └── StepCrashed             a step died and may not or could not be restarted
@@ -118,6 +119,7 @@ from dspex.errors._requests import (
     DeadlineExceeded,
     NotInRequest,
     Overloaded,
+    RecordedFailure,
     RequestError,
     RequestKilled,
     ScopeClosed,
@@ -187,6 +189,7 @@ __all__ = [
     "ProgramFrozen",
     "QuotaExhausted",
     "RateLimited",
+    "RecordedFailure",
     "RequestError",
     "RequestKilled",
     "RequestRejected",

@@ -11,6 +11,7 @@ __all__ = [
     "DeadlineExceeded",
     "NotInRequest",
     "Overloaded",
+    "RecordedFailure",
     "RequestError",
     "RequestKilled",
     "ScopeClosed",
@@ -90,6 +91,14 @@ class StreamInterrupted(RequestError):
         self.partial = dict(partial)
         self.reason = reason
         super().__init__(f"the answer of {predictor} broke off ({reason}); options(on_interrupt='reset') starts again")
+
+
+class RecordedFailure(RequestError):
+    """A row of ``app.map`` failed in an earlier run; ``retry_failed=True`` runs it again."""
+
+    def __init__(self, error: str, message: str) -> None:
+        self.error = error
+        super().__init__(f"failed in an earlier run: {error}: {message}")
 
 
 class AppClosed(RequestError):

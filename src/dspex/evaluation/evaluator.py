@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeGuard, TypeVar
 
@@ -26,7 +26,7 @@ class OpenStream(Protocol):
     """Opens a supervised, back-pressured stream of tasks: ``TaskSupervisorRef.stream`` is one."""
 
     def __call__(
-        self, work: Callable[[T], Awaitable[R]], items: Iterable[T], *, max_concurrency: int, ordered: bool
+        self, work: Callable[[T], Awaitable[R]], items: Iterable[T] | AsyncIterable[T], *, max_concurrency: int, ordered: bool
     ) -> TaskStream[T, R]:
         """Run ``work`` over ``items``."""
         ...

@@ -11,7 +11,9 @@ from typing import Any, TypeVar, cast
 from dspex._random import fresh_id
 from dspex.errors import ActorExited, AppClosed, ConfigError, JobMismatch, NoSuchActor, StartFailed
 from dspex.evaluation import read_rows
-from dspex.optimizers._fingerprint import (
+from dspex.optimizers._optimizer_actor import OptimizerSupervisor, job_spec
+from dspex.optimizers._record import JobRecord, JobSpec, JobTable
+from dspex.optimizers.fingerprint import (
     digest,
     fingerprint_examples,
     fingerprint_lms,
@@ -19,10 +21,8 @@ from dspex.optimizers._fingerprint import (
     fingerprint_program,
     path_of,
 )
-from dspex.optimizers._journal import VERSION
-from dspex.optimizers._optimizer_actor import OptimizerSupervisor, job_spec
-from dspex.optimizers._record import JobRecord, JobSpec, JobTable
 from dspex.optimizers.job import Job
+from dspex.optimizers.journal import VERSION
 from dspex.optimizers.optimizer import Optimizer
 from dspex.programs import Module
 from dspex.protocols.executor import Executor, RunOptions
@@ -128,14 +128,12 @@ class JobDesk:
         name = job if job is not None else fresh_id("job")
         if not _ID.fullmatch(name):
             raise ConfigError(f"job={name!r}: use up to 100 letters, digits, dots, dashes and underscores")
-        lms = {**self._lms, **({"options": options.lm} if isinstance(options.lm, (LM, LMPool)) else {})}
         fingerprint = {
-            "program": fingerprint_program(program),
+            **self.fingerprint(program, options),
             "optimizer": digest([path_of(type(optimizer)), optimizer.options()]),
             "trainset": fingerprint_examples(train),
             "valset": fingerprint_examples(val),
             "metric": fingerprint_metric(optimizer.metric, metric_version),
-            "lm": digest([fingerprint_lms(lms), options.lm if isinstance(options.lm, str) else ""]),
             "seed": str(seed),
             "journal version": str(VERSION),
         }
@@ -150,6 +148,14 @@ class JobDesk:
             options=replace(options, priority=options.priority or PRIORITY, trace=True),
             fingerprint=fingerprint,
         )
+
+    def fingerprint(self, program: object, options: RunOptions) -> dict[str, str]:
+        """Return hashes of a program and of the models that answer it; keys take no part."""
+        lms = {**self._lms, **({"options": options.lm} if isinstance(options.lm, (LM, LMPool)) else {})}
+        return {
+            "program": fingerprint_program(program) if isinstance(program, Module) else digest(path_of(program)),
+            "lm": digest([fingerprint_lms(lms), options.lm if isinstance(options.lm, str) else ""]),
+        }
 
     # --- closing --------------------------------------------------------------------------------------------
 

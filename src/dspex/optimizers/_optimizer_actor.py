@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from dspex.errors import ActorError, JobBusy, JobCancelled, OptimizationError
-from dspex.optimizers._journal import Journal, Record
 from dspex.optimizers._record import JobRecord, JobTable
 from dspex.optimizers._trials import Gate, Trials
 from dspex.optimizers._writer import JobWriter
+from dspex.optimizers.journal import Journal, Record
 from dspex.optimizers.optimizer import Study, candidate_of, program_of
 from dspex.protocols.executor import Executor
 from dspex.runtime import (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dspex.errors import AppClosed, OptimizationError
 from dspex.evaluation import Row
-from dspex.optimizers._journal import Record
+from dspex.optimizers.journal import Record
 from dspex.programs import Module
 from dspex.protocols.executor import RunOptions
 

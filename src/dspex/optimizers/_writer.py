@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dspex.optimizers._journal import Journal, Record
 from dspex.optimizers._record import JobRecord, event_of
+from dspex.optimizers.journal import Journal, Record
 from dspex.runtime import Runtime, WorkerThread
 
 __all__ = ["JobWriter"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from dspex.errors import ConfigError, NoCandidate
 from dspex.evaluation import Metric, Row
-from dspex.optimizers._fingerprint import fingerprint_program
+from dspex.optimizers.fingerprint import fingerprint_program
 from dspex.optimizers.labeled import labels
 from dspex.optimizers.optimizer import Candidate, Evaluation, Optimizer, Study, candidate_of
 from dspex.programs import Example, Module

@@ -14,8 +14,8 @@ from pydantic_core import to_json
 from dspex._random import generator
 from dspex.errors import InternalError, MetricFailed
 from dspex.evaluation import Metric, Row, Score, mean_interval
-from dspex.optimizers._fingerprint import digest
 from dspex.optimizers._trials import Trials
+from dspex.optimizers.fingerprint import digest
 from dspex.programs import Module
 from dspex.protocols.executor import Failed
 from dspex.protocols.lm import Usage

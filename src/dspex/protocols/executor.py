@@ -42,6 +42,8 @@ class Ok(Generic[R]):
     row: Mapping[str, Any] = field(default_factory=dict)
     trace: tuple[TraceStep, ...] = ()
     totals: RequestTotals | None = None
+    recorded: bool = False
+    """Whether it was read from a journal: an earlier run had it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class Failed:
     reason: Exception
     row: Mapping[str, Any] = field(default_factory=dict)
     totals: RequestTotals | None = None
+    recorded: bool = False
+    """Whether it was read from a journal: an earlier run had it."""
 
 
 Outcome = Ok[Any] | Failed

@@ -5,5 +5,15 @@ from dspex.requests._record import RequestRecord
 from dspex.requests._request import Request
 from dspex.requests._runner import REQUESTS, RequestRunner, Services
 from dspex.requests._steps import StepPolicy
+from dspex.requests._stream import ProgramStream
 
-__all__ = ["REQUESTS", "Admission", "Request", "RequestRecord", "RequestRunner", "Services", "StepPolicy"]
+__all__ = [
+    "REQUESTS",
+    "Admission",
+    "ProgramStream",
+    "Request",
+    "RequestRecord",
+    "RequestRunner",
+    "Services",
+    "StepPolicy",
+]

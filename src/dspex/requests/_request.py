@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
@@ -56,6 +56,21 @@ class Request(Generic[R]):
         """Stop the request; who awaits it gets ``asyncio.CancelledError``."""
         self._running.stop(Shutdown("cancelled"))
 
+    async def stop(self) -> None:
+        """
+        Stop the request and return when it has ended, however it did; nothing happens when it has.
+
+        Cancellation: it is stopped all the same, before the cancellation travels on.
+        """
+        running = self._running
+        running.stop(Shutdown("cancelled"))
+        with anyio.move_on_after(running.patience, shield=True):
+            await running.wait()
+
+    def when_ended(self, callback: Callable[[], object]) -> None:
+        """Have ``callback`` called, in a turn of the loop of its own, when the request has ended."""
+        self._running.when_ended(callback)
+
     async def outcome(self) -> Outcome:
         """
         Wait for the end and return it as a value.
@@ -72,9 +87,7 @@ class Request(Generic[R]):
         try:
             await running.wait()
         except asyncio.CancelledError:
-            running.stop(Shutdown("cancelled"))
-            with anyio.move_on_after(running.patience, shield=True):
-                await running.wait()
+            await self.stop()
             raise
         if running.cancelled:
             raise asyncio.CancelledError

@@ -319,6 +319,15 @@ class Running:
             self._waiters.append(future)
             await future
 
+    def when_ended(self, callback: Callable[[], object]) -> None:
+        """Have ``callback`` called when the request has ended."""
+        future: asyncio.Future[None] = self._runner.runtime.loop.create_future()
+        future.add_done_callback(lambda _: callback())
+        if self.ended:
+            future.set_result(None)
+        else:
+            self._waiters.append(future)
+
     # --- small things ---------------------------------------------------------------------------------------
 
     def _after(self, delay: float, callback: Callable[[], None]) -> Any:

@@ -9,7 +9,7 @@ import pytest
 
 from dspex.errors import ConfigError
 from dspex.evaluation import exact_match, f1
-from dspex.optimizers._fingerprint import (
+from dspex.optimizers.fingerprint import (
     fingerprint_examples,
     fingerprint_lms,
     fingerprint_metric,

@@ -131,7 +131,7 @@ class Journal:
         with _translated(self._path):
             try:
                 with self._transaction():
-                    if key is not None and (found := self._find(kind, key)) is not None:
+                    if key is not None and (found := self.find(kind, key)) is not None:
                         return found
                     row = (self.epoch, at, kind, key, text)
                     cursor = self._db.execute(
@@ -146,7 +146,8 @@ class Journal:
         self.written.append(written)
         return written
 
-    def _find(self, kind: str, key: str) -> Record | None:
+    def find(self, kind: str, key: str) -> Record | None:
+        """Return the record of this kind and key, if there is one."""
         row = self._db.execute(
             "SELECT seq, epoch, at, kind, key, data FROM records WHERE kind = ? AND key = ?", (kind, key)
         ).fetchone()

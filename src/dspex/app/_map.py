@@ -1,0 +1,192 @@
+"""One program over many rows: back-pressured, bounded in memory, and with a journal resumable."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from dspex.app._rows import RowJournal, key_text
+from dspex.errors import ActorError, ActorExited, AppClosed, ConfigError, MissingInput, OptimizationError
+from dspex.evaluation import as_example
+from dspex.programs import pick_inputs
+from dspex.protocols.executor import Failed, Ok, RunOptions
+from dspex.runtime import Crashed, TaskResult, TaskStream
+
+if TYPE_CHECKING:
+    from dspex.app._tree import AppTree
+
+__all__ = ["MapPlan", "MapRun"]
+
+R = TypeVar("R")
+
+Rows = Iterable[Any] | AsyncIterable[Any]
+"""Examples, mappings or dataclasses, from anything that can be iterated."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapPlan:
+    """What ``app.map`` was told."""
+
+    program: object
+    rows: Rows
+    key: str | Callable[[Mapping[str, Any]], str | int]
+    max_concurrency: int
+    ordered: bool
+    options: RunOptions
+
+    def __post_init__(self) -> None:
+        if self.max_concurrency < 1:
+            raise ConfigError(f"max_concurrency={self.max_concurrency} must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    index: int
+    fields: Mapping[str, Any]
+    inputs: Mapping[str, Any] | None
+    problem: MissingInput | None
+    key: str
+
+
+class MapRun(Generic[R]):
+    """
+    The outcomes of many rows: ``async with app.map(program, rows) as results: async for result in results``.
+
+    Rows are taken from the input only as results are consumed. Leaving the block stops what is under way.
+
+    Attributes:
+        done: Rows handed out so far.
+        failed: Those of them that failed.
+        recorded: Those of them that an earlier run had finished.
+    """
+
+    def __init__(self, running_tree: Callable[[], AppTree], plan: MapPlan, journal: Callable[[], RowJournal] | None):
+        self.done = 0
+        self.failed = 0
+        self.recorded = 0
+        self._running_tree = running_tree
+        self._plan = plan
+        self._open_journal = journal
+        self._journal: RowJournal | None = None
+        self._tree: AppTree | None = None
+        self._stream: TaskStream[_Row, Ok[R] | Failed] | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._tree is not None:
+            raise RuntimeError("a map is entered once; call app.map again")
+        tree = self._tree = self._running_tree()
+        plan = self._plan
+        if self._open_journal is not None:
+            journal = self._open_journal()
+            await journal.open()
+            self._journal = journal
+        try:
+            open_stream = await tree.open_stream()
+            self._stream = open_stream(
+                self._run, self._rows(), max_concurrency=plan.max_concurrency, ordered=plan.ordered
+            )
+        except BaseException:  # whatever it is: undone here, then raised on
+            await self._close_journal()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if self._stream is not None:
+                await self._stream.aclose()
+        finally:
+            await self._close_journal()
+
+    async def _close_journal(self) -> None:
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            await journal.aclose()
+
+    def __aiter__(self) -> AsyncIterator[Ok[R] | Failed]:
+        return self
+
+    async def __anext__(self) -> Ok[R] | Failed:
+        if self._stream is None or self._tree is None:
+            raise RuntimeError("a map runs inside `async with app.map(program, rows) as results:`")
+        try:
+            result = await anext(self._stream)
+        except ActorError as error:
+            if self._tree.closing:
+                raise AppClosed from error
+            raise
+        if result.value is None and self._tree.closing:
+            raise AppClosed
+        outcome = _outcome_of(result)
+        self.done += 1
+        self.failed += isinstance(outcome, Failed)
+        self.recorded += outcome.recorded
+        return outcome
+
+    # --- one row --------------------------------------------------------------------------------------------
+
+    async def _rows(self) -> AsyncIterator[_Row]:
+        """Read rows one by one; one that lacks inputs is a row that fails."""
+        index = 0
+        async for given in _each(self._plan.rows):
+            where = f"row {index}: "
+            fields = as_example(given, where)
+            key = self._key_of(fields, where) if self._open_journal is not None else ""
+            inputs, problem = None, None
+            try:
+                inputs = pick_inputs(self._plan.program, fields, where)
+            except MissingInput as error:
+                problem = error
+            yield _Row(index, fields, inputs, problem, key)
+            index += 1
+
+    def _key_of(self, fields: Mapping[str, Any], where: str) -> str:
+        key = self._plan.key
+        if not isinstance(key, str):
+            return key_text(key(fields), where)
+        if key not in fields:
+            raise ConfigError(f"{where}there is no field {key!r} to know the row by; give key= a field or a function")
+        return key_text(fields[key], where)
+
+    async def _run(self, row: _Row) -> Ok[R] | Failed:
+        journal = self._journal
+        if row.inputs is None:
+            assert row.problem is not None
+            return Failed(row.problem, row.fields)
+        if journal is not None:
+            known = await journal.begin(row.key, f"row {row.index}: ")
+            if known is not None:
+                return replace(known, row=row.fields, recorded=True)
+        assert self._tree is not None
+        outcome = replace(
+            await self._tree.runner.run(self._plan.program, row.inputs, self._plan.options), row=row.fields
+        )
+        if isinstance(outcome, Failed) and isinstance(outcome.reason, AppClosed):
+            raise outcome.reason
+        if journal is not None:
+            await journal.end(row.key, outcome)
+        return outcome
+
+
+def _outcome_of(result: TaskResult[_Row, Ok[R] | Failed]) -> Ok[R] | Failed:
+    """Return how a row ended; what makes every row pointless is raised."""
+    if result.value is not None:
+        return result.value
+    reason = result.reason
+    if isinstance(reason, Crashed) and isinstance(reason.error, Exception):
+        if isinstance(reason.error, (ConfigError, OptimizationError, AppClosed)):
+            raise reason.error
+        return Failed(reason.error, result.item.fields)
+    return Failed(ActorExited(f"row {result.item.index}", reason), result.item.fields)
+
+
+async def _each(rows: Rows) -> AsyncIterator[Any]:
+    if isinstance(rows, AsyncIterable):
+        async for row in rows:
+            yield row
+    else:
+        for row in rows:
+            yield row

@@ -1,0 +1,170 @@
+"""The journal of ``app.map``: which rows have ended, and in what."""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from dspex.errors import ConfigError, RecordedFailure
+from dspex.optimizers.journal import Journal, Record
+from dspex.programs import Signature
+from dspex.protocols.executor import Failed, Ok, Outcome
+from dspex.runtime import WorkerThread
+
+__all__ = ["RowJournal", "result_type"]
+
+
+class RowJournal:
+    """
+    Ended rows by their keys, in a file that outlives the process; used by one writer at a time.
+
+    Args:
+        path: The SQLite file; made when missing.
+        fingerprint: What the rows are run through, as hashes by name.
+        result: Reads values back: of the type that the program's ``forward`` returns.
+        retry_failed: Whether rows that have failed before count as never run.
+    """
+
+    def __init__(
+        self, path: Path, fingerprint: Mapping[str, str], result: TypeAdapter[Any], *, retry_failed: bool
+    ) -> None:
+        self._path = path
+        self._fingerprint = fingerprint
+        self._result = result
+        self._retry_failed = retry_failed
+        self._worker = WorkerThread("dspex-map-journal")
+        self._journal: Journal | None = None
+        self._under_way: set[str] = set()
+
+    async def open(self) -> None:
+        """
+        Open the file and become its writer.
+
+        Raises:
+            JobMismatch: It belongs to another program.
+            JobBusy: Another process writes it.
+            OptimizationError: It is no journal, or cannot be opened.
+        Cancellation: the file is closed again.
+        """
+        try:
+            await self._worker.run(self._open)
+        except BaseException:  # whatever it is: undone here, then raised on
+            await self.aclose()
+            raise
+
+    def _open(self) -> None:
+        self._journal = Journal(self._path, str(self._path), self._fingerprint)
+        self._journal.take()
+
+    async def aclose(self) -> None:
+        """Write what is queued, and let go of the file."""
+        await self._worker.aclose(self._close)
+
+    def _close(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+
+    async def begin(self, key: str, where: str) -> Outcome | None:
+        """
+        Return how a row has ended in an earlier run; None means that it is to be run now.
+
+        Raises:
+            ConfigError: This run has met the key before.
+        Cancellation: nothing has been written.
+        """
+        found: Record | None = None
+        if key not in self._under_way:
+            found = await self._worker.run(self._find, key)
+        if key in self._under_way or (found is not None and found.epoch == self._epoch):
+            raise ConfigError(f"{where}another row has the key {key} too; give key= a field that tells rows apart")
+        if found is None:
+            self._under_way.add(key)
+            return None
+        return self._outcome(found)
+
+    @property
+    def _epoch(self) -> int:
+        assert self._journal is not None
+        return self._journal.epoch
+
+    def _find(self, key: str) -> Record | None:
+        assert self._journal is not None
+        found = self._journal.find("ok", key)
+        if found is None and not self._retry_failed:
+            found = self._journal.find("failed", key)
+        return found
+
+    def _outcome(self, found: Record) -> Outcome:
+        if found.kind == "failed":
+            return Failed(RecordedFailure(str(found.data["error"]), str(found.data["message"])))
+        try:
+            return Ok(self._result.validate_python(found.data["value"]), recorded=True)
+        except ValidationError as error:
+            problem = f"the journal {self._path} holds a value of another type under {found.key}"
+            raise ConfigError(f"{problem}; the program has changed: use another journal") from error
+
+    async def end(self, key: str, outcome: Outcome) -> None:
+        """
+        Write down how a row has ended; when this returns it is there to stay.
+
+        Raises:
+            ConfigError: The value has no JSON form.
+            JobBusy: Another writer has taken the journal.
+            OptimizationError: The file cannot be written.
+        Cancellation: it is written all the same.
+        """
+        if isinstance(outcome, Ok):
+            try:
+                kind, data = "ok", {"value": to_jsonable_python(outcome.value, fallback=_fields_of)}
+            except PydanticSerializationError as error:
+                raise ConfigError(f"what forward returns cannot be written to a journal: {error}") from error
+        else:
+            kind, data = "failed", {"error": type(outcome.reason).__name__, "message": str(outcome.reason)}
+        await self._worker.run(self._write, kind, data, key)
+        self._under_way.discard(key)
+
+    def _write(self, kind: str, data: Mapping[str, Any], key: str) -> None:
+        assert self._journal is not None
+        self._journal.append(kind, data, key)
+        self._journal.written.clear()
+
+
+def _fields_of(value: object) -> object:
+    """Return a record's fields; anything else that pydantic does not know has no JSON form."""
+    if isinstance(value, Signature):
+        return value.to_dict()
+    raise PydanticSerializationError(f"a {type(value).__name__} has no JSON form")
+
+
+def key_text(value: object, where: str) -> str:
+    """
+    Return a row's key as the journal has it.
+
+    Raises:
+        ConfigError: It is no text or number.
+    """
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise ConfigError(f"{where}the key is {value!r}; it must be a text or a whole number")
+    return json.dumps(value)
+
+
+def result_type(program: object) -> TypeAdapter[Any]:
+    """Return what reads back the values of a program's ``forward``; plain JSON where it does not say its type."""
+    declared: Any = None
+    try:
+        declared = typing.get_type_hints(type(program).forward).get("return")  # type: ignore[attr-defined]
+    except (NameError, TypeError, AttributeError):
+        declared = None
+    if isinstance(declared, typing.TypeVar) or declared is None:  # a predictor returns its signature's record
+        predictor = getattr(program, "predict", program)
+        declared = getattr(predictor, "signature", Any)
+    try:
+        return TypeAdapter(declared)
+    except Exception:  # noqa: BLE001 - pydantic raises many things for what is no type of data; plain JSON will do
+        return TypeAdapter(Any)

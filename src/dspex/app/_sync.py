@@ -1,0 +1,368 @@
+"""An App for code that is not asynchronous: its tree lives on a loop in a thread of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from dspex.errors import AppAlreadyRunning, AppNotRunning
+from dspex.evaluation import Metric, Report
+from dspex.optimizers import Job, JobEvent, JobStatus, Optimizer
+from dspex.programs import Module
+from dspex.protocols.executor import Failed, Ok
+from dspex.protocols.scope import Delta, RequestTotals, Reset
+
+if TYPE_CHECKING:
+    from dspex.app._app import App, AppView, RunnableProgram
+    from dspex.app._map import Rows
+    from dspex.requests import ProgramStream, Request
+    from dspex.runtime import TreeNode
+
+__all__ = ["SyncApp", "SyncJob", "SyncRequest", "SyncStream", "SyncView"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+M = TypeVar("M", bound=Module)
+
+
+class _Loop:
+    """The portal to the App's thread while it is open."""
+
+    __slots__ = ("_opening", "portal")
+
+    def __init__(self) -> None:
+        self.portal: BlockingPortal | None = None
+        self._opening: AbstractContextManager[BlockingPortal] | None = None
+
+    def open(self, name: str) -> BlockingPortal:
+        if self._opening is not None:
+            raise AppAlreadyRunning
+        self._opening = start_blocking_portal("asyncio", name=name)
+        self.portal = self._opening.__enter__()
+        return self.portal
+
+    def close(self) -> None:
+        opening, self._opening, self.portal = self._opening, None, None
+        if opening is not None:
+            opening.__exit__(None, None, None)
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """
+        Run an async or plain function in the App's thread and wait for what it returns.
+
+        A KeyboardInterrupt meanwhile cancels it, and is raised when that has been done.
+
+        Raises:
+            AppNotRunning: It has not been opened.
+            Exception: Whatever the function raised.
+        """
+        if self.portal is None:
+            raise AppNotRunning
+        future: Future[Any] = self.portal.start_task_soon(function, *args)
+        try:
+            return future.result()
+        except BaseException:  # KeyboardInterrupt above all: nothing goes on behind the user's back
+            future.cancel()
+            raise
+
+
+class SyncView:
+    """
+    What can be run through an App by plain code; every method blocks until the answer is there.
+
+    ``options(…)`` makes another one, as ``App.options`` does.
+    """
+
+    __slots__ = ("_loop", "_view")
+
+    def __init__(self, view: AppView, loop: _Loop) -> None:
+        self._view = view
+        self._loop = loop
+
+    def options(self, **changes: Any) -> SyncView:  # the fields of RunOptions
+        """Return a frozen view with other options; raises ConfigError as ``App.options``."""
+        return SyncView(self._view.options(**changes), self._loop)
+
+    def run(self, program: RunnableProgram[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """
+        Run ``program`` on inputs and return what its ``forward`` returns; raises as ``App.run``.
+
+        Ctrl-C stops the request, its sockets closed, before KeyboardInterrupt is raised.
+        """
+        return self.start(program, *args, **kwargs).result()
+
+    def start(self, program: RunnableProgram[P, R], *args: P.args, **kwargs: P.kwargs) -> SyncRequest[R]:
+        """Start a request and return its handle at once; raises as ``App.start``."""
+
+        async def begin() -> Request[R]:
+            return self._view.begin(program, args, kwargs)
+
+        return SyncRequest(self._loop.call(begin), self._loop)
+
+    def stream(self, program: RunnableProgram[P, R], *args: P.args, **kwargs: P.kwargs) -> SyncStream[R]:
+        """Run ``program`` and read its answers as they are written: a context manager, as ``App.stream``."""
+
+        async def make() -> ProgramStream[R]:
+            return self._view.stream(program, *args, **kwargs)
+
+        return SyncStream(self._loop.call(make), self._loop)
+
+    def map(
+        self,
+        program: RunnableProgram[..., R],
+        rows: Rows,
+        *,
+        journal: str | Path | None = None,
+        key: str | Callable[[Mapping[str, Any]], str | int] = "id",
+        max_concurrency: int = 64,
+        ordered: bool = False,
+        retry_failed: bool = False,
+    ) -> AbstractContextManager[Iterator[Ok[R] | Failed]]:
+        """Run ``program`` on every row: a context manager that is iterated, as ``App.map``."""
+        run = self._view.map(
+            program,
+            rows,
+            journal=journal,
+            key=key,
+            max_concurrency=max_concurrency,
+            ordered=ordered,
+            retry_failed=retry_failed,
+        )
+        return _Iterating(run, self._loop)
+
+    def evaluate(
+        self,
+        program: RunnableProgram[..., R],
+        examples: Iterable[Any],
+        metric: Metric[R],
+        *,
+        max_concurrency: int = 64,
+        max_failed: float = 0.05,
+    ) -> Report:
+        """Run ``program`` on every example and score the answers; raises as ``App.evaluate``."""
+
+        async def evaluate() -> Report:
+            limits: dict[str, Any] = {"max_concurrency": max_concurrency, "max_failed": max_failed}
+            return await self._view.evaluate(program, examples, metric, **limits)
+
+        report: Report = self._loop.call(evaluate)
+        return report
+
+    def compile(
+        self,
+        program: M,
+        optimizer: Optimizer,
+        *,
+        trainset: Iterable[Any],
+        valset: Iterable[Any] | None = None,
+        job: str | None = None,
+        seed: int = 0,
+        metric_version: str | None = None,
+    ) -> SyncJob[M]:
+        """Start a job that makes a better program and return its handle at once; raises as ``App.compile``."""
+
+        async def compile_() -> Job[M]:
+            rest: dict[str, Any] = {"job": job, "seed": seed, "metric_version": metric_version}
+            return await self._view.compile(program, optimizer, trainset=trainset, valset=valset, **rest)
+
+        return SyncJob(self._loop.call(compile_), self._loop)
+
+
+class SyncApp(SyncView):
+    """
+    An App for notebooks, scripts, Flask and Celery: ``with App(…).sync() as app: app.run(program, question=…)``.
+
+    The tree lives on an event loop in a thread of its own, so that it does not matter whether a loop runs already where
+    it is used, and any number of threads may use it at once. In a notebook, ``app = App(…).sync().open()`` in one cell
+    and ``app.close()`` in another. Its methods take and return what the App's do, without ``await``.
+    """
+
+    __slots__ = ("_app",)
+
+    def __init__(self, app: App) -> None:
+        super().__init__(app, _Loop())
+        self._app = app
+
+    def open(self) -> Self:
+        """
+        Start the thread, its loop and the tree.
+
+        Raises:
+            AppAlreadyRunning: It is open, or the App runs elsewhere.
+            CacheError, RetrievalError, ConfigError: A service cannot start; nothing is left running.
+        """
+        self._loop.open("dspex-app")
+        try:
+            self._loop.call(self._app.start)
+        except BaseException:  # whatever it is: undone here, then raised on
+            self._loop.close()
+            raise
+        return self
+
+    def close(self) -> None:
+        """
+        Close the App as ``App.aclose`` does, and end its thread; a second call does nothing.
+
+        Raises:
+            LeakedTasks: Code swallowed its cancellation and still runs.
+        """
+        if self._loop.portal is None:
+            return
+        try:
+            self._loop.call(self._app.aclose)
+        finally:
+            self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def tree(self) -> TreeNode:
+        """Return a snapshot of every process, as ``App.tree``."""
+        found: TreeNode = self._loop.call(self._app.tree)
+        return found
+
+    def health(self) -> Mapping[str, object]:
+        """Return a few numbers for a health endpoint, as ``App.health``."""
+        if self._loop.portal is None:
+            return self._app.health()
+        found: Mapping[str, object] = self._loop.call(self._app.health)
+        return found
+
+    def __repr__(self) -> str:
+        return f"<SyncApp of {self._app!r}>"
+
+
+class SyncRequest(Generic[R]):
+    """A request that has been accepted: ``result()`` waits for it."""
+
+    __slots__ = ("_loop", "_request")
+
+    def __init__(self, request: Request[R], loop: _Loop) -> None:
+        self._request = request
+        self._loop = loop
+
+    def result(self) -> R:
+        """Wait for the end and return the result, or raise what the request ended with; Ctrl-C stops it."""
+
+        async def wait() -> R:
+            return await self._request
+
+        try:
+            value: R = self._loop.call(wait)
+        except KeyboardInterrupt:
+            self._loop.call(self._request.stop)
+            raise
+        return value
+
+    def cancel(self) -> None:
+        """Stop the request and return when it has ended."""
+        self._loop.call(self._request.stop)
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self._request.done
+
+    @property
+    def details(self) -> RequestTotals:
+        """What the whole request took so far; final once it has ended."""
+        totals: RequestTotals = self._loop.call(lambda: self._request.details)
+        return totals
+
+    def __repr__(self) -> str:
+        return f"<Sync{repr(self._request)[1:]}"
+
+
+class _Iterating(Generic[T]):
+    """An async context manager that is an async iterator, for plain code."""
+
+    __slots__ = ("_entered", "_inner", "_loop")
+
+    def __init__(self, inner: AbstractAsyncContextManager[AsyncIterator[T]], loop: _Loop) -> None:
+        self._inner = inner
+        self._loop = loop
+        self._entered: AsyncIterator[T] | None = None
+
+    def __enter__(self) -> Self:
+        self._entered = self._loop.call(self._inner.__aenter__)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._loop.call(self._inner.__aexit__, kind, error, traceback)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        if self._entered is None:
+            raise RuntimeError("this is iterated inside its `with` block")
+        try:
+            item: T = self._loop.call(self._entered.__anext__)
+        except StopAsyncIteration:
+            raise StopIteration from None
+        return item
+
+
+class SyncStream(_Iterating[Delta | Reset], Generic[R]):
+    """The pieces of a program's answers as they arrive: ``with app.stream(program, …) as stream`` is iterated."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: ProgramStream[R], loop: _Loop) -> None:
+        super().__init__(stream, loop)
+        self._stream = stream
+
+    def result(self) -> R:
+        """Return what ``forward`` returned; pieces that were not read by now are dropped."""
+        value: R = self._loop.call(self._stream.result)
+        return value
+
+
+class SyncJob(Generic[M]):
+    """An optimizer's run, known by its id; it goes on when this handle is dropped."""
+
+    __slots__ = ("_job", "_loop")
+
+    def __init__(self, job: Job[M], loop: _Loop) -> None:
+        self._job = job
+        self._loop = loop
+
+    @property
+    def id(self) -> str:
+        """The name to compile it under again."""
+        return self._job.id
+
+    @property
+    def status(self) -> JobStatus:
+        """As ``Job.status``."""
+        return self._job.status
+
+    def result(self) -> M:
+        """Wait for the end and return the new program; raises as ``Job.result``. Ctrl-C leaves the job running."""
+        program: M = self._loop.call(self._job.result)
+        return program
+
+    def events(self) -> AbstractContextManager[Iterator[JobEvent]]:
+        """Return the job's events, from its first to its end: a context manager that is iterated."""
+        return _Iterating(self._job.events(), self._loop)
+
+    def cancel(self) -> None:
+        """Stop the job; compiling it again continues it."""
+        self._loop.call(self._job.cancel)
+
+    def __repr__(self) -> str:
+        return f"<Sync{repr(self._job)[1:]}"
