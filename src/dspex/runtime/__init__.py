@@ -1,7 +1,8 @@
 """Actors and supervisors for asyncio, with the semantics of Erlang/OTP. Knows nothing of language models."""
 
 from dspex.runtime._actor import Actor
-from dspex.runtime._actor_process import ActorProcess, BadReturn
+from dspex.runtime._actor_loop import BadReturn
+from dspex.runtime._actor_process import ActorProcess
 from dspex.runtime._application import Application
 from dspex.runtime._child_spec import (
     AutoShutdown,

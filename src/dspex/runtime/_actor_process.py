@@ -1,4 +1,4 @@
-"""The receive loop of an actor, and what its process adds to the others: a mailbox, monitors, links, terminate."""
+"""What the process of an actor adds to its loop: exit signals as messages, monitors, and a death with ``terminate``."""
 
 from __future__ import annotations
 
@@ -7,90 +7,33 @@ from typing import TYPE_CHECKING, Any
 
 from dspex.errors import ActorExited, StartFailed
 from dspex.runtime._actor import Actor
-from dspex.runtime._exit import KILL, NO_PROCESS, NORMAL, Crashed, ExitReason, Kill, Shutdown, is_abnormal
+from dspex.runtime._actor_loop import ActorLoop, ParentExit
+from dspex.runtime._exit import KILL, NO_PROCESS, Crashed, ExitReason, Kill, is_abnormal
 from dspex.runtime._log import get_logger, shown
-from dspex.runtime._mailbox import Mailbox
-from dspex.runtime._messages import CAST, CallEnvelope, Down, Exit, IdleTimeout, StopEnvelope, SystemEnvelope
-from dspex.runtime._next import NOTHING, Continue, Idle, Ignore, NoReply, Reply, Started, Stop
+from dspex.runtime._messages import CallEnvelope, Down, Exit
 from dspex.runtime._process import Process
 from dspex.runtime._ref import ActorRef
 
 if TYPE_CHECKING:
-    from dspex._clock import TimerHandle
     from dspex.runtime._runtime import Runtime
 
-__all__ = ["ActorProcess", "BadReturn"]
+__all__ = ["ActorProcess"]
 
 _log = get_logger("runtime")
-
-TURNS_BEFORE_YIELD = 128
-"""Messages handled without suspending before the loop gets a turn (OTP's reductions, roughly)."""
 
 DEEPEST_DEATH = 32
 """Deaths on one stack: a longer chain of links goes on in the loop's next turn."""
 
 
-class BadReturn(Exception):
-    """A handler returned something that does not say what happens next."""
-
-    def __init__(self, handler: str, value: object) -> None:
-        super().__init__(f"{handler} returned {value!r}; expected Reply, NoReply, Stop, Continue or Idle")
-
-
-class ParentExit:
-    """The parent's exit signal to an actor that traps: taken by the loop, never shown to handlers."""
-
-    __slots__ = ("reason",)
-
-    def __init__(self, reason: ExitReason) -> None:
-        self.reason = reason
-
-
-class ActorProcess(Process):
+class ActorProcess(ActorLoop):
     """The process of one ``Actor`` instance."""
 
-    __slots__ = (
-        "_chain",
-        "_current",
-        "_deferred",
-        "_final",
-        "_last_reply",
-        "_monitors",
-        "_priority_monitors",
-        "_timer",
-        "actor",
-        "busy_since",
-        "counted_from",
-        "handled",
-        "mailbox",
-        "parent_exit",
-        "released",
-        "start_info",
-        "started",
-        "starting",
-        "suspended",
-    )
+    __slots__ = ("_monitors", "_priority_monitors", "released")
 
     def __init__(self, runtime: Runtime, actor: Actor, parent: Process | None, label: str) -> None:
-        super().__init__(runtime, parent, label, runtime.context)
-        self.actor = actor
+        super().__init__(runtime, actor, parent, label)
         actor._process = self
-        self.mailbox = Mailbox(actor.mailbox_limit)
-        self.handled = 0
-        self.started: asyncio.Future[StartFailed | Ignore | None] | None = None  # while ``init`` runs
         self.released = False  # the parent has given it up: no exit signal for it
-        self.parent_exit: ExitReason | None = None
-        self.starting: ActorProcess | None = None
-        self.start_info: object = None
-        self.suspended = False
-        self.busy_since: float | None = None
-        self.counted_from: tuple[float, int] | None = None  # statistics
-        self._chain: tuple[Process, ...] = ()
-        self._current: CallEnvelope | None = None
-        self._deferred: set[CallEnvelope] | None = None
-        self._final: ExitReason | None = None
-        self._last_reply: tuple[CallEnvelope, object] | None = None
-        self._timer: TimerHandle | None = None  # of being idle, later of terminate
         self._monitors: dict[int, Process] | None = None
         self._priority_monitors: set[int] | None = None
 
@@ -99,271 +42,9 @@ class ActorProcess(Process):
         """The handle others hold."""
         return self.actor.ref_class(self)
 
-    @property
-    def stopping(self) -> bool:
-        """Whether the loop has decided to end: what is queued from now on will not be handled."""
-        return self._final is not None
-
-    def chain(self) -> tuple[Process, ...]:
-        """The processes that wait for the message being handled, itself last."""
-        return (*self._chain, self)
-
     def as_actor(self, what: str) -> ActorProcess:
         """Return self."""
         return self
-
-    @property
-    def serving(self) -> CallEnvelope | None:
-        """The call being handled."""
-        return self._current
-
-    # --- the loop -------------------------------------------------------------------------------------------
-
-    def run(self) -> None:
-        """
-        Schedule the actor; ``started`` is resolved when ``init`` has ended.
-
-        Without an ``init`` of its own there is nothing to run before the first message: it has started, and gets its
-        task when that comes.
-        """
-        if getattr(self.actor.init, "__func__", None) is Actor.init:
-            self.mailbox.waiter = self
-            self._resolve_start(None)
-            if self.runtime.telemetry.active:
-                self._tell_started(0.0)
-        else:
-            self.started = self.runtime.create_future()
-            self._begin()
-
-    def _begin(self) -> None:
-        self.context = self.runtime.context.copy()
-        self._launch(self._main())
-
-    def done(self) -> bool:
-        """Whether nobody sleeps here (as what the mailbox wakes before there is a task)."""
-        return self.exit_reason is not None
-
-    def set_result(self, _: None, /) -> None:
-        """Begin, for the first message has come."""
-        self._begin()
-
-    async def _main(self) -> None:
-        """Init, then take and handle messages until something ends the actor; the only place that pops."""
-        then = None if self.started is None else await self._init()
-        runtime, mailbox, actor, now = self.runtime, self.mailbox, self.actor, self.runtime.clock.now
-        turns = 0
-        idle: Idle | None = None
-        try:
-            while self._final is None and self.exit_reason is None:
-                if then is not None:
-                    if type(then) is Continue:
-                        self.busy_since = now()
-                        then = self._follow("handle_continue", await actor.handle_continue(then.argument))
-                        continue
-                    assert type(then) is Idle
-                    idle, then = then, None
-                    if not mailbox.items and not mailbox.urgent:
-                        self._start_idle_timer(idle.seconds)
-                items = mailbox.items
-                if not items and not mailbox.urgent:
-                    turns = 0
-                    self.busy_since = mailbox.items = items = None
-                    waiter = mailbox.waiter = runtime.create_future()
-                    try:
-                        await waiter
-                    finally:
-                        mailbox.waiter = None
-                    if self.exit_reason is not None:
-                        return
-                    items = mailbox.items
-                    if not items and not mailbox.urgent:
-                        self.busy_since = now()
-                        then = self._follow("handle_info", await actor.handle_info(IdleTimeout()))
-                        continue
-                elif turns >= TURNS_BEFORE_YIELD:
-                    turns = 0
-                    await asyncio.sleep(0)
-                    continue
-                turns += 1
-                if mailbox.urgent or not items:
-                    if type(mailbox.urgent[0]) is SystemEnvelope:  # type: ignore[index]  # one of the two is not empty
-                        await self._serve_system()
-                        then = idle  # whoever looks on does not count as a message
-                        continue
-                    envelope = mailbox.take()
-                else:
-                    envelope = items.popleft()
-                    if mailbox._room:
-                        mailbox.wake_putter()
-                if idle is not None:
-                    idle = None
-                    self._stop_timer()
-                self.handled += 1
-                self.busy_since = now()
-                kind = type(envelope)
-                if kind is CallEnvelope:
-                    self._current = envelope
-                    self._chain = envelope.chain
-                    then = self._answered(envelope, await actor.handle_call(envelope.message, envelope))
-                elif kind is tuple and envelope and envelope[0] is CAST:
-                    outcome = await actor.handle_cast(envelope[1])
-                    if outcome is not None:
-                        then = self._follow("handle_cast", outcome)
-                elif kind is StopEnvelope or kind is ParentExit:
-                    self._final = envelope.reason
-                else:
-                    then = self._follow("handle_info", await actor.handle_info(envelope))
-        except asyncio.CancelledError:
-            raise
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - where a crash becomes a reason
-            self.let_through(error)
-            self._final = Crashed(error)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def begin_start(self, starter: Process) -> None:
-        """Note that ``starter`` waits for ``init``, which can therefore not call it."""
-        self._chain = starter.chain()
-
-    async def _init(self) -> Continue | Idle | None:
-        telemetry, clock = self.runtime.telemetry, self.runtime.clock
-        began = clock.now() if telemetry.active else 0.0
-        try:
-            then = await self.actor.init()
-        except asyncio.CancelledError:
-            raise
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - a failed init is an answer to the starter
-            self.let_through(error)
-            if self.exit_reason is None:
-                self._fail_start(Crashed(error), error)
-            return None
-        if self.exit_reason is not None:
-            return None  # told to die meanwhile, whatever it returned: the starter hears of it when it is dead
-        self._chain = ()
-        if isinstance(then, Started):
-            self.start_info = then.info
-            then = then.then
-        if isinstance(then, Stop):
-            self._fail_start(then.reason, None)
-        elif isinstance(then, Ignore):
-            self._resolve_start(then)
-            self.exit_reason = NORMAL
-        elif then is None or isinstance(then, (Continue, Idle)):
-            self._resolve_start(None)
-            if telemetry.active:
-                self._tell_started(clock.now() - began)
-            return then
-        else:
-            bad = BadReturn("init", then)
-            self._fail_start(Crashed(bad), bad)
-        return None
-
-    def _tell_started(self, seconds: float) -> None:
-        metadata = {"ref": self.ref, "label": self.label}
-        self.runtime.telemetry.emit("dspex.process.start", {"seconds": seconds}, metadata)
-
-    def _fail_start(self, reason: ExitReason, cause: BaseException | None) -> None:
-        self.exit_reason = reason
-        failure = StartFailed(self.label, reason)
-        if cause is None and isinstance(reason, Shutdown) and isinstance(reason.detail, BaseException):
-            cause = reason.detail
-        failure.__cause__ = cause
-        self._resolve_start(failure)
-
-    def _resolve_start(self, outcome: StartFailed | Ignore | None) -> None:
-        started, self.started = self.started, None
-        if started is not None and not started.done():
-            started.set_result(outcome)
-        if outcome is None:
-            self.runtime.announce(self)
-
-    async def _serve_system(self) -> None:
-        """Answer the question that is first in the mailbox; while the actor is suspended, all others too."""
-        self._stop_timer()
-        self.busy_since = None
-        mailbox, create_future = self.mailbox, self.runtime.create_future
-        self._answer(mailbox.take())
-        kept = []  # messages that come first, but not before we are resumed
-        while self.suspended and self._final is None and self.exit_reason is None:
-            if self.parent_exit is not None:
-                self._final = self.parent_exit
-            elif not mailbox.urgent:
-                waiter = mailbox.waiter = create_future()
-                try:
-                    await waiter
-                finally:
-                    mailbox.waiter = None
-            elif type(envelope := mailbox.urgent.popleft()) is SystemEnvelope:
-                self._answer(envelope)
-            elif type(envelope) is StopEnvelope:
-                self._final = envelope.reason
-            else:
-                kept.append(envelope)
-        if kept and mailbox.urgent is not None:
-            mailbox.urgent.extendleft(reversed(kept))
-
-    def _answer(self, envelope: SystemEnvelope) -> None:
-        if not envelope.waiting:
-            return
-        try:
-            answer = envelope.message(self)  # type: ignore[operator]  # a system message is a function
-        except Exception as error:  # noqa: BLE001 - the function is the caller's, and so is its failure
-            envelope.future.set_exception(error)
-        else:
-            envelope.future.set_result(answer)
-
-    def _answered(self, envelope: CallEnvelope, outcome: object) -> Continue | Idle | None:
-        """Read what ``handle_call`` wants next."""
-        if self.exit_reason is not None:
-            return None  # the caller hears of our death, not of our opinion
-        self._current = None
-        self._chain = ()
-        kind = type(outcome)
-        if kind is Reply:
-            future = envelope.future
-            if not future.done():
-                future.set_result(outcome.value)  # type: ignore[attr-defined]  # kind says which
-            return outcome.then  # type: ignore[attr-defined,no-any-return]  # kind says which
-        if kind is NoReply:
-            if not envelope.future.done():
-                if self._deferred is None:
-                    self._deferred = set()
-                self._deferred.add(envelope)
-                envelope.deferred_by = self._deferred
-            return outcome.then  # type: ignore[attr-defined,no-any-return]  # kind says which
-        self._current = envelope  # still to be answered, by our death at the latest
-        if isinstance(outcome, Stop):
-            self._final = outcome.reason
-            if outcome.reply is not NOTHING:
-                self._last_reply = (envelope, outcome.reply)
-            return None
-        raise BadReturn("handle_call", outcome)
-
-    def _follow(self, handler: str, outcome: object) -> Continue | Idle | None:
-        """Read what a handler that has nobody to answer wants next."""
-        if outcome is None or self.exit_reason is not None:
-            return None
-        if isinstance(outcome, (Continue, Idle)):
-            return outcome
-        if isinstance(outcome, NoReply):
-            return outcome.then
-        if isinstance(outcome, Stop):
-            self._final = outcome.reason
-            return None
-        raise BadReturn(handler, outcome)
-
-    def _start_idle_timer(self, seconds: float) -> None:
-        self._timer = self.runtime.clock.call_later(seconds, self._idle, context=self.runtime.context)
-
-    def _idle(self) -> None:
-        self._timer = None
-        waiter = self.mailbox.waiter
-        if waiter is not None and not waiter.done():
-            self.mailbox.waiter = None
-            waiter.set_result(None)
 
     # --- signals --------------------------------------------------------------------------------------------
 
@@ -485,7 +166,7 @@ class ActorProcess(Process):
     def _exit_with(self, reason: ExitReason) -> None:
         """Record a reason that the actor's own code gave; one that came with a signal is reported where it arose."""
         self.exit_reason = reason
-        if is_abnormal(reason) and reason is not self.parent_exit:
+        if is_abnormal(reason) and reason is not self.parent_exit and _log.heard:
             error = reason.error if isinstance(reason, Crashed) else None
             last = shown(self._current.message) if self._current is not None else None
             _log.error("actor crashed", actor=self.label, reason=str(reason), last_call=last, exc_info=error)

@@ -1,4 +1,4 @@
-"""Structured reports that stay silent until the host application configures logging."""
+"""Structured reports that stay silent, and cost next to nothing, until the host application configures logging."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 import structlog
 
-__all__ = ["get_logger", "shown"]
+__all__ = ["RoomLogger", "get_logger", "heard", "shown"]
 
 _RESERVED: Final = frozenset(vars(logging.makeLogRecord({}))) - {"exc_info", "stack_info"} | {"message", "asctime"}
 """What a log record has of its own: an extra field by one of these names would be an error."""
@@ -22,7 +22,31 @@ def shown(value: object) -> str:
         return f"<{type(value).__name__} that cannot be shown>"
 
 
-def get_logger(room: str) -> structlog.stdlib.BoundLogger:
+def heard(logger: logging.Logger) -> bool:
+    """Say whether anybody but a NullHandler would get a record of ``logger``, whatever its level."""
+    each: logging.Logger | None = logger
+    while each is not None:
+        if any(type(handler) is not logging.NullHandler for handler in each.handlers):
+            return True
+        each = each.parent if each.propagate else None
+    return False
+
+
+class RoomLogger(structlog.stdlib.BoundLogger):
+    """A structured logger that makes no record which nobody would hear."""
+
+    @property
+    def heard(self) -> bool:
+        """Whether somebody listens: what costs time to find out need not be found out otherwise."""
+        return heard(self._logger)
+
+    def _proxy_to_logger(self, method_name: str, event: str | None = None, *event_args: str, **event_kw: Any) -> Any:
+        if heard(self._logger):
+            return super()._proxy_to_logger(method_name, event, *event_args, **event_kw)
+        return None
+
+
+def get_logger(room: str) -> RoomLogger:
     """
     Return a structured logger over the standard library's ``dspex.<room>``.
 
@@ -32,14 +56,13 @@ def get_logger(room: str) -> structlog.stdlib.BoundLogger:
     if not root.handlers:
         root.addHandler(logging.NullHandler())  # a library says nothing until somebody listens
     logger = logging.getLogger(f"dspex.{room}")
-    return cast(
-        "structlog.stdlib.BoundLogger",
-        structlog.wrap_logger(
-            logger,
-            processors=[structlog.stdlib.filter_by_level, _rename_reserved, structlog.stdlib.render_to_log_kwargs],
-            wrapper_class=structlog.stdlib.BoundLogger,
-        ),
+    lazy = structlog.wrap_logger(
+        logger,
+        processors=[structlog.stdlib.filter_by_level, _rename_reserved, structlog.stdlib.render_to_log_kwargs],
+        wrapper_class=RoomLogger,
+        context_class=dict,
     )
+    return cast("RoomLogger", lazy.bind())  # once: the lazy one would bind for every record
 
 
 def _rename_reserved(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

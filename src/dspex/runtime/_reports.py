@@ -18,7 +18,8 @@ _log = get_logger("supervisor")
 
 def report_restart(supervisor: Process, child: Child, reason: ExitReason) -> None:
     """Say that a child has ended and is started again."""
-    _log.warning("restarting", supervisor=supervisor.label, child=child.id, reason=str(reason))
+    if _log.heard:
+        _log.warning("restarting", supervisor=supervisor.label, child=child.id, reason=str(reason))
     telemetry = supervisor.runtime.telemetry
     if telemetry.active:
         metadata = {"supervisor": supervisor.label, "child": child.id, "reason": reason}

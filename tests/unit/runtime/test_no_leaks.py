@@ -51,7 +51,7 @@ async def test_a_task_is_named_with_its_place_and_origin() -> None:
     lines = str(caught.value).splitlines()
     assert lines[0] == "left behind:"
     assert len(lines) == 3
-    assert "of process 'somebody' running ActorProcess._main, now at" in str(caught.value)
+    assert "of process 'somebody' running ActorLoop._main, now at" in str(caught.value)
     assert "task 'the-left-one' running test_a_task_is_named" in str(caught.value)
     assert "test_no_leaks.py" in str(caught.value)
     if shows_tasks(asyncio.get_running_loop()):
