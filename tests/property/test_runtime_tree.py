@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from dspex.errors import AlreadyRegistered, ChildError, StartFailed
 from dspex.runtime import (
@@ -27,55 +26,17 @@ from dspex.runtime import (
     Registry,
     Restart,
     RestartStrategy,
-    Runtime,
     Supervisor,
     SupervisorRef,
     is_abnormal,
 )
-from dspex.testing import VirtualClock
 from tests.conformance.kids import Host, Kid, Nursery, TrappingHost, TrappingKid
+from tests.support.on_a_loop import OnALoop
 
 NAMES = ["a", "b", "c", "d", "e"]
 names = st.sampled_from(NAMES)
 restarts = st.sampled_from(Restart)
 reasons = st.sampled_from([NORMAL, SHUTDOWN, Other("boom")])
-
-
-class OnALoop(RuleBasedStateMachine):
-    """A runtime on a loop that runs only while a rule does."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.clock = VirtualClock()
-        self.runtime = Runtime(clock=self.clock)
-        self.do(self._open())
-
-    async def _open(self) -> None:
-        self.runtime.open()
-
-    def do(self, awaitable: Awaitable[Any]) -> Any:
-        async def doing() -> Any:
-            try:
-                return await awaitable
-            finally:
-                await self.clock.settle()
-
-        return self.loop.run_until_complete(doing())
-
-    def settle(self) -> None:
-        self.loop.run_until_complete(self.clock.settle())
-
-    def teardown(self) -> None:
-        async def close() -> None:
-            async with self.clock.autojump():
-                await self.runtime.close()
-
-        self.loop.run_until_complete(close())
-        assert not self.runtime.processes
-        assert not asyncio.all_tasks(self.loop)
-        assert self.clock.pending == 0
-        self.loop.close()
 
 
 class SupervisorMachine(OnALoop):
