@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dspex.errors import StartFailed
 from dspex.runtime._actor import Actor
@@ -134,6 +134,8 @@ class ActorLoop(Process):
         runtime, mailbox, actor, now = self.runtime, self.mailbox, self.actor, self.runtime.clock.now
         turns = 0
         idle: Idle | None = None
+        envelope: Any  # an envelope, or a user's own info message
+        outcome: object
         try:
             while self._final is None and self.exit_reason is None:
                 if then is not None:
@@ -148,7 +150,7 @@ class ActorLoop(Process):
                 items = mailbox.items
                 if not items and not mailbox.urgent:
                     turns = 0
-                    self.busy_since = mailbox.items = items = None
+                    self.busy_since = mailbox.items = items = envelope = outcome = None  # keep nothing alive
                     waiter = mailbox.waiter = runtime.create_future()
                     try:
                         await waiter

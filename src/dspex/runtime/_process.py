@@ -157,7 +157,7 @@ class Process:
     def _launch(self, coroutine: Any) -> None:
         """Run ``coroutine`` as this process's task, past any task factory (an eager one would run it at once)."""
         self.context.run(CURRENT.set, self)
-        task = asyncio.Task(coroutine, loop=self.runtime.loop, context=self.context)
+        task = asyncio.Task(coroutine, loop=self.runtime.loop, name=self.label, context=self.context)
         self._task = task
         task.add_done_callback(self._task_done, context=self.runtime.context)
 
