@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -66,6 +67,50 @@ def signature(
 
     interruptible()
     return _signature.run(text)
+
+
+@_commands.command(name="map")
+def map_(
+    program: Annotated[str, typer.Argument(help="The program, as module:Name; a class is made an instance of.")],
+    source: Annotated[Path, typer.Argument(help="A file with one JSON object a line.")],
+    target: Annotated[Path, typer.Argument(help="Where the same lines go, with 'value' or 'error' added.")],
+    lm: Annotated[str | None, typer.Option(help="The default model, such as openai/gpt-5-mini.")] = None,
+    api_base: Annotated[
+        str | None, typer.Option(help="The address of another server that speaks the model's protocol.")
+    ] = None,
+    retriever: Annotated[Path | None, typer.Option(help="The default retriever: a SqliteIndex.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="A file for the answers of models.")] = None,
+    load: Annotated[Path | None, typer.Option(help="A saved program's state to load first.")] = None,
+    journal: Annotated[
+        Path | None, typer.Option(help="Where ended rows are recorded.", show_default="TARGET.journal")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="The field that tells rows apart.", show_default="the line's number")
+    ] = None,
+    max_concurrency: Annotated[int, typer.Option(help="Rows under way at once.", min=1)] = 64,
+    deadline: Annotated[float, typer.Option(help="Seconds for each row.")] = 120.0,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
+) -> int:
+    """Run a program on every line of a file; started again, it goes on where it was. Exit code 1: some rows failed."""
+    from dspex.app.cli import _map
+
+    interruptible()
+    files = _map.MapOptions(
+        program=program,
+        source=source,
+        target=target,
+        lm=lm,
+        api_base=api_base,
+        retriever=retriever,
+        cache=cache,
+        state=load,
+        journal=journal,
+        key=key,
+        max_concurrency=max_concurrency,
+        deadline=deadline,
+        retry_failed=retry_failed,
+    )
+    return _map.run(files)
 
 
 @_commands.command(

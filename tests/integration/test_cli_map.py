@@ -1,0 +1,139 @@
+"""``dspex map`` as a user runs it: files in, files out, errors on one line, Ctrl-C and on again."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAM = """
+import asyncio
+
+import dspex
+
+
+class Double(dspex.Module):
+    def __init__(self) -> None:
+        pass
+
+    async def forward(self, value: int) -> int:
+        if value == 13:
+            raise ArithmeticError("13 is refused")
+        if value == 99:
+            print("waiting", flush=True)
+            await asyncio.get_running_loop().create_future()
+        return value * 2
+
+
+class Needs(dspex.Module):
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    async def forward(self) -> None: ...
+
+
+needs = Needs("this")
+no_program = 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "programs.py").write_text(PROGRAM)
+    write(tmp_path / "in.jsonl", [{"value": number} for number in range(5)])
+    return tmp_path
+
+
+def write(path: Path, rows: list[Any]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "dspex", "map", *arguments]
+
+
+def dspex_map(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_each_line_comes_out_with_its_value(folder: Path) -> None:
+    """In the order of the input, the row's own fields kept."""
+    done = dspex_map(folder, "programs:Double", "in.jsonl", "out.jsonl")
+
+    assert (done.returncode, done.stderr) == (0, "5 rows, 0 failed, 0 from the journal\n")
+    assert read(folder / "out.jsonl") == [{"value": 2 * number} for number in range(5)]
+
+
+def test_failed_rows_say_why_and_the_exit_code_tells(folder: Path) -> None:
+    """A second start takes the rest from the journal."""
+    write(folder / "in.jsonl", [{"n": "a", "value": 13}, {"n": "b", "value": 1}])
+    for recorded in (0, 2):
+        done = dspex_map(folder, "programs:Double", "in.jsonl", "out.jsonl", "--key", "n")
+        assert (done.returncode, done.stderr) == (1, f"2 rows, 1 failed, {recorded} from the journal\n")
+        first, second = read(folder / "out.jsonl")
+        assert second == {"n": "b", "value": 2}
+        assert "13 is refused" in first["message"]
+
+
+def test_interrupted_run_goes_on_where_it_was(folder: Path) -> None:
+    """Ctrl-C is exit code 130, and no finished row is run again."""
+    write(folder / "in.jsonl", [{"value": 1}, {"value": 2}, {"value": 99}])
+    arguments = ("programs:Double", "in.jsonl", "out.jsonl", "--max-concurrency", "1")
+    with subprocess.Popen(
+        command(*arguments), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "waiting\n"
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert "Traceback" not in said
+
+    (folder / "programs.py").write_text(PROGRAM.replace("value == 99", "value == 0"))
+    done = dspex_map(folder, *arguments)
+
+    assert done.stderr == "3 rows, 0 failed, 2 from the journal\n"
+    assert [row["value"] for row in read(folder / "out.jsonl")] == [2, 4, 198]
+
+
+def test_program_may_be_an_instance(folder: Path) -> None:
+    """A class that needs arguments is named as an instance of it."""
+    write(folder / "in.jsonl", [{}])
+    assert dspex_map(folder, "programs:needs", "in.jsonl", "out.jsonl").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("programs", "in.jsonl", "out.jsonl"), "is not module:Program"),
+        (("absent:Double", "in.jsonl", "out.jsonl"), "there is no module 'absent'"),
+        (("programs:Absent", "in.jsonl", "out.jsonl"), "programs has no 'Absent'"),
+        (("programs:no_program", "in.jsonl", "out.jsonl"), "is no program"),
+        (("programs:Needs", "in.jsonl", "out.jsonl"), "name an instance"),
+        (("programs:Double", "absent.jsonl", "out.jsonl"), "there is no file absent.jsonl"),
+        (("programs:Double", "in.jsonl", "in.jsonl"), "overwrite the input"),
+        (("programs:Double", "bad.jsonl", "out.jsonl"), "bad.jsonl, line 2 is no JSON"),
+        (("programs:Double", "list.jsonl", "out.jsonl"), "line 1 is no JSON object"),
+        (("programs:Double", "in.jsonl", "out.jsonl", "--lm", "nobody/model"), "'nobody'"),
+        (("programs:Double", "in.jsonl", "out.jsonl", "--load", "absent.json"), "absent.json"),
+    ],
+)
+def test_what_the_user_has_to_put_right_is_one_line(folder: Path, arguments: tuple[str, ...], said: str) -> None:
+    """Exit code 2, and no traceback."""
+    (folder / "bad.jsonl").write_text('{"value": 1}\n{"value": \n')
+    (folder / "list.jsonl").write_text("[1]\n")
+
+    done = dspex_map(folder, *arguments)
+
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
