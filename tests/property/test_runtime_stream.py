@@ -201,7 +201,7 @@ class StreamMachine(OnALoop):
         self.asking = True
         self.model_answer()
 
-    @precondition(alive)
+    @precondition(lambda self: bool(self.alive()))
     @rule(data=st.data(), how=st.sampled_from(["ok", "ok", "ok", "failed", "killed"]))
     def end_task(self, data: st.DataObject, how: Outcome) -> None:
         each = data.draw(st.sampled_from(self.alive()))

@@ -1,4 +1,4 @@
-"""Every asynchronous test of the runtime runs on asyncio's loop and on uvloop's, on virtual time."""
+"""Every asynchronous test of the runtime runs on all of ``LOOPS``, on virtual time."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
-import uvloop
 
 from dspex.runtime import Runtime
 from dspex.testing import VirtualClock
+from tests.support.loops import LOOPS
 
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return LOOPS
 
 
 @pytest.fixture
