@@ -13,6 +13,7 @@ from dspex.runtime import (
     Actor,
     Continue,
     Down,
+    Exit,
     ExitReason,
     From,
     Idle,
@@ -30,7 +31,7 @@ from dspex.runtime import (
     tree,
 )
 from dspex.testing import VirtualClock
-from tests.conformance.kids import Host, actor_of
+from tests.conformance.kids import Host, TrappingHost, actor_of
 
 
 class Counter(Actor):
@@ -291,6 +292,39 @@ async def test_p73_a_down_comes_first_only_for_a_monitor_that_asked_for_it(
         await clock.settle()
         kinds = [type(message) for message in actor_of(watcher).seen]
         assert kinds == ([Down, str] if priority else [str, Down])
+
+
+async def test_p73_an_exit_comes_first_only_over_a_link_that_asked_for_it(
+    runtime: Runtime, clock: VirtualClock
+) -> None:
+    """The last wish counts, and only for the side that had it; to a dead process as well."""
+    for wishes, first in (((True,), True), ((False,), False), ((True, False), False), ((False, True), True)):
+        watcher, target = await runtime.start(TrappingHost()), await runtime.start(TrappingHost())
+
+        async def work(target: Any = target, wishes: tuple[bool, ...] = wishes) -> None:
+            for priority in wishes:
+                target.link(priority=priority)
+            process = current_process()
+            assert process is not None
+            process.ref.send("before")  # type: ignore[attr-defined]  # it is an actor
+            await target.stop()
+            target.link(priority=wishes[-1])
+
+        await watcher.call(work)
+        await clock.settle()
+        kinds = [type(message) for message in actor_of(watcher).seen]
+        assert kinds == ([Exit, Exit, str] if first else [str, Exit, Exit])
+    one, other = await runtime.start(TrappingHost()), await runtime.start(TrappingHost())
+
+    async def link_and_end() -> None:
+        other.link(priority=True)
+        other.send("before")
+        one.kill()
+
+    with pytest.raises(ActorExited):
+        await one.call(link_and_end)
+    await clock.settle()
+    assert [type(message) for message in actor_of(other).seen] == [str, Exit]
 
 
 # --- labels and start info ----------------------------------------------------------------------------------

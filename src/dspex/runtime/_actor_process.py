@@ -48,7 +48,9 @@ class ActorProcess(ActorLoop):
 
     # --- signals --------------------------------------------------------------------------------------------
 
-    def receive_exit(self, reason: ExitReason, sender: Process | None, *, from_link: bool = False) -> None:
+    def receive_exit(
+        self, reason: ExitReason, sender: Process | None, *, from_link: bool = False, urgent: bool = False
+    ) -> None:
         """Take an exit signal; when trapping, as a message, unless it is a kill."""
         if not self.actor.trap_exit or (isinstance(reason, Kill) and not from_link):
             super().receive_exit(reason, sender, from_link=from_link)
@@ -56,7 +58,8 @@ class ActorProcess(ActorLoop):
             if sender is self.parent:
                 self._receive_parent_exit(reason)
             else:
-                self.mailbox.put_always(Exit(sender.ref if sender is not None else None, reason))
+                put = self.mailbox.put_urgent if urgent else self.mailbox.put_always
+                put(Exit(sender.ref if sender is not None else None, reason))
 
     def _receive_parent_exit(self, reason: ExitReason) -> None:
         if self.parent_exit is not None:
@@ -109,11 +112,14 @@ class ActorProcess(ActorLoop):
     # --- death ----------------------------------------------------------------------------------------------
 
     def _die(self, reason: ExitReason) -> None:
-        if not self._asleep():
+        if self._asleep():
+            self.exit_reason = reason
+            self._end_asleep()
+        elif self._task is None:  # nothing has run yet, but what it owns is not to be closed on the killer's stack
+            self.exit_reason = reason
+            self.runtime.loop.call_soon(self._ended, context=self.runtime.context)
+        else:
             super()._die(reason)
-            return
-        self.exit_reason = reason
-        self._end_asleep()
 
     def stop_asleep(self, reason: ExitReason) -> bool:
         """End with ``reason`` in this tick if nobody would see the difference; False if somebody might."""

@@ -87,7 +87,7 @@ class Process:
         self._name: str | None = None
         self._children: dict[Process, None] | None = None
         self._watchers: dict[int, ActorProcess] | None = None
-        self._links: dict[Process, None] | None = None
+        self._links: dict[Process, bool] | None = None  # whether its end is told before ordinary messages
         self._waiters: dict[asyncio.Future[ExitReason | None], None] | None = None
         self._waits_for_children = False
         self._resources: list[tuple[Any, Callable[[Any], object]]] | None = None
@@ -185,24 +185,33 @@ class Process:
 
     # --- signals --------------------------------------------------------------------------------------------
 
-    def receive_exit(self, reason: ExitReason, sender: Process | None, *, from_link: bool = False) -> None:
+    def receive_exit(
+        self, reason: ExitReason, sender: Process | None, *, from_link: bool = False, urgent: bool = False
+    ) -> None:
         """Take an exit signal: the matrix of ``erlang:exit/2`` for a process that does not trap."""
         if isinstance(reason, Kill) and not from_link:
             self._kill()
         elif self.exit_reason is None and (not isinstance(reason, Normal) or sender is self):
             self._die(reason)
 
-    def link(self, other: Process) -> None:
-        """Tie two processes together; linking a dead one acts as if it died just now, without a process."""
+    def link(self, other: Process, *, priority: bool = False) -> None:
+        """
+        Tie two processes together; linking a dead one acts as if it died just now, without a process.
+
+        Args:
+            priority: If this one traps exits, the ``Exit`` comes before ordinary messages; the last call counts.
+        """
         if other is self:
             return
         if other.dead:
-            self.receive_exit(NO_PROCESS, other, from_link=True)
+            self.receive_exit(NO_PROCESS, other, from_link=True, urgent=priority)
             return
         for one, two in ((self, other), (other, self)):
             if one._links is None:
                 one._links = {}
-            one._links[two] = None
+            one._links.setdefault(two, False)
+        assert self._links is not None
+        self._links[other] = priority
 
     def unlink(self, other: Process) -> None:
         """Undo ``link``."""
@@ -329,9 +338,8 @@ class Process:
         if self._links:
             links, self._links = self._links, None
             for other in links:
-                if other._links is not None:
-                    other._links.pop(self, None)
-                other.receive_exit(reason, self, from_link=True)
+                urgent = other._links is not None and other._links.pop(self, False)
+                other.receive_exit(reason, self, from_link=True, urgent=urgent)
         if self._watchers:
             watchers, self._watchers = self._watchers, None
             for number, watcher in watchers.items():

@@ -92,9 +92,15 @@ class ProcessRef:
         """Forget a monitor of the calling actor and remove its ``Down`` if it is still queued."""
         _calling_actor("demonitor").demonitor(monitor)
 
-    def link(self) -> None:
-        """Tie the calling actor and this process together: each gets an exit signal when the other ends."""
-        _calling_actor("link").link(self._process)
+    def link(self, *, priority: bool = False) -> None:
+        """
+        Tie the calling actor and this process together: each gets an exit signal when the other ends.
+
+        Args:
+            priority: If the caller traps exits, its ``Exit`` comes before ordinary messages, so that it may overtake
+                what the process sent. A second call with another ``priority`` changes it.
+        """
+        _calling_actor("link").link(self._process, priority=priority)
 
     def unlink(self) -> None:
         """Undo ``link``; no exit signal from it arrives afterwards."""
