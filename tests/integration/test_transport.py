@@ -3,171 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import gzip
 import socket
 import ssl
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Iterator
 from contextvars import ContextVar, copy_context
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import httpx
 import pytest
 import uvloop
 
 from dspex._clock import LoopClock
-from dspex.errors import MissingExtra, TransportFailed
+from dspex.errors import ConfigError, MissingExtra, TransportFailed
 from dspex.services.lm.transport import (
     FastTransport,
     HttpxTransport,
     SlotTransport,
     Timeouts,
-    Transport,
     open_transport,
 )
-
-HEADERS = {"content-type": "application/json", "authorization": "Bearer sk-1"}
-OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Request-Id: r1\r\nContent-Length: 2\r\n\r\n{}"
-
-# A key and a certificate for localhost that guard nothing.
-PEM = """-----BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg+iDTUCnBZDVgwsby
-hk5H9e6wj6Isl24HPba7GT10WL2hRANCAATyBNusuhXLQ9QjsMUEt5MMDJ83B1QC
-aot1esnrMXeZeGvMX3xdXxjmtmR0ZPYU6d+Up8ZxjCy+bO8u5DbwfG9H
------END PRIVATE KEY-----
------BEGIN CERTIFICATE-----
-MIIBmzCCAUGgAwIBAgIUEDZ81ScFMZEqBcCHVValHEYfSo8wCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMzA0MzM1N1oYDzIxMjYxMDMw
-MDQzMzU3WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAATyBNusuhXLQ9QjsMUEt5MMDJ83B1QCaot1esnrMXeZeGvMX3xdXxjm
-tmR0ZPYU6d+Up8ZxjCy+bO8u5DbwfG9Ho28wbTAdBgNVHQ4EFgQUq8Wwu8dnuUnd
-Ls0Wvi7uV0A6QPEwHwYDVR0jBBgwFoAUq8Wwu8dnuUndLs0Wvi7uV0A6QPEwDwYD
-VR0TAQH/BAUwAwEB/zAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwCgYIKoZI
-zj0EAwIDSAAwRQIgd2inHo1N9EHk8lpFqjG/1K91/S3BUd0XcD6UgU33asUCIQCJ
-j/YAFmSp3NLOemsr5t2S/kUC9lJ7ym+z7KeNMysXrQ==
------END CERTIFICATE-----
-"""
-
-Answer = Callable[["Peer"], None]
-"""What the server does when a request has come whole."""
-
-
-class Peer(asyncio.Protocol):
-    """The server's end of one connection."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self.data = b""
-        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        self.server.peers.append(self)
-
-    def data_received(self, data: bytes) -> None:
-        self.data += data
-        self.server.met.set()
-        head, mark, rest = self.data.partition(b"\r\n\r\n")
-        if not mark:
-            return
-        fields = dict(line.split(b": ", 1) for line in head.lower().split(b"\r\n")[1:])
-        if len(rest) < int(fields[b"content-length"]):
-            return
-        self.data = b""
-        self.server.requests.append((head, rest))
-        answers = self.server.answers
-        (answers.pop(0) if len(answers) > 1 else answers[0])(self)
-        self.server.arrived.set()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost.set_result(None)
-
-
-class Server:
-    """A scripted HTTP server: the n-th request gets the n-th answer, the last answer goes on for ever."""
-
-    def __init__(self, *answers: Answer) -> None:
-        self.answers = list(answers)
-        self.peers: list[Peer] = []
-        self.requests: list[tuple[bytes, bytes]] = []
-        self.met = asyncio.Event()
-        self.arrived = asyncio.Event()
-        self.url = ""
-
-
-def say(data: bytes) -> Answer:
-    return lambda peer: peer.transport.write(data)
-
-
-def say_and_close(data: bytes) -> Answer:
-    def answer(peer: Peer) -> None:
-        peer.transport.write(data)
-        peer.transport.close()
-
-    return answer
-
-
-def reset(peer: Peer) -> None:
-    sock = peer.transport.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    peer.transport.abort()
-
-
-def hang(peer: Peer) -> None:
-    """Never answer."""
-
-
-ok = say(OK)
-
-
-@contextlib.asynccontextmanager
-async def serving(
-    *answers: Answer, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
-) -> AsyncIterator[Server]:
-    server = Server(*answers)
-    listener = await asyncio.get_running_loop().create_server(lambda: Peer(server), host.strip("[]"), 0, ssl=tls)
-    scheme = "https" if tls else "http"
-    server.url = f"{scheme}://{host}:{listener.sockets[0].getsockname()[1]}/v1/chat/completions"
-    try:
-        yield server
-    finally:
-        listener.close()
-        for peer in server.peers:
-            peer.transport.abort()
-            await peer.lost
-        await listener.wait_closed()
-
-
-Opener = Callable[..., contextlib.AbstractAsyncContextManager[Transport]]
-
-
-@contextlib.asynccontextmanager
-async def slots(**options: Any) -> AsyncIterator[Transport]:
-    transport = SlotTransport(clock=LoopClock(asyncio.get_running_loop()), **options)
-    try:
-        yield transport
-    finally:
-        await transport.aclose()
-        assert transport.open_connections == 0
-
-
-@contextlib.asynccontextmanager
-async def fast(**options: Any) -> AsyncIterator[Transport]:
-    transport = FastTransport(**options)
-    try:
-        yield transport
-    finally:
-        await transport.aclose()
-        assert transport.open_connections == 0
-
-
-@contextlib.asynccontextmanager
-async def users(**options: Any) -> AsyncIterator[Transport]:
-    async with httpx.AsyncHTTPTransport(trust_env=False) as inner:
-        yield HttpxTransport(inner, **options)
+from tests.support.programs import until
+from tests.support.transports import (
+    HEADERS,
+    OK,
+    PEM,
+    Answer,
+    Opener,
+    fast,
+    hang,
+    ok,
+    reset,
+    say,
+    say_and_close,
+    serving,
+    slots,
+    users,
+)
 
 
 @pytest.fixture(params=[slots, fast])
@@ -267,19 +142,19 @@ class TestConnections:
             assert {reply.status for reply in replies} == {200}
             assert transport.open_connections == len(server.peers) <= 150
 
-    async def test_idle_ones_beyond_the_limit_are_closed(self) -> None:
+    async def test_idle_ones_beyond_the_limit_are_closed(self, opened: Opener) -> None:
         """A burst leaves no more than that many sockets."""
-        async with serving(ok) as server, slots(max_idle=2) as transport:
+        async with serving(ok) as server, opened(max_idle=2) as transport:
             await asyncio.gather(*[transport.post(server.url, HEADERS, b"{}") for _ in range(6)])
             assert len(server.peers) == 6
-            await asyncio.gather(*[peer.lost for peer in server.peers[:4]])
+            await until(lambda: sum(peer.lost.done() for peer in server.peers) == 4)
 
             assert transport.open_connections == 2
 
     @pytest.mark.parametrize("options", [{"max_age": 0.0}, {"max_idle_seconds": 0.0}])
-    async def test_old_ones_are_not_used_again(self, options: dict[str, float]) -> None:
+    async def test_old_ones_are_not_used_again(self, opened: Opener, options: dict[str, float]) -> None:
         """Neither the old in years nor the long idle."""
-        async with serving(ok) as server, slots(**options) as transport:
+        async with serving(ok) as server, opened(**options) as transport:
             for _ in range(3):
                 await transport.post(server.url, HEADERS, b"{}")
             await asyncio.gather(*[peer.lost for peer in server.peers[:2]])
@@ -522,6 +397,64 @@ async def test_the_fast_one_is_taken_where_it_is_installed(monkeypatch: pytest.M
     assert isinstance(open_transport(clock=clock()), SlotTransport)
     with pytest.raises(MissingExtra, match="fast"):
         open_transport("fast", clock=clock())
+
+
+@pytest.fixture(params=["fast", "core"])
+def installed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """With and without the extra."""
+    if request.param == "core":
+        monkeypatch.setitem(__import__("sys").modules, "aiohttp", None)
+    return str(request.param)
+
+
+class TestProxy:
+    async def test_a_plain_address_is_asked_for_through_it(self, installed: str) -> None:
+        """The proxy hears the whole address, and its own name and password."""
+        async with serving(ok) as server:
+            proxy = server.url.partition("/v1")[0].replace("//", "//me:secret@")
+            transport = open_transport(clock=clock(), proxy=proxy)
+            try:
+                for _ in range(2):
+                    assert (await transport.post("http://llm.test/v1/x", HEADERS, b"{}")).body == b"{}"
+            finally:
+                await transport.aclose()
+
+            assert len(server.peers) == 1
+        head = server.requests[0][0].lower()
+        assert head.startswith(b"post http://llm.test/v1/x http/1.1")
+        assert b"proxy-authorization: basic bwu6c2vjcmv0" in head
+
+    async def test_a_secure_address_is_tunnelled(self, installed: str) -> None:
+        """The proxy is asked to connect, and told nothing else; its refusal is a failure of the network."""
+        met: list[bytes] = []
+
+        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            met.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+            writer.close()
+
+        async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            transport = open_transport(clock=clock(), proxy=f"http://127.0.0.1:{port}")
+            try:
+                await failure(transport.post("https://llm.test/v1", HEADERS, b"{}"))
+            finally:
+                await transport.aclose()
+        assert met[0].startswith(b"CONNECT llm.test:443 HTTP/1.1")
+        assert b"sk-1" not in met[0]
+
+    @pytest.mark.parametrize("address", ["socks5://me:secret@proxy:1080", "proxy:3128", "http://", "http://a:b:c"])
+    async def test_what_is_no_proxy_is_refused_early(self, address: str) -> None:
+        """And its password is not repeated."""
+        with pytest.raises(ConfigError, match="proxy=") as caught:
+            open_transport(clock=clock(), proxy=address)
+        assert "secret" not in str(caught.value)
+
+    async def test_a_transport_of_ones_own_brings_its_own(self) -> None:
+        """Two answers to one question."""
+        mock = httpx.MockTransport(lambda _: httpx.Response(200))
+        with pytest.raises(ConfigError, match="transport="):
+            open_transport(clock=clock(), proxy="http://proxy:3128", transport=mock)
 
 
 class Kept:

@@ -53,7 +53,7 @@ FAILURES: Final[tuple[Failure, ...]] = (
     _row("ClientConnectorError", text=_NO_CONNECTION),
     _row("ClientOSError", text="the connection to {origin} broke ({detail})", closed=True),
     _row("ClientResponseError", text="{origin} does not speak HTTP: {detail}"),
-    # httpx and httpcore.
+    # httpx, httpcore below it, and h11 below both.
     _row("ConnectTimeout", "PoolTimeout", text=_SLOW),
     _row("ReadTimeout", text="nothing came from {origin} for {read:g} s"),
     _row("WriteTimeout", text="{origin} did not take the request within {write:g} s"),

@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import httpx
 
-__all__ = ["HttpReply", "Timeouts", "Transport", "headers_of", "label_of", "reply_of"]
+__all__ = ["MAX_BODY", "HttpReply", "HttpStream", "OnResend", "Timeouts", "Transport", "headers_of", "label_of"]
+
+MAX_BODY: Final = 64 * 2**20
+"""Bytes of one answer, unpacked, beyond which it is refused."""
+
+OnResend = Callable[[], Mapping[str, str] | None]
+"""Called when a request goes out once more because its kept-alive connection was closed; may return new headers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """
-    Seconds until a phase of one exchange has failed.
+    Seconds until a phase of one attempt has failed; the request's deadline ends the whole.
 
-    ``read`` is the longest silence, not the longest answer: the request's deadline ends the whole.
+    Attributes:
+        connect: To have a connection.
+        read: The longest silence, between two pieces of a stream for example.
+        write: The longest the server may take nothing of the request.
+        first_byte: From the attempt's start, connecting included, to the first byte of the answer's body: of a
+            stream, about its first token. None: the beginning has ``read`` as well.
     """
 
     connect: float = 10.0
     read: float = 600.0
     write: float = 30.0
+    first_byte: float | None = None
+
+    @property
+    def silence(self) -> float:
+        """The longest silence of any phase: what an HTTP library is told, while we keep the finer times."""
+        return self.read if self.first_byte is None else max(self.read, self.first_byte)
 
     def phases(self) -> dict[str, float]:
         """Return them by httpx's names."""
-        return {"connect": self.connect, "read": self.read, "write": self.write, "pool": self.connect}
+        return {"connect": self.connect, "read": self.silence, "write": self.write, "pool": self.connect}
 
 
 class HttpReply(NamedTuple):
@@ -34,6 +52,28 @@ class HttpReply(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
+
+
+class HttpStream(Protocol):
+    """An answer whose head has come: iterate over its body, each piece as it arrives, unpacked."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Names in lower case, repeated ones joined with a comma."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Give the body's pieces, never an empty one; slow reading holds the server back."""
+        ...
+
+    async def read(self) -> bytes:
+        """Return what is left of the body."""
+        ...
 
 
 class Transport(Protocol):
@@ -55,15 +95,35 @@ class Transport(Protocol):
         headers: Mapping[str, str],
         body: bytes,
         timeouts: Timeouts | None = None,
-        on_resend: Callable[[], object] | None = None,
+        on_resend: OnResend | None = None,
     ) -> HttpReply:
         """
         Send one request and return the whole answer, whatever its status.
 
-        ``on_resend`` is called when the request goes out once more because its kept-alive connection was closed.
-
         Raises:
             TransportFailed: No complete answer came; the library's error is the cause.
+            ResponseInvalid: The answer is larger than the limit.
+        Cancellation: closes the socket; the server sees it at once.
+        """
+        ...
+
+    def stream(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeouts: Timeouts | None = None,
+        on_resend: OnResend | None = None,
+    ) -> AbstractAsyncContextManager[HttpStream]:
+        """
+        Send one request; the block is entered with the answer's head, and its body is read inside.
+
+        Leaving the block before the body's end closes the socket, and the server sees it at once. After the end the
+        connection serves again.
+
+        Raises:
+            TransportFailed: No answer came, or it broke off, which iterating raises.
+            ResponseInvalid: The answer is larger than the limit.
         Cancellation: closes the socket; the server sees it at once.
         """
         ...
@@ -83,14 +143,6 @@ def headers_of(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
         name, value = name_bytes.decode("latin-1").lower(), value_bytes.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
-
-
-def reply_of(status: int, raw: list[tuple[bytes, bytes]], body: bytes) -> HttpReply:
-    """Return the reply; a body packed although we asked for it plain is unpacked by httpx."""
-    headers = headers_of(raw)
-    if headers.get("content-encoding", "identity") != "identity":
-        body = httpx.Response(status, headers=raw, stream=httpx.ByteStream(body)).read()
-    return HttpReply(status, headers, body)
 
 
 def label_of(url: httpx.URL) -> str:

@@ -1,5 +1,5 @@
 """
-The core transport: httpcore's HTTP/1.1 over our own sockets.
+The core transport: HTTP/1.1 by h11, over our own sockets.
 
 httpx's own pool looks at every connection for every request, which at a few hundred in flight costs more than
 everything else: fifteen times the CPU of what is below. Here a connection is taken from the end of a list and put
@@ -10,28 +10,23 @@ from __future__ import annotations
 
 import ssl
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
-import httpcore
+import h11
 import httpx
 
 from dspex._clock import Clock
-from dspex.errors import TransportFailed
-from dspex.services.lm._failures import failure_of, transport_failed
-from dspex.services.lm._http import HttpReply, Timeouts, reply_of
+from dspex.services.lm._exchange import Answer, ExchangeTransport, StaleConnection
+from dspex.services.lm._failures import failure_of
+from dspex.services.lm._http import MAX_BODY, Timeouts, label_of
 from dspex.services.lm._socket import Socket, open_socket
 
 __all__ = ["SlotTransport"]
 
-_CORE_FAILURES: Final = (
-    httpcore.TimeoutException,
-    httpcore.NetworkError,
-    httpcore.ProtocolError,
-    httpcore.UnsupportedProtocol,
-    httpx.DecodingError,
-    OSError,
-)
+_FAILURES: Final = (httpx.TransportError, httpx.DecodingError, h11.ProtocolError, OSError)
+_MAX_HEAD: Final = 2**17
+"""Bytes of an answer's head beyond which it is no HTTP; h11's own limit is too low for some proxies' cookies."""
 
 
 class _Slot:
@@ -39,34 +34,37 @@ class _Slot:
 
     __slots__ = ("born", "http", "idle_since", "socket")
 
-    def __init__(self, origin: httpcore.Origin, socket: Socket, now: float) -> None:
+    def __init__(self, socket: Socket, now: float) -> None:
         self.socket = socket
-        self.http = httpcore.AsyncHTTP11Connection(origin, socket)
+        self.http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
         self.born = self.idle_since = now
 
 
 class _Target:
-    """A URL as httpcore wants it, and the idle connections that lead there."""
+    """An address taken apart, and the idle connections that lead there."""
 
-    __slots__ = ("host", "idle", "label", "url")
+    __slots__ = ("host", "idle", "is_secure", "label", "name", "path", "port")
 
     def __init__(self, url: str) -> None:
-        self.url = httpcore.URL(url)
-        port = f":{self.url.port}" if self.url.port is not None else ""
-        host = b"[%s]" % self.url.host if b":" in self.url.host else self.url.host
-        self.host = host + port.encode()
-        self.label = f"{self.url.scheme.decode()}://{self.host.decode()}"
+        parsed = httpx.URL(url)
+        self.label = label_of(parsed)
+        self.host = parsed.netloc
+        self.path = parsed.raw_path
+        self.is_secure = parsed.scheme == "https"
+        self.name = parsed.raw_host.decode("ascii")
+        self.port = parsed.port or (443 if self.is_secure else 80)
         self.idle: deque[_Slot] = deque()
 
 
-class SlotTransport:
+class SlotTransport(ExchangeTransport):
     """
     Connections in a list, the last one used is the next one taken; needs nothing but the core dependencies.
 
     Args:
         clock: Tells ages and carries timeouts.
-        timeouts: For posts that bring none of their own.
+        timeouts: For exchanges that bring none of their own.
         verify: False accepts any certificate; a context decides for itself.
+        max_body: Bytes of one answer, unpacked, beyond which it is refused.
         max_idle: Idle connections kept for each URL.
         max_idle_seconds: How long one may idle.
         max_age: Seconds after which a connection is not used again, so that a moved host name is noticed.
@@ -78,12 +76,13 @@ class SlotTransport:
         clock: Clock,
         timeouts: Timeouts | None = None,
         verify: ssl.SSLContext | bool = True,
+        max_body: int = MAX_BODY,
         max_idle: int = 256,
         max_idle_seconds: float = 60.0,
         max_age: float = 600.0,
     ) -> None:
-        self._clock = clock
-        self._timeouts = timeouts or Timeouts()
+        super().__init__(clock, timeouts, max_body, _FAILURES)
+        self._timers = clock
         self._verify = verify
         self._ssl_context = verify if isinstance(verify, ssl.SSLContext) else None
         self._max_idle = max_idle
@@ -91,53 +90,11 @@ class SlotTransport:
         self._max_age = max_age
         self._targets: dict[str, _Target] = {}
         self._sockets: set[Socket] = set()
-        self._closed = False
-        self.stale_retries = 0
 
     @property
     def open_connections(self) -> int:
         """Sockets open now, idle ones included."""
         return len(self._sockets)
-
-    async def post(
-        self,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        timeouts: Timeouts | None = None,
-        on_resend: Callable[[], object] | None = None,
-    ) -> HttpReply:
-        """
-        Send one request and return the whole answer, whatever its status.
-
-        A kept-alive connection that the server closed before a byte of the answer came is replaced once.
-
-        Raises:
-            TransportFailed: No complete answer came; httpcore's error is the cause.
-        Cancellation: closes the socket; the server sees it at once.
-        """
-        target = self._targets.get(url)
-        if target is None:
-            target = self._targets[url] = _Target(url)
-        phases = (timeouts or self._timeouts).phases()
-        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-        raw += [(b"host", target.host), (b"content-length", b"%d" % len(body)), (b"accept-encoding", b"identity")]
-        request = httpcore.Request("POST", target.url, headers=raw, content=body, extensions={"timeout": phases})
-        try:
-            slot = self._take(target)
-            if slot is not None:
-                try:
-                    return await self._exchange(slot, target, request)
-                except _CORE_FAILURES as error:
-                    if slot.socket.received or not failure_of(error).closed:
-                        raise
-                    self.stale_retries += 1
-                    if on_resend is not None:
-                        on_resend()
-            slot = await self._open(target, phases["connect"])
-            return await self._exchange(slot, target, request)
-        except _CORE_FAILURES as error:
-            raise transport_failed(error, target.label, phases) from error
 
     async def aclose(self) -> None:
         """
@@ -154,61 +111,132 @@ class SlotTransport:
         for closed in waiting:
             await closed
 
+    def _target(self, url: str) -> _Target:
+        target = self._targets.get(url)
+        if target is None:
+            target = self._targets[url] = _Target(url)
+        return target
+
+    def _label(self, url: str) -> str:
+        return self._target(url).label
+
+    async def _send(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts, *, fresh: bool
+    ) -> Answer:
+        """Send on the youngest idle connection, or on a new one."""
+        target = self._target(url)
+        slot = None if fresh else self._take(target)
+        reused = slot is not None
+        if slot is None:
+            slot = await self._open(target, timeouts.connect)
+        slot.socket.received = 0
+        answer = _SlotAnswer(self, target, slot, timeouts)
+        try:
+            slot.socket.send(_request(slot.http, target, headers, body))
+            await answer.read_head()
+        except BaseException as error:  # whatever it is: undone here, then raised on
+            slot.socket.abort()
+            if reused and not slot.socket.received and isinstance(error, _FAILURES) and failure_of(error).closed:
+                raise StaleConnection from error
+            raise
+        return answer
+
     def _take(self, target: _Target) -> _Slot | None:
         """Return the youngest idle connection that is still good; close what is too old."""
-        self._refuse_if_closed(target)
-        now, idle = self._clock.now(), target.idle
+        now, idle = self._now(), target.idle
         while idle and idle[0].idle_since + self._max_idle_seconds <= now:
             idle.popleft().socket.abort()
         while idle:
             slot = idle.pop()
-            if not slot.http.has_expired() and slot.born + self._max_age > now:
+            if not slot.socket.is_readable and slot.born + self._max_age > now:
                 return slot
             slot.socket.abort()
         return None
 
-    def _give(self, slot: _Slot, target: _Target) -> None:
+    def give(self, slot: _Slot, target: _Target) -> None:
         """Take back a connection whose answer has been read to its end."""
-        if self._closed or not slot.http.is_idle():
+        http = slot.http
+        if self._closed or http.our_state is not h11.DONE or http.their_state is not h11.DONE or http.trailing_data[0]:
             slot.socket.abort()
             return
-        slot.idle_since = self._clock.now()
+        http.start_next_cycle()
+        slot.idle_since = self._now()
         target.idle.append(slot)
         if len(target.idle) > self._max_idle:
             target.idle.popleft().socket.abort()
 
-    def _refuse_if_closed(self, target: _Target) -> None:
-        if self._closed:
-            raise TransportFailed(f"the transport to {target.label} is closed")
-
     async def _open(self, target: _Target, timeout: float) -> _Slot:
-        self._refuse_if_closed(target)
-        origin = target.url.origin
-        if origin.scheme == b"https" and self._ssl_context is None:
+        if target.is_secure and self._ssl_context is None:
             self._ssl_context = httpx.create_ssl_context(verify=self._verify, trust_env=False)
-        socket = Socket(self._clock, self._sockets.discard)
-        ssl_context = self._ssl_context if origin.scheme == b"https" else None
-        await open_socket(socket, origin.host.decode(), origin.port, ssl_context=ssl_context, timeout=timeout)
+        socket = Socket(self._timers, self._sockets.discard)
+        ssl_context = self._ssl_context if target.is_secure else None
+        await open_socket(socket, target.name, target.port, ssl_context=ssl_context, timeout=timeout)
         if not socket.lost:  # noted only now: while connecting, the loop closes it, on uvloop without a word
             self._sockets.add(socket)
         if self._closed:
             socket.abort()
-        self._refuse_if_closed(target)
-        return _Slot(origin, socket, self._clock.now())
-
-    async def _exchange(self, slot: _Slot, target: _Target, request: httpcore.Request) -> HttpReply:
-        slot.socket.received = 0
-        try:
-            response = await slot.http.handle_async_request(request)
-            stream = response.stream
-            assert isinstance(stream, AsyncIterable)
-            body = b"".join([chunk async for chunk in stream])
-            await response.aclose()
-        except BaseException:  # whatever it is: undone here, then raised on
-            slot.socket.abort()
-            raise
-        self._give(slot, target)
-        return reply_of(response.status, response.headers, body)
+        self._refuse_if_closed(target.label)
+        return _Slot(socket, self._now())
 
     def __repr__(self) -> str:
         return f"<SlotTransport {self.open_connections} open>"
+
+
+def _request(http: h11.Connection, target: _Target, headers: Mapping[str, str], body: bytes) -> list[bytes]:
+    """Return a whole request as h11 writes it."""
+    lines = [(name.encode(), value.encode()) for name, value in headers.items()]
+    lines += [(b"host", target.host), (b"content-length", b"%d" % len(body)), (b"accept-encoding", b"identity")]
+    pieces = [http.send(h11.Request(method=b"POST", target=target.path, headers=lines))]
+    if body:
+        pieces.append(http.send(h11.Data(data=body)))
+    pieces.append(http.send(h11.EndOfMessage()))
+    return [piece for piece in pieces if piece]
+
+
+class _SlotAnswer:
+    """One answer as h11 reads it."""
+
+    __slots__ = ("_slot", "_target", "_timeouts", "_transport", "raw_headers", "status")
+
+    is_unpacked = False
+
+    def __init__(self, transport: SlotTransport, target: _Target, slot: _Slot, timeouts: Timeouts) -> None:
+        self._transport = transport
+        self._target = target
+        self._slot = slot
+        self._timeouts = timeouts
+        self.status = 0
+        self.raw_headers: list[tuple[bytes, bytes]] = []
+
+    async def read_head(self) -> None:
+        """Wait for status and headers; hints that come before them are passed over."""
+        while True:
+            event = await self._event()
+            if type(event) is h11.Response:
+                self.status = event.status_code
+                self.raw_headers = [(bytes(name), bytes(value)) for name, value in event.headers]
+                return
+
+    async def next_bytes(self) -> bytes:
+        """Return the next piece of the body; at its end the connection goes back to the list."""
+        while True:
+            event = await self._event()
+            if type(event) is h11.Data:
+                if event.data:
+                    return bytes(event.data)
+            else:
+                self._transport.give(self._slot, self._target)
+                return b""
+
+    async def abort(self) -> None:
+        """Close the connection."""
+        self._slot.socket.abort()
+
+    async def _event(self) -> object:
+        http, socket, timeouts = self._slot.http, self._slot.socket, self._timeouts
+        while (event := http.next_event()) is h11.NEED_DATA:
+            data = await socket.read(timeouts.silence, timeouts.write)
+            if not data and http.their_state is h11.SEND_RESPONSE:
+                raise h11.RemoteProtocolError("Server disconnected without sending a response.")
+            http.receive_data(data)
+        return event

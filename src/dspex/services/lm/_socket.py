@@ -1,4 +1,4 @@
-"""One TCP or TLS connection as a byte stream for httpcore, with as little between it and the loop as possible."""
+"""One TCP or TLS connection as a byte stream, with as little between it and the loop as possible."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any, cast
+from typing import Final, cast
 
-import httpcore
+import httpx
 
 from dspex._clock import Clock
 from dspex.services.lm._clean_context import in_context
 
 __all__ = ["Socket", "open_socket"]
 
+_UNREAD: Final = 2**18
+"""Bytes nobody has read beyond which the server is held back."""
 
-class Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
+
+class Socket(asyncio.Protocol):
     """
-    The stream of one connection: an asyncio protocol that httpcore reads from and writes to.
+    The stream of one connection.
 
-    Bytes written wait until the next read, so that head and body of a request leave in one system call.
+    Bytes sent wait until the next read, so that head and body of a request leave in one system call.
     ``received`` counts bytes since the owner last set it to zero; ``lost`` says that the loop has closed the socket.
     """
 
@@ -35,6 +38,8 @@ class Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self.lost = False
         self._paused = False
         self._incoming: list[bytes] = []
+        self._unread = 0
+        self._holding_back = False
         self._outgoing: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] | None = None
@@ -50,6 +55,11 @@ class Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
         """Keep what came and wake the reader."""
         self.received += len(data)
         self._incoming.append(data)
+        self._unread += len(data)
+        transport = self._transport
+        if self._unread > _UNREAD and not self._holding_back and transport is not None and not transport.is_closing():
+            self._holding_back = True
+            transport.pause_reading()
         self._wake()
 
     def eof_received(self) -> None:
@@ -75,45 +85,44 @@ class Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self._paused = False
         self._wake()
 
-    # What httpcore calls.
+    # What the owner calls.
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+    @property
+    def is_readable(self) -> bool:
+        """Whether there is something to read, or the end: an idle connection that is readable has been closed."""
+        return self._ended or bool(self._incoming)
+
+    def send(self, pieces: list[bytes]) -> None:
+        """Keep bytes for the next read to send."""
+        self._outgoing += pieces
+
+    async def read(self, timeout: float, write_timeout: float) -> bytes:
         """
         Send what waits to be sent, then return what has come, or nothing at the end.
 
         Raises:
-            httpcore.ReadTimeout: Nothing came in time.
-            httpcore.WriteTimeout: The peer took nothing in time.
-            httpcore.ReadError: The connection broke.
-            httpcore.WriteError: It was broken before anything could be sent.
+            httpx.ReadTimeout: Nothing came in time.
+            httpx.WriteTimeout: The peer took nothing in time.
+            httpx.ReadError: The connection broke.
+            httpx.WriteError: It was broken before anything could be sent.
         Cancellation: leaves the connection as it is; its owner closes it.
         """
         if self._outgoing:
-            await self._flush(timeout)
+            await self._flush(write_timeout)
         while not self._incoming:
             if self._ended:
                 if self._error is not None:
-                    raise httpcore.ReadError(str(self._error)) from self._error
+                    raise httpx.ReadError(str(self._error)) from self._error
                 return b""
-            await self._wait(timeout, httpcore.ReadTimeout)
+            await self._wait(timeout, httpx.ReadTimeout)
         data = b"".join(self._incoming)
         self._incoming.clear()
+        self._unread = 0
+        if self._holding_back:
+            self._holding_back = False
+            if self._transport is not None and not self._transport.is_closing():
+                self._context.run(self._transport.resume_reading)  # the loop keeps the context for the socket's life
         return data
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Keep bytes for the next read to send."""
-        if buffer:
-            self._outgoing.append(buffer)
-
-    async def aclose(self) -> None:
-        """Close at once."""
-        self.abort()
-
-    def get_extra_info(self, info: str) -> Any:  # the base class's word
-        """Answer what httpcore asks: an idle connection that is readable has been closed by the server."""
-        if info == "is_readable":
-            return self._ended or bool(self._incoming)
-        return None if self._transport is None else self._transport.get_extra_info(info)
 
     def abort(self) -> None:
         """Close without waiting for the peer: nothing of use is ever left to be sent."""
@@ -126,22 +135,19 @@ class Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
             self._closed = self._loop.create_future()
         return self._closed
 
-    async def _flush(self, timeout: float | None) -> None:
+    async def _flush(self, timeout: float) -> None:
         assert self._transport is not None
         if self._ended or self._transport.is_closing():
-            raise httpcore.WriteError("the server had closed the connection") from self._error
+            raise httpx.WriteError("the server had closed the connection") from self._error
         data = b"".join(self._outgoing)
         self._outgoing.clear()
         self._transport.write(data)
-        while self._paused and not self._ended:
-            await self._wait(timeout, httpcore.WriteTimeout)
+        while self._paused and not self._ended and not self._incoming:  # an early answer is an answer
+            await self._wait(timeout, httpx.WriteTimeout)
 
-    async def _wait(self, timeout: float | None, late: type[httpcore.TimeoutException]) -> None:
+    async def _wait(self, timeout: float, late: type[httpx.TimeoutException]) -> None:
         """Wait until the loop has something to say."""
         waiter = self._waiter = self._loop.create_future()
-        if timeout is None:
-            await waiter
-            return
         timer = self._clock.call_later(timeout, _fail, waiter, late, context=self._context)
         try:
             await waiter
@@ -154,9 +160,9 @@ class Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
             waiter.set_result(None)
 
 
-def _fail(waiter: asyncio.Future[None], late: type[httpcore.TimeoutException]) -> None:
+def _fail(waiter: asyncio.Future[None], late: type[httpx.TimeoutException]) -> None:
     if not waiter.done():
-        waiter.set_exception(late())
+        waiter.set_exception(late(""))
 
 
 async def open_socket(
@@ -166,8 +172,8 @@ async def open_socket(
     Connect ``socket``, in a clean context.
 
     Raises:
-        httpcore.ConnectTimeout: No connection in time.
-        httpcore.ConnectError: Refused, unreachable, unknown host, or no TLS.
+        httpx.ConnectTimeout: No connection in time.
+        httpx.ConnectError: Refused, unreachable, unknown host, or no TLS.
     Cancellation: nothing is left open.
     """
 
@@ -178,6 +184,6 @@ async def open_socket(
     try:
         await in_context(connect(), Context())
     except TimeoutError as error:
-        raise httpcore.ConnectTimeout(str(error)) from error
+        raise httpx.ConnectTimeout(str(error)) from error
     except OSError as error:
-        raise httpcore.ConnectError(str(error)) from error
+        raise httpx.ConnectError(str(error)) from error

@@ -1,63 +1,93 @@
-"""The transport a user brings."""
+"""The transport a user brings, and httpx's own where a proxy is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 
 import httpx
 
-from dspex.services.lm._failures import transport_failed
-from dspex.services.lm._http import HttpReply, Timeouts, headers_of, label_of
+from dspex._clock import Clock
+from dspex.services.lm._exchange import Answer, ExchangeTransport
+from dspex.services.lm._http import MAX_BODY, Timeouts, label_of
 
 __all__ = ["HttpxTransport"]
 
 
-class HttpxTransport:
+class HttpxTransport(ExchangeTransport):
     """
-    A transport the user brings: a mock, a proxy, an instrumented one.
+    A transport of httpx's kind: one that the user brings (a mock, an instrumented one), or httpx's own.
 
-    It runs in the caller's context, is asked once per attempt, and is not closed: whoever made it closes it.
+    It runs in the caller's context and is asked once per attempt.
+
+    Args:
+        transport: What answers.
+        clock: The running loop's, if not given.
+        timeouts: For exchanges that bring none of their own.
+        max_body: Bytes of one answer, unpacked, beyond which it is refused.
+        owned: Close ``transport`` in the end; otherwise whoever made it closes it.
     """
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, *, timeouts: Timeouts | None = None) -> None:
-        self._transport = transport
-        self._timeouts = timeouts or Timeouts()
-        self.open_connections = 0
-        self.stale_retries = 0
-
-    async def post(
+    def __init__(
         self,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes,
+        transport: httpx.AsyncBaseTransport,
+        *,
+        clock: Clock | None = None,
         timeouts: Timeouts | None = None,
-        on_resend: Callable[[], object] | None = None,
-    ) -> HttpReply:
-        """
-        Send one request and return the whole answer, whatever its status.
-
-        Raises:
-            TransportFailed: No complete answer came; httpx's error is the cause.
-        Cancellation: cancels the transport and closes its answer.
-        """
-        phases = (timeouts or self._timeouts).phases()
-        request = httpx.Request("POST", url, headers=dict(headers), content=body, extensions={"timeout": phases})
-        try:
-            response = await self._transport.handle_async_request(request)
-            try:
-                content = await response.aread()
-            finally:
-                await response.aclose()
-        except (httpx.TransportError, httpx.DecodingError, OSError) as error:
-            raise transport_failed(error, label_of(request.url), phases) from error
-        return HttpReply(response.status_code, headers_of(response.headers.raw), content)
+        max_body: int = MAX_BODY,
+        owned: bool = False,
+    ) -> None:
+        super().__init__(clock, timeouts, max_body, (httpx.TransportError, httpx.DecodingError, OSError))
+        self._transport = transport
+        self._owned = owned
+        self.open_connections = 0
 
     async def aclose(self) -> None:
         """
-        Do nothing: the transport is the user's.
+        Close the transport if it is ours; the user's stays open.
 
-        Cancellation: nothing to cancel.
+        Cancellation: httpx's own transport closes its connections all the same.
         """
+        if self._owned:
+            self._closed = True
+            await self._transport.aclose()
+
+    def _label(self, url: str) -> str:
+        return label_of(httpx.URL(url))
+
+    async def _send(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts, *, fresh: bool
+    ) -> Answer:
+        """Ask the transport; which connection it takes is its own affair."""
+        extensions = {"timeout": timeouts.phases()}
+        request = httpx.Request("POST", url, headers=dict(headers), content=body, extensions=extensions)
+        return _HttpxAnswer(await self._transport.handle_async_request(request))
 
     def __repr__(self) -> str:
         return f"<HttpxTransport {self._transport!r}>"
+
+
+class _HttpxAnswer:
+    """One answer as httpx reads it, which unpacks it too."""
+
+    __slots__ = ("_pieces", "_response", "raw_headers", "status")
+
+    is_unpacked = True
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self._pieces: AsyncIterator[bytes] = response.aiter_bytes()
+        self.status = response.status_code
+        self.raw_headers = response.headers.raw
+
+    async def next_bytes(self) -> bytes:
+        """Return the next piece of the body; at its end the answer is closed."""
+        piece = await anext(self._pieces, b"")
+        if not piece:
+            await self._response.aclose()
+        return piece
+
+    async def abort(self) -> None:
+        """Close the answer, and with it its connection."""
+        async with contextlib.aclosing(self._pieces):  # type: ignore[type-var]  # httpx gives a generator
+            await self._response.aclose()

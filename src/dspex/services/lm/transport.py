@@ -1,20 +1,31 @@
-"""The sockets beneath the language models: one POST, one whole answer, one connection each."""
+"""The sockets beneath the language models: one request, one answer, whole or piece by piece, on one connection."""
 
 from __future__ import annotations
 
 import ssl
 from typing import Literal
+from urllib.parse import urlsplit
 
 import httpx
 
 from dspex._clock import Clock
-from dspex.errors import MissingExtra
+from dspex.errors import ConfigError, MissingExtra
 from dspex.services.lm._fast import FastTransport
-from dspex.services.lm._http import HttpReply, Timeouts, Transport
+from dspex.services.lm._http import MAX_BODY, HttpReply, HttpStream, OnResend, Timeouts, Transport
 from dspex.services.lm._slots import SlotTransport
 from dspex.services.lm._users import HttpxTransport
 
-__all__ = ["FastTransport", "HttpReply", "HttpxTransport", "SlotTransport", "Timeouts", "Transport", "open_transport"]
+__all__ = [
+    "FastTransport",
+    "HttpReply",
+    "HttpStream",
+    "HttpxTransport",
+    "OnResend",
+    "SlotTransport",
+    "Timeouts",
+    "Transport",
+    "open_transport",
+]
 
 
 def open_transport(
@@ -23,6 +34,8 @@ def open_transport(
     clock: Clock,
     timeouts: Timeouts | None = None,
     verify: ssl.SSLContext | bool = True,
+    proxy: str | None = None,
+    max_body: int = MAX_BODY,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> Transport:
     """
@@ -31,19 +44,43 @@ def open_transport(
     Args:
         kind: ``auto`` takes the fast one where its extra is installed.
         clock: The clock of the loop it will run on.
-        timeouts: For posts that bring none of their own.
+        timeouts: For exchanges that bring none of their own.
         verify: False accepts any certificate; a context decides for itself.
-        transport: The user's own, used instead of ours and left open.
+        proxy: The http(s) address of a proxy, with ``user:password@`` where it wants one. The environment's proxies
+            are not looked at. Without the extra ``fast``, httpx's own transport speaks to it, whose cost grows with
+            the number of connections.
+        max_body: Bytes of one answer, unpacked, beyond which it is ``ResponseInvalid``.
+        transport: The user's own, used instead of ours and left open; it brings its own TLS and proxy.
 
     Raises:
         MissingExtra: ``fast`` was asked for and is not installed.
+        ConfigError: ``proxy`` is no http(s) address, or was given together with ``transport``.
     """
     if transport is not None:
-        return HttpxTransport(transport, timeouts=timeouts)
+        if proxy is not None:
+            raise ConfigError("proxy= was given together with transport=, which has its own: give one of them")
+        return HttpxTransport(transport, clock=clock, timeouts=timeouts, max_body=max_body)
+    if proxy is not None:
+        _check_proxy(proxy)
     if kind != "slots":
         try:
-            return FastTransport(timeouts=timeouts, verify=verify)
+            return FastTransport(clock=clock, timeouts=timeouts, verify=verify, proxy=proxy, max_body=max_body)
         except MissingExtra:
             if kind == "fast":
                 raise
-    return SlotTransport(clock=clock, timeouts=timeouts, verify=verify)
+    if proxy is not None:
+        unlimited = httpx.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=60.0)
+        through = httpx.AsyncHTTPTransport(verify=verify, trust_env=False, limits=unlimited, proxy=proxy)
+        return HttpxTransport(through, clock=clock, timeouts=timeouts, max_body=max_body, owned=True)
+    return SlotTransport(clock=clock, timeouts=timeouts, verify=verify, max_body=max_body)
+
+
+def _check_proxy(proxy: str) -> None:
+    """Say what is wrong with a proxy's address without repeating it: it may hold a password."""
+    try:
+        parts = urlsplit(proxy)
+        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_good = False
+    if not is_good:
+        raise ConfigError("proxy= must be an address such as 'http://proxy.example:3128'; SOCKS is not spoken")
