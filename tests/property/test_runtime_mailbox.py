@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dspex.runtime import KILLED, NORMAL, SHUTDOWN, Backoff, Other, Restart, RestartStrategy, Shutdown
+from dspex.runtime import KILLED, NORMAL, SHUTDOWN, AutoShutdown, Backoff, Other, Restart, RestartStrategy, Shutdown
 from dspex.runtime._mailbox import Mailbox
-from dspex.runtime._restart import BackoffState, RestartWindow, plan_restart, should_restart
+from dspex.runtime._restart import BackoffState, RestartWindow, ends_supervisor, plan_restart, should_restart
 
 LIMIT = 3
 
@@ -215,3 +215,15 @@ def test_only_transient_children_look_at_the_reason(restart: Restart) -> None:
     ):
         expected = {Restart.PERMANENT: True, Restart.TRANSIENT: abnormal, Restart.TEMPORARY: False}[restart]
         assert should_restart(restart, reason) == expected
+
+
+@given(flag=st.sampled_from(AutoShutdown), significant=st.booleans(), others=st.lists(st.booleans()))
+def test_auto_shutdown_needs_a_significant_end(flag: AutoShutdown, significant: bool, others: list[bool]) -> None:
+    """The first, or the last, as the flag says; the end of anybody else is no reason."""
+    ends = ends_supervisor(flag, significant=significant, others_active=others)
+    allowed = {
+        AutoShutdown.NEVER: False,
+        AutoShutdown.ANY_SIGNIFICANT: True,
+        AutoShutdown.ALL_SIGNIFICANT: not any(others),
+    }
+    assert ends == (significant and allowed[flag])

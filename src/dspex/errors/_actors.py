@@ -61,9 +61,9 @@ class MailboxFull(ActorError):
 
 
 class AlreadyRegistered(ActorError):
-    """A name or a unique key is taken; ``owner`` is the ref that holds it."""
+    """A name, or a unique key (of any type), is taken; ``owner`` is the ref that holds it."""
 
-    def __init__(self, name: str, owner: object) -> None:
+    def __init__(self, name: object, owner: object) -> None:
         self.name = name
         self.owner = owner
         super().__init__(f"{name!r} is already registered by {owner}")

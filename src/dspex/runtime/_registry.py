@@ -98,7 +98,7 @@ class Registry:
         if self.keys_kind == "unique" and entries:
             entries[:] = [each for each in entries if each[0].exit_reason is None]
             if entries:
-                raise AlreadyRegistered(repr(key), entries[0][0].ref)
+                raise AlreadyRegistered(key, entries[0][0].ref)
 
     def unregister(self, key: Hashable) -> None:
         """Remove the calling process's entries under ``key``; fine when there are none."""
