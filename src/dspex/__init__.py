@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from dspex.protocols.scope import Reset as Reset
     from dspex.requests import Request as Request
     from dspex.services.cache.sqlite import SqliteCache as SqliteCache
-    from dspex.services.lm.client import ClientLimits as ClientLimits
-    from dspex.services.lm.policy import RetryPolicy as RetryPolicy
+    from dspex.services.lm.limits import ClientLimits as ClientLimits
+    from dspex.services.lm.retry import RetryPolicy as RetryPolicy
     from dspex.services.lm.transport import Timeouts as Timeouts
     from dspex.services.retrieval.sqlite_index import SqliteIndex as SqliteIndex
 
@@ -69,8 +69,8 @@ _ROOMS = {
     "dspex.protocols.retrieval": ("Passage",),
     "dspex.requests": ("Request",),
     "dspex.services.cache.sqlite": ("SqliteCache",),
-    "dspex.services.lm.client": ("ClientLimits",),
-    "dspex.services.lm.policy": ("RetryPolicy",),
+    "dspex.services.lm.limits": ("ClientLimits",),
+    "dspex.services.lm.retry": ("RetryPolicy",),
     "dspex.services.lm.transport": ("Timeouts",),
     "dspex.services.retrieval.sqlite_index": ("SqliteIndex",),
 }

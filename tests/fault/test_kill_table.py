@@ -17,8 +17,8 @@ import pytest
 import dspex
 from dspex.requests import Request
 from dspex.runtime import ActorRef, Runtime
-from dspex.services.lm.client import ClientLimits
-from dspex.services.lm.policy import RetryPolicy
+from dspex.services.lm.limits import ClientLimits
+from dspex.services.lm.retry import RetryPolicy
 from dspex.simulator import Fault, FaultKind, FaultPlan, Simulator
 from tests.support.programs import RAG, Ask, Question, build_index, collect, living, until
 

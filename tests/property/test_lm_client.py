@@ -10,8 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from dspex.errors import ActorExited, LMError, RateLimited, RequestRejected
 from dspex.runtime import Actor, Backoff, ChildSpec, Process, Runtime, Supervisor, TaskProcess, current_process
-from dspex.services.lm.client import Acquire, ClientLimits, LMClient, Settle
+from dspex.services.lm.client import Acquire, LMClient, Settle
 from dspex.services.lm.leases import Lease, LeaseTable
+from dspex.services.lm.limits import ClientLimits
 
 LIMIT = 2
 OUTCOMES: dict[str, LMError | None] = {"ok": None, "rejected": RequestRejected("no"), "limited": RateLimited("slow")}
@@ -34,6 +35,7 @@ class Caller:
                 self.lease = await client.call(Acquire(process.ref, 1, 1e9), timeout=None)
             except ActorExited:
                 continue
+        self.lease.sent = True
         error = OUTCOMES[await self.told]
         message = Settle(self.lease.id, error, 1, 1e9)
         self.lease = None

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from dspex.errors import RateLimited, ServerFailed
-from dspex.services.lm.policy import BreakerState, CircuitBreaker, Limiter, Raise, RetryAfter, RetryBudget, RetryPolicy
+from dspex.services.lm.breaker import BreakerState, CircuitBreaker
+from dspex.services.lm.limiter import Limiter
+from dspex.services.lm.retry import Raise, RetryAfter, RetryBudget, RetryPolicy
 
 seconds = st.floats(0, 100, allow_nan=False)
 steps = st.floats(0, 4, allow_nan=False)
@@ -80,7 +82,7 @@ class LimiterMachine(RuleBasedStateMachine):
             if self.slow_start or self.good >= int(self.limit):
                 self.good, self.limit = 0, min(8.0, self.limit + 1)
         self.in_flight -= 1
-        self.limiter.succeeded()
+        self.limiter.succeeded(self.now)
 
     @precondition(lambda self: self.in_flight)
     @rule(retry_after=st.none() | steps)

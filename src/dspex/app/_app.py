@@ -24,7 +24,7 @@ from dspex.protocols.model import LM, LMChoice, LMPool
 from dspex.protocols.retrieval import Retriever
 from dspex.requests import ProgramStream, Request
 from dspex.services.cache.sqlite import SqliteCache
-from dspex.services.lm.client import ClientLimits
+from dspex.services.lm.limits import ClientLimits, LimitsBook
 from dspex.services.lm.providers import resolve_endpoint
 from dspex.services.lm.transport import Timeouts
 from dspex.services.retrieval.sqlite_index import SqliteIndex
@@ -275,7 +275,8 @@ class App(AppView):
         deadline: Default seconds for a request.
         max_running: Requests at once; more wait.
         max_waiting: Requests waiting; one more is Overloaded.
-        limits: Attempts at once per model, and the retry policy.
+        limits: Attempts at once, requests and tokens a minute, and the retry policy: for every model, or by
+            ``"provider/model"``, ``"provider/*"`` and ``"*"``.
         timeouts: Seconds until a phase of one attempt has failed; the longest silence while reading above all.
         transport: The user's own httpx transport, used for every provider instead of ours.
         telemetry: Where events go; ``app.telemetry.attach`` listens.
@@ -310,7 +311,7 @@ class App(AppView):
         deadline: float = 120.0,
         max_running: int = 1_000,
         max_waiting: int = 10_000,
-        limits: ClientLimits | None = None,
+        limits: ClientLimits | Mapping[str, ClientLimits] | None = None,
         timeouts: Timeouts | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         telemetry: Telemetry | None = None,
@@ -320,7 +321,7 @@ class App(AppView):
         self._lms = _records(lm, lms or {})
         self._retrievers = _openers(retriever, retrievers or {})
         self._cache = _cache_spec(cache)
-        self._gateway_arguments = (limits if limits is not None else ClientLimits(), timeouts, transport)
+        self._gateway_arguments = (LimitsBook(limits), timeouts, transport)
         if max_running < 1 or max_waiting < 0:
             raise ConfigError("max_running must be at least 1 and max_waiting at least 0")
         self._max_running = max_running

@@ -12,8 +12,8 @@ from dspex.errors import AppClosed, DspexError, StartFailed, WrongLoop
 from dspex.evaluation import OpenStream
 from dspex.optimizers import OPTIMIZERS, JobDesk
 from dspex.protocols.model import LM, LMPool
+from dspex.protocols.money import Budget, Price
 from dspex.protocols.retrieval import Retriever
-from dspex.protocols.scope import LMResult
 from dspex.requests import RequestRunner, Services, StepPolicy
 from dspex.runtime import (
     KILL,
@@ -35,9 +35,11 @@ from dspex.runtime import (
 from dspex.services.cache.gateway import CacheGateway
 from dspex.services.cache.memory import MemoryTier
 from dspex.services.cache.sqlite import SqliteCache
-from dspex.services.ledger import LEDGER, Booking, LedgerBook, LedgerServer
-from dspex.services.lm.client import ClientLimits
 from dspex.services.lm.gateway import LMGateway
+from dspex.services.money.gateway import MoneyGateway
+from dspex.services.money.ledger import LedgerBook, LedgerServer
+from dspex.services.money.prices import PriceTable
+from dspex.services.lm.limits import LimitsBook
 from dspex.services.lm.transport import Timeouts, open_transport
 from dspex.services.retrieval.client import RetrieverGateway
 from dspex.telemetry import Telemetry
@@ -63,7 +65,7 @@ class AppTree:
         lms: Mapping[str, LM | LMPool],
         retrievers: dict[str, Callable[[], Retriever]],
         cache: SqliteCache | bool,
-        limits: ClientLimits,
+        limits: LimitsBook,
         timeouts: Timeouts | None,
         transport: httpx.AsyncBaseTransport | None,
         max_running: int,
@@ -71,9 +73,11 @@ class AppTree:
         telemetry: Telemetry,
         seed: int | None,
         home: Path,
+        prices: Mapping[str, Price],
+        budget: Budget | None,
     ) -> None:
         self.runtime = Runtime(telemetry=telemetry, seed=seed)
-        self.book = LedgerBook()
+        self.book = LedgerBook(PriceTable(prices), budget)
         self.lm = LMGateway(
             lms,
             keys=read_key,
@@ -81,9 +85,10 @@ class AppTree:
             open_transport=lambda clock: open_transport(clock=clock, timeouts=timeouts, transport=transport),
         )
         self.retrieval = RetrieverGateway(self.runtime, retrievers)
+        money = MoneyGateway(self.runtime, self.book, self.lm.members)
         disk = cache if isinstance(cache, SqliteCache) else None
         self.cache = CacheGateway(self.runtime, memory=MemoryTier(), disk=disk) if cache else None
-        services = Services(self.lm, self.retrieval, self.cache, self._book)
+        services = Services(self.lm, self.retrieval, self.cache, money, self.book.root)
         self.runner = RequestRunner(
             self.runtime, services, policy=StepPolicy(), max_running=max_running, max_waiting=max_waiting
         )
@@ -118,11 +123,6 @@ class AppTree:
             ChildSpec(EVALUATIONS, TaskSupervisor, name=EVALUATIONS),
             self.desk.spec(),
         ]
-
-    def _book(self, model: str, result: LMResult) -> None:
-        booking = Booking(model, result.response.usage, len(result.attempts))
-        if not self.runtime.named(LEDGER).cast(booking):
-            self.book.add(booking)  # its server is being restarted: the book itself is never away
 
     @property
     def closing(self) -> bool:

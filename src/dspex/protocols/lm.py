@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -235,6 +236,18 @@ class LMResponse:
     request_id: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    def deltas(self) -> list[LMDelta]:
+        """Return the answer as the pieces of a stream that brought each part whole."""
+        pieces: list[LMDelta] = []
+        for index, completion in enumerate(self.completions):
+            reasoning = "".join(part.text for part in completion.reasoning)
+            if reasoning or completion.text:
+                pieces.append(LMDelta(index, completion.text, reasoning))
+            for place, call in enumerate(completion.tool_calls):
+                arguments = call.raw or json.dumps(dict(call.arguments or {}), ensure_ascii=False)
+                pieces.append(LMDelta(index, tool=place, tool_name=call.name, arguments=arguments))
+        return pieces
+
 
 @dataclass(frozen=True, slots=True)
 class EmbedRequest:
@@ -256,13 +269,30 @@ class EmbedResponse:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try of a logical call: ``outcome`` is ``ok`` or the error's class name; ``duration`` in seconds."""
+    """
+    One try of a logical call.
+
+    Attributes:
+        number: Counts from 1, over all models that were asked.
+        outcome: ``ok``, the error's class name, ``killed`` (its step died), ``cancelled`` (another model was faster),
+            ``resent`` (its kept-alive connection was closed before a byte came, and the next one followed at once), or
+            ``reader`` (whoever was handed the pieces failed).
+        duration: Seconds.
+        status: The HTTP status, where there was one.
+        message: The error's.
+        lm: The model that was asked.
+        first_byte: Seconds to the first piece of a streamed answer.
+        request_id: The provider's, for its support desk.
+    """
 
     number: int
     outcome: str
     duration: float
     status: int | None = None
     message: str = ""
+    lm: str = ""
+    first_byte: float | None = None
+    request_id: str | None = None
 
 
 class AttemptLog:
@@ -280,7 +310,8 @@ class AttemptLog:
         self.attempts: list[Attempt] = []
         self.sent = 0
         """How many times bytes of this call were handed to the network."""
-        self.on_wire = False
+        self.on_wire = 0
+        """How many attempts are under way: two while a second model is asked too."""
         self.delivered = False
         """Whether a piece of an answer was handed on: from then on nothing is tried again."""
         self.lm: LM | None = None

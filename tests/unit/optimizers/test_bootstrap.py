@@ -177,8 +177,8 @@ class TestDeterminism:
 
 class TestOutages:
     async def test_an_outage_pauses_the_search_and_teaches_it_nothing(self, tmp_path: Path) -> None:
-        from dspex.services.lm.client import ClientLimits
-        from dspex.services.lm.policy import RetryPolicy
+        from dspex.services.lm.limits import ClientLimits
+        from dspex.services.lm.retry import RetryPolicy
 
         once = ClientLimits(retry=RetryPolicy(max_attempts=1))
         down = (Fault(kind=FaultKind.SERVER_ERROR, status=503),) * 2

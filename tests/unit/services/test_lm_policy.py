@@ -15,10 +15,9 @@ from dspex.errors import (
     ServerFailed,
     TransportFailed,
 )
-from dspex.services.lm.policy import (
-    BreakerState,
-    CircuitBreaker,
-    Limiter,
+from dspex.services.lm.breaker import BreakerState, CircuitBreaker
+from dspex.services.lm.limiter import Limiter
+from dspex.services.lm.retry import (
     Raise,
     RetryAfter,
     RetryBudget,
@@ -136,7 +135,7 @@ class TestLimiter:
         for _ in range(2):
             limiter.try_acquire(0.0)
             limiter.try_acquire(0.0)
-            limiter.succeeded()
+            limiter.succeeded(0.0)
             limiter.release()
 
         assert limiter.limit == 3
@@ -146,14 +145,14 @@ class TestLimiter:
         limiter = Limiter(100, initial=4)
         for _ in range(4):
             limiter.try_acquire(0.0)
-        limiter.succeeded()
-        limiter.succeeded()
+        limiter.succeeded(0.0)
+        limiter.succeeded(0.0)
         assert limiter.limit == 6
         limiter.overloaded(0.0)
         assert limiter.limit == 4
         for _ in range(3):
             limiter.try_acquire(0.0)
-        limiter.succeeded()
+        limiter.succeeded(0.0)
 
         assert limiter.limit == 4
 

@@ -12,8 +12,8 @@ from dspex.app.demo.options import DemoOptions
 from dspex.errors import ConfigError, ResponseUnparsable
 from dspex.programs import Predict
 from dspex.protocols.model import LM
-from dspex.services.lm.client import ClientLimits
-from dspex.services.lm.policy import RetryPolicy
+from dspex.services.lm.limits import ClientLimits
+from dspex.services.lm.retry import RetryPolicy
 from dspex.services.lm.transport import Timeouts
 from dspex.simulator import FaultPlan, Latency, SimulatorProcess, SimulatorStartFailed
 

@@ -2,67 +2,75 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 from dspex._clock import TimerHandle
-from dspex.errors import CircuitOpen, LMError
+from dspex.errors import AuthFailed, CircuitOpen, LMError, RateLimited, RequestRejected
+from dspex.protocols.lm import Usage
 from dspex.runtime import Actor, Down, From, Next, NoReply, ProcessRef, Reply
-from dspex.services.lm.leases import Lease, LeaseTable
-from dspex.services.lm.policy import (
-    BreakerState,
-    CircuitBreaker,
-    Limiter,
-    Raise,
-    RetryAfter,
-    RetryBudget,
-    RetryPolicy,
-    is_outage,
-    is_overload,
-)
+from dspex.services.lm.breaker import BreakerState, CircuitBreaker
+from dspex.services.lm.buckets import RateLimits, share_left
+from dspex.services.lm.key_health import KeyHealth
+from dspex.services.lm.leases import NOTHING_HELD, Lease, LeaseTable
+from dspex.services.lm.limiter import Gradient, Limiter
+from dspex.services.lm.limits import ClientLimits
+from dspex.services.lm.retry import LOCAL, Raise, RetryAfter, RetryBudget, is_key_failure, is_outage, is_overload
+from dspex.services.lm.waiting import WaitingRoom
 
 CAUTIOUS = 16
 """Attempts at once that a restarted client begins with, or as many as are on the wire: what was learned is lost."""
 
-__all__ = ["Acquire", "ClientLimits", "LMClient", "Settle"]
+TYPICAL_ANSWER = 256.0
+"""Tokens that an answer is taken to have before any has been seen, where the call sets no length."""
+
+__all__ = ["Acquire", "Busy", "ClientLimits", "LMClient", "Settle"]
 
 
-@dataclass(frozen=True, slots=True)
-class ClientLimits:
+class Acquire(NamedTuple):
     """
-    What one model may cost.
+    Ask for a lease for one attempt; answered by ``Lease``, ``RetryAfter``, ``Raise`` or ``Busy``.
 
     Attributes:
-        max_in_flight: Attempts at once.
-        retry: Tries of one call, and the waits between them.
-        retry_share: Retries that each first attempt earns, over all calls: 0.5 is one for every two.
-        retry_reserve: Retries that may be spent before any are earned.
+        holder: Who will make the attempt; its death gives the lease back.
+        attempt: The number of the attempt at this model, from 1.
+        deadline: When its caller's time is over.
+        priority: Lower numbers are served first when calls wait.
+        prompt: Tokens of the prompt, estimated.
+        answer: Tokens of the longest answer; ``None`` where nothing limits it.
+        queue: False wants ``Busy`` rather than to wait.
+        hedge: A second ask of a call that is on the wire already: only where nothing is amiss. Implies no queue.
     """
-
-    max_in_flight: int = 256
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-    retry_share: float = 0.5
-    retry_reserve: float = 100.0
-
-
-@dataclass(frozen=True, slots=True)
-class Acquire:
-    """Ask for a lease for one attempt; answered by ``Lease``, ``RetryAfter`` or ``Raise``."""
 
     holder: ProcessRef
     attempt: int
     deadline: float
+    priority: int = 0
+    prompt: int = 0
+    answer: int | None = 0
+    queue: bool = True
+    hedge: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """Give a lease back with what its attempt came to; a call is answered by ``RetryAfter`` or ``Raise``."""
+class Busy(NamedTuple):
+    """There is no lease now; perhaps in ``wait`` seconds, or, where that is infinite, when others are done."""
+
+    wait: float
+
+
+class Settle(NamedTuple):
+    """
+    Give a lease back with what its attempt came to; a call is answered by ``RetryAfter`` or ``Raise``.
+
+    ``cancelled`` says that the attempt was broken off by its own caller: it tells nothing about the provider.
+    """
 
     lease: int
     error: LMError | None
     attempt: int
     deadline: float
+    usage: Usage | None = None
+    cancelled: bool = False
 
 
 class LMClient(Actor):
@@ -70,36 +78,46 @@ class LMClient(Actor):
     Limits, breaker and retry policy of one model on one key.
 
     Leases are recorded in the table of the key's supervisor before they are granted. A restarted client starts
-    from the leases it finds there, so the true number in flight is never forgotten; callers who waited for a lease
-    ask again by name.
+    from the leases it finds there, so the true number in flight is never forgotten, and with empty buckets; callers
+    who waited for a lease ask again by name.
     """
 
-    def __init__(self, model: str, table: LeaseTable, limits: ClientLimits) -> None:
+    def __init__(self, model: str, table: LeaseTable, limits: ClientLimits, follow_latency: bool = False) -> None:
         self._model = model
         self._table = table
         self._limits = limits
         self._policy = limits.retry
-        begin = max(CAUTIOUS, len(table.of(model))) if model in table.known else None
-        self._limiter = Limiter(limits.max_in_flight, initial=begin)
+        self._successor = model in table.known
+        begin = max(CAUTIOUS, len(table.of(model))) if self._successor else None
         table.known.add(model)
+        gradient = Gradient() if follow_latency else None
+        self._limiter = Limiter(limits.max_in_flight, initial=begin, gradient=gradient)
         self._breaker = CircuitBreaker()
+        self._access = KeyHealth()  # a key may be good, and yet not for this model
         self._budget: RetryBudget
-        self._waiting: deque[tuple[Acquire, From]] = deque()
+        self._rates: RateLimits
+        self._answers = TYPICAL_ANSWER
+        self._waiting: WaitingRoom[tuple[Acquire, From]] = WaitingRoom(_has_left)
         self._monitors: dict[int, Lease] = {}
         self._monitor_of: dict[int, int] = {}
         self._wake: TimerHandle | None = None
+        self._wake_at = math.inf
 
     async def init(self) -> None:
         """Adopt the leases that a predecessor granted; those whose holder is dead are released."""
         limits, now = self._limits, self.runtime.clock.now()
         self._budget = RetryBudget(now=now, share=limits.retry_share, reserve=limits.retry_reserve)
+        self._rates = RateLimits(rpm=limits.rpm, tpm=limits.tpm, learn=limits.learn, now=now, empty=self._successor)
+        self._table.clients[self._model] = self.ref
         self.own(self, LMClient._sleep_no_more)
         for lease in self._table.of(self._model):
             if lease.holder.alive:
                 self._limiter.adopt(1)
+                lease.held = self._rates.adopt(lease.held)
                 self._watch(lease)
             else:
                 del self._table.leases[lease.id]
+                self._table.key.forgotten(lease.key_ticket)
 
     async def handle_call(self, message: Any, sender: From) -> Next:
         """Answer ``Acquire`` now or when a slot is free, and ``Settle`` at once."""
@@ -110,58 +128,137 @@ class LMClient(Actor):
         return Reply(self._judge(message))
 
     async def handle_cast(self, message: Any) -> Next:
-        """Take back the lease of an attempt that succeeded."""
+        """Take back the lease of an attempt that succeeded, or was broken off."""
         assert isinstance(message, Settle)
         self._settle(message)
         return None
 
     async def handle_info(self, message: Any) -> Next:
-        """Take back the lease of a holder that died, or look again after a pause."""
+        """Take back the lease of a holder that died, or look again after a pause or news of the key."""
         if isinstance(message, Down):
             lease = self._monitors.pop(message.monitor, None)
             if lease is not None:
-                self._monitor_of.pop(lease.id, None)
-                self._release(lease)
+                del self._monitor_of[lease.id]
+                if self._table.leases.pop(lease.id, None) is not None:
+                    self._forget(lease, self.runtime.clock.now())
+                    self._pump()
         elif message is _LOOK_AGAIN:
-            self._wake = None
+            self._wake, self._wake_at = None, math.inf
+            self._pump()
+        elif message is _KEY_NEWS:
             self._pump()
         return None
 
     def describe(self) -> str:
-        """Tell limit, in flight, waiting and the breaker's state."""
-        breaker = "" if self._breaker.state is BreakerState.CLOSED else f", breaker {self._breaker.state.value}"
-        return f"{self._limiter.in_flight} of {self._limiter.limit} in flight, {len(self._waiting)} waiting{breaker}"
+        """Tell limit, in flight, waiting by priority, buckets, and what is amiss with breaker or key."""
+        now = self.runtime.clock.now()
+        counts = self._waiting.counts()
+        by_priority = ", ".join(f"{count} at priority {priority}" for priority, count in counts.items())
+        said = [
+            f"{self._limiter.in_flight} of {self._limiter.limit} in flight",
+            f"{sum(counts.values())} waiting" + (f" ({by_priority})" if set(counts) - {0} else ""),
+        ]
+        pause = self._limiter.wait(now)
+        if pause:
+            said.append(f"paused for {pause:.1f} s")
+        rates = self._rates.describe(now)
+        if rates:
+            said.append(rates)
+        if self._breaker.state is not BreakerState.CLOSED:
+            said.append(f"breaker {self._breaker.state.value}")
+        said.extend(
+            f"key refused ({type(health.error).__name__}), next try in {health.retry_after(now):.0f} s"
+            for health in (self._table.key, self._access)
+            if health.error is not None
+        )
+        return ", ".join(said)
 
     # --- granting -------------------------------------------------------------------------------------------
 
     def _acquire(self, request: Acquire, sender: From) -> Next:
         now = self.runtime.clock.now()
-        if request.attempt == 1:
+        if request.attempt == 1 and not request.hedge:
             self._budget.earn(now)
-        answer = self._grant(request, now)
-        if answer is not None:
-            return Reply(answer)
-        self._waiting.append((request, sender))
-        return NoReply()
+        waiting = len(self._waiting) > 0
+        if request.hedge and (waiting or self._breaker.state is not BreakerState.CLOSED or self._key_refusal(now)):
+            return Reply(Busy(math.inf))
+        answer = self._decide(request, now) if not waiting else self._certain_refusal(request, now)
+        if isinstance(answer, float):
+            if not request.queue or request.hedge:
+                return Reply(Busy(answer))
+            self._waiting.enter(request.priority, (request, sender))
+            if waiting:
+                self._pump()  # the others may have left
+            else:
+                self._look_again_in(answer, now)
+            return NoReply()
+        return Reply(answer)
 
-    def _grant(self, request: Acquire, now: float) -> Lease | RetryAfter | Raise | None:
-        """Return a lease or a refusal; None means wait."""
-        wait = self._limiter.wait(now)
-        if wait is None:
-            return None
-        if wait > 0.0:
-            self._look_again_in(wait)
-            return None
-        ticket = self._breaker.admit(now)
+    def _decide(self, request: Acquire, now: float) -> Lease | RetryAfter | Raise | float:
+        """Return a lease, a refusal, or the seconds to wait: infinite until something happens."""
+        refusal = self._certain_refusal(request, now)
+        if not isinstance(refusal, float):
+            return refusal
+        if refusal > 0.0:
+            return refusal
+        if self._limiter.wait(now) is None:
+            return math.inf
+        breaker, was = self._breaker, self._breaker.state
+        ticket = breaker.admit(now)
+        if breaker.state is not was:
+            self._tell_breaker(was)
         if ticket is None:
-            retry_after = self._breaker.retry_after(now)
+            retry_after = breaker.retry_after(now)
             if retry_after == 0.0:
-                return None  # a probe is out: its verdict decides
+                return math.inf  # a probe is out: its verdict decides
             error = CircuitOpen(f"{self._model} has failed too often lately", retry_after=retry_after)
-            rand = self.runtime.random.random
-            return self._policy.judge(error, request.attempt, now=now, deadline=request.deadline, rand=rand)
+            return self._policy.judge(
+                error, request.attempt, now=now, deadline=request.deadline, rand=self.runtime.random.random
+            )
+        return self._lend(request, ticket, now)
+
+    def _certain_refusal(self, request: Acquire, now: float) -> Raise | float:
+        """Return the refusal that no waiting for others can change, or the seconds that must pass in any case."""
+        refused = self._key_refusal(now)
+        if refused is not None:
+            return Raise(refused, "key")
+        rates, wait = self._rates, self._limiter.wait(now) or 0.0
+        if rates.requests is not None or rates.tokens is not None:
+            tokens, most = self._tokens_of(request), rates.token_limit
+            if most is not None and tokens > most:
+                message = (
+                    f"this call may take {tokens} tokens ({request.prompt} in the prompt), more than tpm={most:g} ever "
+                    "allows at once; nothing was sent: shorten the prompt, lower max_tokens or raise tpm"
+                )
+                return Raise(RequestRejected(message, code=LOCAL), "too large")
+            wait = max(wait, rates.wait(tokens, now))
+        if wait > 0.0 and now + wait >= request.deadline:
+            return self._too_late(wait)
+        return wait
+
+    def _too_late(self, wait: float) -> Raise:
+        message = f"{self._model} may be asked again in {wait:.1f} s, after this call's deadline; nothing was sent"
+        return Raise(RateLimited(message, code=LOCAL, retry_after=wait), "deadline")
+
+    def _key_refusal(self, now: float) -> LMError | None:
+        key, access = self._table.key, self._access
+        if key.error is None and access.error is None:
+            return None
+        return key.refusal(now) or access.refusal(now)
+
+    def _tokens_of(self, request: Acquire) -> int:
+        return request.prompt + (int(self._answers) if request.answer is None else request.answer)
+
+    def _lend(self, request: Acquire, ticket: int, now: float) -> Lease:
         self._limiter.try_acquire(now)
-        lease = self._table.grant(self._model, request.holder, ticket)
+        table, rates, key_ticket, held = self._table, self._rates, 0, NOTHING_HELD
+        if table.key.error is not None:
+            key_ticket = table.key.admit()
+        elif self._access.error is not None:
+            key_ticket = -self._access.admit()  # below zero: this model's, not the whole key's
+        if rates.requests is not None or rates.tokens is not None:
+            held = rates.reserve(self._tokens_of(request), now)
+        lease = table.grant(self._model, request.holder, ticket, key_ticket, held)
         self._watch(lease)
         return lease
 
@@ -171,24 +268,29 @@ class LMClient(Actor):
         self._monitor_of[lease.id] = monitor
 
     def _pump(self) -> None:
-        """Grant to those who wait, first come first served, for as long as there is room."""
+        """Answer those who wait, for as long as there is room: by priority, then first come first served."""
+        waiting = self._waiting
+        if not waiting:
+            return
         now = self.runtime.clock.now()
-        while self._waiting:
-            request, sender = self._waiting[0]
-            if not sender.waiting or not request.holder.alive:
-                self._waiting.popleft()
-                continue
-            answer = self._grant(request, now)
-            if answer is None:
+        while (next_one := waiting.first()) is not None:
+            request, sender = next_one
+            answer = self._decide(request, now)
+            if isinstance(answer, float):
+                self._look_again_in(answer, now)
                 return
-            self._waiting.popleft()
+            waiting.serve()
             if not sender.reply(answer) and isinstance(answer, Lease):
-                self._release(answer)
+                self._take_back(answer)
+                self._forget(answer, now)
 
-    def _look_again_in(self, seconds: float) -> None:
-        if self._wake is None:
-            clock, context = self.runtime.clock, self.runtime.context
-            self._wake = clock.call_later(seconds, self.ref.send, _LOOK_AGAIN, context=context)
+    def _look_again_in(self, seconds: float, now: float) -> None:
+        if seconds == math.inf or now + seconds >= self._wake_at:
+            return
+        self._sleep_no_more()
+        clock, context = self.runtime.clock, self.runtime.context
+        self._wake_at = now + seconds
+        self._wake = clock.call_later(seconds, self.ref.send, _LOOK_AGAIN, context=context)
 
     def _sleep_no_more(self) -> None:
         if self._wake is not None:
@@ -198,36 +300,112 @@ class LMClient(Actor):
 
     def _settle(self, message: Settle) -> None:
         """Take the lease back and learn from its outcome; a lease already taken back (by Down) changes nothing."""
-        lease = self._table.leases.pop(message.lease, None)
+        lease = self._table.leases.get(message.lease)
         if lease is None:
             return
+        self._take_back(lease)
+        now, error = self.runtime.clock.now(), message.error
+        if message.cancelled or not lease.sent or (error is not None and _never_left(error)):
+            if error is not None:
+                lease.sent = False
+            self._forget(lease, now)
+        else:
+            limit, was = self._limiter.limit, self._breaker.state
+            self._learn_of_provider(lease, error, now)
+            self._learn_of_rates(lease, message, now)
+            if self.runtime.telemetry.active:
+                self._tell_changes(limit, was, error)
+        self._pump()
+
+    def _learn_of_provider(self, lease: Lease, error: LMError | None, now: float) -> None:
+        """Tell breaker and limiter how an attempt that was sent has ended; the key hears of it too."""
+        if error is None:
+            self._breaker.succeeded(lease.ticket, now)
+            latency = None
+            if self._limiter.gradient is not None and lease.headroom is None and lease.first_byte_at is not None:
+                latency = lease.first_byte_at - lease.sent_at
+            self._limiter.succeeded(now, latency)
+        else:
+            if is_outage(error):
+                self._breaker.failed(lease.ticket, now)
+            elif error.code == LOCAL:
+                self._breaker.forgotten(lease.ticket)
+            else:
+                self._breaker.succeeded(lease.ticket, now)
+            if is_overload(error):
+                pause = min(error.retry_after, self._policy.max_retry_after) if error.retry_after is not None else None
+                self._limiter.overloaded(now, pause, slow_down=error.code == "slow_down")
+                if pause:
+                    self._refuse_hopeless(now)
+            else:
+                self._limiter.release()
+        if lease.key_ticket or (error is not None and is_key_failure(error)):
+            self._learn_of_key(lease, error, now)
+
+    def _learn_of_key(self, lease: Lease, error: LMError | None, now: float) -> None:
+        key, access = self._table.key, self._access
+        ticket = lease.key_ticket
+        if error is not None and is_key_failure(error) and error.status == 403:
+            changed = access.ended(-min(0, ticket), error, now)  # forbidden: this model, or this kind of call
+            key.ended(max(0, ticket), None, now)
+        else:
+            changed = key.ended(max(0, ticket), error, now)
+            changed = (access.ended(-min(0, ticket), None, now) if error is None else False) or changed
+            if error is not None:
+                access.forgotten(-min(0, ticket))
+        if changed:
+            for client in self._table.clients.values():
+                client.send(_KEY_NEWS)
+            if self.runtime.telemetry.active:
+                refused = key.error or access.error
+                state = type(refused).__name__ if refused is not None else "good"
+                self._emit(
+                    "dspex.lm.key", {"cooldown": max(key.retry_after(now), access.retry_after(now))}, state=state
+                )
+
+    def _learn_of_rates(self, lease: Lease, message: Settle, now: float) -> None:
+        """Correct the buckets, and heed what the provider says is left."""
+        error, usage, rates = message.error, message.usage, self._rates
+        if usage is not None:
+            self._answers += (usage.output_tokens - self._answers) / 16
+            if usage.total_tokens:
+                rates.charge(lease.held, usage.total_tokens, now)
+        elif error is not None and error.status is not None and 400 <= error.status < 500:
+            rates.charge(lease.held, 0, now)  # refused unread; anything else is charged as it was estimated
+        room = lease.headroom
+        if room is None:
+            if error is None:
+                self._limiter.narrow(1.0)
+            return
+        if rates.observe(room, lease.held, now) and self.runtime.telemetry.active:
+            numbers = {"requests": float(room.request_limit or 0), "tokens": float(room.token_limit or 0)}
+            self._emit("dspex.lm.rate_limit", numbers)
+        self._limiter.narrow(share_left(room))
+
+    def _take_back(self, lease: Lease) -> None:
+        """Strike a lease from the books."""
+        self._table.leases.pop(lease.id, None)
         monitor = self._monitor_of.pop(lease.id, None)
         if monitor is not None:
             self._monitors.pop(monitor, None)
             self._process.demonitor(monitor)
-        now, error = self.runtime.clock.now(), message.error
-        if error is not None and is_outage(error):
-            self._breaker.failed(lease.ticket, now)
-        else:
-            self._breaker.succeeded(lease.ticket, now)
-        if error is None:
-            self._limiter.succeeded()
-        elif is_overload(error):
-            self._limiter.overloaded(now, error.retry_after)
-        else:
-            self._limiter.release()
-        self._pump()
 
-    def _release(self, lease: Lease) -> None:
-        """Take a lease back without a verdict."""
-        if self._table.leases.pop(lease.id, None) is not None:
-            monitor = self._monitor_of.pop(lease.id, None)
-            if monitor is not None:
-                self._monitors.pop(monitor, None)
-                self._process.demonitor(monitor)
-            self._breaker.forgotten(lease.ticket)
-            self._limiter.release()
-            self._pump()
+    def _forget(self, lease: Lease, now: float) -> None:
+        """Give back what a lease without verdict held: unsent is free, sent and unknown is charged as estimated."""
+        self._breaker.forgotten(lease.ticket)
+        self._limiter.release()
+        if lease.key_ticket:
+            self._table.key.forgotten(lease.key_ticket)
+            self._access.forgotten(-lease.key_ticket)
+        if not lease.sent:
+            self._rates.refund(lease.held, now)
+
+    def _refuse_hopeless(self, now: float) -> None:
+        """Answer the waiters whose time will be over before a pause is."""
+        wait = self._limiter.wait(now) or 0.0
+        if wait > 0.0 and self._waiting:
+            for _, sender in self._waiting.sweep(lambda each: now + wait >= each[0].deadline):
+                sender.reply(self._too_late(wait))
 
     def _judge(self, message: Settle) -> RetryAfter | Raise:
         assert message.error is not None
@@ -238,5 +416,34 @@ class LMClient(Actor):
             return Raise(message.error, "retry budget")
         return verdict
 
+    # --- telling --------------------------------------------------------------------------------------------
+
+    def _tell_changes(self, limit: int, was: BreakerState, error: LMError | None) -> None:
+        if self._limiter.limit != limit:
+            why = type(error).__name__ if error is not None else "ok"
+            numbers = {"limit": float(self._limiter.limit), "in_flight": float(self._limiter.in_flight)}
+            self._emit("dspex.lm.limit", numbers, reason=why)
+        if self._breaker.state is not was:
+            self._tell_breaker(was)
+
+    def _tell_breaker(self, was: BreakerState) -> None:
+        if self.runtime.telemetry.active:
+            cooldown = self._breaker.retry_after(self.runtime.clock.now())
+            self._emit("dspex.lm.breaker", {"cooldown": cooldown}, state=self._breaker.state.value, was=was.value)
+
+    def _emit(self, name: str, measurements: dict[str, float], **metadata: object) -> None:
+        self.runtime.telemetry.emit(name, measurements, {"lm": self._process.label, **metadata})
+
+
+def _has_left(waiter: tuple[Acquire, From]) -> bool:
+    request, sender = waiter
+    return not sender.waiting or not request.holder.alive
+
+
+def _never_left(error: LMError) -> bool:
+    """Whether an error was raised before anything was sent: no key, a header or a body that cannot be written."""
+    return error.status is None and isinstance(error, (AuthFailed, RequestRejected))
+
 
 _LOOK_AGAIN = object()
+_KEY_NEWS = object()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from dspex.errors import (
@@ -24,13 +25,20 @@ from dspex.runtime import (
     SupervisorRef,
 )
 from dspex.services.lm.account import LM_SUPERVISOR, Account
-from dspex.services.lm.client import ClientLimits, LMClient
+from dspex.services.lm.client import LMClient
+from dspex.services.lm.estimate import estimate
+from dspex.services.lm.limits import LimitsBook
 from dspex.services.lm.logical_call import LogicalCall
+from dspex.services.lm.pool_call import PoolCall, PoolState
+from dspex.services.lm.pool_policy import order_of
 from dspex.services.lm.providers import resolve_endpoint
 from dspex.services.lm.transport import Transport
 from dspex.services.lm.transport_server import TransportServer
 
 __all__ = ["LMGateway"]
+
+TELL_NO_LIMITS = frozenset({"llamacpp", "lmstudio", "ollama", "vllm"})
+"""Servers of one's own: they answer slower rather than with 429, so how much they can take is read from latencies."""
 
 
 class LMGateway:
@@ -40,7 +48,7 @@ class LMGateway:
     Args:
         lms: Model records by name; ``"default"`` answers for ``None``.
         keys: Reads the key of an environment variable's name (the App's configuration does).
-        limits: For every model.
+        limits: Which hold for which model.
         open_transport: Makes a transport on a clock.
 
     Raises:
@@ -52,7 +60,7 @@ class LMGateway:
         lms: Mapping[str, LM | LMPool],
         *,
         keys: Callable[[str], Secret | None],
-        limits: ClientLimits,
+        limits: LimitsBook,
         open_transport: Callable[[Any], Transport],
     ) -> None:
         self._lms = dict(lms)
@@ -62,6 +70,7 @@ class LMGateway:
         self._accounts: dict[tuple[str, str, str], Account] = {}
         self._runtime: Runtime | None = None
         self._targets: dict[LM, tuple[Account, str]] = {}
+        self._pools: dict[LMPool, PoolState] = {}
         for lm in self._lms.values():
             for member in self._members(lm):
                 self._target(member)
@@ -87,7 +96,10 @@ class LMGateway:
         return Supervisor([transport, *clients], backoff=Backoff())
 
     def _client_spec(self, account: Account, model: str) -> ChildSpec:
-        arguments = (model, account.table, self._limits)
+        provider = account.endpoint.provider
+        limits = self._limits.of(provider, model)
+        follow = limits.follow_latency if limits.follow_latency is not None else provider in TELL_NO_LIMITS
+        arguments = (model, account.table, limits, follow)
         return ChildSpec(model, LMClient, arguments, name=account.client_name(model))
 
     # --- finding --------------------------------------------------------------------------------------------
@@ -175,13 +187,32 @@ class LMGateway:
             raise InternalError("the LM room was used before it was started")
         if log.response is not None:
             return log.response
-        record = log.lm = self._members(self.resolve(lm))[0]
-        new = record not in self._targets
-        account, model = self._target(record)
+        model = self.resolve(lm)
+        if isinstance(model, LM):
+            log.lm = model
+            return await (await self._call(model, request, log, deadline, priority, runtime)).run()
+        state = self._pools.get(model)
+        if state is None:
+            state = self._pools[model] = PoolState(model)
+        members = order_of(model, self.resolve, runtime.random.random)
+
+        async def call(member: LM) -> LogicalCall:
+            params = request.params.over(member.params)
+            asked = replace(request, params=params) if params is not request.params else request
+            return await self._call(member, asked, log, deadline, priority, runtime)
+
+        return await PoolCall(runtime, state, members, call, log, deadline).run()
+
+    async def _call(
+        self, lm: LM, request: LMRequest, log: AttemptLog, deadline: float, priority: int, runtime: Runtime
+    ) -> LogicalCall:
+        """Return the attempts of a call at one model, whose part of the tree is there."""
+        new = lm not in self._targets
+        account, model = self._target(lm)
         if new:
             await self._ensure(account, model, runtime)
-        call = LogicalCall(runtime, account, model, log, deadline)
-        return await call.run(account.endpoint.wire.encode(model, request))
+        body = account.endpoint.wire.encode(model, request)
+        return LogicalCall(runtime, account, lm, log, deadline, body, estimate(request, body), priority=priority)
 
     async def embed(self, lm: LMChoice, request: EmbedRequest, log: AttemptLog, deadline: float) -> EmbedResponse:
         """Turn texts into vectors as ``protocols.LMService.embed`` says."""

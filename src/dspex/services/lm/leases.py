@@ -5,40 +5,73 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dspex.services.lm.buckets import Reservation
+from dspex.services.lm.key_health import KeyHealth
+
 if TYPE_CHECKING:
-    from dspex.runtime import ProcessRef
+    from dspex.runtime import ActorRef, ProcessRef
     from dspex.services.lm.channel import Channel
+    from dspex.services.lm.wires._wire import Headroom
 
-__all__ = ["Lease", "LeaseTable"]
+__all__ = ["NOTHING_HELD", "Lease", "LeaseTable"]
+
+NOTHING_HELD = Reservation()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Lease:
-    """The right to make one attempt; recorded with its holder before it is granted."""
+    """
+    The right to make one attempt; recorded with its holder before it is granted.
+
+    The holder writes down what happens to the attempt in the tick it happens, so that whoever takes the lease back
+    knows it, however the holder ended.
+
+    Attributes:
+        id: Counts up within a table.
+        model: Whose lease it is.
+        holder: The process that may make the attempt.
+        ticket: The circuit breaker's; a new client ignores the tickets of its predecessor.
+        key_ticket: The key's; 0 unless this attempt finds out whether the key is good again.
+        held: What was taken out of the buckets for it.
+        sent: Bytes were handed to the network: from then on it may have been charged.
+        sent_at: When, by the runtime's clock.
+        first_byte_at: When the first byte of the answer was there.
+        headroom: What the answer's headers say is left of the provider's limits.
+    """
 
     id: int
     model: str
     holder: ProcessRef
     ticket: int
-    """The circuit breaker's; a new client ignores the tickets of its predecessor."""
+    key_ticket: int = 0
+    held: Reservation = NOTHING_HELD
+    sent: bool = False
+    sent_at: float = 0.0
+    first_byte_at: float | None = None
+    headroom: Headroom | None = None
 
 
 class LeaseTable:
-    """The leases of all models on one key, and the channel they are for."""
+    """The leases of all models on one key, what is known of the key, and the channel they are for."""
 
-    __slots__ = ("_last", "channel", "known", "leases")
+    __slots__ = ("_last", "channel", "clients", "key", "known", "leases")
 
     def __init__(self) -> None:
         self.leases: dict[int, Lease] = {}
         self.channel: Channel | None = None
+        self.key = KeyHealth()
+        self.clients: dict[str, ActorRef] = {}
+        """The live client of each model: all are told when the key turns out to be refused, or good again."""
         self.known: set[str] = set()
         """Models that have had a client: a second one of the same model is a successor."""
         self._last = 0
 
-    def grant(self, model: str, holder: ProcessRef, ticket: int) -> Lease:
+    def grant(
+        self, model: str, holder: ProcessRef, ticket: int, key_ticket: int = 0, held: Reservation = NOTHING_HELD
+    ) -> Lease:
         """Record a new lease and return it."""
         self._last += 1
-        lease = Lease(self._last, model, holder, ticket)
+        lease = Lease(self._last, model, holder, ticket, key_ticket, held)
         self.leases[lease.id] = lease
         return lease
 

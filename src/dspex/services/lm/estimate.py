@@ -1,0 +1,54 @@
+"""How many tokens a call will take, before it is sent: a guess that is corrected when its usage is known."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from dspex.protocols.content import AudioPart, FilePart, ImagePart, MediaPart, ToolResult
+from dspex.protocols.lm import LMRequest
+
+__all__ = ["Estimate", "estimate"]
+
+BYTES_PER_TOKEN: Final = 4
+"""Of a request body in JSON: what English text has; scripts with longer characters have fewer per token."""
+
+IMAGE_TOKENS: Final = {"low": 85, "high": 1_105, "auto": 765, None: 765}
+"""By ``detail``: OpenAI's tiles for one square of 1,024 pixels (low: the fixed price); other providers are near."""
+
+AUDIO_BYTES_PER_TOKEN: Final = 1_600
+"""Ten tokens a second of sound at 16 kB/s."""
+
+FILE_BYTES_PER_TOKEN: Final = 30
+"""Of a PDF: about 1,500 tokens a page of 45 kB."""
+
+
+class Estimate(NamedTuple):
+    """Tokens of the prompt, and of the longest answer; ``None`` where the call sets no length."""
+
+    prompt: int
+    answer: int | None
+
+
+def estimate(request: LMRequest, body: bytes) -> Estimate:
+    """Return what ``request``, written as ``body``, will take."""
+    size, media = len(body), 0
+    for message in request.messages:
+        if isinstance(message.content, str):
+            continue
+        for part in message.content:
+            for each in part.content if isinstance(part, ToolResult) else (part,):
+                if isinstance(each, MediaPart):
+                    size -= len(each.base64)
+                    media += _media_tokens(each)
+    params = request.params
+    answer = params.max_tokens * max(1, params.n) if params.max_tokens is not None else None
+    return Estimate(max(1, size // BYTES_PER_TOKEN + media), answer)
+
+
+def _media_tokens(part: MediaPart) -> int:
+    if isinstance(part, ImagePart):
+        return IMAGE_TOKENS[part.detail]
+    size = len(part.data) if part.data is not None else 0
+    if isinstance(part, AudioPart):
+        return size // AUDIO_BYTES_PER_TOKEN
+    return size // FILE_BYTES_PER_TOKEN if isinstance(part, FilePart) else 0

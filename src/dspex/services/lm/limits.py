@@ -1,0 +1,94 @@
+"""What one model may be asked, as the user says it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dspex.errors import ConfigError
+from dspex.services.lm.providers import PROVIDERS
+from dspex.services.lm.retry import RetryPolicy
+
+__all__ = ["ClientLimits", "LimitsBook"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLimits:
+    """
+    What one model on one key may be asked.
+
+    Attributes:
+        max_in_flight: Attempts at once; the client goes lower by itself when the provider has had too much.
+        rpm: Requests a minute: a full minute's worth may go out at once, then they come back one by one. Without it
+            the limit is learned from the provider's headers, where it tells one.
+        tpm: Tokens a minute, input and output together; each call reserves its prompt and its ``max_tokens`` before
+            it is sent, and gets back what it did not use. A call that needs more than ``tpm`` is refused at once.
+        learn: Whether limits that were not given are learned from the provider's headers.
+        follow_latency: Whether a server that becomes slower is asked less at once; ``None`` means so for local servers
+            (``vllm``, ``llamacpp``, ``ollama``, ``lmstudio``), which tell no limits.
+        retry: Tries of one call, and the waits between them.
+        retry_share: Retries that each first attempt earns, over all calls: 0.5 is one for every two.
+        retry_reserve: Retries that may be spent before any are earned.
+
+    Raises:
+        ConfigError: A number makes no sense.
+    """
+
+    max_in_flight: int = 256
+    rpm: float | None = None
+    tpm: float | None = None
+    learn: bool = True
+    follow_latency: bool | None = None
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    retry_share: float = 0.5
+    retry_reserve: float = 100.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.max_in_flight, bool) or not isinstance(self.max_in_flight, int) or self.max_in_flight < 1:
+            raise ConfigError(f"max_in_flight={self.max_in_flight!r} must be a whole number from 1 on")
+        for name in ("rpm", "tpm"):
+            given = getattr(self, name)
+            if given is not None and not 0 < given < math.inf:
+                raise ConfigError(f"{name}={given!r} must be a positive number a minute, or None")
+        if not isinstance(self.retry, RetryPolicy):
+            raise ConfigError(f"retry={self.retry!r} must be a RetryPolicy")
+        if not 0 <= self.retry_share < math.inf or not 0 <= self.retry_reserve < math.inf:
+            raise ConfigError("retry_share and retry_reserve must be numbers from 0 on")
+
+
+class LimitsBook:
+    """
+    Which limits hold for which model.
+
+    Args:
+        given: For every model, or by ``"provider/model"``, ``"provider/*"`` and ``"*"``; the closest one counts.
+
+    Raises:
+        ConfigError: A name is none of these, or a value is no ``ClientLimits``.
+    """
+
+    __slots__ = ("_by_name",)
+
+    def __init__(self, given: ClientLimits | Mapping[str, ClientLimits] | None) -> None:
+        if given is None:
+            given = ClientLimits()
+        by_name = {"*": given} if isinstance(given, ClientLimits) else dict(given)
+        for name, limits in by_name.items():
+            if not isinstance(limits, ClientLimits):
+                raise ConfigError(f"limits[{name!r}]={limits!r} must be ClientLimits")
+            provider, slash, model = name.partition("/")
+            if name != "*" and not (provider in PROVIDERS and slash and model):
+                raise ConfigError(
+                    f"limits[{name!r}] names no model of a known provider; give 'provider/model', 'provider/*' or '*'"
+                )
+        by_name.setdefault("*", ClientLimits())
+        self._by_name = by_name
+
+    def of(self, provider: str, model_name: str) -> ClientLimits:
+        """Return the limits of one model."""
+        by_name = self._by_name
+        for name in (f"{provider}/{model_name}", f"{provider}/*"):
+            if name in by_name:
+                return by_name[name]
+        return by_name["*"]

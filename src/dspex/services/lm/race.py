@@ -1,0 +1,148 @@
+"""Two asks of one call at the same time: the first answer wins, the other is broken off, nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import anyio
+
+from dspex.errors import InternalError
+from dspex.protocols.lm import AttemptLog, LMResponse
+from dspex.runtime import KILL, Crashed, Normal, Runtime, TaskProcess, current_process
+from dspex.services.lm.client import Settle
+from dspex.services.lm.leases import Lease
+from dspex.services.lm.logical_call import LogicalCall
+from dspex.services.lm.retry import Raise, RetryAfter
+
+__all__ = ["Race"]
+
+
+@dataclass(slots=True, eq=False)
+class _Runner:
+    """One ask under way, in a process of its own below the step."""
+
+    member: int
+    call: LogicalCall
+    lease: Lease
+    number: int
+    process: TaskProcess
+
+
+class Race:
+    """
+    The asks of one attempt, each a process owned by the step: the step's death kills them, and their sockets with them.
+
+    The leases are held by the step, so that whichever way it ends they are given back.
+    """
+
+    __slots__ = ("_log", "_news", "_runners", "_runtime")
+
+    def __init__(self, runtime: Runtime, log: AttemptLog) -> None:
+        self._runtime = runtime
+        self._log = log
+        self._runners: list[_Runner] = []
+        self._news: asyncio.Future[None] | None = None
+
+    def enter(self, member: int, call: LogicalCall, lease: Lease, number: int) -> None:
+        """Begin an ask for which there is a lease."""
+        step = current_process()
+        if step is None:
+            raise InternalError("an LM call was made outside a step")
+        work = partial(call.attempt, lease, number)
+        label = f"{step.label} asks {call.lm.model}"
+        process = self._runtime.spawn_task(step, work, label=label, context=contextvars.copy_context())
+        process.on_dead(self._tell)
+        self._runners.append(_Runner(member, call, lease, number, process))
+
+    async def first_byte_within(self, seconds: float) -> bool:
+        """
+        Wait for the first ask's end, or ``seconds``; whether the first byte of an answer was there, or an end.
+
+        Cancellation: every ask is broken off, its socket closed, before this returns.
+        """
+        first = self._runners[0]
+        try:
+            ended = await first.process.wait_exit(seconds)
+        except BaseException:  # whatever it is: undone here, then raised on
+            await self._break_off()
+            raise
+        return ended is not None or first.lease.first_byte_at is not None
+
+    async def finish(self, heed: Callable[[int, RetryAfter | Raise], None]) -> LMResponse | None:
+        """
+        Return the first answer; ``None`` when every ask has failed, which ``heed`` was told, each in its turn.
+
+        Raises:
+            Exception: What ``heed``, or an ask, raises; the others are broken off first.
+        Cancellation: every ask is broken off, its socket closed, before this returns.
+        """
+        hedged = len(self._runners) > 1
+        try:
+            while self._runners:
+                runner = await self._next_end()
+                answer = self._answer_of(runner)
+                if isinstance(answer, LMResponse):
+                    if hedged:
+                        await self._break_off()
+                        self._tell_winner(runner)
+                    return answer
+                heed(runner.member, answer)
+        except BaseException:  # whatever it is: undone here, then raised on
+            await self._break_off()
+            raise
+        return None
+
+    async def _next_end(self) -> _Runner:
+        """Return an ask that has ended, no longer in the race."""
+        while True:
+            for runner in self._runners:
+                if runner.process.dead:
+                    self._runners.remove(runner)
+                    return runner
+            self._news = self._runtime.loop.create_future()
+            await self._news
+
+    def _tell(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    def _answer_of(self, runner: _Runner) -> LMResponse | RetryAfter | Raise:
+        """Return what an ask came to; one that was killed by others is to be made again."""
+        process = runner.process
+        if isinstance(process.exit_reason, Normal) and process.returned:
+            answer: LMResponse | RetryAfter | Raise = process.result
+            return answer
+        self._write_off(runner, "killed")
+        if isinstance(process.exit_reason, Crashed):
+            raise process.exit_reason.error
+        return RetryAfter(0.0)
+
+    async def _break_off(self) -> None:
+        """Kill what still runs, wait for the sockets to be closed, and settle: sent and unknown is charged."""
+        runners, self._runners = self._runners, []
+        for runner in runners:
+            runner.process.receive_exit(KILL, None)
+        with anyio.move_on_after(2 * self._runtime.kill_budget, shield=True):
+            for runner in runners:
+                await runner.process.wait_exit(None)
+        for runner in runners:
+            if not runner.process.returned:
+                self._write_off(runner, "cancelled")
+
+    def _write_off(self, runner: _Runner, outcome: str) -> None:
+        """Write down an ask that will have no answer, and give its lease back without a verdict."""
+        call, started = runner.call, runner.lease.sent_at
+        if call.sending is not None:
+            number, call.sending = call.sending, None
+            self._log.on_wire -= 1
+            call.note(number, outcome, started, None, "broken off: another model was faster")
+            call.emit("dspex.lm.unknown_charge", {"number": number}, {})
+        call.client.cast(Settle(runner.lease.id, None, runner.number, call.deadline, cancelled=True))
+
+    def _tell_winner(self, winner: _Runner) -> None:
+        seconds = self._runtime.clock.now() - winner.lease.sent_at
+        winner.call.emit("dspex.lm.hedge.won", {"duration": seconds}, {})
