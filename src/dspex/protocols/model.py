@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 __all__ = ["LM", "LMChoice", "LMParams", "LMPool", "Secret"]
@@ -85,6 +86,10 @@ class LMParams:
         return replace(defaults, **changes)
 
 
+_CAPABILITIES = (
+    *("json_schema", "json_object", "tools", "images", "audio", "files"),
+    *("many", "seed", "logprobs", "streaming", "reasoning"),
+)  # the fields of protocols.lm.Capabilities, which stands above this module
 _PARAM_NAMES = frozenset(LMParams.__dataclass_fields__)
 _UNSET = LMParams()
 
@@ -97,18 +102,21 @@ class LM:
         model: ``"provider/model"``, for example ``"openai/gpt-5-mini"``.
         api_base: Another server that speaks the provider's protocol, for example ``"http://localhost:8000/v1"``.
         api_key: The key; without it the App reads the provider's environment variable at start.
+        capabilities: What the model can do, where it is not what dspex's table says: names of ``Capabilities``, each
+            true or false. They decide, for example, whether a JSON schema is sent along.
         params: Default sampling parameters (``temperature``, ``max_tokens``, ``seed``, …).
 
     Raises:
-        ValueError: ``model`` has no provider part.
+        ValueError: ``model`` has no provider part, or ``capabilities`` names what is none.
     """
 
-    __slots__ = ("_hash", "_identity", "api_base", "api_key", "model", "params")
+    __slots__ = ("_hash", "_identity", "api_base", "api_key", "capabilities", "model", "params")
 
     model: str
     api_base: str | None
     api_key: Secret | None
     params: LMParams
+    capabilities: Mapping[str, bool]
     _identity: tuple[object, ...]
     _hash: int
 
@@ -118,18 +126,32 @@ class LM:
         *,
         api_base: str | None = None,
         api_key: str | Secret | None = None,
+        capabilities: Mapping[str, bool] | None = None,
         **params: Any,  # the provider's own parameters are as open as its JSON
     ) -> None:
         key = Secret(api_key) if isinstance(api_key, str) else api_key
         provider, slash, name = model.partition("/")
         if not (provider and slash and name):
             raise ValueError(f"{model!r} is not 'provider/model', for example 'openai/gpt-5-mini'")
+        known = dict(capabilities or {})
+        for each, value in known.items():
+            if each not in _CAPABILITIES or not isinstance(value, bool):
+                raise ValueError(
+                    f"capabilities={{{each!r}: {value!r}}}: give True or False for any of {', '.join(_CAPABILITIES)}"
+                )
         set_field = object.__setattr__
         set_field(self, "model", model)
         set_field(self, "api_base", api_base)
         set_field(self, "api_key", key)
         set_field(self, "params", LMParams().merged(params))
-        identity = (model, api_base, key, repr(self.params))  # looked up by every call: made once
+        set_field(self, "capabilities", MappingProxyType(known))
+        identity = (
+            model,
+            api_base,
+            key,
+            repr(self.params),
+            tuple(sorted(known.items())),
+        )  # looked up by every call: made once
         set_field(self, "_identity", identity)
         set_field(self, "_hash", hash(identity))
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from dspex.errors import ConfigError
-from dspex.protocols.model import LM
+from dspex.protocols.lm import LMRequest
+from dspex.protocols.model import LM, LMParams, Secret
 from dspex.services.lm.providers import PROVIDERS, resolve_endpoint
 from dspex.services.lm.wires.openai_chat import OpenAIChat
 
@@ -36,13 +39,89 @@ def test_the_official_address_written_out_is_the_official_address() -> None:
     assert written == resolve_endpoint(LM("openai/m"))
 
 
-@pytest.mark.parametrize("provider", sorted(PROVIDERS))
+@pytest.mark.parametrize("provider", sorted(PROVIDERS.keys() - {"azure"}))
 def test_every_provider_of_the_table_resolves(provider: str) -> None:
     """Each line has an address and the name of a variable."""
     endpoint = resolve_endpoint(LM(f"{provider}/some/model"))
 
-    assert endpoint.url("some/model").endswith("/chat/completions")
+    assert endpoint.url("some/model") == endpoint.base_url + endpoint.wire.path("some/model", stream=False)
+    assert endpoint.base_url.startswith("http")
     assert endpoint.key_env in endpoint.key_hint
+
+
+def test_responses_are_a_provider_of_their_own() -> None:
+    """OpenAI's models and key, by its other protocol."""
+    endpoint = resolve_endpoint(LM("openai-responses/gpt-5"))
+
+    assert endpoint.url("gpt-5") == "https://api.openai.com/v1/responses"
+    assert endpoint.key_env == "OPENAI_API_KEY"
+    assert endpoint.needs_key
+
+
+def test_another_server_may_speak_responses_too() -> None:
+    """It keeps the protocol and may want no key."""
+    endpoint = resolve_endpoint(LM("openai-responses/m", api_base="http://localhost:8000/v1"))
+
+    assert endpoint.url("m", stream=True) == "http://localhost:8000/v1/responses"
+    assert not endpoint.needs_key
+
+
+def test_mistral_gets_the_fields_it_knows() -> None:
+    """It refuses others."""
+    fields = json.loads(
+        resolve_endpoint(LM("mistral/m")).wire.encode("m", LMRequest((), LMParams(seed=3)), stream=True)
+    )
+
+    assert fields == {"model": "m", "messages": [], "random_seed": 3, "stream": True}
+
+
+class TestAzure:
+    @pytest.mark.parametrize("ending", ["", "/", "/openai", "/openai/v1", "/openai/v1/"])
+    def test_a_resource_is_asked_by_v1(self, ending: str) -> None:
+        """The present interface; the deployment is named in the body, as a model is elsewhere."""
+        endpoint = resolve_endpoint(LM("azure/my-gpt", api_base=f"https://res.openai.azure.com{ending}"))
+
+        assert endpoint.url("my-gpt") == "https://res.openai.azure.com/openai/v1/chat/completions"
+        assert endpoint.embed_url("emb") == "https://res.openai.azure.com/openai/v1/embeddings"
+        assert endpoint.needs_key
+
+    def test_a_version_asks_the_older_interface(self) -> None:
+        """Its address names the deployment, whatever characters that has."""
+        endpoint = resolve_endpoint(LM("azure/a b", api_base="https://res.openai.azure.com?api-version=2024-10-21"))
+
+        deployment = "https://res.openai.azure.com/openai/deployments/a%20b"
+        assert endpoint.url("a b") == f"{deployment}/chat/completions?api-version=2024-10-21"
+        assert endpoint.embed_url("a b") == f"{deployment}/embeddings?api-version=2024-10-21"
+
+    def test_the_key_travels_in_its_own_header(self) -> None:
+        """A bearer token would be taken for one of Entra's."""
+        endpoint = resolve_endpoint(LM("azure/m", api_base="https://res.openai.azure.com"))
+        headers = endpoint.wire.headers(Secret("k"), idempotency_key="c", attempt=1)
+
+        assert headers["api-key"] == "k"
+        assert "authorization" not in headers
+
+    @pytest.mark.parametrize(
+        "api_base",
+        [
+            None,
+            "https://res.openai.azure.com/openai/deployments/m/chat/completions?api-version=1",
+            "https://res.openai.azure.com?version=1",
+            "https://res.openai.azure.com?api-version=",
+            "https://res.openai.azure.com?api-version=1&x=2",
+        ],
+    )
+    def test_another_address_is_a_config_error_that_shows_one(self, api_base: str | None) -> None:
+        """The portal shows the address of a deployment, which is pasted here first."""
+        with pytest.raises(ConfigError, match=r"https://RESOURCE\.openai\.azure\.com"):
+            resolve_endpoint(LM("azure/m", api_base=api_base))
+
+
+def test_embeddings_have_an_address_where_the_provider_makes_them() -> None:
+    """The table knows which do."""
+    assert resolve_endpoint(LM("ollama/nomic")).embed_url("nomic") == "http://localhost:11434/v1/embeddings"
+    with pytest.raises(ConfigError, match=r"'groq'.*ollama.*openai"):
+        resolve_endpoint(LM("groq/m")).embed_url("m")
 
 
 def test_an_unknown_provider_names_the_known_ones_and_the_way_out() -> None:

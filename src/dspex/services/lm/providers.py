@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
 from dspex.errors import ConfigError
 from dspex.protocols.model import LM
-from dspex.services.lm.wires._wire import Wire
-from dspex.services.lm.wires.openai_chat import OpenAIChat
+from dspex.services.lm.wires._wire import EmbeddingsWire, Wire
+from dspex.services.lm.wires.embeddings import AzureEmbeddings, OpenAIEmbeddings
+from dspex.services.lm.wires.openai_chat import AzureChat, OpenAIChat
+from dspex.services.lm.wires.openai_responses import OpenAIResponses
 
 __all__ = ["PROVIDERS", "Endpoint", "Provider", "resolve_endpoint"]
 
@@ -26,33 +28,52 @@ class Provider:
         wire: The protocol spoken there.
         key_env: The environment variable its users keep the key in.
         needs_key: Whether a call without a key can only fail.
+        embeddings: How texts are turned into vectors there; None where the provider does not.
     """
 
     base_url: str
     wire: Wire
     key_env: str
     needs_key: bool = True
+    embeddings: EmbeddingsWire | None = None
 
 
 _COMPATIBLE: Final = OpenAIChat()
-_OPENAI_HOST: Final = "api.openai.com"
+_EMBEDDINGS: Final = OpenAIEmbeddings()
+_OPENAI: Final = "https://api.openai.com/v1"
+
+
+def _host(base_url: str, key_env: str, *, needs_key: bool = True) -> Provider:
+    """Make the line of a host that copied both of OpenAI's protocols."""
+    return Provider(base_url, _COMPATIBLE, key_env, needs_key, _EMBEDDINGS)
+
 
 PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
     {
-        "openai": Provider(f"https://{_OPENAI_HOST}/v1", OpenAIChat("max_completion_tokens"), "OPENAI_API_KEY"),
+        "openai": Provider(_OPENAI, OpenAIChat("max_completion_tokens"), "OPENAI_API_KEY", embeddings=_EMBEDDINGS),
+        "openai-responses": Provider(_OPENAI, OpenAIResponses(), "OPENAI_API_KEY", embeddings=_EMBEDDINGS),
+        "azure": Provider("", AzureChat(), "AZURE_OPENAI_API_KEY", embeddings=AzureEmbeddings()),
+        # Protocols of their own.
+        # Hosts that speak OpenAI's chat protocol.
         "cerebras": Provider("https://api.cerebras.ai/v1", _COMPATIBLE, "CEREBRAS_API_KEY"),
-        "deepinfra": Provider("https://api.deepinfra.com/v1/openai", _COMPATIBLE, "DEEPINFRA_API_KEY"),
+        "deepinfra": _host("https://api.deepinfra.com/v1/openai", "DEEPINFRA_API_KEY"),
         "deepseek": Provider("https://api.deepseek.com/v1", _COMPATIBLE, "DEEPSEEK_API_KEY"),
-        "fireworks": Provider("https://api.fireworks.ai/inference/v1", _COMPATIBLE, "FIREWORKS_API_KEY"),
+        "fireworks": _host("https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
         "groq": Provider("https://api.groq.com/openai/v1", _COMPATIBLE, "GROQ_API_KEY"),
-        "mistral": Provider("https://api.mistral.ai/v1", _COMPATIBLE, "MISTRAL_API_KEY"),
-        "openrouter": Provider("https://openrouter.ai/api/v1", _COMPATIBLE, "OPENROUTER_API_KEY"),
-        "together": Provider("https://api.together.xyz/v1", _COMPATIBLE, "TOGETHER_API_KEY"),
+        "mistral": Provider(
+            "https://api.mistral.ai/v1",
+            OpenAIChat(seed_field="random_seed", stream_usage=False),  # it refuses fields that it does not know
+            "MISTRAL_API_KEY",
+            embeddings=OpenAIEmbeddings(packed=False),
+        ),
+        "openrouter": _host("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+        "together": _host("https://api.together.xyz/v1", "TOGETHER_API_KEY"),
         "xai": Provider("https://api.x.ai/v1", _COMPATIBLE, "XAI_API_KEY"),
-        "llamacpp": Provider("http://localhost:8080/v1", _COMPATIBLE, "LLAMACPP_API_KEY", needs_key=False),
-        "lmstudio": Provider("http://localhost:1234/v1", _COMPATIBLE, "LMSTUDIO_API_KEY", needs_key=False),
-        "ollama": Provider("http://localhost:11434/v1", _COMPATIBLE, "OLLAMA_API_KEY", needs_key=False),
-        "vllm": Provider("http://localhost:8000/v1", _COMPATIBLE, "VLLM_API_KEY", needs_key=False),
+        # Servers on one's own machine.
+        "llamacpp": _host("http://localhost:8080/v1", "LLAMACPP_API_KEY", needs_key=False),
+        "lmstudio": _host("http://localhost:1234/v1", "LMSTUDIO_API_KEY", needs_key=False),
+        "ollama": _host("http://localhost:11434/v1", "OLLAMA_API_KEY", needs_key=False),
+        "vllm": _host("http://localhost:8000/v1", "VLLM_API_KEY", needs_key=False),
     }
 )
 """Provider name to what is known of it."""
@@ -68,7 +89,8 @@ class Endpoint:
         base_url: Without a trailing slash.
         wire: How requests and answers are written.
         key_env: The environment variable the key is read from when the record has none.
-        needs_key: Whether a call without a key can only fail; false for any address the user gave.
+        needs_key: Whether a call without a key can only fail; false for a server of the user's own.
+        embeddings: How texts are turned into vectors there, if they are.
     """
 
     provider: str
@@ -76,10 +98,23 @@ class Endpoint:
     wire: Wire
     key_env: str
     needs_key: bool
+    embeddings: EmbeddingsWire | None = None
 
     def url(self, model_name: str, *, stream: bool = False) -> str:
         """Return the address that requests to a model are posted to."""
         return self.base_url + self.wire.path(model_name, stream=stream)
+
+    def embed_url(self, model_name: str) -> str:
+        """
+        Return the address that texts for a model are posted to.
+
+        Raises:
+            ConfigError: The provider makes no embeddings.
+        """
+        if self.embeddings is None:
+            able = ", ".join(sorted(name for name, each in PROVIDERS.items() if each.embeddings is not None))
+            raise ConfigError(f"dspex knows no embeddings of the provider {self.provider!r} (it does of {able})")
+        return self.base_url + self.embeddings.path(model_name)
 
     @property
     def key_hint(self) -> str:
@@ -101,12 +136,40 @@ def resolve_endpoint(lm: LM) -> Endpoint:
             f"{lm.model!r} names the provider {lm.provider!r}, which dspex does not know (known: {known}); "
             f"for another server that speaks OpenAI's protocol use 'openai/{lm.model_name}' with api_base='https://…/v1'"
         )
+    if isinstance(provider.wire, AzureChat):
+        return _azure(lm, provider)
     if lm.api_base is None:
-        return Endpoint(lm.provider, provider.base_url, provider.wire, provider.key_env, provider.needs_key)
+        return _endpoint(lm.provider, provider, provider.base_url)
     base_url = _checked(lm.api_base)
-    official = urlsplit(base_url).hostname == _OPENAI_HOST
-    wire = provider.wire if official or lm.provider != "openai" else _COMPATIBLE
-    return Endpoint(lm.provider, base_url, wire, provider.key_env, needs_key=official)
+    official = urlsplit(base_url).hostname == urlsplit(provider.base_url).hostname
+    endpoint = _endpoint(lm.provider, provider, base_url)
+    if official:
+        return endpoint
+    wire = _COMPATIBLE if lm.provider == "openai" else provider.wire
+    return replace(endpoint, wire=wire, needs_key=False)
+
+
+def _endpoint(name: str, provider: Provider, base_url: str) -> Endpoint:
+    return Endpoint(name, base_url, provider.wire, provider.key_env, provider.needs_key, provider.embeddings)
+
+
+_AZURE_EXAMPLE: Final = "'https://RESOURCE.openai.azure.com'"
+
+
+def _azure(lm: LM, provider: Provider) -> Endpoint:
+    """Return the endpoint of an Azure resource; ``?api-version=…`` behind its address asks the older interface."""
+    if lm.api_base is None:
+        raise ConfigError(f"{lm.model!r} needs the address of your resource: api_base={_AZURE_EXAMPLE}")
+    address, _, query = lm.api_base.partition("?")
+    base_url = _checked(address).removesuffix("/openai/v1").removesuffix("/openai")
+    name, _, version = query.partition("=")
+    if "/deployments/" in address or (query and not (name == "api-version" and version and "&" not in version)):
+        raise ConfigError(
+            f"api_base={lm.api_base!r} is not the address of an Azure resource: give {_AZURE_EXAMPLE}, "
+            "with '?api-version=…' behind it for the interface by versions, and the deployment as 'azure/DEPLOYMENT'"
+        )
+    endpoint = _endpoint(lm.provider, provider, base_url)
+    return replace(endpoint, wire=AzureChat(api_version=version), embeddings=AzureEmbeddings(api_version=version))
 
 
 def _checked(api_base: str) -> str:

@@ -11,7 +11,7 @@ from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
 from dspex.services.lm.wires._headers import x_headers
 from dspex.services.lm.wires._json import SHOWN, count, parse, string, to_json
 
-__all__ = ["PROVIDER", "REASONING_FIELDS", "arguments_of", "content_of", "invalid", "read_answer"]
+__all__ = ["PROVIDER", "REASONING_FIELDS", "arguments_of", "content_of", "invalid", "logprobs_of", "read_answer"]
 
 PROVIDER: Final = "openai-chat"
 """What reasoning from this wire is marked with; every server that speaks the protocol shares it."""
@@ -76,16 +76,19 @@ def _completion(
         if parts is None:
             raise invalid(f"the content of choice {place} is no text", headers, status)
         content, thoughts = parts
-    reason = string(choice, "finish_reason") or "unknown"
-    calls = message.get("tool_calls")
-    logprobs = choice.get("logprobs")
-    annotations = message.get("annotations")
+    reason = choice.get("finish_reason")
+    reason = _REASONS.get(reason, reason) if isinstance(reason, str) and reason else "unknown"
+    get = message.get
+    calls, annotations, logprobs = get("tool_calls"), get("annotations"), choice.get("logprobs")
+    thinks = thoughts or get("reasoning_content") or get("reasoning") or get("reasoning_details")
+    if not (calls or annotations or logprobs or thinks):
+        return Completion(content, reason)  # as most answers are
     return Completion(
         content,
-        _REASONS.get(reason, reason),
+        reason,
         tool_calls=_tool_calls(calls) if isinstance(calls, list) else (),
-        reasoning=_reasoning(message, thoughts),
-        logprobs=_logprobs(logprobs) if isinstance(logprobs, dict) else None,
+        reasoning=_reasoning(message, thoughts) if thinks else (),
+        logprobs=logprobs_of(logprobs.get("content")) if isinstance(logprobs, dict) else None,
         citations=_citations(annotations) if isinstance(annotations, list) else (),
     )
 
@@ -151,8 +154,8 @@ def arguments_of(value: object) -> tuple[str, Mapping[str, Any] | None]:
     return value, arguments if isinstance(arguments, dict) else None
 
 
-def _logprobs(logprobs: Mapping[str, Any]) -> tuple[TokenLogprob, ...] | None:
-    content = logprobs.get("content")
+def logprobs_of(content: object) -> tuple[TokenLogprob, ...] | None:
+    """Return the log-probabilities of a list of tokens, or None where there is no list."""
     if not isinstance(content, list):
         return None
     return tuple(
@@ -196,15 +199,12 @@ def usage_of(document: Mapping[str, Any]) -> Usage:
     usage = document.get("usage")
     if not isinstance(usage, dict):
         return Usage()
-    prompt = usage.get("prompt_tokens_details")
+    prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     spent, written = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
-    reasoning = count(usage.get("completion_tokens_details"), "reasoning_tokens")
+    if not (prompt or completion):
+        return Usage(spent, written, count(usage, "prompt_cache_hit_tokens"))
+    reasoning = count(completion, "reasoning_tokens")
     if reasoning and count(usage, "total_tokens") == spent + written + reasoning:
         written += reasoning  # xAI counts its thoughts beside the answer
-    return Usage(
-        input_tokens=spent,
-        output_tokens=written,
-        cached_tokens=count(prompt, "cached_tokens") or count(usage, "prompt_cache_hit_tokens"),
-        reasoning_tokens=reasoning,
-        cache_write_tokens=count(prompt, "cache_write_tokens"),
-    )
+    cached = count(prompt, "cached_tokens") or count(usage, "prompt_cache_hit_tokens")
+    return Usage(spent, written, cached, reasoning, count(prompt, "cache_write_tokens"))

@@ -83,7 +83,28 @@ _TOO_LONG_PHRASES = (
     "context size",
     "prompt is too long",
 )
-_REFUSED = frozenset({"content_filter", "content_policy_violation"})
+_REFUSED = frozenset({"content_filter", "content_policy_violation", "image_content_policy_violation"})
+_REJECTED = frozenset(
+    {
+        "bad_request",
+        "empty_image_file",
+        "failed_to_download_image",
+        "image_file_not_found",
+        "image_file_too_large",
+        "image_parse_error",
+        "image_too_large",
+        "image_too_small",
+        "invalid_base64_image",
+        "invalid_image",
+        "invalid_image_format",
+        "invalid_image_mode",
+        "invalid_image_url",
+        "invalid_prompt",
+        "invalid_request_error",
+        "model_not_found",
+        "unsupported_image_media_type",
+    }
+)
 _RATE = frozenset({"rate_limit_exceeded", "slow_down", "rate_limit_error", "too_many_requests"})
 _SERVER = frozenset({"server_is_overloaded", "overloaded_error", "server_error", "api_error", "engine_overloaded"})
 _AUTH = frozenset({"invalid_api_key", "invalid_organization", "account_deactivated", "authentication_error"})
@@ -103,6 +124,7 @@ ERRORS_TABLE: Final[tuple[ErrorRow, ...]] = (
     ErrorRow(RequestRejected, statuses=range(300, 500)),
     ErrorRow(ServerFailed, statuses=range(500, 1000)),
     ErrorRow(ServerFailed, words=_SERVER),
+    ErrorRow(RequestRejected, words=_REJECTED),
 )
 """Codes that name a cause come before the statuses that several causes share (a 429 may be an empty purse)."""
 

@@ -1,4 +1,4 @@
-"""The headers that wires have in common: what every request carries, and what an answer's headers say."""
+"""What wires have in common outside of bodies: what every request carries, and what an answer's headers say."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Final
+from urllib.parse import quote
 
 from dspex.errors import AuthFailed
 from dspex.protocols.model import Secret
 from dspex.services.lm.wires._wire import Headroom
 
 __all__ = [
+    "azure_path",
     "bearer",
     "checked_key",
     "duration",
@@ -66,6 +68,13 @@ def bearer(key: Secret | None, *, idempotency_key: str, attempt: int, key_hint: 
 def set_key(key_hint: str) -> str:
     """Return the end of a message about a key: what to do."""
     return f"; {key_hint}" if key_hint else "; give another api_key"
+
+
+def azure_path(deployment: str, method: str, api_version: str) -> str:
+    """Return what follows the address of an Azure resource: ``/v1`` without a version, else by deployment."""
+    if not api_version:
+        return f"/openai/v1/{method}"
+    return f"/openai/deployments/{quote(deployment, safe='')}/{method}?api-version={quote(api_version, safe='')}"
 
 
 # --- answers ------------------------------------------------------------------------------------------------

@@ -52,7 +52,9 @@ def parse(text: bytes | str) -> Any:  # whatever the other side sent
 
 def count(counts: object, name: str) -> int:
     """Return the number of tokens under ``name``; what is missing, no whole number or negative is zero."""
-    value = counts.get(name) if isinstance(counts, dict) else None
+    if not isinstance(counts, dict):
+        return 0
+    value = counts.get(name)
     return value if type(value) is int and value > 0 else 0
 
 

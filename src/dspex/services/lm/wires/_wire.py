@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from dspex.protocols.lm import Capabilities, LMDelta, LMRequest, LMResponse
+from dspex.protocols.lm import Capabilities, EmbedRequest, EmbedResponse, LMDelta, LMRequest, LMResponse
 from dspex.protocols.model import LM, Secret
 
-__all__ = ["Headroom", "StreamDecoder", "Wire"]
+__all__ = ["EmbeddingsWire", "Headroom", "StreamDecoder", "Wire"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,8 @@ class StreamDecoder(Protocol):
     def finish(self) -> LMResponse:
         """
         Return the whole answer, equal to what the same answer would be unstreamed; called when the body has ended.
+
+        A server that answered whole although it was asked to stream is read too: then there were no deltas.
 
         Raises:
             StreamTruncated: The marker that says the answer is complete never came.
@@ -111,4 +113,47 @@ class Wire(Protocol):
 
     def headroom(self, headers: Mapping[str, str], *, now: float) -> Headroom | None:
         """Return what the headers of any answer say is left of the limits; None when they say nothing."""
+        ...
+
+
+class EmbeddingsWire(Protocol):
+    """
+    One provider's protocol for embeddings, as pure as ``Wire``, whose headers its requests carry.
+
+    A caller cuts a request with ``embeddings.split``, sends each piece, and puts the answers together with
+    ``embeddings.join``.
+    """
+
+    @property
+    def most_texts(self) -> int:
+        """How many texts one request may hold."""
+        ...
+
+    @property
+    def most_bytes(self) -> int:
+        """How many bytes of UTF-8 the texts of one request may have together."""
+        ...
+
+    def path(self, model_name: str) -> str:
+        """Return what follows the base URL, with its leading slash."""
+        ...
+
+    def encode(self, model_name: str, request: EmbedRequest) -> bytes:
+        """
+        Return the request body.
+
+        Raises:
+            RequestRejected: The request cannot be written as JSON; nothing was sent.
+        """
+        ...
+
+    def decode(
+        self, status: int, headers: Mapping[str, str], body: bytes, *, texts: int, now: float, key_hint: str = ""
+    ) -> EmbedResponse:
+        """
+        Return the vectors of ``texts`` texts in their order, or raise what the answer means, as ``Wire.decode``.
+
+        Raises:
+            LMError: The typed error of a failure answer, or ResponseInvalid.
+        """
         ...

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import quote
 
 from dspex.protocols.lm import Capabilities, LMRequest, LMResponse
 from dspex.protocols.model import LM, Secret
-from dspex.services.lm.wires._capabilities import capabilities_of
+from dspex.services.lm.wires._capabilities import capabilities_of_record
 from dspex.services.lm.wires._chat_answer import invalid, read_answer
 from dspex.services.lm.wires._chat_request import add_parameters, chat_messages
 from dspex.services.lm.wires._chat_stream import ChatStream
 from dspex.services.lm.wires._errors import ErrorBody, error_body, failure, inner_status
-from dspex.services.lm.wires._headers import bearer, checked_key, openai_headroom, request_headers
+from dspex.services.lm.wires._headers import azure_path, bearer, checked_key, openai_headroom, request_headers
 from dspex.services.lm.wires._json import parse, shown, to_json
 from dspex.services.lm.wires._wire import Headroom
 
@@ -43,7 +42,7 @@ class OpenAIChat:
 
     def capabilities(self, lm: LM) -> Capabilities:
         """Return what ``lm`` can do."""
-        return capabilities_of(lm)
+        return capabilities_of_record(lm)
 
     def encode(self, model_name: str, request: LMRequest, *, stream: bool = False) -> bytes:
         """
@@ -127,10 +126,7 @@ class AzureChat(OpenAIChat):
 
     def path(self, model_name: str, *, stream: bool) -> str:
         """Return what follows the resource's address."""
-        if not self.api_version:
-            return "/openai/v1/chat/completions"
-        version = quote(self.api_version, safe="")
-        return f"/openai/deployments/{quote(model_name, safe='')}/chat/completions?api-version={version}"
+        return azure_path(model_name, "chat/completions", self.api_version)
 
     def headers(self, key: Secret | None, *, idempotency_key: str, attempt: int, key_hint: str = "") -> dict[str, str]:
         """Return the request headers; the key travels as ``api-key``. Raises as ``OpenAIChat.headers``."""

@@ -1,0 +1,148 @@
+"""OpenAI's Responses read: one function for whole answers, and for the response that ends a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from dspex.errors import ContentRefused, ResponseInvalid
+from dspex.protocols.content import Citation, ReasoningPart, ToolCall
+from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
+from dspex.services.lm.wires._chat_answer import arguments_of, logprobs_of
+from dspex.services.lm.wires._errors import ErrorBody, error_body, failure
+from dspex.services.lm.wires._headers import x_headers
+from dspex.services.lm.wires._json import SHOWN, count, string
+
+__all__ = ["PROVIDER", "invalid", "read_response"]
+
+PROVIDER: Final = "openai-responses"
+"""What reasoning from this wire is marked with."""
+_CUT: Final = {"max_output_tokens": "length", "content_filter": "content_filter"}
+
+
+def invalid(problem: str, headers: Mapping[str, str], status: int = 200) -> ResponseInvalid:
+    """Return the error for a success that is no response of this protocol."""
+    request_id = headers.get("x-request-id")
+    return ResponseInvalid(f"the provider's answer is no response: {problem}", status=status, request_id=request_id)
+
+
+def read_response(
+    document: Mapping[str, Any], status: int, headers: Mapping[str, str], *, now: float, key_hint: str
+) -> LMResponse:
+    """
+    Return what a response object says.
+
+    Raises:
+        LMError: Its status is ``failed``: what its error means.
+        ResponseInvalid: It has another shape, or is not finished.
+        ContentRefused: The model or a filter withheld the answer.
+    """
+    state = document.get("status", "completed")
+    request_id = headers.get("x-request-id")
+    if state == "failed":
+        found = error_body({"error": document.get("error")}) or ErrorBody()
+        raise failure(status, headers, found, now=now, key_hint=key_hint, request_id=request_id, in_stream=True)
+    output = document.get("output")
+    if state not in ("completed", "incomplete"):
+        raise invalid(f"its status is {str(state)[:SHOWN]!r}", headers, status)
+    if not isinstance(output, list):
+        raise invalid("it has no output", headers, status)
+    reader = _Reader()
+    for item in output:
+        if isinstance(item, dict):
+            reader.take(item)
+    reason = "tool_calls" if reader.calls else "stop"
+    if state == "incomplete":
+        cut = string(document.get("incomplete_details"), "reason")
+        reason = _CUT.get(cut, cut or "incomplete")
+    text = "".join(reader.texts)
+    if not (text or reader.calls) and (reader.refusals or reason == "content_filter"):
+        why = reader.refusals[0] if reader.refusals else "withheld by the content filter"
+        problem = f"the model refused to answer: {why[:SHOWN]}"
+        raise ContentRefused(problem, status=status, code="content_filter", request_id=request_id)
+    completion = Completion(
+        text,
+        reason,
+        tool_calls=tuple(reader.calls),
+        reasoning=tuple(reader.thoughts),
+        logprobs=tuple(reader.logprobs) if reader.logprobs is not None else None,
+        citations=tuple(reader.citations),
+    )
+    usage = _usage(document.get("usage"))
+    return LMResponse((completion,), usage, string(document, "model"), request_id, x_headers(headers))
+
+
+class _Reader:
+    """Gathers what the items of an output hold; items of hosted tools are passed over."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.refusals: list[str] = []
+        self.calls: list[ToolCall] = []
+        self.thoughts: list[ReasoningPart] = []
+        self.logprobs: list[TokenLogprob] | None = None
+        self.citations: list[Citation] = []
+
+    def take(self, item: dict[str, Any]) -> None:
+        kind = item.get("type")
+        if kind == "message":
+            content = item.get("content")
+            for part in content if isinstance(content, list) else ():
+                if isinstance(part, dict):
+                    self._take_part(part)
+        elif kind == "function_call" and isinstance(item.get("name"), str):
+            raw, arguments = arguments_of(item.get("arguments"))
+            item_id = string(item, "id")
+            call_id = string(item, "call_id") or item_id or f"call_{len(self.calls)}"
+            self.calls.append(ToolCall(call_id, item["name"], arguments, raw, {"id": item_id} if item_id else {}))
+        elif kind == "reasoning":
+            pieces = [*_texts(item.get("summary")), *_texts(item.get("content"))]
+            # Sent back as it came; its status alone is refused on the way in.
+            data = {name: value for name, value in item.items() if name != "status" and value is not None}
+            self.thoughts.append(ReasoningPart("\n\n".join(pieces), PROVIDER, data))
+
+    def _take_part(self, part: Mapping[str, Any]) -> None:
+        if part.get("type") == "refusal":
+            self.refusals.append(string(part, "refusal") or "no reason given")
+        if part.get("type") not in ("output_text", "text"):
+            return
+        before = sum(map(len, self.texts))
+        self.texts.append(string(part, "text"))
+        logprobs = logprobs_of(part.get("logprobs"))
+        if logprobs:
+            self.logprobs = [*(self.logprobs or ()), *logprobs]
+        annotations = part.get("annotations")
+        for each in annotations if isinstance(annotations, list) else ():
+            if isinstance(each, dict):
+                self.citations.append(_citation(each, before))
+
+
+def _texts(parts: object) -> list[str]:
+    if not isinstance(parts, list):
+        return []
+    return [text for part in parts if (text := string(part, "text"))]
+
+
+def _citation(annotation: Mapping[str, Any], before: int) -> Citation:
+    """Return a page or file cited; positions count from the beginning of the whole text."""
+    start, end = annotation.get("start_index"), annotation.get("end_index")
+    return Citation(
+        title=string(annotation, "title") or string(annotation, "filename"),
+        url=string(annotation, "url"),
+        start=before + start if type(start) is int else None,
+        end=before + end if type(end) is int else None,
+    )
+
+
+def _usage(usage: object) -> Usage:
+    """Return the token counts; what the provider left out, or gave as no number, is zero."""
+    if not isinstance(usage, dict):
+        return Usage()
+    spent, written = usage.get("input_tokens_details"), usage.get("output_tokens_details")
+    return Usage(
+        input_tokens=count(usage, "input_tokens"),
+        output_tokens=count(usage, "output_tokens"),
+        cached_tokens=count(spent, "cached_tokens"),
+        reasoning_tokens=count(written, "reasoning_tokens"),
+        cache_write_tokens=count(spent, "cache_write_tokens"),
+    )

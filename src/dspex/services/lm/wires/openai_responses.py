@@ -1,0 +1,239 @@
+"""OpenAI's Responses protocol; nothing is kept on the server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dspex.errors import StreamTruncated
+from dspex.protocols.lm import Capabilities, LMDelta, LMRequest, LMResponse
+from dspex.protocols.model import LM, Secret
+from dspex.services.lm.wires._capabilities import capabilities_of_record
+from dspex.services.lm.wires._errors import ErrorBody, error_body, failure, inner_status
+from dspex.services.lm.wires._headers import bearer, openai_headroom
+from dspex.services.lm.wires._json import parse, shown, string, to_json
+from dspex.services.lm.wires._responses_answer import invalid, read_response
+from dspex.services.lm.wires._responses_request import response_fields
+from dspex.services.lm.wires._sse import EventParser
+from dspex.services.lm.wires._wire import Headroom
+
+__all__ = ["OpenAIResponses", "ResponsesStream"]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAIResponses:
+    """The wire of ``POST {base}/responses``."""
+
+    def path(self, model_name: str, *, stream: bool) -> str:
+        """Return what follows the base URL; the model is named in the body."""
+        return "/responses"
+
+    def capabilities(self, lm: LM) -> Capabilities:
+        """Return what ``lm`` can do."""
+        return capabilities_of_record(lm)
+
+    def encode(self, model_name: str, request: LMRequest, *, stream: bool = False) -> bytes:
+        """
+        Return the compact JSON body; only parameters that were set are sent.
+
+        Raises:
+            RequestRejected: Something cannot be written as JSON, or the protocol has no word for it (``n``, ``seed``,
+                ``stop``, sound); nothing was sent.
+        """
+        fields = response_fields(model_name, request)
+        if stream:
+            fields["stream"] = True
+        return to_json(fields)
+
+    def headers(self, key: Secret | None, *, idempotency_key: str, attempt: int, key_hint: str = "") -> dict[str, str]:
+        """
+        Return the request headers of one attempt; without a key there is no ``authorization``.
+
+        Raises:
+            AuthFailed: The key holds characters that no header may hold; the message does not show it.
+        """
+        return bearer(key, idempotency_key=idempotency_key, attempt=attempt, key_hint=key_hint)
+
+    def decode(
+        self, status: int, headers: Mapping[str, str], body: bytes, *, now: float, key_hint: str = ""
+    ) -> LMResponse:
+        """
+        Return the answer of a success status; unknown fields and items are ignored.
+
+        Raises:
+            LMError: What a failure answer, or a response that failed, means by the table of ``wires._errors``.
+            ResponseInvalid: A success status with a body that is no response.
+            ContentRefused: The model or a filter withheld the answer.
+        """
+        success = 200 <= status < 300
+        try:
+            document = parse(body)
+        except ValueError as error:
+            if success:
+                raise invalid(f"not JSON: {shown(body)}", headers, status) from error
+            document = None
+        if success:
+            if not isinstance(document, dict):
+                raise invalid(f"a JSON {type(document).__name__} instead of an object", headers, status)
+            if "output" in document or document.get("status") == "failed":
+                return read_response(document, status, headers, now=now, key_hint=key_hint)
+            if not isinstance(document.get("error"), (dict, str)):
+                raise invalid(f"no output: {shown(body)}", headers, status)
+            status = inner_status(document, status)
+        raise failure(
+            status,
+            headers,
+            error_body(document) or ErrorBody(message=shown(body)),
+            now=now,
+            key_hint=key_hint,
+            request_id=headers.get("x-request-id"),
+        )
+
+    def decoder(self, headers: Mapping[str, str], *, now: float, key_hint: str = "") -> ResponsesStream:
+        """Return the reader of one streamed answer."""
+        return ResponsesStream(self, headers, now=now, key_hint=key_hint)
+
+    def headroom(self, headers: Mapping[str, str], *, now: float) -> Headroom | None:
+        """Return what the ``x-ratelimit-…`` headers say."""
+        return openai_headroom(headers)
+
+
+_TERMINAL: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_THOUGHTS: Final = frozenset({"response.reasoning_summary_text.delta", "response.reasoning_text.delta"})
+
+
+class ResponsesStream:
+    """
+    Reads the events of a streamed response; the one that holds the whole response ends it.
+
+    A server that answers whole although it was asked to stream is read too; it gives no deltas.
+    """
+
+    def __init__(self, wire: OpenAIResponses, headers: Mapping[str, str], *, now: float, key_hint: str) -> None:
+        self._wire = wire
+        self._headers = headers
+        self._now = now
+        self._key_hint = key_hint
+        self._events = EventParser()
+        self._response: dict[str, Any] | None = None  # the provider's own JSON
+        self._items: dict[int, dict[str, Any]] = {}  # finished ones, for servers whose last event has none
+        self._calls: dict[int, int] = {}  # output index to the call's place among the calls
+        self._told: set[int] = set()  # calls whose arguments have come piece by piece
+        self._thought: dict[int, tuple[str, object]] = {}  # which part of an item's thoughts came last
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        self._body: list[bytes] | None = [] if kind == "application/json" else None
+
+    def feed(self, data: bytes) -> list[LMDelta]:
+        """Take the next bytes; raises an ``LMError`` for an error event or one that cannot be read."""
+        if self._body is not None:
+            self._body.append(data)
+            return []
+        deltas: list[LMDelta] = []
+        for name, text in self._events.feed(data):
+            if self._response is not None or text == "[DONE]":
+                break
+            try:
+                event = parse(text)
+            except ValueError as error:
+                raise invalid(f"an event is not JSON: {shown(text.encode())}", self._headers) from error
+            self._take(name, event, deltas)
+        return deltas
+
+    def finish(self) -> LMResponse:
+        """Return the whole answer; raises ``StreamTruncated`` without a last event, else as unstreamed decoding."""
+        if self._body is not None:
+            body = b"".join(self._body)
+            return self._wire.decode(200, self._headers, body, now=self._now, key_hint=self._key_hint)
+        if self._response is None:
+            self._take_rest()
+        if self._response is None:
+            problem = "the stream ended without an event that says so (response.completed, .incomplete or .failed)"
+            raise StreamTruncated(problem, request_id=self._headers.get("x-request-id"))
+        document = self._response
+        if not document.get("output") and self._items:
+            document = {**document, "output": [self._items[place] for place in sorted(self._items)]}
+        return read_response(document, 200, self._headers, now=self._now, key_hint=self._key_hint)
+
+    def _take_rest(self) -> None:
+        """Read an event whose empty line never came; one that was cut short says nothing."""
+        for name, text in self._events.finish():
+            try:
+                event = parse(text)
+            except ValueError:
+                return
+            self._take(name, event, [])
+
+    def _take(self, name: str, event: object, deltas: list[LMDelta]) -> None:
+        if not isinstance(event, dict):
+            raise invalid(f"an event is a JSON {type(event).__name__}", self._headers)
+        kind = string(event, "type") or name
+        index = event.get("output_index")
+        index = index if type(index) is int else 0
+        if kind == "response.output_text.delta":
+            if text := string(event, "delta"):
+                deltas.append(LMDelta(text=text))
+        elif kind in _THOUGHTS:
+            self._take_thought(kind, index, event, deltas)
+        elif kind == "response.function_call_arguments.delta":
+            if arguments := string(event, "delta"):
+                self._told.add(index)
+                deltas.append(LMDelta(tool=self._place(index), arguments=arguments))
+        elif kind == "response.output_item.added":
+            item = event.get("item")
+            if isinstance(item, dict) and item.get("type") == "function_call":
+                self._begin_call(index, item, deltas)
+        elif kind == "response.output_item.done":
+            item = event.get("item")
+            if isinstance(item, dict):
+                self._items[index] = item
+                if item.get("type") == "function_call":
+                    self._end_call(index, item, deltas)
+        elif kind in _TERMINAL:
+            response = event.get("response")
+            if not isinstance(response, dict):
+                raise invalid(f"the event {kind} holds no response", self._headers)
+            self._response = {"status": kind.removeprefix("response."), **response}
+        elif kind == "error" or (not kind and "error" in event):
+            raise self._failure(event)
+
+    def _place(self, index: int) -> int:
+        return self._calls.setdefault(index, len(self._calls))
+
+    def _begin_call(self, index: int, item: Mapping[str, Any], deltas: list[LMDelta]) -> None:
+        arguments = string(item, "arguments")
+        if arguments:
+            self._told.add(index)
+        deltas.append(LMDelta(tool=self._place(index), tool_name=string(item, "name"), arguments=arguments))
+
+    def _end_call(self, index: int, item: Mapping[str, Any], deltas: list[LMDelta]) -> None:
+        """Hand on what a server told only at the end."""
+        name = "" if index in self._calls else string(item, "name")
+        arguments = "" if index in self._told else string(item, "arguments")
+        if name or arguments:
+            self._told.add(index)
+            deltas.append(LMDelta(tool=self._place(index), tool_name=name, arguments=arguments))
+
+    def _take_thought(self, kind: str, index: int, event: Mapping[str, Any], deltas: list[LMDelta]) -> None:
+        text = string(event, "delta")
+        if not text:
+            return
+        part = (kind, event.get("summary_index", event.get("content_index")))
+        before = self._thought.get(index, part)
+        self._thought[index] = part
+        deltas.append(LMDelta(reasoning=text if before == part else f"\n\n{text}"))
+
+    def _failure(self, event: Mapping[str, Any]) -> Exception:
+        found = event if isinstance(event.get("error"), (dict, str)) else {"error": event}
+        body = error_body(found) or ErrorBody()
+        if body.type == "error":  # the event's own type, not the error's
+            body = ErrorBody(body.message, body.code)
+        return failure(
+            inner_status(found, 200),
+            self._headers,
+            body,
+            now=self._now,
+            key_hint=self._key_hint,
+            request_id=self._headers.get("x-request-id"),
+            in_stream=True,
+        )
