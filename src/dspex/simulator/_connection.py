@@ -18,7 +18,8 @@ _REASONS = {one.value: one.phrase.encode() for one in http.HTTPStatus}
 _MOST_BODY = 16 * 2**20
 _CHUNK = 64 * 1024
 _NO_FAULT = Fault()
-_BROKEN = (FaultKind.RESET, FaultKind.TRUNCATE, FaultKind.HANG)
+_BROKEN = (FaultKind.RESET, FaultKind.TRUNCATE, FaultKind.HANG, FaultKind.HANG_BODY)
+_HANGS = (FaultKind.HANG, FaultKind.HANG_BODY)
 
 
 class _Gone(Exception):
@@ -33,10 +34,11 @@ class Connection:
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(h11.SERVER)
+        self._number = 0
 
     async def serve(self) -> None:
         """Answer requests until the connection ends; it is closed when this returns."""
-        self._desk.counters.connect()
+        self._number = self._desk.counters.connect()
         try:
             while True:
                 plan = self._desk.plan(await self._request())
@@ -46,6 +48,9 @@ class Connection:
                 if self._http.their_state is not h11.DONE:
                     return
                 self._http.start_next_cycle()
+                if plan.fault.kind is FaultKind.CLOSE:
+                    await self._close_early()
+                    return
         except h11.RemoteProtocolError as error:
             self._refuse(error.error_status_hint)
         except (_Gone, ConnectionError):
@@ -66,8 +71,8 @@ class Connection:
             if len(body) > _MOST_BODY:
                 raise h11.RemoteProtocolError("the body is too large", error_status_hint=413)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
-        path = event.target.decode("latin-1").partition("?")[0]
-        return Request(event.method.decode("latin-1"), path, headers, bytes(body))
+        path, _, query = event.target.decode("latin-1").partition("?")
+        return Request(event.method.decode("latin-1"), path, headers, bytes(body), query, self._number)
 
     async def _event(self) -> object:
         while True:
@@ -86,6 +91,12 @@ class Connection:
             raise _Gone
         self._http.receive_data(data)
 
+    async def _close_early(self) -> None:
+        """Close a connection that was to be kept; a request that is written to it all the same is not answered."""
+        if self._writer.can_write_eof():
+            self._writer.write_eof()
+        self._desk.stale(await self._request())
+
     async def _carry_out(self, plan: Plan) -> None:
         outcome = "cancelled"  # unless it comes to the end
         try:
@@ -93,11 +104,10 @@ class Connection:
             await self._answer(plan)
             outcome = plan.outcome or ""
         except _Gone:
-            outcome = plan.outcome or "" if plan.fault.kind is FaultKind.HANG else "cancelled"
+            outcome = plan.outcome or "" if plan.fault.kind in _HANGS else "cancelled"
             raise
         finally:
-            if plan.outcome is not None:
-                self._desk.counters.leave(outcome)
+            self._desk.leave(plan, outcome)
 
     async def _wait(self, seconds: float | None) -> None:
         """Let time pass, for ever when None; a client that leaves meanwhile ends it."""
@@ -110,15 +120,24 @@ class Connection:
 
     async def _answer(self, plan: Plan) -> None:
         parts = self._framed(plan)
-        match plan.fault.kind:
+        fault = plan.fault
+        match fault.kind:
             case FaultKind.RESET:
-                self._write(b"".join(parts)[: plan.fault.after_bytes or 0])
+                self._write(b"".join(parts)[: fault.after_bytes or 0])
                 self._reset()
                 return
-            case FaultKind.TRUNCATE:
+            case FaultKind.TRUNCATE | FaultKind.HANG_BODY:
                 body = b"".join(parts[1:])
-                kept = len(body) // 2 if plan.fault.after_bytes is None else plan.fault.after_bytes
-                self._write(parts[0] + body[: min(kept, len(body) - 1)])
+                kept = len(body) // 2 if fault.after_bytes is None else fault.after_bytes
+                self._write(parts[0] + body[: max(0, min(kept, len(body) - 1))])
+                if fault.kind is FaultKind.HANG_BODY:
+                    await self._writer.drain()
+                    await self._wait(None)
+            case FaultKind.SPLIT | FaultKind.DRIP:
+                for part in parts:
+                    self._write(part)
+                    await self._writer.drain()
+                    await (asyncio.sleep(0) if fault.kind is FaultKind.SPLIT else self._wait(fault.pause))
             case _ if plan.response.is_stream:
                 for part in parts:
                     self._write(part)
@@ -130,6 +149,10 @@ class Connection:
     def _framed(self, plan: Plan) -> list[bytes]:
         """Frame a response: its head, its parts, and what ends it."""
         response = plan.response
+        sent = response.parts
+        if plan.fault.kind in (FaultKind.SPLIT, FaultKind.DRIP):  # anywhere: inside events, lines and characters too
+            whole, size = b"".join(sent), plan.fault.piece
+            sent = tuple(whole[at : at + size] for at in range(0, len(whole), size))
         headers = [*response.headers, *([plan.request_id] if plan.request_id else [])]
         if not response.is_stream:
             headers.append(("content-length", str(sum(map(len, response.parts)))))
@@ -137,7 +160,7 @@ class Connection:
             headers.append(("transfer-encoding", "chunked"))
         events = [
             h11.Response(status_code=response.status, headers=headers, reason=_REASONS.get(response.status, b"")),
-            *map(h11.Data, response.parts),
+            *map(h11.Data, sent),
         ]
         return [self._http.send(event) or b"" for event in (*events, h11.EndOfMessage())]
 

@@ -4,18 +4,27 @@ import dataclasses
 import hashlib
 import hmac
 import json
+import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from dspex.simulator._journal import Journal, attempt_of, call_of
+from dspex.simulator._shape import REFUSED, failure_of, refusal, shaped, twist_of
 from dspex.simulator._stats import Counters
 from dspex.simulator.faults import Fault, FaultKind, FaultPlan, FaultPlanInvalid
-from dspex.simulator.wire import WIRES, Failure, Response, Wire
+from dspex.simulator.judge import Arrival, ConformanceReport, judge
+from dspex.simulator.limits import Limits, Meter
+from dspex.simulator.wire import WIRES, Failure, Response, Twist, Wire, fallback
 
 __all__ = ["Desk", "Plan", "Request"]
 
 _KEPT = 4096  # replies; they are pure, so forgetting one costs time only
+_METERS = 1024  # keys whose limits are kept
 _JSON = (("content-type", "application/json"),)
+_WHOLE = (FaultKind.NONE, FaultKind.SPLIT, FaultKind.DRIP, FaultKind.CLOSE)
+_TWISTED = (FaultKind.EMPTY, FaultKind.REFUSAL, FaultKind.FILTERED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,13 @@ class Request:
     path: str
     headers: Mapping[str, str]
     body: bytes
+    query: str = ""
+    connection: int = 0
+
+    @property
+    def target(self) -> str:
+        """The path with its query."""
+        return f"{self.path}?{self.query}" if self.query else self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,76 +52,170 @@ class Plan:
     fault: Fault
     outcome: str | None
     request_id: tuple[str, str] | None = None
+    arrival: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What comes of a request: what is sent, what is broken, and what is noted about it."""
+
+    response: Response
+    fault: Fault
+    outcome: str
+    retry_after: float | None = None
 
 
 class Desk:
     """Everything about a simulator but its sockets."""
 
-    def __init__(self, faults: FaultPlan, key: str | None, wires: tuple[Wire, ...] = WIRES) -> None:
+    def __init__(
+        self,
+        faults: FaultPlan,
+        key: str | None,
+        wires: tuple[Wire, ...] = WIRES,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.faults = faults
         self.counters = Counters()
+        self.journal = Journal()
         self._key = key
         self._wires = wires
-        self._kept: OrderedDict[tuple[str, bytes], Response] = OrderedDict()
+        self._limits = limits
+        self._meters: OrderedDict[str, Meter] = OrderedDict()
+        self._clock = clock
+        self._kept: OrderedDict[tuple[str, bytes, Twist], Response] = OrderedDict()
 
     def plan(self, request: Request) -> Plan:
-        """Decide about a request; one that is counted stays in flight until its outcome is."""
+        """Decide about a request; one that is counted stays in flight until `leave` is told its outcome."""
         if request.path.startswith("/_simulator/") or request.path == "/health":
             return Plan(self._control(request), Fault(), None)
-        wire = next((one for one in self._wires if one.claims(request.method, request.path)), None)
+        asked = (request.method, request.path, request.headers)
+        wire = next((one for one in self._wires if one.claims(*asked)), None)
+        speaks = wire or fallback(request.path, self._wires)
         digest = hashlib.sha256(request.body).digest()
         seen, ahead = self.counters.arrive(request.path, digest)
-        speaks = wire or self._wires[0]
-        request_id = (speaks.request_id_header, f"req_{digest.hex()[:20]}_{seen}")
         refused = self._refusal(wire, request)
         if wire is None or refused is not None:
-            return Plan(speaks.failure(refused or Failure(status=404, message="")), Fault(), "rejected", request_id)
-        fault = self.faults.scripted(request.path, ahead) or self.faults.decide(digest, seen)
-        response = self._failed(wire, fault) or self._answer(wire, request, digest)
-        outcome = "rejected" if 400 <= response.status < 500 and fault.kind is FaultKind.NONE else fault.kind.value
-        return Plan(response, fault, outcome, request_id)
+            failure = refused or Failure(status=404, message="")
+            verdict = _Verdict(speaks.failure(failure), Fault(), "rejected")
+        else:
+            fault = self.faults.scripted(request.path, ahead) or self.faults.decide(digest, seen)
+            verdict = self._verdict(wire, request, digest, fault)
+        request_id = (speaks.request_id_header, f"req_{digest.hex()[:20]}_{seen}")
+        arrival = self._note(request, digest, verdict)
+        return Plan(verdict.response, verdict.fault, verdict.outcome, request_id, arrival)
+
+    def leave(self, plan: Plan, outcome: str) -> None:
+        """Count how a request ended."""
+        if plan.outcome is not None:
+            self.counters.leave(outcome)
+            self.journal.end(plan.arrival, self._clock(), outcome)
+
+    def stale(self, request: Request) -> None:
+        """Note a request that was written to a connection closed before it."""
+        digest = hashlib.sha256(request.body).digest()
+        number = self._note(request, digest, _Verdict(Response(0, (), ()), Fault(), "stale"))
+        self.journal.end(number, self._clock(), "stale")
+
+    def _note(self, request: Request, digest: bytes, verdict: _Verdict) -> int:
+        named_by, call = call_of(request.headers, digest)
+        return self.journal.begin(
+            Arrival(
+                call=call,
+                named_by=named_by,
+                attempt=attempt_of(request.headers),
+                at=self._clock(),
+                path=request.path,
+                connection=request.connection,
+                in_flight=self.counters.in_flight,
+                status=verdict.response.status,
+                retry_after=verdict.retry_after,
+                should_retry=verdict.fault.should_retry if verdict.fault.kind in REFUSED else None,
+            )
+        )
 
     def _refusal(self, wire: Wire | None, request: Request) -> Failure | None:
         if wire is None:
             message = f"Unknown request URL: {request.method} {request.path}."
             return Failure(status=404, message=message, code="unknown_url")
-        given = wire.key(request.headers) or ""
+        if (header := wire.lacks(request.headers)) is not None:
+            return Failure(status=400, message=f"{header}: header is required")
+        given = wire.key(request.headers, request.query) or ""
         if self._key is None or hmac.compare_digest(given.encode(), self._key.encode()):
             return None
         return Failure(status=401, message="Incorrect API key provided.", code="invalid_api_key")
 
-    @staticmethod
-    def _failed(wire: Wire, fault: Fault) -> Response | None:
-        if fault.kind is FaultKind.RATE_LIMIT:
-            wait = fault.retry_after
-            message = f"Rate limit reached. Please try again in {wait:g}s."
-            return wire.failure(Failure(status=429, message=message, code="rate_limit_exceeded", retry_after=wait))
-        if fault.kind is FaultKind.SERVER_ERROR:
-            message = "The server had an error while processing your request."
-            return wire.failure(Failure(status=fault.status, message=message))
-        return None
+    def _verdict(self, wire: Wire, request: Request, digest: bytes, fault: Fault) -> _Verdict:
+        now = datetime.now(UTC)
+        answer = self._answer(wire, request, digest, twist_of(fault))
+        meter = self._meter(wire, request)
+        short = None if meter is None else meter.take(self._clock(), answer.prompt + answer.completion)
+        told = () if meter is None else wire.allowance(meter.left(self._clock()), now)
+        if short is not None:
+            counted, wait = short
+            message = f"Rate limit reached for {counted} per minute. Please try again in {wait:.3f}s."
+            failure = Failure(
+                status=429, message=message, code="rate_limit_exceeded", counted=counted, retry_after=wait
+            )
+            return _Verdict(_with(wire.failure(failure), told), Fault(delay=fault.delay), "limited", wait)
+        if (refused := failure_of(fault)) is not None:
+            response = refusal(wire, refused, fault, now)
+            return _Verdict(_with(response, told), fault, fault.kind.value, refused.retry_after)
+        is_wrong = 400 <= answer.status < 500
+        if is_wrong and fault.kind in _TWISTED:
+            fault = dataclasses.replace(fault, kind=FaultKind.NONE)
+        response, left = shaped(wire, answer, fault, request.target)
+        outcome = "rejected" if is_wrong and fault.kind in _WHOLE else fault.kind.value
+        return _Verdict(_with(response, told), left, outcome)
 
-    def _answer(self, wire: Wire, request: Request, digest: bytes) -> Response:
-        kept = self._kept.get((request.path, digest))
+    def _meter(self, wire: Wire, request: Request) -> Meter | None:
+        """Return what a key has left; listing models is free."""
+        if self._limits is None or request.method != "POST":
+            return None
+        key = wire.key(request.headers, request.query) or ""
+        meter = self._meters.setdefault(key, Meter(self._limits))
+        self._meters.move_to_end(key)
+        if len(self._meters) > _METERS:
+            self._meters.popitem(last=False)
+        return meter
+
+    def _answer(self, wire: Wire, request: Request, digest: bytes, twist: Twist) -> Response:
+        name = (request.target, digest, twist)
+        kept = self._kept.get(name)
         if kept is None:
-            kept = self._kept[request.path, digest] = wire.respond(request.path, request.body)
+            kept = self._kept[name] = wire.respond(request.target, request.body, twist)
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         else:
-            self._kept.move_to_end((request.path, digest))
+            self._kept.move_to_end(name)
         return kept
 
+    def judge(self) -> ConformanceReport:
+        """Judge the clients by everything that has arrived."""
+        return judge(self.journal.arrivals())
+
+    def reset(self) -> None:
+        """Forget what has arrived and what it has used up."""
+        self.counters.reset()
+        self.journal.reset()
+        self._meters.clear()
+
     def _control(self, request: Request) -> Response:
-        """Answer the simulator's own routes: health, stats, faults, reset."""
+        """Answer the simulator's own routes: health, stats, arrivals, faults, reset."""
         match request.method, request.path:
             case "GET", "/health":
                 return _said(200, {"status": "ok"})
             case "GET", "/_simulator/stats":
                 return _said(200, dataclasses.asdict(self.counters.snapshot()))
+            case "GET", "/_simulator/arrivals":
+                return _said(200, {"arrivals": [dataclasses.asdict(one) for one in self.journal.arrivals()]})
+            case "GET", "/_simulator/report":
+                return _said(200, self.judge().to_json())
             case "GET", "/_simulator/faults":
                 return _said(200, self.faults.to_json())
             case "POST", "/_simulator/reset":
-                self.counters.reset()
+                self.reset()
                 return _said(200, {})
             case "POST", "/_simulator/faults":
                 return self._set_faults(request.body)
@@ -122,6 +232,10 @@ class Desk:
         """Replace the plan: its script starts at the next request, its rates go on counting arrivals."""
         self.faults = plan
         self.counters.paths.clear()
+
+
+def _with(response: Response, headers: tuple[tuple[str, str], ...]) -> Response:
+    return dataclasses.replace(response, headers=(*response.headers, *headers)) if headers else response
 
 
 def _said(status: int, value: object) -> Response:

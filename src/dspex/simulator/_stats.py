@@ -14,8 +14,9 @@ class SimulatorStats:
     A snapshot of what a simulator has seen since it started or was reset.
 
     Attributes:
-        requests: Requests by outcome: ``ok``, ``429``, ``500``, ``reset``, ``hang``, ``truncate``, ``rejected`` (a
-            4xx that is no fault) and ``cancelled`` (the client left before its answer).
+        requests: Requests by outcome: ``ok``, the kind of the fault it met, such as ``429`` or ``reset``, ``limited``
+            (over a configured limit), ``rejected`` (a 4xx that is no fault) and ``cancelled`` (the client left before
+            its answer).
         in_flight: Requests read and not yet answered.
         in_flight_high: The most there were at once.
         connections: Open connections.
@@ -42,6 +43,7 @@ class Counters:
     in_flight_high: int = 0
     connections: int = 0
     connections_high: int = 0
+    connected: int = 0
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
     def arrive(self, path: str, digest: bytes) -> tuple[int, int]:
@@ -60,11 +62,13 @@ class Counters:
         self.in_flight -= 1
         self._tell()
 
-    def connect(self) -> None:
-        """Count a connection."""
+    def connect(self) -> int:
+        """Count a connection; return which it is, from 1."""
         self.connections += 1
+        self.connected += 1
         self.connections_high = max(self.connections_high, self.connections)
         self._tell()
+        return self.connected
 
     def disconnect(self) -> None:
         """Count a connection that has ended."""

@@ -32,14 +32,58 @@ class FaultPlanInvalid(ValueError):
 
 
 class FaultKind(enum.StrEnum):
-    """What happens to a request; the kinds exclude each other."""
+    """
+    What happens to a request; the kinds exclude each other. Each dialect has its own status and words for a refusal.
+
+    Refused, with the provider's own error: ``429`` (too fast, with a time to wait), ``slow_down`` (429: the ramp is too
+    steep), ``quota`` and ``billing`` (no money or no daily quota: waiting does not help), ``500`` (or another 5xx),
+    ``overloaded`` (503 or 529), ``504``, ``400`` (or another 4xx), ``401``, ``403``, ``404``, ``context`` (the prompt
+    is too long). Broken: ``reset`` (the connection, after some bytes), ``hang`` (nothing comes), ``hang_body`` (half
+    of it comes), ``truncate`` (the connection ends before the announced length or the last chunk), ``close`` (all is
+    well, then the kept-alive connection is closed). Wrong: ``cut_stream`` (the stream ends without its end marker),
+    ``stream_error`` (an error after status 200, inside the stream), ``malformed`` (no JSON), ``html`` (a page with
+    status 200), ``redirect`` (307 to the same address), ``empty`` (no choice), ``refusal`` and ``filtered`` (the
+    provider's policy). Harmless: ``split`` (cut anywhere, inside characters too), ``drip`` (the same, slowly).
+    """
 
     NONE = "ok"
     RATE_LIMIT = "429"
+    SLOW_DOWN = "slow_down"
+    QUOTA = "quota"
+    BILLING = "billing"
     SERVER_ERROR = "500"
+    OVERLOADED = "overloaded"
+    TIMEOUT = "504"
+    INVALID = "400"
+    UNAUTHORIZED = "401"
+    FORBIDDEN = "403"
+    NOT_FOUND = "404"
+    CONTEXT = "context"
     RESET = "reset"
     HANG = "hang"
+    HANG_BODY = "hang_body"
     TRUNCATE = "truncate"
+    CLOSE = "close"
+    CUT_STREAM = "cut_stream"
+    STREAM_ERROR = "stream_error"
+    MALFORMED = "malformed"
+    HTML = "html"
+    REDIRECT = "redirect"
+    EMPTY = "empty"
+    REFUSAL = "refusal"
+    FILTERED = "filtered"
+    SPLIT = "split"
+    DRIP = "drip"
+
+
+_NAMED = {
+    FaultKind.RATE_LIMIT: "rate_429",
+    FaultKind.SERVER_ERROR: "rate_500",
+    FaultKind.RESET: "rate_reset",
+    FaultKind.HANG: "rate_hang",
+    FaultKind.TRUNCATE: "rate_truncate",
+}
+RETRY_FORMS = ("native", "seconds", "milliseconds", "date", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,27 +121,45 @@ class Fault:
     Attributes:
         kind: What happens.
         delay: Seconds before it happens; a hang never ends by itself.
-        retry_after: Seconds a 429 asks to wait.
-        status: The HTTP status of a server error, such as 503.
-        after_bytes: How many bytes of the response are sent before a reset; for a truncation, how many of its body,
-            or None for half of it.
+        retry_after: Seconds a ``429``, a ``slow_down`` or an ``overloaded`` asks to wait.
+        retry_form: How it is asked: ``native`` as the provider does, ``seconds`` or ``milliseconds`` in that header
+            alone, ``date`` as an HTTP date, ``none`` not at all.
+        should_retry: What the header ``x-should-retry`` of a refusal says; None sends none.
+        status: The HTTP status of a ``500`` or a ``400``, another one of its family; the kind's own when None.
+        after_bytes: How many bytes of the response are sent before a reset; for ``truncate`` and ``hang_body``, how
+            many of its body, or None for half of it.
+        piece: How many bytes ``split`` and ``drip`` send at a time.
+        pause: Seconds between the pieces of a ``drip``.
     """
 
     kind: FaultKind = FaultKind.NONE
     delay: float = 0.0
     retry_after: float = 1.0
-    status: int = 500
+    retry_form: str = "native"
+    should_retry: bool | None = None
+    status: int | None = None
     after_bytes: int | None = None
+    piece: int = 1
+    pause: float = 0.01
 
     def __post_init__(self) -> None:
         if not _is_a(FaultKind, self.kind):
             raise FaultPlanInvalid("kind", "a FaultKind")
         if not _at_least_zero(self.delay) or not _at_least_zero(self.retry_after):
             raise FaultPlanInvalid("delay", "and retry_after too, in seconds, not below 0")
-        if not _is_a(int, self.status) or not 500 <= self.status <= 599:
-            raise FaultPlanInvalid("status", "from 500 to 599")
+        low = 400 if self.kind is FaultKind.INVALID else 500
+        if self.status is not None and (not _is_a(int, self.status) or not low <= self.status <= low + 99):
+            raise FaultPlanInvalid("status", f"from {low} to {low + 99}, or None")
         if self.after_bytes is not None and (not _is_a(int, self.after_bytes) or self.after_bytes < 0):
             raise FaultPlanInvalid("after_bytes", "a number of bytes, or None")
+        if self.retry_form not in RETRY_FORMS:
+            raise FaultPlanInvalid("retry_form", f"one of {', '.join(RETRY_FORMS)}")
+        if self.should_retry is not None and not isinstance(self.should_retry, bool):
+            raise FaultPlanInvalid("should_retry", "true, false or None")
+        if not _is_a(int, self.piece) or self.piece < 1:
+            raise FaultPlanInvalid("piece", "at least 1 byte")
+        if not _at_least_zero(self.pause):
+            raise FaultPlanInvalid("pause", "in seconds, not below 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +171,12 @@ class FaultPlan:
         seed: Another seed fails other requests at the same rates.
         latency: How long answers take, faults other than hangs included.
         rate_429: Share of requests refused for their rate; the other rates likewise. Together at most 1.
-        retry_after: Seconds a 429 asks to wait, sent as whole seconds and as milliseconds.
+        shares: The share of any kind, by the kind; five of them have a member of their own, and may stand in either.
+        retry_after: Seconds a refusal asks to wait; see `Fault` for the forms.
+        retry_form: How it asks.
         reset_after_bytes: Bytes of the response sent before a reset; 0 resets before any byte.
+        piece: How many bytes ``split`` and ``drip`` send at a time.
+        pause: Seconds between the pieces of a ``drip``.
         script: By path, the faults of the first requests on it, in order of arrival; then the rates apply.
     """
 
@@ -121,31 +187,48 @@ class FaultPlan:
     rate_reset: float = 0.0
     rate_hang: float = 0.0
     rate_truncate: float = 0.0
+    shares: Mapping[FaultKind, float] = field(default_factory=dict)
     retry_after: float = 1.0
+    retry_form: str = "native"
     reset_after_bytes: int = 0
+    piece: int = 1
+    pause: float = 0.01
     script: Mapping[str, tuple[Fault, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not _is_a(int, self.seed):
             raise FaultPlanInvalid("seed", "a whole number")
-        for kind, rate in self.rates().items():
-            if not _at_least_zero(rate) or rate > 1:
-                raise FaultPlanInvalid(f"rate_{kind}", "from 0 to 1")
+        if not isinstance(self.shares, Mapping) or not all(isinstance(kind, FaultKind) for kind in self.shares):
+            raise FaultPlanInvalid("shares", "an object from kinds to shares")
+        for kind, name in _NAMED.items():
+            if not _is_share(getattr(self, name)):
+                raise FaultPlanInvalid(name, "from 0 to 1")
+            if getattr(self, name) and self.shares.get(kind):
+                raise FaultPlanInvalid(name, f"given once: it is in shares as {kind.value!r} too")
+        for kind, rate in self.shares.items():
+            if kind is FaultKind.NONE or not _is_share(rate):
+                raise FaultPlanInvalid(f"shares.{kind}", "a fault, from 0 to 1")
         if math.fsum(self.rates().values()) > 1 + 1e-9:
             raise FaultPlanInvalid("rates", "at most 1 together")
         if not _is_a(Latency, self.latency) or not _is_a(Mapping, self.script):
             raise FaultPlanInvalid("latency", "a Latency, and script a mapping")
-        Fault(retry_after=self.retry_after, after_bytes=self.reset_after_bytes)  # checks both
+        self._drawn(FaultKind.RESET, 0.0)  # checks what a fault would be made of
 
     def rates(self) -> dict[FaultKind, float]:
-        """Return the rate of each kind, in the order they are drawn in."""
-        return {
-            FaultKind.RATE_LIMIT: self.rate_429,
-            FaultKind.SERVER_ERROR: self.rate_500,
-            FaultKind.RESET: self.rate_reset,
-            FaultKind.HANG: self.rate_hang,
-            FaultKind.TRUNCATE: self.rate_truncate,
-        }
+        """Return the rate of each kind that has one, in the order they are drawn in, and of five that always have."""
+        named = {kind: getattr(self, name) or self.shares.get(kind, 0.0) for kind, name in _NAMED.items()}
+        return named | {kind: self.shares[kind] for kind in FaultKind if kind in self.shares and kind not in named}
+
+    def _drawn(self, kind: FaultKind, delay: float) -> Fault:
+        return Fault(
+            kind=kind,
+            delay=delay,
+            retry_after=self.retry_after,
+            retry_form=self.retry_form,
+            after_bytes=self.reset_after_bytes if kind is FaultKind.RESET else None,
+            piece=self.piece,
+            pause=self.pause,
+        )
 
     def decide(self, digest: bytes, arrival: int) -> Fault:
         """
@@ -161,8 +244,7 @@ class FaultPlan:
         for kind, rate in self.rates().items():
             mark -= rate
             if mark < 0:
-                after = self.reset_after_bytes if kind is FaultKind.RESET else None
-                return Fault(kind=kind, delay=delay, retry_after=self.retry_after, after_bytes=after)
+                return self._drawn(kind, delay)
         return Fault(delay=delay)
 
     def scripted(self, path: str, arrival: int) -> Fault | None:
@@ -177,7 +259,7 @@ class FaultPlan:
     @classmethod
     def from_json(cls, value: object) -> "FaultPlan":
         """
-        Read a plan from JSON values; what is left out keeps its default.
+        Read a plan from JSON values; what is left out keeps its default, and a fault may be its kind alone.
 
         Raises:
             FaultPlanInvalid: A member is unknown, of the wrong type or out of range.
@@ -188,6 +270,10 @@ class FaultPlan:
         script = members.get("script", {})
         if not isinstance(script, Mapping) or not all(isinstance(faults, list | tuple) for faults in script.values()):
             raise FaultPlanInvalid("script", "an object of lists")
+        shares = members.get("shares", {})
+        if not isinstance(shares, Mapping):
+            raise FaultPlanInvalid("shares", "an object from kinds to shares")
+        members["shares"] = {_kind(kind): share for kind, share in shares.items()}
         members["script"] = {path: tuple(_fault(one) for one in faults) for path, faults in script.items()}
         return cls(**members)
 
@@ -202,11 +288,18 @@ def _members(cls: type, value: object, name: str) -> dict[str, Any]:  # Any: eac
 
 
 def _fault(value: object) -> Fault:
-    members = _members(Fault, value, "fault")
-    kind = members.get("kind", FaultKind.NONE)
-    if kind not in set(FaultKind):
+    members = _members(Fault, {"kind": value} if isinstance(value, str) else value, "fault")
+    return Fault(**{**members, "kind": _kind(members.get("kind", FaultKind.NONE))})
+
+
+def _kind(value: object) -> FaultKind:
+    if not isinstance(value, str) or value not in set(FaultKind):
         raise FaultPlanInvalid("kind", f"one of {', '.join(FaultKind)}")
-    return Fault(**{**members, "kind": FaultKind(kind)})
+    return FaultKind(value)
+
+
+def _is_share(value: object) -> bool:
+    return _at_least_zero(value) and isinstance(value, int | float) and value <= 1
 
 
 def _at_least_zero(value: object) -> bool:

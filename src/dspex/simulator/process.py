@@ -4,12 +4,16 @@ import asyncio
 import contextlib
 import json
 import sys
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
 from dspex.simulator._control import ask
 from dspex.simulator._stats import SimulatorStats
 from dspex.simulator.faults import FaultPlan
+from dspex.simulator.judge import Arrival, ConformanceReport, judge
+from dspex.simulator.limits import Limits
+from dspex.simulator.server import urls_at
 
 __all__ = ["SimulatorProcess", "SimulatorStartFailed"]
 
@@ -40,7 +44,13 @@ class SimulatorProcess:
     """
 
     def __init__(
-        self, *, host: str = "127.0.0.1", port: int = 0, faults: FaultPlan | None = None, key: str | None = None
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        faults: FaultPlan | None = None,
+        key: str | None = None,
+        limits: Limits | None = None,
     ) -> None:
         """
         Set up a simulator; the process is started on entering.
@@ -50,16 +60,24 @@ class SimulatorProcess:
             port: Port to listen on; 0 takes a free one.
             faults: How to fail; not at all when None.
             key: The only key accepted; None accepts any, and none.
+            limits: Requests and tokens a minute that each key may use, and is told of; any number when None.
         """
         plan = json.dumps((faults or FaultPlan()).to_json())
         self._arguments = ["--host", host, "--port", str(port), "--plan", plan, *(["--key", key] if key else [])]
+        for name, value in (("--rpm", limits and limits.rpm), ("--tpm", limits and limits.tpm)):
+            self._arguments += [name, str(value)] if value else []
         self._child: asyncio.subprocess.Process | None = None
         self._url = ""
 
     @property
     def url(self) -> str:
-        """The base URL clients use, ending in ``/v1``; empty before the process is started."""
+        """The base URL that OpenAI's clients use, ending in ``/v1``; empty before the process is started."""
         return self._url
+
+    @property
+    def urls(self) -> Mapping[str, str]:
+        """The base URL for the clients of each provider; empty before the process is started."""
+        return urls_at(self._url.removesuffix("/v1")) if self._url else {}
 
     @property
     def pid(self) -> int | None:
@@ -77,6 +95,15 @@ class SimulatorProcess:
     async def reset(self) -> None:
         """Forget all counts, as `Simulator.reset` does."""
         await ask(self._url, "POST", "/_simulator/reset", {})
+
+    async def arrivals(self) -> tuple[Arrival, ...]:
+        """Return every request that has come, as `Simulator.arrivals` does."""
+        held = await ask(self._url, "GET", "/_simulator/arrivals")
+        return tuple(Arrival(**one) for one in held["arrivals"])
+
+    async def judge(self) -> ConformanceReport:
+        """Judge the clients by what has arrived since the start or the last reset."""
+        return judge(await self.arrivals())
 
     async def __aenter__(self) -> Self:
         pipe = asyncio.subprocess.PIPE

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import socket
+import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
@@ -11,8 +12,11 @@ from dspex.simulator._connection import Connection
 from dspex.simulator._desk import Desk
 from dspex.simulator._stats import SimulatorStats
 from dspex.simulator.faults import FaultPlan
+from dspex.simulator.judge import Arrival, ConformanceReport
+from dspex.simulator.limits import Limits
+from dspex.simulator.wire import WIRES
 
-__all__ = ["Simulator"]
+__all__ = ["Simulator", "urls_at"]
 
 _BACKLOG = 4096
 
@@ -25,7 +29,14 @@ class Simulator:
     """
 
     def __init__(
-        self, *, host: str = "127.0.0.1", port: int = 0, faults: FaultPlan | None = None, key: str | None = None
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        faults: FaultPlan | None = None,
+        key: str | None = None,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Set up a simulator; it listens once it is entered.
@@ -35,17 +46,24 @@ class Simulator:
             port: Port to listen on; 0 takes a free one.
             faults: How to fail; not at all when None.
             key: The only key accepted; None accepts any, and none.
+            limits: Requests and tokens a minute that each key may use, and is told of; any number when None.
+            clock: Where limits and arrivals take their time from, in seconds.
         """
         self._host = host
         self._port = port
-        self._desk = Desk(faults or FaultPlan(), key)
+        self._desk = Desk(faults or FaultPlan(), key, limits=limits, clock=clock)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
-        """The base URL clients use, ending in ``/v1``."""
-        return f"http://{self._host}:{self._port}/v1"
+        """The base URL that OpenAI's clients use, ending in ``/v1``."""
+        return self.urls["openai"]
+
+    @property
+    def urls(self) -> Mapping[str, str]:
+        """The base URL for the clients of each provider: ``openai``, ``anthropic`` and ``gemini``."""
+        return urls_at(f"http://{self._host}:{self._port}")
 
     @property
     def faults(self) -> FaultPlan:
@@ -80,7 +98,15 @@ class Simulator:
 
     def reset(self) -> None:
         """Forget all counts, arrivals included, so that the same requests meet the same faults again."""
-        self._desk.counters.reset()
+        self._desk.reset()
+
+    def arrivals(self) -> tuple[Arrival, ...]:
+        """Return every request that has come, in order; of very many, the last 20,000."""
+        return self._desk.journal.arrivals()
+
+    def judge(self) -> ConformanceReport:
+        """Judge the clients by what has arrived since the start or the last reset."""
+        return self._desk.judge()
 
     async def __aenter__(self) -> Self:
         listening = socket.create_server((self._host, self._port), backlog=_BACKLOG)
@@ -126,3 +152,8 @@ class Simulator:
             await asyncio.sleep(0)  # a transport closes its socket in the next turn of the loop
         finally:
             self._connections.discard(task)
+
+
+def urls_at(root: str) -> dict[str, str]:
+    """Return the base URL for the clients of each provider, given that of the server."""
+    return {wire.name: f"{root}{wire.base}" for wire in WIRES}

@@ -1,8 +1,39 @@
 """The provider dialects the simulator speaks, one file each."""
 
-from dspex.simulator.wire._wire import BodyInvalid, Failure, Response, Wire
+from dspex.simulator.wire._wire import Allowance, BodyInvalid, Failure, Response, Twist, Wire
+from dspex.simulator.wire.anthropic_messages import AnthropicMessages
+from dspex.simulator.wire.gemini import Gemini
 from dspex.simulator.wire.openai_chat import OpenAIChat
+from dspex.simulator.wire.openai_embeddings import OpenAIEmbeddings
+from dspex.simulator.wire.openai_responses import OpenAIResponses
 
-__all__ = ["WIRES", "BodyInvalid", "Failure", "OpenAIChat", "Response", "Wire"]
+__all__ = [
+    "WIRES",
+    "Allowance",
+    "AnthropicMessages",
+    "BodyInvalid",
+    "Failure",
+    "Gemini",
+    "OpenAIChat",
+    "OpenAIEmbeddings",
+    "OpenAIResponses",
+    "Response",
+    "Twist",
+    "Wire",
+    "fallback",
+]
 
-WIRES: tuple[Wire, ...] = (OpenAIChat(),)  # the first also words the errors of paths nobody claims
+# Anthropic's list of models is told from OpenAI's by a header, so it is asked first; see `fallback` for the rest.
+WIRES: tuple[Wire, ...] = (
+    AnthropicMessages(),
+    OpenAIChat(),
+    OpenAIResponses(),
+    OpenAIEmbeddings(),
+    Gemini(),
+)
+
+
+def fallback(path: str, wires: tuple[Wire, ...] = WIRES) -> Wire:
+    """Return the dialect that words the errors of a path nobody claims."""
+    name = "gemini" if path.startswith("/v1beta/") else "anthropic" if path.startswith("/v1/messages") else "openai"
+    return next(one for one in wires if one.name == name)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from dspex.simulator.wire._wire import BodyInvalid
 
-__all__ = ["Json", "number", "parsed", "plain_schema", "strings", "text_of", "whole"]
+__all__ = ["Json", "number", "parsed", "plain_schema", "strings", "text_of", "unseen_in", "whole"]
 
 Json = Mapping[str, object]
 _DEPTH = 12  # how deep a schema is followed; one may refer to itself
@@ -65,6 +65,12 @@ def text_of(content: object, param: str) -> str:
     return "".join(str(part.get("text") or "") for part in content)
 
 
+def unseen_in(content: object) -> int:
+    """Count the parts of a message's content that have no text: images, audio, files."""
+    parts = content if isinstance(content, list) else ()
+    return sum(1 for part in parts if isinstance(part, Mapping) and not isinstance(part.get("text"), str))
+
+
 def plain_schema(schema: Json) -> dict[str, object]:
     """Keep types, enums, properties and items of a schema; follow references, take a union's first that is not null."""
     return _plain(schema, schema, 0)
@@ -81,7 +87,7 @@ def _plain(schema: Json, root: Json, depth: int) -> dict[str, object]:
     if isinstance(kinds, list):
         kinds = next((kind for kind in kinds if kind != "null"), None)
     if isinstance(kinds, str):
-        found["type"] = kinds
+        found["type"] = kinds.lower()  # one provider shouts
     if isinstance(enum, list):
         found["enum"] = [one for one in enum if isinstance(one, str | int | float)]
     properties, items = schema.get("properties"), schema.get("items")

@@ -1,10 +1,12 @@
 """What every provider dialect has in common: one request in, one response out, no clock and no network."""
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
-__all__ = ["BodyInvalid", "Failure", "Response", "Wire"]
+__all__ = ["Allowance", "BodyInvalid", "Failure", "Response", "Twist", "Wire"]
 
 
 class BodyInvalid(ValueError):
@@ -13,54 +15,122 @@ class BodyInvalid(ValueError):
 
     Attributes:
         param: The member at fault, as a path such as ``messages[0].role``.
+        code: The word for it, where providers have one that clients look for.
+        status: The HTTP status it is refused with.
     """
 
-    def __init__(self, param: str, expected: str) -> None:
+    def __init__(self, param: str, expected: str, *, code: str | None = None, status: int = 400) -> None:
         self.param = param
-        super().__init__(f"Invalid value for '{param}': expected {expected}.")
+        self.code = code
+        self.status = status
+        super().__init__(expected if code else f"Invalid value for '{param}': expected {expected}.")
+
+    def failure(self) -> "Failure":
+        """Say it in no provider's words."""
+        return Failure(status=self.status, message=str(self), param=self.param, code=self.code)
+
+
+class Twist(enum.StrEnum):
+    """An answer that is none although its status is 200; each dialect has its own form for it."""
+
+    PLAIN = "plain"
+    EMPTY = "empty"
+    REFUSAL = "refusal"
+    FILTERED = "filtered"
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response: one part and its length is announced, or a stream of parts, each sent as it is."""
+    """
+    A response: one part and its length is announced, or a stream of parts, each sent as it is.
+
+    Attributes:
+        ending: How many of the last parts only say that the stream is over; without them it is cut short.
+        prompt: Tokens of the request, as its usage says.
+        completion: Tokens of the answer, likewise.
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...]
     parts: tuple[bytes, ...]
     is_stream: bool = False
+    ending: int = 0
+    prompt: int = 0
+    completion: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """What went wrong, in no provider's words; each dialect has its own for it."""
+    """
+    What went wrong, in no provider's words; each dialect has its own for it.
+
+    Attributes:
+        status: The HTTP status, unless the dialect has another one for this code.
+        code: ``rate_limit_exceeded``, ``slow_down``, ``insufficient_quota``, ``billing``, ``overloaded``, ``timeout``,
+            ``invalid_api_key``, ``permission_denied``, ``context_length_exceeded``, or whatever OpenAI says.
+        counted: What a rate limit counts: ``requests`` or ``tokens``.
+        retry_after: Seconds to wait, said where the dialect says it: in headers, in the body, or both.
+    """
 
     status: int
     message: str
     code: str | None = None
     param: str | None = None
+    counted: str = "requests"
     retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What is left of one limit: how much there is a minute, how much of it now, and in how many seconds all again."""
+
+    limit: int
+    remaining: int
+    reset: float
 
 
 class Wire(Protocol):
     """One provider dialect. A dialect is one file: it is added to the tuple in this package's ``__init__``."""
 
     @property
+    def name(self) -> str:
+        """What the dialect is called where base URLs are listed."""
+        ...
+
+    @property
+    def base(self) -> str:
+        """What its clients expect at the end of a base URL."""
+        ...
+
+    @property
     def request_id_header(self) -> str:
         """The header that carries a request's id."""
         ...
 
-    def claims(self, method: str, path: str) -> bool:
-        """Say whether this dialect answers a method and path."""
+    def claims(self, method: str, path: str, headers: Mapping[str, str]) -> bool:
+        """Say whether this dialect answers a method and path; header names are lower case."""
         ...
 
-    def key(self, headers: Mapping[str, str]) -> str | None:
-        """Return the key a request was sent with; header names are lower case."""
+    def key(self, headers: Mapping[str, str], query: str) -> str | None:
+        """Return the key a request was sent with."""
         ...
 
-    def respond(self, path: str, body: bytes) -> Response:
-        """Answer a request it claims; whatever is wrong with the body becomes the provider's own error."""
+    def lacks(self, headers: Mapping[str, str]) -> str | None:
+        """Name a header that a request must have and lacks."""
+        ...
+
+    def respond(self, target: str, body: bytes, twist: Twist = Twist.PLAIN) -> Response:
+        """Answer a request it claims; whatever is wrong with it becomes the provider's own error."""
         ...
 
     def failure(self, failure: Failure) -> Response:
         """Say in the provider's form that a request failed."""
+        ...
+
+    def broken(self, failure: Failure) -> bytes:
+        """Say the same as an event of a stream that had begun well; empty where the dialect has no word for it."""
+        ...
+
+    def allowance(self, limits: Mapping[str, Allowance], now: datetime) -> tuple[tuple[str, str], ...]:
+        """Write what is left of ``requests`` and ``tokens`` as the provider's headers."""
         ...

@@ -1,20 +1,24 @@
 """OpenAI's Chat Completions: ``POST /v1/chat/completions``, whole or as server-sent events, and ``GET /v1/models``."""
 
 import hashlib
-import json
-import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from dspex.simulator.learner import MODEL, Body, Reply, Role, answer, tokens
-from dspex.simulator.wire._checks import Json, number, parsed, plain_schema, strings, text_of, whole
-from dspex.simulator.wire._wire import BodyInvalid, Failure, Response
+from dspex.simulator.learner import MODEL, Body, Role
+from dspex.simulator.wire._asked import WINDOW, Asked, Said, compact, event, headers_of, pieces, say
+from dspex.simulator.wire._checks import Json, number, parsed, strings, text_of, unseen_in, whole
+from dspex.simulator.wire._openai import (
+    CREATED,
+    STREAM,
+    OpenAI,
+    function_of,
+    schema_of,
+    tool_choice_of,
+    whole_response,
+)
+from dspex.simulator.wire._wire import BodyInvalid, Response, Twist
 
 __all__ = ["WINDOW", "OpenAIChat", "body_of"]
 
-WINDOW = 32_768  # tokens of prompt
-_CREATED = 1_700_000_000  # the same body gives the same bytes, whenever
-_JSON = ("content-type", "application/json")
 _ROLES: Mapping[object, Role] = {
     "system": "system",
     "developer": "system",
@@ -23,57 +27,49 @@ _ROLES: Mapping[object, Role] = {
     "tool": "tool",
     "function": "tool",
 }
-_TYPES = {401: "invalid_request_error", 429: "requests"}
-_PIECE = re.compile(r"\S+\s*|\s+")
+_ENDINGS = {"refusal": "stop", "filtered": "content_filter", "stop_sequence": "stop"}
 
 
-class OpenAIChat:
+class OpenAIChat(OpenAI):
     """The Chat Completions dialect."""
 
-    request_id_header = "x-request-id"
-
-    def claims(self, method: str, path: str) -> bool:
+    def claims(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> bool:
         """Say whether this dialect answers a method and path."""
-        return (method, path) in (("POST", "/v1/chat/completions"), ("GET", "/v1/models"))
+        return (method, path) == ("POST", "/v1/chat/completions") or (
+            method == "GET" and (path == "/v1/models" or path.startswith("/v1/models/"))
+        )
 
-    def key(self, headers: Mapping[str, str]) -> str | None:
-        """Return the bearer token of a request."""
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        return key.strip() if scheme.lower() == "bearer" else None
-
-    def respond(self, path: str, body: bytes) -> Response:
+    def respond(self, target: str, body: bytes, twist: Twist = Twist.PLAIN) -> Response:
         """Answer a request it claims."""
-        if path == "/v1/models":
-            listed = {"id": MODEL, "object": "model", "created": _CREATED, "owned_by": "simulator"}
-            return _whole(200, {"object": "list", "data": [listed]})
+        if target.startswith("/v1/models"):
+            return _models(target.partition("?")[0].removeprefix("/v1/models").lstrip("/"))
         try:
             wanted = parsed(body)
-            asked = body_of(wanted)
-            prompt = _prompt_tokens(asked)
-            if prompt > WINDOW:
-                return self.failure(_too_long(prompt))
-            replies = [answer(asked, index) for index in range(asked.n)]
+            asked = asked_of(wanted)
+            said = say(asked, twist)
         except BodyInvalid as error:
-            return self.failure(Failure(status=400, message=str(error), param=error.param))
-        return _completion(body, wanted, prompt, replies)
+            return self.failure(error.failure())
+        return _completion(body, wanted, asked, said)
 
-    def failure(self, failure: Failure) -> Response:
-        """Say in OpenAI's form that a request failed."""
-        default = "server_error" if failure.status >= 500 else "invalid_request_error"
-        error = {
-            "message": failure.message,
-            "type": _TYPES.get(failure.status, default),
-            "param": failure.param,
-            "code": failure.code,
-        }
-        wait = failure.retry_after
-        after = () if wait is None else (("retry-after", str(math.ceil(wait))), ("retry-after-ms", f"{wait * 1000:g}"))
-        return _whole(failure.status, {"error": error}, *after)
+
+def _models(name: str) -> Response:
+    one = {"id": name or MODEL, "object": "model", "created": CREATED, "owned_by": "simulator"}
+    return whole_response(200, one if name else {"object": "list", "data": [one]})
 
 
 def body_of(body: Json) -> Body:
     """
     Read a Chat Completions body into what a reply may depend on.
+
+    Raises:
+        BodyInvalid: A member is missing, of the wrong type or out of range.
+    """
+    return asked_of(body).body
+
+
+def asked_of(body: Json) -> Asked:
+    """
+    Read a Chat Completions body.
 
     Raises:
         BodyInvalid: A member is missing, of the wrong type or out of range.
@@ -86,11 +82,13 @@ def body_of(body: Json) -> Body:
         raise BodyInvalid("model", "a model's name")
     most = 2**31 - 1
     temperature = number(body, "temperature", 0, 2)
-    return Body(
+    choice = body.get("tool_choice")
+    named = choice.get("function") if isinstance(choice, Mapping) else None
+    read = Body(
         messages=tuple(_message(one, f"messages[{at}]") for at, one in enumerate(messages)),
         tools=_tools(body.get("tools")),
-        tool_choice=_tool_choice(body.get("tool_choice")),
-        schema=_schema(body.get("response_format")),
+        tool_choice=tool_choice_of(choice, named.get("name") if isinstance(named, Mapping) else None),
+        schema=schema_of(body.get("response_format"), "response_format", "json_schema"),
         temperature=1.0 if temperature is None else temperature,
         seed=whole(body, "seed", -(2**63), 2**63 - 1),
         n=whole(body, "n", 1, 128) or 1,
@@ -98,6 +96,8 @@ def body_of(body: Json) -> Body:
         limit=whole(body, "max_completion_tokens", 1, most) or whole(body, "max_tokens", 1, most),
         model=model,
     )
+    unseen = sum(unseen_in(one.get("content")) for one in messages)
+    return Asked(read, streams=body.get("stream") is True, unseen=unseen)
 
 
 def _message(value: object, at: str) -> tuple[Role, str]:
@@ -112,73 +112,20 @@ def _message(value: object, at: str) -> tuple[Role, str]:
 def _tools(value: object) -> tuple[Json, ...]:
     if value is not None and not isinstance(value, list):
         raise BodyInvalid("tools", "a list")
-    held: list[object] = [one.get("function") if isinstance(one, Mapping) else None for one in value or ()]
-    functions = [one for one in held if isinstance(one, Mapping) and isinstance(one.get("name"), str) and one["name"]]
-    if len(functions) != len(held):
-        raise BodyInvalid("tools", "a list of functions with names")
-    return tuple(
-        {"name": one["name"], "description": str(one.get("description") or ""), "parameters": _parameters(one)}
-        for one in functions
-    )
+    held = [one.get("function") if isinstance(one, Mapping) else None for one in value or ()]
+    return tuple(function_of(one, "tools") for one in held)
 
 
-def _parameters(function: Json) -> Json:
-    schema = function.get("parameters")
-    return plain_schema(schema) if isinstance(schema, Mapping) else {}
-
-
-def _tool_choice(value: object) -> str:
-    function = value.get("function") if isinstance(value, Mapping) else None
-    if isinstance(function, Mapping) and isinstance(function.get("name"), str):
-        return f"={function['name']}"
-    if value is None or (isinstance(value, str) and value in ("auto", "none", "required")):
-        return value or "auto"
-    raise BodyInvalid("tool_choice", "auto, none, required or a function")
-
-
-def _schema(value: object) -> Json | None:
-    if value is None:
-        return None
-    kind = value.get("type") if isinstance(value, Mapping) else None
-    if not isinstance(value, Mapping) or kind not in ("text", "json_object", "json_schema"):
-        raise BodyInvalid("response_format", "an object with a known type")
-    if kind != "json_schema":
-        return None if kind == "text" else {}
-    holder = value.get("json_schema")
-    schema = holder.get("schema") if isinstance(holder, Mapping) else None
-    if not isinstance(schema, Mapping):
-        raise BodyInvalid("response_format.json_schema", "an object with a schema")
-    return plain_schema(schema)
-
-
-def _prompt_tokens(body: Body) -> int:
-    tools = json.dumps(body.tools) if body.tools else ""
-    return tokens("".join(text for _, text in body.messages) + tools)
-
-
-def _too_long(prompt: int) -> Failure:
-    message = (
-        f"This model's maximum context length is {WINDOW} tokens. However, your messages resulted in {prompt} tokens."
-    )
-    return Failure(status=400, message=message, code="context_length_exceeded", param="messages")
-
-
-def _whole(status: int, value: object, *headers: tuple[str, str]) -> Response:
-    return Response(status, (_JSON, *headers), (json.dumps(value, separators=(",", ":")).encode(),))
-
-
-def _completion(body: bytes, wanted: Json, prompt: int, replies: list[Reply]) -> Response:
-    first = replies[0]
-    rule = ("x-simulator-rule", f"{first.rule}; p={first.p:.2f}; demos={first.demos}")
-    streams = wanted.get("stream") is True
+def _completion(body: bytes, wanted: Json, asked: Asked, said: Sequence[Said]) -> Response:
+    rule = headers_of(said, asked)
     head = {
         "id": f"chatcmpl-{hashlib.sha256(body).hexdigest()[:24]}",
-        "object": "chat.completion.chunk" if streams else "chat.completion",
-        "created": _CREATED,
+        "object": "chat.completion.chunk" if asked.streams else "chat.completion",
+        "created": CREATED,
         "model": MODEL,
         "system_fingerprint": MODEL,
     }
-    completion = sum(reply.tokens for reply in replies)
+    prompt, completion = asked.prompt, sum(one.tokens for one in said)
     usage = {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
@@ -186,37 +133,54 @@ def _completion(body: bytes, wanted: Json, prompt: int, replies: list[Reply]) ->
         "prompt_tokens_details": {"cached_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 0},
     }
-    if not streams:
-        choices = [_choice(index, reply) for index, reply in enumerate(replies)]
-        return _whole(200, {**head, "choices": choices, "usage": usage}, rule)
+    if not asked.streams:
+        choices = [_choice(index, one) for index, one in enumerate(said)]
+        made = compact({**head, "choices": choices, "usage": usage})
+        return Response(
+            200, (("content-type", "application/json"), *rule), (made,), prompt=prompt, completion=completion
+        )
     options = wanted.get("stream_options")
     wants_usage = isinstance(options, Mapping) and options.get("include_usage") is True
-    events: list[object] = [{**head, "choices": [choice]} for choice in _deltas(replies)]
-    events += [{**head, "choices": [], "usage": usage}] if wants_usage else []
-    lines = [json.dumps(event, separators=(",", ":")) for event in events]
-    parts = tuple(f"data: {line}\n\n".encode() for line in (*lines, "[DONE]"))
-    return Response(200, (("content-type", "text/event-stream"), rule), parts, is_stream=True)
+    parts = [event("", {**head, "choices": [choice]}) for choice in _deltas(said)]
+    parts += [event("", {**head, "choices": [], "usage": usage})] if wants_usage else []
+    parts += [b"data: [DONE]\n\n"]
+    ending = 1 + wants_usage + bool(said)  # the last choice's finish reason, its usage, the sentinel
+    return Response(
+        200, (STREAM, *rule), tuple(parts), is_stream=True, ending=ending, prompt=prompt, completion=completion
+    )
 
 
-def _call(index: int, reply: Reply) -> dict[str, object]:
-    function = {"name": reply.tool, "arguments": reply.text}
-    return {"id": f"call_{index}", "type": "function", "function": function}
+def _call(index: int, said: Said, arguments: str) -> dict[str, object]:
+    return {"id": f"call_{index}", "type": "function", "function": {"name": said.tool, "arguments": arguments}}
 
 
-def _choice(index: int, reply: Reply) -> dict[str, object]:
-    message: dict[str, object] = {"role": "assistant", "content": reply.text, "refusal": None}
-    if reply.tool is not None:
-        message |= {"content": None, "tool_calls": [_call(index, reply)]}
-    return {"index": index, "message": message, "logprobs": None, "finish_reason": reply.finish}
+def _choice(index: int, said: Said) -> dict[str, object]:
+    message: dict[str, object] = {"role": "assistant", "content": said.text, "refusal": None}
+    if said.ending == "refusal":
+        message |= {"content": None, "refusal": said.text}
+    elif said.tool is not None:
+        message |= {"content": None, "tool_calls": [_call(index, said, said.text)]}
+    return {"index": index, "message": message, "logprobs": None, "finish_reason": _finish(said)}
 
 
-def _deltas(replies: list[Reply]) -> Iterator[dict[str, object]]:
-    for index, reply in enumerate(replies):
-        deltas: list[dict[str, object]] = [{"role": "assistant", "content": None if reply.tool else ""}]
-        if reply.tool is None:
-            deltas += [{"content": piece} for piece in _PIECE.findall(reply.text)]
-        else:
-            deltas += [{"tool_calls": [{"index": 0, **_call(index, reply)}]}]
-        for delta in deltas:
-            yield {"index": index, "delta": delta, "finish_reason": None}
-        yield {"index": index, "delta": {}, "finish_reason": reply.finish}
+def _finish(said: Said) -> str:
+    return _ENDINGS.get(said.ending, said.ending)
+
+
+def _deltas(choices: Sequence[Said]) -> Iterator[dict[str, object]]:
+    for index, said in enumerate(choices):
+        for delta in _delta(index, said):
+            yield {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
+        yield {"index": index, "delta": {}, "logprobs": None, "finish_reason": _finish(said)}
+
+
+def _delta(index: int, said: Said) -> Iterator[dict[str, object]]:
+    if said.tool is None:
+        member = "refusal" if said.ending == "refusal" else "content"
+        yield {"role": "assistant", "content": None if member == "refusal" else "", "refusal": None}
+        for piece in pieces(said.text):
+            yield {member: piece}
+        return
+    yield {"role": "assistant", "content": None, "tool_calls": [{"index": 0, **_call(index, said, "")}]}
+    for piece in pieces(said.text):
+        yield {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}

@@ -1,0 +1,57 @@
+"""Who came when, and how it ended: what a client is judged by."""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+
+from dspex.simulator.judge import Arrival
+
+__all__ = ["Journal"]
+
+_KEPT = 20_000
+_NAMES = ("idempotency-key", "x-client-request-id")
+_ATTEMPTS = ("x-attempt", "x-stainless-retry-count")
+
+
+class Journal:
+    """The arrivals since the simulator started or was reset, the oldest forgotten first."""
+
+    def __init__(self) -> None:
+        self._ended: deque[Arrival] = deque(maxlen=_KEPT)
+        self._open: dict[int, Arrival] = {}
+        self._count = 0
+
+    def begin(self, arrival: Arrival) -> int:
+        """Note a request; return the number it has from now on."""
+        self._count += 1
+        self._open[self._count] = replace(arrival, number=self._count)
+        return self._count
+
+    def end(self, number: int, at: float, outcome: str) -> None:
+        """Note how a request ended; one from before a reset is forgotten."""
+        begun = self._open.pop(number, None)
+        if begun is not None:
+            self._ended.append(replace(begun, ended=at, outcome=outcome))
+
+    def arrivals(self) -> tuple[Arrival, ...]:
+        """Return all of them, in the order in which they came."""
+        return tuple(sorted((*self._ended, *self._open.values()), key=lambda one: one.number))
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._ended.clear()
+        self._open.clear()
+
+
+def call_of(headers: Mapping[str, str], digest: bytes) -> tuple[str, str]:
+    """Return what names the logical call that a request belongs to, and its name."""
+    for name in _NAMES:
+        if headers.get(name):
+            return name, headers[name]
+    return "body", digest.hex()
+
+
+def attempt_of(headers: Mapping[str, str]) -> int | None:
+    """Return which attempt of its call a request says it is."""
+    found = next((headers[name] for name in _ATTEMPTS if name in headers), "")
+    return int(found) if found.isascii() and found.isdigit() else None
