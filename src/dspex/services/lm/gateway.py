@@ -72,7 +72,7 @@ class LMGateway:
         self._targets: dict[LM, tuple[Account, str]] = {}
         self._pools: dict[LMPool, PoolState] = {}
         for lm in self._lms.values():
-            for member in self._members(lm):
+            for member in self.members(lm):
                 self._target(member)
 
     # --- the tree -------------------------------------------------------------------------------------------
@@ -122,16 +122,16 @@ class LMGateway:
         what = "a default language model" if lm is None else f"a language model named {lm!r}"
         raise ConfigError(f"the App has no {what} (configured: {known}); give App(lm='openai/…') or App(lms={{…}})")
 
-    def _members(self, lm: LM | LMPool) -> list[LM]:
+    def members(self, lm: LM | LMPool) -> list[LM]:
         """Return the records that may answer, the preferred one first; pools inside pools are unfolded."""
         if isinstance(lm, LM):
             return [lm]
-        return [member for each in lm.members for member in self._members(self.resolve(each))]
+        return [member for each in lm.members for member in self.members(self.resolve(each))]
 
     def capabilities(self, lm: LMChoice) -> Capabilities:
         """Return what the model can do; for a pool, what all of its members can do."""
         known = [
-            self._target(member)[0].endpoint.wire.capabilities(member) for member in self._members(self.resolve(lm))
+            self._target(member)[0].endpoint.wire.capabilities(member) for member in self.members(self.resolve(lm))
         ]
         common = {name: all(getattr(each, name) for each in known) for name in Capabilities.__dataclass_fields__}
         return Capabilities(**common)
