@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import pytest
@@ -34,6 +34,20 @@ async def test_p63_a_unique_key_has_one_owner(runtime: Runtime) -> None:
     assert registry.lookup("k") == (Entry(owner, 1),)
     assert registry.keys(owner) == ("k",)
     assert registry.keys(other) == ()
+
+
+@pytest.mark.parametrize("key", ["k", 7, ("user", 7)])
+async def test_who_is_refused_reads_the_key_as_it_is(runtime: Runtime, key: Hashable) -> None:
+    """Quoted once where it is a string."""
+    registry, owner = Registry(), await runtime.start(Host(), label="owner")
+    await do(owner, registry.register, key)
+
+    def refused() -> tuple[object, str]:
+        with pytest.raises(AlreadyRegistered) as caught:
+            registry.register(key)
+        return caught.value.name, str(caught.value)
+
+    assert await do(owner, refused) == (key, f"{key!r} is already registered by <owner>")
 
 
 async def test_p63_a_duplicate_key_has_many(runtime: Runtime) -> None:

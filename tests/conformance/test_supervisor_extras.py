@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
@@ -15,6 +17,7 @@ from dspex.runtime import (
     ChildSpec,
     DynamicSupervisor,
     DynamicSupervisorRef,
+    ExitReason,
     Other,
     Restart,
     RestartLimit,
@@ -43,6 +46,67 @@ async def test_p08_a_spec_is_shown_with_its_defaults(runtime: Runtime) -> None:
     assert {spec.restart for spec in shown} == {Restart.PERMANENT}
     with pytest.raises(ChildError, match="not_found"):
         await supervisor.get_childspec("nobody")
+
+
+@pytest.mark.parametrize("start", [Supervisor, DynamicSupervisor, partial(partial(Supervisor), max_restarts=1)])
+def test_a_supervisor_below_another_has_all_the_time_it_needs(start: Callable[..., Actor]) -> None:
+    """OTP's default for supervisors, of which the class that is started knows that it is one."""
+    spec = ChildSpec("branch", start)
+    assert (spec.kind, spec.shutdown, spec.grace) == ("supervisor", ShutdownPolicy.INFINITY, None)
+    assert ChildSpec("branch", start, shutdown=1.0).shutdown == 1.0
+    assert ChildSpec("branch", start, kind="worker").shutdown == 5.0
+    assert (ChildSpec("leaf", Actor).kind, ChildSpec("leaf", Actor).shutdown) == ("worker", 5.0)
+
+
+@pytest.mark.parametrize("below", ["static", "dynamic"])
+async def test_what_a_function_starts_says_itself_what_it_is(runtime: Runtime, clock: VirtualClock, below: str) -> None:
+    """A spec cannot know; but a branch whose leaves need ten seconds to stop gets them all the same."""
+    nursery = Nursery()
+    leaf = nursery.spec("leaf", Slow, shutdown=20.0)
+    spec = ChildSpec("branch", lambda: Supervisor([leaf]))
+    assert (spec.kind, spec.shutdown) == (None, None)
+    if below == "static":
+        supervisor = await family(runtime, spec)
+        known = await supervisor.get_childspec("branch")
+    else:
+        dynamic = await runtime.start(DynamicSupervisor())
+        assert isinstance(dynamic, DynamicSupervisorRef)
+        supervisor = dynamic
+        await supervisor.start_child(spec)
+        known = await supervisor.get_childspec("branch#1")
+    assert (known.kind, known.shutdown) == ("supervisor", ShutdownPolicy.INFINITY)
+    assert (await supervisor.count_children()).supervisors == 1
+    async with clock.autojump():
+        await supervisor.stop()
+    assert clock.now() == 10.0
+    assert "slept" in nursery.log
+
+
+async def test_children_of_a_dynamic_supervisor_share_their_spec(runtime: Runtime) -> None:
+    """The supervisor remembers an id of each, not a copy of what they have in common."""
+    nursery = Nursery()
+    dynamic = await runtime.start(DynamicSupervisor(extra_arguments=("given",)))
+    assert isinstance(dynamic, DynamicSupervisorRef)
+    spec = ChildSpec("kid", Kid, (nursery,))
+    for _ in range(2):
+        await dynamic.start_child(spec)
+    assert nursery.log == ["+given", "+given"]
+    records = actor_of(dynamic).records()
+    assert [record.id for record in records] == ["kid#1", "kid#2"]
+    assert all(record.spec is spec for record in records)
+    shown = await dynamic.get_childspec("kid#2")
+    assert (shown.id, shown.args) == ("kid#2", ("given", nursery))
+
+
+class Slow(Kid):
+    """Takes ten seconds to stop."""
+
+    trap_exit: ClassVar[bool] = True
+    terminate_timeout: ClassVar[float | None] = None
+
+    async def terminate(self, reason: ExitReason) -> None:
+        await self.runtime.sleep(10.0)
+        self.nursery.log.append("slept")
 
 
 class Numbered(Kid):

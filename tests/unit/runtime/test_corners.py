@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from dspex.runtime import (
     TaskSupervisor,
     TaskSupervisorRef,
 )
-from dspex.runtime._log import get_logger, shown
+from dspex.runtime._log import get_logger, heard, shown
 from dspex.testing import VirtualClock
 
 
@@ -191,3 +192,32 @@ def test_reports_survive_what_they_report(caplog: pytest.LogCaptureFixture) -> N
     assert (record.__dict__["name_"], record.__dict__["message_"], record.__dict__["own"]) == ("n", "m", "o")
     assert shown(Unprintable()) == "<Unprintable that cannot be shown>"
     assert str(Crashed(Unprintable())) == "crashed: Unprintable: <message that cannot be shown>"
+
+
+def test_nobody_but_a_null_handler_is_nobody() -> None:
+    """A record that nobody would hear is not made; a handler anywhere above the logger hears."""
+    root = logging.Logger("root")  # noqa: LOG001 - not in the tree that the whole process shares
+    room = logging.Logger("room")  # noqa: LOG001 - as above
+    room.parent = root
+    assert not heard(room)
+    room.addHandler(logging.NullHandler())
+    assert not heard(room)
+    handler = logging.StreamHandler()
+    root.addHandler(handler)
+    assert heard(room)
+    room.propagate = False
+    assert not heard(room)
+
+
+def test_silence_does_not_even_look_at_its_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a report would say is not found out, let alone written."""
+    logger, records = get_logger("test_silence"), list[logging.LogRecord]()
+    plain = logging.getLogger("dspex.test_silence")
+    monkeypatch.setattr(plain, "propagate", False)
+    monkeypatch.setattr(plain, "handle", records.append)
+    logger.error("unheard")
+    assert (logger.heard, records) == (False, [])
+    monkeypatch.setattr(plain, "handlers", [logging.StreamHandler()])
+    logger.error("heard", field=1)
+    assert logger.heard
+    assert [(each.getMessage(), vars(each)["field"]) for each in records] == [("heard", 1)]
