@@ -15,6 +15,7 @@ from dspex.services.lm.wires._sse import EventParser
 __all__ = ["ChatStream"]
 
 _DONE: Final = "[DONE]"
+_PLAIN: Final = frozenset({"role", "content"})
 _MOST_CALLS: Final = 1024
 """A tool call's place is a number that the server sends: it must not decide how much memory we take."""
 
@@ -208,7 +209,7 @@ class ChatStream:
             if text:
                 choice.content.append(text)
                 deltas.append(LMDelta(index, text))
-        if len(delta) > (2 if "content" in delta else 1):  # more than a role and text
+        if not delta.keys() <= _PLAIN:
             self._take_others(choice, index, delta, deltas)
 
     def _take_others(self, choice: _Choice, index: int, delta: Mapping[str, Any], deltas: list[LMDelta]) -> None:
