@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from dspex.protocols.executor import Ok as Ok
     from dspex.protocols.model import LM as LM
     from dspex.protocols.model import LMPool as LMPool
+    from dspex.protocols.money import Budget as Budget
+    from dspex.protocols.money import Price as Price
     from dspex.protocols.retrieval import Passage as Passage
     from dspex.protocols.scope import Delta as Delta
     from dspex.protocols.scope import Reset as Reset
@@ -65,6 +67,7 @@ _ROOMS = {
     ),
     "dspex.protocols.executor": ("Failed", "Ok"),
     "dspex.protocols.model": ("LM", "LMPool"),
+    "dspex.protocols.money": ("Budget", "Price"),
     "dspex.protocols.scope": ("Delta", "Reset"),
     "dspex.protocols.retrieval": ("Passage",),
     "dspex.requests": ("Request",),

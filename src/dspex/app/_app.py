@@ -21,12 +21,14 @@ from dspex.optimizers import Job, Optimizer
 from dspex.programs import Module, bind_inputs
 from dspex.protocols.executor import RunOptions
 from dspex.protocols.model import LM, LMChoice, LMPool
+from dspex.protocols.money import Account, Budget, Price
 from dspex.protocols.retrieval import Retriever
 from dspex.requests import ProgramStream, Request
 from dspex.services.cache.sqlite import SqliteCache
 from dspex.services.lm.limits import ClientLimits, LimitsBook
 from dspex.services.lm.providers import resolve_endpoint
 from dspex.services.lm.transport import Timeouts
+from dspex.services.money.prices import PriceTable
 from dspex.services.retrieval.sqlite_index import SqliteIndex
 from dspex.telemetry import Telemetry
 
@@ -70,7 +72,8 @@ class AppView:
 
         Args:
             **changes: ``deadline`` (seconds), ``lm`` (name or record), ``cache`` (``use``, ``refresh``, ``bypass``,
-                ``only``), ``priority`` (lower goes first), ``trace``.
+                ``only``), ``priority`` (lower goes first), ``budget`` (a Budget: of one request, or of a whole map,
+                evaluation or job), ``deps`` (for tools), ``on_interrupt`` (``raise`` or ``reset``: streams), ``trace``.
 
         Raises:
             ConfigError: An option is unknown or makes no sense.
@@ -163,7 +166,8 @@ class AppView:
             JobBusy: Another process writes the journal.
             AppNotRunning, AppClosed: The App is not there, or closed meanwhile.
         """
-        plan = MapPlan(program, rows, key, max_concurrency, ordered, self._options)
+        options = self._with_purse(f"map of {type(program).__name__}")
+        plan = MapPlan(program, rows, key, max_concurrency, ordered, options)
         if journal is None:
             return MapRun(self._app.running_tree, plan, None)
 
@@ -201,8 +205,9 @@ class AppView:
         tree = self._app.running_tree()
         stream = await tree.open_stream()
         limits: dict[str, Any] = {"max_concurrency": max_concurrency, "max_failed": max_failed}
+        options = self._with_purse(f"evaluation of {type(program).__name__}")
         try:
-            return await evaluate(tree.runner, stream, program, examples, metric, options=self._options, **limits)
+            return await evaluate(tree.runner, stream, program, examples, metric, options=options, **limits)
         except (ActorError, EvaluationError) as error:
             if tree.closing:
                 raise AppClosed from error
@@ -249,8 +254,16 @@ class AppView:
             job=job,
             seed=seed,
             metric_version=metric_version,
-            options=self._options,
+            options=self._with_purse(f"job {job or ''}".strip()),
         )
+
+    def _with_purse(self, name: str) -> RunOptions:
+        """Return the options of many requests that share one budget."""
+        options = self._options
+        if options.budget is None:
+            return options
+        above = options.purse or self._app.running_tree().book.root
+        return replace(options, budget=None, purse=Account(name, options.budget, above))
 
     def begin(self, program: RunnableProgram[P, R], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request[R]:
         """Start a request on inputs by position and by name: what ``run``, ``start`` and ``bind`` have in common."""
@@ -279,6 +292,8 @@ class App(AppView):
             ``"provider/model"``, ``"provider/*"`` and ``"*"``.
         timeouts: Seconds until a phase of one attempt has failed; the longest silence while reading above all.
         transport: The user's own httpx transport, used for every provider instead of ours.
+        prices: What models cost, by name (``*`` fits anything), before what the extra ``prices`` knows.
+        budget: The most that all requests of one tree may spend.
         telemetry: Where events go; ``app.telemetry.attach`` listens.
         seed: Seeds the jitter of retries and restarts.
 
@@ -292,6 +307,7 @@ class App(AppView):
         "_lms",
         "_max_running",
         "_max_waiting",
+        "_money",
         "_retrievers",
         "_seed",
         "_tree",
@@ -314,6 +330,8 @@ class App(AppView):
         limits: ClientLimits | Mapping[str, ClientLimits] | None = None,
         timeouts: Timeouts | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        prices: Mapping[str, Price] | None = None,
+        budget: Budget | None = None,
         telemetry: Telemetry | None = None,
         seed: int | None = None,
     ) -> None:
@@ -324,6 +342,7 @@ class App(AppView):
         self._gateway_arguments = (LimitsBook(limits), timeouts, transport)
         if max_running < 1 or max_waiting < 0:
             raise ConfigError("max_running must be at least 1 and max_waiting at least 0")
+        self._money = _money(prices, budget)
         self._max_running = max_running
         self._max_waiting = max_waiting
         self._seed = seed
@@ -375,6 +394,8 @@ class App(AppView):
             telemetry=self.telemetry,
             seed=self._seed,
             home=self.home,
+            prices=self._money[0],
+            budget=self._money[1],
         )
         self._tree = tree
         try:
@@ -461,6 +482,12 @@ def _records(default: LMChoice, named: Mapping[str, str | LM | LMPool]) -> dict[
                 resolve_endpoint(each)
         records[name] = record
     return records
+
+
+def _money(prices: Mapping[str, Price] | None, budget: Budget | None) -> tuple[Mapping[str, Price], Budget | None]:
+    changed(RunOptions(), {"budget": budget})
+    PriceTable(prices)
+    return prices or {}, budget
 
 
 def _openers(

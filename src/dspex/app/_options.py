@@ -7,8 +7,13 @@ from typing import Any
 
 from dspex.errors import ConfigError
 from dspex.protocols.executor import RunOptions
+from dspex.protocols.money import Budget
 
 __all__ = ["changed"]
+
+
+_INTERNAL = ("stream", "purse")
+"""Options that only the App sets."""
 
 
 def changed(options: RunOptions, changes: dict[str, Any]) -> RunOptions:
@@ -18,13 +23,15 @@ def changed(options: RunOptions, changes: dict[str, Any]) -> RunOptions:
     Raises:
         ConfigError: An option is unknown or its value makes no sense.
     """
-    known = [name for name in RunOptions.__dataclass_fields__ if name != "stream"]  # app.stream sets that
+    known = [name for name in RunOptions.__dataclass_fields__ if name not in _INTERNAL]
     for name in changes:
         if name not in known:
             raise ConfigError(f"unknown option {name!r}; there are {', '.join(known)}")
     merged = replace(options, **changes)
     if not merged.deadline > 0:
         raise ConfigError(f"deadline={merged.deadline!r} must be a positive number of seconds")
+    if merged.budget is not None and not isinstance(merged.budget, Budget):
+        raise ConfigError(f"budget={merged.budget!r} must be a Budget, such as Budget(usd=0.50)")
     if merged.on_interrupt not in ("raise", "reset"):
         raise ConfigError(f"on_interrupt={merged.on_interrupt!r} must be 'raise' or 'reset'")
     if merged.cache not in ("use", "refresh", "bypass", "only"):

@@ -36,11 +36,11 @@ from dspex.services.cache.gateway import CacheGateway
 from dspex.services.cache.memory import MemoryTier
 from dspex.services.cache.sqlite import SqliteCache
 from dspex.services.lm.gateway import LMGateway
+from dspex.services.lm.limits import LimitsBook
+from dspex.services.lm.transport import Timeouts, open_transport
 from dspex.services.money.gateway import MoneyGateway
 from dspex.services.money.ledger import LedgerBook, LedgerServer
 from dspex.services.money.prices import PriceTable
-from dspex.services.lm.limits import LimitsBook
-from dspex.services.lm.transport import Timeouts, open_transport
 from dspex.services.retrieval.client import RetrieverGateway
 from dspex.telemetry import Telemetry
 
@@ -85,7 +85,7 @@ class AppTree:
             open_transport=lambda clock: open_transport(clock=clock, timeouts=timeouts, transport=transport),
         )
         self.retrieval = RetrieverGateway(self.runtime, retrievers)
-        money = MoneyGateway(self.runtime, self.book, self.lm.members)
+        money = MoneyGateway(self.runtime, self.book, self.lm.resolve)
         disk = cache if isinstance(cache, SqliteCache) else None
         self.cache = CacheGateway(self.runtime, memory=MemoryTier(), disk=disk) if cache else None
         services = Services(self.lm, self.retrieval, self.cache, money, self.book.root)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from dspex.errors import ActorError, JobBusy, JobCancelled, OptimizationError
@@ -11,6 +13,7 @@ from dspex.optimizers._writer import JobWriter
 from dspex.optimizers.journal import Journal, Record
 from dspex.optimizers.optimizer import Study, candidate_of, program_of
 from dspex.protocols.executor import Executor
+from dspex.protocols.money import Spending
 from dspex.runtime import (
     NORMAL,
     Actor,
@@ -92,6 +95,9 @@ class OptimizerActor(Actor):
             records += await self._worker.run(journal.read, records[-1].seq if records else 0)
         for each in records:
             self._writer.learn(each)
+        purse = self._record.spec.options.purse
+        if purse is not None and self._record.incarnations == 1:
+            purse.spent += sum((_paid(each.data) for each in records if each.kind == "evaluation"), Spending())
         return next((each for each in records if each.kind == "finished"), None)
 
     def _open_journal(self) -> Journal:
@@ -254,3 +260,10 @@ def job_spec(record: JobRecord, table: JobTable, executor: Executor) -> ChildSpe
         restart=Restart.TRANSIENT,
         kind="supervisor",
     )
+
+
+def _paid(evaluation: Mapping[str, Any]) -> Spending:
+    """Return what an earlier process paid for a recorded evaluation: it counts against the job's budget."""
+    tokens = evaluation["usage"]["input_tokens"] + evaluation["usage"]["output_tokens"]
+    cost = evaluation.get("cost", "0")
+    return Spending(Decimal(cost or 0), tokens, evaluation.get("calls", 0), int(cost is None))

@@ -9,6 +9,7 @@ from dspex.errors import (
     ActorExited,
     AppClosed,
     AuthFailed,
+    BudgetExceeded,
     ConfigError,
     DeadlineExceeded,
     LMError,
@@ -47,7 +48,7 @@ def is_accident(error: Exception) -> bool:
 
 def is_hopeless(error: Exception) -> bool:
     """Whether no row can succeed until somebody does something about it."""
-    return isinstance(error, (AuthFailed, QuotaExhausted, ConfigError, AppClosed))
+    return isinstance(error, (AuthFailed, BudgetExceeded, QuotaExhausted, ConfigError, AppClosed))
 
 
 class Gate:

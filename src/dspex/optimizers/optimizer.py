@@ -235,7 +235,10 @@ def _spent(outcome: Scored | Failed) -> dict[str, Any]:
     usage = totals.usage if totals is not None else Usage()
     names = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
     tokens = {name: getattr(usage, name) for name in names}
-    return {"usage": tokens, "seconds": totals.duration if totals is not None else 0.0}
+    paid = {"calls": 0, "cost": "0"}
+    if totals is not None:
+        paid = {"calls": totals.calls - totals.cached_calls, "cost": None if totals.cost is None else str(totals.cost)}
+    return {"usage": tokens, "seconds": totals.duration if totals is not None else 0.0, **paid}
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

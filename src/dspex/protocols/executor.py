@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from dspex.protocols.cache import CacheMode
 from dspex.protocols.model import LMChoice
+from dspex.protocols.money import Account, Budget
 from dspex.protocols.scope import DeltaSink, RequestTotals, TraceStep
 
 __all__ = ["Executor", "Failed", "Ok", "Outcome", "RunOptions"]
@@ -24,6 +25,10 @@ class RunOptions:
     cache: CacheMode = "use"
     priority: int = 0
     """Lower numbers go first when requests wait for a place: 0 interactive, 10 optimizer."""
+    budget: Budget | None = None
+    """The most that what is started may spend: one request, a job, or all rows of a map or an evaluation."""
+    purse: Account | None = None
+    """Who pays above the request; the App sets it for jobs, maps and evaluations."""
     deps: object = None
     """What tools are given that ask for it by a parameter annotated ``dspex.Run[…]``."""
     on_interrupt: Literal["raise", "reset"] = "raise"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from dspex.protocols.lm import Attempt, Capabilities, LMDelta, LMRequest, LMResponse, Usage
@@ -68,6 +69,8 @@ class LMResult:
     cached: str | None
     """``memory``, ``disk`` or ``coalesced`` when no attempt of this call's own was needed."""
     duration: float
+    cost: Decimal | None = None
+    """US dollars; None where the model's price is unknown, 0 where a cache answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,8 @@ class RequestTotals:
     step_restarts: int
     resubmitted: int
     duration: float
+    cost: Decimal | None = None
+    """US dollars of all calls; None where the price of one is unknown."""
 
 
 @runtime_checkable

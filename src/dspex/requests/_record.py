@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from dspex.programs import PredictorPaths
 from dspex.protocols.executor import RunOptions
 from dspex.protocols.lm import Attempt, AttemptLog, Usage
+from dspex.protocols.money import Account
 from dspex.protocols.scope import LMResult, RequestTotals, TraceStep
 
 __all__ = ["RequestRecord"]
@@ -17,15 +19,17 @@ class RequestRecord:
     """
     One request: what to run, how far it came, and what it has cost.
 
-    ``deadline`` is the runtime clock's seconds. ``entered`` says whether ``forward`` has begun: from then on the
-    request is never run again.
+    ``deadline`` is the runtime clock's seconds; ``account`` pays. ``entered`` says whether ``forward`` has begun: from
+    then on the request is never run again.
     """
 
     __slots__ = (
         "_paths",
         "_steps",
+        "account",
         "cached_calls",
         "calls",
+        "cost",
         "deadline",
         "ended",
         "entered",
@@ -41,12 +45,19 @@ class RequestRecord:
     )
 
     def __init__(
-        self, request_id: str, program: object, inputs: Mapping[str, Any], options: RunOptions, now: float
+        self,
+        request_id: str,
+        program: object,
+        inputs: Mapping[str, Any],
+        options: RunOptions,
+        now: float,
+        account: Account,
     ) -> None:
         self.id = request_id
         self.program = program
         self.inputs = inputs
         self.options = options
+        self.account = account
         self.started = now
         self.ended: float | None = None
         self.deadline = now + options.deadline
@@ -56,6 +67,7 @@ class RequestRecord:
         self.calls = 0
         self.cached_calls = 0
         self.usage = Usage()
+        self.cost: Decimal | None = Decimal(0)
         self.logs: list[AttemptLog] = []
         self._steps: list[tuple[object, Mapping[str, Any], Mapping[str, Any]]] = []
         self._paths: PredictorPaths | None = None
@@ -70,6 +82,7 @@ class RequestRecord:
         self.calls += 1
         if result.cached is None:
             self.usage += result.response.usage
+            self.cost = self.cost + result.cost if self.cost is not None and result.cost is not None else None
         else:
             self.cached_calls += 1
 
@@ -98,4 +111,5 @@ class RequestRecord:
             step_restarts=self.step_restarts,
             resubmitted=self.resubmitted,
             duration=(self.ended if self.ended is not None else now) - self.started,
+            cost=self.cost,
         )

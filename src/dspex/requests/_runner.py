@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from dspex.errors import ActorExited, AppClosed, DeadlineExceeded, RequestKilled
 from dspex.protocols.executor import Failed, Ok, Outcome, RunOptions
+from dspex.protocols.money import Account
 from dspex.protocols.scope import RequestTotals, current_scope
 from dspex.requests._admission import Admission, Ticket
 from dspex.requests._record import RequestRecord
@@ -90,12 +91,20 @@ class RequestRunner:
         outer = parent if isinstance(parent, RequestScope) else None
         now = self.runtime.clock.now()
         self._number += 1
-        record = RequestRecord(f"r{self._number}", program, inputs, options, now)
+        number = f"r{self._number}"
+        record = RequestRecord(number, program, inputs, options, now, self._account(number, options, outer))
         if outer is not None:  # of another App, maybe: its deadline binds us, its place is not ours
             record.deadline = min(record.deadline, outer.deadline)
         running = Running(self, record, takes_place=outer is None or outer.runtime is not self.runtime)
         running.begin()
         return Request(running)
+
+    def _account(self, number: str, options: RunOptions, outer: RequestScope | None) -> Account:
+        """Return who pays: the request itself where it has a budget, below its parent, its job or the App."""
+        above = options.purse or self.services.account
+        if outer is not None and outer.runtime is self.runtime:
+            above = outer.account
+        return above if options.budget is None else Account(f"request {number}", options.budget, above)
 
     async def run(self, program: object, inputs: Mapping[str, Any], options: RunOptions) -> Outcome:
         """Run one program to its outcome: ``protocols.Executor`` on this loop."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import partial
 from typing import Any, TypeVar
 
-from dspex.errors import LMError, NotInRequest, ScopeClosed, TransportFailed
+from dspex.errors import LMError, NotInRequest, ScopeClosed, StreamTruncated, TransportFailed
 from dspex.protocols.cache import CacheService, Hit, Lead, cache_key
 from dspex.protocols.lm import AttemptLog, Capabilities, LMRequest, LMResponse, LMService
 from dspex.protocols.model import LM, LMChoice, LMPool
+from dspex.protocols.money import Account, MoneyService
 from dspex.protocols.retrieval import Passage, RetrievalService
 from dspex.protocols.scope import DeltaSink, LMResult, OnDelta, RequestTotals
 from dspex.requests._record import RequestRecord
@@ -30,8 +32,9 @@ class Services:
     lm: LMService
     retrieval: RetrievalService
     cache: CacheService | None
-    book: Callable[[str, LMResult], object]
-    """Told of every logical LM call that was not answered from a cache."""
+    money: MoneyService
+    account: Account
+    """Who pays in the end: the App."""
 
 
 class RequestScope:
@@ -71,6 +74,11 @@ class RequestScope:
         """Return what the model can do."""
         return self._services.lm.capabilities(self._record.options.lm if lm is None else lm)
 
+    @property
+    def account(self) -> Account:
+        """Who pays for the request."""
+        return self._record.account
+
     def bind(self, process: Process) -> None:
         """Name the process that owns the steps."""
         self._process = process
@@ -99,6 +107,8 @@ class RequestScope:
         if key and mode in ("use", "only") and services.cache is not None:
             found = services.cache.peek(key)
             if found is not None:
+                if on_delta is not None:
+                    await _replay(found, on_delta)
                 return self._result(found, model, (), "memory", started)
         log = AttemptLog(f"{record.id}-{len(record.logs) + 1}")
         record.logs.append(log)
@@ -148,20 +158,23 @@ class RequestScope:
         read: bool,
     ) -> tuple[LMResponse, str | None]:
         """Answer from the cache, from another's flight, or from the provider; the leader fills the cache."""
-        lm, cache, deadline = self._services.lm, self._services.cache, self._record.deadline
+        cache, deadline = self._services.cache, self._record.deadline
         if log.response is not None:
             return log.response, None  # a predecessor of this step had it before it died
         found = await cache.lookup(key, deadline, read=read) if cache is not None and key else None
         if isinstance(found, Hit):
+            if on_delta is not None:
+                if log.delivered:
+                    raise StreamTruncated("the step died after pieces of the answer had been handed on")
+                log.delivered = True
+                await _replay(found.response, on_delta)
             return found.response, found.tier
         if only:
             if isinstance(found, Lead) and cache is not None:
                 cache.abandon(found, None)
             raise TransportFailed("the answer is not in the cache and cache='only' forbids asking the provider")
         try:
-            response = await lm.complete(
-                model, request, log, deadline, priority=self._record.options.priority, on_delta=on_delta
-            )
+            response = await self._buy(model, request, log, on_delta)
         except LMError as error:
             if isinstance(found, Lead) and cache is not None:
                 cache.abandon(found, error if error.is_shared and not error.is_retryable else None)
@@ -169,6 +182,19 @@ class RequestScope:
         if isinstance(found, Lead) and cache is not None:
             cache.fill(found, response)
         return response, None
+
+    async def _buy(
+        self, model: LM | LMPool, request: LMRequest, log: AttemptLog, on_delta: OnDelta | None
+    ) -> LMResponse:
+        """Ask the provider, with the money for it set aside where somebody has a budget."""
+        record, money = self._record, self._services.money
+        account, deadline, priority = record.account, record.deadline, record.options.priority
+        held = await money.reserve(account, model, request, log, deadline) if account.limited else None
+        try:
+            return await self._services.lm.complete(model, request, log, deadline, priority=priority, on_delta=on_delta)
+        finally:
+            if held is not None:
+                money.settle(held, log.lm or model, log)
 
     def _result(
         self,
@@ -180,10 +206,12 @@ class RequestScope:
         answered_by: LM | None = None,
     ) -> LMResult:
         model = answered_by or model
-        result = LMResult(response, model, attempts, cached, self._runtime.clock.now() - started)
-        self._record.count(result)
+        cost: Decimal | None = Decimal(0)
         if cached is None:
-            self._services.book(model.model, result)
+            account = self._record.account
+            cost = self._services.money.book(account, model, response, len(attempts), paid=account.limited)
+        result = LMResult(response, model, attempts, cached, self._runtime.clock.now() - started, cost)
+        self._record.count(result)
         return result
 
     # --- notes ----------------------------------------------------------------------------------------------
@@ -205,3 +233,9 @@ class RequestScope:
     def totals(self) -> RequestTotals:
         """Return what the request took so far."""
         return self._record.totals(self._runtime.clock.now())
+
+
+async def _replay(response: LMResponse, on_delta: OnDelta) -> None:
+    """Hand on an answer that is whole already, as a stream that brought each part in one piece."""
+    for delta in response.deltas():
+        await on_delta(delta)

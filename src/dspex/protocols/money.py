@@ -1,0 +1,219 @@
+"""What calls cost and what they may cost: prices, budgets and the accounts that budgets are kept on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Protocol
+
+from dspex.protocols.lm import AttemptLog, LMRequest, LMResponse, Usage
+from dspex.protocols.model import LM, LMPool
+
+__all__ = ["Account", "Budget", "Estimate", "MoneyService", "Price", "Reservation", "Spending"]
+
+_MILLION = Decimal(1_000_000)
+
+
+def _decimal(value: Decimal | float | str | None) -> Decimal | None:
+    """Return a number of dollars as it is written: 0.1 is a tenth, not the nearest binary fraction."""
+    return value if value is None or isinstance(value, Decimal) else Decimal(str(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """
+    US dollars per million tokens; numbers may be given as int, float, text or Decimal.
+
+    Attributes:
+        input: Of tokens that the provider reads afresh.
+        output: Of tokens that the model writes, thoughts included.
+        cached_input: Of tokens read from the provider's prompt cache; as ``input`` when None.
+        cache_write: Of tokens written to it; as ``input`` when None.
+        tiers: Prices of all tokens of a call whose input is larger than so many tokens, smallest first.
+
+    Raises:
+        ValueError: A price is negative or no number.
+    """
+
+    input: Decimal
+    output: Decimal
+    cached_input: Decimal | None = None
+    cache_write: Decimal | None = None
+    tiers: tuple[tuple[int, Price], ...] = ()
+
+    def __init__(
+        self,
+        input: Decimal | float | str,  # noqa: A002 - the word of every price list
+        output: Decimal | float | str,
+        cached_input: Decimal | float | str | None = None,
+        cache_write: Decimal | float | str | None = None,
+        tiers: tuple[tuple[int, Price], ...] = (),
+    ) -> None:
+        given = {"input": input, "output": output, "cached_input": cached_input, "cache_write": cache_write}
+        for name, value in given.items():
+            try:
+                price = _decimal(value)
+            except ArithmeticError:
+                price = Decimal(-1)
+            if price is not None and not (price.is_finite() and price >= 0):
+                raise ValueError(f"{name}={value!r} is no number of dollars per million tokens")
+            object.__setattr__(self, name, price)
+        object.__setattr__(self, "tiers", tuple(sorted(tiers, key=lambda tier: tier[0])))
+
+    def cost(self, usage: Usage) -> Decimal:
+        """Return what these tokens cost, exactly, in dollars."""
+        price = self
+        for above, tier in self.tiers:
+            if usage.input_tokens > above:
+                price = tier
+        fresh = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
+        cached = price.cached_input if price.cached_input is not None else price.input
+        written = price.cache_write if price.cache_write is not None else price.input
+        return (
+            max(fresh, 0) * price.input
+            + usage.cached_tokens * cached
+            + usage.cache_write_tokens * written
+            + usage.output_tokens * price.output
+        ) / _MILLION
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """
+    The most that may be spent; None is no limit.
+
+    Attributes:
+        usd: US dollars. A model whose price is unknown is then not asked at all.
+        tokens: Tokens in and out.
+        calls: Calls to models, retries not counted.
+
+    Raises:
+        ValueError: There is no limit at all, or one that is negative.
+    """
+
+    usd: Decimal | None = None
+    tokens: int | None = None
+    calls: int | None = None
+
+    def __init__(
+        self, usd: Decimal | float | str | None = None, tokens: int | None = None, calls: int | None = None
+    ) -> None:
+        try:
+            limit = _decimal(usd)
+        except ArithmeticError:
+            raise ValueError(f"usd={usd!r} is no number of dollars") from None
+        object.__setattr__(self, "usd", limit)
+        object.__setattr__(self, "tokens", tokens)
+        object.__setattr__(self, "calls", calls)
+        limits = [limit, tokens, calls]
+        if all(each is None for each in limits):
+            raise ValueError("a budget needs a limit: Budget(usd=…), Budget(tokens=…) or Budget(calls=…)")
+        if any(each is not None and not each >= 0 for each in limits):
+            raise ValueError(f"{self} has a limit below 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """An amount: dollars where they are known, tokens, calls; ``unpriced`` counts calls whose price is unknown."""
+
+    usd: Decimal = Decimal(0)
+    tokens: int = 0
+    calls: int = 0
+    unpriced: int = 0
+
+    def __add__(self, other: Spending) -> Spending:
+        return Spending(
+            self.usd + other.usd, self.tokens + other.tokens, self.calls + other.calls, self.unpriced + other.unpriced
+        )
+
+    def __sub__(self, other: Spending) -> Spending:
+        return Spending(
+            self.usd - other.usd, self.tokens - other.tokens, self.calls - other.calls, self.unpriced - other.unpriced
+        )
+
+
+class Account:
+    """
+    Who pays: the App, a job, a map or one request; what is paid from one is paid from all above it.
+
+    Plain data of one event loop: it outlives the actor that watches over what is set aside.
+
+    Attributes:
+        name: For messages, such as ``request r7``.
+        budget: Its limit; None sets none of its own.
+        above: The account that pays for this one.
+        spent: What has been paid.
+        reserved: What calls under way may still cost.
+    """
+
+    __slots__ = ("above", "budget", "name", "reserved", "spent")
+
+    def __init__(self, name: str, budget: Budget | None = None, above: Account | None = None) -> None:
+        self.name = name
+        self.budget = budget
+        self.above = above
+        self.spent = Spending()
+        self.reserved = Spending()
+
+    def chain(self) -> list[Account]:
+        """Return this account and those above it."""
+        return [self, *(self.above.chain() if self.above is not None else [])]
+
+    @property
+    def limited(self) -> bool:
+        """Whether a budget, its own or one above, has to be asked before a call."""
+        return self.budget is not None or (self.above is not None and self.above.limited)
+
+    def __repr__(self) -> str:
+        return f"<Account {self.name}: {self.spent.usd} USD, {self.spent.tokens} tokens, {self.spent.calls} calls>"
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a call may come to before it is made; ``usd`` is None when the price is unknown."""
+
+    input_tokens: int
+    output_tokens: int
+    usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What one logical call has set aside on an account until it is settled."""
+
+    id: int
+    account: Account
+    amount: Spending
+
+
+class MoneyService(Protocol):
+    """What a step needs of the ledger."""
+
+    def cost(self, lm: LM | LMPool, usage: Usage) -> Decimal | None:
+        """Return what these tokens of this model cost, in dollars; None where its price is unknown."""
+        ...
+
+    def estimate(self, lm: LM | LMPool, request: LMRequest) -> Estimate:
+        """Return what a call may come to: for a pool, at its most expensive member."""
+        ...
+
+    async def reserve(
+        self, account: Account, lm: LM | LMPool, request: LMRequest, log: AttemptLog, deadline: float
+    ) -> Reservation:
+        """
+        Set aside what a call may cost; the running process holds it until ``settle``, or until it dies.
+
+        Raises:
+            BudgetExceeded: A budget does not allow it, or is in dollars and the price unknown.
+        """
+        ...
+
+    def settle(self, held: Reservation, lm: LM | LMPool, log: AttemptLog) -> None:
+        """Pay for the answer in ``log``, or for what may have been charged, and release the rest."""
+        ...
+
+    def book(
+        self, account: Account, lm: LM | LMPool, response: LMResponse, attempts: int, *, paid: bool
+    ) -> Decimal | None:
+        """Note a call that a provider answered, and return its price; ``paid``: a reservation has paid for it."""
+        ...

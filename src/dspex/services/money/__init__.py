@@ -1,0 +1,1 @@
+"""Money: what models cost, what has been spent, and what may be."""

@@ -1,0 +1,86 @@
+"""The ledger's door: steps reserve, settle and book through it, by the ledger's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from dspex.errors import ActorExited, BudgetExceeded, CallTimeout, DeadlineExceeded, InternalError, NoSuchActor
+from dspex.protocols.lm import AttemptLog, LMRequest, LMResponse, Usage
+from dspex.protocols.model import LM, LMChoice, LMPool
+from dspex.protocols.money import Account, Estimate, Reservation
+from dspex.runtime import Runtime, current_process
+from dspex.services.money.ledger import LEDGER, Booking, LedgerBook, Reserve
+
+__all__ = ["MoneyGateway"]
+
+
+class MoneyGateway:
+    """
+    Implements ``protocols.MoneyService`` over the ledger's actor.
+
+    Args:
+        runtime: Where the ledger lives.
+        book: Its data.
+        resolve: Finds the record that a pool names.
+    """
+
+    def __init__(self, runtime: Runtime, book: LedgerBook, resolve: Callable[[LMChoice], LM | LMPool]) -> None:
+        self._runtime = runtime
+        self._book = book
+        self._resolve = resolve
+        self._ledger = runtime.named(LEDGER)
+
+    def cost(self, lm: LM | LMPool, usage: Usage) -> Decimal | None:
+        """Return what these tokens of this model cost, in dollars; None where its price is unknown."""
+        return self._book.prices.cost(lm, usage)
+
+    def estimate(self, lm: LM | LMPool, request: LMRequest) -> Estimate:
+        """Return what a call may come to: for a pool, at its most expensive member."""
+        return self._book.prices.estimate(self._members(lm), request)
+
+    def _members(self, lm: LM | LMPool) -> list[LM]:
+        if isinstance(lm, LM):
+            return [lm]
+        return [member for each in lm.members for member in self._members(self._resolve(each))]
+
+    async def reserve(
+        self, account: Account, lm: LM | LMPool, request: LMRequest, log: AttemptLog, deadline: float
+    ) -> Reservation:
+        """
+        Set aside what a call may cost, as ``protocols.MoneyService.reserve`` says.
+
+        Cancellation: what was set aside is released when the process ends.
+        """
+        process = current_process()
+        if process is None:
+            raise InternalError("money was asked for outside a step")
+        wanted = Reserve(self._book.next_id(), account, lm, self.estimate(lm, request), process.ref, log)
+        answer = await self._ask(wanted, deadline)
+        if isinstance(answer, BudgetExceeded):
+            raise answer
+        assert isinstance(answer, Reservation)
+        return answer
+
+    async def _ask(self, wanted: Reserve, deadline: float) -> Any:
+        """Ask by name until somebody answers: a ledger that dies with our question has a successor."""
+        while True:
+            left = deadline - self._runtime.clock.now()
+            try:
+                return await self._ledger.call(wanted, timeout=max(0.0, left))
+            except (ActorExited, NoSuchActor):
+                if left <= 0.0:
+                    raise DeadlineExceeded(0.0) from None
+            except CallTimeout as error:
+                raise DeadlineExceeded(0.0) from error
+
+    def settle(self, held: Reservation, lm: LM | LMPool, log: AttemptLog) -> None:
+        """Pay for the answer in ``log``, or for what may have been charged, and release the rest."""
+        self._book.settle(held.id, lm)
+
+    def book(
+        self, account: Account, lm: LM | LMPool, response: LMResponse, attempts: int, *, paid: bool
+    ) -> Decimal | None:
+        """Note a call that a provider answered, and return its price; ``paid``: a reservation has paid for it."""
+        return self._book.add(Booking(account, lm, response.usage, attempts, paid))

@@ -1,0 +1,230 @@
+"""The ledger: what has been spent, what is set aside, and the actor that keeps budgets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from dspex.errors import BudgetExceeded
+from dspex.protocols.lm import AttemptLog, Usage
+from dspex.protocols.model import LM, LMPool
+from dspex.protocols.money import Account, Budget, Estimate, Reservation, Spending
+from dspex.runtime import Actor, ChildSpec, Down, From, Next, ProcessRef, Reply
+from dspex.services.money.prices import PriceTable
+
+__all__ = ["LEDGER", "Booking", "LedgerBook", "LedgerServer", "Reserve"]
+
+LEDGER = "ledger"
+"""The name under which the ledger's actor is registered."""
+
+UNKNOWN = frozenset({"killed", "hedged", "StreamTruncated"})
+"""Outcomes of attempts that were sent and may have been charged: nobody saw the provider's bill."""
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """One logical LM call that a provider answered; ``paid`` says that a reservation pays for it."""
+
+    account: Account
+    lm: LM | LMPool
+    usage: Usage
+    attempts: int
+    paid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """
+    Ask for money to be set aside; answered by ``Reservation`` or ``BudgetExceeded``.
+
+    ``id`` is the asker's, from ``LedgerBook.next_id``: asked again of a successor, it is set aside once.
+    """
+
+    id: int
+    account: Account
+    lm: LM | LMPool
+    estimate: Estimate
+    holder: ProcessRef
+    log: AttemptLog
+
+
+@dataclass(slots=True)
+class _Held:
+    """A reservation and what settles it, should its holder die."""
+
+    reservation: Reservation
+    holder: ProcessRef
+    lm: LM | LMPool
+    log: AttemptLog
+    lost_before: int
+    """Attempts of the same call that had been lost, and paid for, before this was set aside."""
+
+
+@dataclass(slots=True)
+class LedgerBook:
+    """The totals, the accounts' root and what is set aside; it outlives the actor that writes it."""
+
+    prices: PriceTable = field(default_factory=PriceTable)
+    budget: Budget | None = None
+    calls: int = 0
+    attempts: int = 0
+    usage: Usage = field(default_factory=Usage)
+    by_model: dict[str, Usage] = field(default_factory=dict)
+    root: Account = field(init=False)
+    held: dict[int, _Held] = field(default_factory=dict)
+    _last: int = 0
+
+    def __post_init__(self) -> None:
+        self.root = Account("the App", self.budget)
+
+    # --- pure bookkeeping ------------------------------------------------------------------------------------
+
+    def add(self, booking: Booking) -> Decimal | None:
+        """Count one call and return its price; where nothing was set aside for it, its accounts pay now."""
+        cost = self.prices.cost(booking.lm, booking.usage)
+        self.calls += 1
+        self.attempts += booking.attempts
+        self.usage += booking.usage
+        self.by_model[booking.lm.model] = self.by_model.get(booking.lm.model, Usage()) + booking.usage
+        if not booking.paid:
+            self._pay(booking.account, _amount(cost, booking.usage))
+        return cost
+
+    def next_id(self) -> int:
+        """Return a number that no reservation has had."""
+        self._last += 1
+        return self._last
+
+    def reserve(self, wanted: Reserve) -> Reservation | BudgetExceeded:
+        """Set aside what a call may cost on every account of the chain, or on none."""
+        known = self.held.get(wanted.id)
+        if known is not None:
+            return known.reservation
+        estimate = wanted.estimate
+        amount = Spending(
+            estimate.usd if estimate.usd is not None else Decimal(0),
+            estimate.input_tokens + estimate.output_tokens,
+            1,
+            int(estimate.usd is None),
+        )
+        for account in wanted.account.chain():
+            refusal = _refusal(account, amount, wanted.lm)
+            if refusal is not None:
+                return refusal
+        for account in wanted.account.chain():
+            account.reserved += amount
+        reservation = Reservation(wanted.id, wanted.account, amount)
+        lost = _lost(wanted.log)
+        self.held[reservation.id] = _Held(reservation, wanted.holder, wanted.lm, wanted.log, lost)
+        return reservation
+
+    def settle(self, reservation: int, lm: LM | LMPool | None = None) -> None:
+        """
+        Release what was set aside, and pay: the answer's price, and the estimate for each attempt that was lost.
+
+        Nothing sent costs nothing. A reservation that has been settled changes nothing.
+        """
+        held = self.held.pop(reservation, None)
+        if held is None:
+            return
+        amount, log = held.reservation.amount, held.log
+        for account in held.reservation.account.chain():
+            account.reserved -= amount
+        lost = _lost(log) - held.lost_before + int(log.on_wire)
+        paid = Spending()
+        if log.response is not None:
+            usage = log.response.usage
+            paid += _amount(self.prices.cost(lm or log.lm or held.lm, usage), usage)
+        for _ in range(lost):
+            paid += Spending(amount.usd, amount.tokens, 0, amount.unpriced)
+        self._pay(held.reservation.account, paid)
+
+    def _pay(self, account: Account, amount: Spending) -> None:
+        for each in account.chain():
+            each.spent += amount
+
+
+def _amount(cost: Decimal | None, usage: Usage) -> Spending:
+    return Spending(cost if cost is not None else Decimal(0), usage.total_tokens, 1, int(cost is None))
+
+
+def _refusal(account: Account, amount: Spending, lm: LM | LMPool) -> BudgetExceeded | None:
+    """Return why ``account`` cannot set ``amount`` aside."""
+    budget = account.budget
+    if budget is None:
+        return None
+    after = account.spent + account.reserved + amount
+    if budget.usd is not None:
+        if amount.unpriced:
+            return BudgetExceeded(
+                f"{account.name} has a budget in dollars and the price of {lm.model} is unknown; "
+                f"give App(prices={{{lm.model!r}: Price(input=…, output=…)}})"
+            )
+        if after.usd > budget.usd:
+            left = budget.usd - account.spent.usd - account.reserved.usd
+            return BudgetExceeded(
+                f"{account.name} may spend {budget.usd} USD, of which {left:.6f} are left; "
+                f"this call may cost {amount.usd:.6f}. Raise the budget, or lower max_tokens"
+            )
+    for word, limit, used, more in (
+        ("tokens", budget.tokens, account.spent.tokens + account.reserved.tokens, amount.tokens),
+        ("calls", budget.calls, account.spent.calls + account.reserved.calls, amount.calls),
+    ):
+        if limit is not None and used + more > limit:
+            return BudgetExceeded(
+                f"{account.name} may use {limit:,} {word}, of which {limit - used:,} are left; "
+                f"this call may use {more:,}"
+            )
+    return None
+
+
+def _lost(log: AttemptLog) -> int:
+    return sum(attempt.outcome in UNKNOWN for attempt in log.attempts)
+
+
+class LedgerServer(Actor):
+    """Sets money aside, and settles for holders that die; whoever lives settles in the book itself."""
+
+    def __init__(self, book: LedgerBook) -> None:
+        self._book = book
+        self._monitors: dict[int, int] = {}
+
+    @staticmethod
+    def spec(book: LedgerBook) -> ChildSpec:
+        """Return the child spec of the ledger's actor."""
+        return ChildSpec(LEDGER, LedgerServer, (book,), name=LEDGER)
+
+    async def init(self) -> None:
+        """Watch over what a predecessor set aside; for holders that died meanwhile, settle."""
+        for reservation, held in list(self._book.held.items()):
+            if held.holder.alive:
+                self._watch(reservation, held.holder)
+            else:
+                self._book.settle(reservation)
+
+    async def handle_call(self, message: Any, sender: From) -> Next:
+        """Set money aside, or answer with the book."""
+        if not isinstance(message, Reserve):
+            return Reply(self._book)
+        answer = self._book.reserve(message)
+        if isinstance(answer, Reservation):
+            self._watch(answer.id, message.holder)
+        return Reply(answer)
+
+    async def handle_info(self, message: Any) -> Next:
+        """Settle for a holder that died."""
+        if isinstance(message, Down):
+            self._book.settle(self._monitors.pop(message.monitor, 0))
+        return None
+
+    def _watch(self, reservation: int, holder: ProcessRef) -> None:
+        self._monitors[holder.monitor()] = reservation
+
+    def describe(self) -> str:
+        """Tell calls, tokens and dollars."""
+        book = self._book
+        spent = book.root.spent
+        money = f", {spent.usd:.4f} USD" if spent.usd else ""
+        held = f", {len(book.held)} set aside" if book.held else ""
+        return f"{book.calls} calls, {book.usage.total_tokens:,} tokens{money}{held}"

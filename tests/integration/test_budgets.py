@@ -1,0 +1,168 @@
+"""Budgets of requests, maps, jobs and the App, held on real sockets while calls overlap and steps die."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+import dspex
+from dspex.errors import BudgetExceeded, EvaluationError
+from dspex.runtime import KILL
+from dspex.services.money.ledger import LEDGER
+from dspex.simulator import FaultPlan, Latency, Simulator
+from tests.support.programs import Ask, living, until
+
+
+class Twice(dspex.Module):
+    """Two calls, one after the other."""
+
+    def __init__(self) -> None:
+        self.ask = Ask()
+
+    async def forward(self, question: str) -> str:
+        first = await self.ask(question=question)
+        return str((await self.ask(question=first.answer + "?")).answer)
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    async with Simulator() as running:
+        yield running
+
+
+PRICES = {"openai/rules": dspex.Price(1, 2)}
+
+
+def app_at(simulator: Simulator, **arguments: object) -> dspex.App:
+    lm = dspex.LM("openai/rules", api_base=simulator.url, api_key="key", max_tokens=500)
+    return dspex.App(lm, prices=PRICES, **arguments)  # type: ignore[arg-type]  # tests pass what they mean
+
+
+async def test_cost_is_told_per_call_and_per_request(simulator: Simulator) -> None:
+    """From the provider's own count; a cached answer costs nothing."""
+    async with app_at(simulator) as app:
+        answer = await app.run(Ask(), question="Who?")
+        usage = dspex.details(answer).usage
+        assert dspex.details(answer).cost == PRICES["openai/rules"].cost(usage)
+        assert "USD" in dspex.details(answer).explain()
+
+        request = app.start(Ask(), question="Who?")
+        again = await request
+        assert dspex.details(again).cost == 0
+        assert request.details.cost == 0
+        assert app.running_tree().book.root.spent.usd == dspex.details(answer).cost
+
+
+async def test_unknown_price_is_unknown_cost_and_no_dollar_budget(simulator: Simulator) -> None:
+    """Zero would be a lie; a budget that cannot be kept refuses, and says what to give."""
+    lm = dspex.LM("openai/rules", api_base=simulator.url, api_key="key")
+    async with dspex.App(lm) as app:
+        request = app.start(Ask(), question="Who?")
+        assert dspex.details(await request).cost is None
+        assert request.details.cost is None
+        with pytest.raises(BudgetExceeded, match="price of openai/rules is unknown"):
+            await app.options(budget=dspex.Budget(usd=1)).run(Ask(), question="What?")
+        assert (await app.options(budget=dspex.Budget(tokens=10_000)).run(Ask(), question="What?")).answer
+    assert simulator.requests["ok"] == 2
+
+
+async def test_request_stops_before_the_call_that_its_budget_does_not_allow(simulator: Simulator) -> None:
+    """The second call is refused unsent; the first is paid."""
+    async with app_at(simulator) as app:
+        with pytest.raises(BudgetExceeded, match=r"request r1 may use 1 calls"):
+            await app.options(budget=dspex.Budget(calls=1)).run(Twice(), question="Who?")
+        assert simulator.requests["ok"] == 1
+        assert await app.options(budget=dspex.Budget(calls=2)).run(Twice(), question="What?")
+
+
+async def test_app_budget_holds_for_requests_at_once(simulator: Simulator) -> None:
+    """Set aside before it is sent: fifty calls that start together cannot overrun it together."""
+    simulator.set_faults(FaultPlan(latency=Latency(median=0.02)))
+    async with app_at(simulator, budget=dspex.Budget(usd=Decimal("0.006"))) as app:
+        outcomes = await asyncio.gather(
+            *(app.run(Ask(), question=f"Who is {number}?") for number in range(50)), return_exceptions=True
+        )
+        root = app.running_tree().book.root
+        answered = [each for each in outcomes if not isinstance(each, BaseException)]
+        assert 1 <= len(answered) < 50
+        assert all(isinstance(each, BudgetExceeded) for each in outcomes if isinstance(each, BaseException))
+        assert root.spent.usd <= Decimal("0.006")
+        assert root.spent.usd == sum((dspex.details(each).cost or 0 for each in answered), Decimal(0))
+        assert (root.reserved.usd, root.reserved.calls) == (0, 0)
+    assert simulator.requests["ok"] == len(answered)
+
+
+async def test_map_and_evaluation_share_one_budget_over_their_rows(simulator: Simulator) -> None:
+    """``options(budget=…)`` is of the whole thing that is started."""
+    rows = [{"question": f"Who is {number}?", "answer": "x"} for number in range(10)]
+    async with app_at(simulator, cache=None) as app:
+        view = app.options(budget=dspex.Budget(calls=4))
+        async with view.map(Ask(), rows, max_concurrency=3) as results:
+            outcomes = [result async for result in results]
+        refused = [each for each in outcomes if isinstance(each, dspex.Failed)]
+        assert len(refused) == 6
+        assert all(isinstance(each.reason, BudgetExceeded) for each in refused)
+        with pytest.raises(EvaluationError) as failed:
+            await view.evaluate(Ask(), rows, dspex.exact_match())
+        report = failed.value.partial
+        assert isinstance(report, dspex.Report)
+        assert len(report.failed) == 6
+
+
+async def test_job_ends_at_its_budget_and_goes_on_with_a_larger_one(simulator: Simulator, tmp_path: Path) -> None:
+    """What an earlier run has paid counts: the new budget is of the whole job."""
+    train = [{"question": f"Who is {number}?", "answer": "x"} for number in range(8)]
+
+    async def calls(app: dspex.App, limit: int) -> int:
+        optimizer = dspex.BootstrapFewShot(dspex.exact_match(), threshold=2.0)
+        view = app.options(budget=dspex.Budget(calls=limit))
+        before = simulator.requests.get("ok", 0)
+        job = await view.compile(Ask(), optimizer, trainset=train, job="dear")
+        with pytest.raises(BudgetExceeded, match="job dear"):
+            await job.result()
+        return simulator.requests["ok"] - before
+
+    for limit, wanted in ((2, 2), (2, 0), (3, 1)):
+        async with app_at(simulator, cache=None, home=tmp_path) as app:
+            assert await calls(app, limit) == wanted
+
+
+async def test_killed_step_is_charged_its_estimate_and_the_restarted_one_its_price(simulator: Simulator) -> None:
+    """Sent and unknown: the provider may have charged it, so the budget counts it."""
+    simulator.set_faults(FaultPlan(latency=Latency(median=0.2)))
+    async with app_at(simulator, budget=dspex.Budget(usd=1)) as app:
+        request = app.start(Ask(), question="Who?")
+        await simulator.wait_until(lambda stats: stats.in_flight == 1)
+        (step,) = living(app.runtime, "lm ")
+        step.receive_exit(KILL, None)
+        answer = await request
+        root = app.running_tree().book.root
+        cost = dspex.details(answer).cost
+        assert cost is not None
+        assert root.spent.usd > cost + Decimal("0.001")  # 500 tokens at 2 USD a million were set aside
+        assert root.spent.calls == 1
+        assert root.reserved.usd == 0
+
+
+async def test_killed_ledger_forgets_nothing_and_releases_what_the_dead_held(simulator: Simulator) -> None:
+    """What is set aside is data: a successor watches over it, and settles for those who died meanwhile."""
+    simulator.set_faults(FaultPlan(latency=Latency(median=0.2)))
+    async with app_at(simulator, budget=dspex.Budget(calls=3)) as app:
+        one = app.start(Ask(), question="One?")
+        two = app.start(Ask(), question="Two?")
+        await simulator.wait_until(lambda stats: stats.in_flight == 2)
+        root = app.running_tree().book.root
+        assert root.reserved.calls == 2
+        ledger = app.runtime.whereis(LEDGER)
+        assert ledger is not None
+        ledger.exit(KILL)
+        two.cancel()
+        await until(lambda: root.reserved.calls == 1, "the cancelled call's place")
+        assert (await one).answer
+        assert root.reserved.calls == 0
+        assert root.spent.calls == 1
+        assert (await app.run(Ask(), question="Three?")).answer

@@ -1,0 +1,113 @@
+"""The ledger against a simple model: nothing is spent twice, nothing stays set aside, no budget is overrun."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from dspex.errors import BudgetExceeded
+from dspex.protocols.lm import Attempt, AttemptLog, Completion, LMResponse, Usage
+from dspex.protocols.model import LM
+from dspex.protocols.money import Account, Budget, Estimate, Price, Reservation, Spending
+from dspex.services.money.ledger import Booking, LedgerBook, Reserve
+from dspex.services.money.prices import PriceTable
+
+MODEL = LM("openai/a")
+PRICE = Price(1_000_000, 1_000_000)  # a dollar a token: sums are easy to read
+
+
+class Ledger(RuleBasedStateMachine):
+    """Calls reserve, are sent, answered, lost or killed in any order; the model knows what each came to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.under_way: dict[int, tuple[Reservation, AttemptLog, Account, int]] = {}
+        self.paid: dict[str, Spending] = {}
+
+    @initialize(top=st.integers(0, 200), job=st.integers(0, 120) | st.none(), calls=st.integers(0, 20) | st.none())
+    def open(self, top: int, job: int | None, calls: int | None) -> None:
+        self.book = LedgerBook(PriceTable({"openai/a": PRICE}), Budget(usd=top))
+        budget = Budget(usd=job, calls=calls) if job is not None or calls is not None else None
+        self.accounts = [self.book.root, Account("job", budget, self.book.root)]
+        self.accounts.append(Account("request", Budget(tokens=50), self.accounts[1]))
+        self.paid = {account.name: Spending() for account in self.accounts}
+
+    def pay(self, account: Account, amount: Spending) -> None:
+        for each in account.chain():
+            self.paid[each.name] += amount
+
+    def reserve(self, which: int, tokens: int, again: bool) -> None:
+        account = self.accounts[which]
+        wanted = Reserve(
+            self.book.next_id(), account, MODEL, Estimate(tokens, 0, Decimal(tokens)), Any, AttemptLog("key")
+        )
+        room = all(
+            (limit is None or used + more <= limit)
+            for each in account.chain()
+            if each.budget is not None
+            for limit, used, more in (
+                (each.budget.usd, each.spent.usd + each.reserved.usd, Decimal(tokens)),
+                (each.budget.tokens, each.spent.tokens + each.reserved.tokens, tokens),
+                (each.budget.calls, each.spent.calls + each.reserved.calls, 1),
+            )
+        )
+        before = [each.reserved for each in self.accounts]
+
+        answer = self.book.reserve(wanted)
+
+        assert isinstance(answer, Reservation) == room
+        if isinstance(answer, BudgetExceeded):
+            assert [each.reserved for each in self.accounts] == before
+            return
+        if again:  # the ledger died before its answer arrived: its successor is asked the same
+            assert self.book.reserve(wanted) == answer
+        self.under_way[answer.id] = (answer, wanted.log, account, tokens)
+
+    @precondition(lambda self: self.under_way)
+    @rule(data=st.data(), used=st.floats(0, 1), outcome=st.sampled_from(["answered", "unsent", "on the wire"]))
+    def end(self, data: st.DataObject, used: float, outcome: str) -> None:
+        number = data.draw(st.sampled_from(sorted(self.under_way)))
+        reservation, log, account, tokens = self.under_way.pop(number)
+        lost = sum(attempt.outcome == "killed" for attempt in log.attempts)
+        if outcome == "answered":
+            actual = int(tokens * used)
+            log.response = LMResponse((Completion("a"),), Usage(actual, 0), "a")
+            self.pay(account, Spending(Decimal(actual), actual, 1))
+        elif outcome == "on the wire":
+            log.on_wire = True
+            lost += 1
+        for _ in range(lost):
+            self.pay(account, Spending(Decimal(tokens), tokens, 0))
+        self.book.settle(reservation.id, MODEL)
+        self.book.settle(reservation.id, MODEL)  # and again, by Down: nothing more
+
+    @precondition(lambda self: self.under_way)
+    @rule(data=st.data())
+    def lose_an_attempt(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(sorted(self.under_way)))
+        log = self.under_way[number][1]
+        log.attempts.append(Attempt(len(log.attempts) + 1, "killed", 0.0))
+
+    @rule(which=st.integers(0, 2), tokens=st.integers(0, 5))
+    def book_unlimited(self, which: int, tokens: int) -> None:
+        cost = self.book.add(Booking(self.accounts[which], MODEL, Usage(tokens, 0), 1, paid=True))
+        assert cost == tokens
+
+    @invariant()
+    def books_agree(self) -> None:
+        for account in getattr(self, "accounts", []):
+            assert account.spent == self.paid[account.name]
+            held = [each[0].amount for each in self.under_way.values() if account in each[2].chain()]
+            assert account.reserved == sum(held, Spending())
+
+    def teardown(self) -> None:
+        for reservation, *_ in list(self.under_way.values()):
+            self.book.settle(reservation.id, MODEL)
+        for account in getattr(self, "accounts", []):
+            assert account.reserved == Spending()
+
+
+TestLedger = Ledger.TestCase
