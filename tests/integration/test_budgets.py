@@ -92,7 +92,7 @@ async def test_app_budget_holds_for_requests_at_once(simulator: Simulator) -> No
         assert all(isinstance(each, BudgetExceeded) for each in outcomes if isinstance(each, BaseException))
         assert root.spent.usd <= Decimal("0.006")
         assert root.spent.usd == sum((dspex.details(each).cost or 0 for each in answered), Decimal(0))
-        assert (root.reserved.usd, root.reserved.calls) == (0, 0)
+        assert root.reserved.usd == root.reserved.calls == 0
     assert simulator.requests["ok"] == len(answered)
 
 
