@@ -84,7 +84,7 @@ class Desk:
         self._limits = limits
         self._meters: OrderedDict[str, Meter] = OrderedDict()
         self._clock = clock
-        self._kept: OrderedDict[tuple[str, bytes, Twist], Response] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str, bytes, Twist], Response] = OrderedDict()
 
     def plan(self, request: Request) -> Plan:
         """Decide about a request; one that is counted stays in flight until `leave` is told its outcome."""
@@ -181,7 +181,7 @@ class Desk:
         return meter
 
     def _answer(self, wire: Wire, request: Request, digest: bytes, twist: Twist) -> Response:
-        name = (request.target, digest, twist)
+        name = (wire.name, request.target, digest, twist)
         kept = self._kept.get(name)
         if kept is None:
             kept = self._kept[name] = wire.respond(request.target, request.body, twist)

@@ -97,7 +97,7 @@ def shaped(wire: Wire, response: Response, fault: Fault, target: str) -> tuple[R
         case FaultKind.CUT_STREAM:
             return response, replace(fault, kind=FaultKind.TRUNCATE)
         case FaultKind.STREAM_ERROR if response.is_stream:
-            return replace(response, parts=(*parts[:at], wire.broken(_FAILURES[FaultKind.OVERLOADED]))), fault
+            return replace(response, parts=(*parts[:at], wire.broken(_FAILURES[FaultKind.OVERLOADED], at))), fault
         case FaultKind.STREAM_ERROR:
             return wire.failure(_FAILURES[FaultKind.OVERLOADED]), fault
         case FaultKind.MALFORMED:

@@ -23,13 +23,13 @@ __all__ = [
     "fallback",
 ]
 
-# Anthropic's list of models is told from OpenAI's by a header, so it is asked first; see `fallback` for the rest.
+# Three providers list models at one address; two of them are known by a header, and are asked first.
 WIRES: tuple[Wire, ...] = (
     AnthropicMessages(),
+    Gemini(),
     OpenAIChat(),
     OpenAIResponses(),
     OpenAIEmbeddings(),
-    Gemini(),
 )
 
 

@@ -8,7 +8,17 @@ from dspex.simulator.wire._asked import compact, event
 from dspex.simulator.wire._checks import Json, plain_schema
 from dspex.simulator.wire._wire import Allowance, BodyInvalid, Failure, Response
 
-__all__ = ["CREATED", "JSON", "STREAM", "OpenAI", "function_of", "schema_of", "tool_choice_of", "whole_response"]
+__all__ = [
+    "CREATED",
+    "JSON",
+    "STREAM",
+    "OpenAI",
+    "error_of",
+    "function_of",
+    "schema_of",
+    "tool_choice_of",
+    "whole_response",
+]
 
 CREATED = 1_700_000_000  # the same body gives the same bytes, whenever
 JSON = ("content-type", "application/json")
@@ -46,7 +56,7 @@ class OpenAI:
         status = _STATUS.get(failure.code or "", failure.status)
         return whole_response(status, {"error": error_of(failure)}, *after)
 
-    def broken(self, failure: Failure) -> bytes:
+    def broken(self, failure: Failure, at: int) -> bytes:
         """Say it inside a stream."""
         return event("", {"error": error_of(failure)})
 

@@ -127,8 +127,8 @@ class Wire(Protocol):
         """Say in the provider's form that a request failed."""
         ...
 
-    def broken(self, failure: Failure) -> bytes:
-        """Say the same as an event of a stream that had begun well; empty where the dialect has no word for it."""
+    def broken(self, failure: Failure, at: int) -> bytes:
+        """Say the same as the event numbered `at`, from 0, of a stream that had begun well."""
         ...
 
     def allowance(self, limits: Mapping[str, Allowance], now: datetime) -> tuple[tuple[str, str], ...]:

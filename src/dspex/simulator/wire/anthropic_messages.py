@@ -81,7 +81,7 @@ class AnthropicMessages:
         after = () if wait is None else (("retry-after", str(math.ceil(wait))),)
         return Response(status, (_JSON, *after), (compact(_error(failure)),))
 
-    def broken(self, failure: Failure) -> bytes:
+    def broken(self, failure: Failure, at: int) -> bytes:
         """Say it inside a stream: an ``error`` event."""
         return event("error", _error(failure))
 

@@ -18,7 +18,7 @@ __all__ = ["Gemini", "asked_of"]
 _JSON = ("content-type", "application/json; charset=UTF-8")
 _STREAM = ("content-type", "text/event-stream")
 _CALL = re.compile(r"/(?:v1|v1beta)/models/([^/:]+):(\w+)")
-_LISTED = re.compile(r"/v1beta/models(?:/([^/:]+))?")
+_LISTED = re.compile(r"/(?:v1|v1beta)/models(?:/([^/:]+))?")
 _ACTIONS = (
     "generateContent",
     "streamGenerateContent",
@@ -56,7 +56,8 @@ class Gemini:
     def claims(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> bool:
         """Say whether this dialect answers a method and path."""
         if method == "GET":
-            return _LISTED.fullmatch(path) is not None
+            ours = path.startswith("/v1beta/") or "x-goog-api-key" in (headers or {})
+            return ours and _LISTED.fullmatch(path) is not None
         found = _CALL.fullmatch(path)
         return method == "POST" and found is not None and found[2] in _ACTIONS
 
@@ -97,7 +98,7 @@ class Gemini:
         status = _STATUS.get(failure.code or "", failure.status)
         return Response(status, (_JSON,), (compact({"error": error}),))
 
-    def broken(self, failure: Failure) -> bytes:
+    def broken(self, failure: Failure, at: int) -> bytes:
         """Say it inside a stream, in the place of a piece."""
         return b"data: %b\r\n\r\n" % compact({"error": _error(failure)})
 

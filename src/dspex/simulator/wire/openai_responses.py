@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from dspex.simulator.learner import MODEL, Body, Role
 from dspex.simulator.wire._asked import Asked, Said, compact, event, headers_of, pieces, say
@@ -11,6 +12,7 @@ from dspex.simulator.wire._openai import (
     JSON,
     STREAM,
     OpenAI,
+    error_of,
     function_of,
     schema_of,
     tool_choice_of,
@@ -44,19 +46,15 @@ class OpenAIResponses(OpenAI):
             asked = asked_of(wanted)
             said = say(asked, twist)
         except BodyInvalid as error:
-            return self.failure(error.failure())
+            failed = error.failure()
+            return self.failure(replace(failed, param="input") if failed.param == "messages" else failed)
         return _response(body, wanted, asked, said)
 
-    def broken(self, failure: Failure) -> bytes:
+    def broken(self, failure: Failure, at: int) -> bytes:
         """Say it inside a stream: an event of its own."""
-        said = error_event(failure)
-        return event("error", said)
-
-
-def error_event(failure: Failure) -> dict[str, object]:
-    """Return the event that ends a stream whose response failed."""
-    code = {"overloaded": "server_is_overloaded"}.get(failure.code or "", failure.code) or "server_error"
-    return {"type": "error", "code": code, "message": failure.message, "param": failure.param, "sequence_number": 999}
+        error = error_of(failure)
+        said = {name: error[name] for name in ("code", "message", "param")}
+        return event("error", {"type": "error", **said, "sequence_number": at})
 
 
 def asked_of(body: Json) -> Asked:
