@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from dspex.errors import RateLimited, ServerFailed
 from dspex.services.lm.breaker import BreakerState, CircuitBreaker
-from dspex.services.lm.limiter import Limiter
+from dspex.services.lm.limiter import Gradient, Limiter
 from dspex.services.lm.retry import Raise, RetryAfter, RetryBudget, RetryPolicy
 
 seconds = st.floats(0, 100, allow_nan=False)
@@ -36,8 +36,9 @@ def test_a_retry_starts_before_the_deadline_and_not_before_it_may(
             assert delay <= max(retry_after or 0.0, min(8.0, 0.5 * 2 ** (attempt - 1)))
             assert now + delay < now + left
         case Raise(caught, why):
-            assert caught is error
-            assert why == ("attempts" if attempt >= 6 else "deadline")
+            assert isinstance(caught, RateLimited)
+            too_long = (retry_after or 0.0) > policy.max_retry_after
+            assert why == ("attempts" if attempt >= 6 else "retry-after" if too_long else "deadline")
 
 
 @given(st.lists(st.tuples(st.sampled_from(["first", "retry"]), steps), max_size=200))
@@ -63,6 +64,12 @@ class LimiterMachine(RuleBasedStateMachine):
         self.now = self.pause_until = 0.0
         self.in_flight, self.limit, self.shrunk_at, self.good = 0, 4.0, -10.0, 0
         self.slow_start = True
+        self.narrowed = 1.0
+        self.ramp_at, self.ramp_from = -1e9, 0.0
+
+    @property
+    def whole(self) -> int:
+        return int(self.limit) if self.narrowed == 1.0 else max(1, int(self.limit * self.narrowed))
 
     @rule(step=steps)
     def time_passes(self, step: float) -> None:
@@ -70,28 +77,42 @@ class LimiterMachine(RuleBasedStateMachine):
 
     @rule()
     def acquire(self) -> None:
-        expected = self.now >= self.pause_until and self.in_flight < int(self.limit)
+        expected = self.now >= self.pause_until and self.in_flight < self.whole
         assert self.limiter.try_acquire(self.now) is expected
         self.in_flight += expected
 
     @precondition(lambda self: self.in_flight)
     @rule()
     def succeed(self) -> None:
-        if self.in_flight * 2 >= int(self.limit):
+        if self.in_flight * 2 >= self.whole:
             self.good += 1
-            if self.slow_start or self.good >= int(self.limit):
-                self.good, self.limit = 0, min(8.0, self.limit + 1)
+            if self.slow_start or self.good >= self.whole:
+                ramp = 8.0
+                if self.now - self.ramp_at < 900:
+                    ramp = max(1.0, self.limit, self.ramp_from * (1 + 0.5 * (self.now - self.ramp_at) / 900))
+                self.good, self.limit = 0, min(8.0, ramp, self.limit + 1)
         self.in_flight -= 1
         self.limiter.succeeded(self.now)
 
     @precondition(lambda self: self.in_flight)
-    @rule(retry_after=st.none() | steps)
-    def overload(self, retry_after: float | None) -> None:
+    @rule(retry_after=st.none() | steps, slow_down=st.booleans())
+    def overload(self, retry_after: float | None, slow_down: bool) -> None:
         self.in_flight, self.good, self.slow_start = self.in_flight - 1, 0, False
         if self.now - self.shrunk_at >= 1.0:
             self.shrunk_at, self.limit = self.now, max(1.0, self.limit * 0.7)
+        if slow_down:
+            self.ramp_at, self.ramp_from = self.now, self.limit
         self.pause_until = max(self.pause_until, self.now + (retry_after or 0.0))
-        self.limiter.overloaded(self.now, retry_after)
+        self.limiter.overloaded(self.now, retry_after, slow_down=slow_down)
+
+    @rule(left=st.floats(-0.5, 1.0, allow_nan=False))
+    def narrow(self, left: float) -> None:
+        self.narrowed = 1.0 if left >= 0.1 else max(0.0, left) / 0.1
+        self.limiter.narrow(left)
+
+    @rule(hours=st.integers(1, 3))
+    def a_ramp_is_over(self, hours: int) -> None:
+        self.now += hours * 3600.0
 
     @precondition(lambda self: self.in_flight)
     @rule()
@@ -107,7 +128,7 @@ class LimiterMachine(RuleBasedStateMachine):
     @invariant()
     def agrees(self) -> None:
         assert self.limiter.in_flight == self.in_flight
-        assert self.limiter.limit == int(self.limit)
+        assert self.limiter.limit == self.whole
         assert 1 <= self.limiter.limit <= 8
 
     @invariant()
@@ -212,3 +233,43 @@ def test_an_error_of_the_provider_is_never_retried_without_end(seed: int) -> Non
         attempt, now = attempt + 1, now + verdict.delay
 
     assert attempt == policy.max_attempts
+
+
+@given(
+    st.lists(st.floats(0.01, 10, allow_nan=False), min_size=1, max_size=300),
+    st.floats(1, 500, allow_nan=False),
+    st.floats(1, 4, allow_nan=False),
+)
+def test_a_gradient_only_ever_asks_for_less_and_never_for_much_less_at_once(
+    latencies: list[float], limit: float, tolerance: float
+) -> None:
+    """A fifth of the way to a half at most; and nothing while latencies stay within the tolerance of the past."""
+    gradient = Gradient(tolerance=tolerance, batch=5)
+    steady = max(latencies) <= tolerance * min(latencies)
+    for latency in latencies:
+        shrunk = gradient.shrunk(limit, latency, 0.0)
+        if shrunk is not None:
+            assert not steady
+            assert 0.9 * limit <= shrunk < limit
+            limit = max(1.0, shrunk)
+
+
+def test_a_server_of_ones_own_is_found_to_queue_and_to_have_recovered() -> None:
+    """Latency grows with what is in flight beyond 8: the limit settles near there, not at 1 and not at 64."""
+    limiter, now = Limiter(64, gradient=Gradient()), 0.0
+    for _ in range(20):  # what it is like with nobody there
+        limiter.try_acquire(now)
+        limiter.succeeded(now, 0.1)
+    limits = []
+    for _ in range(1000):
+        count = limiter.limit
+        for _ in range(count):
+            assert limiter.try_acquire(now)
+        latency = 0.1 * max(1.0, count / 8)
+        now += latency
+        for _ in range(count):
+            limiter.succeeded(now, latency)
+        limits.append(limiter.limit)
+
+    assert min(limits[-300:]) >= 8
+    assert max(limits[-300:]) <= 40

@@ -118,8 +118,8 @@ class Limiter:
         in_use = self.in_flight * 2 >= self.limit
         self.release()
         if self.gradient is not None and latency is not None:
-            shrunk = self.gradient.shrunk(self._limit, latency)
-            if shrunk is not None and in_use:
+            shrunk = self.gradient.shrunk(self._limit, latency, now, in_use=in_use)
+            if shrunk is not None:
                 self._limit, self._good, self._slow_start = max(1.0, shrunk), 0, False
                 return
         if not in_use:
@@ -167,44 +167,52 @@ class Gradient:
     Notices that a server is slower than it uses to be: what a queue looks like from outside.
 
     Latencies are averaged over ``batch`` of them, so that one long answer says nothing; the average of now is
-    compared with the average of a longer past. Up to ``tolerance`` times the past is normal.
+    compared with the past. Up to ``tolerance`` times the past is normal. The past follows a faster server within a
+    few batches, a slower one over half an hour: or a queue of ours would soon be the norm.
 
     Args:
         tolerance: How many times slower than in the past is still normal.
         batch: Latencies in one average of now.
-        memory: Batches after which the past has been replaced, about.
+        memory: Seconds after which a slower server is the norm, about.
     """
 
-    __slots__ = ("_batch", "_count", "_memory", "_past", "_sum", "_tolerance")
+    __slots__ = ("_at", "_batch", "_count", "_memory", "_past", "_sum", "_tolerance", "_used")
 
-    def __init__(self, *, tolerance: float = 2.0, batch: int = 10, memory: int = 60) -> None:
-        if tolerance < 1 or batch < 1 or memory < 1:
-            raise ValueError("a gradient needs tolerance >= 1, batch >= 1 and memory >= 1")
+    def __init__(self, *, tolerance: float = 2.0, batch: int = 10, memory: float = 1800.0) -> None:
+        if tolerance < 1 or batch < 1 or memory <= 0:
+            raise ValueError("a gradient needs tolerance >= 1, batch >= 1 and memory > 0")
         self._tolerance = tolerance
         self._batch = batch
         self._memory = memory
         self._past: float | None = None
+        self._at = 0.0
         self._sum = 0.0
         self._count = 0
+        self._used = False
 
-    def shrunk(self, limit: float, latency: float) -> float | None:
+    def shrunk(self, limit: float, latency: float, now: float, *, in_use: bool = True) -> float | None:
         """
         Note a latency; return the smaller limit that it asks for, or ``None`` where all is as ever.
+
+        A server that is slow while we hardly use the limit (``in_use`` is false for the whole batch) is not slow
+        because of us.
 
         The new limit is ``limit * past / now``, at least half of the limit, plus room for a small queue (the root of
         the limit); the step goes a fifth of the way there.
         """
         self._sum += latency
         self._count += 1
+        self._used = self._used or in_use
         if self._count < self._batch:
             return None
-        short, self._sum, self._count = self._sum / self._count, 0.0, 0
-        past = self._past
-        if past is None or short < past / self._tolerance:
-            self._past = short  # the first average, or a recovery: do not keep an old queue as the norm
+        short, used = self._sum / self._count, self._used
+        self._sum, self._count, self._used = 0.0, 0, False
+        past, elapsed, self._at = self._past, max(0.0, now - self._at), now
+        if past is None:
+            self._past = short
             return None
-        self._past = past + (short - past) / self._memory
-        if short <= self._tolerance * past:
+        self._past = past + (short - past) * (0.2 if short < past else min(1.0, elapsed / self._memory))
+        if short <= self._tolerance * past or not used:
             return None
         wanted = limit * max(0.5, self._tolerance * past / short) + math.sqrt(limit)
         return limit + 0.2 * (wanted - limit) if wanted < limit else None
