@@ -13,8 +13,7 @@ from dspex.services.lm.wires._sse import EventParser, ServerSentEvent
 
 def events(*pieces: bytes) -> list[tuple[str, str]]:
     parser = EventParser()
-    found = [event for piece in pieces for event in parser.feed(piece)]
-    return [tuple(event) for event in found]
+    return [(event.event, event.data) for piece in pieces for event in parser.feed(piece)]
 
 
 @pytest.mark.parametrize(

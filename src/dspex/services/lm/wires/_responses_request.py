@@ -161,8 +161,6 @@ def _add_parameters(fields: dict[str, Any], request: LMRequest, *, reasons: bool
         raise unsayable(f"n={params.n} answers to one request", _NAME)
     if params.stop:
         raise unsayable("stop sequences", _NAME)
-    if params.seed is not None:
-        raise unsayable("a seed", _NAME)
     if params.temperature is not None:
         fields["temperature"] = params.temperature
     if params.top_p is not None:

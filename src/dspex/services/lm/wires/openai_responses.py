@@ -23,7 +23,12 @@ __all__ = ["OpenAIResponses", "ResponsesStream"]
 
 @dataclass(frozen=True, slots=True)
 class OpenAIResponses:
-    """The wire of ``POST {base}/responses``."""
+    """
+    The wire of ``POST {base}/responses``.
+
+    What the protocol cannot say is rejected before anything is sent: several answers to one request, stop sequences,
+    sound. It has no seed either; since a seed only tells rollouts of one prompt apart, it is left out.
+    """
 
     def path(self, model_name: str, *, stream: bool) -> str:
         """Return what follows the base URL; the model is named in the body."""
@@ -38,8 +43,8 @@ class OpenAIResponses:
         Return the compact JSON body; only parameters that were set are sent.
 
         Raises:
-            RequestRejected: Something cannot be written as JSON, or the protocol has no word for it (``n``, ``seed``,
-                ``stop``, sound); nothing was sent.
+            RequestRejected: Something cannot be written as JSON, or the protocol has no word for it; nothing was
+                sent.
         """
         fields = response_fields(model_name, request)
         if stream:
