@@ -1,0 +1,187 @@
+"""Anthropic's messages read piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dspex.errors import StreamTruncated
+from dspex.protocols.lm import LMDelta, LMResponse
+from dspex.services.lm.wires._anthropic_answer import anthropic_failure, invalid, read_message, request_id
+from dspex.services.lm.wires._json import parse, shown, string
+from dspex.services.lm.wires._sse import EventParser, ServerSentEvent
+
+__all__ = ["MessageStream"]
+
+
+class _Block:
+    """One block of the content as far as it has come."""
+
+    __slots__ = ("citations", "fields", "kind", "pieces", "tool")
+
+    def __init__(self, fields: dict[str, Any], tool: int | None) -> None:
+        self.fields = fields
+        self.kind = string(fields, "type")
+        self.tool = tool
+        """Its place among the calls, if it is one."""
+        self.pieces: list[str] = []
+        """Of its text or thoughts, or of the JSON of its input."""
+        cited = fields.get("citations")
+        self.citations: list[Any] = cited if isinstance(cited, list) else []  # the provider's own JSON
+        if self.kind in ("text", "thinking"):
+            self.pieces.append(string(fields, self.kind))
+
+    def whole(self) -> dict[str, Any]:
+        """Return the block as an unstreamed answer would have it; an input that is no JSON object stays a string."""
+        joined = "".join(self.pieces)
+        if self.kind in ("text", "thinking"):
+            cited = {"citations": self.citations} if self.citations else {}
+            return {**self.fields, self.kind: joined, **cited}
+        if not joined:
+            return self.fields
+        try:
+            given = parse(joined)
+        except ValueError:
+            given = joined
+        return {**self.fields, "input": given if isinstance(given, dict) else joined}
+
+
+class MessageStream:
+    """
+    Reads the stream of ``POST /messages``; ``message_stop`` is what says that the answer is complete.
+
+    A server that answers whole although it was asked to stream is read too; it gives no deltas.
+    """
+
+    def __init__(self, headers: Mapping[str, str], *, now: float, key_hint: str) -> None:
+        self._headers = headers
+        self._now = now
+        self._key_hint = key_hint
+        self._events = EventParser()
+        self._document: dict[str, Any] | None = None
+        self._blocks: dict[int, _Block] = {}
+        self._calls = 0
+        self._done = False
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        self._body: list[bytes] | None = [] if kind == "application/json" else None
+
+    def feed(self, data: bytes) -> list[LMDelta]:
+        """Take the next bytes; raises an ``LMError`` for an error event, or an event that is not JSON."""
+        if self._body is not None:
+            self._body.append(data)
+            return []
+        deltas: list[LMDelta] = []
+        for event in self._events.feed(data):
+            self._take(event, deltas)
+        return deltas
+
+    def finish(self) -> LMResponse:
+        """Return the whole answer; raises ``StreamTruncated`` without ``message_stop``, else as ``read_message``."""
+        if self._body is not None:
+            return self._read_whole(b"".join(self._body))
+        if not self._done:
+            for event in self._events.finish():
+                try:
+                    parse(event.data)
+                except ValueError:
+                    break  # it was cut short
+                self._take(event, [])
+        if not self._done:
+            problem = "the stream ended without message_stop"
+            raise StreamTruncated(problem, request_id=request_id(self._headers))
+        if self._document is None:
+            raise invalid("the stream held no message_start", self._headers)
+        content = [self._blocks[index].whole() for index in sorted(self._blocks)]
+        return read_message({**self._document, "content": content}, self._headers)
+
+    def _read_whole(self, body: bytes) -> LMResponse:
+        try:
+            document = parse(body)
+        except ValueError as error:
+            raise invalid(f"not JSON: {shown(body)}", self._headers) from error
+        if not isinstance(document, dict):
+            raise invalid(f"a JSON {type(document).__name__} instead of an object", self._headers)
+        self._check_error(document)
+        return read_message(document, self._headers)
+
+    def _check_error(self, fields: Mapping[str, Any]) -> None:
+        if string(fields, "type") == "error" or isinstance(fields.get("error"), dict):
+            raise anthropic_failure(200, self._headers, fields, now=self._now, key_hint=self._key_hint, in_stream=True)
+
+    # --- one event ------------------------------------------------------------------------------------------
+
+    def _take(self, event: ServerSentEvent, deltas: list[LMDelta]) -> None:
+        if self._done:
+            return
+        try:
+            fields = parse(event.data)
+        except ValueError as error:
+            raise invalid(f"an event is not JSON: {shown(event.data.encode())}", self._headers) from error
+        if not isinstance(fields, dict):
+            return
+        self._check_error(fields)
+        kind = string(fields, "type") or event.event
+        if kind == "content_block_delta":
+            self._add(fields, deltas)
+        elif kind == "content_block_start":
+            self._start(fields, deltas)
+        elif kind == "message_start":
+            message = fields.get("message")
+            if isinstance(message, dict) and self._document is None:
+                self._document = message
+        elif kind == "message_delta":
+            self._end(fields)
+        elif kind == "message_stop":
+            self._done = True
+
+    def _start(self, fields: Mapping[str, Any], deltas: list[LMDelta]) -> None:
+        index, given = fields.get("index"), fields.get("content_block")
+        if type(index) is not int or not isinstance(given, dict) or index in self._blocks:
+            return
+        is_call = string(given, "type") == "tool_use"
+        block = self._blocks[index] = _Block(given, self._calls if is_call else None)
+        if is_call:
+            self._calls += 1
+            deltas.append(LMDelta(tool=block.tool, tool_name=string(given, "name")))
+        elif block.pieces and block.pieces[0]:
+            self._tell(block.kind, block.pieces[0], deltas)
+
+    def _add(self, fields: Mapping[str, Any], deltas: list[LMDelta]) -> None:
+        index, delta = fields.get("index"), fields.get("delta")
+        block = self._blocks.get(index) if type(index) is int else None
+        if block is None or not isinstance(delta, dict):
+            return
+        kind = string(delta, "type")
+        if kind in ("text_delta", "thinking_delta"):
+            name = kind.removesuffix("_delta")
+            piece = string(delta, name)
+            if piece and block.kind == name:
+                block.pieces.append(piece)
+                self._tell(name, piece, deltas)
+        elif kind == "input_json_delta":
+            piece = string(delta, "partial_json")
+            if piece and block.kind not in ("text", "thinking"):
+                block.pieces.append(piece)
+                if block.tool is not None:
+                    deltas.append(LMDelta(tool=block.tool, arguments=piece))
+        elif kind == "signature_delta":
+            block.fields["signature"] = string(delta, "signature")
+        elif kind == "citations_delta":
+            block.citations.append(delta.get("citation"))
+
+    @staticmethod
+    def _tell(kind: str, piece: str, deltas: list[LMDelta]) -> None:
+        deltas.append(LMDelta(text=piece) if kind == "text" else LMDelta(reasoning=piece))
+
+    def _end(self, fields: Mapping[str, Any]) -> None:
+        """Read why the answer ended, and the counts so far: they are sums, not differences."""
+        document = self._document
+        if document is None:
+            return
+        delta, usage = fields.get("delta"), fields.get("usage")
+        if isinstance(delta, dict):
+            document.update({name: value for name, value in delta.items() if value is not None})
+        if isinstance(usage, dict):
+            so_far = document.get("usage")
+            told = {name: value for name, value in usage.items() if value is not None}
+            document["usage"] = {**(so_far if isinstance(so_far, dict) else {}), **told}

@@ -1,0 +1,150 @@
+"""Gemini's answers read piece by piece: each event is an answer of its own, and they add up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from dspex.errors import StreamTruncated
+from dspex.protocols.lm import LMDelta, LMResponse
+from dspex.services.lm.wires._gemini_answer import finish_reason, invalid, items, read_answer
+from dspex.services.lm.wires._gemini_errors import gemini_failure, is_error
+from dspex.services.lm.wires._json import parse, shown, string
+from dspex.services.lm.wires._sse import EventParser, ServerSentEvent
+from dspex.services.lm.wires._turns import plain_json
+
+__all__ = ["ContentStream"]
+
+_LISTS: Final = {
+    "citationMetadata": ("citations", "citationSources"),
+    "logprobsResult": ("chosenCandidates", "topCandidates"),
+}
+"""The parts of a candidate whose lists grow from event to event; of the others the last one holds."""
+
+
+class _Candidate:
+    """One of the answers as far as it has come."""
+
+    __slots__ = ("calls", "fields", "parts")
+
+    def __init__(self, index: int) -> None:
+        self.fields: dict[str, Any] = {"index": index}
+        self.parts: list[dict[str, Any]] = []
+        self.calls = 0
+
+    def add(self, candidate: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Take one event's piece and return its parts."""
+        parts = list(items(candidate.get("content"), "parts"))
+        self.parts.extend(parts)
+        for name, value in candidate.items():
+            if name in _LISTS and isinstance(value, dict):
+                grown = self.fields.setdefault(name, {})
+                for each in _LISTS[name]:
+                    grown.setdefault(each, []).extend(items(value, each))
+            elif name == "finishReason":
+                self.fields[name] = finish_reason(candidate) or self.fields.get(name, "")
+            elif name not in ("content", "index") and value is not None:
+                self.fields[name] = value
+        return parts
+
+    def whole(self) -> dict[str, Any]:
+        """Return the candidate as an unstreamed answer would have it."""
+        return {**self.fields, "content": {"parts": self.parts}}
+
+
+class ContentStream:
+    """
+    Reads the stream of ``:streamGenerateContent?alt=sse``, which is complete when each candidate says why it ended.
+
+    A server that answers whole although it was asked to stream is read too; it gives no deltas.
+    """
+
+    def __init__(self, headers: Mapping[str, str], *, now: float, key_hint: str) -> None:
+        self._headers = headers
+        self._now = now
+        self._key_hint = key_hint
+        self._events = EventParser()
+        self._document: dict[str, Any] = {}
+        self._candidates: dict[int, _Candidate] = {}
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        self._body: list[bytes] | None = [] if kind == "application/json" else None
+
+    def feed(self, data: bytes) -> list[LMDelta]:
+        """Take the next bytes; raises an ``LMError`` for an error event, or an event that is not JSON."""
+        if self._body is not None:
+            self._body.append(data)
+            return []
+        deltas: list[LMDelta] = []
+        for event in self._events.feed(data):
+            try:
+                chunk = parse(event.data)
+                self._take(chunk, deltas)
+            except ValueError as error:
+                raise invalid(f"an event cannot be read: {shown(event.data.encode())}", self._headers) from error
+        return deltas
+
+    def finish(self) -> LMResponse:
+        """Return the whole answer; raises ``StreamTruncated`` if a candidate has no end, or as ``read_answer``."""
+        if self._body is not None:
+            self._read_whole(b"".join(self._body))
+        else:
+            self._take_rest(self._events.finish())
+        candidates = [self._candidates[index].whole() for index in sorted(self._candidates)]
+        blocked = string(self._document.get("promptFeedback"), "blockReason")
+        if not all(map(finish_reason, candidates)) or not (candidates or blocked):
+            raise StreamTruncated(
+                "the stream ended without a finishReason", request_id=self._headers.get("x-request-id")
+            )
+        return read_answer({**self._document, "candidates": candidates}, self._headers)
+
+    def _take_rest(self, events: list[ServerSentEvent]) -> None:
+        """Read an event whose empty line never came; one that was cut short says nothing."""
+        for event in events:
+            try:
+                self._take(parse(event.data), [])
+            except ValueError:
+                return
+
+    def _read_whole(self, body: bytes) -> None:
+        try:
+            document = parse(body)
+            for chunk in document if isinstance(document, list) else [document]:
+                self._take(chunk, [])
+        except ValueError as error:
+            raise invalid(f"not JSON: {shown(body)}", self._headers) from error
+
+    # --- one event ------------------------------------------------------------------------------------------
+
+    def _take(self, chunk: object, deltas: list[LMDelta]) -> None:
+        """Add an event; raises ``ValueError`` where it is nested too deeply."""
+        if is_error(chunk):
+            raise gemini_failure(200, self._headers, chunk, now=self._now, key_hint=self._key_hint, in_stream=True)
+        if not isinstance(chunk, dict):
+            return
+        for number, fields in enumerate(items(chunk, "candidates")):
+            index = fields.get("index")
+            index = index if type(index) is int else number
+            candidate = self._candidates.get(index)
+            if candidate is None:
+                candidate = self._candidates[index] = _Candidate(index)
+            for part in candidate.add(fields):
+                self._tell(index, candidate, part, deltas)
+        for name, value in chunk.items():
+            ours = self._document.get(name)
+            if name == "usageMetadata" and isinstance(ours, dict) and isinstance(value, dict):
+                self._document[name] = {**ours, **value}
+            elif name != "candidates" and value is not None:
+                self._document[name] = value
+
+    @staticmethod
+    def _tell(index: int, candidate: _Candidate, part: Mapping[str, Any], deltas: list[LMDelta]) -> None:
+        text, call = string(part, "text"), part.get("functionCall")
+        if isinstance(call, dict):
+            given = call.get("args")
+            arguments = plain_json({} if given is None else given)
+            deltas.append(LMDelta(index, tool=candidate.calls, tool_name=string(call, "name"), arguments=arguments))
+            candidate.calls += 1
+        elif text and part.get("thought") is True:
+            deltas.append(LMDelta(index, reasoning=text))
+        elif text:
+            deltas.append(LMDelta(index, text))

@@ -1,0 +1,122 @@
+"""Anthropic's Messages, as Anthropic and the servers that copied it speak them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from dspex.protocols.lm import Capabilities, LMRequest, LMResponse
+from dspex.protocols.model import LM, Secret
+from dspex.services.lm.wires._anthropic_answer import anthropic_failure, invalid, read_message
+from dspex.services.lm.wires._anthropic_request import message_fields
+from dspex.services.lm.wires._anthropic_stream import MessageStream
+from dspex.services.lm.wires._capabilities import capabilities_of_record
+from dspex.services.lm.wires._headers import checked_key, request_headers, whole
+from dspex.services.lm.wires._json import parse, shown, to_json
+from dspex.services.lm.wires._wire import Headroom
+
+__all__ = ["Anthropic"]
+
+_VERSION: Final = "2023-06-01"
+_LIMITS: Final = "anthropic-ratelimit-"
+
+
+@dataclass(frozen=True, slots=True)
+class Anthropic:
+    """
+    The wire of ``POST {base}/messages``.
+
+    What the protocol cannot say is rejected before anything is sent: several answers to one request, log-probabilities,
+    JSON of any shape, sound. It has no seed either; since a seed only tells rollouts of one prompt apart, it is left
+    out: every answer is sampled anew anyway.
+    """
+
+    def path(self, model_name: str, *, stream: bool) -> str:
+        """Return what follows the base URL; the model is named in the body."""
+        return "/messages"
+
+    def capabilities(self, lm: LM) -> Capabilities:
+        """Return what ``lm`` can do."""
+        return capabilities_of_record(lm)
+
+    def encode(self, model_name: str, request: LMRequest, *, stream: bool = False) -> bytes:
+        """
+        Return the compact JSON body; ``max_tokens``, which the protocol requires, has a default by model.
+
+        Raises:
+            RequestRejected: Something cannot be written as JSON, or the protocol has no word for it; nothing was sent.
+        """
+        return to_json(message_fields(model_name, request, stream=stream))
+
+    def headers(self, key: Secret | None, *, idempotency_key: str, attempt: int, key_hint: str = "") -> dict[str, str]:
+        """
+        Return the request headers of one attempt; without a key there is no ``x-api-key``.
+
+        Raises:
+            AuthFailed: The key holds characters that no header may hold; the message does not show it.
+        """
+        headers = request_headers(idempotency_key, attempt)
+        headers["anthropic-version"] = _VERSION
+        if key is not None:
+            headers["x-api-key"] = checked_key(key, key_hint)
+        return headers
+
+    def decode(
+        self, status: int, headers: Mapping[str, str], body: bytes, *, now: float, key_hint: str = ""
+    ) -> LMResponse:
+        """
+        Return the answer of a success status; unknown fields and blocks are ignored.
+
+        Raises:
+            LMError: What a failure answer means, by the table of ``wires._errors``.
+            ResponseInvalid: A success status with a body that is no message.
+            ContentRefused: The model refused, and said nothing else.
+        """
+        success = 200 <= status < 300
+        try:
+            document = parse(body)
+        except ValueError as error:
+            if success:
+                raise invalid(f"not JSON: {shown(body)}", headers, status) from error
+            document = None
+        is_error = isinstance(document, dict) and (document.get("type") == "error" or "content" not in document)
+        if success and not isinstance(document, dict):
+            raise invalid(f"a JSON {type(document).__name__} instead of an object", headers, status)
+        if success and not (is_error and isinstance(document.get("error"), dict)):
+            return read_message(document, headers, status)
+        raise anthropic_failure(status, headers, document, now=now, key_hint=key_hint, otherwise=shown(body))
+
+    def decoder(self, headers: Mapping[str, str], *, now: float, key_hint: str = "") -> MessageStream:
+        """Return the reader of one streamed answer."""
+        return MessageStream(headers, now=now, key_hint=key_hint)
+
+    def headroom(self, headers: Mapping[str, str], *, now: float) -> Headroom | None:
+        """Return what the ``anthropic-ratelimit-…`` headers say; of input and output tokens, the scarcer."""
+        scarcest = ""
+        fewest: int | None = None
+        for kind in ("tokens", "input-tokens", "output-tokens"):
+            left = whole(headers.get(f"{_LIMITS}{kind}-remaining"))
+            if left is not None and (fewest is None or left < fewest):
+                scarcest, fewest = kind, left
+        found = Headroom(
+            requests=whole(headers.get(f"{_LIMITS}requests-remaining")),
+            requests_reset=_until(headers.get(f"{_LIMITS}requests-reset"), now),
+            tokens=fewest,
+            tokens_reset=_until(headers.get(f"{_LIMITS}{scarcest}-reset"), now),
+            request_limit=whole(headers.get(f"{_LIMITS}requests-limit")),
+            token_limit=whole(headers.get(f"{_LIMITS}{scarcest}-limit")),
+        )
+        return None if found == Headroom() else found
+
+
+def _until(moment: str | None, now: float) -> float | None:
+    """Return the seconds until an RFC 3339 time; None where it is none."""
+    try:
+        then = datetime.fromisoformat(moment) if moment else None
+        if then is None:
+            return None
+        return max(0.0, (then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
