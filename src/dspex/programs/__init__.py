@@ -2,7 +2,12 @@
 
 from dspex.programs._paths import PredictorPaths
 from dspex.programs._render_class import render_class
+from dspex.programs.adapters._adapter import Adapter, Parsed, Piece, Repair, StreamParser
+from dspex.programs.adapters._choose import AdapterChoice
 from dspex.programs.adapters.chat import ChatAdapter
+from dspex.programs.adapters.json_object import JSONAdapter
+from dspex.programs.adapters.tool import ToolAdapter
+from dspex.programs.adapters.xml import XMLAdapter
 from dspex.programs.chain_of_thought import ChainOfThought
 from dspex.programs.details import Details, details
 from dspex.programs.example import Example
@@ -13,22 +18,49 @@ from dspex.programs.predict import Predict
 from dspex.programs.prediction import Prediction
 from dspex.programs.retrieve import Retrieve
 from dspex.programs.signature import Signature
+from dspex.programs.types.audio import Audio
+from dspex.programs.types.citations import Citations
+from dspex.programs.types.code import Code
+from dspex.programs.types.field_type import FieldType
+from dspex.programs.types.file import File
+from dspex.programs.types.history import History
+from dspex.programs.types.image import Image
+from dspex.programs.types.reasoning import Reasoning
+from dspex.programs.types.tool_calls import ToolCalls
 
 __all__ = [
+    "Adapter",
+    "AdapterChoice",
+    "Audio",
     "ChainOfThought",
     "ChatAdapter",
+    "Citations",
+    "Code",
     "Details",
     "Example",
+    "FieldType",
+    "File",
+    "History",
+    "Image",
     "InputField",
     "InputSpec",
+    "JSONAdapter",
     "Module",
     "OutputField",
+    "Parsed",
+    "Piece",
     "Predict",
     "Prediction",
     "PredictorPaths",
     "Program",
+    "Reasoning",
+    "Repair",
     "Retrieve",
     "Signature",
+    "StreamParser",
+    "ToolAdapter",
+    "ToolCalls",
+    "XMLAdapter",
     "bind_inputs",
     "details",
     "inputs_of",

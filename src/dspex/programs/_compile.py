@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dspex.errors import MissingInput, SignatureError
+from dspex.programs.adapters._repair import describe
 from dspex.programs.adapters._types import allows_none, type_text
-from dspex.programs.adapters._values import describe, make_codec
+from dspex.programs.adapters._values import make_codec
 from dspex.programs.fields import MISSING, Field, FieldSpec
 from dspex.programs.inputs import InputSpec
 

@@ -7,6 +7,7 @@ from typing import Any, Generic, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
+from dspex.programs.adapters._choose import AdapterChoice
 from dspex.programs.fields import OutputField
 from dspex.programs.inputs import InputSpec, inputs_of
 from dspex.programs.module import Demo, Module
@@ -31,6 +32,7 @@ class ChainOfThought(Module, Generic[S, P]):
         signature: A Signature class, or a string such as ``"question -> answer"``.
         lm: A record, a name of the App's, or None for the App's default.
         demos: Demonstrations: field values by name.
+        adapter: How the signature is put to the model, as for ``Predict``.
         config: As for ``Predict``.
 
     Raises:
@@ -46,23 +48,23 @@ class ChainOfThought(Module, Generic[S, P]):
         *,
         lm: LMChoice = None,
         demos: Sequence[Demo] = (),
+        adapter: AdapterChoice = None,
         **config: Any,
     ) -> None: ...
 
     @overload
     def __init__(
-        self, signature: Callable[P, S], *, lm: LMChoice = None, demos: Sequence[Demo] = (), **config: Any
-    ) -> None: ...
-
-    def __init__(
         self,
-        signature: Any,
+        signature: Callable[P, S],
         *,
         lm: LMChoice = None,
         demos: Sequence[Demo] = (),
-        **config: Any,  # parameters are as open as the provider's JSON
-    ) -> None:
-        predictor: Predict[S, P] = Predict(signature, lm=lm, demos=demos, **config)
+        adapter: AdapterChoice = None,
+        **config: Any,
+    ) -> None: ...
+
+    def __init__(self, signature: Any, **settings: Any) -> None:  # what Predict takes, as the overloads say
+        predictor: Predict[S, P] = Predict(signature, **settings)
         declared = predictor.signature
         if "reasoning" not in declared.fields:
             field = OutputField(desc="think step by step towards the other fields")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
-from dspex.programs.adapters.chat import Repair
+from dspex.programs.adapters._adapter import Repair
 from dspex.programs.signature import Signature
-from dspex.protocols.lm import Attempt, Message, Usage
+from dspex.protocols.content import Citation, MediaPart, Part, ReasoningPart, TextPart, ToolCall
+from dspex.protocols.lm import Attempt, Completion, Message, ToolSpec, Usage
 from dspex.protocols.model import LM, LMPool
 from dspex.protocols.scope import LMResult, RequestTotals, Scope
 
@@ -27,6 +29,8 @@ class Details:
         repairs: What it took to read the answer.
         completions: All readable answers when several were asked for; the prediction is the first.
         extras: Outputs that the prompt asked for and the prediction's class does not declare.
+        completion: The model's answer that the prediction was read from.
+        tools: The tools that the model was given.
     """
 
     predictor: str
@@ -35,21 +39,29 @@ class Details:
     repairs: tuple[Repair, ...] = ()
     completions: tuple[Any, ...] = field(default=(), repr=False)  # records of the prediction's class
     extras: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    completion: Completion | None = field(default=None, repr=False)
+    tools: tuple[ToolSpec, ...] = field(default=(), repr=False)
     _scope: Scope | None = field(default=None, repr=False)
 
     @property
     def reasoning(self) -> str:
         """
-        The reasoning that ChainOfThought asked for.
+        The reasoning that ChainOfThought asked for; else what the model thought by itself, as far as it is told.
 
         Raises:
-            AttributeError: No reasoning was asked for, or the prediction declares the field itself.
+            AttributeError: There is none, or the prediction declares the field itself.
         """
-        try:
-            reasoning: str = self.extras["reasoning"]
-        except KeyError:
-            raise AttributeError(f"{self.predictor} was not asked for reasoning; use ChainOfThought") from None
-        return reasoning
+        if "reasoning" in self.extras:
+            return str(self.extras["reasoning"])
+        own = self.completion.reasoning if self.completion is not None else ()
+        if not own:
+            raise AttributeError(f"{self.predictor} was not asked for reasoning; use ChainOfThought")
+        return "\n\n".join(each.text for each in own if each.text)
+
+    @property
+    def citations(self) -> tuple[Citation, ...]:
+        """The sources that the provider names for the answer; none where it names none."""
+        return self.completion.citations if self.completion is not None else ()
 
     @property
     def lm(self) -> LM | LMPool:
@@ -77,6 +89,12 @@ class Details:
         return sum(result.duration for result in self.results)
 
     @property
+    def cost(self) -> Decimal | None:
+        """US dollars over all turns; None where the model's price is unknown, 0 where a cache answered."""
+        costs = [result.cost for result in self.results]
+        return sum((cost for cost in costs if cost is not None), Decimal(0)) if None not in costs else None
+
+    @property
     def request(self) -> RequestTotals:
         """
         The totals of the whole request: so far while it runs, final afterwards.
@@ -98,17 +116,18 @@ class Details:
                 for each in result.attempts
             ]
         lines += [f"  repaired {each.field or 'the answer'} ({each.kind})" for each in self.repairs]
+        lines += [f"  tool {each.name}: {each.description}" for each in self.tools]
         for message in self.messages:
-            lines += [f"  {message.role}:", *_indented(message.text)]
+            lines += [f"  {message.role}:", *_indented(_shown(message))]
         for completion in self.results[-1].response.completions:
-            lines += [f"  answer ({completion.finish_reason}):", *_indented(completion.text)]
+            lines += [f"  answer ({completion.finish_reason}):", *_indented(_shown(completion.turn()))]
         return "\n".join(lines)
 
     def _cost_line(self) -> str:
         usage, turns = self.usage, len(self.results)
         return (
             f"{turns} turn{'s' * (turns != 1)}, {usage.input_tokens} tokens in, "
-            f"{usage.output_tokens} out, {self.duration:.2f} s"
+            f"{usage.output_tokens} out, {self.duration:.2f} s{f', {self.cost:.6f} USD' if self.cost else ''}"
         )
 
 
@@ -116,6 +135,25 @@ def _source(result: LMResult) -> str:
     if result.cached:
         return f"answered from the cache ({result.cached})"
     return f"{len(result.attempts)} provider call{'s' * (len(result.attempts) != 1)}"
+
+
+def _shown(message: Message) -> str:
+    """Return a turn as text, with a line for each part that is none."""
+    content = message.content
+    return content if isinstance(content, str) else "\n".join(map(_shown_part, content))
+
+
+def _shown_part(part: Part) -> str:
+    if isinstance(part, TextPart):
+        return part.text
+    if isinstance(part, ReasoningPart):
+        return f"(reasoning: {part.text or 'kept by the provider'})"
+    if isinstance(part, ToolCall):
+        return f"(calls {part.name}: {part.raw or dict(part.arguments or {})})"
+    if isinstance(part, MediaPart):
+        size = part.url if part.data is None else f"{len(part.data):,} bytes"
+        return f"({type(part).__name__.removesuffix('Part').lower()}: {part.media_type} {size})"
+    return f"(result of {part.name}: {part.content})"
 
 
 def _indented(text: str) -> list[str]:

@@ -17,6 +17,7 @@ from dspex.protocols.model import LMChoice
 from dspex.protocols.scope import current_scope
 
 if TYPE_CHECKING:
+    from dspex.programs.adapters._choose import AdapterChoice
     from dspex.programs.predict import Predict
 
 __all__ = ["Module", "Program"]
@@ -154,6 +155,18 @@ class Module:
     def with_config(self, **config: Any) -> Self:  # parameters are as open as the provider's JSON
         """Return a program whose predictors sample with these parameters (``temperature=0.7``, ``repair_turns=0``)."""
         return self._with_predictors(lambda _, predictor: predictor.with_config(**config))
+
+    def with_adapter(self, adapter: AdapterChoice) -> Self:
+        """
+        Return a program whose predictors all put their signatures to the model in this format.
+
+        Args:
+            adapter: ``chat``, ``json``, ``xml``, ``tool``, an Adapter, or None for the default.
+
+        Raises:
+            ValueError: There is no such adapter.
+        """
+        return self._with_predictors(lambda _, predictor: predictor.with_adapter(adapter))
 
     def _with_predictors(self, change: Callable[[str, Predict[Any, ...]], Predict[Any, ...]]) -> Self:
         changes = {id(predictor): change(path, predictor) for path, predictor in self.predictors().items()}

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Generic, Self, cast, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
-from dspex.errors import MissingInput, NotInRequest, ResponseUnparsable, SignatureError
+from dspex.errors import MissingInput, NotInRequest, SignatureError
+from dspex.programs._asking import Asking
 from dspex.programs._paths import clone
-from dspex.programs.adapters.chat import ChatAdapter, Parsed, Repair
+from dspex.programs.adapters._adapter import Adapter
+from dspex.programs.adapters._choose import DEFAULT_ADAPTER, AdapterChoice, choose_adapter
 from dspex.programs.details import Details
 from dspex.programs.inputs import InputSpec
 from dspex.programs.module import Demo, Module
 from dspex.programs.prediction import Prediction
 from dspex.programs.signature import Signature, build, plan_of
-from dspex.protocols.lm import LMRequest, Message
+from dspex.protocols.lm import Message
 from dspex.protocols.model import LMChoice, LMParams
-from dspex.protocols.scope import LMResult, Scope, current_scope
+from dspex.protocols.scope import Scope, current_scope
 
 __all__ = ["Predict"]
 
@@ -34,20 +37,25 @@ class Predict(Module, Generic[S, P]):
         signature: A Signature class, or a string such as ``"question -> answer: bool"``.
         lm: A record, a name of the App's, or None for the App's default.
         demos: Demonstrations: field values by name.
+        adapter: How the signature is put to the model: ``chat``, ``json``, ``xml``, ``tool``, or an Adapter such as
+            ``JSONAdapter()``; None for the default, which is ``chat``.
         config: Sampling parameters (``temperature=0.7``), and ``repair_turns``: how often the model may be shown
-            its own unreadable answer and asked again (default 1).
+            its own unreadable answer and asked again (default 1). With 0 the first answer is the last word: the
+            adapter's fallback is not tried either.
 
     Raises:
         SignatureError: The string is no signature, or there is nothing to ask for.
+        ValueError: There is no such adapter, or ``repair_turns`` is no count.
     """
 
     is_predictor: ClassVar[bool] = True
-    adapter: ClassVar[ChatAdapter] = ChatAdapter()
 
     signature: type[Signature]
     """What the model is asked; optimizers exchange it."""
     demos: tuple[Demo, ...]
     lm: LMChoice
+    adapter: Adapter | None
+    """How the signature is put to the model; None for the default."""
     params: LMParams
     repair_turns: int
     _record: type[Any]
@@ -61,12 +69,19 @@ class Predict(Module, Generic[S, P]):
         *,
         lm: LMChoice = None,
         demos: Sequence[Demo] = (),
+        adapter: AdapterChoice = None,
         **config: Any,
     ) -> None: ...
 
     @overload
     def __init__(
-        self, signature: Callable[P, S], *, lm: LMChoice = None, demos: Sequence[Demo] = (), **config: Any
+        self,
+        signature: Callable[P, S],
+        *,
+        lm: LMChoice = None,
+        demos: Sequence[Demo] = (),
+        adapter: AdapterChoice = None,
+        **config: Any,
     ) -> None: ...
 
     def __init__(
@@ -75,6 +90,7 @@ class Predict(Module, Generic[S, P]):
         *,
         lm: LMChoice = None,
         demos: Sequence[Demo] = (),
+        adapter: AdapterChoice = None,
         **config: Any,  # parameters are as open as the provider's JSON
     ) -> None:
         record = Signature.from_string(signature) if isinstance(signature, str) else signature
@@ -84,7 +100,8 @@ class Predict(Module, Generic[S, P]):
         self.signature = _checked(record)
         self._record = self.signature
         self.demos = tuple(demos)
-        self._prefix = self.adapter.prefix(self.signature, self.demos)
+        self.adapter = choose_adapter(adapter)
+        self._prefix = (self.adapter or DEFAULT_ADAPTER).prefix(self.signature, self.demos)
 
     # --- changed copies ---------------------------------------------------------------------------------------
 
@@ -99,7 +116,19 @@ class Predict(Module, Generic[S, P]):
                 raise LookupError(f"a predictor has only the path 'self', not {', '.join(demos)}")
             demos = demos.get("self", self.demos)
         shown = tuple(demos)
-        return self._changed(demos=shown, _prefix=self.adapter.prefix(self.signature, shown))
+        prefix = (self.adapter or DEFAULT_ADAPTER).prefix(self.signature, shown)
+        return self._changed(demos=shown, _prefix=prefix)
+
+    def with_adapter(self, adapter: AdapterChoice) -> Self:
+        """
+        Return a predictor that puts its signature to the model in another format.
+
+        Raises:
+            ValueError: There is no such adapter.
+        """
+        chosen = choose_adapter(adapter)
+        prefix = (chosen or DEFAULT_ADAPTER).prefix(self.signature, self.demos)
+        return self._changed(adapter=chosen, _prefix=prefix)
 
     def with_config(self, **config: Any) -> Self:  # parameters are as open as the provider's JSON
         """Return a predictor that samples with these parameters (``temperature=0.7``, ``n=3``, ``repair_turns=0``)."""
@@ -119,7 +148,8 @@ class Predict(Module, Generic[S, P]):
         for name, field in wanted.fields.items():
             if name not in offered.fields or offered.fields[name].role != field.role:
                 raise SignatureError(f"{offered.name} lacks the {field.role} {name!r} of {wanted.name}")
-        return self._changed(signature=signature, _prefix=self.adapter.prefix(signature, self.demos))
+        prefix = (self.adapter or DEFAULT_ADAPTER).prefix(signature, self.demos)
+        return self._changed(signature=signature, _prefix=prefix)
 
     def with_instructions(self, instructions: str) -> Self:
         """Return a predictor that asks for the same fields in other words."""
@@ -150,7 +180,8 @@ class Predict(Module, Generic[S, P]):
 
         Raises:
             MissingInput: Inputs are missing, unknown or of another type; nothing was sent.
-            ResponseUnparsable: The answer gives no outputs, after all repair turns.
+            ResponseUnparsable: The answer gives no outputs, after all repair turns and the adapter's fallback.
+            StreamInterrupted: The answer broke off, or cannot be read, after a piece of it was handed to a stream.
             LMError: The provider's last word.
         Cancellation: the running call is cancelled and its socket closed.
         """
@@ -162,96 +193,34 @@ class Predict(Module, Generic[S, P]):
             raise MissingInput(plan.name, unexpected=[f"{len(args)} by position: give inputs by name"])
         inputs = plan.check_inputs(kwargs, plan.name)
         path = scope.path_of(self) or plan.name
-        messages = (*self._prefix, self._turn(inputs))
-        asked = await _Asking(self, scope, path, messages).run()
-        prediction: S = self._predict(inputs, asked, scope, path, messages)
-        scope.record(self, inputs, asked.answers[0].outputs)
+        asked = await Asking(self, self.adapter or DEFAULT_ADAPTER, scope, path, inputs).run()
+        prediction: S = self._predict(inputs, asked, scope, path)
+        scope.record(self, inputs, asked.answers[0][1].outputs)
         return prediction
 
-    def _turn(self, inputs: Mapping[str, Any]) -> Message:
-        try:
-            return self.adapter.turn(self.signature, inputs)
-        except ValueError as error:
-            problem, name = error.args
-            raise MissingInput(plan_of(self.signature).name, invalid=[f"{name}: {problem}"]) from error
+    def prefix_of(self, adapter: Adapter, signature: type[Signature]) -> tuple[Message, ...]:
+        """Return what stands before the turns: made once for this predictor's own adapter and signature."""
+        if signature is self.signature and adapter is (self.adapter or DEFAULT_ADAPTER):
+            return self._prefix
+        return adapter.prefix(signature, self.demos)
 
-    def _predict(
-        self, inputs: Mapping[str, Any], asked: _Asking, scope: Scope, path: str, messages: tuple[Message, ...]
-    ) -> Any:
+    def _predict(self, inputs: Mapping[str, Any], asked: Asking, scope: Scope, path: str) -> Any:
         """Make records of the declared class; what it does not declare goes to the details."""
         declared = plan_of(self._record).fields
         own_inputs = {name: value for name, value in inputs.items() if name in declared}
         results, repairs = tuple(asked.results), tuple(asked.repairs)
         records: list[Any] = []
-        for answer in asked.answers:
-            own = {name: value for name, value in answer.outputs.items() if name in declared}
-            extras = {name: value for name, value in answer.outputs.items() if name not in declared}
-            found = Details(path, messages, results, repairs, (), extras, scope)
+        for completion, (outputs, _) in asked.answers:
+            own = {name: value for name, value in outputs.items() if name in declared}
+            extras = {name: value for name, value in outputs.items() if name not in declared}
+            tools = asked.request.tools
+            found = Details(path, asked.messages, results, repairs, (), extras, completion, tools, scope)
             records.append(build(self._record, {**own_inputs, **own}, found))
         if len(records) > 1:
             first: Details = records[0]._details_
             every = (build(self._record, Signature.to_dict(records[0]), first), *records[1:])
-            records[0]._details_ = Details(path, messages, results, repairs, every, first.extras, scope)
+            records[0]._details_ = replace(first, completions=every)
         return records[0]
-
-
-class _Asking:
-    """One call's turns: the first answer, and as many corrections as the predictor allows."""
-
-    __slots__ = ("answers", "messages", "path", "predictor", "repairs", "results", "scope")
-
-    def __init__(self, predictor: Predict[Any, ...], scope: Scope, path: str, messages: tuple[Message, ...]) -> None:
-        self.predictor = predictor
-        self.scope = scope
-        self.path = path
-        self.messages = messages
-        self.results: list[LMResult] = []
-        self.repairs: list[Repair] = []
-        self.answers: list[Parsed] = []
-
-    async def run(self) -> _Asking:
-        predictor = self.predictor
-        request = LMRequest(self.messages, predictor.params)
-        turns_left = predictor.repair_turns
-        while True:
-            result = await self.scope.complete(request, lm=predictor.lm, step=self.path)
-            self.results.append(result)
-            error = self._read(result)
-            if error is None:
-                return self
-            if turns_left <= 0:
-                raise error
-            turns_left -= 1
-            self._note(Repair("", "turn"))
-            correction = predictor.adapter.correction(predictor.signature, error)
-            params = predictor.params if predictor.params.n == 1 else predictor.params.merged({"n": 1})
-            request = LMRequest(self.messages + correction, params)
-
-    def _read(self, result: LMResult) -> ResponseUnparsable | None:
-        """Parse every completion; the error of the first, when none can be read."""
-        first_error: ResponseUnparsable | None = None
-        unreadable = 0
-        adapter, signature = self.predictor.adapter, self.predictor.signature
-        for completion in result.response.completions:
-            try:
-                parsed = adapter.parse(signature, completion.text)
-            except ResponseUnparsable as error:
-                first_error = first_error or error
-                unreadable += 1
-                continue
-            self.answers.append(parsed)
-            for repair in parsed.repairs:
-                self._note(repair)
-        if self.answers:
-            for _ in range(unreadable):
-                self._note(Repair("", "dropped"))
-            return None
-        plan = plan_of(signature)
-        return first_error or ResponseUnparsable(plan.name, "", [each.name for each in plan.outputs])
-
-    def _note(self, repair: Repair) -> None:
-        self.repairs.append(repair)
-        self.scope.note_repair(plan_of(self.predictor.signature).name, repair.field, repair.kind)
 
 
 def _checked(signature: object) -> type[Signature]:

@@ -136,7 +136,7 @@ class TestFormat:
     def test_values(self, type_: Any, value: Any, text: str) -> None:
         signature = Signature.from_string("-> c").append("v", InputField(), type_)
 
-        content = ADAPTER.turn(signature, {"v": value}).content
+        content = ADAPTER.turn(signature, {"v": value}).text
 
         assert content.startswith(f"[[ ## v ## ]]\n{text}\n\nNow write")
 

@@ -11,6 +11,7 @@ import pytest
 from dspex.errors import MissingInput, NotInRequest, RateLimited, ResponseUnparsable, SignatureError
 from dspex.programs import (
     ChainOfThought,
+    ChatAdapter,
     InputField,
     Module,
     OutputField,
@@ -190,13 +191,33 @@ class TestRepair:
         with pytest.raises(ResponseUnparsable) as caught:
             await scope.run(Predict(Rated).with_config(repair_turns=turns), text="t")
 
-        assert len(scope.asked) == turns + 1
-        assert caught.value.raw == f"junk {turns}"
+        asked_in_json = turns > 0
+        assert len(scope.asked) == turns + 1 + asked_in_json
+        assert caught.value.raw == f"junk {turns + asked_in_json}"
         assert caught.value.missing_fields == ("verdict", "score")
+
+    async def test_the_last_attempt_is_a_fresh_one_in_json(self) -> None:
+        """After the repair turns the signature is put in the other format, without the failed conversation."""
+        scope = ScriptedScope(["junk", "junk", '{"answer": "Ada"}'])
+
+        prediction = await scope.run(Predict(QA), question="q")
+
+        last = scope.asked[-1].request.messages
+        assert prediction.answer == "Ada"
+        assert [each.role for each in last] == ["system", "user"]
+        assert "Answer with one JSON object" in last[-1].text
+        assert details(prediction).repairs == (("", "turn"), ("", "fallback"))
+        assert details(prediction).messages == last
+
+    async def test_the_attempt_in_json_can_be_switched_off(self) -> None:
+        scope = ScriptedScope(["junk", "junk"])
+
+        with pytest.raises(ResponseUnparsable):
+            await scope.run(Predict(QA, adapter=ChatAdapter(json_fallback=False)), question="q")
 
     async def test_an_answer_without_completions_is_unreadable(self) -> None:
         with pytest.raises(ResponseUnparsable):
-            await ScriptedScope([[], []]).run(Predict(QA), question="q")
+            await ScriptedScope([[], [], []]).run(Predict(QA), question="q")
 
     async def test_each_repair_of_a_value_is_told(self) -> None:
         scope = ScriptedScope([{"verdict": '"good"', "score": "0.5", "tags": "['a', 'b'"}])

@@ -9,29 +9,27 @@ which rung held, so that no repair goes unnoticed.
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import enum
 import json
-import re
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import Field as PydanticField
-from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from dspex.errors import SignatureError
+from dspex.programs.adapters._repair import Reading, describe, repaired
 from dspex.programs.adapters._types import literal_values, type_text, without_none
+from dspex.programs.types.field_type import FieldType, PartCollector
+from dspex.protocols.content import Part
 from dspex.protocols.retrieval import Passage
 
-__all__ = ["REPAIR_LIMIT", "Codec", "TextCodec", "describe", "make_codec", "numbered", "to_plain"]
+__all__ = ["Codec", "Content", "FieldTypeCodec", "TextCodec", "make_codec", "numbered", "to_plain"]
 
-REPAIR_LIMIT = 8_000
-"""Longer texts are not repaired: the time repair takes grows with the square of a hostile text's length."""
-
-Reading = tuple[Any, str]
-"""A value of the field's type and the repair it took: ``""``, ``"json"`` or ``"literal"``."""
+Content = str | tuple[Part, ...]
+"""What stands for a value in a user's turn."""
 
 
 class Codec:
@@ -45,6 +43,9 @@ class Codec:
     """
 
     __slots__ = ("_adapter", "annotation", "exact", "in_words")
+
+    streams_text = False
+    """Whether a stream of it is the text itself, white space around it left out."""
 
     def __init__(self, annotation: Any, *, exact: type | None = None, in_words: str = "") -> None:
         self.annotation = annotation
@@ -86,13 +87,46 @@ class Codec:
         Raises:
             ValueError: The value has no JSON form.
         """
+        return self._bare(self.write_json(value), value)
+
+    def content(self, value: Any) -> Content:
+        """
+        Return what stands for a value in a user's turn: its text, with the media inside it at their places.
+
+        Raises:
+            ValueError: The value has no JSON form.
+        """
+        collector = PartCollector()
+        text = self.write_json(value, collector)
+        for attempt in range(text.count("~part") if collector.parts else 0):
+            if collector.is_clean(text):
+                break
+            collector = PartCollector(f"~part{attempt}.")  # the value has the mark in a text of its own
+            text = self.write_json(value, collector)
+        return collector.assemble(text) if collector.parts else self._bare(text, value)
+
+    def write_json(self, value: Any, collector: PartCollector | None = None) -> str:
+        """
+        Return the value as JSON, as it stands inside a larger document.
+
+        Args:
+            value: A value of the type.
+            collector: Takes media out of it; None leaves them in, as addresses.
+
+        Raises:
+            ValueError: The value has no JSON form.
+        """
+        context = None if collector is None else {"parts": collector}
         try:
-            text = self.adapter.dump_json(value, warnings=False).decode()
+            return self.adapter.dump_json(value, warnings=False, context=context).decode()
         except (PydanticSerializationError, UnicodeDecodeError) as error:
             raise ValueError(f"it has no JSON form: {error}") from error
+
+    def _bare(self, text: str, value: Any) -> str:
+        """Leave JSON's quotes away where the text means the same without them."""
         if not text.startswith('"'):
             return text
-        plain = json.loads(text)
+        plain: str = json.loads(text)
         return plain if self._reads_back(plain, value) else text
 
     def _reads_back(self, text: str, value: Any) -> bool:
@@ -120,13 +154,38 @@ class Codec:
         try:
             return adapter.validate_python(text), ""
         except ValueError:
-            return _repaired(adapter, text, problem)
+            return repaired(adapter, text, problem)
+
+    def read_json(self, value: Any) -> Reading:
+        """
+        Return the value that JSON already decoded stands for, and the repair it took.
+
+        A text that holds the JSON of a value, which models write where an object was asked for, is read too.
+
+        Raises:
+            ValueError: It is no value of the type.
+        """
+        try:
+            return self.adapter.validate_json(_to_json(value)), ""
+        except ValueError:
+            if not isinstance(value, str):
+                raise
+            return self.read(value)[0], "json"
+
+    def so_far(self, text: str) -> Any:
+        """Return what can be told of a value whose text is not complete; None where nothing can."""
+        try:
+            found = from_json(text, allow_partial="trailing-strings")
+        except (ValueError, TypeError):  # half a surrogate pair is a TypeError
+            return None
+        return found if isinstance(found, (list, dict)) else None
 
 
 class TextCodec(Codec):
     """Text as it is; lists of texts or passages become numbered lines."""
 
     __slots__ = ("_constrained",)
+    streams_text = True
 
     def __init__(self, annotation: Any) -> None:
         constrained = annotation is not str
@@ -147,9 +206,27 @@ class TextCodec(Codec):
             return value
         return numbered(value) if isinstance(value, (list, tuple)) else str(value)
 
+    def content(self, value: Any) -> Content:
+        """The text."""
+        return self.write(value)
+
+    def write_json(self, value: Any, collector: PartCollector | None = None) -> str:
+        """The text in quotes."""
+        return json.dumps(self.write(value), ensure_ascii=False)
+
     def read(self, text: str) -> Reading:
         """The text itself, checked against the constraints where there are any."""
         return (self.adapter.validate_python(text) if self._constrained else text), ""
+
+    def read_json(self, value: Any) -> Reading:
+        """A text; whatever else stands there is its JSON."""
+        if isinstance(value, str):
+            return self.read(value)
+        return self.read(_to_json(value))[0], "json"
+
+    def so_far(self, text: str) -> Any:
+        """The text so far."""
+        return text
 
 
 class NumberCodec(Codec):
@@ -161,23 +238,47 @@ class NumberCodec(Codec):
         """Return ``str(value)``."""
         return str(value)
 
+    def content(self, value: Any) -> Content:
+        """The number."""
+        return str(value)
+
+    def write_json(self, value: Any, collector: PartCollector | None = None) -> str:
+        """The number; JSON has no infinity, so that is a text."""
+        if isinstance(value, (int, float)) and math.isfinite(value):
+            return json.dumps(value)
+        return json.dumps(str(value))
+
     def read(self, text: str) -> Reading:
         """Pydantic reads numbers from text; what it does not take goes down the ladder."""
         try:
             return self.adapter.validate_python(text), ""
         except ValueError as error:
-            return _repaired(self.adapter, text, error)
+            return repaired(self.adapter, text, error)
+
+    def read_json(self, value: Any) -> Reading:
+        """Pydantic takes numbers and texts of numbers."""
+        try:
+            return self.adapter.validate_python(value), ""
+        except ValueError:
+            if not isinstance(value, str):
+                raise
+            return self.read(value)
 
 
 class ChoiceCodec(Codec):
     """A Literal or an enum: each choice has one text of its own."""
 
-    __slots__ = ("_texts", "_values")
+    __slots__ = ("_json", "_texts", "_values")
 
     def __init__(self, annotation: Any, choices: Sequence[Any]) -> None:
         self._texts, self._values = _choice_texts(choices)
         shown = ", ".join(self._texts[_choice_key(each)] for each in choices)
         super().__init__(annotation, in_words=f"exactly one of: {shown}")
+        self._json: dict[tuple[type, Any], Any] = {}
+        """The choice that a JSON value stands for: first those that are that value, then enum members with it."""
+        for each in sorted(choices, key=lambda choice: isinstance(choice, enum.Enum)):
+            if (value := _json_of_choice(each)) is not None or each is None:
+                self._json.setdefault(_choice_key(value), each)
 
     def write(self, value: Any) -> str:
         """Return the choice's own text."""
@@ -198,11 +299,70 @@ class ChoiceCodec(Codec):
                 return self._values[candidate], "literal"
         raise ValueError(f"{_short(text)} is not {self.in_words}")
 
+    def content(self, value: Any) -> Content:
+        """The choice's own text."""
+        return self.write(value)
+
+    def write_json(self, value: Any, collector: PartCollector | None = None) -> str:
+        """The choice, or the enum member's value, where JSON has it; otherwise its text."""
+        plain = _json_of_choice(value)
+        if self._json.get(_choice_key(plain), self) == value and (plain is not None or value is None):
+            return json.dumps(plain, ensure_ascii=False)
+        return json.dumps(self.write(value), ensure_ascii=False)
+
+    def read_json(self, value: Any) -> Reading:
+        """Look the value up, and its text where that fails."""
+        if isinstance(value, (str, int, float, type(None))):
+            key = _choice_key(value)
+            if key in self._json:
+                return self._json[key], ""
+            return self.read(value if isinstance(value, str) else _to_json(value))
+        raise ValueError(f"{_short(str(value))} is not {self.in_words}")
+
+    def so_far(self, text: str) -> Any:
+        """Half a choice is none."""
+        return None
+
+
+class FieldTypeCodec(Codec):
+    """A FieldType: it says itself how it is written and read."""
+
+    __slots__ = ("_type", "streams_text")
+
+    def __init__(self, annotation: type[FieldType]) -> None:
+        super().__init__(annotation, exact=annotation, in_words=annotation.in_words)
+        self._type = annotation
+        self.streams_text = issubclass(annotation, str) and not annotation.in_words
+
+    def write(self, value: Any) -> str:
+        """Return ``to_text``, or the text of a value that is none of the type."""
+        return value.to_text() if isinstance(value, FieldType) else str(value)
+
+    def content(self, value: Any) -> Content:
+        """Return ``to_parts``."""
+        return value.to_parts() if isinstance(value, FieldType) else str(value)
+
+    def read(self, text: str) -> Reading:
+        """Return ``from_text``."""
+        return self._type.from_text(text), ""
+
+    def read_json(self, value: Any) -> Reading:
+        """Return ``from_json``."""
+        return self._type.from_json(value), ""
+
+    def so_far(self, text: str) -> Any:
+        """Return ``so_far``."""
+        return self._type.so_far(text)
+
 
 class PassagesCodec(Codec):
     """``list[Passage]`` as an input: one numbered line each."""
 
     __slots__ = ()
+
+    def content(self, value: Any) -> Content:
+        """The same lines."""
+        return self.write(value)
 
     def write(self, value: Any) -> str:
         """Return ``[1] title | text`` lines."""
@@ -225,6 +385,8 @@ def make_codec(annotation: Any, constraints: dict[str, Any], role: str) -> Codec
     """
     if annotation is str and not constraints:
         return TextCodec(str)
+    if isinstance(annotation, type) and issubclass(annotation, FieldType) and not constraints:
+        return FieldTypeCodec(annotation)
     inner = without_none(annotation)
     full = annotation
     if constraints:  # a bound on `int | None` is a bound on the int
@@ -290,6 +452,12 @@ def _choice_key(value: Any) -> tuple[type, Any]:
     return type(value), value
 
 
+def _json_of_choice(choice: Any) -> Any:
+    """Return the JSON value that is a choice; None where only its text will do."""
+    value = choice.value if isinstance(choice, enum.Enum) else choice
+    return value if type(value) in (str, int, bool) else None
+
+
 def _choice_texts(choices: Sequence[Any]) -> tuple[dict[tuple[type, Any], str], dict[str, Any]]:
     """Give each choice the first of its texts that is free, and read every text that means one choice."""
     texts: dict[tuple[type, Any], str] = {}
@@ -322,47 +490,12 @@ def numbered(items: Sequence[Any]) -> str:
     return "\n".join(lines)
 
 
-_FENCE = re.compile(r"```\w*\n(.*)\n```", re.DOTALL)
-
-
-def _repaired(adapter: TypeAdapter[Any], text: str, problem: ValueError) -> Reading:
-    """Climb down: repaired JSON, then a Python literal; ``problem`` is what the text itself failed with."""
-    if len(text) <= REPAIR_LIMIT:
-        from json_repair import repair_json  # costs 20 ms to import; most programs never need it
-
-        fenced = _FENCE.fullmatch(text)
-        if fenced is not None:
-            text = fenced[1].strip()
-            with contextlib.suppress(ValueError):
-                return adapter.validate_json(text), "json"
-        try:
-            repaired = repair_json(text)
-            if repaired and repaired != '""':
-                return adapter.validate_json(repaired), "json"
-        except (ValueError, RecursionError):
-            pass  # the next rung
-        try:
-            return adapter.validate_python(ast.literal_eval(text)), "literal"
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            pass  # the first failure is the one to report
-    raise ValueError(describe(problem)) from problem
-
-
-def describe(error: Exception) -> str:
-    """Return what is wrong in one line, without the input and without links."""
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    if not isinstance(error, ValidationError):
-        return str(error).partition("\n")[0]
-    details = error.errors(include_url=False, include_context=False, include_input=False)
-    shown = [
-        f"{'.'.join(map(str, each['loc']))}: {each['msg']}" if each["loc"] else each["msg"] for each in details[:3]
-    ]
-    return "; ".join(shown) + (f" (and {len(details) - 3} more)" if len(details) > 3 else "")
-
-
 def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:60] + "…")
+
+
+def _to_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def to_plain(value: Any) -> Any:

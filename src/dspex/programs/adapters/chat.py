@@ -7,116 +7,60 @@ text can be a value and no input can forge a field.
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
-from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
-from dspex.programs.adapters._types import constraint_words
-from dspex.programs.adapters._values import Codec, TextCodec, describe
-from dspex.programs.fields import Field
+from dspex.programs.adapters._adapter import Adapter, Parsed, Piece, StreamParser, text_of
+from dspex.programs.adapters._base import PromptAdapter
+from dspex.programs.adapters._headers import escape, header, unescape
+from dspex.programs.adapters._prompt import (
+    NOT_GIVEN,
+    Rendered,
+    Slot,
+    demo_text,
+    form,
+    given_and_wanted,
+    shown_inputs,
+    slots,
+)
+from dspex.programs.adapters._reading import read_texts
+from dspex.programs.adapters._section_stream import Sections
+from dspex.programs.adapters.json_object import JSONAdapter
 from dspex.programs.signature import Signature, plan_of
-from dspex.protocols.lm import Message
+from dspex.protocols.lm import Completion, Message
 
-__all__ = ["ChatAdapter", "Parsed", "Repair"]
+__all__ = ["ChatAdapter"]
 
 _HEADER = re.compile(r"^[^\S\n]*\[\[ ## (\w+) ## \]\]", re.MULTILINE)
-_NEEDS_ESCAPE = re.compile(r"^([^\S\n]*\\*)(?=\[\[ ## \w+ ## \]\])", re.MULTILINE)
-_ESCAPED = re.compile(r"^([^\S\n]*\\*)\\(?=\[\[ ## \w+ ## \]\])", re.MULTILINE)
 _CLOSING = "[[ ## completed ## ]]"
-_NOT_GIVEN = "(left out of this example)"
-_INCOMPLETE = "An incomplete example; some of its fields are left out.\n\n"
-
-
-class Repair(NamedTuple):
-    """A completion's value that was not written as it should: which field, and what it took to read it."""
-
-    field: str
-    kind: str
-
-
-class Parsed(NamedTuple):
-    """What a completion says: outputs by name, and the repairs that reading them took."""
-
-    outputs: dict[str, Any]
-    repairs: tuple[Repair, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """One field, ready to be written under its header."""
-
-    name: str
-    header: str
-    codec: Codec
-
-
-@dataclass(frozen=True, slots=True)
-class _Rendered:
-    """The texts of a signature that no value changes."""
-
-    system: Message
-    inputs: tuple[_Part, ...]
-    outputs: tuple[_Part, ...]
-    tail: str
-    """What follows the inputs of the turn to be answered."""
-
-
-class ChatAdapter:
+class ChatAdapter(PromptAdapter):
     """
-    Puts a signature to a chat model and reads its answer; stateless, so one serves everybody.
+    Puts a signature to a chat model under header lines and reads its answer from such lines; the default.
 
     Values: text as it is, numbers as Python writes them, a choice as its own text, ``list[Passage]`` as numbered
-    lines, everything else as JSON. Reading forgives what models do (quotes around a choice, JSON with slips,
-    Python literals) and reports each repair. White space around a ``str`` is not part of it.
+    lines, media as content parts, everything else as JSON. Reading forgives what models do (quotes around a choice,
+    JSON with slips, Python literals) and reports each repair. White space around a ``str`` is not part of it.
+
+    Attributes:
+        json_fallback: Ask once more in JSON when the answer cannot be read after the repair turns.
     """
 
-    __slots__ = ()
+    name: ClassVar[str] = "chat"
 
-    def prefix(self, signature: type[Signature], demos: Sequence[Mapping[str, Any]] = ()) -> tuple[Message, ...]:
-        """
-        Return the messages before the turn to be answered: the system message and the demonstrations.
+    json_fallback: bool = True
 
-        Incomplete demonstrations come first and say so; those without any input or any output are left out.
+    @property
+    def fallback(self) -> Adapter | None:
+        """JSON, unless it was switched off."""
+        return JSONAdapter() if self.json_fallback else None
 
-        Args:
-            signature: What is asked.
-            demos: Field values by name; further keys are ignored.
-        """
-        rendered = _rendered(plan_of(signature))
-        return (rendered.system, *_demo_messages(rendered, demos)) if demos else (rendered.system,)
-
-    def turn(self, signature: type[Signature], inputs: Mapping[str, Any]) -> Message:
-        """
-        Return the user's turn: the inputs, and what to write now.
-
-        Raises:
-            ValueError: An input has no text form; ``error.args[1]`` is its name.
-        """
-        rendered = _rendered(plan_of(signature))
-        return Message("user", _sections(rendered.inputs, inputs) + rendered.tail)
-
-    def format(
-        self, signature: type[Signature], inputs: Mapping[str, Any], demos: Sequence[Mapping[str, Any]] = ()
-    ) -> tuple[Message, ...]:
-        """
-        Return the whole prompt; ``inputs`` are values of the fields' types.
-
-        Raises:
-            ValueError: An input has no text form; ``error.args[1]`` is its name.
-        """
-        return (*self.prefix(signature, demos), self.turn(signature, inputs))
-
-    def format_outputs(self, signature: type[Signature], outputs: Mapping[str, Any]) -> str:
-        """Return the completion that ``parse`` reads as these outputs; outputs that are not given are left out."""
-        rendered = _rendered(plan_of(signature))
-        given = tuple(part for part in rendered.outputs if part.name in outputs)
-        return "\n\n".join(part for part in (_sections(given, outputs), _CLOSING) if part)
-
-    def parse(self, signature: type[Signature], completion: str) -> Parsed:
+    def parse(self, signature: type[Signature], completion: str | Completion) -> Parsed:
         """
         Read the outputs from a completion.
 
@@ -125,44 +69,42 @@ class ChatAdapter:
         Raises:
             ResponseUnparsable: Outputs without a default are missing, or have a value of another type.
         """
-        plan = plan_of(signature)
-        sections = _split(completion)
-        outputs: dict[str, Any] = {}
-        repairs: list[Repair] = []
-        missing: list[str] = []
-        invalid: dict[str, str] = {}
-        for field in plan.outputs:
-            name = field.name
-            text = sections.get(name)
-            if text is None or (not text and _may_be_empty(field)):
-                if field.has_default or field.optional:
-                    outputs[name] = field.make_default()
-                else:
-                    missing.append(name)
-                continue
-            try:
-                outputs[name], repair = field.codec.read(text)
-            except (ValueError, TypeError, RecursionError) as error:
-                invalid[name] = describe(error)
-                continue
-            if repair:
-                repairs.append(Repair(name, repair))
-        if missing or invalid:
-            raise ResponseUnparsable(plan.name, completion, missing, invalid)
-        return Parsed(outputs, tuple(repairs))
+        text = text_of(completion)
+        return read_texts(plan_of(signature), _split(text), text)
 
-    def correction(self, signature: type[Signature], error: ResponseUnparsable) -> tuple[Message, ...]:
-        """Return the turns that show a model its own completion and what was wrong with it."""
-        problems = [f"- there was no `[[ ## {name} ## ]]` section" for name in error.missing_fields]
-        problems += [f"- `{name}`: {problem}" for name, problem in error.invalid_fields.items()]
-        text = "Your answer could not be read:\n" + "\n".join(problems) + "\n\nPlease write all of it again."
-        rendered = _rendered(plan_of(signature))
-        return (Message("assistant", error.raw or "(nothing)"), Message("user", _escape(text) + rendered.tail))
+    def stream_parser(self, signature: type[Signature]) -> StreamParser:
+        """Return a parser for one answer."""
+        return _ChatStream(plan_of(signature))
+
+    def missing_words(self, name: str) -> str:
+        """Name the header."""
+        return f"there was no `[[ ## {name} ## ]]` section"
+
+    def render(self, plan: Plan) -> Rendered:
+        """Return the texts of a signature that no value changes."""
+        shown = shown_inputs(plan)
+        return Rendered(
+            Message("system", _system_text(plan)),
+            slots(shown, header),
+            slots(plan.outputs, header),
+            "\n\n" * bool(shown) + _tail_text(plan),
+            escape,
+            _answer,
+        )
 
 
-def _may_be_empty(field: Field) -> bool:
-    """An empty section means "left out" where the field may be left out and an empty text is no value of it."""
-    return (field.has_default or field.optional) and not isinstance(field.codec, TextCodec)
+def _answer(rendered: Rendered, outputs: Mapping[str, Any], every: bool) -> str:
+    return "\n\n".join([*_answer_sections(rendered.outputs, outputs, every), _CLOSING])
+
+
+def _answer_sections(outputs: Sequence[Slot], values: Mapping[str, Any], every: bool) -> list[str]:
+    written = []
+    for slot in outputs:
+        if slot.name in values:
+            written.append(slot.head + escape(demo_text(slot.codec, values[slot.name])))
+        elif every:
+            written.append(slot.head + NOT_GIVEN)
+    return written
 
 
 def _split(completion: str) -> dict[str, str]:
@@ -175,126 +117,94 @@ def _split(completion: str) -> dict[str, str]:
         name, start = match[1], match.end()
     if name and name not in sections:
         sections[name] = completion[start:]
-    return {name: _unescape(text.strip()) for name, text in sections.items()}
+    return {name: unescape(text.strip()) for name, text in sections.items()}
 
 
-def _escape(text: str) -> str:
-    return _NEEDS_ESCAPE.sub(r"\1\\", text) if "[[ ## " in text else text
+# --- while it comes -------------------------------------------------------------------------------------------
+
+_LINE_START = re.compile(r"([^\S\n]*)(\\*)\[\[ ## (\w+) ## \]\]")
 
 
-def _unescape(text: str) -> str:
-    return _ESCAPED.sub(r"\1", text) if "\\[[ ## " in text else text
+def _prefixes(pieces: Sequence[str]) -> str:
+    """Return the pattern of every beginning of these pieces, the whole left out."""
+    pattern = ""
+    for piece in reversed(pieces):
+        pattern = f"(?:{piece}{pattern})?" if pattern else "(?:)"
+    return pattern
 
 
-def _sections(parts: Sequence[_Part], values: Mapping[str, Any]) -> str:
-    """Write each value under its header."""
-    written = []
-    for part in parts:
-        value = values[part.name]
-        try:
-            text = value if type(value) is str and part.codec.exact is str else part.codec.write(value)
-        except ValueError as error:
-            raise ValueError(str(error), part.name) from error
-        written.append(part.header + (_escape(text) if "[[ ## " in text else text))
-    return "\n\n".join(written)
+_PIECES = (r"\[", r"\[", " ", "#", "#", " ", r"\w+", " ", "#", "#", " ", r"\]", r"\]")
+_MAY_BECOME_HEADER = re.compile(r"[^\S\n]*\\*" + _prefixes(_PIECES) + r"\Z")
 
 
-def _demo_messages(rendered: _Rendered, demos: Sequence[Mapping[str, Any]]) -> list[Message]:
-    complete: list[Message] = []
-    incomplete: list[Message] = []
-    for demo in demos:
-        inputs = [part for part in rendered.inputs if part.name in demo]
-        outputs = [part for part in rendered.outputs if part.name in demo]
-        if not inputs or not outputs:
-            continue
-        whole = len(inputs) == len(rendered.inputs) and len(outputs) == len(rendered.outputs)
-        question = _demo_sections(rendered.inputs, demo)
-        answer = _demo_sections(rendered.outputs, demo) + "\n\n" + _CLOSING
-        turns = (Message("user", question if whole else _INCOMPLETE + question), Message("assistant", answer))
-        (complete if whole else incomplete).extend(turns)
-    return incomplete + complete
+class _ChatStream:
+    """Goes through the answer line by line; only the start of a line can be a header, and is held back until known."""
 
+    __slots__ = ("_at_start", "_behind_header", "_pending", "_sections")
 
-def _demo_sections(parts: Sequence[_Part], demo: Mapping[str, Any]) -> str:
-    """As ``_sections`` for values that nobody checked, or left out."""
-    written = []
-    for part in parts:
-        text = _demo_text(part.codec, demo[part.name]) if part.name in demo else _NOT_GIVEN
-        written.append(part.header + (_escape(text) if "[[ ## " in text else text))
-    return "\n\n".join(written)
+    def __init__(self, plan: Plan) -> None:
+        self._sections = Sections(plan)
+        self._pending = ""
+        self._at_start = True
+        self._behind_header = False  # the rest of a header's line is text, and may be escaped
 
+    def feed(self, text: str) -> list[Piece]:
+        """Take what was added."""
+        self._pending += text
+        return self._advance(last=False)
 
-def _demo_text(codec: Codec, value: Any) -> str:
-    """Write a demonstration's value as its field's type where it is one (a model saved as a dict), else as it is."""
-    if type(value) is codec.exact:
-        return codec.write(value)
-    with contextlib.suppress(ValueError):  # labelled data need not fit; the model still learns from it
-        value = codec.check(value)
-    try:
-        return codec.write(value)
-    except ValueError:
-        return str(value)
+    def finish(self) -> list[Piece]:
+        """Take note that the answer has ended."""
+        return [*self._advance(last=True), *self._sections.close()]
+
+    def _advance(self, *, last: bool) -> list[Piece]:
+        pieces: list[Piece] = []
+        while self._pending:
+            if self._at_start:
+                if not last and _MAY_BECOME_HEADER.match(self._pending):
+                    break
+                pieces += self._line_start()
+                continue
+            line, newline, rest = self._pending.partition("\n")
+            pieces += self._sections.add(line + newline)
+            self._pending = rest
+            self._at_start = bool(newline)
+            self._behind_header = False
+        return pieces
+
+    def _line_start(self) -> list[Piece]:
+        """Take a header, or an escaped one as the text it stands for; anything else is text."""
+        self._at_start = False
+        match = _LINE_START.match(self._pending)
+        if match is None:
+            return []
+        indent, escapes, name = match.groups()
+        if escapes:
+            self._pending = self._pending[match.end() :]
+            return self._sections.add(f"{indent}{escapes[1:]}[[ ## {name} ## ]]")
+        if self._behind_header:
+            return []
+        self._pending = self._pending[match.end() :]
+        self._at_start = self._behind_header = True
+        return self._sections.open(name)
 
 
 # --- the static texts -----------------------------------------------------------------------------------------
 
 
-def _rendered(plan: Plan) -> _Rendered:
-    try:
-        rendered: _Rendered = plan.rendered[ChatAdapter]
-    except KeyError:
-        rendered = plan.rendered[ChatAdapter] = _render(plan)
-    return rendered
-
-
-def _render(plan: Plan) -> _Rendered:
-    return _Rendered(
-        Message("system", _system_text(plan)),
-        tuple(_Part(each.name, _header(each.name), each.codec) for each in plan.inputs),
-        tuple(_Part(each.name, _header(each.name), each.codec) for each in plan.outputs),
-        "\n\n" * bool(plan.inputs) + _tail_text(plan),
-    )
-
-
-def _header(name: str) -> str:
-    return f"[[ ## {name} ## ]]\n"
-
-
 def _system_text(plan: Plan) -> str:
-    parts = []
-    if plan.inputs:
-        parts.append("You receive these fields:\n" + _field_list(plan.inputs))
-    parts.append("You write these fields:\n" + _field_list(plan.outputs))
-    layout = [f"{_header(each.name)}{{{each.name}}}" for each in plan.inputs]
-    layout += [f"{_header(each.name)}{{{each.name}}}{_form(each)}" for each in plan.outputs]
+    parts = given_and_wanted(plan, escape)
+    layout = [f"{header(each.name)}{{{each.name}}}" for each in shown_inputs(plan)]
+    for each in plan.outputs:
+        words = form(each)
+        layout.append(f"{header(each.name)}{{{each.name}}}" + (f"    ({words})" if words else ""))
     parts.append("Each field stands below a header line of its own, in this layout:\n\n" + "\n\n".join(layout))
-    parts.append(f"After the last field comes the line\n{_CLOSING}")
-    parts.append("What to do:\n" + _escape(plan.instructions))
+    if plan.outputs:
+        parts.append(f"After the last field comes the line\n{_CLOSING}")
+    parts.append("What to do:\n" + escape(plan.instructions))
     return "\n\n".join(parts)
-
-
-def _field_list(fields: Sequence[Field]) -> str:
-    lines = []
-    for number, field in enumerate(fields, 1):
-        line = f"{number}. `{field.name}` ({field.type_text})"
-        notes = [note for note in (field.desc, constraint_words(field.constraints)) if note]
-        if field.role == "output" and (field.has_default or field.optional):
-            notes.append("may be left out")
-        lines.append(_escape(f"{line}: {'; '.join(notes)}" if notes else line))
-    return "\n".join(lines)
-
-
-def _form(field: Field) -> str:
-    """Say how an output's value is to be written, where its type leaves that open."""
-    if field.codec.in_words:
-        return f"    ({field.codec.in_words})"
-    if type(field.codec) is not Codec:
-        return ""
-    schema = field.codec.schema_text()
-    return f"    (JSON that fits this schema: {schema})" if schema else ""
 
 
 def _tail_text(plan: Plan) -> str:
     names = [f"`[[ ## {each.name} ## ]]` ({each.type_text})" for each in plan.outputs]
-    order = f"{names[0]}" if len(names) == 1 else ", then ".join(names)
-    return f"Now write {order}, and end with `{_CLOSING}`."
+    return f"Now write {', then '.join(names)}, and end with `{_CLOSING}`." if names else ""

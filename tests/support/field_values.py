@@ -1,4 +1,4 @@
-"""The chat format carries any value there and back, and any text at all is an answer or a typed error."""
+"""Field types of every kind, each with a strategy of its values: what adapters must carry there and back."""
 
 from __future__ import annotations
 
@@ -10,15 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import pydantic
-import pytest
-from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dspex.errors import ResponseUnparsable
-from dspex.programs import ChatAdapter, InputField, OutputField, Signature
+from dspex.programs import Citations, Code, FieldType, File, Image, OutputField, Reasoning, Signature, ToolCalls
+from dspex.protocols.content import Citation
 from dspex.protocols.retrieval import Passage
-
-ADAPTER = ChatAdapter()
 
 
 class Color(enum.Enum):
@@ -47,10 +43,36 @@ class Point:
 
 Odd = Literal["a", "[[ ## out ## ]]", " padded ", '"quoted"', "", "1", 1, True, "True", None, "null", "two\nlines"]  # noqa: PYI061 - odd on purpose
 
-HEADER = st.sampled_from(
-    ["[[ ## out ## ]]", "[[ ## completed ## ]]", "\\[[ ## out ## ]]", "  [[ ## x ## ]] y", '"', "null"]
+
+class Price(FieldType):
+    """An amount and a currency."""
+
+    in_words = "an amount and a currency"
+
+    def __init__(self, amount: int, currency: str) -> None:
+        self.amount, self.currency = amount, currency
+
+    def to_text(self) -> str:
+        return f"{self.amount} {self.currency}"
+
+    @classmethod
+    def from_text(cls, text: str) -> Price:
+        amount, _, currency = text.partition(" ")
+        return cls(int(amount), currency)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Price) and self.to_text() == other.to_text()
+
+    __hash__ = None  # type: ignore[assignment]  # nobody needs it
+
+
+MARKERS = st.sampled_from(
+    [
+        *("[[ ## out ## ]]", "[[ ## completed ## ]]", "\\[[ ## out ## ]]", "  [[ ## x ## ]] y", '"', "null"),
+        *("<out>", "</out>", "<\\/out >", "</other>", "<", "```", "```python", "~part0~", '{"out": 1}', "\\u0041"),
+    ]
 )
-LINES = st.lists(st.one_of(st.text(max_size=12), HEADER), max_size=4).map("\n".join)
+LINES = st.lists(st.one_of(st.text(max_size=12), MARKERS), max_size=4).map("\n".join)
 TEXTS = st.one_of(st.text(max_size=30), LINES).map(str.strip)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
@@ -59,6 +81,12 @@ JSON = st.recursive(
     max_leaves=6,
 )
 ITEMS = st.builds(Item, name=TEXTS, sizes=st.lists(st.integers(-9, 9), max_size=2), note=st.none() | TEXTS)
+
+CODE = st.one_of(st.text(max_size=30), LINES)
+CALLS = st.tuples(st.sampled_from(["search", "add"]), st.dictionaries(TEXTS, JSON, max_size=2))
+SOURCES = st.builds(Citation, TEXTS, TEXTS, TEXTS, st.none() | st.integers(0, 9))
+
+PYTHON: Any = Code[Literal["python"]]
 
 VALUES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "str": (str, TEXTS),
@@ -91,60 +119,18 @@ VALUES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "datetime": (dt.datetime, st.datetimes(timezones=st.just(dt.UTC))),
     "uuid": (uuid.UUID, st.uuids()),
     "decimal": (decimal.Decimal, st.decimals(allow_nan=False, allow_infinity=False)),
+    "own type": (Price, st.builds(Price, st.integers(), st.sampled_from(["EUR", "USD"]))),
+    "own types": (list[Price], st.lists(st.builds(Price, st.integers(), st.just("EUR")), max_size=3)),
+    "code": (PYTHON, CODE.map(PYTHON)),
+    "codes": (dict[str, PYTHON], st.dictionaries(TEXTS, CODE.map(PYTHON), max_size=2)),
+    "reasoning": (Reasoning, TEXTS.map(Reasoning)),
+    "tool calls": (ToolCalls, st.lists(CALLS, max_size=3).map(ToolCalls)),
+    "citations": (Citations, st.lists(SOURCES, max_size=3).map(Citations)),
+    "image": (Image, st.builds(Image, st.just("image/png"), st.binary(), detail=st.sampled_from([None, "low"]))),
+    "image or none": (Image | None, st.none() | st.builds(Image, st.just("image/png"), st.binary())),
+    "files": (list[File], st.lists(st.builds(File, st.just("text/plain"), st.binary(), name=TEXTS), max_size=2)),
 }
-SIGNATURES = {
+SIGNATURES: dict[str, type[Signature]] = {
     name: Signature.from_string("question -> other: int").append("out", OutputField(), type_)
     for name, (type_, _) in VALUES.items()
 }
-
-
-@pytest.mark.parametrize("kind", VALUES)
-@given(data=st.data())
-def test_what_is_written_is_read_back(kind: str, data: st.DataObject) -> None:
-    value = data.draw(VALUES[kind][1])
-    signature = SIGNATURES[kind]
-
-    text = ADAPTER.format_outputs(signature, {"other": 7, "out": value})
-    parsed = ADAPTER.parse(signature, text)
-
-    assert parsed.outputs == {"other": 7, "out": value}
-    assert type(parsed.outputs["out"]) is type(value)
-    assert parsed.repairs == ()
-
-
-@pytest.mark.parametrize("kind", VALUES)
-@given(junk=st.one_of(st.text(max_size=60), LINES, JSON.map(repr)))
-@example(junk="[" * 7_000)
-@example(junk="9" * 5_000)
-@example(junk="-" * 7_000 + "1")
-@example(junk="(" * 300)
-@example(junk='{"a":' * 2_000)
-@example(junk="\ud800")
-@example(junk="\x00")
-def test_any_text_is_an_answer_or_a_typed_error(kind: str, junk: str) -> None:
-    for text in (junk, f"[[ ## other ## ]]\n1\n\n[[ ## out ## ]]\n{junk}"):
-        try:
-            parsed = ADAPTER.parse(SIGNATURES[kind], text)
-        except ResponseUnparsable as caught:
-            error = caught
-        else:
-            assert list(parsed.outputs) == ["other", "out"]
-            continue
-        assert error.raw == text
-        assert error.missing_fields or error.invalid_fields
-
-
-class Asked(Signature):
-    before: str = InputField()
-    text: str = InputField()
-    answer: str = OutputField()
-
-
-@given(before=TEXTS, text=TEXTS)
-def test_no_input_can_forge_a_field_of_the_prompt(before: str, text: str) -> None:
-    """The last turn has exactly the headers of the inputs, whatever the inputs say."""
-    content = ADAPTER.format(Asked, {"before": before, "text": text})[-1].text
-
-    headers = [line for line in content.split("\n") if line.strip().startswith("[[ ## ")]
-
-    assert headers == ["[[ ## before ## ]]", "[[ ## text ## ]]"]

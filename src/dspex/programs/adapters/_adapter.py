@@ -1,0 +1,133 @@
+"""What an adapter is: from a signature to a prompt, and from an answer back to values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+
+from dspex.errors import ResponseUnparsable
+from dspex.programs.signature import Signature
+from dspex.protocols.lm import Capabilities, Completion, LMDelta, LMRequest, Message
+from dspex.protocols.model import LMParams
+
+__all__ = ["Adapter", "AdapterName", "Parsed", "Piece", "Repair", "StreamParser", "text_of"]
+
+AdapterName = Literal["chat", "json", "xml", "tool"]
+"""The adapters of this package, by ``name``."""
+
+
+class Repair(NamedTuple):
+    """
+    A completion that was not written as it should be.
+
+    Attributes:
+        field: Which output; empty for the answer as a whole.
+        kind: What it took to read it: ``json`` (repaired JSON), ``literal`` (a Python literal), ``turn`` (the model
+            was asked again), ``fallback`` (it was asked in another format), ``dropped`` (one of several answers
+            could not be read), ``reset`` (a stream broke off and was started again).
+    """
+
+    field: str
+    kind: str
+
+
+class Parsed(NamedTuple):
+    """What a completion says: outputs by name, and the repairs that reading them took."""
+
+    outputs: dict[str, Any]
+    repairs: tuple[Repair, ...]
+
+
+class Piece(NamedTuple):
+    """What a stream adds to one output: the text, and the value as far as it can be told."""
+
+    field: str
+    text: str
+    value_so_far: Any  # None where nothing can be told; of the field's type once complete
+
+
+class StreamParser(Protocol):
+    """
+    Reads one answer while it comes.
+
+    However the answer is cut, the texts of a field's pieces add up to the same, and the last value of a field is
+    what ``parse`` finds in the whole answer. What belongs to the format is never part of a piece.
+    """
+
+    def feed(self, text: str) -> list[Piece]:
+        """Take what was added and return what it adds to the outputs."""
+        ...
+
+    def finish(self) -> list[Piece]:
+        """Take note that the answer has ended and return what was held back."""
+        ...
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """
+    How a signature is put to a model and how its answer is read; a frozen value, so one serves everybody.
+
+    ``parse(signature, format_outputs(signature, outputs)).outputs == outputs`` for all values of the fields' types.
+    """
+
+    name: ClassVar[str]
+    """What programs, saved states and ``with_adapter`` call it."""
+    native_tools: ClassVar[bool]
+    """Whether tools of the signature may be given to a model that can call them by itself."""
+    asks_capabilities: ClassVar[bool]
+    """Whether ``request`` looks at what the model can do."""
+
+    @property
+    def fallback(self) -> Adapter | None:
+        """What is tried once when the answer still cannot be read after the repair turns."""
+        ...
+
+    def prefix(self, signature: type[Signature], demos: Sequence[Mapping[str, Any]] = ()) -> tuple[Message, ...]:
+        """Return the messages that no input changes: the system message and the demonstrations."""
+        ...
+
+    def turns(self, signature: type[Signature], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
+        """
+        Return the rest of the prompt: earlier turns, and the user's turn to be answered.
+
+        Raises:
+            ValueError: An input has no text form; ``error.args[1]`` is its name.
+        """
+        ...
+
+    def format_outputs(self, signature: type[Signature], outputs: Mapping[str, Any]) -> str:
+        """Return the completion that ``parse`` reads as these outputs; outputs that are not given are left out."""
+        ...
+
+    def request(
+        self, signature: type[Signature], messages: tuple[Message, ...], params: LMParams, capabilities: Capabilities
+    ) -> LMRequest:
+        """Return what is sent: the messages, and the form that the answer is asked to have."""
+        ...
+
+    def parse(self, signature: type[Signature], completion: str | Completion) -> Parsed:
+        """
+        Read the outputs from a completion.
+
+        Raises:
+            ResponseUnparsable: Outputs without a default are missing, or have a value of another type.
+        """
+        ...
+
+    def correction(self, signature: type[Signature], error: ResponseUnparsable) -> tuple[Message, ...]:
+        """Return the turns that show a model its own completion and what was wrong with it."""
+        ...
+
+    def stream_text(self, delta: LMDelta) -> str:
+        """Return the part of a delta that the outputs are read from."""
+        ...
+
+    def stream_parser(self, signature: type[Signature]) -> StreamParser:
+        """Return a parser for one answer."""
+        ...
+
+
+def text_of(completion: str | Completion) -> str:
+    """Return a completion's text."""
+    return completion if isinstance(completion, str) else completion.text

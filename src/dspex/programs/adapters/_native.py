@@ -1,0 +1,127 @@
+"""
+What a model can do by itself instead of being asked for it in the prompt: call tools, and tell its reasoning.
+
+Fields that stand for such a thing are taken out of the prompt where the model can do it, and put back into the
+answer; citations are asked for, and replaced by the provider's own where it names some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast, get_args, get_origin
+
+from dspex.programs._compile import Plan
+from dspex.programs.adapters._adapter import Adapter, Parsed
+from dspex.programs.adapters._types import without_none
+from dspex.programs.fields import Field
+from dspex.programs.signature import Signature, make_class, plan_of
+from dspex.programs.types.citations import Citations
+from dspex.programs.types.reasoning import Reasoning
+from dspex.programs.types.tool_calls import ToolCalls
+from dspex.protocols.lm import Capabilities, Completion, ToolSpec
+from dspex.protocols.model import LMParams
+
+__all__ = ["Native", "has_native_fields", "native_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """
+    What one call leaves to the model.
+
+    Attributes:
+        signature: What the prompt asks for.
+        tools: The input whose tools the model is given; empty when it is given none.
+        calls: The output that holds the calls it asks for.
+        reasoning: The output that is its own reasoning; empty when that is asked for or not wanted.
+        citations: The output that the provider's own citations replace.
+    """
+
+    signature: type[Signature]
+    tools: str = ""
+    calls: str = ""
+    reasoning: str = ""
+    citations: str = ""
+
+    def specs(self, inputs: Mapping[str, Any]) -> tuple[ToolSpec, ...]:
+        """Return the tools as the model is told of them."""
+        given = inputs.get(self.tools) if self.tools else None
+        return tuple([each if isinstance(each, ToolSpec) else each.spec for each in given or ()])
+
+    def read(self, adapter: Adapter, completion: Completion) -> Parsed:
+        """
+        Read an answer; where it is nothing but calls, the other outputs stay unset.
+
+        Raises:
+            ResponseUnparsable: As ``adapter.parse``.
+        """
+        only_calls = bool(self.calls and completion.tool_calls and not completion.text.strip())
+        if only_calls:
+            fields = plan_of(self.signature).outputs
+            parsed = Parsed(
+                {each.name: each.make_default() for each in fields if each.has_default or each.optional}, ()
+            )
+        else:
+            parsed = adapter.parse(self.signature, completion)
+        own: dict[str, Any] = {}
+        if self.calls:
+            own[self.calls] = ToolCalls(completion.tool_calls)
+        if self.reasoning:
+            own[self.reasoning] = Reasoning("\n\n".join(each.text for each in completion.reasoning if each.text))
+        if self.citations and completion.citations:
+            own[self.citations] = Citations(completion.citations)
+        return Parsed({**parsed.outputs, **own}, parsed.repairs)
+
+
+def has_native_fields(plan: Plan) -> bool:
+    """Tell whether a signature has a field that a model might fill by itself; worked out once."""
+    known: bool | None = plan.rendered.get(has_native_fields)
+    if known is None:
+        known = plan.rendered[has_native_fields] = any(
+            without_none(each.annotation) in (ToolCalls, Reasoning, Citations) for each in plan.outputs
+        )
+    return known
+
+
+def native_of(
+    signature: type[Signature], adapter: Adapter, capabilities: Capabilities, params: LMParams
+) -> Native | None:
+    """Return what this model is to do by itself; None where everything is asked for in the prompt."""
+    plan = plan_of(signature)
+    reasons = capabilities.reasoning and params.reasoning != "none"
+    calls = adapter.native_tools and capabilities.tools
+    key = (native_of, reasons, calls)
+    if key not in plan.rendered:
+        plan.rendered[key] = _make(signature, plan, reasons=reasons, calls=calls)
+    return cast("Native | None", plan.rendered[key])
+
+
+def _make(signature: type[Signature], plan: Plan, *, reasons: bool, calls: bool) -> Native | None:
+    found: dict[str, str] = {}
+    tools = next((each.name for each in plan.inputs if _is_tools(each)), "")
+    for each in plan.outputs:
+        kind = without_none(each.annotation)
+        if kind is ToolCalls and calls and tools:
+            found |= {"tools": tools, "calls": each.name}
+        elif kind is Reasoning and reasons:
+            found["reasoning"] = each.name
+        elif kind is Citations:
+            found["citations"] = each.name
+    if not found:
+        return None
+    taken = {name for role, name in found.items() if role != "citations"}
+    kept = tuple([each for each in plan.fields.values() if each.name not in taken])
+    if not taken:
+        return Native(signature, **found)
+    instructions = plan.instructions if plan.authored else ""
+    return Native(make_class(plan.name, (Signature,), kept, instructions, signature.__module__), **found)
+
+
+def _is_tools(field: Field) -> bool:
+    """Tell whether a field is a list of tools: of ToolSpecs, or of what has a ``spec``."""
+    annotation = without_none(field.annotation)
+    if get_origin(annotation) is None:
+        return False
+    of = get_args(annotation)[:1]
+    return bool(of) and isinstance(of[0], type) and (issubclass(of[0], ToolSpec) or hasattr(of[0], "spec"))

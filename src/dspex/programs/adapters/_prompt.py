@@ -1,0 +1,254 @@
+"""
+What the adapters' prompts have in common: fields in words, sections of values, demonstrations, earlier turns.
+
+An adapter renders a signature once, to texts that no value changes; a call only puts values between them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from dspex.programs._compile import Plan
+from dspex.programs.adapters._types import constraint_words, without_none
+from dspex.programs.adapters._values import Codec, Content
+from dspex.programs.fields import Field
+from dspex.programs.types.history import History
+from dspex.protocols.content import Part, TextPart
+from dspex.protocols.lm import Message
+
+__all__ = [
+    "NOT_GIVEN",
+    "Rendered",
+    "Slot",
+    "demo_content",
+    "demo_messages",
+    "demo_text",
+    "field_list",
+    "form",
+    "given_and_wanted",
+    "history_messages",
+    "is_history",
+    "sections",
+    "shown_inputs",
+    "slots",
+    "user_turn",
+]
+
+NOT_GIVEN = "(left out of this example)"
+_INCOMPLETE = "An incomplete example; some of its fields are left out.\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One field, ready to be written: what stands before and behind its value."""
+
+    name: str
+    head: str
+    codec: Codec
+    foot: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """
+    The texts of a signature that no value changes.
+
+    Attributes:
+        system: The system message.
+        inputs: The inputs that stand in the user's turn.
+        outputs: The outputs, in the order in which they are written.
+        tail: What follows the inputs of the turn to be answered.
+        escape: Keeps a value from being taken for a part of the format.
+        answer: Writes outputs as a completion; True as its second argument leaves no output unmentioned.
+        histories: The inputs that are earlier turns.
+        extra: What the adapter keeps here for itself.
+    """
+
+    system: Message
+    inputs: tuple[Slot, ...]
+    outputs: tuple[Slot, ...]
+    tail: str
+    escape: Callable[[str], str]
+    answer: Callable[[Rendered, Mapping[str, Any], bool], str]
+    histories: tuple[str, ...] = ()
+    extra: object = None
+
+
+def is_history(field: Field) -> bool:
+    """Tell whether a field is earlier turns, which are no section of the prompt."""
+    return field.role == "input" and without_none(field.annotation) is History
+
+
+def shown_inputs(plan: Plan) -> list[Field]:
+    """Return the inputs that stand in the user's turn."""
+    return [each for each in plan.inputs if not is_history(each)]
+
+
+def slots(
+    fields: Sequence[Field], head: Callable[[str], str], foot: Callable[[str], str] = lambda _: ""
+) -> tuple[Slot, ...]:
+    """Return the fields as slots."""
+    return tuple(Slot(each.name, head(each.name), each.codec, foot(each.name)) for each in fields)
+
+
+# --- values -------------------------------------------------------------------------------------------------
+
+
+def sections(rendered: Rendered, inputs: Mapping[str, Any]) -> list[str | Part]:
+    """
+    Return every input between its head and foot.
+
+    Raises:
+        ValueError: An input has no text form; ``error.args[1]`` is its name.
+    """
+    written: list[str | Part] = []
+    escape = rendered.escape
+    for slot in rendered.inputs:
+        value = inputs[slot.name]
+        try:
+            content = value if type(value) is str and slot.codec.exact is str else slot.codec.content(value)
+        except ValueError as error:
+            raise ValueError(str(error), slot.name) from error
+        _put(written, slot, content, escape)
+    return written
+
+
+def _put(written: list[str | Part], slot: Slot, content: Content, escape: Callable[[str], str]) -> None:
+    head = "\n\n" + slot.head if written else slot.head
+    if type(content) is str:
+        written.append(head + escape(content) + slot.foot)
+        return
+    written.append(head)
+    parts = cast("tuple[Part, ...]", content)
+    written.extend([escape(part.text) if isinstance(part, TextPart) else part for part in parts])
+    if slot.foot:
+        written.append(slot.foot)
+
+
+def user_turn(written: Sequence[str | Part], before: str = "", behind: str = "") -> Message:
+    """Return a user's turn: text where all is text, else parts with neighbouring texts as one."""
+    if all([type(each) is str for each in written]):  # noqa: C419 - a list is faster here
+        return Message("user", before + "".join(cast("Sequence[str]", written)) + behind)
+    parts: list[Part] = []
+    text = before
+    for each in [*written, behind]:
+        if isinstance(each, str):
+            text += each
+            continue
+        if text:
+            parts.append(TextPart(text))
+            text = ""
+        parts.append(each)
+    return Message("user", (*parts, TextPart(text)) if text else tuple(parts))
+
+
+# --- demonstrations and earlier turns ------------------------------------------------------------------------
+
+
+def demo_messages(rendered: Rendered, demos: Sequence[Mapping[str, Any]]) -> list[Message]:
+    """Return two turns per demonstration, incomplete ones first; without an input or an output it is none."""
+    complete: list[Message] = []
+    incomplete: list[Message] = []
+    for demo in demos:
+        turns, whole = _demo_turns(rendered, demo)
+        (complete if whole else incomplete).extend(turns)
+    return incomplete + complete
+
+
+def _demo_turns(rendered: Rendered, demo: Mapping[str, Any]) -> tuple[tuple[Message, ...], bool]:
+    given = sum([slot.name in demo for slot in rendered.inputs])
+    told = sum([slot.name in demo for slot in rendered.outputs])
+    if not given or not told:
+        return (), False
+    whole = given == len(rendered.inputs) and told == len(rendered.outputs)
+    question = user_turn(_demo_sections(rendered, demo), before="" if whole else _INCOMPLETE)
+    return (question, Message("assistant", rendered.answer(rendered, demo, True))), whole
+
+
+def _demo_sections(rendered: Rendered, demo: Mapping[str, Any]) -> list[str | Part]:
+    """As ``sections`` for values that nobody checked, or left out."""
+    written: list[str | Part] = []
+    for slot in rendered.inputs:
+        content = demo_content(slot.codec, demo[slot.name]) if slot.name in demo else NOT_GIVEN
+        _put(written, slot, content, rendered.escape)
+    return written
+
+
+def demo_content(codec: Codec, value: Any) -> Content:
+    """Write a demonstration's input as its field's type where it is one (a model saved as a dict), else as it is."""
+    return _as_it_fits(codec.content, codec, value)
+
+
+def demo_text(codec: Codec, value: Any) -> str:
+    """Write a demonstration's output as its field's type where it is one, else as it is."""
+    return cast("str", _as_it_fits(codec.write, codec, value))
+
+
+def _as_it_fits(write: Callable[[Any], Content], codec: Codec, value: Any) -> Content:
+    if type(value) is codec.exact:
+        return write(value)
+    with contextlib.suppress(ValueError):  # labelled data need not fit; the model still learns from it
+        value = codec.check(value)
+    try:
+        return write(value)
+    except ValueError:
+        return str(value)
+
+
+def history_messages(rendered: Rendered, inputs: Mapping[str, Any]) -> list[Message]:
+    """Return the earlier turns: Messages as they are, fields as a user's and an assistant's turn."""
+    found: list[Message] = []
+    for name in rendered.histories:
+        for turn in inputs[name] or ():
+            if isinstance(turn, Message):
+                found.append(turn)
+                continue
+            said = [slot for slot in rendered.inputs if slot.name in turn]
+            if said:
+                only = [(slot, demo_content(slot.codec, turn[slot.name])) for slot in said]
+                written: list[str | Part] = []
+                for slot, content in only:
+                    _put(written, slot, content, rendered.escape)
+                found.append(user_turn(written))
+            if any(slot.name in turn for slot in rendered.outputs):
+                found.append(Message("assistant", rendered.answer(rendered, turn, False)))
+    return found
+
+
+# --- fields in words ------------------------------------------------------------------------------------------
+
+
+def field_list(fields: Sequence[Field], escape: Callable[[str], str]) -> str:
+    """Return one numbered line per field: name, type, description, constraints."""
+    lines = []
+    for number, field in enumerate(fields, 1):
+        line = f"{number}. `{field.name}` ({field.type_text})"
+        notes = [note for note in (field.desc, constraint_words(field.constraints)) if note]
+        if field.role == "output" and (field.has_default or field.optional):
+            notes.append("may be left out")
+        lines.append(escape(f"{line}: {'; '.join(notes)}" if notes else line))
+    return "\n".join(lines)
+
+
+def form(field: Field) -> str:
+    """Say how an output's value is to be written, where its type leaves that open; empty where it does not."""
+    if field.codec.in_words:
+        return field.codec.in_words
+    if type(field.codec) is not Codec:
+        return ""
+    schema = field.codec.schema_text()
+    return f"JSON that fits this schema: {schema}" if schema else ""
+
+
+def given_and_wanted(plan: Plan, escape: Callable[[str], str]) -> list[str]:
+    """Return the paragraphs that list inputs and outputs."""
+    parts = []
+    shown = shown_inputs(plan)
+    if shown:
+        parts.append("You receive these fields:\n" + field_list(shown, escape))
+    if plan.outputs:
+        parts.append("You write these fields:\n" + field_list(plan.outputs, escape))
+    return parts

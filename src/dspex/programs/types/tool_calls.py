@@ -1,0 +1,97 @@
+"""The calls a model asks for, as a field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from dspex.protocols.content import ToolCall
+
+__all__ = ["ToolCalls"]
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class ToolCalls:
+    """
+    What the model wants to have called, in its order; an output.
+
+    Beside an input of tools, a model that can ask for calls by itself does so, and neither field stands in the
+    prompt. Every other model writes a list of names and arguments.
+
+    Attributes:
+        calls: Each with ``name``, ``arguments`` (None where they were no JSON object) and ``id``.
+
+    Args:
+        calls: ToolCall records, (name, arguments) pairs, or mappings with ``name`` and ``args``.
+
+    Raises:
+        ValueError: One of them is none of these.
+    """
+
+    calls: tuple[ToolCall, ...]
+
+    def __init__(self, calls: Sequence[object] = ()) -> None:
+        object.__setattr__(self, "calls", tuple(_call(number, each) for number, each in enumerate(calls, 1)))
+
+    def __len__(self) -> int:
+        return len(self.calls)
+
+    def __iter__(self) -> Iterator[ToolCall]:
+        return iter(self.calls)
+
+    def __getitem__(self, index: int) -> ToolCall:
+        return self.calls[index]
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """From a list of calls, or an object with ``tool_calls``; written as a list of names and arguments."""
+        return core_schema.no_info_plain_validator_function(
+            lambda given: given if isinstance(given, ToolCalls) else cls(_listed(given)),
+            serialization=core_schema.plain_serializer_function_ser_schema(_dump, when_used="json"),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: Any) -> dict[str, Any]:
+        """Return the schema of a list of names and arguments."""
+        properties = {"name": {"type": "string"}, "args": {"type": "object"}}
+        call = {"type": "object", "properties": properties, "required": ["name", "args"]}
+        return {"type": "array", "items": call}
+
+
+def _listed(given: Any) -> Sequence[object]:
+    if isinstance(given, Mapping):
+        given = given.get("tool_calls", [given] if "name" in given else None)
+    if isinstance(given, (list, tuple)):
+        return given
+    raise ValueError("expected a list of calls, each with name and args")
+
+
+def _call(number: int, given: Any) -> ToolCall:
+    if isinstance(given, ToolCall):
+        return given
+    if isinstance(given, Mapping):
+        arguments = given.get("args", given.get("arguments", {}))
+        name, call_id = given.get("name"), given.get("id", f"call_{number}")
+    elif isinstance(given, tuple) and len(given) == 2:
+        (name, arguments), call_id = given, f"call_{number}"
+    else:
+        raise ValueError(f"call {number} is not an object with name and args")
+    if not isinstance(name, str) or not name or not isinstance(call_id, str):
+        raise ValueError(f"call {number} has no name")
+    if not isinstance(arguments, Mapping) or not all(isinstance(key, str) for key in arguments):
+        raise ValueError(f"call {number}: args must be an object")
+    return ToolCall(call_id, name, dict(arguments))
+
+
+def _dump(calls: ToolCalls) -> list[dict[str, Any]]:
+    found = []
+    for number, call in enumerate(calls, 1):
+        shown: dict[str, Any] = {"name": call.name, "args": dict(call.arguments or {})}
+        if call.id != f"call_{number}":
+            shown["id"] = call.id
+        found.append(shown)
+    return found

@@ -1,0 +1,132 @@
+"""However an answer is cut, its stream adds up to the same, and to what the whole answer says."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from dspex.errors import ResponseUnparsable
+from dspex.programs import Adapter, ChatAdapter, JSONAdapter, Signature, XMLAdapter
+from tests.support.field_values import LINES, SIGNATURES, TEXTS, VALUES
+
+ADAPTERS: dict[str, Adapter] = {each.name: each for each in (ChatAdapter(), JSONAdapter(), XMLAdapter())}
+TOLD_AS_TEXT = ("str", "reasoning")
+MARKS = st.sampled_from(
+    [
+        *(
+            "[[ ## out ## ]]",
+            "[[ ## other ## ]]\n",
+            "\n[[ ## out ## ]]",
+            "\\[[ ## out ## ]]",
+            "\n\\[[ ## x ## ]]",
+            "[[",
+        ),
+        *("<out>", "</out>", "<other >", "<\\/out>", "<", "{", '"out": ', '"other":', '"', "\\", "\\ud83d", "\\ude00"),
+        *("\n", " ", "\t\n ", "5", ", ", "}", "]", "[1, ", "null", "```json\n"),
+    ]
+)
+JUNK = st.lists(MARKS | st.text(max_size=5), max_size=12).map("".join)
+
+
+def cut(text: str, places: list[int]) -> list[str]:
+    """Cut a text at these places, taken as positions in it."""
+    at = sorted({place % (len(text) + 1) for place in places})
+    return [text[start:end] for start, end in zip([0, *at], [*at, len(text)], strict=True)]
+
+
+def streamed(adapter: Adapter, signature: type[Signature], chunks: list[str]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return each field's text and its last value."""
+    parser = adapter.stream_parser(signature)
+    texts: dict[str, str] = defaultdict(str)
+    values: dict[str, Any] = {}
+    for pieces in [*map(parser.feed, chunks), parser.finish()]:
+        for field, text, value in pieces:
+            texts[field] += text
+            values[field] = value
+    return dict(texts), values
+
+
+FEWER = settings(max_examples=settings.default.max_examples // 4 if settings.default else 15)
+"""For what is tried with every type and every format."""
+
+PLACES = st.lists(st.integers(0, 2000), max_size=8)
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=ADAPTERS)
+@pytest.mark.parametrize("kind", VALUES)
+@FEWER
+@given(data=st.data(), places=PLACES)
+def test_a_stream_ends_with_the_values_of_the_answer(
+    kind: str, adapter: Adapter, data: st.DataObject, places: list[int]
+) -> None:
+    value = data.draw(VALUES[kind][1])
+    signature = SIGNATURES[kind]
+    answer = adapter.format_outputs(signature, {"other": 7, "out": value})
+
+    texts, values = streamed(adapter, signature, cut(answer, places))
+
+    expected = {"other": 7, "out": value}
+    if kind in TOLD_AS_TEXT:
+        assert texts.get("out", "") == value
+        values.setdefault("out", value)  # an empty text has no pieces
+    assert values == expected
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=ADAPTERS)
+@pytest.mark.parametrize("kind", ["str", "list of str", "any object", "code", "number or text"])
+@given(answer=JUNK | LINES | TEXTS, places=PLACES)
+@example(answer="[[ ## out ## ]] \\[[ ## x ## ]]", places=[5, 18, 20])
+@example(answer="[[ ## out ## ]] [[ ## other ## ]] 5", places=[5, 18, 20])
+@example(answer='{"out": "\\ud83d\\ud83d\\ude00\\x\\u12', places=[10, 14, 17, 20, 30])
+@example(answer='{"out": "a\\', places=[])
+@example(answer='{"out": ["\ud800"]}', places=[])
+def test_any_chunking_of_anything_is_the_same_stream(
+    kind: str, adapter: Adapter, answer: str, places: list[int]
+) -> None:
+    signature = SIGNATURES[kind]
+
+    whole = streamed(adapter, signature, [answer])
+
+    assert streamed(adapter, signature, cut(answer, places)) == whole
+    assert streamed(adapter, signature, list(answer)) == whole
+
+
+@pytest.mark.parametrize("adapter", [ChatAdapter(), XMLAdapter()], ids=["chat", "xml"])
+@given(answer=JUNK)
+@example(answer="[[ ## out ## ]] \\[[ ## x ## ]]\n[[ ## other ## ]]\n5")
+@example(answer="[[ ## other ## ]]\n5\n[[ ## out ## ]]\na\n  \n \\\\[[ ## x ## ]]")
+@example(answer="<other>5</other><out> a <\\/out> </out> <out>b</out>")
+def test_the_texts_of_a_stream_are_what_parse_finds(adapter: Adapter, answer: str) -> None:
+    """Junk included: the stream and the parser of texts agree on every answer that can be read."""
+    signature = SIGNATURES["str"]
+    try:
+        outputs = adapter.parse(signature, answer).outputs
+    except ResponseUnparsable:
+        return
+
+    texts, values = streamed(adapter, signature, list(answer))
+
+    assert texts.get("out", "") == outputs["out"]
+    assert values["other"] == outputs["other"]
+
+
+def test_values_so_far_grow() -> None:
+    """A lone bracket at the start of a line could still become a header."""
+    parser = ChatAdapter().stream_parser(SIGNATURES["list of str"])
+
+    seen = [piece.value_so_far for chunk in ["[[ ## out ## ]]\n[", '"a', '", "b"', "]"] for piece in parser.feed(chunk)]
+
+    assert seen == [["a"], ["a", "b"], ["a", "b"]]
+
+
+def test_the_closing_mark_and_half_headers_never_leak() -> None:
+    parser = ChatAdapter().stream_parser(SIGNATURES["str"])
+    answer = "[[ ## out ## ]]\nAda Lovelace \n\n[[ ## completed ## ]]\n"
+
+    texts = [piece.text for char in answer for piece in parser.feed(char)]
+
+    assert "".join(texts) == "Ada Lovelace"
