@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 from dspex.errors import ConfigError
 from dspex.protocols.model import LM
 from dspex.services.lm.wires._wire import EmbeddingsWire, Wire
-from dspex.services.lm.wires.embeddings import AzureEmbeddings, OpenAIEmbeddings
+from dspex.services.lm.wires.anthropic import Anthropic
+from dspex.services.lm.wires.embeddings import AzureEmbeddings, GeminiEmbeddings, OpenAIEmbeddings
+from dspex.services.lm.wires.gemini import Gemini
 from dspex.services.lm.wires.openai_chat import AzureChat, OpenAIChat
 from dspex.services.lm.wires.openai_responses import OpenAIResponses
 
@@ -54,6 +56,13 @@ PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
         "openai-responses": Provider(_OPENAI, OpenAIResponses(), "OPENAI_API_KEY", embeddings=_EMBEDDINGS),
         "azure": Provider("", AzureChat(), "AZURE_OPENAI_API_KEY", embeddings=AzureEmbeddings()),
         # Protocols of their own.
+        "anthropic": Provider("https://api.anthropic.com/v1", Anthropic(), "ANTHROPIC_API_KEY"),
+        "gemini": Provider(
+            "https://generativelanguage.googleapis.com/v1beta",
+            Gemini(),
+            "GEMINI_API_KEY",
+            embeddings=GeminiEmbeddings(),
+        ),
         # Hosts that speak OpenAI's chat protocol.
         "cerebras": Provider("https://api.cerebras.ai/v1", _COMPATIBLE, "CEREBRAS_API_KEY"),
         "deepinfra": _host("https://api.deepinfra.com/v1/openai", "DEEPINFRA_API_KEY"),
