@@ -21,16 +21,30 @@ if TYPE_CHECKING:
     from dspex.optimizers import Job as Job
     from dspex.optimizers import JobEvent as JobEvent
     from dspex.optimizers import LabeledFewShot as LabeledFewShot
+    from dspex.programs import Adapter as Adapter
+    from dspex.programs import Audio as Audio
     from dspex.programs import ChainOfThought as ChainOfThought
+    from dspex.programs import ChatAdapter as ChatAdapter
+    from dspex.programs import Citations as Citations
+    from dspex.programs import Code as Code
     from dspex.programs import Details as Details
     from dspex.programs import Example as Example
+    from dspex.programs import FieldType as FieldType
+    from dspex.programs import File as File
+    from dspex.programs import History as History
+    from dspex.programs import Image as Image
     from dspex.programs import InputField as InputField
+    from dspex.programs import JSONAdapter as JSONAdapter
     from dspex.programs import Module as Module
     from dspex.programs import OutputField as OutputField
     from dspex.programs import Predict as Predict
     from dspex.programs import Prediction as Prediction
+    from dspex.programs import Reasoning as Reasoning
     from dspex.programs import Retrieve as Retrieve
     from dspex.programs import Signature as Signature
+    from dspex.programs import ToolAdapter as ToolAdapter
+    from dspex.programs import ToolCalls as ToolCalls
+    from dspex.programs import XMLAdapter as XMLAdapter
     from dspex.programs import details as details
     from dspex.protocols.executor import Failed as Failed
     from dspex.protocols.executor import Ok as Ok
@@ -53,16 +67,30 @@ _ROOMS = {
     "dspex.evaluation": ("Report", "Score", "exact_match", "f1"),
     "dspex.optimizers": ("BootstrapFewShot", "Job", "JobEvent", "LabeledFewShot"),
     "dspex.programs": (
+        "Adapter",
+        "Audio",
         "ChainOfThought",
+        "ChatAdapter",
+        "Citations",
+        "Code",
         "Details",
         "Example",
+        "FieldType",
+        "File",
+        "History",
+        "Image",
         "InputField",
+        "JSONAdapter",
         "Module",
         "OutputField",
         "Predict",
         "Prediction",
+        "Reasoning",
         "Retrieve",
         "Signature",
+        "ToolAdapter",
+        "ToolCalls",
+        "XMLAdapter",
         "details",
     ),
     "dspex.protocols.executor": ("Failed", "Ok"),
