@@ -1,8 +1,8 @@
 """
 The simulator as its own process: ``python -m dspex.simulator``.
 
-The first line of standard output is the base URL. It runs until standard input closes, so that it cannot outlive
-whoever started it, or until SIGINT or SIGTERM.
+The first line of standard output is the base URL for OpenAI's clients; then one line for each provider's. It runs until
+standard input closes, so that it cannot outlive whoever started it, or until SIGINT or SIGTERM.
 """
 
 import argparse
@@ -12,21 +12,41 @@ import json
 import os
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 
-from dspex.simulator.faults import FaultPlan, FaultPlanInvalid, Latency
+from dspex.simulator.faults import RETRY_FORMS, FaultKind, FaultPlan, FaultPlanInvalid
+from dspex.simulator.limits import Limits
 from dspex.simulator.server import Simulator
 
 __all__ = ["main"]
 
 _CANNOT_START = 2
 _RATES = ("rate_429", "rate_500", "rate_reset", "rate_hang", "rate_truncate")
+_MEMBERS = ("seed", *_RATES, "retry_after", "retry_form", "reset_after_bytes", "piece", "pause")
+_WIRES = """\
+what it speaks:
+  openai     POST /v1/chat/completions, /v1/responses, /v1/embeddings; GET /v1/models
+  anthropic  POST /v1/messages, /v1/messages/count_tokens; GET /v1/models
+  gemini     POST /v1beta/models/NAME:generateContent, :streamGenerateContent, :countTokens,
+             :embedContent, :batchEmbedContents; GET /v1beta/models
+
+kinds of faults, for --rate and --script:
+"""
+_DONE = """
+what a client did can be read at /_simulator/report, /_simulator/arrivals and /_simulator/stats.
+"""
 
 
 def _parser(program: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=program, description="A provider in a box.")
+    kinds = textwrap.fill(", ".join(FaultKind), width=100, initial_indent="  ", subsequent_indent="  ")
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description="A provider in a box.",
+        epilog=f"{_WIRES}{kinds}\n{_DONE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
     parser.add_argument("--key", help="the only API key accepted; any when left out")
@@ -37,18 +57,48 @@ def _parser(program: str) -> argparse.ArgumentParser:
     for name in _RATES:
         what = name.removeprefix("rate_")
         parser.add_argument(f"--rate-{what}", type=float, metavar="SHARE", help=f"share of requests that meet: {what}")
-    parser.add_argument("--retry-after", type=float, metavar="SECONDS", help="what a 429 asks to wait")
+    parser.add_argument(
+        "--rate", action="append", default=[], metavar="KIND=SHARE", help="share of any kind; may be repeated"
+    )
+    parser.add_argument(
+        "--script",
+        action="append",
+        default=[],
+        metavar="PATH=KIND,KIND",
+        help="what the first requests on a path meet, in order; may be repeated",
+    )
+    parser.add_argument("--retry-after", type=float, metavar="SECONDS", help="what a refusal asks to wait")
+    parser.add_argument("--retry-form", choices=RETRY_FORMS, help="how it asks")
     parser.add_argument("--reset-after-bytes", type=int, metavar="BYTES", help="how much is sent before a reset")
+    parser.add_argument("--piece", type=int, metavar="BYTES", help="how much split and drip send at a time")
+    parser.add_argument("--pause", type=float, metavar="SECONDS", help="how long a drip waits between the pieces")
+    parser.add_argument("--rpm", type=int, metavar="N", help="requests a minute that each key may send")
+    parser.add_argument("--tpm", type=int, metavar="N", help="tokens a minute that each key may use")
     return parser
 
 
 def _plan(flags: argparse.Namespace) -> FaultPlan:
-    plan = FaultPlan() if flags.plan is None else FaultPlan.from_json(json.loads(flags.plan))
-    given = {name: getattr(flags, name) for name in ("seed", *_RATES, "retry_after", "reset_after_bytes")}
+    given = {} if flags.plan is None else FaultPlan.from_json(json.loads(flags.plan)).to_json()
+    given |= {name: value for name in _MEMBERS if (value := getattr(flags, name)) is not None}
     if flags.latency_median is not None or flags.latency_p95 is not None:
-        latency = Latency(median=flags.latency_median or 0.0, p95=flags.latency_p95 or 0.0)
-        plan = replace(plan, latency=latency)
-    return replace(plan, **{name: value for name, value in given.items() if value is not None})
+        given["latency"] = {"median": flags.latency_median or 0.0, "p95": flags.latency_p95 or 0.0}
+    if flags.rate:
+        given["shares"] = {kind: _share(value) for kind, value in map(_pair, flags.rate)}
+    if flags.script:
+        given["script"] = {path: kinds.split(",") for path, kinds in map(_pair, flags.script)}
+    return FaultPlan.from_json(given)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name, value
+
+
+def _share(text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # the plan says what it should have been
 
 
 async def _run(simulator: Simulator) -> None:
@@ -57,7 +107,8 @@ async def _run(simulator: Simulator) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
     async with simulator:
-        sys.stdout.write(f"{simulator.url}\n")
+        lines = [simulator.url, *(f"{name:<9}  {url}" for name, url in sorted(simulator.urls.items()))]
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
         sys.stdout.flush()
         # A daemon thread: a blocked read of a terminal or a file can be neither polled nor cancelled.
         threading.Thread(target=_watch_input, args=(loop, ended), name="stdin", daemon=True).start()
@@ -84,7 +135,8 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m dspex
     """
     flags = _parser(program).parse_args(arguments)
     try:
-        simulator = Simulator(host=flags.host, port=flags.port, faults=_plan(flags), key=flags.key)
+        limits = Limits(rpm=flags.rpm, tpm=flags.tpm) if flags.rpm is not None or flags.tpm is not None else None
+        simulator = Simulator(host=flags.host, port=flags.port, faults=_plan(flags), key=flags.key, limits=limits)
         asyncio.run(_run(simulator))
     except (OSError, OverflowError) as error:
         sys.stderr.write(f"simulator: cannot listen on {flags.host}:{flags.port}: {error}\n")

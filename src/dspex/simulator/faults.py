@@ -212,6 +212,8 @@ class FaultPlan:
             raise FaultPlanInvalid("rates", "at most 1 together")
         if not _is_a(Latency, self.latency) or not _is_a(Mapping, self.script):
             raise FaultPlanInvalid("latency", "a Latency, and script a mapping")
+        if wrong := [path for path in self.script if not str(path).startswith("/")]:
+            raise FaultPlanInvalid("script", f"by path, such as /v1/chat/completions, not {wrong[0]!r}")
         self._drawn(FaultKind.RESET, 0.0)  # checks what a fault would be made of
 
     def rates(self) -> dict[FaultKind, float]:
