@@ -85,7 +85,7 @@ class AppTree:
             open_transport=lambda clock: open_transport(clock=clock, timeouts=timeouts, transport=transport),
         )
         self.retrieval = RetrieverGateway(self.runtime, retrievers)
-        money = MoneyGateway(self.runtime, self.book, self.lm.resolve)
+        money = MoneyGateway(self.runtime, self.book, self.lm.members)
         disk = cache if isinstance(cache, SqliteCache) else None
         self.cache = CacheGateway(self.runtime, memory=MemoryTier(), disk=disk) if cache else None
         services = Services(self.lm, self.retrieval, self.cache, money, self.book.root)

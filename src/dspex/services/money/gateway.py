@@ -8,7 +8,7 @@ from typing import Any
 
 from dspex.errors import ActorExited, BudgetExceeded, CallTimeout, DeadlineExceeded, InternalError, NoSuchActor
 from dspex.protocols.lm import AttemptLog, LMRequest, LMResponse, Usage
-from dspex.protocols.model import LM, LMChoice, LMPool
+from dspex.protocols.model import LM, LMPool
 from dspex.protocols.money import Account, Estimate, Reservation
 from dspex.runtime import Runtime, current_process
 from dspex.services.money.ledger import LEDGER, Booking, LedgerBook, Reserve
@@ -23,13 +23,13 @@ class MoneyGateway:
     Args:
         runtime: Where the ledger lives.
         book: Its data.
-        resolve: Finds the record that a pool names.
+        members: Unfolds a pool into the records that may be asked.
     """
 
-    def __init__(self, runtime: Runtime, book: LedgerBook, resolve: Callable[[LMChoice], LM | LMPool]) -> None:
+    def __init__(self, runtime: Runtime, book: LedgerBook, members: Callable[[LM | LMPool], list[LM]]) -> None:
         self._runtime = runtime
         self._book = book
-        self._resolve = resolve
+        self._members = members
         self._ledger = runtime.named(LEDGER)
 
     def cost(self, lm: LM | LMPool, usage: Usage) -> Decimal | None:
@@ -39,11 +39,6 @@ class MoneyGateway:
     def estimate(self, lm: LM | LMPool, request: LMRequest) -> Estimate:
         """Return what a call may come to: for a pool, at its most expensive member."""
         return self._book.prices.estimate(self._members(lm), request)
-
-    def _members(self, lm: LM | LMPool) -> list[LM]:
-        if isinstance(lm, LM):
-            return [lm]
-        return [member for each in lm.members for member in self._members(self._resolve(each))]
 
     async def reserve(
         self, account: Account, lm: LM | LMPool, request: LMRequest, log: AttemptLog, deadline: float
