@@ -73,6 +73,14 @@ class TestMessages:
             }
         ]
 
+    def test_an_address_that_holds_its_data_is_data(self) -> None:
+        """Sound has no other way to travel."""
+        sound, file = AudioPart("", url="data:audio/wav;base64,UklGRg=="), FilePart("", url="data:text/plain,hi")
+        [turn] = turns(Message("user", (sound, file)))
+
+        assert turn["content"][0]["input_audio"] == {"data": "UklGRg==", "format": "wav"}
+        assert turn["content"][1]["file"] == {"filename": "document", "file_data": "data:text/plain,hi"}
+
     def test_text_alone_stays_a_string(self) -> None:
         """The one form that every server knows."""
         assert turns(Message("user", (TextPart("Hi"),))) == [{"role": "user", "content": "Hi"}]

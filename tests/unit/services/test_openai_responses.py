@@ -169,6 +169,19 @@ class TestRequest:
             {"type": "function_call", "call_id": "c", "name": "weather", "arguments": '{"city":"Ulm"}'}
         ]
 
+    def test_thoughts_between_calls_go_back_between_them(self) -> None:
+        """Each before the call that it led to."""
+        second = {**THOUGHT, "id": "rs_2"}
+        other = {**CALL, "id": "fc_2", "call_id": "call_2"}
+        output: list[dict[str, Any]] = [THOUGHT, CALL, second, other]
+
+        assert encoded(decode(document(*output)).completions[0].turn())["input"] == output
+
+    def test_the_providers_own_tools_join_ours(self) -> None:
+        found = encoded(params={"tools": [{"type": "web_search"}]}, tools=(ToolSpec("weather"),))
+
+        assert [tool["type"] for tool in found["tools"]] == ["function", "web_search"]
+
     def test_tools_are_flat_and_not_strict(self) -> None:
         found = encoded(
             params={"parallel_tool_calls": False},

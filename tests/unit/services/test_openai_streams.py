@@ -198,6 +198,13 @@ class TestToolCalls:
         calls = response.completions[0].tool_calls
         assert [(each.id, each.arguments) for each in calls] == [("x", {"a": 1}), ("y", {"a": 1})]
 
+    def test_arguments_that_json_cannot_say_again_are_read(self) -> None:
+        """What a server sent is never a fault of the request."""
+        nan = b'data: {"choices": [{"delta": {"tool_calls": [{"function": {"name": "t", "arguments": {"a": NaN}}}]}}]}'
+        _, response = read(nan + b"\n\n", DONE)
+
+        assert response.completions[0].tool_calls[0].raw == '{"a":NaN}'
+
     def test_a_number_beyond_reason_is_not_believed(self) -> None:
         _, response = read(chunk({"tool_calls": [{"index": 10**9, "function": {"name": "t"}}]}), DONE)
 

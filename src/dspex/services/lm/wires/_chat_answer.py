@@ -9,7 +9,8 @@ from dspex.errors import ContentRefused, ResponseInvalid
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
 from dspex.services.lm.wires._headers import x_headers
-from dspex.services.lm.wires._json import SHOWN, count, parse, string, to_json
+from dspex.services.lm.wires._json import SHOWN, count, parse, string
+from dspex.services.lm.wires._turns import plain_json
 
 __all__ = ["PROVIDER", "REASONING_FIELDS", "arguments_of", "content_of", "invalid", "logprobs_of", "read_answer"]
 
@@ -142,7 +143,10 @@ def _tool_calls(calls: list[Any]) -> tuple[ToolCall, ...]:
 def arguments_of(value: object) -> tuple[str, Mapping[str, Any] | None]:
     """Return the arguments as text and as an object; a tool without parameters is often called with nothing."""
     if isinstance(value, dict):  # some local servers leave out the quoting
-        return to_json(value).decode(), value
+        try:
+            return plain_json(value), value
+        except ValueError:
+            return "", value
     if value is None or value == "":
         return "", {}
     if not isinstance(value, str):

@@ -20,8 +20,9 @@ from dspex.protocols.lm import JsonSchema, LMRequest, Message
 from dspex.services.lm.wires._chat_answer import PROVIDER
 from dspex.services.lm.wires._errors import unsayable
 from dspex.services.lm.wires._json import to_json
+from dspex.services.lm.wires._turns import add_extra, inline_data
 
-__all__ = ["add_parameters", "audio_format", "call_arguments", "chat_messages", "check_extra", "check_tool_choice"]
+__all__ = ["add_parameters", "call_arguments", "chat_messages", "check_extra", "check_tool_choice"]
 
 _NAME: Final = "OpenAI's chat protocol"
 _AUDIO_FORMATS: Final = {
@@ -135,10 +136,9 @@ def _parts(content: tuple[Part, ...], role: str) -> object:
                 image["detail"] = part.detail
             written.append({"type": "image_url", "image_url": image})
         elif isinstance(part, AudioPart):
-            sound = {"data": part.base64, "format": audio_format(part, _NAME)}
-            written.append({"type": "input_audio", "input_audio": sound})
+            written.append({"type": "input_audio", "input_audio": _sound(part)})
         elif isinstance(part, FilePart):
-            if part.url is not None:
+            if inline_data(part) is None:
                 raise unsayable("a file by its address (give its bytes)", _NAME)
             written.append({"type": "file", "file": {"filename": part.name or "document", "file_data": part.data_url}})
         else:
@@ -146,19 +146,15 @@ def _parts(content: tuple[Part, ...], role: str) -> object:
     return written
 
 
-def audio_format(part: AudioPart, protocol: str) -> str:
-    """
-    Return the protocol's word for the kind of a recording.
-
-    Raises:
-        RequestRejected: It is given by address, or is no sound.
-    """
-    if part.url is not None:
-        raise unsayable("sound by its address (give its bytes)", protocol)
-    kind = part.media_type.partition(";")[0].strip().lower()
+def _sound(part: AudioPart) -> dict[str, str]:
+    inline = inline_data(part)
+    if inline is None:
+        raise unsayable("sound by its address (give its bytes)", _NAME)
+    media_type, data = inline
+    kind = media_type.partition(";")[0].strip().lower()
     if not kind.startswith("audio/"):
-        raise unsayable(f"sound of the type {part.media_type!r} (an audio/… type is needed)", protocol)
-    return _AUDIO_FORMATS.get(kind) or kind.removeprefix("audio/").removeprefix("x-")
+        raise unsayable(f"sound of the type {media_type!r} (an audio/… type is needed)", _NAME)
+    return {"data": data, "format": _AUDIO_FORMATS.get(kind) or kind.removeprefix("audio/").removeprefix("x-")}
 
 
 def check_tool_choice(request: LMRequest) -> None:
@@ -191,7 +187,7 @@ def check_extra(request: LMRequest) -> None:
 
 
 def add_parameters(fields: dict[str, Any], request: LMRequest, *, length_field: str, seed_field: str) -> None:
-    """Add tools, the answer's form and the parameters that were set; ``extra`` comes last and may replace ours."""
+    """Add tools, the form of the answer and the parameters that were set; ``extra`` comes last, joins or replaces."""
     if request.tools or request.tool_choice != "auto":
         _add_tools(fields, request)
     output = request.output
@@ -222,7 +218,7 @@ def add_parameters(fields: dict[str, Any], request: LMRequest, *, length_field: 
             fields["top_logprobs"] = params.logprobs
     if params.extra:
         check_extra(request)
-        fields.update(params.extra)
+        add_extra(fields, params.extra)
 
 
 def _add_tools(fields: dict[str, Any], request: LMRequest) -> None:

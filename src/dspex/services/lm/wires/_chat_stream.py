@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from dspex.errors import LMError, StreamTruncated
 from dspex.protocols.lm import LMDelta, LMResponse
-from dspex.services.lm.wires._chat_answer import REASONING_FIELDS, content_of, invalid, read_answer
+from dspex.services.lm.wires._chat_answer import REASONING_FIELDS, arguments_of, content_of, invalid, read_answer
 from dspex.services.lm.wires._errors import ErrorBody, error_body, failure, inner_status
-from dspex.services.lm.wires._json import parse, shown, string, to_json
+from dspex.services.lm.wires._json import parse, shown, string
 from dspex.services.lm.wires._sse import EventParser
 
 __all__ = ["ChatStream"]
@@ -254,7 +254,7 @@ class ChatStream:
         call.name = call.name or name
         value = function.get("input" if call.custom else "arguments") if isinstance(function, dict) else None
         if isinstance(value, dict):
-            value = to_json(value).decode()
+            value = arguments_of(value)[0]
         arguments = value if isinstance(value, str) else ""
         if arguments:
             call.arguments.append(arguments)

@@ -12,6 +12,7 @@ from dspex.services.lm.wires._chat_answer import arguments_of, logprobs_of
 from dspex.services.lm.wires._errors import ErrorBody, error_body, failure
 from dspex.services.lm.wires._headers import x_headers
 from dspex.services.lm.wires._json import SHOWN, count, string
+from dspex.services.lm.wires._turns import place
 
 __all__ = ["PROVIDER", "invalid", "read_response"]
 
@@ -99,7 +100,8 @@ class _Reader:
             pieces = [*_texts(item.get("summary")), *_texts(item.get("content"))]
             # Sent back as it came; its status alone is refused on the way in.
             data = {name: value for name, value in item.items() if name != "status" and value is not None}
-            self.thoughts.append(ReasoningPart("\n\n".join(pieces), PROVIDER, data))
+            where = place(sum(map(len, self.texts)), len(self.calls))
+            self.thoughts.append(ReasoningPart("\n\n".join(pieces), PROVIDER, {**data, **where}))
 
     def _take_part(self, part: Mapping[str, Any]) -> None:
         if part.get("type") == "refusal":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from dspex.protocols.content import FilePart, ImagePart, Part, ReasoningPart, TextPart, ToolCall, ToolResult
@@ -11,6 +11,7 @@ from dspex.services.lm.wires._capabilities import capabilities_of
 from dspex.services.lm.wires._chat_request import call_arguments, check_extra, check_tool_choice
 from dspex.services.lm.wires._errors import unsayable
 from dspex.services.lm.wires._responses_answer import PROVIDER
+from dspex.services.lm.wires._turns import add_extra, replayed
 
 __all__ = ["response_fields"]
 
@@ -19,7 +20,7 @@ _NAME: Final = "OpenAI's Responses protocol"
 
 def response_fields(model_name: str, request: LMRequest) -> dict[str, Any]:
     """
-    Return the request as JSON values; ``extra`` comes last and may replace ours.
+    Return the request as JSON values; ``extra`` comes last and joins or replaces ours.
 
     Nothing is kept on the server (``store`` is false): a model that reasons is therefore asked for its thoughts in
     encrypted form, which go back with the tool calls that they led to.
@@ -40,11 +41,7 @@ def response_fields(model_name: str, request: LMRequest) -> dict[str, Any]:
         fields["text"] = {"format": {"type": "json_object"}}
     _add_parameters(fields, request, reasons=capabilities_of(PROVIDER, model_name).reasoning)
     check_extra(request)
-    for name, value in request.params.extra.items():
-        ours = fields.get(name)
-        if name in ("text", "reasoning") and isinstance(ours, dict) and isinstance(value, Mapping):
-            value = {**ours, **value}
-        fields[name] = value
+    add_extra(fields, request.params.extra)
     return fields
 
 
@@ -102,15 +99,15 @@ def _assistant(content: tuple[Part, ...]) -> list[dict[str, Any]]:
     """Return an assistant's turn as items in their order; thoughts go back only before the calls they led to."""
     calls = any(isinstance(part, ToolCall) for part in content)
     items: list[dict[str, Any]] = []
-    for part in content:
+    for part in replayed(content, PROVIDER):
         if isinstance(part, TextPart):
             items.append({"role": "assistant", "content": part.text})
         elif isinstance(part, ToolCall):
             call = {"type": "function_call", "call_id": part.id, "name": part.name}
             items.append({**part.data, **call, "arguments": call_arguments(part)})
         elif isinstance(part, ReasoningPart):
-            if calls and part.provider == PROVIDER and part.data.get("encrypted_content"):
-                items.append(dict(part.data))
+            if calls and part.data.get("encrypted_content"):
+                items.append({name: value for name, value in part.data.items() if name != "at"})
         else:
             raise unsayable(f"{type(part).__name__} in an assistant turn", _NAME)
     return items

@@ -8,12 +8,14 @@ import sys
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from dspex.errors import LMError, ResponseInvalid
 from dspex.protocols.lm import EmbedRequest, EmbedResponse, Usage
 from dspex.services.lm.wires._errors import ErrorBody, error_body, failure, inner_status
+from dspex.services.lm.wires._gemini_errors import gemini_failure
 from dspex.services.lm.wires._headers import azure_path
 from dspex.services.lm.wires._json import count, parse, shown, string, to_json
 
@@ -91,7 +93,7 @@ class OpenAIEmbeddings:
         self, status: int, headers: Mapping[str, str], body: bytes, *, texts: int, now: float, key_hint: str = ""
     ) -> EmbedResponse:
         """Return the vectors, sorted by ``index``; raises as ``EmbeddingsWire.decode``."""
-        read = _Answer(status, headers, body, now, key_hint)
+        read = _Answer(status, headers, body, partial(_openai_failure, headers, now, key_hint))
         entries = read.entries("data", texts)
         vectors: list[array[float] | None] = [None] * texts
         for place, entry in enumerate(entries):
@@ -133,11 +135,11 @@ class GeminiEmbeddings:
 
     def path(self, model_name: str) -> str:
         """Return what follows the base URL."""
-        return f"/models/{quote(model_name, safe='')}:batchEmbedContents"
+        return f"/{quote(_gemini_name(model_name))}:batchEmbedContents"
 
     def encode(self, model_name: str, request: EmbedRequest) -> bytes:
         """Return the compact JSON body. Raises ``RequestRejected`` for what is no JSON."""
-        common: dict[str, Any] = {"model": f"models/{model_name}"}  # JSON
+        common: dict[str, Any] = {"model": _gemini_name(model_name)}  # JSON
         if request.dimensions is not None:
             common["outputDimensionality"] = request.dimensions
         common.update(request.extra)
@@ -147,25 +149,49 @@ class GeminiEmbeddings:
         self, status: int, headers: Mapping[str, str], body: bytes, *, texts: int, now: float, key_hint: str = ""
     ) -> EmbedResponse:
         """Return the vectors, which come in the order of the texts; raises as ``EmbeddingsWire.decode``."""
-        read = _Answer(status, headers, body, now, key_hint)
+        read = _Answer(status, headers, body, partial(_gemini_failure, headers, now, key_hint))
         vectors = tuple([read.vector(entry.get("values")) for entry in read.entries("embeddings", texts)])
         usage = Usage(input_tokens=count(read.document.get("usageMetadata"), "promptTokenCount"))
         return read.checked(EmbedResponse(vectors, usage, ""))
 
 
+def _gemini_name(model_name: str) -> str:
+    return model_name if model_name.startswith(("models/", "tunedModels/")) else f"models/{model_name}"
+
+
 # --- reading ------------------------------------------------------------------------------------------------
+
+
+_Failing = Callable[[int, object, bytes], LMError]
+
+
+def _openai_failure(
+    headers: Mapping[str, str], now: float, key_hint: str, status: int, document: object, body: bytes
+) -> LMError:
+    return failure(
+        inner_status(document, status) if status < 300 else status,
+        headers,
+        error_body(document) or ErrorBody(message=shown(body)),
+        now=now,
+        key_hint=key_hint,
+        request_id=headers.get("x-request-id"),
+    )
+
+
+def _gemini_failure(
+    headers: Mapping[str, str], now: float, key_hint: str, status: int, document: object, body: bytes
+) -> LMError:
+    return gemini_failure(status, headers, document, now=now, key_hint=key_hint, otherwise=shown(body))
 
 
 class _Answer:
     """An answer's document, or the error that it means."""
 
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes, now: float, key_hint: str) -> None:
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes, failing: _Failing) -> None:
         self._status = status
         self._body = body
+        self._failing = failing
         self._request_id = headers.get("x-request-id")
-        self._failure: Callable[[int, ErrorBody], LMError] = lambda code, found: failure(
-            code, headers, found, now=now, key_hint=key_hint, request_id=self._request_id
-        )
         success = 200 <= status < 300
         try:
             document = parse(body)
@@ -174,7 +200,7 @@ class _Answer:
                 raise self.invalid(f"not JSON: {shown(body)}") from error
             document = None
         if not success:
-            raise self._failure(status, error_body(document) or ErrorBody(message=shown(body)))
+            raise failing(status, document, body)
         if not isinstance(document, dict):
             raise self.invalid(f"a JSON {type(document).__name__} instead of an object")
         self.document: dict[str, Any] = document  # the provider's own JSON
@@ -188,8 +214,7 @@ class _Answer:
         found = self.document.get(name)
         if not isinstance(found, list):
             if isinstance(self.document.get("error"), (dict, str)):
-                code = inner_status(self.document, self._status)
-                raise self._failure(code, error_body(self.document) or ErrorBody())
+                raise self._failing(self._status, self.document, self._body)
             raise self.invalid(f"no {name}: {shown(self._body)}")
         if len(found) != texts:
             raise self.invalid(f"{len(found)} vectors for {texts} texts")
