@@ -28,6 +28,7 @@ event                                     measurements                          
 ``dspex.lm.attempt.start``                ``number``                              ``lm``, ``call``
 ``dspex.lm.attempt.stop``                 ``duration``, ``number``                ``lm``, ``call``, ``status``
 ``dspex.lm.attempt.exception``            ``duration``, ``number``                ``lm``, ``call``, ``error``
+``dspex.lm.first_token``                  ``number``, ``seconds``                 ``lm``, ``call``
 ``dspex.lm.resend``                       ``number``                              ``lm``, ``call``
 ``dspex.lm.retry``                        ``number``, ``delay``                   ``lm``, ``call``, ``error``
 ``dspex.lm.unknown_charge``               ``number``                              ``lm``, ``call``

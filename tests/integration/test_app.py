@@ -137,7 +137,7 @@ async def test_every_fault_kind_is_survived(simulator: Simulator) -> None:
 
 
 async def test_request_sent_again_over_a_fresh_socket_is_told(simulator: Simulator) -> None:
-    """A kept-alive connection that turns out to be closed costs no attempt, but is an event and shown in the tree."""
+    """A kept-alive connection that turns out to be closed costs an attempt and no wait, and is shown in the tree."""
     async with dspex.App(lm_at(simulator)) as app:
         await app.run(Ask(), question="q")
         simulator.set_faults(FaultPlan(script={CHAT: (Fault(kind=FaultKind.RESET),)}))
@@ -145,7 +145,7 @@ async def test_request_sent_again_over_a_fresh_socket_is_told(simulator: Simulat
             request = app.start(Ask(), question="r")
             await request
 
-        assert len(request.details.attempts) == 1
+        assert [attempt.outcome for attempt in request.details.attempts] == ["resent", "ok"]
         assert [facts["call"] for _, facts in events] == [f"{request.id}-1"]
         assert "1 sent again" in app.tree().render()
 

@@ -303,7 +303,7 @@ class AttemptLog:
     idempotency key.
     """
 
-    __slots__ = ("attempts", "delivered", "idempotency_key", "lm", "on_wire", "response", "sent")
+    __slots__ = ("attempts", "delivered", "idempotency_key", "lm", "on_wire", "parts", "response", "sent")
 
     def __init__(self, idempotency_key: str) -> None:
         self.idempotency_key = idempotency_key
@@ -317,6 +317,8 @@ class AttemptLog:
         self.lm: LM | None = None
         """The model that was asked last: of a pool, the member that answered."""
         self.response: LMResponse | None = None
+        self.parts: list[AttemptLog] = []
+        """The logs of the calls it was made of, where several were needed."""
 
 
 @runtime_checkable

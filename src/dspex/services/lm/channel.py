@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dspex._clock import wall_time
 from dspex.errors import AuthFailed, StreamTruncated, TransportFailed
-from dspex.protocols.lm import LMResponse
+from dspex.protocols.lm import EmbedResponse, LMResponse
 from dspex.protocols.model import Secret
 from dspex.protocols.scope import OnDelta
 from dspex.services.lm._http import HttpReply
@@ -41,6 +42,7 @@ class Channel:
         on_resend: Callable[[], int],
         on_head: Callable[[Mapping[str, str]], object],
         on_delta: OnDelta | None = None,
+        streams: bool = False,
     ) -> LMResponse:
         """
         Make one attempt at asking ``model``.
@@ -52,40 +54,69 @@ class Channel:
             attempt: The number the provider is told.
             on_resend: Called when the transport sends once more over a fresh connection; returns that attempt's number.
             on_head: Called with the headers of the answer, whatever its status.
-            on_delta: Makes it a stream: awaited with each piece of the answer, which holds the provider back.
+            on_delta: Awaited with each piece of the answer, which holds the provider back.
+            streams: Whether the body asks for a stream.
 
         Raises:
             LMError: What the attempt came to, typed.
             asyncio.CancelledError: Also when ``aclose`` ended the attempt; the caller knows whether it was cancelled.
         Cancellation: closes the socket.
         """
-        endpoint = self.endpoint
-        if self._key is None and endpoint.needs_key:
+        headers = self._headers(idempotency_key)
+        with self._on_the_wire():
+            first = headers(attempt)
+            if streams and on_delta is not None:
+                url = self.endpoint.url(model, stream=True)
+                async with self.transport.stream(url, first, body, on_resend=lambda: headers(on_resend())) as answer:
+                    on_head(answer.headers)
+                    return await self._read(answer, on_delta)
+            url = self.endpoint.url(model)
+            reply = await self.transport.post(url, first, body, on_resend=lambda: headers(on_resend()))
+            on_head(reply.headers)
+            response = self._decode(reply)
+            if on_delta is not None:
+                await _deliver(response, on_delta)
+            return response
+
+    async def embed(
+        self,
+        model: str,
+        body: bytes,
+        *,
+        texts: int,
+        idempotency_key: str,
+        attempt: int,
+        on_resend: Callable[[], int],
+        on_head: Callable[[Mapping[str, str]], object],
+    ) -> EmbedResponse:
+        """Make one attempt at having ``model`` turn ``texts`` texts into vectors; the rest is as for ``send``."""
+        endpoint, headers = self.endpoint, self._headers(idempotency_key)
+        url = endpoint.embed_url(model)
+        assert endpoint.embeddings is not None
+        with self._on_the_wire():
+            reply = await self.transport.post(url, headers(attempt), body, on_resend=lambda: headers(on_resend()))
+        on_head(reply.headers)
+        return endpoint.embeddings.decode(*reply, texts=texts, now=wall_time(), key_hint=endpoint.key_hint)
+
+    def _headers(self, idempotency_key: str) -> Callable[[int], dict[str, str]]:
+        """Return what makes the headers of the attempt of a number."""
+        endpoint, key = self.endpoint, self._key
+        if key is None and endpoint.needs_key:
             raise AuthFailed(f"no API key for {endpoint.provider}: {endpoint.key_hint}")
+        return lambda number: endpoint.wire.headers(
+            key, idempotency_key=idempotency_key, attempt=number, key_hint=endpoint.key_hint
+        )
 
-        def headers(number: int) -> dict[str, str]:
-            return endpoint.wire.headers(
-                self._key, idempotency_key=idempotency_key, attempt=number, key_hint=endpoint.key_hint
-            )
-
-        def again() -> dict[str, str]:
-            return headers(on_resend())
-
-        first = headers(attempt)
+    @contextlib.contextmanager
+    def _on_the_wire(self) -> Iterator[None]:
+        """Have the caller's task cancelled when the channel is closed."""
         task = asyncio.current_task()
         assert task is not None
         self._sending.add(task)
         try:
-            if on_delta is not None:
-                url = endpoint.url(model, stream=True)
-                async with self.transport.stream(url, first, body, on_resend=again) as answer:
-                    on_head(answer.headers)
-                    return await self._read(answer, on_delta)
-            reply = await self.transport.post(endpoint.url(model), first, body, on_resend=again)
+            yield
         finally:
             self._sending.discard(task)
-        on_head(reply.headers)
-        return self._decode(reply)
 
     def _decode(self, reply: HttpReply) -> LMResponse:
         status, headers, body = reply
@@ -97,8 +128,7 @@ class Channel:
         if not is_success or answer.headers.get("content-type", "").partition(";")[0].strip() == "application/json":
             # An error, or a server that does not stream.
             response = self._decode(HttpReply(answer.status, answer.headers, await answer.read()))
-            for delta in response.deltas():
-                await on_delta(delta)
+            await _deliver(response, on_delta)
             return response
         endpoint = self.endpoint
         decoder = endpoint.wire.decoder(answer.headers, now=wall_time(), key_hint=endpoint.key_hint)
@@ -125,3 +155,8 @@ class Channel:
     def __repr__(self) -> str:
         shown = self._key.fingerprint if self._key is not None else "no key"
         return f"<Channel {self.endpoint.base_url} {shown}>"
+
+
+async def _deliver(response: LMResponse, on_delta: OnDelta) -> None:
+    for delta in response.deltas():
+        await on_delta(delta)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from dspex.errors import (
@@ -12,7 +13,6 @@ from dspex.errors import (
     ConfigError,
     InternalError,
     NoSuchActor,
-    RequestRejected,
 )
 from dspex.protocols.lm import AttemptLog, Capabilities, EmbedRequest, EmbedResponse, LMRequest, LMResponse
 from dspex.protocols.model import LM, LMChoice, LMPool, Secret
@@ -26,14 +26,17 @@ from dspex.runtime import (
 )
 from dspex.services.lm.account import LM_SUPERVISOR, Account
 from dspex.services.lm.client import LMClient
+from dspex.services.lm.embed_call import EmbedCall
 from dspex.services.lm.estimate import estimate
 from dspex.services.lm.limits import LimitsBook
 from dspex.services.lm.logical_call import LogicalCall
 from dspex.services.lm.pool_call import PoolCall, PoolState
 from dspex.services.lm.pool_policy import order_of
 from dspex.services.lm.providers import resolve_endpoint
+from dspex.services.lm.side_by_side import ask_each, gather, parts_of, side_by_side
 from dspex.services.lm.transport import Transport
 from dspex.services.lm.transport_server import TransportServer
+from dspex.services.lm.wires.embeddings import join, split
 
 __all__ = ["LMGateway"]
 
@@ -188,9 +191,27 @@ class LMGateway:
         if log.response is not None:
             return log.response
         model = self.resolve(lm)
+        ask = partial(self._ask, model, deadline, priority, runtime)
+        if request.params.n > 1 and not self.capabilities(model).many:
+            return await ask_each(runtime, ask, request, log, on_delta)
+        return await ask(request, log, on_delta)
+
+    async def _ask(
+        self,
+        model: LM | LMPool,
+        deadline: float,
+        priority: int,
+        runtime: Runtime,
+        request: LMRequest,
+        log: AttemptLog,
+        on_delta: OnDelta | None,
+    ) -> LMResponse:
+        """Make one logical call at a model or a pool."""
+        if log.response is not None:
+            return log.response
         if isinstance(model, LM):
             log.lm = model
-            return await (await self._call(model, request, log, deadline, priority, runtime)).run()
+            return await (await self._call(model, request, log, deadline, priority, runtime, on_delta)).run()
         state = self._pools.get(model)
         if state is None:
             state = self._pools[model] = PoolState(model)
@@ -199,21 +220,65 @@ class LMGateway:
         async def call(member: LM) -> LogicalCall:
             params = request.params.over(member.params)
             asked = replace(request, params=params) if params is not request.params else request
-            return await self._call(member, asked, log, deadline, priority, runtime)
+            return await self._call(member, asked, log, deadline, priority, runtime, on_delta)
 
         return await PoolCall(runtime, state, members, call, log, deadline).run()
 
     async def _call(
-        self, lm: LM, request: LMRequest, log: AttemptLog, deadline: float, priority: int, runtime: Runtime
+        self,
+        lm: LM,
+        request: LMRequest,
+        log: AttemptLog,
+        deadline: float,
+        priority: int,
+        runtime: Runtime,
+        on_delta: OnDelta | None,
     ) -> LogicalCall:
         """Return the attempts of a call at one model, whose part of the tree is there."""
+        account, model = await self._at(lm, runtime)
+        wire = account.endpoint.wire
+        streams = on_delta is not None and wire.capabilities(lm).streaming
+        body = wire.encode(model, request, stream=streams)
+        expects = estimate(request, body)
+        return LogicalCall(
+            runtime, account, lm, log, deadline, body, expects, priority=priority, on_delta=on_delta, streams=streams
+        )
+
+    async def _at(self, lm: LM, runtime: Runtime) -> tuple[Account, str]:
+        """Return the account and model of a record, whose part of the tree is there."""
         new = lm not in self._targets
         account, model = self._target(lm)
         if new:
             await self._ensure(account, model, runtime)
-        body = account.endpoint.wire.encode(model, request)
-        return LogicalCall(runtime, account, lm, log, deadline, body, estimate(request, body), priority=priority)
+        return account, model
 
     async def embed(self, lm: LMChoice, request: EmbedRequest, log: AttemptLog, deadline: float) -> EmbedResponse:
-        """Turn texts into vectors as ``protocols.LMService.embed`` says."""
-        raise RequestRejected("no wire of dspex makes embeddings yet")
+        """
+        Turn texts into vectors as ``protocols.LMService.embed`` says; a long list is cut into several calls.
+
+        Raises:
+            ConfigError: The model is a pool, or its provider makes no embeddings.
+        """
+        runtime = self._runtime
+        if runtime is None:
+            raise InternalError("the LM room was used before it was started")
+        model = self.resolve(lm)
+        if not isinstance(model, LM):
+            raise ConfigError("vectors of different models cannot be compared: embed with one LM, not with a pool")
+        endpoint = resolve_endpoint(model)
+        endpoint.embed_url(model.model_name)  # says early that there is none
+        wire = endpoint.embeddings
+        assert wire is not None
+        account, _ = await self._at(model, runtime)
+        pieces = split(request, most_texts=wire.most_texts, most_bytes=wire.most_bytes)
+        logs = parts_of(log, len(pieces)) if len(pieces) > 1 else [log]
+        calls = [
+            EmbedCall(runtime, account, model, each, deadline, wire, piece)
+            for piece, each in zip(pieces, logs, strict=False)
+        ]
+        if len(calls) == 1:
+            return await calls[0].vectors()
+        try:
+            return join(await side_by_side(runtime, [call.vectors for call in calls]))
+        finally:
+            gather(log, logs)

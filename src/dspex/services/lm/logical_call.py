@@ -14,10 +14,12 @@ from dspex.errors import (
     InternalError,
     LMError,
     NoSuchActor,
+    StreamTruncated,
     TransportFailed,
 )
-from dspex.protocols.lm import Attempt, AttemptLog, LMResponse
+from dspex.protocols.lm import Attempt, AttemptLog, LMDelta, LMResponse
 from dspex.protocols.model import LM
+from dspex.protocols.scope import OnDelta
 from dspex.runtime import Runtime, current_process
 from dspex.services.lm.account import Account
 from dspex.services.lm.channel import Channel
@@ -27,7 +29,7 @@ from dspex.services.lm.leases import Lease
 from dspex.services.lm.retry import LOCAL, Raise, RetryAfter
 from dspex.services.lm.transport_server import GetChannel
 
-__all__ = ["LogicalCall"]
+__all__ = ["LogicalCall", "Sending"]
 
 
 class LogicalCall:
@@ -44,6 +46,8 @@ class LogicalCall:
         expects: The tokens it will take.
         priority: Lower numbers are served first when calls wait.
         key: The idempotency key, where it is not the log's.
+        on_delta: Awaited with each piece of the answer.
+        streams: Whether the body asks for a stream; where it does not, the pieces are whole parts.
     """
 
     __slots__ = (
@@ -55,9 +59,12 @@ class LogicalCall:
         "key",
         "lm",
         "log",
+        "on_delta",
         "priority",
+        "resent",
         "runtime",
         "sending",
+        "streams",
     )
 
     def __init__(
@@ -72,6 +79,8 @@ class LogicalCall:
         *,
         priority: int = 0,
         key: str | None = None,
+        on_delta: OnDelta | None = None,
+        streams: bool = False,
     ) -> None:
         self.runtime = runtime
         self.account = account
@@ -83,11 +92,20 @@ class LogicalCall:
         self.priority = priority
         self.key = log.idempotency_key if key is None else key
         self.client = runtime.named(account.client_name(lm.model_name))
+        self.on_delta = on_delta
+        self.streams = streams
+        self.resent = 0
+        """Attempts that the transport made of its own, which the policy counts like others."""
         self.sending: int | None = None
         """The number of the attempt that is on the wire."""
 
     async def run(self) -> LMResponse:
         """Make attempts until one answers or none may follow; raises and is cancelled as ``LMService.complete``."""
+        response: LMResponse = await self.until_answered()
+        return response
+
+    async def until_answered(self) -> Any:
+        """Make attempts until one has what ``_exchange`` returns."""
         log = self.log
         self.note_lost_attempts()
         attempt = len(log.attempts)
@@ -96,7 +114,7 @@ class LogicalCall:
             verdict: Any = await self.acquire(attempt)
             if isinstance(verdict, Lease):
                 verdict = await self.attempt(verdict, attempt)
-                if isinstance(verdict, LMResponse):
+                if not isinstance(verdict, (Raise, RetryAfter)):
                     return verdict
             if isinstance(verdict, Raise):
                 self.give_up(verdict.error)
@@ -114,13 +132,21 @@ class LogicalCall:
         granted: Lease | RetryAfter | Raise | Busy = await self._ask(request)
         return granted
 
-    async def attempt(self, lease: Lease, attempt: int) -> LMResponse | RetryAfter | Raise:
-        """Make one attempt and settle its lease; an error becomes the client's verdict on it."""
+    async def attempt(self, lease: Lease, attempt: int) -> Any:
+        """
+        Make one attempt and settle its lease; return the response, ``RetryAfter`` or ``Raise``.
+
+        The client judges errors, except after a piece of the answer was handed on: then the error is the end.
+        """
         channel = await self._channel()
         try:
             response = await self._send(channel, lease)
         except LMError as error:
-            verdict: RetryAfter | Raise = await self._ask(Settle(lease.id, error, attempt, self.deadline))
+            settle = Settle(lease.id, error, attempt + self.resent, self.deadline)
+            if self.log.delivered:
+                self.client.cast(settle)
+                return Raise(error, "pieces of the answer were handed on")
+            verdict: RetryAfter | Raise = await self._ask(settle)
             return verdict
         self.client.cast(Settle(lease.id, None, attempt, self.deadline, response.usage))
         return response
@@ -153,32 +179,30 @@ class LogicalCall:
                 continue
         return channel
 
-    async def _send(self, channel: Channel, lease: Lease) -> LMResponse:
+    async def _exchange(self, channel: Channel, sending: Sending) -> Any:
+        return await channel.send(
+            self.lm.model_name,
+            self.body,
+            idempotency_key=self.key,
+            attempt=sending.number,
+            on_resend=sending.resent,
+            on_head=sending.head,
+            on_delta=sending.deliver if self.on_delta is not None else None,
+            streams=self.streams,
+        )
+
+    def _keep(self, response: Any) -> None:
+        """Note what is returned unsent if this step dies before it can return it."""
+        if self.log.response is None:
+            self.log.response, self.log.lm = response, self.lm
+
+    async def _send(self, channel: Channel, lease: Lease) -> Any:
         """Make one attempt and write it down in the tick it ends."""
-        log, started = self.log, self.runtime.clock.now()
-        number = len(log.attempts) + log.on_wire + 1
-        self.emit("dspex.lm.attempt.start", {"number": number}, {})
-        log.sent += 1
-        log.on_wire += 1
-        self.sending = number
-        lease.sent, lease.sent_at = True, started
-
-        def on_head(headers: Mapping[str, str]) -> None:
-            lease.first_byte_at = self.runtime.clock.now()
-            lease.headroom = self.account.endpoint.wire.headroom(headers, now=wall_time())
-
+        sending = Sending(self, lease)
         try:
-            response = await channel.send(
-                self.lm.model_name,
-                self.body,
-                idempotency_key=self.key,
-                attempt=number,
-                on_resend=self._note_resend,
-                on_head=on_head,
-            )
+            response = await self._exchange(channel, sending)
         except LMError as error:
-            self._off_the_wire()
-            self.note(number, type(error).__name__, started, error.status, str(error))
+            sending.ended(type(error).__name__, error.status, str(error), error.request_id)
             raise
         except asyncio.CancelledError:
             process, task = current_process(), asyncio.current_task()
@@ -186,24 +210,30 @@ class LogicalCall:
                 raise
             # Our process lives: it was the transport that died and ended the attempt. That is the network's failure.
             task.uncancel()
-            self._off_the_wire()
             failure = TransportFailed("the transport was restarted under this attempt", code=LOCAL)
-            self.note(number, "TransportFailed", started, None, str(failure))
+            sending.ended("TransportFailed", None, str(failure))
             raise failure from None
-        self._off_the_wire()
-        if log.response is None:
-            log.response, log.lm = response, self.lm
-        self.note(number, "ok", started, 200)
+        except Exception as error:  # whoever was handed the pieces failed: noted here, then raised on
+            sending.ended("reader", None, f"{type(error).__name__}: {error}")
+            self.client.cast(Settle(lease.id, None, 1, self.deadline, cancelled=True))
+            raise
+        self._keep(response)
+        sending.ended("ok", 200, "", getattr(response, "request_id", None))
         return response
 
-    def _off_the_wire(self) -> None:
-        self.log.on_wire -= 1
-        self.sending = None
-
-    def note(self, number: int, outcome: str, started: float, status: int | None = None, message: str = "") -> None:
+    def note(
+        self,
+        number: int,
+        outcome: str,
+        started: float,
+        status: int | None = None,
+        message: str = "",
+        first_byte: float | None = None,
+        request_id: str | None = None,
+    ) -> None:
         """Write an attempt down."""
         duration = self.runtime.clock.now() - started
-        attempt = Attempt(number, outcome, duration, status, message, self.lm.model)
+        attempt = Attempt(number, outcome, duration, status, message, self.lm.model, first_byte, request_id)
         self.log.attempts.append(attempt)
         if self.runtime.telemetry.active:
             measurements = {"duration": attempt.duration, "number": attempt.number}
@@ -212,19 +242,22 @@ class LogicalCall:
             else:
                 self.emit("dspex.lm.attempt.exception", measurements, {"error": attempt.outcome})
 
-    def _note_resend(self) -> None:
-        """Say that an attempt went out twice: its kept-alive connection was closed before a byte of the answer."""
-        self.log.sent += 1
-        self.emit("dspex.lm.resend", {"number": len(self.log.attempts) + 1}, {})
-
     def note_lost_attempts(self) -> None:
-        """Write down the attempts that a dead step left on the wire: they may have been charged."""
+        """
+        Write down the attempts that a dead step left on the wire: they may have been charged.
+
+        Raises:
+            StreamTruncated: That step had handed on pieces of an answer: there is no second stream behind the reader's
+                back.
+        """
         log = self.log
         while log.on_wire:
             log.on_wire -= 1
             number, lost = len(log.attempts) + 1, "the step died while this attempt was on the wire"
             log.attempts.append(Attempt(number, "killed", 0.0, None, lost, log.lm.model if log.lm else ""))
             self.emit("dspex.lm.unknown_charge", {"number": number}, {})
+        if log.delivered:
+            self.give_up(StreamTruncated("the step died after pieces of the answer had been handed on", code=LOCAL))
 
     def emit(self, name: str, measurements: Mapping[str, float], metadata: Mapping[str, Any]) -> None:
         """Tell telemetry what happened to this call at this model."""
@@ -232,6 +265,60 @@ class LogicalCall:
             self.runtime.telemetry.emit(
                 name, measurements, {"lm": self.client.name, "call": self.log.idempotency_key, **metadata}
             )
+
+
+class Sending:
+    """One attempt on the wire: its number, and what is noted of it as it goes."""
+
+    __slots__ = ("_call", "_first", "_lease", "_started", "number")
+
+    def __init__(self, call: LogicalCall, lease: Lease) -> None:
+        self._call = call
+        self._lease = lease
+        self._first: float | None = None
+        call.log.on_wire += 1
+        self.number = self._begin()
+
+    def _begin(self) -> int:
+        call, lease, log = self._call, self._lease, self._call.log
+        number = call.sending = len(log.attempts) + log.on_wire
+        self._started = lease.sent_at = call.runtime.clock.now()
+        lease.sent = True
+        log.sent += 1
+        call.emit("dspex.lm.attempt.start", {"number": number}, {})
+        return number
+
+    def resent(self) -> int:
+        """Note that a kept-alive connection was closed before a byte came; return the number of what follows."""
+        call = self._call
+        call.note(self.number, "resent", self._started)
+        call.emit("dspex.lm.resend", {"number": self.number}, {})
+        call.resent += 1
+        self.number = self._begin()
+        return self.number
+
+    def head(self, headers: Mapping[str, str]) -> None:
+        """Note what came with the answer's head."""
+        call, lease = self._call, self._lease
+        lease.first_byte_at = call.runtime.clock.now()
+        lease.headroom = call.account.endpoint.wire.headroom(headers, now=wall_time())
+
+    async def deliver(self, delta: LMDelta) -> None:
+        """Hand a piece on; from the first one on nothing is tried again."""
+        call = self._call
+        if self._first is None:
+            call.log.delivered = True
+            self._first = call.runtime.clock.now() - self._started
+            call.emit("dspex.lm.first_token", {"seconds": self._first, "number": self.number}, {})
+        assert call.on_delta is not None
+        await call.on_delta(delta)
+
+    def ended(self, outcome: str, status: int | None, message: str, request_id: str | None = None) -> None:
+        """Write the attempt down."""
+        call = self._call
+        call.log.on_wire -= 1
+        call.sending = None
+        call.note(self.number, outcome, self._started, status, message, self._first, request_id)
 
 
 def _this_process() -> Any:

@@ -1,0 +1,117 @@
+"""Several logical calls that together are one: each in a process of its own below the step that asks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar, cast
+
+import anyio
+
+from dspex.errors import ActorExited, InternalError
+from dspex.protocols.lm import AttemptLog, LMDelta, LMRequest, LMResponse, Usage
+from dspex.protocols.scope import OnDelta
+from dspex.runtime import KILL, Crashed, Normal, Runtime, TaskProcess, current_process
+
+__all__ = ["ask_each", "gather", "parts_of", "side_by_side"]
+
+R = TypeVar("R")
+Ask = Callable[[LMRequest, AttemptLog, OnDelta | None], Awaitable[LMResponse]]
+"""Makes one logical call."""
+
+
+async def ask_each(
+    runtime: Runtime, ask: Ask, request: LMRequest, log: AttemptLog, on_delta: OnDelta | None
+) -> LMResponse:
+    """
+    Return the ``n`` answers that ``request`` wants from a model that gives one at a time, in their order.
+
+    A seed counts up from answer to answer. Every call has a log of its own below ``log``, so that a restarted step
+    asks only for what is missing.
+
+    Raises:
+        LMError: What the first call that failed came to; the others are broken off.
+    Cancellation: every call is broken off, its socket closed, before this returns.
+    """
+    params, parts = request.params, parts_of(log, request.params.n)
+
+    def work(index: int) -> Callable[[], Awaitable[LMResponse]]:
+        seed = None if params.seed is None else params.seed + index
+        asked = replace(request, params=replace(params, n=1, seed=seed))
+        return partial(ask, asked, parts[index], None if on_delta is None else _numbered(on_delta, index, log))
+
+    try:
+        answers = await side_by_side(runtime, [work(index) for index in range(params.n)])
+    finally:
+        gather(log, parts)
+    completions = tuple(completion for answer in answers for completion in answer.completions)
+    usage = sum((answer.usage for answer in answers), Usage())
+    log.response = replace(answers[0], completions=completions, usage=usage)
+    return log.response
+
+
+def parts_of(log: AttemptLog, count: int) -> list[AttemptLog]:
+    """Return the logs below ``log``, made at the first asking."""
+    while len(log.parts) < count:
+        log.parts.append(AttemptLog(f"{log.idempotency_key}.{len(log.parts) + 1}"))
+    return log.parts
+
+
+def gather(log: AttemptLog, parts: Sequence[AttemptLog]) -> None:
+    """Tell in ``log`` what its parts have done."""
+    log.attempts[:] = [attempt for part in parts for attempt in part.attempts]
+    log.sent = sum(part.sent for part in parts)
+    log.lm = next((part.lm for part in parts if part.lm is not None), log.lm)
+
+
+def _numbered(on_delta: OnDelta, index: int, log: AttemptLog) -> OnDelta:
+    async def deliver(delta: LMDelta) -> None:
+        log.delivered = True
+        await on_delta(replace(delta, index=index))
+
+    return deliver
+
+
+async def side_by_side(runtime: Runtime, works: Sequence[Callable[[], Awaitable[R]]]) -> list[R]:
+    """
+    Run ``works`` at the same time and return what they returned, in their order.
+
+    Raises:
+        ActorExited: One was killed by others.
+        Exception: What the first that failed raised; the others are killed.
+    Cancellation: all are dead, their sockets closed, before this returns.
+    """
+    step = current_process()
+    if step is None:
+        raise InternalError("an LM call was made outside a step")
+    news: asyncio.Future[None] | None = None
+
+    def tell() -> None:
+        if news is not None and not news.done():
+            news.set_result(None)
+
+    processes: list[TaskProcess] = []
+    for number, work in enumerate(works, 1):
+        label = f"{step.label} part {number}"
+        process = runtime.spawn_task(step, work, label=label, context=contextvars.copy_context())
+        process.on_dead(tell)
+        processes.append(process)
+    try:
+        while not all(process.dead and process.returned for process in processes):
+            for process in processes:
+                if process.dead and not process.returned:
+                    reason = process.exit_reason
+                    raise reason.error if isinstance(reason, Crashed) else ActorExited(process.label, reason)
+            news = runtime.loop.create_future()
+            await news
+    except BaseException:  # whatever it is: undone here, then raised on
+        for process in processes:
+            process.receive_exit(KILL, None)
+        with anyio.move_on_after(2 * runtime.kill_budget, shield=True):
+            for process in processes:
+                await process.wait_exit(None)
+        raise
+    return [cast("R", process.result) for process in processes if isinstance(process.exit_reason, Normal)]
