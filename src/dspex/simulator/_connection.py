@@ -134,10 +134,11 @@ class Connection:
                     await self._writer.drain()
                     await self._wait(None)
             case FaultKind.SPLIT | FaultKind.DRIP:
-                for part in parts:
+                for at, part in enumerate(parts):
+                    if at > 1 and part:  # between the pieces, not after the head or the last
+                        await self._writer.drain()
+                        await (asyncio.sleep(0) if fault.kind is FaultKind.SPLIT else self._wait(fault.pause))
                     self._write(part)
-                    await self._writer.drain()
-                    await (asyncio.sleep(0) if fault.kind is FaultKind.SPLIT else self._wait(fault.pause))
             case _ if plan.response.is_stream:
                 for part in parts:
                     self._write(part)
