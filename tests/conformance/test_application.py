@@ -177,7 +177,7 @@ async def test_cancelling_the_end_kills_and_goes_on(runtime: Runtime, clock: Vir
     assert not runtime.processes
 
 
-async def test_an_interrupt_in_an_actor_leaves_the_block(runtime: Runtime) -> None:
+async def test_trap_2_2_o_an_interrupt_in_an_actor_leaves_the_block(runtime: Runtime) -> None:
     """In order, as the interrupt itself; the host's task is cancelled no longer."""
 
     class Interrupted(Kid):

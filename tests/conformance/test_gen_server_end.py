@@ -94,7 +94,7 @@ async def test_a_parents_exit_waits_its_turn_in_an_actor_that_traps(runtime: Run
 
 
 @pytest.mark.parametrize("where", ["init", "handler", "task"])
-async def test_system_exit_is_a_crash_of_one_process(runtime: Runtime, where: str) -> None:
+async def test_trap_2_2_o_system_exit_is_a_crash_of_one_process(runtime: Runtime, where: str) -> None:
     """It must not tear the whole loop down."""
 
     async def leave(*_: object) -> None:

@@ -243,7 +243,7 @@ async def test_p74_a_lock_does_not_outlive_its_holder(runtime: Runtime, clock: V
     assert registry._locks._queues == {}
 
 
-async def test_a_lock_that_is_granted_to_somebody_cancelled_goes_on(runtime: Runtime) -> None:
+async def test_rule_4_g_a_lock_that_is_granted_to_somebody_cancelled_goes_on(runtime: Runtime) -> None:
     """In the very tick in which it was granted: the cancellation was queued before who is next could wake."""
     registry, called = Registry(), list[str]()
 

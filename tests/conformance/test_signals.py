@@ -193,7 +193,7 @@ async def test_names_are_free_before_anybody_hears_of_the_death(runtime: Runtime
     assert seen == [False, (Exit, None, False), (Down, None, False)]
 
 
-async def test_pending_calls_fail_before_links_and_monitors_hear(runtime: Runtime) -> None:
+async def test_rule_4_c_pending_calls_fail_before_links_and_monitors_hear(runtime: Runtime) -> None:
     """Who called knows first, and does not have to guess from a Down."""
     target, caller = await runtime.start(Host()), await runtime.start(TrappingHost())
     order: list[str] = []

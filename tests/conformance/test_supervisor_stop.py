@@ -353,7 +353,7 @@ class SlowStarter(Kid):
         await asyncio.get_running_loop().create_future()
 
 
-async def test_a_slow_init_does_not_hold_up_the_shutdown(
+async def test_trap_2_5_h_a_slow_init_does_not_hold_up_the_shutdown(
     runtime: Runtime, nursery: Nursery, clock: VirtualClock
 ) -> None:
     """The parent's order is taken while start_child waits: the init is killed, queued starts fail."""
@@ -370,7 +370,7 @@ async def test_a_slow_init_does_not_hold_up_the_shutdown(
     assert nursery.log == ["+a", "-a"]
 
 
-async def test_a_shutdown_meets_a_supervisor_in_its_own_init(
+async def test_rule_4_e_a_shutdown_meets_a_supervisor_in_its_own_init(
     runtime: Runtime, nursery: Nursery, clock: VirtualClock
 ) -> None:
     """A tree that is told to end while it starts ends, and starts nobody else."""
@@ -382,7 +382,7 @@ async def test_a_shutdown_meets_a_supervisor_in_its_own_init(
     assert clock.now() == 0.0
 
 
-async def test_start_child_from_the_childs_own_init_is_a_cycle(runtime: Runtime, nursery: Nursery) -> None:
+async def test_rule_4_e_start_child_from_the_childs_own_init_is_a_cycle(runtime: Runtime, nursery: Nursery) -> None:
     """The supervisor is busy with that very init; an answer can never come."""
     refused: list[CallCycle] = []
 

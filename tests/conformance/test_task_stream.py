@@ -115,7 +115,7 @@ async def test_nothing_runs_before_somebody_asks_or_while_nobody_does(
 
 
 @pytest.mark.parametrize("how", ["break", "raise", "cancel", "cancel twice"])
-async def test_leaving_early_kills_and_awaits_what_runs_and_closes_the_source(
+async def test_trap_2_2_k_leaving_early_kills_and_awaits_what_runs_and_closes_the_source(
     runtime: Runtime, tasks: TaskSupervisorRef, clock: VirtualClock, how: str
 ) -> None:
     """Whatever way the consumer leaves, nothing goes on behind its back."""

@@ -160,7 +160,7 @@ async def test_p65_only_the_owner_may_wait(runtime: Runtime, tasks: TaskSupervis
     assert await ours == 2.5
 
 
-async def test_a_result_is_taken_once_and_a_cancelled_await_takes_nothing(
+async def test_trap_2_2_f_a_result_is_taken_once_and_a_cancelled_await_takes_nothing(
     runtime: Runtime, tasks: TaskSupervisorRef, clock: VirtualClock
 ) -> None:
     """An await that was given up can be repeated."""

@@ -77,7 +77,7 @@ async def test_p72_a_ref_is_one_incarnation_and_a_name_is_whoever_holds_it(
 
 
 @pytest.mark.parametrize("reason", ["killed", "stopped"])
-async def test_timers_die_with_their_actor(runtime: Runtime, clock: VirtualClock, reason: str) -> None:
+async def test_trap_2_2_j_timers_die_with_their_actor(runtime: Runtime, clock: VirtualClock, reason: str) -> None:
     """Nothing stays in the clock, however the actor ended."""
     host = await runtime.start(Host())
     timers = [runtime.send_after(delay, host, delay) for delay in (1, 2, 3)]

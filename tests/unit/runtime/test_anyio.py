@@ -124,7 +124,9 @@ async def test_an_answer_in_the_tick_of_the_cancellation(
     assert not actor.kept[0].reply("late")
 
 
-async def test_scopes_and_groups_inside_a_handler(runtime: Runtime, server: ActorRef, clock: VirtualClock) -> None:
+async def test_trap_2_4_a_scopes_and_groups_inside_a_handler(
+    runtime: Runtime, server: ActorRef, clock: VirtualClock
+) -> None:
     """They belong to the actor's own task; its tasks speak for it."""
     outer = await runtime.start(Server())
 
@@ -146,7 +148,9 @@ async def test_scopes_and_groups_inside_a_handler(runtime: Runtime, server: Acto
     assert outer.alive
 
 
-async def test_a_kill_goes_through_a_task_group(runtime: Runtime, server: ActorRef, clock: VirtualClock) -> None:
+async def test_trap_2_4_b_a_kill_goes_through_a_task_group(
+    runtime: Runtime, server: ActorRef, clock: VirtualClock
+) -> None:
     """The handler's group is cancelled with it, and its calls leave nothing behind."""
     outer = await runtime.start(Server())
 
@@ -163,7 +167,9 @@ async def test_a_kill_goes_through_a_task_group(runtime: Runtime, server: ActorR
     await outer.wait_exit()
 
 
-async def test_starting_stopping_and_locking_in_cancelled_scopes(runtime: Runtime, clock: VirtualClock) -> None:
+async def test_rule_4_d_starting_stopping_and_locking_in_cancelled_scopes(
+    runtime: Runtime, clock: VirtualClock
+) -> None:
     """An actor whose start is cancelled is dead, a lock that is not got is not held."""
     gate, registry = asyncio.Event(), Registry()
 
@@ -199,5 +205,5 @@ async def test_waiting_for_a_name_or_an_exit_leaves_nothing(
             asyncio.get_running_loop().call_soon(scope.cancel)
             await wait()
         assert scope.cancelled_caught
-    assert (runtime._parked, server._process._waiters) == ({}, {})
+    assert (runtime._names.waiting, server._process._waiters) == (0, {})
     assert clock.pending == 0

@@ -30,7 +30,7 @@ from dspex.testing import VirtualClock
 from tests.unit.runtime.doer import Doer, answer
 
 
-async def test_an_answer_and_a_timeout_in_one_tick(runtime: Runtime, clock: VirtualClock) -> None:
+async def test_trap_2_2_d_an_answer_and_a_timeout_in_one_tick(runtime: Runtime, clock: VirtualClock) -> None:
     """One of them is first, and the other finds the question settled."""
 
     async def slow(actor: Doer, sender: From) -> Reply:
@@ -45,7 +45,7 @@ async def test_an_answer_and_a_timeout_in_one_tick(runtime: Runtime, clock: Virt
     assert await ref.call(answer) == "answer"
 
 
-async def test_a_caller_that_is_cancelled_leaves_nothing_behind(
+async def test_trap_2_2_e_a_caller_that_is_cancelled_leaves_nothing_behind(
     runtime: Runtime, clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Neither a timer nor a place among those whose answers were put off, nor a complaint of asyncio's."""
@@ -73,7 +73,7 @@ async def test_a_caller_that_is_cancelled_leaves_nothing_behind(
     assert [record for record in caplog.records if record.name == "asyncio"] == []
 
 
-async def test_ten_thousand_casts_do_not_starve_anothers_timer(runtime: Runtime) -> None:
+async def test_trap_2_5_g_ten_thousand_casts_do_not_starve_anothers_timer(runtime: Runtime) -> None:
     """A busy mailbox gives way now and then."""
     handled = 0
     at_timer: list[int] = []
@@ -92,7 +92,7 @@ async def test_ten_thousand_casts_do_not_starve_anothers_timer(runtime: Runtime)
     assert at_timer[0] < 1_000
 
 
-async def test_calls_that_can_never_end_are_refused(runtime: Runtime, clock: VirtualClock) -> None:
+async def test_rule_4_f_calls_that_can_never_end_are_refused(runtime: Runtime, clock: VirtualClock) -> None:
     """Directly, through another actor, and through a task that answers for it; with the path to look at."""
     a, b = await runtime.start(Doer(), label="a"), await runtime.start(Doer(), label="b")
     tasks = await runtime.start(TaskSupervisor())
@@ -171,7 +171,9 @@ class Bounded(Doer):
     mailbox_limit: ClassVar[int | None] = 2
 
 
-async def test_a_full_mailbox_refuses_calls_and_casts_but_no_signals(runtime: Runtime, clock: VirtualClock) -> None:
+async def test_rule_4_i_a_full_mailbox_refuses_calls_and_casts_but_no_signals(
+    runtime: Runtime, clock: VirtualClock
+) -> None:
     """The runtime's own notices always get through."""
     ref, target = await runtime.start(Bounded()), await runtime.start(Doer())
     gate = asyncio.Event()
@@ -195,7 +197,7 @@ async def test_a_full_mailbox_refuses_calls_and_casts_but_no_signals(runtime: Ru
     assert [type(each) for each in vars(ref._process.actor)["seen"]] == [str, Down]
 
 
-async def test_put_waits_for_room_and_cancelled_putters_pass_their_place_on(
+async def test_trap_2_2_g_put_waits_for_room_and_cancelled_putters_pass_their_place_on(
     runtime: Runtime, clock: VirtualClock
 ) -> None:
     """Back-pressure, the longest waiting first; a place offered to who has left is offered to the next."""
@@ -239,7 +241,7 @@ async def test_put_waits_for_room_and_cancelled_putters_pass_their_place_on(
     assert isinstance(outcomes[-1], NoSuchActor)
 
 
-async def test_room_made_by_demonitor_is_offered(runtime: Runtime, clock: VirtualClock) -> None:
+async def test_rule_4_g_room_made_by_demonitor_is_offered(runtime: Runtime, clock: VirtualClock) -> None:
     """A queued Down that is taken back leaves room that no pop would ever announce."""
 
     class Single(Doer):
@@ -266,7 +268,9 @@ async def test_room_made_by_demonitor_is_offered(runtime: Runtime, clock: Virtua
 REQUEST: contextvars.ContextVar[str] = contextvars.ContextVar("request", default="clean")
 
 
-async def test_a_callers_context_is_not_seen_by_actors_and_tasks(runtime: Runtime, clock: VirtualClock) -> None:
+async def test_trap_2_2_l_a_callers_context_is_not_seen_by_actors_and_tasks(
+    runtime: Runtime, clock: VirtualClock
+) -> None:
     """An actor outlives the request that happened to start it, and so do its restarts and its timers."""
     seen: list[str] = []
 

@@ -22,7 +22,9 @@ from tests.unit.runtime.doer import Doer, deaf, forever
 
 
 @pytest.mark.parametrize("how", ["normal", "crash", "kill", "signal", "fence"])
-async def test_owned_resources_are_closed_on_every_exit(runtime: Runtime, clock: VirtualClock, how: str) -> None:
+async def test_rule_4_j_owned_resources_are_closed_on_every_exit(
+    runtime: Runtime, clock: VirtualClock, how: str
+) -> None:
     """The last first; before the name is free and before anybody hears of the end; one failure hides no other."""
     log: list[object] = []
     free = asyncio.Event()
@@ -122,7 +124,7 @@ async def test_an_owner_and_its_task_die_in_one_tick(runtime: Runtime) -> None:
         events.clear()
 
 
-async def test_tasks_are_dead_before_their_owners_down(runtime: Runtime, clock: VirtualClock) -> None:
+async def test_rule_4_k_tasks_are_dead_before_their_owners_down(runtime: Runtime, clock: VirtualClock) -> None:
     """Those that ignore their kill are fenced first."""
     free = asyncio.Event()
     doer = Doer()
@@ -150,7 +152,7 @@ async def test_a_deep_family_does_not_die_on_the_stack(runtime: Runtime) -> None
     assert not runtime.processes
 
 
-async def test_nobody_is_born_into_a_dying_family(runtime: Runtime) -> None:
+async def test_rule_4_k_nobody_is_born_into_a_dying_family(runtime: Runtime) -> None:
     """Nobody would ever end it."""
     ref = await runtime.start(Doer())
     ref.kill()
@@ -176,7 +178,7 @@ async def test_waiting_and_giving_up_leaves_nothing_behind(runtime: Runtime, clo
     outcomes = await asyncio.gather(*waits, *parked, return_exceptions=True)
     assert isinstance(outcomes[4], CallTimeout)
     assert not ref._process._waiters
-    assert not runtime._parked
+    assert runtime._names.waiting == 0
     assert clock.pending == 0
 
 

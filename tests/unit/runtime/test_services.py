@@ -86,7 +86,7 @@ async def family(runtime: Runtime, clock: VirtualClock) -> Fixture:
     return Fixture(runtime, clock)
 
 
-async def test_a_call_by_name_waits_for_the_successor(family: Fixture, clock: VirtualClock) -> None:
+async def test_rule_4_c_a_call_by_name_waits_for_the_successor(family: Fixture, clock: VirtualClock) -> None:
     """Nothing was sent to the one that died, so nothing is lost, and nobody has to try again."""
     await family.start(initial=0.5)
     family.kill()

@@ -27,7 +27,7 @@ from dspex.testing import VirtualClock
 from tests.unit.runtime.doer import Doer, answer, deaf, forever
 
 
-async def test_code_that_swallows_cancellation_is_fenced(runtime: Runtime, clock: VirtualClock) -> None:
+async def test_trap_2_5_a_code_that_swallows_cancellation_is_fenced(runtime: Runtime, clock: VirtualClock) -> None:
     """It is declared dead, its name is free, nothing it says counts, and closing reports it."""
     free, allowed = asyncio.Event(), list[object]()
     other = await runtime.start(Doer())
@@ -69,7 +69,7 @@ async def test_code_that_swallows_cancellation_is_fenced(runtime: Runtime, clock
     assert other.alive
 
 
-async def test_closing_reports_what_still_runs(clock: VirtualClock) -> None:
+async def test_trap_2_4_d_closing_reports_what_still_runs(clock: VirtualClock) -> None:
     """The one exception to leaving nothing behind is told with its stack."""
     free = asyncio.Event()
     runtime = Runtime(clock=clock)
@@ -89,7 +89,7 @@ async def test_closing_reports_what_still_runs(clock: VirtualClock) -> None:
     await clock.settle()
 
 
-async def test_a_process_killed_before_its_first_step(runtime: Runtime) -> None:
+async def test_trap_2_5_b_a_process_killed_before_its_first_step(runtime: Runtime) -> None:
     """Its body never runs, so nothing in it can be relied on to say that it is over."""
     process = runtime.spawn(Doer(), name="n")
     process.receive_exit(KILL, None)
@@ -104,7 +104,7 @@ async def test_a_process_killed_before_its_first_step(runtime: Runtime) -> None:
 
 
 @pytest.mark.parametrize("stubborn", [False, True])
-async def test_a_kill_during_terminate(runtime: Runtime, clock: VirtualClock, stubborn: bool) -> None:
+async def test_trap_2_5_c_a_kill_during_terminate(runtime: Runtime, clock: VirtualClock, stubborn: bool) -> None:
     """It is a kill all the same, whether or not terminate lets go, and children do not hold it up."""
     free, said = asyncio.Event(), list[object]()
 
@@ -149,7 +149,7 @@ async def test_terminate_has_its_time_and_no_more(runtime: Runtime, clock: Virtu
     assert clock.now() == 5.0
 
 
-async def test_a_kill_during_to_thread(runtime: Runtime, clock: VirtualClock) -> None:
+async def test_trap_2_5_d_a_kill_during_to_thread(runtime: Runtime, clock: VirtualClock) -> None:
     """The thread goes on, for threads cannot be killed; its late result goes nowhere."""
     begun, release = threading.Event(), threading.Event()
 
@@ -216,7 +216,7 @@ async def test_an_init_that_swallows_its_cancellation_has_not_succeeded(runtime:
     assert await parked == "answer"
 
 
-async def test_a_dying_actor_handles_no_further_message(runtime: Runtime) -> None:
+async def test_rule_4_b_a_dying_actor_handles_no_further_message(runtime: Runtime) -> None:
     """Cancellation strikes at the next suspension only; three messages would get through until then."""
     handled: list[int] = []
 
@@ -234,7 +234,7 @@ async def test_a_dying_actor_handles_no_further_message(runtime: Runtime) -> Non
 
 
 @pytest.mark.parametrize("how", ["twice", "scope"])
-async def test_closing_survives_cancellation(clock: VirtualClock, how: str) -> None:
+async def test_rule_4_d_closing_survives_cancellation(clock: VirtualClock, how: str) -> None:
     """Who is in a hurry kills what is left; then the cancellation goes on its way."""
     runtime = Runtime(clock=clock)
 
