@@ -114,8 +114,8 @@ class RatesMachine(RuleBasedStateMachine):
     @rule(left=st.integers(0, 400))
     def the_provider_says_less_is_left(self, left: int) -> None:
         """Others use the key too: the level goes down to what it says, never up."""
-        held = Reservation(0, self.now, self.rates.requests.taken, self.rates.tokens.taken)  # type: ignore[union-attr]
-        self.rates.observe(Headroom(tokens=left, token_limit=10_000), held, self.now)
+        held = Reservation(0, self.rates.requests.taken, self.rates.tokens.taken)  # type: ignore[union-attr]
+        self.rates.observe(Headroom(tokens=left, token_limit=10_000), held, self.now, self.now)
         if self.tokens > left:
             self.tokens = float(left)
 
@@ -145,7 +145,7 @@ class Provider:
     """A provider that keeps a bucket itself and tells what is left: what learning is judged by."""
 
     def __init__(self, limit: int) -> None:
-        self.bucket = Bucket(limit, now=0.0)
+        self.bucket = Bucket(limit, now=5e3)
         self.limit = limit
 
     def answer(self, now: float) -> Headroom | None:
@@ -161,7 +161,7 @@ class Provider:
 @given(st.integers(2, 60), st.lists(st.floats(0, 10, allow_nan=False), min_size=5, max_size=60))
 def test_a_learned_limit_is_never_overrun_by_one_who_asks_one_at_a_time(limit: int, pauses: list[float]) -> None:
     """From the first answer on, what the headers taught keeps us below 429, for whatever rhythm."""
-    rates, provider, now = RateLimits(rpm=None, tpm=None, learn=True, now=0.0), Provider(limit), 0.0
+    rates, provider, now = RateLimits(rpm=None, tpm=None, learn=True, now=5e3), Provider(limit), 5e3
     for pause in pauses:
         now += pause
         wait = rates.wait(10, now)
@@ -170,7 +170,7 @@ def test_a_learned_limit_is_never_overrun_by_one_who_asks_one_at_a_time(limit: i
         held = rates.reserve(10, now)
         told = provider.answer(now + 1e-3)
         assert told is not None
-        rates.observe(told, held, now)
+        rates.observe(told, held, now, now)
         assert rates.requests is not None
         assert rates.requests.capacity == limit
         assert rates.requests.period == 60.0

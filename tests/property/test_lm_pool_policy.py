@@ -6,7 +6,7 @@ import math
 import random
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dspex.protocols.model import LM, LMPool
@@ -35,16 +35,17 @@ def test_every_member_is_asked_once_those_without_weight_last(shares: list[float
     assert drawn[len(drawn) - len(reserves) :] == reserves
 
 
+@settings(max_examples=15)
 @given(st.integers(0, 5), st.lists(st.integers(1, 9), min_size=2, max_size=4))
 def test_the_first_choice_follows_the_weights_whoever_is_passed_over(seed: int, shares: list[int]) -> None:
     """Leaving out a member that cannot answer, the others' shares among themselves stay what they were."""
     names, out, rand = NAMES[: len(shares)], NAMES[0], random.Random(seed).random
     pool = LMPool(tuple(names), weights=tuple(map(float, shares)))
-    firsts = Counter(next(lm.model for lm in order_of(pool, resolve, rand) if lm.model != out) for _ in range(2000))
+    firsts = Counter(next(lm.model for lm in order_of(pool, resolve, rand) if lm.model != out) for _ in range(500))
 
     for name, share in list(zip(names, shares, strict=True))[1:]:
         expected = share / sum(shares[1:])
-        assert abs(firsts[name] / 2000 - expected) < 5 * math.sqrt(0.25 / 2000)
+        assert abs(firsts[name] / 500 - expected) < 5 * math.sqrt(0.25 / 500)
 
 
 def test_pools_in_pools_are_unfolded_in_their_place() -> None:
@@ -67,8 +68,8 @@ def test_hedges_stay_a_share_of_the_calls(share: float, wishes: list[bool]) -> N
     budget = HedgeBudget(share)
     for slow in wishes:
         budget.earn()
-        if slow and budget.available:
-            budget.spend()
+        if slow:
+            assert budget.available == budget.spend()
         assert budget.hedges <= share * budget.calls + 1e-6
 
 
@@ -77,8 +78,7 @@ def test_a_budget_that_is_asked_for_all_the_time_gives_its_share() -> None:
     budget = HedgeBudget(0.05)
     for _ in range(1000):
         budget.earn()
-        if budget.available:
-            budget.spend()
+        budget.spend()
 
     assert budget.hedges == 50
 

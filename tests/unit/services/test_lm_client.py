@@ -27,6 +27,7 @@ from dspex.services.lm.retry import Raise, RetryAfter, RetryPolicy
 from dspex.services.lm.wires._wire import Headroom
 from dspex.testing import VirtualClock
 
+START = 5000.0
 FAR = 1e6
 
 
@@ -34,7 +35,7 @@ class Room:
     """Clients of one key under a supervisor, in virtual time."""
 
     def __init__(self) -> None:
-        self.clock = VirtualClock()
+        self.clock = VirtualClock(START)
         self.runtime = Runtime(clock=self.clock, seed=1)
         self.table = LeaseTable()
         self.events: list[tuple[str, dict[str, float], dict[str, Any]]] = []
@@ -42,7 +43,7 @@ class Room:
 
     async def start(self, *limits: ClientLimits, follow_latency: bool = False) -> None:
         self.runtime.open()
-        self.runtime.telemetry.attach("dspex.lm.", lambda *each: self.events.append(each))  # type: ignore[arg-type]
+        self.runtime.telemetry.attach("dspex.lm.", lambda *each: self.events.append(each))
         specs = [
             ChildSpec(f"m{i}", LMClient, (f"m{i}", self.table, each, follow_latency), name=f"m{i}")
             for i, each in enumerate(limits)
@@ -89,7 +90,7 @@ class Room:
         self, lease: Lease, error: LMError | None = None, *, usage: Usage | None = None, attempt: int = 1, **more: Any
     ) -> RetryAfter | Raise | None:
         """Give a lease back as a call that was sent; return the verdict on its error."""
-        lease.sent = more.pop("sent", True)
+        lease.sent, lease.sent_at = True, lease.sent_at or self.clock.now()
         message = Settle(lease.id, error, attempt, FAR, usage, **more)
         client = self.runtime.named(lease.model)
         if error is None:
@@ -264,6 +265,7 @@ async def test_slower_answers_shrink_the_limit_of_a_server_that_tells_none(room:
     async def batch(latency: float) -> None:
         leases = [await room.lease() for _ in range(20)]
         for lease in leases:
+            lease.sent_at = room.clock.now()
             lease.first_byte_at = lease.sent_at + latency
             await room.settle(lease)
 
@@ -327,7 +329,7 @@ async def test_a_waiter_that_cannot_make_it_is_told_at_once(room: Room) -> None:
     """The provider wants 30 s of peace and its time is over in 10: waiting would be for nothing."""
     await room.start(ClientLimits(max_in_flight=1))
     lease = await room.lease()
-    hopeless, hopeful = room.ask(deadline=10.0), room.ask(deadline=50.0)
+    hopeless, hopeful = room.ask(deadline=START + 10.0), room.ask(deadline=START + 50.0)
     await room.clock.settle()
     await room.settle(lease, RateLimited("slow", status=429, retry_after=30.0))
 
@@ -335,7 +337,7 @@ async def test_a_waiter_that_cannot_make_it_is_told_at_once(room: Room) -> None:
     assert isinstance(refusal, Raise)
     assert "m0 may be asked again in 30.0 s" in str(refusal.error)
     assert room.told(hopeful) is None
-    newcomer = room.ask(deadline=29.0)
+    newcomer = room.ask(deadline=START + 29.0)
     await room.clock.settle()
     assert isinstance(room.told(newcomer), Raise)
     await room.clock.advance(30.0)
@@ -438,7 +440,7 @@ async def half_open(room: Room) -> Lease:
     await room.start(ClientLimits())
     for _ in range(10):
         await room.settle(await room.lease(), ServerFailed("oh", status=500))
-    refused = room.ask(deadline=1.0)
+    refused = room.ask(deadline=START + 1.0)
     await room.clock.settle()
     assert isinstance(room.told(refused).error, CircuitOpen)
     await room.clock.advance(2.0)

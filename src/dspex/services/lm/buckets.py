@@ -27,13 +27,11 @@ class Reservation:
 
     Attributes:
         tokens: The estimate: prompt plus the longest answer.
-        at: When.
         requests_taken: Requests taken out until then, this one included; ``None`` where there was no bucket.
         tokens_taken: Tokens taken out until then, these included; ``None`` where there was no bucket.
     """
 
     tokens: int = 0
-    at: float = 0.0
     requests_taken: float | None = None
     tokens_taken: float | None = None
 
@@ -144,12 +142,12 @@ class RateLimits:
         if self.tokens is not None:
             self.tokens.take(tokens, now)
             tokens_taken = self.tokens.taken
-        return Reservation(tokens, now, requests_taken, tokens_taken)
+        return Reservation(tokens, requests_taken, tokens_taken)
 
     def adopt(self, held: Reservation) -> Reservation:
         """Return what a predecessor's call holds of these buckets, which began empty: as much as of its own."""
         requests_taken = 0.0 if self.requests is not None else None
-        return Reservation(held.tokens, held.at, requests_taken, 0.0 if self.tokens is not None else None)
+        return Reservation(held.tokens, requests_taken, 0.0 if self.tokens is not None else None)
 
     def refund(self, held: Reservation, now: float) -> None:
         """Put all of it back: the call was never sent."""
@@ -162,12 +160,12 @@ class RateLimits:
         if self.tokens is not None and held.tokens_taken is not None:
             self.tokens.correct(min(held.tokens, self.tokens.capacity) - tokens, now)
 
-    def observe(self, room: Headroom, held: Reservation, now: float) -> bool:
+    def observe(self, room: Headroom, held: Reservation, sent_at: float, now: float) -> bool:
         """
         Heed what an answer's headers say is left; True when a limit was learned or has changed.
 
-        The provider counted when the call arrived: what was taken out since then is unknown to it, and what has been
-        refilled since then too.
+        The provider counted when the call arrived, which was after ``sent_at``: what was taken out since the call was
+        granted is unknown to it, and what has been refilled since it was sent too.
         """
         changed = False
         for kind, limit, left, reset, before in (
@@ -187,7 +185,7 @@ class RateLimits:
                 bucket.resize(limit, now)
                 bucket.period = _period(limit, left, reset) or bucket.period
             if bucket is not None:
-                refilled = max(0.0, now - held.at) * bucket.capacity / bucket.period
+                refilled = max(0.0, now - sent_at) * bucket.capacity / bucket.period
                 bucket.lower(left + refilled - (bucket.taken - (before or 0.0)), now)
         return changed
 

@@ -377,7 +377,7 @@ class LMClient(Actor):
             if error is None:
                 self._limiter.narrow(1.0)
             return
-        if rates.observe(room, lease.held, now) and self.runtime.telemetry.active:
+        if rates.observe(room, lease.held, lease.sent_at, now) and self.runtime.telemetry.active:
             numbers = {"requests": float(room.request_limit or 0), "tokens": float(room.token_limit or 0)}
             self._emit("dspex.lm.rate_limit", numbers)
         self._limiter.narrow(share_left(room))

@@ -8,7 +8,7 @@ from dspex.errors import InternalError, LMError, RequestRejected
 from dspex.protocols.lm import AttemptLog, LMResponse
 from dspex.protocols.model import LM, LMPool
 from dspex.runtime import Runtime
-from dspex.services.lm.client import Busy
+from dspex.services.lm.client import Busy, Settle
 from dspex.services.lm.leases import Lease
 from dspex.services.lm.logical_call import LogicalCall
 from dspex.services.lm.pool_policy import HedgeBudget, Round, may_answer_elsewhere
@@ -84,9 +84,13 @@ class PoolCall:
                 continue
             race = Race(self.runtime, self.log)
             race.enter(member, call, lease, number)
-            if not await race.first_byte_within(after):
-                await self._hedge(race, member, after)
-            answer = await race.finish(self._heed)
+            try:
+                if not await race.first_byte_within(after):
+                    await self._hedge(race, member, after)
+                answer = await race.finish(self._heed)
+            except BaseException as error:  # whatever it is: undone here, then raised on
+                await race.break_off(error)
+                raise
             if answer is not None:
                 return answer
 
@@ -176,6 +180,8 @@ class PoolCall:
 
     async def _hedge(self, race: Race, first: int, after: float) -> None:
         """Let another member join the race, or the same one where it is alone; none joins that is not at its best."""
+        if not self.state.hedges.spend():
+            return
         others = [member for member in self._round.due(self.runtime.clock.now()) if member != first]
         for member in others if len(self._members) > 1 else [first]:
             call = self._calls.get(member)
@@ -191,7 +197,10 @@ class PoolCall:
             number = self._round.attempts[member] + 1
             lease = await call.acquire(number, queue=False, hedge=True)
             if isinstance(lease, Lease):
-                self.state.hedges.spend()
+                if race.decided:
+                    call.client.cast(Settle(lease.id, None, number, self.deadline, cancelled=True))
+                    break
                 self._calls[first].emit("dspex.lm.hedge", {"after": after}, {"to": call.client.name})
                 race.enter(member, call, lease, number)
                 return
+        self.state.hedges.refund()

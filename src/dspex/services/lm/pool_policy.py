@@ -121,7 +121,15 @@ class HedgeBudget:
         """Whether a second ask may be spent."""
         return self._tokens >= 1.0 - 1e-9
 
-    def spend(self) -> None:
-        """Take one second ask, which ``available`` said is there."""
+    def spend(self) -> bool:
+        """Take one second ask; ``False`` when there is none."""
+        if not self.available:
+            return False
         self._tokens -= 1.0
         self.hedges += 1
+        return True
+
+    def refund(self) -> None:
+        """Put one back: nobody could be asked."""
+        self._tokens += 1.0
+        self.hedges -= 1

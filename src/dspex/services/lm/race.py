@@ -11,7 +11,8 @@ from functools import partial
 import anyio
 
 from dspex.errors import InternalError
-from dspex.protocols.lm import AttemptLog, LMResponse
+from dspex.protocols.lm import AttemptLog, LMDelta, LMResponse
+from dspex.protocols.scope import OnDelta
 from dspex.runtime import KILL, Crashed, Normal, Runtime, TaskProcess, current_process
 from dspex.services.lm.client import Settle
 from dspex.services.lm.leases import Lease
@@ -30,13 +31,16 @@ class _Runner:
     lease: Lease
     number: int
     process: TaskProcess
+    on_delta: OnDelta | None
+    lost: bool = False
 
 
 class Race:
     """
     The asks of one attempt, each a process owned by the step: the step's death kills them, and their sockets with them.
 
-    The leases are held by the step, so that whichever way it ends they are given back.
+    The leases are held by the step, so that whichever way it ends they are given back. Of streamed answers the first
+    piece decides: the other ask is broken off before the piece is handed on, so that nobody sees two answers mixed.
     """
 
     __slots__ = ("_log", "_news", "_runners", "_runtime")
@@ -52,49 +56,63 @@ class Race:
         step = current_process()
         if step is None:
             raise InternalError("an LM call was made outside a step")
+        on_delta = call.on_delta
+        if on_delta is not None:
+            call.on_delta = partial(self._hand_on, call, on_delta)
         work = partial(call.attempt, lease, number)
         label = f"{step.label} asks {call.lm.model}"
         process = self._runtime.spawn_task(step, work, label=label, context=contextvars.copy_context())
         process.on_dead(self._tell)
-        self._runners.append(_Runner(member, call, lease, number, process))
+        self._runners.append(_Runner(member, call, lease, number, process, on_delta))
 
     async def first_byte_within(self, seconds: float) -> bool:
         """
         Wait for the first ask's end, or ``seconds``; whether the first byte of an answer was there, or an end.
 
-        Cancellation: every ask is broken off, its socket closed, before this returns.
+        Cancellation: the asks go on; ``break_off`` ends them.
         """
+        await self._runners[0].process.wait_exit(seconds)
+        return self.decided
+
+    @property
+    def decided(self) -> bool:
+        """Whether the first ask has ended, or has the first byte of its answer: there is nothing to win any more."""
         first = self._runners[0]
-        try:
-            ended = await first.process.wait_exit(seconds)
-        except BaseException:  # whatever it is: undone here, then raised on
-            await self._break_off()
-            raise
-        return ended is not None or first.lease.first_byte_at is not None
+        return first.process.dead or first.lease.first_byte_at is not None
 
     async def finish(self, heed: Callable[[int, RetryAfter | Raise], None]) -> LMResponse | None:
         """
         Return the first answer; ``None`` when every ask has failed, which ``heed`` was told, each in its turn.
 
         Raises:
-            Exception: What ``heed``, or an ask, raises; the others are broken off first.
-        Cancellation: every ask is broken off, its socket closed, before this returns.
+            Exception: What ``heed``, or an ask, raises.
+        Cancellation: the asks go on; ``break_off`` ends them.
         """
         hedged = len(self._runners) > 1
-        try:
-            while self._runners:
-                runner = await self._next_end()
-                answer = self._answer_of(runner)
-                if isinstance(answer, LMResponse):
-                    if hedged:
-                        await self._break_off()
-                        self._tell_winner(runner)
-                    return answer
-                heed(runner.member, answer)
-        except BaseException:  # whatever it is: undone here, then raised on
-            await self._break_off()
-            raise
+        while self._runners:
+            runner = await self._next_end()
+            if runner.lost:
+                self._write_off(runner, "cancelled")
+                continue
+            answer = self._answer_of(runner)
+            if isinstance(answer, LMResponse):
+                if hedged:
+                    await self.break_off()
+                    self._tell_winner(runner)
+                return answer
+            heed(runner.member, answer)
         return None
+
+    async def _hand_on(self, call: LogicalCall, on_delta: OnDelta, delta: LMDelta) -> None:
+        """Hand on a piece of the ask that was first to have one; the others' are never seen."""
+        own = next((each for each in self._runners if each.call is call), None)
+        if own is None or own.lost:
+            await self._runtime.loop.create_future()  # the kill is on its way
+        for runner in self._runners:
+            if runner is not own and not runner.lost:
+                runner.lost = True
+                runner.process.receive_exit(KILL, None)
+        await on_delta(delta)
 
     async def _next_end(self) -> _Runner:
         """Return an ask that has ended, no longer in the race."""
@@ -102,6 +120,7 @@ class Race:
             for runner in self._runners:
                 if runner.process.dead:
                     self._runners.remove(runner)
+                    runner.call.on_delta = runner.on_delta
                     return runner
             self._news = self._runtime.loop.create_future()
             await self._news
@@ -121,25 +140,31 @@ class Race:
             raise process.exit_reason.error
         return RetryAfter(0.0)
 
-    async def _break_off(self) -> None:
-        """Kill what still runs, wait for the sockets to be closed, and settle: sent and unknown is charged."""
+    async def break_off(self, why: BaseException | None = None) -> None:
+        """
+        Kill what still runs, wait for the sockets to be closed, and settle: sent and unknown is charged.
+
+        Cancellation: changes nothing; it is over within twice the runtime's kill budget.
+        """
         runners, self._runners = self._runners, []
         for runner in runners:
+            runner.call.on_delta = runner.on_delta
             runner.process.receive_exit(KILL, None)
         with anyio.move_on_after(2 * self._runtime.kill_budget, shield=True):
             for runner in runners:
                 await runner.process.wait_exit(None)
         for runner in runners:
             if not runner.process.returned:
-                self._write_off(runner, "cancelled")
+                self._write_off(runner, "killed" if isinstance(why, asyncio.CancelledError) else "cancelled")
 
     def _write_off(self, runner: _Runner, outcome: str) -> None:
         """Write down an ask that will have no answer, and give its lease back without a verdict."""
         call, started = runner.call, runner.lease.sent_at
+        message = {"cancelled": "another model was faster", "killed": "killed while it was on the wire"}[outcome]
         if call.sending is not None:
             number, call.sending = call.sending, None
             self._log.on_wire -= 1
-            call.note(number, outcome, started, None, "broken off: another model was faster")
+            call.note(number, outcome, started, None, message)
             call.emit("dspex.lm.unknown_charge", {"number": number}, {})
         call.client.cast(Settle(runner.lease.id, None, runner.number, call.deadline, cancelled=True))
 
