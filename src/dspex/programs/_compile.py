@@ -18,7 +18,15 @@ from dspex.programs.adapters._values import make_codec
 from dspex.programs.fields import MISSING, Field, FieldSpec
 from dspex.programs.inputs import InputSpec
 
-__all__ = ["Plan", "check_name", "compile_field", "default_instructions", "make_init", "resolve_annotations"]
+__all__ = [
+    "Plan",
+    "check_name",
+    "compile_field",
+    "default_instructions",
+    "make_init",
+    "raw_annotations",
+    "resolve_annotations",
+]
 
 
 class Plan:
@@ -174,10 +182,7 @@ def resolve_annotations(cls: type, names: Iterable[str], caller: types.FrameType
     Raises:
         SignatureError: A name has no annotation, or one that cannot be resolved here.
     """
-    try:
-        raw = inspect.get_annotations(cls)
-    except NameError as error:  # Python 3.14 evaluates annotations when they are read
-        raise SignatureError(f"{cls.__name__}: {error}; define or import it before the signature") from error
+    raw = raw_annotations(cls)
     for name in names:
         if name not in raw:
             raise SignatureError(f"{cls.__name__}.{name} has no annotation: write `{name}: str = ...`")
@@ -198,6 +203,15 @@ def resolve_annotations(cls: type, names: Iterable[str], caller: types.FrameType
                 f"define or import it before the signature"
             ) from error
     return found
+
+
+def raw_annotations(cls: type) -> dict[str, Any]:
+    """Return the class's own annotations as they are written; a name that is not known yet is a reference to it."""
+    if sys.version_info >= (3, 14):  # annotations are evaluated when they are read, and may fail then
+        import annotationlib
+
+        return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
+    return inspect.get_annotations(cls)
 
 
 def typing_names(cls: type) -> dict[str, Any]:

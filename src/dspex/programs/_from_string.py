@@ -7,12 +7,21 @@ import inspect
 import keyword
 import sys
 import types as types_module
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from dspex.programs._compile import compile_field
 from dspex.programs._parse_string import Lookup, make_lookup, parse_signature, split_signature
 from dspex.programs.fields import MISSING, Field, FieldSpec, Role
+from dspex.programs.types.audio import Audio
+from dspex.programs.types.citations import Citations
+from dspex.programs.types.code import Code
+from dspex.programs.types.file import File
+from dspex.programs.types.history import History
+from dspex.programs.types.image import Image
+from dspex.programs.types.reasoning import Reasoning
+from dspex.programs.types.tool_calls import ToolCalls
 
 __all__ = ["compile_string"]
 
@@ -32,7 +41,14 @@ def compile_string(spec: str, instructions: str, types: Mapping[str, Any], make:
             return _memoised(spec, instructions, make)
         except _NeedsCaller:
             pass  # its types belong to one module: two modules may mean two things by the same text
-    return _class_of(_compile(spec, make_lookup(types, _caller_globals().__getitem__)), instructions, make)
+    known = ChainMap(cast("dict[str, Any]", _caller_globals()), dict(_FIELD_TYPES))
+    return _class_of(_compile(spec, make_lookup(types, known.__getitem__)), instructions, make)
+
+
+_FIELD_TYPES: Mapping[str, Any] = {
+    each.__name__: each for each in (Audio, Citations, Code, File, History, Image, Reasoning, ToolCalls)
+}
+"""Known without being imported; a type of the same name in the caller's module goes before."""
 
 
 class _NeedsCaller(Exception):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dspex.errors import SignatureError
+from dspex.programs.types.code import Code
 from dspex.protocols.retrieval import Passage
 
 __all__ = ["Lookup", "make_lookup", "parse_signature", "split_signature"]
@@ -177,6 +178,8 @@ def _build(node: ast.expr, lookup: Lookup) -> Any:
 
 def _subscript(base: Any, arguments: ast.expr, lookup: Lookup) -> Any:
     nodes = arguments.elts if isinstance(arguments, ast.Tuple) else [arguments]
+    if base is Code and isinstance(arguments, ast.Constant):  # a language, not the name of a type
+        return base[arguments.value]
     if base is typing.Literal:
         return typing.Literal[tuple(_literal(each, lookup) for each in nodes)]
     built = [_build_argument(each, lookup) for each in nodes]

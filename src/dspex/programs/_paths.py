@@ -71,7 +71,24 @@ def clone(module: M, attributes: Mapping[str, Any]) -> M:
     """Return a frozen module of the same class with these attributes, without running ``__init__``."""
     copy = object.__new__(type(module))
     vars(copy).update(attributes)
+    vars(copy).pop(_FOUND, None)
     return copy
+
+
+_FOUND = "_predictor_paths_"
+
+
+class _Found:
+    """What a program was found to hold: predictors with their paths, by identity, and alive as long as this."""
+
+    __slots__ = ("paths",)
+
+    def __init__(self, predictors: Mapping[str, Predict[Any, ...]]) -> None:
+        self.paths = {id(predictor): (path, predictor) for path, predictor in predictors.items()}
+
+    def get(self, predictor: object) -> str | None:
+        path, found = self.paths.get(id(predictor), (None, None))
+        return path if found is predictor else None
 
 
 class PredictorPaths:
@@ -79,30 +96,44 @@ class PredictorPaths:
     The paths of one program's predictors, by identity: for traces and labels.
 
     A predictor made inside ``forward`` by ``with_lm``, ``with_demos`` or ``with_config`` has the path of the one it
-    was made from. Build one per request; it looks at the program when it is first asked.
+    was made from. The program is looked through once in its life, when it is first asked, and again only for a
+    predictor that it did not have then.
     """
 
-    __slots__ = ("_paths", "_program")
+    __slots__ = ("_found", "_program")
 
     def __init__(self, program: object) -> None:
-        self._program = program  # ids stay theirs as long as the program lives
-        self._paths: dict[int, str] | None = None
+        self._program = program
+        self._found: _Found | None = None
 
-    def _find(self) -> dict[int, str]:
+    def _find(self) -> _Found:
         predictors = getattr(self._program, "predictors", None)
-        found: Mapping[str, Predict[Any, ...]] = predictors() if predictors is not None else {}
-        self._paths = {id(predictor): path for path, predictor in found.items()}
-        return self._paths
+        found = self._found = _Found(predictors() if predictors is not None else {})
+        if found.paths and id(self._program) not in found.paths:  # a bare predictor must not keep itself alive
+            vars(self._program)[_FOUND] = found
+        return found
 
     def path_of(self, predictor: object) -> str:
         """Return where the predictor sits (``answer.predict``); empty when it is no part of the program."""
-        paths = self._paths if self._paths is not None else self._find()
-        path = paths.get(id(predictor))
-        if path is not None:
+        found = self._found
+        if found is None:
+            known = getattr(self._program, "__dict__", {}).get(_FOUND)
+            if isinstance(known, _Found):
+                found = self._found = known
+                path = _path_in(found, predictor)
+                if path is not None:
+                    return path
+            found = self._find()
+        return _path_in(found, predictor) or ""
+
+
+def _path_in(found: _Found, predictor: object) -> str | None:
+    path = found.get(predictor)
+    if path is not None:
+        return path
+    lineage: tuple[weakref.ref[object], ...] = getattr(predictor, "_lineage", ())
+    for reference in lineage:
+        ancestor = reference()
+        if ancestor is not None and (path := found.get(ancestor)) is not None:
             return path
-        lineage: tuple[weakref.ref[object], ...] = getattr(predictor, "_lineage", ())
-        for reference in lineage:
-            ancestor = reference()
-            if ancestor is not None and id(ancestor) in paths:
-                return paths[id(ancestor)]
-        return ""
+    return None

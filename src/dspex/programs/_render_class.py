@@ -39,7 +39,10 @@ def _docstring(text: str) -> list[str]:
 
 
 def _source_text(field: Field) -> str:
-    return field.type_text.replace("Passage", "dspex.Passage")
+    return re.sub(rf"(?<![\w.])({_OURS})\b", r"dspex.\1", field.type_text)
+
+
+_OURS = "Audio|Citations|Code|File|History|Image|Passage|Reasoning|ToolCalls"
 
 
 def _arguments(field: Field) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dspex.errors import SignatureError, StateError
+from dspex.programs.adapters._adapter import ADAPTER_NAMES
 from dspex.programs.adapters._values import to_plain
 from dspex.programs.example import Example
 from dspex.programs.fields import Field
@@ -31,6 +32,7 @@ MAX_BYTES = 256 * 2**20
 
 _log = logging.getLogger("dspex.programs")
 _PARAMS = ("temperature", "max_tokens", "top_p", "stop", "n", "seed")
+_CONFIG = ("repair_turns", "extra", "adapter")
 _SECRET = re.compile(r"key|token$|secret|password|auth|credential|header", re.IGNORECASE)
 _DSPY_DEFAULTS = frozenset(
     {
@@ -74,6 +76,8 @@ def _dump_one(predictor: Predict[Any, ...]) -> dict[str, Any]:
     config = _dump_params(predictor.params)
     if predictor.repair_turns != 1:
         config["repair_turns"] = predictor.repair_turns
+    if predictor.adapter is not None:
+        config["adapter"] = predictor.adapter.name
     if config:
         state["config"] = config
     return state
@@ -172,7 +176,10 @@ def _load_one(path: str, predictor: Predict[Any, ...], state: Any, allow_api_bas
     changed = predictor.with_signature(signature).with_demos(_load_demos(path, predictor, entry.get("demos", [])))
     if entry.get("lm") is not None:
         changed = changed.with_lm(_load_lm(path, _mapping(entry["lm"], f"{path}.lm"), allow_api_base))
-    config = _params(f"{path}.config", _mapping(entry.get("config") or {}, f"{path}.config"), ("repair_turns", "extra"))
+    config = _params(f"{path}.config", _mapping(entry.get("config") or {}, f"{path}.config"), _CONFIG)
+    adapter = config.pop("adapter", None)
+    if adapter is not None and (changed.adapter is None or changed.adapter.name != adapter):
+        changed = changed.with_adapter(adapter)
     return changed.with_config(**config) if config else changed
 
 
@@ -279,6 +286,7 @@ _EXPECTED: Mapping[str, Callable[[Any], bool]] = {
     "seed": _is_count,
     "repair_turns": _is_count,
     "stop": _is_stop,
+    "adapter": lambda value: value in ADAPTER_NAMES,
     "extra": lambda value: isinstance(value, dict) and not any(_SECRET.search(name) for name in value),
 }
 

@@ -14,7 +14,7 @@ from pydantic_core import CoreSchema
 from typing_extensions import dataclass_transform
 
 from dspex.errors import OutputNotSet, SignatureError
-from dspex.programs._compile import Plan, compile_field, make_init, resolve_annotations
+from dspex.programs._compile import Plan, compile_field, make_init, raw_annotations, resolve_annotations
 from dspex.programs._from_string import compile_string
 from dspex.programs._record_schema import record_schema
 from dspex.programs.fields import MISSING, Field, FieldSpec, InputField, OutputField
@@ -113,8 +113,8 @@ class SignatureMeta(type):
         """
         Compile ``"question, context: list[str] -> answer: Literal['yes', 'no']"``.
 
-        Fields without a type are ``str``. Types are looked up in ``types``, builtins, typing, ``Passage``, and
-        then in the module of the caller.
+        Fields without a type are ``str``. Types are looked up in ``types``, builtins, typing, ``Passage``, then in
+        the module of the caller, and last among dspex's own (``Image``, ``History``, ``Code['python']``).
 
         Args:
             spec: Inputs, one arrow, outputs.
@@ -384,7 +384,7 @@ def _own_fields(
 
 def _refuse_strays(cls: SignatureMeta, specs: Mapping[str, FieldSpec]) -> None:
     """Refuse annotations that a type checker takes for fields and the record would not have."""
-    for name, annotation in inspect.get_annotations(cls).items():
+    for name, annotation in raw_annotations(cls).items():
         text = annotation if isinstance(annotation, str) else repr(annotation)
         if name not in specs and "ClassVar" not in text and not name.startswith("_"):
             raise SignatureError(

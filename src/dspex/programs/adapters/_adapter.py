@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 from dspex.errors import ResponseUnparsable
 from dspex.programs.signature import Signature
 from dspex.protocols.lm import Capabilities, Completion, LMDelta, LMRequest, Message
 from dspex.protocols.model import LMParams
 
-__all__ = ["Adapter", "AdapterName", "Parsed", "Piece", "Repair", "StreamParser", "text_of"]
+__all__ = ["ADAPTER_NAMES", "Adapter", "AdapterName", "Parsed", "Piece", "Repair", "StreamParser", "text_of"]
 
 AdapterName = Literal["chat", "json", "xml", "tool"]
 """The adapters of this package, by ``name``."""
+
+ADAPTER_NAMES: tuple[str, ...] = get_args(AdapterName)
 
 
 class Repair(NamedTuple):

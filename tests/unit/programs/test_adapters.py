@@ -1,0 +1,335 @@
+"""What each adapter asks for, given what the model can do, and what models may do by themselves."""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pydantic
+import pytest
+
+from dspex.errors import ResponseUnparsable, StateError
+from dspex.programs import (
+    ChainOfThought,
+    ChatAdapter,
+    Citations,
+    History,
+    Image,
+    InputField,
+    JSONAdapter,
+    Module,
+    OutputField,
+    Predict,
+    Reasoning,
+    Signature,
+    ToolAdapter,
+    ToolCalls,
+    XMLAdapter,
+    details,
+)
+from dspex.protocols.content import Citation, ReasoningPart, TextPart, ToolCall, ToolResult
+from dspex.protocols.lm import Capabilities, Completion, JsonObject, JsonSchema, Message, ToolSpec
+from dspex.protocols.model import LMParams
+from dspex.testing.scripted import ScriptedScope
+from tests.support.streams import WatchedScope
+
+ABLE = Capabilities(json_schema=True, json_object=True, tools=True, reasoning=True)
+
+
+class Kind(enum.Enum):
+    GOOD = "good"
+    BAD = "bad"
+
+
+class Item(pydantic.BaseModel):
+    title: str
+    size: int | None = None
+
+
+class Rated(Signature):
+    """Rate the text."""
+
+    text: str = InputField()
+    kind: Kind = OutputField(desc="how it is")
+    items: list[Item] = OutputField(default_factory=list)
+    score: float = OutputField(ge=0, le=1)
+
+
+class Open(Signature):
+    text: str = InputField()
+    facts: dict[str, Any] = OutputField()
+
+
+def output_of(adapter: Any, signature: type[Signature], able: Capabilities) -> JsonSchema | JsonObject | None:
+    output: JsonSchema | JsonObject | None = adapter.request(signature, (), LMParams(), able).output
+    return output
+
+
+class TestJson:
+    def test_the_schema_is_closed_and_made_once(self) -> None:
+        output = output_of(JSONAdapter(), Rated, ABLE)
+
+        assert isinstance(output, JsonSchema)
+        assert output.strict
+        assert output_of(JSONAdapter(), Rated, ABLE) is output
+        schema = output.schema
+        assert (schema["required"], schema["additionalProperties"]) == (["kind", "items", "score"], False)
+        assert schema["properties"]["score"] == {"maximum": 1, "minimum": 0, "type": "number"}
+        item = schema["$defs"]["Item"]
+        assert (item["required"], item["additionalProperties"]) == (["title", "size"], False)
+        assert {"type": "null"} in schema["properties"]["items"]["anyOf"]
+
+    @pytest.mark.parametrize(
+        ("signature", "able", "expected"),
+        [
+            (Rated, Capabilities(json_object=True), JsonObject()),
+            (Rated, Capabilities(), None),
+            (Open, ABLE, JsonObject()),
+            (Open, Capabilities(json_schema=True), None),
+        ],
+    )
+    def test_it_asks_for_the_strictest_form_there_is(
+        self, signature: type[Signature], able: Capabilities, expected: object
+    ) -> None:
+        assert output_of(JSONAdapter(), signature, able) == expected
+
+    @pytest.mark.parametrize(
+        "type_",
+        [str, int, bool, Literal["a", "b"], Kind, Item, list[Item], Item | None, list[list[int]], Image, ToolCalls],
+    )
+    def test_any_schema_is_json_and_every_object_in_it_is_closed(self, type_: Any) -> None:
+        signature = Signature.from_string("q -> other").append("out", OutputField(), type_)
+
+        output = output_of(JSONAdapter(), signature, Capabilities(json_schema=True, json_object=True))
+
+        if isinstance(output, JsonSchema):
+            text = json.dumps(output.schema)
+            assert text.count('"type": "object"') == text.count('"additionalProperties": false')
+
+    @pytest.mark.parametrize(
+        ("answer", "repair"),
+        [
+            ('{"answer": "a"}', ()),
+            ('```json\n{"answer": "a"}\n```', ()),
+            ('Here it is: {"answer": "a"} as asked.', (("", "json"),)),
+            ('{"answer": "a", "more": 1', (("", "json"),)),
+            ("{'answer': 'a'}", (("", "json"),)),
+        ],
+    )
+    def test_reading_climbs_down_and_says_so(self, answer: str, repair: tuple[object, ...]) -> None:
+        parsed = JSONAdapter().parse(Signature.from_string("q -> answer"), answer)
+
+        assert (parsed.outputs, parsed.repairs) == ({"answer": "a"}, repair)
+
+    def test_null_means_left_out_where_there_is_a_default(self) -> None:
+        parsed = JSONAdapter().parse(Rated, '{"kind": "GOOD", "items": null, "score": "0.5"}')
+
+        assert parsed.outputs == {"kind": Kind.GOOD, "items": [], "score": 0.5}
+
+    def test_no_object_is_every_output_missing(self) -> None:
+        with pytest.raises(ResponseUnparsable) as caught:
+            JSONAdapter().parse(Rated, "I cannot")
+
+        assert caught.value.missing_fields == ("kind", "score")
+
+    async def test_a_correction_names_the_keys(self) -> None:
+        scope = ScriptedScope(["no", '{"answer": "a"}'])
+
+        await scope.run(Predict("q -> answer", adapter=JSONAdapter()), q="q")
+
+        assert "- there was no key `answer`" in scope.asked[1].request.messages[-1].text
+
+
+class TestTool:
+    def test_the_outputs_are_the_arguments_of_the_one_tool(self) -> None:
+        request = ToolAdapter().request(Rated, (), LMParams(), ABLE)
+
+        assert [each.name for each in request.tools] == [request.tool_choice]
+        assert list(request.tools[0].parameters["properties"]) == ["kind", "items", "score"]
+
+    def test_a_model_without_tools_is_asked_for_text(self) -> None:
+        request = ToolAdapter().request(Rated, (), LMParams(), Capabilities(json_object=True))
+
+        assert (request.tools, request.output) == ((), JsonObject())
+
+
+class TestChoosing:
+    @pytest.mark.parametrize("name", ["yaml", 3, ChatAdapter, object()])
+    def test_what_is_no_adapter_is_refused(self, name: Any) -> None:
+        with pytest.raises(ValueError, match="expected one of chat, json, xml, tool"):
+            Predict("q -> a", adapter=name)
+
+    def test_a_program_passes_it_to_its_predictors(self) -> None:
+        class Two(Module):
+            def __init__(self) -> None:
+                self.one = Predict("q -> a")
+                self.two = ChainOfThought("q -> a", adapter="json")
+
+            async def forward(self, q: str) -> None:
+                """Nothing."""
+
+        program = Two().with_adapter("xml")
+
+        assert [each.adapter for each in program.predictors().values()] == [XMLAdapter(), XMLAdapter()]
+        assert Two().two.predict.adapter == JSONAdapter()
+
+    def test_it_is_saved(self) -> None:
+        state = Predict("q -> a", adapter="json").dump_state()
+
+        assert Predict("q -> a").load_state(state).adapter == JSONAdapter()
+        state["self"]["config"]["adapter"] = "yaml"
+        with pytest.raises(StateError, match="adapter cannot be 'yaml'"):
+            Predict("q -> a").load_state(state)
+
+    async def test_demos_follow_the_format(self) -> None:
+        scope = ScriptedScope(["<a>2</a>"])
+        predict = Predict("q -> a: int", demos=[{"q": "one", "a": 1}]).with_adapter("xml")
+
+        assert (await scope.run(predict, q="two")).a == 2
+        turns = [each.text for each in scope.asked[0].request.messages]
+        assert turns[1:3] == ["<q>\none\n</q>", "<a>\n1\n</a>"]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a tool of somebody's own may look like: it has a spec."""
+
+    name: str
+
+    @property
+    def spec(self) -> ToolSpec:
+        return ToolSpec(self.name, "Search.")
+
+
+class Agent(Signature):
+    """Use the tools."""
+
+    question: str = InputField()
+    tools: list[ToolSpec] = InputField()
+    thought: str = OutputField()
+    calls: ToolCalls = OutputField()
+
+
+CALL = ToolCall("abc", "search", {"q": "x"}, '{"q": "x"}')
+TOOLS = [ToolSpec("search", "Search.")]
+
+
+class TestNativeTools:
+    async def test_the_model_is_given_the_tools_and_asked_for_the_rest(self) -> None:
+        scope = WatchedScope([Completion("[[ ## thought ## ]]\nlook", tool_calls=(CALL,))], able=ABLE)
+
+        prediction = await scope.run(Predict(Agent), question="q", tools=TOOLS)
+
+        request = scope.requests[0]
+        assert (request.tools, request.tool_choice) == (tuple(TOOLS), "auto")
+        assert "calls" not in request.messages[0].text
+        assert "tools" not in request.messages[-1].text
+        assert (prediction.thought, list(prediction.calls)) == ("look", [CALL])
+        assert "tool search: Search." in details(prediction).explain()
+
+    async def test_an_answer_of_calls_alone_leaves_the_rest_unset(self) -> None:
+        scope = WatchedScope([Completion("", "tool_calls", (CALL,))], able=ABLE)
+
+        prediction = await scope.run(Predict(Agent), question="q", tools=TOOLS)
+
+        assert list(prediction.to_dict()) == ["question", "tools", "calls"]
+
+    async def test_a_model_without_tools_writes_the_calls(self) -> None:
+        answer = '[[ ## thought ## ]]\nlook\n[[ ## calls ## ]]\n[{"name": "search", "args": {"q": "x"}}]'
+        scope = WatchedScope([answer])
+
+        prediction = await scope.run(Predict(Agent), question="q", tools=TOOLS)
+
+        assert scope.requests[0].tools == ()
+        assert (prediction.calls[0].name, prediction.calls[0].arguments) == ("search", {"q": "x"})
+
+    async def test_what_has_a_spec_is_a_tool(self) -> None:
+        signature = Signature.from_string("q, tools: list[Search] -> calls: ToolCalls", types={"Search": Search})
+        scope = WatchedScope([Completion("", tool_calls=(CALL,))], able=ABLE)
+
+        prediction = await scope.run(Predict(signature), q="q", tools=[Search("search")])
+
+        assert scope.requests[0].tools == tuple(TOOLS)
+        assert len(prediction.calls) == 1
+
+
+class TestNativeText:
+    async def test_citations_of_the_provider_replace_those_asked_for(self) -> None:
+        signature = Signature.from_string("q -> a, sources: Citations")
+        source = Citation("the words", url="https://x.y/z")
+        completion = Completion("[[ ## a ## ]]\nb\n[[ ## sources ## ]]\n[]", citations=(source,))
+
+        prediction = await WatchedScope([completion]).run(Predict(signature), q="q")
+
+        assert prediction.sources == Citations([source])
+        assert details(prediction).citations == (source,)
+
+    async def test_a_model_that_does_not_reason_is_asked_for_reasoning(self) -> None:
+        signature = Signature.from_string("q -> r: Reasoning, a")
+
+        prediction = await WatchedScope(["[[ ## r ## ]]\nso\n[[ ## a ## ]]\nb"]).run(Predict(signature), q="q")
+
+        assert (prediction.r, type(prediction.r)) == ("so", Reasoning)
+
+    async def test_native_reasoning_is_in_the_details(self) -> None:
+        completion = Completion("[[ ## a ## ]]\nb", reasoning=(ReasoningPart("so"),))
+
+        prediction = await WatchedScope([completion]).run(Predict("q -> a"), q="q")
+
+        assert details(prediction).reasoning == "so"
+        assert "(reasoning: so)" in details(prediction).explain()
+
+
+class Chat(Signature):
+    """Talk."""
+
+    question: str = InputField()
+    history: History | None = InputField(default=None)
+    answer: str = OutputField()
+
+
+class TestHistory:
+    async def test_earlier_turns_stand_before_the_last(self) -> None:
+        scope = ScriptedScope([{"answer": "one"}, {"answer": "two"}])
+        first = await scope.run(Predict(Chat), question="1?")
+
+        await scope.run(Predict(Chat), question="2?", history=History().with_turn(first))
+
+        messages = scope.asked[1].request.messages
+        assert [each.role for each in messages] == ["system", "user", "assistant", "user"]
+        assert messages[1].text == "[[ ## question ## ]]\n1?"
+        assert messages[2].text == "[[ ## answer ## ]]\none\n\n[[ ## completed ## ]]"
+        assert "history" not in "".join(each.text for each in messages)
+
+    async def test_messages_are_sent_as_they_are(self) -> None:
+        turns = [Message("assistant", (CALL,)), Message("tool", (ToolResult("abc", "search", "found"),))]
+        scope = ScriptedScope([{"answer": "a"}])
+
+        await scope.run(Predict(Chat), question="q", history=History(turns))
+
+        assert list(scope.asked[0].request.messages[1:3]) == turns
+
+    async def test_a_list_of_turns_will_do(self) -> None:
+        scope = ScriptedScope([{"answer": "a"}])
+
+        await scope.run(Predict(Chat), question="q", history=[{"question": "1?", "answer": "one"}])
+
+        assert len(scope.asked[0].request.messages) == 4
+
+
+@pytest.mark.parametrize("adapter", ["chat", "json", "xml", "tool"])
+async def test_media_stand_at_their_place_in_every_format(adapter: Any) -> None:
+    picture = Image.from_bytes(b"\x89PNG\r\n\x1a\n")
+    signature = Signature.from_string("before, pictures: dict[str, list[Image]], behind -> a")
+    scope = WatchedScope(['{"a": "b"}' if adapter in ("json", "tool") else "[[ ## a ## ]]\nb<a>b</a>"])
+
+    await scope.run(Predict(signature, adapter=adapter), before="x", pictures={"~part0~": [picture]}, behind="y")
+
+    content = scope.requests[0].messages[-1].content
+    assert isinstance(content, tuple)
+    assert [type(each) for each in content] == [TextPart, Image, TextPart]
+    assert content[1] is picture
+    text = scope.requests[0].messages[-1].text
+    assert text.index("x") < text.index('{"~part0~":[') < text.index("]}") < text.index("y")
