@@ -415,6 +415,8 @@ _LENGTHS = frozenset({"min_length", "max_length"})
 def _refuse_misfits(annotation: Any, constraints: dict[str, Any]) -> None:
     """Pydantic finds out about a length of a number only when it meets one."""
     names = constraints.keys()
+    if names and isinstance(annotation, type) and issubclass(annotation, FieldType) and not issubclass(annotation, str):
+        raise SignatureError(f"{annotation.__name__} takes no constraints: {', '.join(sorted(names))} does not fit")
     if annotation in (int, float, bool) and names & _LENGTHS:
         raise SignatureError(f"{annotation.__name__} has no length: {', '.join(sorted(names & _LENGTHS))} does not fit")
     sized = annotation is str or get_origin(annotation) in (list, dict, set, tuple)

@@ -98,7 +98,8 @@ class Media(FieldType, MediaPart):
             OSError: The file cannot be read.
         """
         file = Path(path)
-        return cls.from_bytes(file.read_bytes(), media_type=media_type or media_type_of(file.name), **extras)
+        data = file.read_bytes()
+        return cls.from_bytes(data, media_type=media_type or media_type_of(file.name, data), **extras)
 
     @classmethod
     def from_bytes(cls, data: bytes, *, media_type: str = "", **extras: Any) -> Self:
