@@ -278,7 +278,7 @@ class Process:
             self._fence_timer.cancel()
             self._fence_timer = None
         if self.exit_reason is None:
-            if task.cancelled():
+            if task.cancelled() or (isinstance(error, BaseExceptionGroup) and _only_cancellations(error)):
                 self.exit_reason = KILLED  # a cancellation nobody asked for
             elif error is not None:
                 self.exit_reason = Crashed(error)
@@ -420,6 +420,10 @@ class Process:
 def callers_of(caller: Process) -> tuple[int, ...]:
     """Return the callers of a task that ``caller`` starts."""
     return (caller.pid, *caller.callers[: _CALLERS_KEPT - 1])
+
+
+def _only_cancellations(group: BaseExceptionGroup[BaseException]) -> bool:
+    return group.split(asyncio.CancelledError)[1] is None
 
 
 def _give_up(future: asyncio.Future[ExitReason | None]) -> None:
