@@ -12,6 +12,7 @@ from dspex.app.demo.library import Library
 from dspex.app.demo.options import Sizes
 from dspex.app.demo.program import RAG
 from dspex.app.demo.show import Show
+from dspex.programs import ChatAdapter
 from dspex.services.retrieval.sqlite_index import SqliteIndex
 
 __all__ = ["DEMOS", "YOURS", "answered", "close", "estimate"]
@@ -120,9 +121,8 @@ def _prompt_tokens(library: Library, demos: int) -> int:
             for each in asked
         ]
     shown = [{**row, "reasoning": "-" * 80, "answer": each.answer} for row, each in zip(rows, asked, strict=True)]
-    prompt = predictor.adapter.prefix(predictor.signature, shown[:demos])
-    turn = predictor.adapter.turn(predictor.signature, rows[-1])
-    return sum(len(message.text.encode()) for message in (*prompt, turn)) // 4
+    prompt = ChatAdapter().format(predictor.signature, rows[-1], shown[:demos])
+    return sum(len(message.text.encode()) for message in prompt) // 4
 
 
 def _rounded(count: int) -> str:
