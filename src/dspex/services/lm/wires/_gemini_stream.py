@@ -25,10 +25,11 @@ _LISTS: Final = {
 class _Candidate:
     """One of the answers as far as it has come."""
 
-    __slots__ = ("calls", "fields", "parts")
+    __slots__ = ("calls", "fields", "grown", "parts")
 
     def __init__(self, index: int) -> None:
         self.fields: dict[str, Any] = {"index": index}
+        self.grown: dict[str, dict[str, list[dict[str, Any]]]] = {}
         self.parts: list[dict[str, Any]] = []
         self.calls = 0
 
@@ -38,18 +39,18 @@ class _Candidate:
         self.parts.extend(parts)
         for name, value in candidate.items():
             if name in _LISTS and isinstance(value, dict):
-                grown = self.fields.setdefault(name, {})
-                for each in _LISTS[name]:
-                    grown.setdefault(each, []).extend(items(value, each))
+                grown = self.grown.setdefault(name, {each: [] for each in _LISTS[name]})
+                for each, members in grown.items():
+                    members.extend(items(value, each))
             elif name == "finishReason":
                 self.fields[name] = finish_reason(candidate) or self.fields.get(name, "")
-            elif name not in ("content", "index") and value is not None:
+            elif name not in ("content", "index", *_LISTS) and value is not None:
                 self.fields[name] = value
         return parts
 
     def whole(self) -> dict[str, Any]:
         """Return the candidate as an unstreamed answer would have it."""
-        return {**self.fields, "content": {"parts": self.parts}}
+        return {**self.fields, **self.grown, "content": {"parts": self.parts}}
 
 
 class ContentStream:
