@@ -29,6 +29,28 @@ def test_each_kind_is_drawn_at_its_rate() -> None:
     assert abs(seen[FaultKind.NONE] / 4000 - 0.2) < 0.03
 
 
+def test_any_kind_is_drawn_at_its_share() -> None:
+    """Shares and rates are drawn together, and take from the plan what a fault is made of."""
+    plan = FaultPlan(shares={FaultKind.QUOTA: 0.3, FaultKind.DRIP: 0.3, FaultKind.RATE_LIMIT: 0.2}, pause=2, piece=7)
+    drawn = [plan.decide(digest, 0) for digest in _digests(4000)]
+    seen = Counter(one.kind for one in drawn)
+
+    assert {kind: round(count / 4000, 1) for kind, count in seen.items()} == {
+        FaultKind.QUOTA: 0.3,
+        FaultKind.DRIP: 0.3,
+        FaultKind.RATE_LIMIT: 0.2,
+        FaultKind.NONE: 0.2,
+    }
+    assert {(one.pause, one.piece) for one in drawn if one.kind is FaultKind.DRIP} == {(2, 7)}
+
+
+def test_a_fault_may_be_written_as_its_kind() -> None:
+    """In a script that comes from a file or a command line."""
+    plan = FaultPlan.from_json({"script": {"/a": ["429", {"kind": "reset", "after_bytes": 3}]}})
+
+    assert plan.script["/a"] == (Fault(kind=FaultKind.RATE_LIMIT), Fault(kind=FaultKind.RESET, after_bytes=3))
+
+
 def test_the_same_body_meets_another_fate_when_it_comes_again() -> None:
     """Retrying helps: the decision depends on how often the body has arrived."""
     plan = FaultPlan(rate_500=0.5)
@@ -91,6 +113,21 @@ def test_a_plan_survives_json() -> None:
         ({"script": {"/a": [{"delay": -1}]}}, "delay"),
         ({"script": {"/a": [{"after_bytes": -1}]}}, "after_bytes"),
         ({"script": [1]}, "script"),
+        ({"script": {"v1/chat/completions": ["429"]}}, "script"),
+        ({"script": {"/a": [3]}}, "fault"),
+        ({"script": {"/a": [{"kind": "400", "status": 500}]}}, "status"),
+        ({"script": {"/a": [{"retry_form": "fax"}]}}, "retry_form"),
+        ({"script": {"/a": [{"should_retry": "yes"}]}}, "should_retry"),
+        ({"script": {"/a": [{"piece": 0}]}}, "piece"),
+        ({"script": {"/a": [{"pause": -1}]}}, "pause"),
+        ({"shares": {"explode": 0.1}}, "kind"),
+        ({"shares": {"ok": 0.1}}, "shares.ok"),
+        ({"shares": {"quota": 1.1}}, "shares.quota"),
+        ({"shares": [1]}, "shares"),
+        ({"shares": {"429": 0.1}, "rate_429": 0.1}, "rate_429"),
+        ({"shares": {"quota": 0.6}, "rate_429": 0.6}, "rates"),
+        ({"retry_form": "fax"}, "retry_form"),
+        ({"piece": 0}, "piece"),
         ([], "plan"),
     ],
 )
