@@ -112,6 +112,10 @@ CAPABILITIES_TABLE: Final[tuple[CapabilityRow, ...]] = (
 )
 """Provider and model to what they can do; the hosted ones checked against their documentation."""
 
+_ROWS: Final = {
+    provider: tuple(row for row in CAPABILITIES_TABLE if provider in row.providers)
+    for provider in frozenset[str]().union(*(row.providers for row in CAPABILITIES_TABLE))
+}
 _UNKNOWN: Final = Capabilities()
 _OPENAI_HOST: Final = "api.openai.com"
 
@@ -119,8 +123,7 @@ _OPENAI_HOST: Final = "api.openai.com"
 def capabilities_of(provider: str, model_name: str) -> Capabilities:
     """Return what the table says of a model at the provider's own address."""
     name = model_name.lower()
-    rows = (row.can for row in CAPABILITIES_TABLE if provider in row.providers and row.models.fullmatch(name))
-    return next(rows, _UNKNOWN)
+    return next((row.can for row in _ROWS.get(provider, ()) if row.models.fullmatch(name)), _UNKNOWN)
 
 
 def capabilities_of_record(lm: LM) -> Capabilities:
