@@ -83,8 +83,7 @@ class RoomMachine(RuleBasedStateMachine):
 
     @invariant()
     def agrees(self) -> None:
-        assert len(self.room) == len(self.inside)
-        assert bool(self.room) == bool(self.inside)
+        assert self.room.size == len(self.inside)
 
 
 TestRoomMachine = RoomMachine.TestCase
@@ -133,4 +132,4 @@ def test_those_who_left_do_not_gather() -> None:
         waiter = [False]
         room.enter(number % 3, waiter)
         waiter[0] = True
-        assert len(room) <= 128
+        assert room.size <= 128

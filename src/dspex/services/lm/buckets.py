@@ -110,7 +110,7 @@ class RateLimits:
         empty: Begin with empty buckets: a predecessor may have used what they held.
     """
 
-    __slots__ = ("_given", "_learn", "requests", "tokens")
+    __slots__ = ("_given", "_learn", "active", "requests", "tokens")
 
     def __init__(self, *, rpm: float | None, tpm: float | None, learn: bool, now: float, empty: bool = False) -> None:
         level = 0.0 if empty else None
@@ -118,6 +118,8 @@ class RateLimits:
         self.tokens = Bucket(tpm, now=now, level=level) if tpm is not None else None
         self._given = (self.requests, self.tokens)
         self._learn = learn
+        self.active = rpm is not None or tpm is not None
+        """Whether there is any bucket."""
 
     @property
     def token_limit(self) -> float | None:
@@ -180,6 +182,7 @@ class RateLimits:
                 if bucket is None:
                     bucket = Bucket(limit, now=now)
                     setattr(self, kind, bucket)
+                    self.active = True
                     changed = True
                 changed = changed or bucket.capacity != limit
                 bucket.resize(limit, now)

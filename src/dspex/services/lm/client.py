@@ -179,7 +179,13 @@ class LMClient(Actor):
         now = self.runtime.clock.now()
         if request.attempt == 1 and not request.hedge:
             self._budget.earn(now)
-        waiting = len(self._waiting) > 0
+        waiting = self._waiting.size > 0
+        if not waiting and self._all_is_well and self._limiter.try_acquire(now):  # nearly always
+            ticket = self._breaker.admit(now)
+            assert ticket is not None
+            lease = self._table.grant(self._model, request.holder, ticket)
+            self._watch(lease)
+            return Reply(lease)
         if request.hedge and (waiting or self._breaker.state is not BreakerState.CLOSED or self._key_refusal(now)):
             return Reply(Busy(math.inf))
         answer = self._decide(request, now) if not waiting else self._certain_refusal(request, now)
@@ -193,6 +199,16 @@ class LMClient(Actor):
                 self._look_again_in(answer, now)
             return NoReply()
         return Reply(answer)
+
+    @property
+    def _all_is_well(self) -> bool:
+        """Whether nothing but the number in flight decides."""
+        return (
+            self._breaker.state is BreakerState.CLOSED
+            and not self._rates.active
+            and self._table.key.error is None
+            and self._access.error is None
+        )
 
     def _decide(self, request: Acquire, now: float) -> Lease | RetryAfter | Raise | float:
         """Return a lease, a refusal, or the seconds to wait: infinite until something happens."""
@@ -223,7 +239,7 @@ class LMClient(Actor):
         if refused is not None:
             return Raise(refused, "key")
         rates, wait = self._rates, self._limiter.wait(now) or 0.0
-        if rates.requests is not None or rates.tokens is not None:
+        if rates.active:
             tokens, most = self._tokens_of(request), rates.token_limit
             if most is not None and tokens > most:
                 message = (
@@ -256,7 +272,7 @@ class LMClient(Actor):
             key_ticket = table.key.admit()
         elif self._access.error is not None:
             key_ticket = -self._access.admit()  # below zero: this model's, not the whole key's
-        if rates.requests is not None or rates.tokens is not None:
+        if rates.active:
             held = rates.reserve(self._tokens_of(request), now)
         lease = table.grant(self._model, request.holder, ticket, key_ticket, held)
         self._watch(lease)
@@ -270,7 +286,7 @@ class LMClient(Actor):
     def _pump(self) -> None:
         """Answer those who wait, for as long as there is room: by priority, then first come first served."""
         waiting = self._waiting
-        if not waiting:
+        if not waiting.size:
             return
         now = self.runtime.clock.now()
         while (next_one := waiting.first()) is not None:
@@ -310,10 +326,11 @@ class LMClient(Actor):
                 lease.sent = False
             self._forget(lease, now)
         else:
-            limit, was = self._limiter.limit, self._breaker.state
+            telling = self.runtime.telemetry.active
+            limit, was = (self._limiter.limit if telling else 0), self._breaker.state
             self._learn_of_provider(lease, error, now)
             self._learn_of_rates(lease, message, now)
-            if self.runtime.telemetry.active:
+            if telling:
                 self._tell_changes(limit, was, error)
         self._pump()
 
@@ -368,7 +385,7 @@ class LMClient(Actor):
         error, usage, rates = message.error, message.usage, self._rates
         if usage is not None:
             self._answers += (usage.output_tokens - self._answers) / 16
-            if usage.total_tokens:
+            if rates.active and usage.total_tokens:
                 rates.charge(lease.held, usage.total_tokens, now)
         elif error is not None and error.status is not None and 400 <= error.status < 500:
             rates.charge(lease.held, 0, now)  # refused unread; anything else is charged as it was estimated
@@ -403,7 +420,7 @@ class LMClient(Actor):
     def _refuse_hopeless(self, now: float) -> None:
         """Answer the waiters whose time will be over before a pause is."""
         wait = self._limiter.wait(now) or 0.0
-        if wait > 0.0 and self._waiting:
+        if wait > 0.0 and self._waiting.size:
             for _, sender in self._waiting.sweep(lambda each: now + wait >= each[0].deadline):
                 sender.reply(self._too_late(wait))
 

@@ -35,19 +35,16 @@ class WaitingRoom(Generic[T]):
         gone: Whether a waiter has left without telling: it is passed over, and swept out before too many gather.
     """
 
-    __slots__ = ("_classes", "_gone", "_passes", "_size", "_sweep_at", "_turn")
+    __slots__ = ("_classes", "_gone", "_passes", "_sweep_at", "_turn", "size")
 
     def __init__(self, gone: Callable[[T], bool]) -> None:
         self._gone = gone
         self._classes: dict[int, deque[T]] = {}
         self._passes: dict[int, int] = {}
         self._turn = 0
-        self._size = 0
+        self.size = 0
+        """How many wait; some of them may have left."""
         self._sweep_at = _SWEEP_FROM
-
-    def __len__(self) -> int:
-        """Count the waiters; some of them may have left."""
-        return self._size
 
     def enter(self, priority: int, waiter: T) -> None:
         """Add a waiter at the end of its class; a class that nobody was in has saved up nothing."""
@@ -56,8 +53,8 @@ class WaitingRoom(Generic[T]):
             room = self._classes[priority] = deque()
             self._passes[priority] = self._turn + stride_of(priority)
         room.append(waiter)
-        self._size += 1
-        if self._size >= self._sweep_at:
+        self.size += 1
+        if self.size >= self._sweep_at:
             self.sweep(self._gone)
 
     def first(self) -> T | None:
@@ -89,11 +86,11 @@ class WaitingRoom(Generic[T]):
                     left.append(waiter)
                 else:
                     staying.append(waiter)
-            self._size -= len(self._classes[priority]) - len(staying)
+            self.size -= len(self._classes[priority]) - len(staying)
             self._classes[priority] = staying
             if not staying:
                 self._close(priority)
-        self._sweep_at = max(_SWEEP_FROM, 2 * self._size)
+        self._sweep_at = max(_SWEEP_FROM, 2 * self.size)
         return left
 
     def counts(self) -> dict[int, int]:
@@ -110,7 +107,7 @@ class WaitingRoom(Generic[T]):
     def _drop(self, priority: int) -> T:
         room = self._classes[priority]
         waiter = room.popleft()
-        self._size -= 1
+        self.size -= 1
         if not room:
             self._close(priority)
         return waiter
