@@ -226,16 +226,25 @@ def _connector_class(
         busy = 0
 
         async def connect(self, *args: Any, **kwargs: Any) -> Any:  # handed on as they are
-            while True:
-                connection = await super().connect(*args, **kwargs)
-                self.busy += 1
-                now, since = clock(), born.get(connection.protocol)
-                if since is None:
-                    born[connection.protocol] = now
-                if since is None or (not _fresh.get() and since + max_age > now):
+            spare: list[Any] = []  # good connections, held while a new one is wanted
+            try:
+                while True:
+                    connection = await super().connect(*args, **kwargs)
+                    self.busy += 1
+                    now, since = clock(), born.get(connection.protocol)
+                    if since is None:
+                        born[connection.protocol] = now
+                    elif since + max_age <= now:
+                        connection.close()
+                        continue
+                    elif _fresh.get():
+                        spare.append(connection)
+                        continue
                     _reused.set(since is not None)
                     return connection
-                connection.close()  # too old, or a new one is wanted
+            finally:
+                for each in spare:
+                    each.release()
 
         def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
             self.busy -= 1
