@@ -261,7 +261,7 @@ class ActorLoop(Process):
         if started is not None and not started.done():
             started.set_result(outcome)
         if outcome is None:
-            self.runtime.announce(self.actor._process)
+            self.runtime._names.announce(self.actor._process)
 
     async def _serve_system(self) -> None:
         """Answer the question that is first in the mailbox; while the actor is suspended, all others too."""

@@ -21,9 +21,6 @@ __all__ = ["ActorProcess"]
 
 _log = get_logger("runtime")
 
-DEEPEST_DEATH = 32
-"""Deaths on one stack: a longer chain of links goes on in the loop's next turn."""
-
 
 class ActorProcess(ActorLoop):
     """The process of one ``Actor`` instance."""
@@ -45,6 +42,11 @@ class ActorProcess(ActorLoop):
     def as_actor(self, what: str) -> ActorProcess:
         """Return self."""
         return self
+
+    @property
+    def traps(self) -> bool:
+        """Whether an exit signal is a message to it."""
+        return self.actor.trap_exit
 
     # --- signals --------------------------------------------------------------------------------------------
 
@@ -130,9 +132,17 @@ class ActorProcess(ActorLoop):
         return True
 
     def _asleep(self) -> bool:
-        """Whether it waits for a message, and has nothing whose end is anybody's code or takes time."""
+        """
+        Whether it waits for a message, and its end is nobody's business right now.
+
+        What it owns is not closed on its killer's stack; and whom it would take along may be running this very code,
+        which an exit signal must not meet half way through. So a chain of links dies by turns of the loop, too.
+        """
         waiter = self.mailbox.waiter
-        return waiter is not None and not waiter.done() and not self._resources and not self._children
+        if waiter is None or waiter.done() or self._resources or self._children or self._links:
+            return False
+        parent = self.parent
+        return parent is None or self.released or parent.traps or parent.exit_reason is not None
 
     def _end_asleep(self) -> None:
         """
@@ -140,20 +150,12 @@ class ActorProcess(ActorLoop):
 
         Its task ends in the next turns of the loop; the runtime's closing waits for that.
         """
-        runtime, task = self.runtime, self._task
         self.mailbox.waiter = None
+        task, self._task = self._task, None
         if task is not None:
-            self._task = None
-            runtime.parting.add(task)
+            self.runtime.parting.add(task)
             task.cancel()
-        if runtime.dying >= DEEPEST_DEATH:
-            runtime.loop.call_soon(self._ended, context=runtime.context)
-            return
-        runtime.dying += 1
-        try:
-            self._ended()
-        finally:
-            runtime.dying -= 1
+        self._ended()
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         if task in self.runtime.parting:

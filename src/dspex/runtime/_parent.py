@@ -96,7 +96,7 @@ class Parent(Actor):
         """Stop counting on ``child``: its exit, and what was to be done about an earlier one, are no news any more."""
         child.cancel_timer()
         if child.backoff is not None and child.spec.name is not None:
-            self.runtime.no_longer_unavailable(child.spec.name)
+            self.runtime._names.no_longer_unavailable(child.spec.name)
         process, child.process = child.process, None
         if process is not None:
             self._by_pid.pop(process.pid, None)

@@ -117,6 +117,11 @@ class Process:
         return self.exit_reason is not None
 
     @property
+    def traps(self) -> bool:
+        """Whether an exit signal is a message to it."""
+        return False
+
+    @property
     def children(self) -> tuple[Process, ...]:
         """The processes this one owns, oldest first."""
         return tuple(self._children or ())

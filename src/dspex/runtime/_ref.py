@@ -329,21 +329,21 @@ class NamedRef:
             CallTimeout: Nobody took the name, or answered, in time.
         """
         runtime = self.runtime
-        while (ref := runtime.whereis(self.name)) is None:
+        while (ref := runtime._names.whereis(self.name)) is None:
             started = runtime.clock.now()
-            await runtime.wait_name(self.name, timeout)
+            await runtime._names.wait(self.name, timeout)
             if timeout is not None:
                 timeout = max(0.0, timeout - (runtime.clock.now() - started))
         return await ref.call(message, timeout=timeout)
 
     def cast(self, message: object) -> bool:
         """Cast to the holder of the name; False when nobody holds it."""
-        ref = self.runtime.whereis(self.name)
+        ref = self.runtime._names.whereis(self.name)
         return ref is not None and ref.cast(message)
 
     def send(self, message: object) -> bool:
         """Send to the holder of the name; False when nobody holds it."""
-        ref = self.runtime.whereis(self.name)
+        ref = self.runtime._names.whereis(self.name)
         return ref is not None and ref.send(message)
 
     def __repr__(self) -> str:

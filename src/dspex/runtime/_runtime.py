@@ -15,12 +15,8 @@ from dspex._clock import Clock, LoopClock
 from dspex._random import generator
 from dspex.errors import (
     ActorExited,
-    AlreadyRegistered,
     CallCycle,
-    CallTimeout,
     LeakedTasks,
-    NoSuchActor,
-    ServiceUnavailable,
     StartFailed,
     WrongLoop,
 )
@@ -30,6 +26,7 @@ from dspex.runtime._context import CURRENT, current_process
 from dspex.runtime._deadlines import Deadlines
 from dspex.runtime._exit import KILL, SHUTDOWN, ExitReason
 from dspex.runtime._groups import Groups
+from dspex.runtime._names import Names
 from dspex.runtime._next import Ignore
 from dspex.runtime._process import Process, callers_of
 from dspex.runtime._ref import ActorRef, NamedRef
@@ -94,11 +91,8 @@ class Runtime:
         self.deadlines: Deadlines
         self.create_future: Callable[[], asyncio.Future[Any]]
         self.parting: set[asyncio.Task[Any]] = set()  # of processes that are dead already
-        self.dying = 0  # deaths on the stack
         self._given_clock = clock
-        self._names: dict[str, ActorProcess] = {}
-        self._parked: dict[str, dict[asyncio.Future[ActorRef], None]] = {}  # who waits for a name, the oldest first
-        self._unavailable: dict[str, object] = {}
+        self._names = Names(self)
         self._last_pid = 0
 
     # --- life cycle -----------------------------------------------------------------------------------------
@@ -174,10 +168,7 @@ class Runtime:
         await asyncio.sleep(0)  # a death in this very tick: who waited for an answer hears of it before all is closed
         if self.parting:
             await asyncio.wait(self.parting)
-        for future in [each for parked in self._parked.values() for each in parked]:
-            if not future.done():
-                future.set_exception(NoSuchActor("the runtime"))
-        self._parked.clear()
+        self._names.close()
         self.timers.cancel_named()
         self.gate.close()
         self.deadlines.sweep()
@@ -217,15 +208,14 @@ class Runtime:
             raise WrongLoop
         if parent is not None and parent.exit_reason is not None:
             raise ActorExited(parent.label, parent.exit_reason)
-        if name is not None and (holder := self._names.get(name)) is not None:
-            raise AlreadyRegistered(name, holder.ref)
+        if name is not None:
+            self._names.refuse_if_taken(name)
         if via is not None:
             via.registry.refuse_if_taken(via.key)
         shown = label or f"{type(actor).__name__}{f' {name!r}' if name else ''}"
         process = ActorProcess(self, actor, parent, shown)
         if name is not None:
-            process._name = name
-            self._names[name] = process
+            self._names.enter(name, process)
         if via is not None:
             via.registry.enter(process, via.key, via.value)
         process.run()
@@ -314,35 +304,11 @@ class Runtime:
 
     def whereis(self, name: str) -> ActorRef | None:
         """Return who holds ``name`` and is initialised, or None."""
-        process = self._names.get(name)
-        if process is None or process.exit_reason is not None or process.started is not None or process.stopping:
-            return None
-        return process.ref
+        return self._names.whereis(name)
 
     def named(self, name: str) -> NamedRef:
         """Return a handle on whoever holds ``name``, now or later."""
         return NamedRef(self, name)
-
-    def announce(self, process: ActorProcess) -> None:
-        """Wake those who wait for the name of an actor that has just been initialised."""
-        name = process._name
-        if name is None:
-            return
-        self._unavailable.pop(name, None)
-        for future in self._parked.pop(name, ()):
-            if not future.done():
-                future.set_result(process.ref)
-
-    def mark_unavailable(self, name: str, reason: object) -> None:
-        """Fail everyone who waits for ``name``, and who asks from now on, until somebody takes it again."""
-        self._unavailable[name] = reason
-        for future in self._parked.pop(name, ()):
-            if not future.done():
-                future.set_exception(ServiceUnavailable(name, reason))
-
-    def no_longer_unavailable(self, name: str) -> None:
-        """Note that nobody tries to start the service ``name`` any more: who asks for it waits as for any name."""
-        self._unavailable.pop(name, None)
 
     async def wait_name(self, name: str, timeout: float | None) -> ActorRef:
         """
@@ -353,54 +319,13 @@ class Runtime:
             ServiceUnavailable: Its service has failed to start several times running.
             CallCycle: Who is about to take it is waiting for the caller, or is the caller.
         """
-        ref = self.whereis(name)
-        if ref is not None:
-            return ref
-        if name in self._unavailable:
-            raise ServiceUnavailable(name, self._unavailable[name])
-        caller, holder = current_process(), self._names.get(name)
-        if caller is not None and holder is not None and holder.alive and holder in caller.chain():
-            raise CallCycle([*(each.label for each in caller.chain()), holder.label])
-        future: asyncio.Future[ActorRef] = self.loop.create_future()
-        self._parked.setdefault(name, {})[future] = None
-        timer = None
-        if timeout is not None:
-            timer = self.clock.call_later(timeout, _nobody, future, name, timeout, context=self.context)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if not future.cancelled():
-                future.exception()  # it may have failed in this very tick, and nobody else will look
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-            self._unpark(name, future)
-
-    def _unpark(self, name: str, future: asyncio.Future[ActorRef]) -> None:
-        parked = self._parked.get(name)
-        if parked is not None:
-            parked.pop(future, None)
-            if not parked:
-                del self._parked[name]
+        return await self._names.wait(name, timeout)
 
     def when_named(self, name: str, callback: Callable[[ActorRef], object]) -> Callable[[], None]:
         """Call ``callback`` once with who takes ``name`` next; return what takes the wish back."""
-        future: asyncio.Future[ActorRef] = self.loop.create_future()
-        self._parked.setdefault(name, {})[future] = None
+        return self._names.when_taken(name, callback)
 
-        def named(done: asyncio.Future[ActorRef]) -> None:
-            if done.cancelled():
-                self._unpark(name, future)
-            elif done.exception() is None:
-                callback(done.result())
-
-        future.add_done_callback(named, context=self.context)
-
-        def take_back() -> None:
-            future.cancel()
-
-        return take_back
+    # --- time -----------------------------------------------------------------------------------------------
 
     async def sleep(self, seconds: float) -> None:
         """Wait on this runtime's clock."""
@@ -427,13 +352,8 @@ class Runtime:
     def forget(self, process: Process, name: str | None) -> None:
         """Remove a dead process from the tables; its name is free before anybody hears of the death."""
         self.processes.pop(process.pid, None)
-        if name is not None and self._names.get(name) is process:
-            del self._names[name]
-
-
-def _nobody(future: asyncio.Future[ActorRef], name: str, timeout: float) -> None:
-    if not future.done():
-        future.set_exception(CallTimeout(f"whoever should hold the name {name!r}", timeout))
+        if name is not None:
+            self._names.leave(name, process)
 
 
 def _wake(future: asyncio.Future[None]) -> None:

@@ -329,7 +329,7 @@ class Supervisor(Parent):
         delay, unavailable = child.backoff.start_failed(self.runtime.clock.now())
         report_start_failure(self._process, child, failure)
         if unavailable and child.spec.name is not None:
-            self.runtime.mark_unavailable(child.spec.name, failure)
+            self.runtime._names.mark_unavailable(child.spec.name, failure)
         self._restart_later(child, delay)
 
 

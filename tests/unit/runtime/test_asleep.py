@@ -33,7 +33,6 @@ from dspex.runtime import (
     Runtime,
     current_process,
 )
-from dspex.runtime._actor_process import DEEPEST_DEATH
 from dspex.testing import VirtualClock
 from tests.conformance.kids import actor_of
 
@@ -67,7 +66,6 @@ class Watcher(Actor):
 
     async def handle_call(self, message: Any, sender: From) -> Next:
         message.monitor()
-        message.link()
         return Reply()
 
     async def handle_info(self, message: Any) -> Next:
@@ -122,7 +120,7 @@ async def test_a_sleeping_actor_dies_at_once(runtime: Runtime, how: str, reason:
     assert "sleeper" not in runtime._names
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert [type(each).__name__ for each in actor_of(watcher).heard] == ["Exit", "Down"]
+    assert [type(each).__name__ for each in actor_of(watcher).heard] == ["Down"]
     assert {each.reason for each in actor_of(watcher).heard} == {seen}
     with pytest.raises(NoSuchActor):
         await ref.call("x")
@@ -183,8 +181,8 @@ async def test_what_a_sleeping_actor_owns_is_closed_in_a_clean_context(runtime: 
 
 @pytest.mark.parametrize("how", ["never begun", "after a message"])
 async def test_a_long_chain_of_links_dies_without_a_deep_stack(runtime: Runtime, how: str) -> None:
-    """Thousands of them, each taking the next along: one stack holds a few, the loop the others."""
-    refs = [await runtime.start(Sleepy()) for _ in range(100 * DEEPEST_DEATH)]
+    """Thousands of them, each taking the next along in a turn of its own."""
+    refs = [await runtime.start(Sleepy()) for _ in range(3_000)]
     if how == "after a message":
         for ref in refs:
             await ref.call("x")
@@ -192,11 +190,39 @@ async def test_a_long_chain_of_links_dies_without_a_deep_stack(runtime: Runtime,
     for one, two in pairwise(refs):
         one._process.link(two._process)
     refs[0].exit(Other("x"))
-    assert refs[DEEPEST_DEATH - 1]._process.dead
-    assert not refs[-1]._process.dead
     assert await refs[-1].wait_exit() == Other("x")
     assert all(ref.exit_reason == Other("x") for ref in refs)
-    assert runtime.dying == 0
+
+
+class Killer(Actor):
+    """Ends others in the middle of a message."""
+
+    async def handle_call(self, message: ActorRef, sender: From) -> Next:
+        message.exit(KILL)
+        return Reply("still here")
+
+    async def handle_cast(self, message: asyncio.Future[ActorRef]) -> Next:
+        message.set_result(await self.runtime.start(Sleepy()))
+        return None
+
+
+@WAYS
+@pytest.mark.parametrize("tie", ["link", "parent"])
+async def test_whom_a_death_takes_along_ends_its_message_first(runtime: Runtime, how: str, tie: str) -> None:
+    """An exit signal does not meet its receiver half way through a handler that has not waited for anything."""
+    killer = await runtime.start(Killer())
+    if tie == "link":
+        victim = await asleep(runtime, how)
+        victim._process.link(killer._process)
+    else:
+        started: asyncio.Future[ActorRef] = asyncio.get_running_loop().create_future()
+        killer.cast(started)
+        victim = await started
+        if how != "never begun":
+            await victim.call("x")
+            await asyncio.sleep(0)
+    assert await killer.call(victim) == "still here"
+    assert await killer.wait_exit() == KILLED
 
 
 async def test_closing_waits_for_the_tasks_of_those_who_died_at_once(clock: VirtualClock) -> None:
