@@ -263,6 +263,8 @@ class TestErrors:
             ({"error": {"message": "slow", "code": "rate_limit_exceeded"}}, RateLimited),
             ({"error": {"message": "upstream", "code": 502}, "choices": []}, ServerFailed),
             ({"error": {"message": "no", "code": "400"}}, RequestRejected),
+            ({"error": {"message": "gone", "code": 502}, "choices": [{"delta": {"content": ""}}]}, ServerFailed),
+            ({"choices": [{"error": {"message": "slow", "code": 429}, "finish_reason": "error"}]}, RateLimited),
             ({"error": "something broke"}, ServerFailed),
             ({"object": "error", "message": "engine died", "type": "InternalServerError", "code": 500}, ServerFailed),
         ],

@@ -80,6 +80,8 @@ WRAPPED = {"error": {"message": '{"error": {"message": "too long", "code": "cont
         (500, {"error": "llama runner process has terminated"}, ServerFailed, "llama runner"),
         (429, {"message": "API rate limit exceeded", "request_id": "x"}, RateLimited, "rate limit"),
         (200, OPENROUTER, QuotaExhausted, "quota is used up"),
+        (200, {"choices": [{"error": {"message": "upstream is gone", "code": 502}}]}, ServerFailed, "upstream is gone"),
+        (200, {"object": "error", "message": "engine died", "code": 500}, ServerFailed, "engine died"),
         (200, {"error": {"message": "no", "code": "401"}}, AuthFailed, "refused the API key"),
     ],
 )

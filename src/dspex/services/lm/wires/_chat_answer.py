@@ -12,7 +12,16 @@ from dspex.services.lm.wires._headers import x_headers
 from dspex.services.lm.wires._json import SHOWN, count, parse, string
 from dspex.services.lm.wires._turns import plain_json
 
-__all__ = ["PROVIDER", "REASONING_FIELDS", "arguments_of", "content_of", "invalid", "logprobs_of", "read_answer"]
+__all__ = [
+    "PROVIDER",
+    "REASONING_FIELDS",
+    "arguments_of",
+    "content_of",
+    "error_of",
+    "invalid",
+    "logprobs_of",
+    "read_answer",
+]
 
 PROVIDER: Final = "openai-chat"
 """What reasoning from this wire is marked with; every server that speaks the protocol shares it."""
@@ -28,6 +37,23 @@ def invalid(problem: str, headers: Mapping[str, str], status: int = 200) -> Resp
     return ResponseInvalid(
         f"the provider's answer is no chat completion: {problem}", status=status, request_id=request_id
     )
+
+
+def error_of(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """
+    Return the error document inside a success, or None where there is none.
+
+    Gateways report an upstream's failure beside the choices, or in one of them (OpenRouter).
+    """
+    if document.get("error") and isinstance(document["error"], (dict, str)):
+        return document
+    if document.get("object") == "error":
+        return document
+    choices = document.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and choice.get("error") and isinstance(choice["error"], (dict, str)):
+            return choice
+    return None
 
 
 def read_answer(document: Mapping[str, Any], choices: list[Any], status: int, headers: Mapping[str, str]) -> LMResponse:

@@ -7,7 +7,14 @@ from typing import Any, Final
 
 from dspex.errors import LMError, StreamTruncated
 from dspex.protocols.lm import LMDelta, LMResponse
-from dspex.services.lm.wires._chat_answer import REASONING_FIELDS, arguments_of, content_of, invalid, read_answer
+from dspex.services.lm.wires._chat_answer import (
+    REASONING_FIELDS,
+    arguments_of,
+    content_of,
+    error_of,
+    invalid,
+    read_answer,
+)
 from dspex.services.lm.wires._errors import ErrorBody, error_body, failure, inner_status
 from dspex.services.lm.wires._json import parse, shown, string
 from dspex.services.lm.wires._sse import EventParser
@@ -130,10 +137,10 @@ class ChatStream:
             document = parse(body)
         except ValueError as error:
             raise invalid(f"not JSON: {shown(body)}", self._headers) from error
+        if (found := self._error_in(document)) is not None:
+            raise found
         choices = document.get("choices") if isinstance(document, dict) else None
         if not (isinstance(choices, list) and choices):
-            if (found := self._error_in(document)) is not None:
-                raise found
             raise invalid(f"no choices: {shown(body)}", self._headers)
         return read_answer(document, choices, 200, self._headers)
 
@@ -152,15 +159,13 @@ class ChatStream:
 
     def _error_in(self, chunk: object) -> LMError | None:
         """Return the error that an event means, if it is one."""
-        if not isinstance(chunk, dict):
-            return None
-        error = chunk.get("error")
-        if not (isinstance(error, (dict, str)) and error) and chunk.get("object") != "error":
+        found = error_of(chunk) if isinstance(chunk, dict) else None
+        if found is None:
             return None
         return failure(
-            inner_status(chunk, 200),
+            inner_status(found, 200),
             self._headers,
-            error_body(chunk) or ErrorBody(),
+            error_body(found) or ErrorBody(),
             now=self._now,
             key_hint=self._key_hint,
             request_id=self._headers.get("x-request-id"),
@@ -172,9 +177,9 @@ class ChatStream:
     def _take(self, chunk: object, deltas: list[LMDelta]) -> None:
         if not isinstance(chunk, dict):
             raise invalid(f"an event is a JSON {type(chunk).__name__}", self._headers)
-        choices = chunk.get("choices")
-        if not choices and (found := self._error_in(chunk)) is not None:
+        if (found := self._error_in(chunk)) is not None:
             raise found
+        choices = chunk.get("choices")
         if isinstance(usage := chunk.get("usage"), dict):
             self._document["usage"] = usage
         if string(chunk, "model"):

@@ -218,7 +218,7 @@ def _with_upstream(found: ErrorBody, metadata: object) -> ErrorBody:
 
 def inner_status(document: object, status: int) -> int:
     """Return the status that the error itself claims, as some gateways send failures under 200."""
-    error = document.get("error") if isinstance(document, dict) else None
+    error = document.get("error", document) if isinstance(document, dict) else None
     for name in ("code", "status"):
         code = error.get(name) if isinstance(error, dict) else None
         if isinstance(code, str) and len(code) == 3 and code.isascii() and code.isdigit():

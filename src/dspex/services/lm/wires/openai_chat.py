@@ -9,7 +9,7 @@ from typing import Any, Literal
 from dspex.protocols.lm import Capabilities, LMRequest, LMResponse
 from dspex.protocols.model import LM, Secret
 from dspex.services.lm.wires._capabilities import capabilities_of_record
-from dspex.services.lm.wires._chat_answer import invalid, read_answer
+from dspex.services.lm.wires._chat_answer import error_of, invalid, read_answer
 from dspex.services.lm.wires._chat_request import add_parameters, chat_messages
 from dspex.services.lm.wires._chat_stream import ChatStream
 from dspex.services.lm.wires._errors import ErrorBody, error_body, failure, inner_status
@@ -87,15 +87,18 @@ class OpenAIChat:
             if success:
                 raise invalid(f"not JSON: {shown(body)}", headers, status) from error
             document = None
-        choices = document.get("choices") if success and isinstance(document, dict) else None
-        if isinstance(choices, list) and choices:
-            return read_answer(document, choices, status, headers)
-        if success and not isinstance(document, dict):
-            raise invalid(f"a JSON {type(document).__name__} instead of an object", headers, status)
-        if success and not isinstance(document.get("error"), (dict, str)):
-            raise invalid(f"no choices: {shown(body)}", headers, status)
+        if success:
+            if not isinstance(document, dict):
+                raise invalid(f"a JSON {type(document).__name__} instead of an object", headers, status)
+            found = error_of(document)
+            if found is None:
+                choices = document.get("choices")
+                if isinstance(choices, list) and choices:
+                    return read_answer(document, choices, status, headers)
+                raise invalid(f"no choices: {shown(body)}", headers, status)
+            document, status = found, inner_status(found, status)
         raise failure(
-            inner_status(document, status) if success else status,
+            status,
             headers,
             error_body(document) or ErrorBody(message=shown(body)),
             now=now,
