@@ -345,6 +345,26 @@ class TestHeaders:
         assert WIRE.headroom(headers, now=NOW) == Headroom(49, 30.0, 5000, 0.0, 50, 8000)
         assert WIRE.headroom({"anthropic-ratelimit-requests-reset": "soon"}, now=NOW) is None
 
+    @pytest.mark.parametrize(
+        ("moment", "seconds"),
+        [
+            ("2026-01-01T00:00:01.5Z", 1.5),
+            ("2026-01-01T01:30:02+01:30", 2.0),
+            ("2025-12-31t19:00:03-05:00", 3.0),
+            ("2025-01-01T00:00:00Z", 0.0),
+            ("2026-13-01T00:00:00Z", None),
+            ("2026-00-01T00:00:00Z", None),
+            ("0000-01-01T00:00:00Z", None),
+            ("2026-01-01T00:00:00", None),
+            ("60", None),
+        ],
+    )
+    def test_a_reset_is_a_moment(self, moment: str, seconds: float | None) -> None:
+        """With its distance from UTC; what is no moment is not told."""
+        headers = {"anthropic-ratelimit-requests-remaining": "1", "anthropic-ratelimit-requests-reset": moment}
+
+        assert WIRE.headroom(headers, now=NOW) == Headroom(requests=1, requests_reset=seconds)
+
     def test_capabilities_come_from_the_table(self) -> None:
         """A Claude calls tools; another model behind the protocol is taken to do little."""
         assert WIRE.capabilities(LM("anthropic/claude-opus-4-6")).tools

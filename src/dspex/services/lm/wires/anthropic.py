@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import calendar
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from dspex.protocols.lm import Capabilities, LMRequest, LMResponse
@@ -21,6 +22,11 @@ __all__ = ["Anthropic"]
 
 _VERSION: Final = "2023-06-01"
 _LIMITS: Final = "anthropic-ratelimit-"
+_MOMENT: Final = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(\.[0-9]{1,9})?"
+    r"(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
+)
+"""Date, time, fraction of a second, distance from UTC (RFC 3339, section 5.6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +119,13 @@ class Anthropic:
 
 def _until(moment: str | None, now: float) -> float | None:
     """Return the seconds until an RFC 3339 time; None where it is none."""
-    try:
-        then = datetime.fromisoformat(moment) if moment else None
-        if then is None:
-            return None
-        return max(0.0, (then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp() - now)
-    except (ValueError, OverflowError):
+    found = _MOMENT.fullmatch(moment.strip()) if moment else None
+    if found is None:
         return None
+    *date_and_time, fraction, sign, hours, minutes = found.groups()
+    ahead = (int(hours) * 3600 + int(minutes) * 60) * (-1 if sign == "-" else 1) if sign else 0
+    try:
+        then = calendar.timegm(tuple(map(int, date_and_time))) + float(fraction or 0) - ahead
+    except ValueError:  # a month that the calendar does not have
+        return None
+    return max(0.0, then - now)
