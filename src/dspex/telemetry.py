@@ -32,6 +32,13 @@ event                                     measurements                          
 ``dspex.lm.resend``                       ``number``                              ``lm``, ``call``
 ``dspex.lm.retry``                        ``number``, ``delay``                   ``lm``, ``call``, ``error``
 ``dspex.lm.unknown_charge``               ``number``                              ``lm``, ``call``
+``dspex.lm.fallback``                     ``number``                              ``lm``, ``call``, ``to``, ``error``
+``dspex.lm.hedge``                        ``after``                               ``lm``, ``call``, ``to``
+``dspex.lm.hedge.won``                    ``duration``                            ``lm``, ``call``
+``dspex.lm.limit``                        ``limit``, ``in_flight``                ``lm``, ``reason``
+``dspex.lm.rate_limit``                   ``requests``, ``tokens``                ``lm``
+``dspex.lm.breaker``                      ``cooldown``                            ``lm``, ``state``, ``was``
+``dspex.lm.key``                          ``cooldown``                            ``lm``, ``state``
 ``dspex.cache.hit``                       —                                       ``tier``
 ``dspex.cache.miss``                      —                                       —
 ``dspex.cache.coalesced``                 —                                       —
@@ -43,6 +50,11 @@ event                                     measurements                          
 ========================================  ======================================  ================================
 
 ``call`` is the idempotency key of a logical LM call: the request's id, a dash, and the call's number in it.
+
+Of the LM clients: ``limit`` is how many attempts may now be in flight, ``rate_limit`` what a provider's headers have
+taught, ``breaker`` and ``key`` a change of state. ``fallback`` leaves ``lm`` for ``to``; ``error`` is a class name or
+``busy``. ``hedge`` asks ``to`` as well after ``after`` seconds; ``hedge.won`` names the one that answered first, and
+what the other may have cost is an ``unknown_charge``.
 """
 
 from __future__ import annotations

@@ -449,7 +449,8 @@ class LMClient(Actor):
             self._emit("dspex.lm.breaker", {"cooldown": cooldown}, state=self._breaker.state.value, was=was.value)
 
     def _emit(self, name: str, measurements: dict[str, float], **metadata: object) -> None:
-        self.runtime.telemetry.emit(name, measurements, {"lm": self._process.label, **metadata})
+        lm = self._process._name or self._model  # noqa: SLF001 - the name that callers' events carry too
+        self.runtime.telemetry.emit(name, measurements, {"lm": lm, **metadata})
 
 
 def _has_left(waiter: tuple[Acquire, From]) -> bool:
