@@ -272,3 +272,22 @@ async def test_an_answer_beyond_the_limit_is_refused() -> None:
     async with talking(wild) as (_, app):
         with pytest.raises(ResponseInvalid, match="more than"):
             await app.run(dspex.Predict("question -> answer"), question="q")
+
+
+async def test_an_app_speaks_through_its_proxy(simulator: Simulator) -> None:
+    """Said once, for every provider; what is no proxy is said before anything is started."""
+
+    def answer(peer: Peer) -> None:
+        body = json.dumps({"model": "m", "choices": [{"message": {"content": "Good day"}, "finish_reason": "stop"}]})
+        fields = f"Content-Type: application/json\r\nContent-Length: {len(body)}"
+        peer.transport.write(f"HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{body}".encode())
+
+    async with serving(answer) as server:
+        proxy = server.url.partition("/v1")[0]
+        async with app_at("http://llm.test/v1", {"streaming": False}, proxy=proxy) as app:
+            result = await app.run(Talk(), text="q")
+
+    assert result.response.completions[0].text == "Good day"
+    assert server.requests[0][0].startswith(b"POST http://llm.test/v1/chat/completions HTTP/1.1")
+    with pytest.raises(ConfigError, match="proxy="):
+        app_at(simulator.url, proxy="socks5://localhost:1080")

@@ -27,12 +27,14 @@ from dspex.requests import ProgramStream, Request
 from dspex.services.cache.sqlite import SqliteCache
 from dspex.services.lm.limits import ClientLimits, LimitsBook
 from dspex.services.lm.providers import resolve_endpoint
-from dspex.services.lm.transport import Timeouts
+from dspex.services.lm.transport import Network, Timeouts, check_proxy
 from dspex.services.money.prices import PriceTable
 from dspex.services.retrieval.sqlite_index import SqliteIndex
 from dspex.telemetry import Telemetry
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
     from dspex.runtime import Runtime, TreeNode
@@ -291,7 +293,10 @@ class App(AppView):
         limits: Attempts at once, requests and tokens a minute, and the retry policy: for every model, or by
             ``"provider/model"``, ``"provider/*"`` and ``"*"``.
         timeouts: Seconds until a phase of one attempt has failed; the longest silence while reading above all.
-        transport: The user's own httpx transport, used for every provider instead of ours.
+        proxy: The http(s) address of a proxy for every provider; the environment's proxies are not looked at.
+        verify: How certificates are checked: a context with your own authority, or False for not at all.
+        transport: The user's own httpx transport, used for every provider instead of ours; it has its own proxy and
+            certificates.
         prices: What models cost, by name (``*`` fits anything), before what the extra ``prices`` knows.
         budget: The most that all requests of one tree may spend.
         telemetry: Where events go; ``app.telemetry.attach`` listens.
@@ -303,11 +308,12 @@ class App(AppView):
 
     __slots__ = (
         "_cache",
-        "_gateway_arguments",
+        "_limits",
         "_lms",
         "_max_running",
         "_max_waiting",
         "_money",
+        "_network",
         "_retrievers",
         "_seed",
         "_tree",
@@ -329,6 +335,8 @@ class App(AppView):
         max_waiting: int = 10_000,
         limits: ClientLimits | Mapping[str, ClientLimits] | None = None,
         timeouts: Timeouts | None = None,
+        proxy: str | None = None,
+        verify: ssl.SSLContext | bool = True,
         transport: httpx.AsyncBaseTransport | None = None,
         prices: Mapping[str, Price] | None = None,
         budget: Budget | None = None,
@@ -339,7 +347,9 @@ class App(AppView):
         self._lms = _records(lm, lms or {})
         self._retrievers = _openers(retriever, retrievers or {})
         self._cache = _cache_spec(cache)
-        self._gateway_arguments = (LimitsBook(limits), timeouts, transport)
+        check_proxy(proxy, transport)
+        self._limits = LimitsBook(limits)
+        self._network = Network(timeouts, proxy, verify, transport)
         if max_running < 1 or max_waiting < 0:
             raise ConfigError("max_running must be at least 1 and max_waiting at least 0")
         self._money = _money(prices, budget)
@@ -381,14 +391,12 @@ class App(AppView):
     async def _open(self) -> App:
         if self._tree is not None:
             raise AppAlreadyRunning
-        limits, timeouts, transport = self._gateway_arguments
         tree = AppTree(
             lms=self._lms,
             retrievers=self._retrievers,
             cache=self._cache,
-            limits=limits,
-            timeouts=timeouts,
-            transport=transport,
+            limits=self._limits,
+            network=self._network,
             max_running=self._max_running,
             max_waiting=self._max_waiting,
             telemetry=self.telemetry,

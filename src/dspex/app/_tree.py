@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dspex.app.config import read_key
 from dspex.errors import AppClosed, DspexError, StartFailed, WrongLoop
@@ -37,15 +37,12 @@ from dspex.services.cache.memory import MemoryTier
 from dspex.services.cache.sqlite import SqliteCache
 from dspex.services.lm.gateway import LMGateway
 from dspex.services.lm.limits import LimitsBook
-from dspex.services.lm.transport import Timeouts, open_transport
+from dspex.services.lm.transport import Network, open_transport
 from dspex.services.money.gateway import MoneyGateway
 from dspex.services.money.ledger import LedgerBook, LedgerServer
 from dspex.services.money.prices import PriceTable
 from dspex.services.retrieval.client import RetrieverGateway
 from dspex.telemetry import Telemetry
-
-if TYPE_CHECKING:
-    import httpx
 
 __all__ = ["EVALUATIONS", "AppTree"]
 
@@ -66,8 +63,7 @@ class AppTree:
         retrievers: dict[str, Callable[[], Retriever]],
         cache: SqliteCache | bool,
         limits: LimitsBook,
-        timeouts: Timeouts | None,
-        transport: httpx.AsyncBaseTransport | None,
+        network: Network,
         max_running: int,
         max_waiting: int,
         telemetry: Telemetry,
@@ -82,7 +78,13 @@ class AppTree:
             lms,
             keys=read_key,
             limits=limits,
-            open_transport=lambda clock: open_transport(clock=clock, timeouts=timeouts, transport=transport),
+            open_transport=lambda clock: open_transport(
+                clock=clock,
+                timeouts=network.timeouts,
+                proxy=network.proxy,
+                verify=network.verify,
+                transport=network.transport,
+            ),
         )
         self.retrieval = RetrieverGateway(self.runtime, retrievers)
         money = MoneyGateway(self.runtime, self.book, self.lm.members)

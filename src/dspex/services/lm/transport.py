@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
@@ -20,12 +20,23 @@ __all__ = [
     "HttpReply",
     "HttpStream",
     "HttpxTransport",
+    "Network",
     "OnResend",
     "SlotTransport",
     "Timeouts",
     "Transport",
+    "check_proxy",
     "open_transport",
 ]
+
+
+class Network(NamedTuple):
+    """What an App says about its network; the arguments of ``open_transport``."""
+
+    timeouts: Timeouts | None = None
+    proxy: str | None = None
+    verify: ssl.SSLContext | bool = True
+    transport: httpx.AsyncBaseTransport | None = None
 
 
 def open_transport(
@@ -56,12 +67,9 @@ def open_transport(
         MissingExtra: ``fast`` was asked for and is not installed.
         ConfigError: ``proxy`` is no http(s) address, or was given together with ``transport``.
     """
+    check_proxy(proxy, transport)
     if transport is not None:
-        if proxy is not None:
-            raise ConfigError("proxy= was given together with transport=, which has its own: give one of them")
         return HttpxTransport(transport, clock=clock, timeouts=timeouts, max_body=max_body)
-    if proxy is not None:
-        _check_proxy(proxy)
     if kind != "slots":
         try:
             return FastTransport(clock=clock, timeouts=timeouts, verify=verify, proxy=proxy, max_body=max_body)
@@ -75,8 +83,17 @@ def open_transport(
     return SlotTransport(clock=clock, timeouts=timeouts, verify=verify, max_body=max_body)
 
 
-def _check_proxy(proxy: str) -> None:
-    """Say what is wrong with a proxy's address without repeating it: it may hold a password."""
+def check_proxy(proxy: str | None, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    """
+    Say what is wrong with a proxy's address, without repeating it: it may hold a password.
+
+    Raises:
+        ConfigError: It is no http(s) address, or there is a transport of the user's, which has its own.
+    """
+    if proxy is None:
+        return
+    if transport is not None:
+        raise ConfigError("proxy= was given together with transport=, which has its own: give one of them")
     try:
         parts = urlsplit(proxy)
         is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
