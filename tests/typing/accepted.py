@@ -3,7 +3,25 @@
 from collections.abc import Mapping
 from typing import Any, Literal, assert_type
 
-from dspex.programs import ChainOfThought, InputField, Module, OutputField, Predict, Prediction, Retrieve, Signature
+from dspex.programs import (
+    ChainOfThought,
+    ChatAdapter,
+    Code,
+    FieldType,
+    File,
+    History,
+    Image,
+    InputField,
+    Module,
+    OutputField,
+    Predict,
+    Prediction,
+    Reasoning,
+    Retrieve,
+    Signature,
+    ToolCalls,
+    XMLAdapter,
+)
 from dspex.programs import details as details_of
 from dspex.programs.fields import Field
 from dspex.protocols.retrieval import Passage
@@ -62,3 +80,32 @@ async def use(program: RAG) -> None:
     assert_type(await extended(anything="goes"), Any)
     built = Predict(Signature.from_string("question -> answer"))
     assert_type(await built(question="q"), Prediction)
+
+
+class Look(Signature):
+    """Look at the picture."""
+
+    picture: Image = InputField()
+    pages: list[File] = InputField(default_factory=list)
+    history: History = InputField(default_factory=History)
+    code: Code[Literal["python"]] = OutputField()
+    thoughts: Reasoning = OutputField()
+    calls: ToolCalls = OutputField()
+
+
+class Price(FieldType):
+    def to_text(self) -> str:
+        return "3.50 EUR"
+
+
+async def look(picture: Image) -> None:
+    ask = Predict(Look, adapter="json")
+    await ask.with_adapter(XMLAdapter())(picture=picture, pages=[])
+    seen = await ask(picture=picture)
+    assert_type(seen.calls[0].name, str)
+    text: str = seen.code
+    assert_type(seen.history.with_turn(seen), History)
+    assert_type(Image.from_file("cat.png", detail="low"), Image)
+    reason = ChainOfThought(QA, adapter=ChatAdapter(json_fallback=False)).with_adapter(None)
+    assert_type((await reason(passages=[], question="q")).answer, str)
+    assert_type(text.upper() + Price().to_text(), str)

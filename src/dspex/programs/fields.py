@@ -4,17 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from dspex.errors import SignatureError
 from dspex.programs.adapters._values import Codec
 
-__all__ = ["CONSTRAINTS", "MISSING", "Field", "FieldSpec", "InputField", "OutputField", "Role"]
+__all__ = ["CONSTRAINTS", "MISSING", "Bounds", "Field", "FieldSpec", "InputField", "OutputField", "Role"]
 
 Role = Literal["input", "output"]
 
-CONSTRAINTS = ("gt", "ge", "lt", "le", "min_length", "max_length", "multiple_of")
-"""Constraint names, in the order in which a prompt states them."""
+
+class Bounds(TypedDict, total=False):
+    """
+    What a field's values must keep to; told to the model and checked. ``None`` is no bound.
+
+    Attributes:
+        gt: A number must be greater than this.
+        ge: A number must be at least this.
+        lt: A number must be less than this.
+        le: A number must be at most this.
+        min_length: The least length of a text or a collection.
+        max_length: The greatest length of a text or a collection.
+        multiple_of: A number must be a multiple of this.
+    """
+
+    gt: float | None
+    ge: float | None
+    lt: float | None
+    le: float | None
+    min_length: int | None
+    max_length: int | None
+    multiple_of: float | None
+
+
+CONSTRAINTS: tuple[str, ...] = ("gt", "ge", "lt", "le", "min_length", "max_length", "multiple_of")
+"""The names of bounds, in the order in which a prompt states them."""
 
 
 class _Missing:
@@ -82,13 +106,7 @@ def InputField(  # noqa: N802 - named like the class it stands for
     default: Any = MISSING,
     default_factory: Callable[[], Any] | None = None,
     desc: str = "",
-    gt: float | None = None,
-    ge: float | None = None,
-    lt: float | None = None,
-    le: float | None = None,
-    min_length: int | None = None,
-    max_length: int | None = None,
-    multiple_of: float | None = None,
+    **bounds: Unpack[Bounds],
 ) -> Any:  # the annotation beside it is the type
     """
     Declare an input of a signature.
@@ -99,18 +117,11 @@ def InputField(  # noqa: N802 - named like the class it stands for
         default: Used when the input is left out; mutable values need ``default_factory``.
         default_factory: Called for a fresh default each time.
         desc: What the model is told about the field.
-        gt: A number must be greater than this.
-        ge: A number must be at least this.
-        lt: A number must be less than this.
-        le: A number must be at most this.
-        min_length: The least length of a text or a collection.
-        max_length: The greatest length of a text or a collection.
-        multiple_of: A number must be a multiple of this.
+        bounds: What a value must keep to, ``ge=1`` for example; see ``Bounds``.
 
     Raises:
-        SignatureError: Two defaults were given, or a mutable one.
+        SignatureError: Two defaults were given, or a mutable one, or there is no such bound.
     """
-    bounds = (gt, ge, lt, le, min_length, max_length, multiple_of)
     return _spec("input", default, default_factory, desc, bounds)
 
 
@@ -120,13 +131,7 @@ def OutputField(  # noqa: N802 - named like the class it stands for
     default: Any = MISSING,
     default_factory: Callable[[], Any] | None = None,
     desc: str = "",
-    gt: float | None = None,
-    ge: float | None = None,
-    lt: float | None = None,
-    le: float | None = None,
-    min_length: int | None = None,
-    max_length: int | None = None,
-    multiple_of: float | None = None,
+    **bounds: Unpack[Bounds],
 ) -> Any:  # the annotation beside it is the type
     """
     Declare an output of a signature.
@@ -141,28 +146,22 @@ def OutputField(  # noqa: N802 - named like the class it stands for
         default: The value of a missing output; mutable values need ``default_factory``.
         default_factory: Called for a fresh default each time.
         desc: What the model is told about the field.
-        gt: A number must be greater than this.
-        ge: A number must be at least this.
-        lt: A number must be less than this.
-        le: A number must be at most this.
-        min_length: The least length of a text or a collection.
-        max_length: The greatest length of a text or a collection.
-        multiple_of: A number must be a multiple of this.
+        bounds: What a value must keep to, ``ge=1`` for example; see ``Bounds``.
 
     Raises:
-        SignatureError: Two defaults were given, or a mutable one.
+        SignatureError: Two defaults were given, or a mutable one, or there is no such bound.
     """
-    bounds = (gt, ge, lt, le, min_length, max_length, multiple_of)
     return _spec("output", default, default_factory, desc, bounds)
 
 
-def _spec(
-    role: Role, default: Any, factory: Callable[[], Any] | None, desc: str, bounds: tuple[float | None, ...]
-) -> FieldSpec:
+def _spec(role: Role, default: Any, factory: Callable[[], Any] | None, desc: str, bounds: Bounds) -> FieldSpec:
     if default is not MISSING and factory is not None:
         raise SignatureError("a field takes default or default_factory, not both")
     if isinstance(default, (list, dict, set, bytearray)):
         kind = type(default).__name__
         raise SignatureError(f"a {kind} as default would be shared by all records: use default_factory={kind}")
-    constraints = {name: bound for name, bound in zip(CONSTRAINTS, bounds, strict=True) if bound is not None}
+    if unknown := bounds.keys() - set(CONSTRAINTS):
+        raise SignatureError(f"{', '.join(sorted(unknown))}: a field takes {', '.join(CONSTRAINTS)}")
+    given: Mapping[str, Any] = bounds  # a number or None each
+    constraints = {name: bound for name in CONSTRAINTS if (bound := given.get(name)) is not None}
     return FieldSpec(role, desc, default, factory, constraints)

@@ -133,6 +133,11 @@ class SignatureMeta(type):
         return cast("C", derive(cast("SignatureMeta", cls), tuple(plan.fields.values()), instructions))
 
     @_class_level
+    def append_instructions(cls: C, more: str) -> C:
+        """Return a subclass that asks for the same with a further paragraph."""
+        return cast("C", cls.with_instructions(f"{plan_of(cls).instructions}\n\n{inspect.cleandoc(more)}"))  # type: ignore[attr-defined]  # C is a signature class
+
+    @_class_level
     def with_updated_fields(cls, name: str, type_: Any = None, **changes: Any) -> type[Any]:
         """
         Return a signature with one field changed.

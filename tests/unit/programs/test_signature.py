@@ -301,6 +301,21 @@ class TestEdits:
         assert (field.annotation, field.desc, field.constraints) == (float, "how many", (("ge", 1), ("le", 5)))
         assert field.default == 3
 
+    def test_bounds_can_be_taken_away_and_unknown_ones_are_refused(self) -> None:
+        assert QA.with_updated_fields("k", ge=None).fields["k"].constraints == ()
+        with pytest.raises(SignatureError, match="least: a field takes gt, ge"):
+            QA.with_updated_fields("k", least=1)
+
+    def test_what_is_inserted_and_deleted_again_leaves_the_same_signature(self) -> None:
+        assert QA.append("more", OutputField(), list[int]).delete("more").equals(QA)
+        assert QA.prepend("more", InputField()).delete("more").equals(QA)
+
+    def test_instructions_are_appended_as_a_paragraph(self) -> None:
+        more = QA.append_instructions("Be brief.")
+
+        assert more.instructions == f"{QA.instructions}\n\nBe brief."
+        assert dict(more.fields) == dict(QA.fields)
+
     def test_a_taken_name_is_refused(self) -> None:
         with pytest.raises(SignatureError, match="already has a field 'k'"):
             QA.append("k", OutputField())
