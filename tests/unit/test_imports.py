@@ -51,8 +51,9 @@ MAY_IMPORT = {
 IMPORTED_WHEN_USED = frozenset(
     {
         # extras, which may be missing
-        *("aiohttp", "bm25s", "h11", "yarl", "mcp", "numpy", "opentelemetry", "optuna", "orjson"),
+        *("aiohttp", "bm25s", "genai_prices", "h11", "yarl", "mcp", "numpy", "opentelemetry", "optuna", "orjson"),
         *("pydantic_monty", "ray", "redis", "rich", "starlette", "typer", "usearch", "uvicorn", "uvloop"),
+        "annotationlib",  # Python 3.14 and newer have it
         # too heavy for ``import dspex``
         *("aiocache", "anyio", "httpx", "json_repair", "pydantic", "structlog"),
     }
