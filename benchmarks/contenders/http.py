@@ -100,9 +100,10 @@ async def _post(setup: Setup, kind: Literal["slots", "fast"]) -> Run:
     messages = ChatAdapter().format(signature, {"question": QUESTION})
     body = endpoint.wire.encode(lm.model_name, LMRequest(messages))
     headers = endpoint.wire.headers(lm.api_key, idempotency_key="r1-1", attempt=1)
+    url = endpoint.url(lm.model_name)
 
     async def call(_question: str) -> object:
-        return await transport.post(endpoint.url, headers, body)
+        return await transport.post(url, headers, body)
 
     return _in_flight(call)
 
