@@ -25,7 +25,7 @@ from dspex.protocols.lm import Completion
 from tests.support.field_values import JSON, LINES, SIGNATURES, TEXTS, VALUES
 
 ADAPTERS: dict[str, Any] = {each.name: each for each in (ChatAdapter(), JSONAdapter(), XMLAdapter(), ToolAdapter())}
-FEWER = settings(max_examples=settings.default.max_examples // 4 if settings.default else 15)
+FEWER = settings(max_examples=settings.default.max_examples // 5 if settings.default else 12)
 """For what is tried with every type and every format."""
 
 NEAR_MISSES = {

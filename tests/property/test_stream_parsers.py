@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from dspex.errors import ResponseUnparsable
 from dspex.programs import Adapter, ChatAdapter, JSONAdapter, Signature, XMLAdapter
+from dspex.programs.adapters._progress import Progress
+from dspex.programs.adapters._values import Codec
 from tests.support.field_values import LINES, SIGNATURES, TEXTS, VALUES
 
 ADAPTERS: dict[str, Adapter] = {each.name: each for each in (ChatAdapter(), JSONAdapter(), XMLAdapter())}
@@ -50,7 +52,7 @@ def streamed(adapter: Adapter, signature: type[Signature], chunks: list[str]) ->
     return dict(texts), values
 
 
-FEWER = settings(max_examples=settings.default.max_examples // 4 if settings.default else 15)
+FEWER = settings(max_examples=settings.default.max_examples // 5 if settings.default else 12)
 """For what is tried with every type and every format."""
 
 PLACES = st.lists(st.integers(0, 2000), max_size=8)
@@ -130,3 +132,25 @@ def test_the_closing_mark_and_half_headers_never_leak() -> None:
     texts = [piece.text for char in answer for piece in parser.feed(char)]
 
     assert "".join(texts) == "Ada Lovelace"
+
+
+class CountingCodec(Codec):
+    """Counts how often half a value is read."""
+
+    reads = 0
+
+    def so_far(self, text: str) -> Any:
+        self.reads += 1
+        return super().so_far(text)
+
+
+def test_a_long_value_is_not_read_again_for_every_piece() -> None:
+    """Otherwise a stream would cost the square of its answer's length."""
+    codec = CountingCodec(list[str])
+    progress = Progress(codec)
+    text = "[" + '"word", ' * 10_000
+
+    values = [progress.of(text[:end]) for end in range(8, len(text), 8)]
+
+    assert codec.reads < 700
+    assert len(values[-1]) > 9_400

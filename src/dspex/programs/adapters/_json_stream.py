@@ -11,6 +11,7 @@ from pydantic_core import from_json
 
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Piece
+from dspex.programs.adapters._progress import Progress
 from dspex.programs.adapters._values import FieldTypeCodec, TextCodec
 from dspex.programs.fields import Field
 
@@ -41,7 +42,18 @@ class JsonStream:
     piece tells the value. Of a key that is written twice the first is told.
     """
 
-    __slots__ = ("_buffer", "_depth", "_fields", "_in_string", "_plan", "_raw", "_step", "_text", "_under_way")
+    __slots__ = (
+        "_buffer",
+        "_depth",
+        "_fields",
+        "_in_string",
+        "_plan",
+        "_progress",
+        "_raw",
+        "_step",
+        "_text",
+        "_under_way",
+    )
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -49,6 +61,7 @@ class JsonStream:
         self._buffer = ""
         self._step: Callable[[list[Piece]], bool] = self._seek
         self._under_way: Field | None = None
+        self._progress: Progress
         self._raw = ""  # the value's JSON so far
         self._text = ""  # the decoded text so far
         self._depth = 0
@@ -88,7 +101,9 @@ class JsonStream:
         if end >= len(self._buffer) or self._buffer[end] != '"':
             return False
         name = _decoded(self._buffer[1:end])
-        self._under_way = self._fields.pop(name, None)
+        field = self._under_way = self._fields.pop(name, None)
+        if field is not None:
+            self._progress = Progress(field.codec)
         self._buffer = self._buffer[end + 1 :]
         self._step = self._colon
         return True
@@ -129,7 +144,7 @@ class JsonStream:
             self._buffer = self._buffer[match.end() :]
             field = self._under_way
             if field is not None and text:
-                pieces.append(Piece(field.name, text, field.codec.so_far(self._text)))
+                pieces.append(Piece(field.name, text, self._progress.of(self._text)))
         if not self._buffer:
             return False
         if self._buffer[0] == '"':
@@ -192,7 +207,7 @@ class JsonStream:
         field = self._under_way
         if field is not None:
             self._raw += added
-            value = self._raw if field.codec.streams_text else field.codec.so_far(self._raw)
+            value = self._raw if field.codec.streams_text else self._progress.of(self._raw)
             pieces.append(Piece(field.name, added, value))
 
     def _complete_raw(self) -> list[Piece]:

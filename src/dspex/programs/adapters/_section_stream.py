@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Piece
+from dspex.programs.adapters._progress import Progress
 from dspex.programs.adapters._reading import read_texts
 from dspex.programs.fields import Field
 
@@ -16,10 +17,11 @@ __all__ = ["Section", "Sections"]
 class Section:
     """The text of one output under way; a text field's pieces add up to its value."""
 
-    __slots__ = ("_field", "_held", "_text")
+    __slots__ = ("_held", "_name", "_progress", "_text")
 
     def __init__(self, field: Field) -> None:
-        self._field = field
+        self._name = field.name
+        self._progress = Progress(field.codec)
         self._text = ""
         self._held = ""  # white space that is part of the value only if more follows
 
@@ -34,8 +36,7 @@ class Section:
         added = self._held + shown
         self._held = text[len(shown) :]
         self._text += added
-        field = self._field
-        return [Piece(field.name, added, field.codec.so_far(self._text))]
+        return [Piece(self._name, added, self._progress.of(self._text))]
 
     @property
     def text(self) -> str:
