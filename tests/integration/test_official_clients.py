@@ -408,8 +408,10 @@ async def test_gemini_raises_its_own_errors(sdk: SimpleNamespace, sim: Simulator
         assert (caught.value.code, caught.value.status) == (code, status)
         details[kind] = caught.value.details["error"].get("details", [])
 
-    assert details[FaultKind.RATE_LIMIT][0]["retryDelay"] == "2.5s"
-    assert "PerDay" in details[FaultKind.QUOTA][0]["violations"][0]["quotaId"]
+    (minute, wait), (day, trap) = details[FaultKind.RATE_LIMIT], details[FaultKind.QUOTA]
+    assert (wait["retryDelay"], trap["retryDelay"]) == ("2.5s", "23s")
+    assert "PerMinute" in minute["violations"][0]["quotaId"]
+    assert "PerDay" in day["violations"][0]["quotaId"]
 
 
 async def _keep(got: list[object], stream: AsyncIterator[object]) -> None:

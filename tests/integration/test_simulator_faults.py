@@ -11,7 +11,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from dspex.simulator import Fault, FaultKind, FaultPlan, Limits, Simulator, SimulatorStats
+from dspex.simulator import Fault, FaultKind, FaultPlan, Latency, Limits, Simulator, SimulatorStats
 
 _CHAT = "/v1/chat/completions"
 _PATIENCE = 10.0
@@ -212,6 +212,20 @@ async def test_a_drip_takes_its_time_and_ends_when_the_client_leaves(sim: Simula
     assert first == b"data:"
     assert whole.json()["choices"]
     assert sim.requests == {"cancelled": 1, "drip": 1}
+
+
+async def test_the_events_of_a_stream_may_keep_their_distance(sim: Simulator, client: httpx.AsyncClient) -> None:
+    """The first comes at once, each of the others after the gap; nobody is waited for."""
+    sim.set_faults(FaultPlan(latency=Latency(gap=30)))
+    async with client.stream("POST", _CHAT, json=_body(stream=True)) as answer:
+        first = await anext(answer.aiter_lines())
+    await _until(sim, lambda stats: not stats.in_flight)
+    sim.set_faults(FaultPlan(latency=Latency(gap=0.001)))
+    whole = await client.post(_CHAT, json=_body(stream=True))
+
+    assert '"role":"assistant"' in first
+    assert whole.content.endswith(b"[DONE]\n\n")
+    assert sim.requests == {"cancelled": 1, "ok": 1}
 
 
 async def test_a_kept_connection_is_closed_between_requests(sim: Simulator, client: httpx.AsyncClient) -> None:

@@ -54,6 +54,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="seed of the fault plan")
     parser.add_argument("--latency-median", type=float, metavar="SECONDS", help="median time to the first byte")
     parser.add_argument("--latency-p95", type=float, metavar="SECONDS", help="its 95th percentile; fixed when left out")
+    parser.add_argument("--latency-gap", type=float, metavar="SECONDS", help="time between the events of a stream")
     for name in _RATES:
         what = name.removeprefix("rate_")
         parser.add_argument(f"--rate-{what}", type=float, metavar="SHARE", help=f"share of requests that meet: {what}")
@@ -80,8 +81,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
 def _plan(flags: argparse.Namespace) -> FaultPlan:
     given = {} if flags.plan is None else FaultPlan.from_json(json.loads(flags.plan)).to_json()
     given |= {name: value for name in _MEMBERS if (value := getattr(flags, name)) is not None}
-    if flags.latency_median is not None or flags.latency_p95 is not None:
-        given["latency"] = {"median": flags.latency_median or 0.0, "p95": flags.latency_p95 or 0.0}
+    latency = {name: getattr(flags, f"latency_{name}") or 0.0 for name in ("median", "p95", "gap")}
+    if any(latency.values()):
+        given["latency"] = latency
     if flags.rate:
         given["shares"] = {kind: _share(value) for kind, value in map(_pair, flags.rate)}
     if flags.script:

@@ -140,7 +140,9 @@ class Connection:
                         await (asyncio.sleep(0) if fault.kind is FaultKind.SPLIT else self._wait(fault.pause))
                     self._write(part)
             case _ if plan.response.is_stream:
-                for part in parts:
+                for at, part in enumerate(parts):
+                    if fault.gap and at > 1 and part:  # between the events
+                        await self._wait(fault.gap)
                     self._write(part)
                     await self._writer.drain()
             case _:

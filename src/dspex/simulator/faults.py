@@ -94,16 +94,20 @@ class Latency:
     Attributes:
         median: Half of the answers take at most this long.
         p95: 19 of 20 take at most this long; 0 means all take the median.
+        gap: Seconds between the events of a stream, always the same.
     """
 
     median: float = 0.0
     p95: float = 0.0
+    gap: float = 0.0
 
     def __post_init__(self) -> None:
         if not _at_least_zero(self.median) or not _at_least_zero(self.p95):
             raise FaultPlanInvalid("latency", "a median and a p95 in seconds, not below 0")
         if self.p95 and not 0 < self.median <= self.p95:
             raise FaultPlanInvalid("latency", "a median above 0 and a p95 not below it")
+        if not _at_least_zero(self.gap):
+            raise FaultPlanInvalid("latency", "a gap in seconds, not below 0")
 
     def at(self, quantile: float) -> float:
         """Return the latency at a quantile between 0 and 1, both excluded."""
@@ -121,6 +125,7 @@ class Fault:
     Attributes:
         kind: What happens.
         delay: Seconds before it happens; a hang never ends by itself.
+        gap: Seconds between the events of a stream.
         retry_after: Seconds a ``429``, a ``slow_down`` or an ``overloaded`` asks to wait.
         retry_form: How it is asked: ``native`` as the provider does, ``seconds`` or ``milliseconds`` in that header
             alone, ``date`` as an HTTP date, ``none`` not at all.
@@ -134,6 +139,7 @@ class Fault:
 
     kind: FaultKind = FaultKind.NONE
     delay: float = 0.0
+    gap: float = 0.0
     retry_after: float = 1.0
     retry_form: str = "native"
     should_retry: bool | None = None
@@ -158,8 +164,8 @@ class Fault:
             raise FaultPlanInvalid("should_retry", "true, false or None")
         if not _is_a(int, self.piece) or self.piece < 1:
             raise FaultPlanInvalid("piece", "at least 1 byte")
-        if not _at_least_zero(self.pause):
-            raise FaultPlanInvalid("pause", "in seconds, not below 0")
+        if not _at_least_zero(self.pause) or not _at_least_zero(self.gap):
+            raise FaultPlanInvalid("pause", "and gap too, in seconds, not below 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +231,7 @@ class FaultPlan:
         return Fault(
             kind=kind,
             delay=delay,
+            gap=self.latency.gap,
             retry_after=self.retry_after,
             retry_form=self.retry_form,
             after_bytes=self.reset_after_bytes if kind is FaultKind.RESET else None,
@@ -247,7 +254,7 @@ class FaultPlan:
             mark -= rate
             if mark < 0:
                 return self._drawn(kind, delay)
-        return Fault(delay=delay)
+        return Fault(delay=delay, gap=self.latency.gap)
 
     def scripted(self, path: str, arrival: int) -> Fault | None:
         """Return what the script says about the request number `arrival`, from 0, on a path, if anything."""

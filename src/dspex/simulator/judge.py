@@ -5,6 +5,7 @@ Arrivals belong to one *call* when they carry the same idempotency key, else the
 same body; of those that only share a body, one that follows an answer begins a new call.
 """
 
+import bisect
 import enum
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -170,7 +171,7 @@ class ConformanceReport:
 
 def judge(arrivals: Iterable[Arrival]) -> ConformanceReport:
     """Judge a client by the arrivals of its requests."""
-    seen = sorted((one for one in arrivals if one.outcome != "redirect"), key=lambda one: one.number)
+    seen = sorted((one for one in arrivals if one.outcome != "redirect"), key=lambda one: (one.at, one.number))
     calls = _calls(seen)
     found = [finding for call in calls for finding in _of_call(call)]
     found += _raised(seen)
@@ -244,13 +245,15 @@ def _of_retry(before: Arrival, one: Arrival, where: str, shown: tuple[int, int])
 
 def _raised(seen: Sequence[Arrival]) -> Iterator[Finding]:
     """Find requests that raised the concurrency to a new height while a 429 asked to wait."""
-    for at, told in enumerate(seen):
+    times = [one.at for one in seen]
+    peaks = list(itertools.accumulate((one.in_flight for one in seen), max))
+    for told in seen:
         if told.outcome not in _WAITS or told.ended is None or not told.retry_after:
             continue
-        until = told.ended + told.retry_after
-        after = [one for one in seen[at + 1 :] if told.ended < one.at < until]
-        peak = max(one.in_flight for one in seen if one.at <= told.ended)
+        first = bisect.bisect_right(times, told.ended)
+        after = seen[first : bisect.bisect_left(times, told.ended + told.retry_after)]
         highest = max(after, key=lambda one: one.in_flight, default=None)
+        peak = peaks[first - 1]
         if highest is not None and highest.in_flight > peak:
             text = f"{highest.in_flight} requests were in flight while a 429 asked to wait, {peak} had been before it"
             yield Finding(FindingKind.CONCURRENCY_RAISED, text, "", (told.number, highest.number))

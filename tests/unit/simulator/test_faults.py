@@ -108,6 +108,7 @@ def test_a_plan_survives_json() -> None:
         ({"latency": {"median": 0, "p95": 1}}, "latency"),
         ({"latency": {"median": -1}}, "latency"),
         ({"latency": 3}, "latency"),
+        ({"latency": {"gap": -1}}, "latency"),
         ({"script": {"/a": [{"kind": "explode"}]}}, "kind"),
         ({"script": {"/a": [{"kind": "500", "status": 200}]}}, "status"),
         ({"script": {"/a": [{"delay": -1}]}}, "delay"),

@@ -43,7 +43,11 @@ _NAMES = {
 _ENDINGS = {"length": "MAX_TOKENS", "filtered": "SAFETY"}
 _BLOCKED = {Twist.REFUSAL: "SAFETY", Twist.EMPTY: "OTHER"}
 _DIMENSIONS = 3072
-_DAILY = "GenerateRequestsPerDayPerProjectPerModel"
+_QUOTAS = {
+    "rate_limit_exceeded": ("generate_requests_per_model", "GenerateRequestsPerMinutePerProjectPerModel"),
+    "insufficient_quota": ("generate_requests_per_model_per_day", "GenerateRequestsPerDayPerProjectPerModel"),
+}
+_TRAP = 23.0  # the provider asks to wait seconds when a day's quota is spent, too: only the quota's id tells
 
 
 class Gemini:
@@ -110,14 +114,15 @@ class Gemini:
 def _error(failure: Failure) -> dict[str, object]:
     status = _STATUS.get(failure.code or "", failure.status)
     details: list[dict[str, object]] = []
-    if failure.code == "insufficient_quota":
-        violation = {"quotaMetric": "generate_requests", "quotaId": _DAILY, "quotaValue": "0"}
+    wait = failure.retry_after
+    if (quota := _QUOTAS.get(failure.code or "")) is not None:
+        violation = {"quotaMetric": f"generativelanguage.googleapis.com/{quota[0]}", "quotaId": quota[1]}
         details.append({"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation]})
+        wait = _TRAP if failure.code == "insufficient_quota" else wait
     if failure.code == "invalid_api_key":
         details.append({"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"})
-    if failure.retry_after is not None:
-        wait = f"{failure.retry_after:g}s"
-        details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": wait})
+    if wait is not None:
+        details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{wait:g}s"})
     message = failure.message
     if failure.code == "context_length_exceeded":
         message = f"The input token count exceeds the maximum number of tokens allowed. {message}"
