@@ -292,6 +292,15 @@ async def test_tls(opened: Opener, tls: ssl.SSLContext) -> None:
         assert transport.open_connections == 1
 
 
+@pytest.mark.parametrize("value", ["a\r\nb: c", "a\nb", "a\rb", "a\0b"])
+async def test_a_header_stays_in_its_line(any_opened: Opener, value: str) -> None:
+    """Nobody smuggles another header or request in; nothing arrives."""
+    async with serving(ok) as server, any_opened() as transport:
+        with pytest.raises((TransportFailed, ValueError)):
+            await transport.post(server.url, {**HEADERS, "x-note": value}, b"{}")
+        assert server.requests == []
+
+
 class TestCancellation:
     @pytest.mark.parametrize("begun", [b"", OK[:20], OK[:-1]])
     async def test_the_server_sees_it_at_once(self, any_opened: Opener, begun: bytes) -> None:

@@ -29,6 +29,10 @@ _MAX_HEAD: Final = 2**17
 """Bytes of an answer's head beyond which it is no HTTP; h11's own limit is too low for some proxies' cookies."""
 
 
+_MADE: Final = h11.Request(method=b"POST", target=b"/", headers=[(b"host", b"h")])
+_DONE: Final = h11.EndOfMessage()
+
+
 class _Slot:
     """One connection, and since when it lives and idles."""
 
@@ -43,13 +47,12 @@ class _Slot:
 class _Target:
     """An address taken apart, and the idle connections that lead there."""
 
-    __slots__ = ("host", "idle", "is_secure", "label", "name", "path", "port")
+    __slots__ = ("idle", "is_secure", "label", "name", "port", "start")
 
     def __init__(self, url: str) -> None:
         parsed = httpx.URL(url)
         self.label = label_of(parsed)
-        self.host = parsed.netloc
-        self.path = parsed.raw_path
+        self.start = b"POST %b HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity\r\n" % (parsed.raw_path, parsed.netloc)
         self.is_secure = parsed.scheme == "https"
         self.name = parsed.raw_host.decode("ascii")
         self.port = parsed.port or (443 if self.is_secure else 80)
@@ -156,7 +159,13 @@ class SlotTransport(ExchangeTransport):
     def give(self, slot: _Slot, target: _Target) -> None:
         """Take back a connection whose answer has been read to its end."""
         http = slot.http
-        if self._closed or http.our_state is not h11.DONE or http.their_state is not h11.DONE or http.trailing_data[0]:
+        if (
+            slot.socket.is_sending
+            or self._closed
+            or http.our_state is not h11.DONE
+            or http.their_state is not h11.DONE
+            or http.trailing_data[0]
+        ):
             slot.socket.abort()
             return
         http.start_next_cycle()
@@ -183,14 +192,20 @@ class SlotTransport(ExchangeTransport):
 
 
 def _request(http: h11.Connection, target: _Target, headers: Mapping[str, str], body: bytes) -> list[bytes]:
-    """Return a whole request as h11 writes it."""
-    lines = [(name.encode(), value.encode()) for name, value in headers.items()]
-    lines += [(b"host", target.host), (b"content-length", b"%d" % len(body)), (b"accept-encoding", b"identity")]
-    pieces = [http.send(h11.Request(method=b"POST", target=target.path, headers=lines))]
-    if body:
-        pieces.append(http.send(h11.Data(data=body)))
-    pieces.append(http.send(h11.EndOfMessage()))
-    return [piece for piece in pieces if piece]
+    """
+    Return a whole request.
+
+    h11 writes requests slowly, normalising names that we know to be normal: here it is only told that one was made.
+
+    Raises:
+        h11.LocalProtocolError: A header would break out of its line.
+    """
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if not text.count("\r") == text.count("\n") == len(headers) or "\0" in text:
+        raise h11.LocalProtocolError("a header holds a line end or a zero")
+    http.send(_MADE)
+    http.send(_DONE)
+    return [target.start, text.encode(), b"content-length: %d\r\n\r\n" % len(body), body]
 
 
 class _SlotAnswer:

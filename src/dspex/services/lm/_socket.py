@@ -92,6 +92,11 @@ class Socket(asyncio.Protocol):
         """Whether there is something to read, or the end: an idle connection that is readable has been closed."""
         return self._ended or bool(self._incoming)
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether the peer has not yet taken what was sent: it answered before it had heard all."""
+        return self._paused
+
     def send(self, pieces: list[bytes]) -> None:
         """Keep bytes for the next read to send."""
         self._outgoing += pieces
