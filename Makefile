@@ -12,7 +12,7 @@ DEBIAN_PACKAGES :=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-system check format docs bench bench-erlang lock clean distclean
+.PHONY: help install demo test test-slow test-system coverage check format docs bench bench-erlang lock clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ test: $(INSTALLED) test-system ## Run the fast tests (ARGS=... goes to pytest)
 test-slow: $(INSTALLED) test-system ## Run the slow tests, and every property and state machine on 2,000 examples
 	$(BIN)/python -m pytest -m slow --timeout=900 $(ARGS)
 	$(BIN)/python -m pytest tests/property --hypothesis-profile=slow --timeout=900 $(ARGS)
+	@$(MAKE) --no-print-directory coverage
+
+coverage: $(INSTALLED) ## Measure which lines and branches of the runtime its own tests reach
+	$(BIN)/python -m pytest -q tests/conformance tests/unit/runtime tests/property/test_runtime_*.py \
+		tests/property/test_groups.py tests/property/test_registry_machine.py tests/integration/test_application.py \
+		--cov=dspex.runtime --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=99 $(ARGS)
 
 test-system:
 	@missing=; for package in $(DEBIAN_PACKAGES); do \

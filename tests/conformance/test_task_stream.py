@@ -17,7 +17,10 @@ from dspex.runtime import (
     Crashed,
     Normal,
     OnTimeout,
+    Other,
     Runtime,
+    StreamOptions,
+    TaskStream,
     TaskSupervisor,
     TaskSupervisorRef,
 )
@@ -390,3 +393,49 @@ async def test_a_stream_respects_max_children(runtime: Runtime, clock: VirtualCl
             await anext(results)
     assert tasks._process.children == ()
     assert work.running == 0
+
+
+async def test_any_process_may_own_a_stream_of_any_asynchronous_source(runtime: Runtime) -> None:
+    """A source need not be a generator: what cannot be closed is just left."""
+
+    class Countdown:
+        def __init__(self) -> None:
+            self.left = 3
+
+        def __aiter__(self) -> AsyncIterator[int]:
+            return self
+
+        async def __anext__(self) -> int:
+            if not self.left:
+                raise StopAsyncIteration
+            self.left -= 1
+            return self.left
+
+    async def square(number: int) -> int:
+        return number * number
+
+    owner = (await runtime.start(Host()))._process
+    async with TaskStream(owner, square, Countdown(), StreamOptions(2)) as results:
+        assert [result.value async for result in results] == [4, 1, 0]
+
+
+async def test_a_task_that_is_dying_is_not_too_slow(
+    runtime: Runtime, tasks: TaskSupervisorRef, clock: VirtualClock
+) -> None:
+    """Its time is up while it ends for another reason, which stays the reason."""
+
+    async def slow_to_die(_: int) -> None:
+        try:
+            await runtime.sleep(3600.0)
+        finally:
+            await runtime.sleep(2.0)
+
+    async with tasks.stream(
+        slow_to_die, [1], max_concurrency=1, timeout=1.0, on_timeout=OnTimeout.KILL_TASK
+    ) as results:
+        result = asyncio.ensure_future(anext(results))
+        await clock.settle()
+        tasks._process.children[0].receive_exit(Other("told to"), None)
+        await clock.advance(1.0)
+        async with clock.autojump():
+            assert (await result).reason == Other("told to")
