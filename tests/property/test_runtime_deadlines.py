@@ -36,7 +36,7 @@ class DeadlineMachine(RuleBasedStateMachine):
     @rule(timeout=st.sampled_from(TIMEOUTS), number=st.integers(1, 100))
     def begin(self, timeout: float, number: int) -> None:
         for _ in range(number):
-            queue, future = self.runtime.deadlines.of(timeout), self.loop.create_future()
+            queue, future = self.runtime.deadlines[timeout], self.loop.create_future()
             self.open.append((self.clock.now() + timeout, future, queue, queue.add(future, self.process)))
 
     @precondition(lambda self: bool(self.open))

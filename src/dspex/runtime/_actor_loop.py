@@ -187,7 +187,15 @@ class ActorLoop(Process):
                 if kind is CallEnvelope:
                     self._current = envelope
                     self._chain = envelope.chain
-                    then = self._answered(envelope, await actor.handle_call(envelope.message, envelope))
+                    outcome = await actor.handle_call(envelope.message, envelope)
+                    if type(outcome) is Reply and self.exit_reason is None:  # nearly always
+                        self._current = None
+                        self._chain = ()
+                        if not envelope.future.done():
+                            envelope.future.set_result(outcome.value)
+                        then = outcome.then
+                    else:
+                        then = self._answered(envelope, outcome)
                 elif kind is tuple and envelope and envelope[0] is CAST:
                     outcome = await actor.handle_cast(envelope[1])
                     if outcome is not None:
@@ -299,24 +307,18 @@ class ActorLoop(Process):
             envelope.future.set_result(answer)
 
     def _answered(self, envelope: CallEnvelope, outcome: object) -> Continue | Idle | None:
-        """Read what ``handle_call`` wants next."""
+        """Read what ``handle_call`` wants next, if it did not simply answer."""
         if self.exit_reason is not None:
             return None  # the caller hears of our death, not of our opinion
         self._current = None
         self._chain = ()
-        kind = type(outcome)
-        if kind is Reply:
-            future = envelope.future
-            if not future.done():
-                future.set_result(outcome.value)  # type: ignore[attr-defined]  # kind says which
-            return outcome.then  # type: ignore[attr-defined,no-any-return]  # kind says which
-        if kind is NoReply:
+        if type(outcome) is NoReply:
             if not envelope.future.done():
                 if self._deferred is None:
                     self._deferred = set()
                 self._deferred.add(envelope)
                 envelope.deferred_by = self._deferred
-            return outcome.then  # type: ignore[attr-defined,no-any-return]  # kind says which
+            return outcome.then
         self._current = envelope  # still to be answered, by our death at the latest
         if isinstance(outcome, Stop):
             self._final = outcome.reason

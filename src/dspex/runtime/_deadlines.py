@@ -115,24 +115,18 @@ class DeadlineQueue:
             entries.popleft()
 
 
-class Deadlines:
-    """The deadlines of one runtime; data, not a process."""
+class Deadlines(dict[float, DeadlineQueue]):
+    """The deadlines of one runtime, by timeout: ``deadlines[5.0]`` is the queue of calls with five seconds."""
 
     def __init__(self, runtime: Runtime) -> None:
+        super().__init__()
         self._runtime = runtime
-        self._queues: dict[float, DeadlineQueue] = {}
 
-    def of(self, timeout: float) -> DeadlineQueue:
-        """Return the queue of the calls with this timeout."""
-        queue = self._queues.get(timeout)
-        if queue is None:
-            queue = self._queues[timeout] = DeadlineQueue(self._runtime, timeout, self._queues)
+    def __missing__(self, timeout: float) -> DeadlineQueue:
+        queue = self[timeout] = DeadlineQueue(self._runtime, timeout, self)
         return queue
 
     def sweep(self) -> None:
         """Cancel the timers that no call needs, now."""
-        for queue in tuple(self._queues.values()):
+        for queue in tuple(self.values()):
             queue.sweep()
-
-    def __len__(self) -> int:
-        return len(self._queues)

@@ -159,7 +159,7 @@ class ActorRef(ProcessRef):
             raise MailboxFull(process.label, process.mailbox.limit or 0)
         queue = deadline = None
         if timeout is not None:
-            queue = runtime.deadlines.of(timeout)
+            queue = runtime.deadlines[timeout]
             deadline = queue.add(future, process)
         try:
             return await future

@@ -115,7 +115,7 @@ async def test_a_slow_call_does_not_keep_the_fast_ones(runtime: Runtime, clock: 
     ref = await runtime.start(Server())
     slow = asyncio.ensure_future(ref.call("later", timeout=600.0))
     await clock.settle()
-    queue = runtime.deadlines.of(600.0)
+    queue = runtime.deadlines[600.0]
     longest = 0
     for _ in range(10_000):
         await ref.call("at once", timeout=600.0)
@@ -179,7 +179,7 @@ def test_a_loop_that_is_gone_takes_its_timers_along() -> None:
 
     async def begin() -> Callable[[], None]:
         runtime.open()
-        queue = runtime.deadlines.of(5.0)
+        queue = runtime.deadlines[5.0]
         ref = await runtime.start(Server())
         deadline = queue.add(loop.create_future(), ref._process)
         return lambda: queue.finish(deadline)
@@ -187,4 +187,4 @@ def test_a_loop_that_is_gone_takes_its_timers_along() -> None:
     finish = loop.run_until_complete(begin())
     loop.close()
     finish()
-    assert runtime.deadlines.of(5.0).live == 0
+    assert runtime.deadlines[5.0].live == 0
