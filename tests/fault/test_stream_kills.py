@@ -14,6 +14,8 @@ import pytest
 import dspex
 from dspex.errors import LMError, StreamTruncated, TransportFailed
 from dspex.protocols.lm import LMDelta
+from dspex.protocols.model import LMParams
+from dspex.runtime import Process
 from dspex.simulator import Fault, FaultKind, FaultPlan, Simulator
 from tests.fault.test_kill_table import (
     CHAT,
@@ -25,7 +27,7 @@ from tests.fault.test_kill_table import (
     on_the_wire,
     runtime_of,
 )
-from tests.support.programs import collect, until
+from tests.support.programs import collect, living, until
 from tests.support.streaming import Talk
 
 PAUSED = Fault(kind=FaultKind.HANG_BODY)
@@ -242,3 +244,22 @@ async def test_resent_stream_is_an_attempt(simulator: Simulator) -> None:
         assert 0 < answered.first_byte <= answered.duration
         assert answered.request_id
         assert len(events) == 1
+
+
+async def test_killed_part_of_several_answers_is_all_that_is_asked_again(simulator: Simulator) -> None:
+    """The other answers were written down: they are not paid for twice."""
+    script(simulator, HANG)
+    async with app_for(simulator) as app:  # a server of one's own is taken to give one answer at a time
+        request = app.start(Talk(params=LMParams(n=3)), text="one two three")
+        await until(lambda: simulator.stats().requests.get("ok") == 2, "two answers")
+        await until(lambda: len([each for each in parts(app) if each.alive]) == 1, "the third to be alone")
+        parts(app)[0].ref.kill()
+        result = await request
+
+        assert len(result.response.completions) == 3
+        assert sorted(attempt.outcome for attempt in result.attempts) == ["killed", "ok", "ok", "ok"]
+        assert simulator.stats().requests.get("ok") == 3
+
+
+def parts(app: dspex.App) -> list[Process]:
+    return [each for each in living(runtime_of(app), "lm talk") if " part " in each.label]
