@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import decimal
 import enum
 import json
 from dataclasses import dataclass
@@ -94,6 +96,24 @@ class TestJson:
         self, signature: type[Signature], able: Capabilities, expected: object
     ) -> None:
         assert output_of(JSONAdapter(), signature, able) == expected
+
+    def test_what_strict_modes_refuse_is_left_out(self) -> None:
+        """The values are checked here anyway."""
+        signature = Signature.from_string("q -> n").append("out", OutputField(max_length=3), str)
+        signature = signature.append("cost", OutputField(), decimal.Decimal).append("at", OutputField(), dt.date)
+
+        output = output_of(JSONAdapter(), signature, ABLE)
+
+        assert isinstance(output, JsonSchema)
+        assert output.schema["properties"]["out"] == {"type": "string"}
+        assert output.schema["properties"]["at"] == {"type": "string", "format": "date"}
+        assert "(?" not in json.dumps(output.schema)
+
+    @pytest.mark.parametrize("type_", [dict[str, int], tuple[int, str], Any, list[Any], dict[str, Any] | None])
+    def test_what_cannot_be_enforced_gets_the_json_mode(self, type_: Any) -> None:
+        signature = Signature.from_string("q -> n").append("out", OutputField(), type_)
+
+        assert output_of(JSONAdapter(), signature, ABLE) == JsonObject()
 
     @pytest.mark.parametrize(
         "type_",

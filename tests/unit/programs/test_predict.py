@@ -478,3 +478,41 @@ class TestScriptedScope:
             return 3
 
         assert await ScriptedScope().call("tool", work, idempotent=True, timeout=None) == 3
+
+
+class TestPaths:
+    class Pair(Module):
+        def __init__(self) -> None:
+            self.one = Predict(QA)
+            self.two = Predict(QA)
+            self.more: list[Predict[QA, ...]] = []
+
+        async def forward(self) -> None:
+            """Nothing."""
+
+    def test_a_program_is_looked_through_once(self) -> None:
+        program = self.Pair()
+        calls: list[None] = []
+        vars(program)["predictors"] = lambda: calls.append(None) or Module.predictors(program)
+
+        found = [PredictorPaths(program).path_of(each) for each in (program.one, program.two, program.one)]
+
+        assert (found, len(calls)) == (["one", "two", "one"], 1)
+
+    def test_a_changed_copy_has_paths_of_its_own(self) -> None:
+        program = self.Pair()
+        assert PredictorPaths(program).path_of(program.two) == "two"
+
+        swapped = program.replace({"one": program.two, "two": Predict(QA)})
+
+        assert PredictorPaths(swapped).path_of(program.two) == "one"
+        assert PredictorPaths(swapped).path_of(program.one) == ""
+        assert PredictorPaths(program).path_of(program.two) == "two"
+
+    def test_a_predictor_that_came_later_is_found(self) -> None:
+        program = self.Pair()
+        assert PredictorPaths(program).path_of(program.one) == "one"
+
+        program.more.append(Predict(QA))
+
+        assert PredictorPaths(program).path_of(program.more[0]) == "more[0]"

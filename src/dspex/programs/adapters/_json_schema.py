@@ -15,6 +15,7 @@ __all__ = ["output_schema"]
 
 _UNENFORCED = ("default", "title", "minLength", "maxLength", "uniqueItems", "discriminator", "examples", "deprecated")
 """Keywords that strict modes refuse or ignore; the values are checked here anyway."""
+_FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid")
 
 
 class _NotStrict(Exception):
@@ -72,7 +73,9 @@ def _strict(schema: Any) -> dict[str, Any]:
         return {"$ref": schema["$ref"]}
     found: dict[str, Any] = {}
     for keyword, value in schema.items():
-        if keyword in _UNENFORCED:
+        if keyword in _UNENFORCED or (keyword == "format" and value not in _FORMATS):
+            continue
+        if keyword == "pattern" and "(?" in str(value):
             continue
         if keyword in ("prefixItems", "patternProperties", "propertyNames", "not", "if", "allOf"):
             raise _NotStrict
