@@ -24,6 +24,7 @@ from dspex.simulator import (
 
 _CHAT = "/v1/chat/completions"
 _BODY = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+_QUOTA = Fault(kind=FaultKind.QUOTA)
 _WAIT = Fault(kind=FaultKind.RATE_LIMIT, retry_after=0.2)
 
 
@@ -110,6 +111,34 @@ async def test_dspex_waits_reconnects_and_counts(sim: Simulator) -> None:
     assert (report.calls, report.answered, report.requests, report.reconnected) == (2, 2, 5, 1)
     assert {one.named_by for one in sim.arrivals()} == {"idempotency-key"}
     assert [one.attempt for one in sim.arrivals()] == [1, 2, 3, 1, 2]
+
+
+_DIALECTS = [
+    ("openai/rules-1", "openai", "", _CHAT),
+    ("openai-responses/rules-1", "openai", "", "/v1/responses"),
+    ("anthropic/rules-1", "anthropic", "/v1", "/v1/messages"),
+    ("gemini/rules-1", "gemini", "/v1beta", "/v1beta/models/rules-1:generateContent"),
+]
+
+
+@pytest.mark.parametrize(("name", "provider", "version", "path"), _DIALECTS)
+async def test_dspex_behaves_in_every_dialect(
+    sim: Simulator, name: str, provider: str, version: str, path: str
+) -> None:
+    """It waits and reconnects; and a spent quota ends it, however it is worded."""
+    faults = (Fault(kind=FaultKind.RATE_LIMIT, retry_after=0.05), Fault(kind=FaultKind.RESET), Fault(), _QUOTA)
+    sim.set_faults(FaultPlan(script={path: faults}))
+    model = dspex.LM(name, api_base=sim.urls[provider] + version, api_key="key")
+    async with dspex.App(model) as app:
+        ask = dspex.Predict("question -> answer")
+        said = await app.run(ask, question="first")
+        with pytest.raises(dspex.QuotaExhausted):
+            await app.run(ask, question="second")
+    report = sim.judge()
+
+    assert said.answer == "first"
+    report.assert_resilient(max_extra_load=1.0)
+    assert (report.calls, report.answered, report.requests, report.reconnected) == (2, 1, 4, 1)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 __all__ = ["Arrival", "ConformanceReport", "Finding", "FindingKind", "NotResilient", "judge"]
 
-_ANSWERED = frozenset({"ok", "split", "drip", "close", "empty"})
+_ANSWERED = frozenset({"ok", "split", "drip", "close"})
 _SPENT = frozenset({"quota", "billing"})
 _REFUSED = frozenset({"rejected", "400", "401", "403", "404", "context", "refusal", "filtered"})
 _TRANSIENT = frozenset({408, 409, 425, 429})
@@ -171,13 +171,13 @@ class ConformanceReport:
 
 def judge(arrivals: Iterable[Arrival]) -> ConformanceReport:
     """Judge a client by the arrivals of its requests."""
-    seen = sorted((one for one in arrivals if one.outcome != "redirect"), key=lambda one: (one.at, one.number))
-    calls = _calls(seen)
+    seen = sorted(arrivals, key=lambda one: (one.at, one.number))
+    calls = [_without_followed(call) for call in _calls(seen)]
     found = [finding for call in calls for finding in _of_call(call)]
     found += _raised(seen)
     return ConformanceReport(
         calls=len(calls),
-        requests=len(seen),
+        requests=sum(map(len, calls)),
         answered=sum(any(one.is_answered for one in call) for call in calls),
         reconnected=sum(_reconnected(call) for call in calls),
         findings=tuple(sorted(found, key=lambda one: one.arrivals)),
@@ -196,6 +196,11 @@ def _calls(seen: Iterable[Arrival]) -> list[list[Arrival]]:
             calls.append(held)
         held.append(one)
     return calls
+
+
+def _without_followed(call: Sequence[Arrival]) -> list[Arrival]:
+    """Leave out redirects that were followed: what came next is no retry."""
+    return [one for one in call[:-1] if one.outcome != "redirect"] + [call[-1]]
 
 
 def _begins_anew(one: Arrival, held: Sequence[Arrival]) -> bool:

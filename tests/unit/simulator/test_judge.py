@@ -97,6 +97,7 @@ def test_what_must_not_be_sent_again(before: Arrival, kind: str) -> None:
         _one(0, "cancelled"),
         _one(0, "hang"),
         _one(0, "cut_stream"),
+        _one(0, "empty"),
     ],
 )
 def test_what_may_be_sent_again(before: Arrival) -> None:
@@ -152,9 +153,11 @@ def test_what_was_written_to_a_closed_connection_has_to_come_again() -> None:
 
 def test_redirects_are_no_retries() -> None:
     """Following one is what was asked for."""
-    report = judge(_arrivals(_one(0, "redirect", status=307), _one(0.2)))
+    followed = judge(_arrivals(_one(0, "redirect", status=307), _one(0.2)))
+    refused = judge(_arrivals(_one(0, "redirect", status=307)))
 
-    assert (report.requests, report.extra_load, report.findings) == (1, 0.0, ())
+    assert (followed.requests, followed.answered, followed.extra_load, followed.findings) == (1, 1, 0.0, ())
+    assert (refused.requests, refused.calls, refused.answered) == (1, 1, 0)
 
 
 def test_failing_says_everything_line_by_line() -> None:
