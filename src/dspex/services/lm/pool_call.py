@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 
 from dspex.errors import InternalError, LMError, RequestRejected
@@ -129,7 +130,9 @@ class PoolCall:
                 return None
             if len(self._calls) == 1:
                 call.note_lost_attempts()
-        granted = await call.acquire(self._round.attempts[member] + 1, queue=queue)
+        granted: Lease | RetryAfter | Raise | Busy = Busy(math.inf)
+        if queue or self._is_there(call):
+            granted = await call.acquire(self._round.attempts[member] + 1, queue=queue)
         if isinstance(granted, Lease):
             self._tell_fallback(call)
             return granted
@@ -139,6 +142,10 @@ class PoolCall:
             return granted
         self._heed(member, granted)
         return None
+
+    def _is_there(self, call: LogicalCall) -> bool:
+        """Whether a member's client and transport are, and not being restarted."""
+        return self.runtime.whereis(call.client.name) is not None and call.account.table.channel is not None
 
     async def _pause(self, now: float) -> None:
         """Wait until a member may be asked again; raise the last word when all are out."""
@@ -195,7 +202,7 @@ class PoolCall:
             else:
                 self._calls[member] = call
             number = self._round.attempts[member] + 1
-            lease = await call.acquire(number, queue=False, hedge=True)
+            lease = await call.acquire(number, queue=False, hedge=True) if self._is_there(call) else None
             if isinstance(lease, Lease):
                 if race.decided:
                     call.client.cast(Settle(lease.id, None, number, self.deadline, cancelled=True))
