@@ -492,8 +492,13 @@ class TestPaths:
 
     def test_a_program_is_looked_through_once(self) -> None:
         program = self.Pair()
-        calls: list[None] = []
-        vars(program)["predictors"] = lambda: calls.append(None) or Module.predictors(program)
+        calls: list[str] = []
+
+        def counted() -> dict[str, Predict[Any, ...]]:
+            calls.append("looked")
+            return Module.predictors(program)
+
+        vars(program)["predictors"] = counted
 
         found = [PredictorPaths(program).path_of(each) for each in (program.one, program.two, program.one)]
 
