@@ -31,6 +31,7 @@ from dspex.runtime import (
     TaskSupervisorRef,
     Via,
     WorkerThread,
+    _deadlines,
     _names,
     _runtime,
     _task_handle,
@@ -51,6 +52,7 @@ def done(runtime: Runtime) -> Any:
     [
         lambda future: process_module._give_up(future),
         lambda future: _names._nobody(future, "n", 1.0),
+        lambda future: _deadlines.expire(future, None, 1.0),  # type: ignore[arg-type]  # it is not looked at
         lambda future: _runtime._wake(future),
         lambda future: _task_handle._settle(future, True),
     ],
@@ -295,6 +297,9 @@ async def test_applications_that_do_not_run(runtime: Runtime, clock: VirtualCloc
     async with idle:
         with pytest.raises(AppAlreadyRunning):
             await idle.open()
+        assert idle._process is not None
+        idle._process.ref.send("a stray message")
+        await clock.settle()
     assert not idle.failed
 
     class Slow(Application):
