@@ -210,6 +210,7 @@ def test_a_thread_that_cannot_listen_says_why() -> None:
 def test_the_fixture_is_set_up_by_its_marker(pytester: pytest.Pytester) -> None:
     """The plugin is opt-in; a test of any kind asks for `simulator`."""
     assert importlib.util.find_spec("dspex.testing.pytest_plugin") is not None
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
     pytester.makeconftest('pytest_plugins = ["dspex.testing.pytest_plugin"]')
     pytester.makepyfile(
         """
@@ -230,6 +231,6 @@ def test_the_fixture_is_set_up_by_its_marker(pytester: pytest.Pytester) -> None:
             assert _ask(simulator) == 503
         """
     )
-    done = pytester.runpytest_subprocess("--strict-markers", "-p", "no:cacheprovider")
+    done = pytester.runpytest_inprocess("--strict-markers", "-p", "no:cacheprovider")
 
     done.assert_outcomes(passed=2)

@@ -14,13 +14,14 @@ from dspex.simulator._journal import Journal, attempt_of, call_of
 from dspex.simulator._shape import REFUSED, failure_of, refusal, shaped, twist_of
 from dspex.simulator._stats import Counters
 from dspex.simulator.faults import Fault, FaultKind, FaultPlan, FaultPlanInvalid
-from dspex.simulator.judge import Arrival, ConformanceReport, judge
+from dspex.simulator.judge import ConformanceReport, judge
 from dspex.simulator.limits import Limits, Meter
 from dspex.simulator.wire import WIRES, Failure, Response, Twist, Wire, fallback
 
 __all__ = ["Desk", "Plan", "Request"]
 
 _KEPT = 4096  # replies; they are pure, so forgetting one costs time only
+_KEPT_BYTES = 64 * 1024  # of each; many vectors are made again instead
 _METERS = 1024  # keys whose limits are kept
 _JSON = (("content-type", "application/json"),)
 _WHOLE = (FaultKind.NONE, FaultKind.SPLIT, FaultKind.DRIP, FaultKind.CLOSE)
@@ -121,18 +122,16 @@ class Desk:
     def _note(self, request: Request, digest: bytes, verdict: _Verdict) -> int:
         named_by, call = call_of(request.headers, digest)
         return self.journal.begin(
-            Arrival(
-                call=call,
-                named_by=named_by,
-                attempt=attempt_of(request.headers),
-                at=self._clock(),
-                path=request.path,
-                connection=request.connection,
-                in_flight=self.counters.in_flight,
-                status=verdict.response.status,
-                retry_after=verdict.retry_after,
-                should_retry=verdict.fault.should_retry if verdict.fault.kind in REFUSED else None,
-            )
+            call=call,
+            named_by=named_by,
+            attempt=attempt_of(request.headers),
+            at=self._clock(),
+            path=request.path,
+            connection=request.connection,
+            in_flight=self.counters.in_flight,
+            status=verdict.response.status,
+            retry_after=verdict.retry_after,
+            should_retry=verdict.fault.should_retry if verdict.fault.kind in REFUSED else None,
         )
 
     def _refusal(self, wire: Wire | None, request: Request) -> Failure | None:
@@ -184,7 +183,9 @@ class Desk:
         name = (wire.name, request.target, digest, twist)
         kept = self._kept.get(name)
         if kept is None:
-            kept = self._kept[name] = wire.respond(request.target, request.body, twist)
+            kept = wire.respond(request.target, request.body, twist)
+            if sum(map(len, kept.parts)) <= _KEPT_BYTES:
+                self._kept[name] = kept
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         else:

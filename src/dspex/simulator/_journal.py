@@ -2,11 +2,11 @@
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import replace
+from typing import Any
 
 from dspex.simulator.judge import Arrival
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "attempt_of", "call_of"]
 
 _KEPT = 20_000
 _NAMES = ("idempotency-key", "x-client-request-id")
@@ -17,25 +17,30 @@ class Journal:
     """The arrivals since the simulator started or was reset, the oldest forgotten first."""
 
     def __init__(self) -> None:
-        self._ended: deque[Arrival] = deque(maxlen=_KEPT)
-        self._open: dict[int, Arrival] = {}
+        # Members of `Arrival` by name: one is made only when it is asked for, since a server under load notes many.
+        self._ended: deque[dict[str, Any]] = deque(maxlen=_KEPT)  # Any: each member has its own type
+        self._open: dict[int, dict[str, Any]] = {}  # Any: likewise
         self._count = 0
 
-    def begin(self, arrival: Arrival) -> int:
+    def begin(self, **members: Any) -> int:  # Any: those of `Arrival`
         """Note a request; return the number it has from now on."""
         self._count += 1
-        self._open[self._count] = replace(arrival, number=self._count)
+        self._open[self._count] = members
+        members["number"] = self._count
         return self._count
 
     def end(self, number: int, at: float, outcome: str) -> None:
         """Note how a request ended; one from before a reset is forgotten."""
         begun = self._open.pop(number, None)
         if begun is not None:
-            self._ended.append(replace(begun, ended=at, outcome=outcome))
+            begun["ended"] = at
+            begun["outcome"] = outcome
+            self._ended.append(begun)
 
     def arrivals(self) -> tuple[Arrival, ...]:
         """Return all of them, in the order in which they came."""
-        return tuple(sorted((*self._ended, *self._open.values()), key=lambda one: one.number))
+        found = [Arrival(**members) for members in (*self._ended, *self._open.values())]
+        return tuple(sorted(found, key=lambda one: one.number))
 
     def reset(self) -> None:
         """Forget everything."""

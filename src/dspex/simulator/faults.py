@@ -7,9 +7,10 @@ nothing else: not on time, not on other requests. A script, for tests, depends o
 
 import enum
 import hashlib
+import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -200,6 +201,7 @@ class FaultPlan:
     piece: int = 1
     pause: float = 0.01
     script: Mapping[str, tuple[Fault, ...]] = field(default_factory=dict)
+    _table: tuple[tuple[Fault, float], ...] = field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
         if not _is_a(int, self.seed):
@@ -220,17 +222,21 @@ class FaultPlan:
             raise FaultPlanInvalid("latency", "a Latency, and script a mapping")
         if wrong := [path for path in self.script if not str(path).startswith("/")]:
             raise FaultPlanInvalid("script", f"by path, such as /v1/chat/completions, not {wrong[0]!r}")
-        self._drawn(FaultKind.RESET, 0.0)  # checks what a fault would be made of
+        calm = self._drawn(FaultKind.NONE)  # also checks what a fault is made of
+        rates = {kind: rate for kind, rate in self.rates().items() if rate}
+        table = zip(map(self._drawn, rates), itertools.accumulate(rates.values()), strict=True)
+        # Frozen, so it is set as the dataclass sets its own; the last is drawn when none of the others is.
+        object.__setattr__(self, "_table", (*table, (calm, math.inf)))
 
     def rates(self) -> dict[FaultKind, float]:
         """Return the rate of each kind that has one, in the order they are drawn in, and of five that always have."""
         named = {kind: getattr(self, name) or self.shares.get(kind, 0.0) for kind, name in _NAMED.items()}
         return named | {kind: self.shares[kind] for kind in FaultKind if kind in self.shares and kind not in named}
 
-    def _drawn(self, kind: FaultKind, delay: float) -> Fault:
+    def _drawn(self, kind: FaultKind) -> Fault:
         return Fault(
             kind=kind,
-            delay=delay,
+            delay=self.latency.median,
             gap=self.latency.gap,
             retry_after=self.retry_after,
             retry_form=self.retry_form,
@@ -249,12 +255,8 @@ class FaultPlan:
         """
         source = hashlib.sha256(b"%d\n%b%d" % (self.seed, digest, arrival)).digest()
         mark, quantile = ((int.from_bytes(part) + 0.5) / 2**48 for part in (source[:6], source[6:12]))
-        delay = self.latency.at(quantile)
-        for kind, rate in self.rates().items():
-            mark -= rate
-            if mark < 0:
-                return self._drawn(kind, delay)
-        return Fault(delay=delay, gap=self.latency.gap)
+        fault = next(fault for fault, below in self._table if mark < below)
+        return replace(fault, delay=self.latency.at(quantile)) if self.latency.p95 else fault
 
     def scripted(self, path: str, arrival: int) -> Fault | None:
         """Return what the script says about the request number `arrival`, from 0, on a path, if anything."""
@@ -263,7 +265,7 @@ class FaultPlan:
 
     def to_json(self) -> dict[str, object]:
         """Return the plan as JSON values, which `from_json` reads back."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if not name.startswith("_")}
 
     @classmethod
     def from_json(cls, value: object) -> "FaultPlan":
@@ -290,7 +292,7 @@ class FaultPlan:
 def _members(cls: type, value: object, name: str) -> dict[str, Any]:  # Any: each class checks its own members
     if not isinstance(value, Mapping):
         raise FaultPlanInvalid(name, "an object")
-    known = {one.name for one in fields(cls)}
+    known = {one.name for one in fields(cls) if one.init}
     if unknown := sorted(set(value) - known):
         raise FaultPlanInvalid(str(unknown[0]), f"one of {', '.join(sorted(known))}")
     return dict(value)
