@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from dspex.errors import ActorExited, LMError, RateLimited, ServerFailed
 from dspex.protocols.lm import Usage
-from dspex.runtime import Actor, Backoff, ChildSpec, Process, Runtime, Supervisor, TaskProcess, current_process
+from dspex.runtime import Actor, Backoff, ChildSpec, Crashed, Process, Runtime, Supervisor, TaskProcess, current_process
+from dspex.services.lm.buckets import Bucket
 from dspex.services.lm.client import Acquire, LMClient, Settle
 from dspex.services.lm.leases import Lease, LeaseTable
 from dspex.services.lm.limits import ClientLimits
@@ -35,27 +36,28 @@ class Caller:
         self.lease: Lease | None = None
         self.process: TaskProcess
         self.settled = False
-        self.place = -1
 
 
 class Provider:
-    """Counts what arrives: when, and at most how much it will have cost."""
+    """Counts as providers do: the estimate when a call arrives; what it did not take comes back at its end."""
 
-    def __init__(self) -> None:
-        self.seen: list[tuple[float, int]] = []
+    def __init__(self, now: float) -> None:
+        self.requests: list[float] = []
+        self.tokens = Bucket(TPM, now=now)
 
-    def check(self, now: float) -> None:
-        """No stretch of time has seen more than a full bucket and what flowed in meanwhile."""
-        for start, _ in self.seen:
-            within = [tokens for at, tokens in self.seen if at >= start]
-            share = 1 + (now - start) / 60
-            assert len(within) <= RPM * share + 1e-3
-            assert sum(within) <= TPM * share + 1e-3
+    def arrive(self, tokens: int, now: float) -> None:
+        """Take one call in, which must fit: its requests and tokens are there, in every stretch of time."""
+        self.requests.append(now)
+        for start in self.requests:
+            within = sum(at >= start for at in self.requests)
+            assert within <= RPM * (1 + (now - start) / 60) + 1e-3
+        assert self.tokens.level(now) >= tokens - 1e-3
+        self.tokens.take(tokens, now)
 
 
 async def play(schedule: list[tuple[str, int, int]]) -> None:
-    """Let callers come, send, settle and die, and the client too; the provider counts every tick."""
-    clock, table, provider, callers = VirtualClock(900.0), LeaseTable(), Provider(), list[Caller]()
+    """Let callers come, send, settle and die, and the client too; the provider counts all of it."""
+    clock, table, provider, callers = VirtualClock(900.0), LeaseTable(), Provider(900.0), list[Caller]()
     runtime = Runtime(clock=clock, seed=1)
     runtime.open()
     limits = ClientLimits(rpm=RPM, tpm=TPM)
@@ -76,8 +78,7 @@ async def play(schedule: list[tuple[str, int, int]]) -> None:
                 return
             caller.lease = answer
         caller.lease.sent, caller.lease.sent_at = True, clock.now()
-        caller.place = len(provider.seen)
-        provider.seen.append((clock.now(), caller.tokens))
+        provider.arrive(caller.tokens, clock.now())
         await asyncio.get_running_loop().create_future()
 
     for kind, number, more in schedule:
@@ -101,12 +102,12 @@ async def play(schedule: list[tuple[str, int, int]]) -> None:
             caller.settled = True
             usage = Usage(caller.tokens * more // 100, 0) if kind == "ok" else None
             runtime.named("client").cast(Settle(caller.lease.id, ENDS[kind], 1, 1e9, usage))
-            await clock.settle()
-            if kind != "down":  # the provider knows now, too, what it really took; what it refused took no tokens
+            if kind != "down":  # the provider knows now, too; what it refused took no tokens
                 used = usage.total_tokens if usage is not None else 0
-                provider.seen[caller.place] = (provider.seen[caller.place][0], used)
+                provider.tokens.correct(caller.tokens - used, clock.now())
         await clock.settle()
-        provider.check(clock.now())
+    failed = [each.process.exit_reason for each in callers if isinstance(each.process.exit_reason, Crashed)]
+    assert not failed
     await runtime.close()
 
 
