@@ -51,6 +51,7 @@ class WatchedScope(ScriptedScope):
         sink: Who watches; None for nobody.
         able: What the model can do.
         cut: Cuts an answer's text into pieces; None for an answer from a cache, which comes whole.
+        more: Further answers to every request, where several are asked for.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class WatchedScope(ScriptedScope):
         sink: Sink | None = None,
         able: Capabilities | None = None,
         cut: Callable[[str], Sequence[str]] | None = list,
+        more: Sequence[str] = (),
     ) -> None:
         super().__init__()
+        self._more = tuple(map(Completion, more))
         self._answers = list(answers)
         self._sink = sink
         self._able = able or Capabilities()
@@ -88,7 +91,7 @@ class WatchedScope(ScriptedScope):
         completion = Completion(answer) if isinstance(answer, str) else answer
         if on_delta is not None and self._cut is not None:
             await self._send(completion, on_delta)
-        response = LMResponse((completion,), Usage(1, 1), "model")
+        response = LMResponse((completion, *self._more), Usage(1, 1), "model")
         return LMResult(response, LM("scripted/model"), (Attempt(1, "ok", 0.0, 200),), None, 0.0)
 
     async def _send(self, completion: Completion, on_delta: OnDelta) -> Any:

@@ -118,7 +118,7 @@ class Asking:
                 self._note(Repair("", "reset"))
                 continue
             self.results.append(result)
-            unread = self._read(result)
+            unread = self._read(result, first_was_told=watched is not None and watched.has_told)
             if unread is None:
                 return self
             if turns_left <= 0 and fallback is None:
@@ -152,8 +152,8 @@ class Asking:
         await watched.finish(result)
         return result
 
-    def _read(self, result: LMResult) -> ResponseUnparsable | None:
-        """Read every completion; the error of the first, when none can be read."""
+    def _read(self, result: LMResult, *, first_was_told: bool) -> ResponseUnparsable | None:
+        """Read every completion; the error of the first, when none can be read, or a watcher has pieces of it."""
         first_error: ResponseUnparsable | None = None
         unreadable = 0
         for completion in result.response.completions:
@@ -163,6 +163,8 @@ class Asking:
                 else:
                     parsed = self._native.read(self._adapter, completion)
             except ResponseUnparsable as error:
+                if first_was_told and completion is result.response.completions[0]:
+                    return error
                 first_error = first_error or error
                 unreadable += 1
                 continue

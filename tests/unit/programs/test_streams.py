@@ -160,6 +160,12 @@ class TestUnreadable:
         assert isinstance(caught.value.reason, ResponseUnparsable)
         assert len(scope.requests) == 1
 
+    async def test_another_answer_does_not_take_the_place_of_the_one_that_was_told(self) -> None:
+        scope = WatchedScope(["[[ ## answer ## ]]\nAda\n[[ ## tags ## ]]\nmany"], sink=Sink(), more=[GOOD])
+
+        with pytest.raises(StreamInterrupted):
+            await scope.run(Predict(Tagged, n=2), question="q")
+
     async def test_with_reset_it_is_repaired(self) -> None:
         sink = Sink("reset")
         answer = "[[ ## answer ## ]]\nAda\n[[ ## tags ## ]]\nmany"
