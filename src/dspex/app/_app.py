@@ -20,6 +20,7 @@ from dspex.evaluation import Metric, Report, evaluate
 from dspex.optimizers import Job, Optimizer
 from dspex.programs import Module, bind_inputs
 from dspex.protocols.executor import RunOptions
+from dspex.protocols.local import LocalLM
 from dspex.protocols.model import LM, LMChoice, LMPool
 from dspex.protocols.money import Account, Budget, Price
 from dspex.protocols.retrieval import Retriever
@@ -486,7 +487,7 @@ def _records(default: LMChoice, named: Mapping[str, str | LM | LMPool]) -> dict[
         except ValueError as error:
             raise ConfigError(str(error)) from error
         for each in record.members if isinstance(record, LMPool) else [record]:
-            if isinstance(each, LM):
+            if isinstance(each, LM) and not isinstance(each, LocalLM):
                 resolve_endpoint(each)
         records[name] = record
     return records

@@ -59,6 +59,9 @@ attribute, and the message says what to do next::
     │   └── WrongLoop               the App was used from another loop or thread
     ├── EvaluationError             too many rows failed for a score to mean anything
     │   └── MetricFailed            the metric raised or returned no number
+    ├── StandInError                a stand-in of a test has no answer (also a LookupError)
+    │   ├── CassetteMiss            a cassette has no answer for a request
+    │   └── ScriptExhausted         a ScriptedLM has no answer left for a predictor
     ├── OptimizationError
     │   ├── JobBusy                 another process is running this job
     │   ├── JobCancelled            the job was cancelled before it had a result
@@ -145,6 +148,7 @@ from dspex.errors._services import (
     StreamTruncated,
     TransportFailed,
 )
+from dspex.errors._testing import CassetteMiss, ScriptExhausted, StandInError
 
 __all__ = [
     "ActorError",
@@ -159,6 +163,7 @@ __all__ = [
     "CacheError",
     "CallCycle",
     "CallTimeout",
+    "CassetteMiss",
     "ChildError",
     "CircuitOpen",
     "ConfigError",
@@ -197,11 +202,13 @@ __all__ = [
     "ResponseUnparsable",
     "RetrievalError",
     "ScopeClosed",
+    "ScriptExhausted",
     "ServerFailed",
     "ServiceError",
     "ServiceUnavailable",
     "SignatureError",
     "SpecError",
+    "StandInError",
     "StartFailed",
     "StateError",
     "StepCrashed",

@@ -303,10 +303,12 @@ class AttemptLog:
     idempotency key.
     """
 
-    __slots__ = ("attempts", "delivered", "idempotency_key", "lm", "on_wire", "parts", "response", "sent")
+    __slots__ = ("attempts", "delivered", "idempotency_key", "lm", "on_wire", "parts", "path", "response", "sent")
 
-    def __init__(self, idempotency_key: str) -> None:
+    def __init__(self, idempotency_key: str, path: str = "") -> None:
         self.idempotency_key = idempotency_key
+        self.path = path
+        """Where the predictor that asks sits in its program."""
         self.attempts: list[Attempt] = []
         self.sent = 0
         """How many times bytes of this call were handed to the network."""

@@ -110,7 +110,7 @@ class RequestScope:
                 if on_delta is not None:
                     await _replay(found, on_delta)
                 return self._result(found, model, (), "memory", started)
-        log = AttemptLog(f"{record.id}-{len(record.logs) + 1}")
+        log = AttemptLog(f"{record.id}-{len(record.logs) + 1}", step)
         record.logs.append(log)
         work = partial(self._ask, model, request, log, key, on_delta, only=mode == "only", read=mode != "refresh")
         response, cached = await self._step(f"lm {step}", work, restartable=True)

@@ -15,6 +15,7 @@ from dspex.errors import (
     NoSuchActor,
 )
 from dspex.protocols.lm import AttemptLog, Capabilities, EmbedRequest, EmbedResponse, LMRequest, LMResponse
+from dspex.protocols.local import LocalLM
 from dspex.protocols.model import LM, LMChoice, LMPool, Secret
 from dspex.protocols.scope import OnDelta
 from dspex.runtime import (
@@ -29,6 +30,7 @@ from dspex.services.lm.client import LMClient
 from dspex.services.lm.embed_call import EmbedCall
 from dspex.services.lm.estimate import estimate
 from dspex.services.lm.limits import LimitsBook
+from dspex.services.lm.local_call import LocalCall
 from dspex.services.lm.logical_call import LogicalCall
 from dspex.services.lm.pool_call import PoolCall, PoolState
 from dspex.services.lm.pool_policy import order_of
@@ -76,7 +78,10 @@ class LMGateway:
         self._pools: dict[LMPool, PoolState] = {}
         for lm in self._lms.values():
             for member in self.members(lm):
-                self._target(member)
+                if isinstance(lm, LMPool):
+                    _refuse_local(member)
+                if not isinstance(member, LocalLM):
+                    self._target(member)
 
     # --- the tree -------------------------------------------------------------------------------------------
 
@@ -133,11 +138,14 @@ class LMGateway:
 
     def capabilities(self, lm: LMChoice) -> Capabilities:
         """Return what the model can do; for a pool, what all of its members can do."""
-        known = [
-            self._target(member)[0].endpoint.wire.capabilities(member) for member in self.members(self.resolve(lm))
-        ]
+        known = [self._abilities(member) for member in self.members(self.resolve(lm))]
         common = {name: all(getattr(each, name) for each in known) for name in Capabilities.__dataclass_fields__}
         return Capabilities(**common)
+
+    def _abilities(self, lm: LM) -> Capabilities:
+        if isinstance(lm, LocalLM):
+            return Capabilities(**lm.capabilities)
+        return self._target(lm)[0].endpoint.wire.capabilities(lm)
 
     def _target(self, lm: LM) -> tuple[Account, str]:
         """Return the account and model of a record, noting both for the tree."""
@@ -209,6 +217,10 @@ class LMGateway:
         """Make one logical call at a model or a pool."""
         if log.response is not None:
             return log.response
+        if isinstance(model, LocalLM):
+            log.lm = model
+            retry = self._limits.of(model.provider, model.model_name).retry
+            return await LocalCall(runtime, model, request, log, deadline, retry, on_delta).run()
         if isinstance(model, LM):
             log.lm = model
             return await (await self._call(model, request, log, deadline, priority, runtime, on_delta)).run()
@@ -218,6 +230,7 @@ class LMGateway:
         members = order_of(model, self.resolve, runtime.random.random)
 
         async def call(member: LM) -> LogicalCall:
+            _refuse_local(member)
             params = request.params.over(member.params)
             asked = replace(request, params=params) if params is not request.params else request
             return await self._call(member, asked, log, deadline, priority, runtime, on_delta)
@@ -265,6 +278,8 @@ class LMGateway:
         model = self.resolve(lm)
         if not isinstance(model, LM):
             raise ConfigError("vectors of different models cannot be compared: embed with one LM, not with a pool")
+        if isinstance(model, LocalLM):
+            raise ConfigError(f"{model!r} answers by itself and makes no vectors")
         endpoint = resolve_endpoint(model)
         endpoint.embed_url(model.model_name)  # says early that there is none
         wire = endpoint.embeddings
@@ -282,3 +297,9 @@ class LMGateway:
             return join(await side_by_side(runtime, [call.vectors for call in calls]))
         finally:
             gather(log, logs)
+
+
+def _refuse_local(member: LM) -> None:
+    """Say that a pool is about endpoints: which of them is busy, paused or broken is not known of a local model."""
+    if isinstance(member, LocalLM):
+        raise ConfigError(f"{member!r} answers by itself and cannot be a pool's member; give it as lm= or in lms=")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from dspex._clock import wall_time
 from dspex.errors import (
@@ -14,13 +14,13 @@ from dspex.errors import (
     InternalError,
     LMError,
     NoSuchActor,
-    StreamTruncated,
     TransportFailed,
 )
-from dspex.protocols.lm import Attempt, AttemptLog, LMDelta, LMResponse
+from dspex.protocols.lm import AttemptLog, LMDelta, LMResponse
 from dspex.protocols.model import LM
 from dspex.protocols.scope import OnDelta
 from dspex.runtime import Runtime, current_process
+from dspex.services.lm._noted import NotedCall
 from dspex.services.lm.account import Account
 from dspex.services.lm.channel import Channel
 from dspex.services.lm.client import Acquire, Busy, Settle
@@ -32,7 +32,7 @@ from dspex.services.lm.transport_server import GetChannel
 __all__ = ["LogicalCall", "Sending"]
 
 
-class LogicalCall:
+class LogicalCall(NotedCall):
     """
     The attempts of one call at one model, in its step's own task: lease, send, settle.
 
@@ -57,12 +57,9 @@ class LogicalCall:
         "deadline",
         "expects",
         "key",
-        "lm",
-        "log",
         "on_delta",
         "priority",
         "resent",
-        "runtime",
         "sending",
         "streams",
     )
@@ -82,16 +79,15 @@ class LogicalCall:
         on_delta: OnDelta | None = None,
         streams: bool = False,
     ) -> None:
-        self.runtime = runtime
+        client = runtime.named(account.client_name(lm.model_name))
+        super().__init__(runtime, lm, log, client.name)
         self.account = account
-        self.lm = lm
-        self.log = log
+        self.client = client
         self.deadline = deadline
         self.body = body
         self.expects = expects
         self.priority = priority
         self.key = log.idempotency_key if key is None else key
-        self.client = runtime.named(account.client_name(lm.model_name))
         self.on_delta = on_delta
         self.streams = streams
         self.resent = 0
@@ -119,8 +115,7 @@ class LogicalCall:
             if isinstance(verdict, Raise):
                 self.give_up(verdict.error)
             assert isinstance(verdict, RetryAfter)
-            why = log.attempts[-1].outcome if log.attempts else "CircuitOpen"
-            self.emit("dspex.lm.retry", {"number": attempt, "delay": verdict.delay}, {"error": why})
+            self.note_retry(attempt, verdict.delay)
             await self.runtime.sleep(verdict.delay)
 
     async def acquire(
@@ -150,11 +145,6 @@ class LogicalCall:
             return verdict
         self.client.cast(Settle(lease.id, None, attempt, self.deadline, response.usage))
         return response
-
-    def give_up(self, error: LMError) -> NoReturn:
-        """Raise the last word, with every attempt."""
-        error.attempts = tuple(self.log.attempts)
-        raise error
 
     async def _ask(self, message: object) -> Any:
         """Call the client by name until somebody answers: nothing is lost when it dies with our question."""
@@ -220,51 +210,6 @@ class LogicalCall:
         self._keep(response)
         sending.ended("ok", 200, "", getattr(response, "request_id", None))
         return response
-
-    def note(
-        self,
-        number: int,
-        outcome: str,
-        started: float,
-        status: int | None = None,
-        message: str = "",
-        first_byte: float | None = None,
-        request_id: str | None = None,
-    ) -> None:
-        """Write an attempt down."""
-        duration = self.runtime.clock.now() - started
-        attempt = Attempt(number, outcome, duration, status, message, self.lm.model, first_byte, request_id)
-        self.log.attempts.append(attempt)
-        if self.runtime.telemetry.active:
-            measurements = {"duration": attempt.duration, "number": attempt.number}
-            if attempt.outcome == "ok":
-                self.emit("dspex.lm.attempt.stop", measurements, {"status": attempt.status})
-            else:
-                self.emit("dspex.lm.attempt.exception", measurements, {"error": attempt.outcome})
-
-    def note_lost_attempts(self) -> None:
-        """
-        Write down the attempts that a dead step left on the wire: they may have been charged.
-
-        Raises:
-            StreamTruncated: That step had handed on pieces of an answer: there is no second stream behind the reader's
-                back.
-        """
-        log = self.log
-        while log.on_wire:
-            log.on_wire -= 1
-            number, lost = len(log.attempts) + 1, "the step died while this attempt was on the wire"
-            log.attempts.append(Attempt(number, "killed", 0.0, None, lost, log.lm.model if log.lm else ""))
-            self.emit("dspex.lm.unknown_charge", {"number": number}, {})
-        if log.delivered:
-            self.give_up(StreamTruncated("the step died after pieces of the answer had been handed on", code=LOCAL))
-
-    def emit(self, name: str, measurements: Mapping[str, float], metadata: Mapping[str, Any]) -> None:
-        """Tell telemetry what happened to this call at this model."""
-        if self.runtime.telemetry.active:
-            self.runtime.telemetry.emit(
-                name, measurements, {"lm": self.client.name, "call": self.log.idempotency_key, **metadata}
-            )
 
 
 class Sending:

@@ -56,7 +56,7 @@ async def ask_each(
 def parts_of(log: AttemptLog, count: int) -> list[AttemptLog]:
     """Return the logs below ``log``, made at the first asking."""
     while len(log.parts) < count:
-        log.parts.append(AttemptLog(f"{log.idempotency_key}.{len(log.parts) + 1}"))
+        log.parts.append(AttemptLog(f"{log.idempotency_key}.{len(log.parts) + 1}", log.path))
     return log.parts
 
 

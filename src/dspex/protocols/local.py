@@ -1,0 +1,49 @@
+"""A model that answers by itself: no endpoint, no key, no socket."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from dspex.protocols.lm import LMRequest, LMResponse
+from dspex.protocols.model import LM
+from dspex.protocols.scope import OnDelta
+
+__all__ = ["LocalLM"]
+
+
+class LocalLM(LM):
+    """
+    An ``LM`` that is asked in the caller's own step: a script, or a model in this process.
+
+    Everything around a call is as for any other model: retry policy, cache, single-flight, budgets, details, streams,
+    parsing. What belongs to a network is not there: no lease, no breaker, no socket. Subclasses keep ``respond`` from
+    blocking the loop. Two records are never the same model, whatever their names.
+    """
+
+    __slots__ = ()
+
+    waits: ClassVar[bool] = True
+    """Whether the waits that the retry policy orders between attempts are waited."""
+
+    async def respond(self, request: LMRequest, *, path: str, attempt: int, on_delta: OnDelta | None) -> LMResponse:
+        """
+        Answer once.
+
+        Args:
+            request: The prompt, its parameters complete.
+            path: Where the predictor that asks sits in its program.
+            attempt: Counts from 1.
+            on_delta: To be awaited with each piece of the answer, if it comes in pieces; what is not handed on here is
+                handed on whole afterwards.
+
+        Raises:
+            LMError: What the attempt came to; the retry policy decides what follows.
+        Cancellation: gives up what was begun.
+        """
+        raise NotImplementedError
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)

@@ -1,0 +1,89 @@
+"""What every logical call writes down of its attempts, whoever makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from dspex.errors import LMError, StreamTruncated
+from dspex.protocols.lm import Attempt, AttemptLog
+from dspex.protocols.model import LM
+from dspex.runtime import Runtime
+from dspex.services.lm.retry import LOCAL
+
+__all__ = ["NotedCall"]
+
+
+class NotedCall:
+    """
+    A call at one model, and the log that outlives the step which makes it.
+
+    Args:
+        runtime: Whose clock and telemetry are used.
+        lm: The model.
+        log: What earlier attempts of this call have done.
+        name: What telemetry calls the model.
+    """
+
+    __slots__ = ("lm", "log", "name", "runtime")
+
+    def __init__(self, runtime: Runtime, lm: LM, log: AttemptLog, name: str) -> None:
+        self.runtime = runtime
+        self.lm = lm
+        self.log = log
+        self.name = name
+
+    def note(
+        self,
+        number: int,
+        outcome: str,
+        started: float,
+        status: int | None = None,
+        message: str = "",
+        first_byte: float | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """Write an attempt down."""
+        duration = self.runtime.clock.now() - started
+        attempt = Attempt(number, outcome, duration, status, message, self.lm.model, first_byte, request_id)
+        self.log.attempts.append(attempt)
+        if self.runtime.telemetry.active:
+            measurements = {"duration": attempt.duration, "number": attempt.number}
+            if attempt.outcome == "ok":
+                self.emit("dspex.lm.attempt.stop", measurements, {"status": attempt.status})
+            else:
+                self.emit("dspex.lm.attempt.exception", measurements, {"error": attempt.outcome})
+
+    def note_lost_attempts(self) -> None:
+        """
+        Write down the attempts that a dead step left on the wire: they may have been charged.
+
+        Raises:
+            StreamTruncated: That step had handed on pieces of an answer: there is no second stream behind the reader's
+                back.
+        """
+        log = self.log
+        while log.on_wire:
+            log.on_wire -= 1
+            number, lost = len(log.attempts) + 1, "the step died while this attempt was on the wire"
+            log.attempts.append(Attempt(number, "killed", 0.0, None, lost, log.lm.model if log.lm else ""))
+            self.emit("dspex.lm.unknown_charge", {"number": number}, {})
+        if log.delivered:
+            self.give_up(StreamTruncated("the step died after pieces of the answer had been handed on", code=LOCAL))
+
+    def note_retry(self, attempt: int, delay: float) -> None:
+        """Tell telemetry that another attempt follows this one after ``delay`` seconds."""
+        why = self.log.attempts[-1].outcome if self.log.attempts else "CircuitOpen"
+        self.emit("dspex.lm.retry", {"number": attempt, "delay": delay}, {"error": why})
+
+    def give_up(self, error: LMError) -> NoReturn:
+        """Raise the last word, with every attempt."""
+        error.attempts = tuple(self.log.attempts)
+        raise error
+
+    def emit(self, name: str, measurements: Mapping[str, float], metadata: Mapping[str, Any]) -> None:
+        """Tell telemetry what happened to this call at this model."""
+        if self.runtime.telemetry.active:
+            self.runtime.telemetry.emit(
+                name, measurements, {"lm": self.name, "call": self.log.idempotency_key, **metadata}
+            )
