@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from dspex.optimizers import LabeledFewShot as LabeledFewShot
     from dspex.programs import Adapter as Adapter
     from dspex.programs import Audio as Audio
+    from dspex.programs import BestOfN as BestOfN
     from dspex.programs import ChainOfThought as ChainOfThought
     from dspex.programs import ChatAdapter as ChatAdapter
     from dspex.programs import Citations as Citations
     from dspex.programs import Code as Code
     from dspex.programs import Details as Details
+    from dspex.programs import Ensemble as Ensemble
     from dspex.programs import Example as Example
     from dspex.programs import FieldType as FieldType
     from dspex.programs import File as File
@@ -36,16 +38,21 @@ if TYPE_CHECKING:
     from dspex.programs import InputField as InputField
     from dspex.programs import JSONAdapter as JSONAdapter
     from dspex.programs import Module as Module
+    from dspex.programs import MultiChainComparison as MultiChainComparison
     from dspex.programs import OutputField as OutputField
+    from dspex.programs import Parallel as Parallel
     from dspex.programs import Predict as Predict
     from dspex.programs import Prediction as Prediction
     from dspex.programs import Reasoning as Reasoning
+    from dspex.programs import Refine as Refine
     from dspex.programs import Retrieve as Retrieve
+    from dspex.programs import Retry as Retry
     from dspex.programs import Signature as Signature
     from dspex.programs import ToolAdapter as ToolAdapter
     from dspex.programs import ToolCalls as ToolCalls
     from dspex.programs import XMLAdapter as XMLAdapter
     from dspex.programs import details as details
+    from dspex.programs import majority as majority
     from dspex.protocols.executor import Failed as Failed
     from dspex.protocols.executor import Ok as Ok
     from dspex.protocols.model import LM as LM
@@ -70,6 +77,13 @@ _ROOMS = {
         "Adapter",
         "Audio",
         "ChainOfThought",
+        "majority",
+        "Ensemble",
+        "Retry",
+        "Refine",
+        "Parallel",
+        "MultiChainComparison",
+        "BestOfN",
         "ChatAdapter",
         "Citations",
         "Code",

@@ -32,7 +32,8 @@ attribute, and the message says what to do next::
     │   │   └── TransportFailed     no complete answer came over the network
     │   │       └── StreamTruncated a stream ended without its end marker
     │   ├── RetrievalError          the index cannot be opened or searched
-    │   └── ServiceUnavailable      a service cannot start; it keeps trying
+    │   ├── ServiceUnavailable      a service cannot start; it keeps trying
+    │   └── ToolServerFailed        a server of tools cannot be started, reached or understood
     ├── RequestError
     │   ├── AppClosed               the App is closing or closed
     │   ├── DeadlineExceeded        the request ran out of time (also a TimeoutError)
@@ -43,13 +44,20 @@ attribute, and the message says what to do next::
     │   ├── ScopeClosed             a step was started after its request had ended
     │   └── StepCrashed             a step died and may not or could not be restarted
     ├── ProgramError
+    │   ├── AgentBudgetSpent        an agent took all its steps without finishing
+    │   ├── AnswerRejected      a check refused every answer; ``complaints`` says why
+    │   ├── CodeFailed              the code that a model wrote failed in every round
     │   ├── DepsError               ``options(deps=…)`` is not what a tool declared
     │   ├── MissingInput            a program's input is missing, or one was given that it lacks
     │   ├── OutputNotSet            an output was read that was never set (also an AttributeError)
     │   ├── ProgramFrozen           a module was assigned to after ``__init__`` (also an AttributeError)
     │   ├── ResponseUnparsable      the completion lacks fields or has values of the wrong type
     │   ├── SignatureError          a signature cannot be compiled (also a ValueError)
-    │   └── StateError              a saved program cannot be loaded into this one (also a ValueError)
+    │   ├── StateError              a saved program cannot be loaded into this one (also a ValueError)
+    │   └── ToolError               a call of a tool gave no result; an agent goes on
+    │       ├── ToolArgumentsInvalid  the model's arguments do not fit (also a ValueError)
+    │       ├── ToolInvalid         a function cannot be a tool (also a TypeError)
+    │       └── ToolTimeout         it did not end in its time (also a TimeoutError)
     ├── AppError
     │   ├── AppAlreadyRunning       the App was entered twice
     │   ├── AppNotRunning           the App was used before start or after close
@@ -85,6 +93,15 @@ from dspex.errors._actors import (
     SpecError,
     StartFailed,
 )
+from dspex.errors._agents import (
+    AgentBudgetSpent,
+    CodeFailed,
+    ToolArgumentsInvalid,
+    ToolError,
+    ToolInvalid,
+    ToolServerFailed,
+    ToolTimeout,
+)
 from dspex.errors._apps import (
     AppAlreadyRunning,
     AppError,
@@ -108,6 +125,7 @@ from dspex.errors._jobs import (
     OptimizationError,
 )
 from dspex.errors._programs import (
+    AnswerRejected,
     DepsError,
     MissingInput,
     OutputNotSet,
@@ -153,7 +171,9 @@ from dspex.errors._testing import CassetteMiss, ScriptExhausted, StandInError
 __all__ = [
     "ActorError",
     "ActorExited",
+    "AgentBudgetSpent",
     "AlreadyRegistered",
+    "AnswerRejected",
     "AppAlreadyRunning",
     "AppClosed",
     "AppError",
@@ -166,6 +186,7 @@ __all__ = [
     "CassetteMiss",
     "ChildError",
     "CircuitOpen",
+    "CodeFailed",
     "ConfigError",
     "ContentRefused",
     "ContextTooLong",
@@ -214,6 +235,11 @@ __all__ = [
     "StepCrashed",
     "StreamInterrupted",
     "StreamTruncated",
+    "ToolArgumentsInvalid",
+    "ToolError",
+    "ToolInvalid",
+    "ToolServerFailed",
+    "ToolTimeout",
     "TransportFailed",
     "WrongLoop",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dspex.errors._base import DspexError
 
 __all__ = [
+    "AnswerRejected",
     "DepsError",
     "MissingInput",
     "OutputNotSet",
@@ -77,6 +78,22 @@ class ResponseUnparsable(ProgramError):
         wrong += [f"{name}: {problem}" for name, problem in self.invalid_fields.items()]
         shown = raw if len(raw) <= 200 else raw[:200] + "…"
         super().__init__(f"the completion does not fit {signature} ({'; '.join(wrong)}); it was: {shown!r}")
+
+
+class AnswerRejected(ProgramError):
+    """
+    Every answer was refused by the check of a ``Retry``.
+
+    Attributes:
+        complaints: What was wrong with the last one.
+        answer: The last one.
+    """
+
+    def __init__(self, program: str, complaints: Sequence[str], answer: object) -> None:
+        self.program = program
+        self.complaints = tuple(complaints)
+        self.answer = answer
+        super().__init__(f"no answer of {program} was accepted; the last: {'; '.join(self.complaints)}")
 
 
 class ProgramFrozen(ProgramError, AttributeError):

@@ -26,7 +26,12 @@ class OpenStream(Protocol):
     """Opens a supervised, back-pressured stream of tasks: ``TaskSupervisorRef.stream`` is one."""
 
     def __call__(
-        self, work: Callable[[T], Awaitable[R]], items: Iterable[T] | AsyncIterable[T], *, max_concurrency: int, ordered: bool
+        self,
+        work: Callable[[T], Awaitable[R]],
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        max_concurrency: int,
+        ordered: bool,
     ) -> TaskStream[T, R]:
         """Run ``work`` over ``items``."""
         ...

@@ -8,15 +8,20 @@ from dspex.programs.adapters.chat import ChatAdapter
 from dspex.programs.adapters.json_object import JSONAdapter
 from dspex.programs.adapters.tool import ToolAdapter
 from dspex.programs.adapters.xml import XMLAdapter
+from dspex.programs.best_of_n import BestOfN
 from dspex.programs.chain_of_thought import ChainOfThought
 from dspex.programs.details import Details, details
 from dspex.programs.example import Example
 from dspex.programs.fields import InputField, OutputField
 from dspex.programs.inputs import InputSpec, bind_inputs, inputs_of, pick_inputs
 from dspex.programs.module import Module, Program
+from dspex.programs.multi_chain_comparison import MultiChainComparison
+from dspex.programs.parallel import Parallel
 from dspex.programs.predict import Predict
 from dspex.programs.prediction import Prediction
+from dspex.programs.refine import Refine
 from dspex.programs.retrieve import Retrieve
+from dspex.programs.retry import Retry
 from dspex.programs.signature import Signature
 from dspex.programs.types.audio import Audio
 from dspex.programs.types.citations import Citations
@@ -27,16 +32,19 @@ from dspex.programs.types.history import History
 from dspex.programs.types.image import Image
 from dspex.programs.types.reasoning import Reasoning
 from dspex.programs.types.tool_calls import ToolCalls
+from dspex.programs.voting import Ensemble, majority
 
 __all__ = [
     "Adapter",
     "AdapterChoice",
     "Audio",
+    "BestOfN",
     "ChainOfThought",
     "ChatAdapter",
     "Citations",
     "Code",
     "Details",
+    "Ensemble",
     "Example",
     "FieldType",
     "File",
@@ -46,7 +54,9 @@ __all__ = [
     "InputSpec",
     "JSONAdapter",
     "Module",
+    "MultiChainComparison",
     "OutputField",
+    "Parallel",
     "Parsed",
     "Piece",
     "Predict",
@@ -54,8 +64,10 @@ __all__ = [
     "PredictorPaths",
     "Program",
     "Reasoning",
+    "Refine",
     "Repair",
     "Retrieve",
+    "Retry",
     "Signature",
     "StreamParser",
     "ToolAdapter",
@@ -64,6 +76,7 @@ __all__ = [
     "bind_inputs",
     "details",
     "inputs_of",
+    "majority",
     "pick_inputs",
     "render_class",
 ]

@@ -1,0 +1,128 @@
+"""Several chains of thought, compared before the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, overload
+
+from typing_extensions import ParamSpec, TypeVar
+
+from dspex.programs._attempts import rollout, side_by_side
+from dspex.programs.chain_of_thought import ChainOfThought
+from dspex.programs.details import details
+from dspex.programs.fields import InputField, OutputField
+from dspex.programs.inputs import InputSpec, bind_inputs, inputs_of
+from dspex.programs.module import Module
+from dspex.programs.predict import Predict
+from dspex.programs.prediction import Prediction
+from dspex.programs.signature import Signature
+from dspex.protocols.executor import Failed, Ok
+from dspex.protocols.model import LMChoice
+
+__all__ = ["MultiChainComparison"]
+
+S = TypeVar("S")
+P = ParamSpec("P", default=...)
+
+
+class MultiChainComparison(Module, Generic[S, P]):
+    """
+    Think several times at once, then read all attempts and answer from the best of them.
+
+    The method of DSPy's module of this name, which leaves making the attempts to its caller. The rationale of the
+    comparison is ``details(prediction).extras["rationale"]``.
+
+    Args:
+        signature: A Signature class, or a string such as ``"question -> answer"``.
+        m: Attempts.
+        temperature: Of all attempts but the first.
+        lm: A record, a name of the App's, or None for the App's default.
+        config: As for ``Predict``.
+
+    Raises:
+        SignatureError: The string is no signature, or there is nothing to ask for.
+        ValueError: ``m`` is below 1.
+    """
+
+    attempt: ChainOfThought[S, P]
+    compare: Predict[S, ...]
+
+    @overload
+    def __init__(
+        self: MultiChainComparison[Prediction, ...],
+        signature: str,
+        *,
+        m: int = 3,
+        temperature: float = 0.7,
+        lm: LMChoice = None,
+        **config: Any,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        signature: Callable[P, S],
+        *,
+        m: int = 3,
+        temperature: float = 0.7,
+        lm: LMChoice = None,
+        **config: Any,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        signature: Any,
+        *,
+        m: int = 3,
+        temperature: float = 0.7,
+        lm: LMChoice = None,
+        **config: Any,  # parameters are as open as the provider's JSON
+    ) -> None:
+        if m < 1:
+            raise ValueError(f"m={m} must be at least 1")
+        self.attempt = ChainOfThought(signature, lm=lm, **config)
+        predictor: Predict[S, ...] = Predict(signature, lm=lm, **config)
+        declared: Any = predictor.signature
+        compared = declared
+        for number in range(1, m + 1):
+            compared = compared.append(f"attempt_{number}", InputField(desc=f"student attempt {number}"))
+        rationale = OutputField(desc="what is right and wrong in the attempts, step by step")
+        self.compare = predictor.with_signature(compared.prepend("rationale", rationale))
+        self.m = m
+        self.temperature = temperature
+
+    async def forward(self, *args: P.args, **kwargs: P.kwargs) -> S:
+        """
+        Return the answer that follows from the attempts; an attempt that failed is shown as missing.
+
+        Raises:
+            Exception: What the first attempt raised, when all failed; or as ``Predict.forward``.
+        Cancellation: everything under way is cancelled.
+        """
+        inputs = bind_inputs(self.attempt, args, kwargs)
+        outcomes = await side_by_side(
+            [self._attempt(number, inputs) for number in range(self.m)], max_concurrency=self.m
+        )
+        if not any(isinstance(each, Ok) for each in outcomes):
+            raise next(each.reason for each in outcomes if isinstance(each, Failed))
+        shown = {
+            f"attempt_{number}": _shown(each.value) if isinstance(each, Ok) else "(no attempt)"
+            for number, each in enumerate(outcomes, 1)
+        }
+        return await self.compare.forward(**inputs, **shown)
+
+    def _attempt(self, number: int, inputs: Mapping[str, Any]) -> Any:
+        return lambda: rollout(self.attempt, number, self.temperature).forward(**inputs)
+
+    def _input_spec(self) -> InputSpec:
+        return inputs_of(self.attempt)
+
+
+def _shown(answer: Any) -> str:
+    """Write one attempt as the comparison reads it."""
+    outputs = {each.name for each in type(answer).fields.values() if each.role == "output"}
+    fields = {
+        name: value for name, value in Signature.to_dict(answer).items() if name in outputs and name != "reasoning"
+    }
+    told = ", ".join(f"{name}: {value}" for name, value in fields.items())
+    return f"«I reasoned: {details(answer).reasoning.strip()} My answer is {told}»"
