@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from dspex.protocols.lm import LMRequest, LMResponse
@@ -11,7 +12,7 @@ from dspex.protocols.scope import OnDelta
 __all__ = ["LocalLM"]
 
 
-class LocalLM(LM):
+class LocalLM(LM, ABC):
     """
     An ``LM`` that is asked in the caller's own step: a script, or a model in this process.
 
@@ -25,6 +26,7 @@ class LocalLM(LM):
     waits: ClassVar[bool] = True
     """Whether the waits that the retry policy orders between attempts are waited."""
 
+    @abstractmethod
     async def respond(self, request: LMRequest, *, path: str, attempt: int, on_delta: OnDelta | None) -> LMResponse:
         """
         Answer once.
@@ -40,7 +42,6 @@ class LocalLM(LM):
             LMError: What the attempt came to; the retry policy decides what follows.
         Cancellation: gives up what was begun.
         """
-        raise NotImplementedError
 
     def __eq__(self, other: object) -> bool:
         return self is other

@@ -6,6 +6,7 @@ why; nothing left behind.
 ``dspex.testing.strategies`` has what needs hypothesis.
 """
 
+from dspex.testing._cassette import Cassette, cassette
 from dspex.testing._exit_recorder import Began, Exited, ExitRecorder, GaveUp, Restarted, StartRefused
 from dspex.testing._fault_points import AppliedFaults, applied
 from dspex.testing._faults import Action, Delay, Fault, FaultPlan, FaultPoint, KillProcess, PointKind, Raise
@@ -20,6 +21,7 @@ __all__ = [
     "AppliedFaults",
     "Began",
     "BrokenOff",
+    "Cassette",
     "Delay",
     "ExitRecorder",
     "Exited",
@@ -40,4 +42,5 @@ __all__ = [
     "VirtualClock",
     "applied",
     "assert_no_leaks",
+    "cassette",
 ]

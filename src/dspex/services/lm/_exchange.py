@@ -65,6 +65,8 @@ class ExchangeTransport(ABC):
         failures: The library's exceptions that mean: no complete answer came.
     """
 
+    needs_key = True
+
     def __init__(
         self, clock: Clock | None, timeouts: Timeouts | None, max_body: int, failures: tuple[type[Exception], ...]
     ) -> None:

@@ -80,6 +80,11 @@ class Transport(Protocol):
     """What the LM room needs of a network."""
 
     @property
+    def needs_key(self) -> bool:
+        """Whether a provider that wants a key is behind it; false where answers were recorded."""
+        ...
+
+    @property
     def open_connections(self) -> int:
         """Sockets open now, idle ones included."""
         ...

@@ -18,7 +18,8 @@ class HttpxTransport(ExchangeTransport):
     """
     A transport of httpx's kind: one that the user brings (a mock, an instrumented one), or httpx's own.
 
-    It runs in the caller's context and is asked once per attempt.
+    It runs in the caller's context and is asked once per attempt. One that needs no key, because it answers by itself,
+    says so with an attribute ``needs_key = False``.
 
     Args:
         transport: What answers.
@@ -40,6 +41,7 @@ class HttpxTransport(ExchangeTransport):
         super().__init__(clock, timeouts, max_body, (httpx.TransportError, httpx.DecodingError, OSError))
         self._transport = transport
         self._owned = owned
+        self.needs_key = getattr(transport, "needs_key", True)
         self.open_connections = 0
 
     async def aclose(self) -> None:

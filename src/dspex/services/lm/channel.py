@@ -101,7 +101,7 @@ class Channel:
     def _headers(self, idempotency_key: str) -> Callable[[int], dict[str, str]]:
         """Return what makes the headers of the attempt of a number."""
         endpoint, key = self.endpoint, self._key
-        if key is None and endpoint.needs_key:
+        if key is None and endpoint.needs_key and self.transport.needs_key:
             raise AuthFailed(f"no API key for {endpoint.provider}: {endpoint.key_hint}")
         return lambda number: endpoint.wire.headers(
             key, idempotency_key=idempotency_key, attempt=number, key_hint=endpoint.key_hint

@@ -1,0 +1,285 @@
+"""Answers of real providers, recorded once and played ever after: a transport beneath the whole App."""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import hashlib
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from dspex.errors import CassetteMiss, ConfigError
+
+__all__ = ["Cassette", "cassette"]
+
+_VERSION: Final = 1
+_KEPT_HEADERS: Final = ("content-type", "request-id", "x-request-id")
+"""Of an answer. Limits and waits are left out: they were about that day. No header of a request is kept."""
+_KEY_HEADERS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_PASSING: Final = frozenset({401, 402, 403, 408, 409, 425, 429})
+"""Refusals that say nothing of the request: they are handed on and not recorded, as are all from 500 on."""
+_ENCODING: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+"""Headers of a body as it travelled."""
+_REDACTED: Final = "[key]"
+
+Entry = dict[str, Any]  # a line of the file, as JSON has it
+
+
+def cassette(path: str | Path, *, strict: bool = False, through: httpx.AsyncBaseTransport | None = None) -> Cassette:
+    """
+    Return a transport that records with a key and plays without: ``App("openai/…", transport=cassette("rag.jsonl"))``.
+
+    A request that is in the file is answered from it, and nothing is sent. Another one is sent and recorded when it
+    carries a key. Requests are known by their address and their body, whatever the order of its members; the same
+    request again has its own recorded answer. Play with ``cache=None`` or a fresh cache, so that calls are the same.
+
+    The file holds one request and its answer a line, in an order of its own, so that recording again changes only what
+    is different. It holds no header of a request, no key, and of an answer's headers only its type and id. Answers that
+    ask to try again later (429, 5xx) and refused keys are not recorded.
+
+    Args:
+        path: The file; it and its folder are made when something is recorded.
+        strict: Never send anything, key or not: for CI.
+        through: What sends requests that are to be recorded; httpx's own transport, if not given.
+
+    Raises:
+        ConfigError: The file is no cassette.
+        CassetteMiss: At the call: the request is not in the file and cannot or may not be recorded.
+    """
+    return Cassette(Path(path), strict=strict, through=through)
+
+
+class Cassette(httpx.AsyncBaseTransport):
+    """What ``cassette`` returns; ``played`` and ``recorded`` count."""
+
+    needs_key = False
+    """The App asks it without a key, too."""
+
+    def __init__(self, path: Path, *, strict: bool, through: httpx.AsyncBaseTransport | None) -> None:
+        self.path = path
+        self.played = 0
+        self.recorded = 0
+        self._strict = strict
+        self._through = through
+        self._entries = _read(path)
+        self._arrived: Counter[str] = Counter()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """
+        Play the recorded answer, or send the request and record what comes.
+
+        Raises:
+            CassetteMiss: It is not recorded, and cannot or may not be.
+            httpx.TransportError: It was sent and no answer came.
+        Cancellation: what was not answered to its end is not recorded.
+        """
+        body = await request.aread()
+        digest = _digest(request.url, body)
+        self._arrived[digest] += 1
+        number = self._arrived[digest]
+        entry = self._entries.get((digest, number))
+        if entry is not None:
+            self.played += 1
+            pieces = entry["answer"]
+            content = _Pieces(
+                [base64.b64decode(each["base64"]) if isinstance(each, dict) else each.encode() for each in pieces]
+            )
+            return httpx.Response(entry["status"], headers=entry["headers"], stream=content)
+        keys = _keys(request.headers)
+        if self._strict or not keys:
+            why = "strict=True never records" if self._strict else "give the model its key to record it"
+            advice = f"{why} ({len(self._entries)} answers are there)"
+            raise CassetteMiss(str(self.path), digest, number, _shown(request.url, body), advice)
+        return await self._record(request, digest, body, keys)
+
+    async def _record(self, request: httpx.Request, digest: str, body: bytes, keys: Sequence[str]) -> httpx.Response:
+        """Send a request, and keep what comes of it once it was read to its end."""
+        through = self._through or httpx.AsyncHTTPTransport(trust_env=False)
+        close = through.aclose if self._through is None else None  # nobody else will: the App leaves us open
+        try:
+            response = await through.handle_async_request(request)
+        except BaseException:  # whatever it is: undone here, then raised on
+            self._arrived[digest] -= 1
+            if close is not None:
+                await close()
+            raise
+        kept = [each for each in _KEPT_HEADERS if each in response.headers]
+        headers = {name: _redacted(response.headers[name], keys) for name in kept}
+
+        def end(pieces: Sequence[bytes] | None) -> None:
+            if pieces is None or response.status_code in _PASSING or response.status_code >= 500:
+                self._arrived[digest] -= 1  # it comes again, and is the same request then
+                return
+            number = 1
+            while (digest, number) in self._entries:  # the next free one: of two at the same time, one may fail
+                number += 1
+            self._entries[digest, number] = {
+                "request": digest,
+                "number": number,
+                "url": _address(request.url),
+                "body": _redacted(_parsed(body), keys),
+                "status": response.status_code,
+                "headers": headers,
+                "answer": _texts(pieces, keys, in_pieces="event-stream" in headers.get("content-type", "")),
+            }
+            self.recorded += 1
+            _write(self.path, self._entries)
+
+        passed = [(name, value) for name, value in response.headers.multi_items() if name not in _ENCODING]
+        return httpx.Response(response.status_code, headers=passed, stream=_Recording(response, end, close))
+
+    def __repr__(self) -> str:
+        return f"<Cassette {self.path}: {len(self._entries)} answers, {self.played} played, {self.recorded} recorded>"
+
+
+class _Pieces(httpx.AsyncByteStream):
+    """A recorded body, in the pieces in which it came."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self._pieces = pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            yield piece
+
+
+class _Recording(httpx.AsyncByteStream):
+    """Hands a body on, and tells its pieces in the end; of one that is not read to its end, None."""
+
+    def __init__(
+        self,
+        response: httpx.Response,
+        end: Callable[[Sequence[bytes] | None], None],
+        close: Callable[[], Awaitable[None]] | None,
+    ) -> None:
+        self._response = response
+        self._end: Callable[[Sequence[bytes] | None], None] | None = end
+        self._close = close
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces: list[bytes] = []
+        async for piece in self._response.aiter_bytes():
+            pieces.append(piece)
+            yield piece
+        self._tell(pieces)
+
+    async def aclose(self) -> None:
+        """Close the connection, whatever has come so far."""
+        self._tell(None)
+        try:
+            await self._response.aclose()
+        finally:
+            if self._close is not None:
+                await self._close()
+
+    def _tell(self, pieces: Sequence[bytes] | None) -> None:
+        end, self._end = self._end, None
+        if end is not None:
+            end(pieces)
+
+
+# --- what a request is known by -----------------------------------------------------------------------------
+
+
+def _digest(url: httpx.URL, body: bytes) -> str:
+    host = "loopback" if url.host in _LOOPBACK else url.netloc.decode()  # a test's server has another port each time
+    asked = [host, url.raw_path.decode(), _parsed(body)]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _parsed(body: bytes) -> Any:  # JSON of any shape
+    """Return a body as JSON, or as text where it is none."""
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode("utf-8", "backslashreplace")
+
+
+def _address(url: httpx.URL) -> str:
+    host = url.host if url.host in _LOOPBACK else url.netloc.decode()
+    return f"{url.scheme}://{host}{url.path}"
+
+
+def _shown(url: httpx.URL, body: bytes) -> str:
+    end = body[-200:].decode("utf-8", "replace")
+    return f"POST {_address(url)} …{end}"
+
+
+# --- what is kept -------------------------------------------------------------------------------------------
+
+
+def _keys(headers: httpx.Headers) -> list[str]:
+    return [headers[name].removeprefix("Bearer ") for name in _KEY_HEADERS if name in headers]
+
+
+def _redacted(value: Any, keys: Sequence[str]) -> Any:  # JSON of any shape
+    """Return a value without the keys; one of a few characters is a stand-in such as `none`, and may be any word."""
+    if isinstance(value, str):
+        for key in keys:
+            if len(key) >= 8:
+                value = value.replace(key, _REDACTED)
+        return value
+    if isinstance(value, Mapping):
+        return {_redacted(name, keys): _redacted(each, keys) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_redacted(each, keys) for each in value]
+    return value
+
+
+def _texts(pieces: Sequence[bytes], keys: Sequence[str], *, in_pieces: bool) -> list[Any]:
+    """Return a body as texts, a stream's as they came; what is no text is in base64."""
+    whole = b"".join(pieces)
+    try:
+        text = whole.decode()
+    except UnicodeDecodeError:
+        return [{"base64": base64.b64encode(whole).decode()}]
+    if not in_pieces or _redacted(text, keys) != text:  # a key may lie across two pieces
+        return [_redacted(text, keys)]
+    decode = codecs.getincrementaldecoder("utf-8")().decode  # a letter may, too
+    return [piece for piece in [*map(decode, pieces)] if piece]
+
+
+# --- the file -----------------------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> dict[tuple[str, int], Entry]:
+    if not path.exists():
+        return {}
+    entries: dict[tuple[str, int], Entry] = {}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        if json.loads(lines[0])["dspex_cassette"] != _VERSION:
+            raise ConfigError(f"{path} was recorded by another release: delete it and record it again")
+        for line in lines[1:]:
+            entry = json.loads(line)
+            entries[entry["request"], entry["number"]] = entry
+            if not isinstance(entry["status"], int) or not isinstance(entry["answer"], list):
+                raise TypeError("status or answer")
+    except (ValueError, LookupError, TypeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{path} is no cassette, or is damaged: {type(error).__name__}: {error}") from error
+    return entries
+
+
+def _write(path: Path, entries: Mapping[tuple[str, int], Entry]) -> None:
+    """Write all lines beside the file and rename: two recordings of the same requests differ only in what came."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ordered = sorted(entries.values(), key=lambda entry: (entry["url"], entry["request"], entry["number"]))
+    lines = [{"dspex_cassette": _VERSION}, *ordered]
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        Path(temporary).replace(path)
+    except BaseException:  # whatever it is: undone here, then raised on
+        Path(temporary).unlink(missing_ok=True)
+        raise
