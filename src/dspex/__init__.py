@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dspex.optimizers import Job as Job
     from dspex.optimizers import JobEvent as JobEvent
     from dspex.optimizers import LabeledFewShot as LabeledFewShot
+    from dspex.programs import KNN as KNN
     from dspex.programs import Adapter as Adapter
     from dspex.programs import Audio as Audio
     from dspex.programs import BestOfN as BestOfN
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from dspex.programs import Citations as Citations
     from dspex.programs import Code as Code
     from dspex.programs import Details as Details
+    from dspex.programs import Embed as Embed
     from dspex.programs import Ensemble as Ensemble
     from dspex.programs import Example as Example
     from dspex.programs import FieldType as FieldType
@@ -78,7 +80,9 @@ _ROOMS = {
         "Audio",
         "ChainOfThought",
         "majority",
+        "Embed",
         "Ensemble",
+        "KNN",
         "Retry",
         "Refine",
         "Parallel",

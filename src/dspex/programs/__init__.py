@@ -14,6 +14,7 @@ from dspex.programs.details import Details, details
 from dspex.programs.example import Example
 from dspex.programs.fields import InputField, OutputField
 from dspex.programs.inputs import InputSpec, bind_inputs, inputs_of, pick_inputs
+from dspex.programs.knn import KNN, Embed
 from dspex.programs.module import Module, Program
 from dspex.programs.multi_chain_comparison import MultiChainComparison
 from dspex.programs.parallel import Parallel
@@ -35,6 +36,7 @@ from dspex.programs.types.tool_calls import ToolCalls
 from dspex.programs.voting import Ensemble, majority
 
 __all__ = [
+    "KNN",
     "Adapter",
     "AdapterChoice",
     "Audio",
@@ -44,6 +46,7 @@ __all__ = [
     "Citations",
     "Code",
     "Details",
+    "Embed",
     "Ensemble",
     "Example",
     "FieldType",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
-from dspex.protocols.lm import AttemptLog, LMRequest, LMResponse, Usage
+from dspex.protocols.lm import AttemptLog, LMRequest, Usage
 from dspex.protocols.model import LM, LMPool
 
 __all__ = ["Account", "Budget", "Estimate", "MoneyService", "Price", "Reservation", "Spending"]
@@ -212,8 +212,6 @@ class MoneyService(Protocol):
         """Pay for the answer in ``log``, or for what may have been charged, and release the rest."""
         ...
 
-    def book(
-        self, account: Account, lm: LM | LMPool, response: LMResponse, attempts: int, *, paid: bool
-    ) -> Decimal | None:
+    def book(self, account: Account, lm: LM | LMPool, usage: Usage, attempts: int, *, paid: bool) -> Decimal | None:
         """Note a call that a provider answered, and return its price; ``paid``: a reservation has paid for it."""
         ...

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from array import array
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
@@ -115,6 +116,17 @@ class Scope(Protocol):
             StepCrashed: The step died more often than its restart budget allows.
             ScopeClosed: The request has ended.
         Cancellation: kills the step; its socket is closed before this returns.
+        """
+        ...
+
+    async def embed(self, texts: Sequence[str], *, lm: LMChoice, step: str) -> tuple[array[float], ...]:
+        """
+        Turn texts into vectors of float32, in their order.
+
+        Raises:
+            ConfigError: The model makes no vectors, or is a pool.
+            LMError, StepCrashed, ScopeClosed: As ``complete``.
+        Cancellation: kills the step.
         """
         ...
 

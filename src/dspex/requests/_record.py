@@ -81,10 +81,14 @@ class RequestRecord:
         """Add one logical LM call; a cached one costs nothing."""
         self.calls += 1
         if result.cached is None:
-            self.usage += result.response.usage
-            self.cost = self.cost + result.cost if self.cost is not None and result.cost is not None else None
+            self.add_cost(result.response.usage, result.cost)
         else:
             self.cached_calls += 1
+
+    def add_cost(self, usage: Usage, cost: Decimal | None) -> None:
+        """Add what a provider was paid for; one unknown price makes the whole unknown."""
+        self.usage += usage
+        self.cost = self.cost + cost if self.cost is not None and cost is not None else None
 
     def add_step(self, predictor: object, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
         """Add one predictor's call to the trace."""

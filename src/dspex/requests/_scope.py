@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from array import array
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 
 from dspex.errors import LMError, NotInRequest, ScopeClosed, StreamTruncated, TransportFailed
 from dspex.protocols.cache import CacheService, Hit, Lead, cache_key
-from dspex.protocols.lm import AttemptLog, Capabilities, LMRequest, LMResponse, LMService
+from dspex.protocols.lm import AttemptLog, Capabilities, EmbedRequest, EmbedResponse, LMRequest, LMResponse, LMService
 from dspex.protocols.model import LM, LMChoice, LMPool
 from dspex.protocols.money import Account, MoneyService
 from dspex.protocols.retrieval import Passage, RetrievalService
@@ -116,6 +117,20 @@ class RequestScope:
         response, cached = await self._step(f"lm {step}", work, restartable=True)
         return self._result(response, model, tuple(log.attempts), cached, started, log.lm)
 
+    async def embed(self, texts: Sequence[str], *, lm: LMChoice, step: str) -> tuple[array[float], ...]:
+        """Turn texts into vectors, as ``protocols.Scope.embed`` says."""
+        self._owner()
+        record, services = self._record, self._services
+        model = services.lm.resolve(record.options.lm if lm is None else lm)
+        log = AttemptLog(f"{record.id}-{len(record.logs) + 1}", step)
+        record.logs.append(log)
+        request = EmbedRequest(tuple(texts))
+        work = partial(services.lm.embed, model, request, log, record.deadline)
+        response: EmbedResponse = await self._step(f"embed {step}", work, restartable=True)
+        cost = services.money.book(record.account, log.lm or model, response.usage, len(log.attempts), paid=False)
+        record.add_cost(response.usage, cost)
+        return response.vectors
+
     async def retrieve(self, query: str, k: int, *, retriever: str | None, step: str) -> tuple[Passage, ...]:
         """Search an index, as ``protocols.Scope.retrieve`` says."""
         work = partial(self._services.retrieval.search, retriever, query, k, self._record.deadline)
@@ -209,7 +224,7 @@ class RequestScope:
         cost: Decimal | None = Decimal(0)
         if cached is None:
             account = self._record.account
-            cost = self._services.money.book(account, model, response, len(attempts), paid=account.limited)
+            cost = self._services.money.book(account, model, response.usage, len(attempts), paid=account.limited)
         result = LMResult(response, model, attempts, cached, self._runtime.clock.now() - started, cost)
         self._record.count(result)
         return result

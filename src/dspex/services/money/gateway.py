@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from dspex.errors import ActorExited, BudgetExceeded, CallTimeout, DeadlineExceeded, InternalError, NoSuchActor
-from dspex.protocols.lm import AttemptLog, LMRequest, LMResponse, Usage
+from dspex.protocols.lm import AttemptLog, LMRequest, Usage
 from dspex.protocols.model import LM, LMPool
 from dspex.protocols.money import Account, Estimate, Reservation
 from dspex.runtime import Runtime, current_process
@@ -74,8 +74,6 @@ class MoneyGateway:
         """Pay for the answer in ``log``, or for what may have been charged, and release the rest."""
         self._book.settle(held.id, lm)
 
-    def book(
-        self, account: Account, lm: LM | LMPool, response: LMResponse, attempts: int, *, paid: bool
-    ) -> Decimal | None:
+    def book(self, account: Account, lm: LM | LMPool, usage: Usage, attempts: int, *, paid: bool) -> Decimal | None:
         """Note a call that a provider answered, and return its price; ``paid``: a reservation has paid for it."""
-        return self._book.add(Booking(account, lm, response.usage, attempts, paid))
+        return self._book.add(Booking(account, lm, usage, attempts, paid))
