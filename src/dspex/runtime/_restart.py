@@ -81,7 +81,7 @@ class BackoffState:
     def __init__(self, backoff: Backoff) -> None:
         self.backoff = backoff
         self.failures = 0
-        self._delay = backoff.initial
+        self._delay: float | None = None  # before the last start
         self._healthy_since: float | None = None
 
     def started(self, now: float) -> None:
@@ -91,11 +91,14 @@ class BackoffState:
 
     def next_delay(self, now: float) -> float:
         """Return the seconds to wait after an exit at ``now``."""
-        if self._healthy_since is not None and now - self._healthy_since >= self.backoff.reset_after:
-            self._delay = self.backoff.initial
+        backoff, delay = self.backoff, self._delay
+        health = now - self._healthy_since if self._healthy_since is not None else 0.0
+        if delay is None or health >= backoff.reset_after:
+            delay = backoff.initial
+        elif health <= delay:  # what lives for longer than it was waited for is killed, not crashing by itself
+            delay = min(backoff.maximum, delay * 2)
         self._healthy_since = None
-        delay = self._delay
-        self._delay = min(self.backoff.maximum, delay * 2)
+        self._delay = delay
         return delay
 
     def start_failed(self, now: float) -> tuple[float, bool]:

@@ -128,6 +128,16 @@ async def test_the_delay_doubles_and_health_resets_it(family: Fixture, clock: Vi
     assert len(family.log) == starts + 1
 
 
+async def test_a_service_that_is_killed_again_and_again_is_back_soon(family: Fixture, clock: VirtualClock) -> None:
+    """What lives for longer than it was waited for does not crash by itself: the delay grows no more."""
+    await family.start(initial=0.01, maximum=1.0)
+    for _ in range(100):
+        family.kill()
+        await clock.advance(0.16)
+        assert family.runtime.whereis(NAMED) is not None
+        await clock.advance(0.04)
+
+
 async def test_a_service_that_cannot_start_is_unavailable_until_it_can(family: Fixture, clock: VirtualClock) -> None:
     """Callers are told instead of being kept, and served again when it is back; nobody gives up."""
     await family.start(initial=1.0, maximum=1.0, unavailable_after=5)

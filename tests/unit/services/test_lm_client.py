@@ -246,6 +246,21 @@ async def test_a_restarted_client_begins_with_empty_buckets(room: Room) -> None:
 # --- concurrency --------------------------------------------------------------------------------------------
 
 
+async def test_a_restarted_client_waits_as_long_as_its_predecessor_was_asked_to(room: Room) -> None:
+    """The provider's Retry-After outlives who heard it."""
+    await room.start(ClientLimits())
+    await room.settle(await room.lease(), RateLimited("slow", status=429, retry_after=5.0))
+    await room.clock.advance(1.0)
+    room.actor().ref.kill()
+    await room.clock.settle()
+
+    waits = room.ask()
+    await room.clock.advance(3.9)
+    assert room.told(waits) is None
+    await room.clock.advance(0.1)
+    assert isinstance(room.told(waits), Lease)
+
+
 async def test_little_headroom_narrows_the_number_in_flight(room: Room) -> None:
     """Five of a hundred left is half of a tenth: half of the limit; an answer that says nothing lifts it."""
     await room.start(ClientLimits(max_in_flight=40, learn=False))

@@ -108,6 +108,7 @@ class LMClient(Actor):
         limits, now = self._limits, self.runtime.clock.now()
         self._budget = RetryBudget(now=now, share=limits.retry_share, reserve=limits.retry_reserve)
         self._rates = RateLimits(rpm=limits.rpm, tpm=limits.tpm, learn=limits.learn, now=now, empty=self._successor)
+        self._limiter.pause(now, self._table.pauses.get(self._model, 0.0) - now)
         self._table.clients[self._model] = self.ref
         self.own(self, LMClient._sleep_no_more)
         for lease in self._table.of(self._model):
@@ -353,6 +354,7 @@ class LMClient(Actor):
                 pause = min(error.retry_after, self._policy.max_retry_after) if error.retry_after is not None else None
                 self._limiter.overloaded(now, pause, slow_down=error.code == "slow_down")
                 if pause:
+                    self._table.pauses[self._model] = max(self._table.pauses.get(self._model, 0.0), now + pause)
                     self._refuse_hopeless(now)
             else:
                 self._limiter.release()

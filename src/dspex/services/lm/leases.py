@@ -54,7 +54,7 @@ class Lease:
 class LeaseTable:
     """The leases of all models on one key, what is known of the key, and the channel they are for."""
 
-    __slots__ = ("_last", "channel", "clients", "key", "known", "leases")
+    __slots__ = ("_last", "channel", "clients", "key", "known", "leases", "pauses")
 
     def __init__(self) -> None:
         self.leases: dict[int, Lease] = {}
@@ -64,6 +64,8 @@ class LeaseTable:
         """The live client of each model: all are told when the key turns out to be refused, or good again."""
         self.known: set[str] = set()
         """Models that have had a client: a second one of the same model is a successor."""
+        self.pauses: dict[str, float] = {}
+        """Until when the provider asked us to wait, by model and the runtime's clock; a successor waits as well."""
         self._last = 0
 
     def grant(
