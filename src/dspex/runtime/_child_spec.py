@@ -64,8 +64,8 @@ class Backoff:
 
     The delay starts at ``initial`` seconds and doubles up to ``maximum`` with each exit of a child that lived no longer
     than it was waited for; so one that is killed again and again is away for half of the time at most. It starts
-    afresh after ``reset_after`` seconds of health. After ``unavailable_after`` failed starts running, callers by name are
-    told so.
+    afresh after ``reset_after`` seconds of health. After ``unavailable_after`` failed starts running, callers by name
+    are told so.
 
     Raises:
         SpecError: A value is not valid; it names the field.
