@@ -7,13 +7,13 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-from dspex.protocols.content import MediaPart, Part
+from dspex.protocols.content import AudioPart, FilePart, ImagePart, Part, ToolResult
 from dspex.protocols.lm import LMRequest, LMResponse, Message
 from dspex.protocols.model import LM, LMParams, LMPool
 
 __all__ = ["CacheMode", "CacheService", "Hit", "Lead", "cache_key"]
 
-KEY_VERSION = "2"
+KEY_VERSION = "3"
 """Part of every key: raised when the meaning of a stored answer changes, which empties all caches at once."""
 
 _canonical = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"), default=repr).encode
@@ -50,10 +50,17 @@ def _turn(message: Message) -> object:
 
 
 def _part(part: Part) -> object:
-    kind = type(part).__name__
-    if isinstance(part, MediaPart):
-        return [kind, part.media_type, part.digest]
-    return [kind, asdict(part)]
+    """A part by what its wire is told of it: a user's subclass (``dspex.Image``) is the part it is made from."""
+    if isinstance(part, ImagePart):
+        return ["ImagePart", part.media_type, part.url is None, part.digest, part.detail]
+    if isinstance(part, FilePart):
+        return ["FilePart", part.media_type, part.url is None, part.digest, part.name]
+    if isinstance(part, AudioPart):
+        return ["AudioPart", part.media_type, part.url is None, part.digest]
+    if isinstance(part, ToolResult):
+        content = part.content if isinstance(part.content, str) else [_part(each) for each in part.content]
+        return ["ToolResult", part.call_id, part.name, content, part.is_error]
+    return [type(part).__name__, asdict(part)]
 
 
 CacheMode = Literal["use", "refresh", "bypass", "only"]

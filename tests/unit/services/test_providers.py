@@ -9,7 +9,10 @@ import pytest
 from dspex.errors import ConfigError
 from dspex.protocols.lm import LMRequest
 from dspex.protocols.model import LM, LMParams, Secret
+from dspex.services.lm.gateway import LMGateway
+from dspex.services.lm.limits import LimitsBook
 from dspex.services.lm.providers import PROVIDERS, resolve_endpoint
+from dspex.services.lm.transport import open_transport
 from dspex.services.lm.wires.openai_chat import OpenAIChat
 
 
@@ -19,7 +22,7 @@ def test_openai_is_reached_at_its_own_address() -> None:
 
     assert endpoint.url("m") == "https://api.openai.com/v1/chat/completions"
     assert endpoint.wire == OpenAIChat("max_completion_tokens")
-    assert endpoint.key_env == "OPENAI_API_KEY"
+    assert endpoint.key_env == ("OPENAI_API_KEY",)
     assert endpoint.needs_key
 
 
@@ -46,7 +49,38 @@ def test_every_provider_of_the_table_resolves(provider: str) -> None:
 
     assert endpoint.url("some/model") == endpoint.base_url + endpoint.wire.path("some/model", stream=False)
     assert endpoint.base_url.startswith("http")
-    assert endpoint.key_env in endpoint.key_hint
+    assert all(variable in endpoint.key_hint for variable in endpoint.key_env)
+
+
+def test_gemini_s_users_keep_their_key_under_two_names() -> None:
+    """The provider's own clients read both; who has neither is told of both."""
+    endpoint = resolve_endpoint(LM("gemini/gemini-2.5-flash"))
+
+    assert endpoint.key_env == ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+    assert endpoint.key_hint == "set GEMINI_API_KEY or GOOGLE_API_KEY or give LM(..., api_key=...)"
+
+
+@pytest.mark.parametrize(
+    ("kept", "used"),
+    [
+        ({"GEMINI_API_KEY": "one", "GOOGLE_API_KEY": "two"}, "one"),
+        ({"GOOGLE_API_KEY": "two"}, "two"),
+        ({}, None),
+    ],
+)
+async def test_the_first_variable_that_is_set_holds_the_key(kept: dict[str, str], used: str | None) -> None:
+    """The account is named after the key's fingerprint."""
+    keys = {name: Secret(value) for name, value in kept.items()}
+    gateway = LMGateway(
+        {"default": LM("gemini/gemini-2.5-flash")},
+        keys=keys.get,
+        limits=LimitsBook(None),
+        open_transport=lambda clock: open_transport(clock=clock),
+    )
+
+    account, _ = gateway._target(LM("gemini/gemini-2.5-flash"))
+
+    assert account.key == (Secret(used) if used is not None else None)
 
 
 def test_responses_are_a_provider_of_their_own() -> None:
@@ -54,7 +88,7 @@ def test_responses_are_a_provider_of_their_own() -> None:
     endpoint = resolve_endpoint(LM("openai-responses/gpt-5"))
 
     assert endpoint.url("gpt-5") == "https://api.openai.com/v1/responses"
-    assert endpoint.key_env == "OPENAI_API_KEY"
+    assert endpoint.key_env == ("OPENAI_API_KEY",)
     assert endpoint.needs_key
 
 

@@ -153,7 +153,8 @@ class LMGateway:
         if known is not None:
             return known
         endpoint = resolve_endpoint(lm)
-        key = lm.api_key if lm.api_key is not None else self._keys(endpoint.key_env)
+        kept = filter(None, map(self._keys, endpoint.key_env))
+        key = lm.api_key if lm.api_key is not None else next(kept, None)
         fingerprint = key.fingerprint if key is not None else "no-key"
         index = (endpoint.provider, endpoint.base_url, fingerprint)
         account = self._accounts.get(index)

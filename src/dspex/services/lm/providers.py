@@ -28,14 +28,14 @@ class Provider:
     Attributes:
         base_url: The public address; empty where only the user knows it.
         wire: The protocol spoken there.
-        key_env: The environment variable its users keep the key in.
+        key_env: The environment variables its users keep the key in, the first that is set counts.
         needs_key: Whether a call without a key can only fail.
         embeddings: How texts are turned into vectors there; None where the provider does not.
     """
 
     base_url: str
     wire: Wire
-    key_env: str
+    key_env: tuple[str, ...]
     needs_key: bool = True
     embeddings: EmbeddingsWire | None = None
 
@@ -45,44 +45,44 @@ _EMBEDDINGS: Final = OpenAIEmbeddings()
 _OPENAI: Final = "https://api.openai.com/v1"
 
 
-def _host(base_url: str, key_env: str, *, needs_key: bool = True) -> Provider:
+def _host(base_url: str, key_env: tuple[str, ...], *, needs_key: bool = True) -> Provider:
     """Make the line of a host that copied both of OpenAI's protocols."""
     return Provider(base_url, _COMPATIBLE, key_env, needs_key, _EMBEDDINGS)
 
 
 PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
     {
-        "openai": Provider(_OPENAI, OpenAIChat("max_completion_tokens"), "OPENAI_API_KEY", embeddings=_EMBEDDINGS),
-        "openai-responses": Provider(_OPENAI, OpenAIResponses(), "OPENAI_API_KEY", embeddings=_EMBEDDINGS),
-        "azure": Provider("", AzureChat(), "AZURE_OPENAI_API_KEY", embeddings=AzureEmbeddings()),
+        "openai": Provider(_OPENAI, OpenAIChat("max_completion_tokens"), ("OPENAI_API_KEY",), embeddings=_EMBEDDINGS),
+        "openai-responses": Provider(_OPENAI, OpenAIResponses(), ("OPENAI_API_KEY",), embeddings=_EMBEDDINGS),
+        "azure": Provider("", AzureChat(), ("AZURE_OPENAI_API_KEY",), embeddings=AzureEmbeddings()),
         # Protocols of their own.
-        "anthropic": Provider("https://api.anthropic.com/v1", Anthropic(), "ANTHROPIC_API_KEY"),
+        "anthropic": Provider("https://api.anthropic.com/v1", Anthropic(), ("ANTHROPIC_API_KEY",)),
         "gemini": Provider(
             "https://generativelanguage.googleapis.com/v1beta",
             Gemini(),
-            "GEMINI_API_KEY",
+            ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
             embeddings=GeminiEmbeddings(),
         ),
         # Hosts that speak OpenAI's chat protocol.
-        "cerebras": Provider("https://api.cerebras.ai/v1", _COMPATIBLE, "CEREBRAS_API_KEY"),
-        "deepinfra": _host("https://api.deepinfra.com/v1/openai", "DEEPINFRA_API_KEY"),
-        "deepseek": Provider("https://api.deepseek.com/v1", _COMPATIBLE, "DEEPSEEK_API_KEY"),
-        "fireworks": _host("https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
-        "groq": Provider("https://api.groq.com/openai/v1", _COMPATIBLE, "GROQ_API_KEY"),
+        "cerebras": Provider("https://api.cerebras.ai/v1", _COMPATIBLE, ("CEREBRAS_API_KEY",)),
+        "deepinfra": _host("https://api.deepinfra.com/v1/openai", ("DEEPINFRA_API_KEY",)),
+        "deepseek": Provider("https://api.deepseek.com/v1", _COMPATIBLE, ("DEEPSEEK_API_KEY",)),
+        "fireworks": _host("https://api.fireworks.ai/inference/v1", ("FIREWORKS_API_KEY",)),
+        "groq": Provider("https://api.groq.com/openai/v1", _COMPATIBLE, ("GROQ_API_KEY",)),
         "mistral": Provider(
             "https://api.mistral.ai/v1",
             OpenAIChat(seed_field="random_seed", stream_usage=False),  # it refuses fields that it does not know
-            "MISTRAL_API_KEY",
+            ("MISTRAL_API_KEY",),
             embeddings=OpenAIEmbeddings(packed=False),
         ),
-        "openrouter": _host("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
-        "together": _host("https://api.together.xyz/v1", "TOGETHER_API_KEY"),
-        "xai": Provider("https://api.x.ai/v1", _COMPATIBLE, "XAI_API_KEY"),
+        "openrouter": _host("https://openrouter.ai/api/v1", ("OPENROUTER_API_KEY",)),
+        "together": _host("https://api.together.xyz/v1", ("TOGETHER_API_KEY",)),
+        "xai": Provider("https://api.x.ai/v1", _COMPATIBLE, ("XAI_API_KEY",)),
         # Servers on one's own machine.
-        "llamacpp": _host("http://localhost:8080/v1", "LLAMACPP_API_KEY", needs_key=False),
-        "lmstudio": _host("http://localhost:1234/v1", "LMSTUDIO_API_KEY", needs_key=False),
-        "ollama": _host("http://localhost:11434/v1", "OLLAMA_API_KEY", needs_key=False),
-        "vllm": _host("http://localhost:8000/v1", "VLLM_API_KEY", needs_key=False),
+        "llamacpp": _host("http://localhost:8080/v1", ("LLAMACPP_API_KEY",), needs_key=False),
+        "lmstudio": _host("http://localhost:1234/v1", ("LMSTUDIO_API_KEY",), needs_key=False),
+        "ollama": _host("http://localhost:11434/v1", ("OLLAMA_API_KEY",), needs_key=False),
+        "vllm": _host("http://localhost:8000/v1", ("VLLM_API_KEY",), needs_key=False),
     }
 )
 """Provider name to what is known of it."""
@@ -97,7 +97,7 @@ class Endpoint:
         provider: The part of the model's name before the slash.
         base_url: Without a trailing slash.
         wire: How requests and answers are written.
-        key_env: The environment variable the key is read from when the record has none.
+        key_env: The environment variables the key is looked for in when the record has none, in this order.
         needs_key: Whether a call without a key can only fail; false for a server of the user's own.
         embeddings: How texts are turned into vectors there, if they are.
     """
@@ -105,7 +105,7 @@ class Endpoint:
     provider: str
     base_url: str
     wire: Wire
-    key_env: str
+    key_env: tuple[str, ...]
     needs_key: bool
     embeddings: EmbeddingsWire | None = None
 
@@ -128,7 +128,7 @@ class Endpoint:
     @property
     def key_hint(self) -> str:
         """Where the user can set the key."""
-        return f"set {self.key_env} or give LM(..., api_key=...)"
+        return f"set {' or '.join(self.key_env)} or give LM(..., api_key=...)"
 
 
 def resolve_endpoint(lm: LM) -> Endpoint:
