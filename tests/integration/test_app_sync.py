@@ -182,3 +182,13 @@ class _simulator:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+def test_bound_program_is_a_plain_function() -> None:
+    """It may be bound before the App is opened."""
+    app = dspex.App().sync()
+    double = app.bind(Double())
+    with pytest.raises(AppNotRunning):
+        double(4)
+    with app:
+        assert double(4) == 8

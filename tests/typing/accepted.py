@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal, assert_type
 
+import dspex
 from dspex.programs import (
     ChainOfThought,
     ChatAdapter,
@@ -109,3 +110,50 @@ async def look(picture: Image) -> None:
     reason = ChainOfThought(QA, adapter=ChatAdapter(json_fallback=False)).with_adapter(None)
     assert_type((await reason(passages=[], question="q")).answer, str)
     assert_type(text.upper() + Price().to_text(), str)
+
+
+# --- the App and programs made of programs ------------------------------------------------------------------
+
+
+class Ask(Signature):
+    """Answer."""
+
+    question: str = InputField()
+    answer: str = OutputField()
+
+
+def reward(inputs: Mapping[str, Any], answer: Ask) -> float:
+    return float(len(answer.answer) + len(inputs))
+
+
+def check(inputs: Mapping[str, Any], answer: Ask) -> str | None:
+    return None if answer.answer else f"no answer to {inputs}"
+
+
+async def apps(app: dspex.App) -> None:
+    ask = Predict(Ask)
+    assert_type(await app.run(ask, question="q"), Ask)
+    assert_type(await app.options(deadline=3).start(ask, question="q"), Ask)
+    assert_type(await app.start(ask, question="q"), Ask)
+    assert_type(await app.bind(ask)(question="q"), Ask)
+    assert_type(await app.run(dspex.BestOfN(ask, 3, reward), question="q"), Ask)
+    assert_type(await app.run(dspex.Refine(ChainOfThought(Ask), 3, reward, 0.5), question="q"), Ask)
+    assert_type(await app.run(dspex.Retry(ask, check), question="q"), Ask)
+    assert_type(await app.run(dspex.MultiChainComparison(Ask), question="q"), Ask)
+    assert_type(await app.run(dspex.Ensemble([ask, ask]), question="q"), Ask)
+    assert_type(dspex.majority(["a", "b"]), str)
+    async with app.stream(ask, question="q") as stream:
+        async for piece in stream:
+            assert_type(piece, dspex.Delta | dspex.Reset)
+        assert_type(await stream.result(), Ask)
+    async with app.map(ask, [{"question": "q"}]) as results:
+        async for result in results:
+            match result:
+                case dspex.Ok(value=value):
+                    assert_type(value, Ask)
+                case dspex.Failed(reason=reason):
+                    assert_type(reason, Exception)
+    with app.sync() as sync:
+        assert_type(sync.run(ask, question="q"), Ask)
+        assert_type(sync.start(ask, question="q").result(), Ask)
+        assert_type(sync.bind(ask)(question="q"), Ask)

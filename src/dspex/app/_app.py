@@ -97,6 +97,17 @@ class AppView:
         """
         return await self.begin(program, args, kwargs)
 
+    def start(self, program: RunnableProgram[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Request[R]:
+        """
+        Start a request and return its handle at once.
+
+        ``await request`` is the result; ``request.details`` what it took; ``request.cancel()`` stops it.
+
+        Raises:
+            MissingInput, AppNotRunning, AppClosed, Overloaded: Nothing was started.
+        """
+        return self.begin(program, args, kwargs)
+
     def bind(self, program: RunnableProgram[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
         """Return ``program`` as an async function of its inputs; it may be bound before the App is started."""
 

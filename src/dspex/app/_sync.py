@@ -106,6 +106,14 @@ class SyncView:
 
         return SyncRequest(self._loop.call(begin), self._loop)
 
+    def bind(self, program: RunnableProgram[P, R]) -> Callable[P, R]:
+        """Return ``program`` as a function of its inputs; it may be bound before the App is opened."""
+
+        def bound(*args: P.args, **kwargs: P.kwargs) -> R:
+            return self.run(program, *args, **kwargs)
+
+        return bound
+
     def stream(self, program: RunnableProgram[P, R], *args: P.args, **kwargs: P.kwargs) -> SyncStream[R]:
         """Run ``program`` and read its answers as they are written: a context manager, as ``App.stream``."""
 
