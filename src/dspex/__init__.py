@@ -45,16 +45,21 @@ if TYPE_CHECKING:
     from dspex.programs import Parallel as Parallel
     from dspex.programs import Predict as Predict
     from dspex.programs import Prediction as Prediction
+    from dspex.programs import ReAct as ReAct
     from dspex.programs import Reasoning as Reasoning
     from dspex.programs import Refine as Refine
     from dspex.programs import Retrieve as Retrieve
     from dspex.programs import Retry as Retry
+    from dspex.programs import Run as Run
     from dspex.programs import Signature as Signature
+    from dspex.programs import Tool as Tool
     from dspex.programs import ToolAdapter as ToolAdapter
     from dspex.programs import ToolCalls as ToolCalls
+    from dspex.programs import Trajectory as Trajectory
     from dspex.programs import XMLAdapter as XMLAdapter
     from dspex.programs import details as details
     from dspex.programs import majority as majority
+    from dspex.programs import tool as tool
     from dspex.protocols.executor import Failed as Failed
     from dspex.protocols.executor import Ok as Ok
     from dspex.protocols.model import LM as LM
@@ -78,20 +83,14 @@ _ROOMS = {
     "dspex.programs": (
         "Adapter",
         "Audio",
-        "ChainOfThought",
-        "majority",
-        "Embed",
-        "Ensemble",
-        "KNN",
-        "Retry",
-        "Refine",
-        "Parallel",
-        "MultiChainComparison",
         "BestOfN",
+        "ChainOfThought",
         "ChatAdapter",
         "Citations",
         "Code",
         "Details",
+        "Embed",
+        "Ensemble",
         "Example",
         "FieldType",
         "File",
@@ -99,17 +98,28 @@ _ROOMS = {
         "Image",
         "InputField",
         "JSONAdapter",
+        "KNN",
         "Module",
+        "MultiChainComparison",
         "OutputField",
+        "Parallel",
         "Predict",
         "Prediction",
+        "ReAct",
         "Reasoning",
+        "Refine",
         "Retrieve",
+        "Retry",
+        "Run",
         "Signature",
+        "Tool",
         "ToolAdapter",
         "ToolCalls",
+        "Trajectory",
         "XMLAdapter",
         "details",
+        "majority",
+        "tool",
     ),
     "dspex.protocols.executor": ("Failed", "Ok"),
     "dspex.protocols.model": ("LM", "LMPool"),

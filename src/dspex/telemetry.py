@@ -25,6 +25,7 @@ event                                     measurements                          
 ``dspex.request.exception``               ``duration``, ``attempts``              ``request``, ``program``, ``error``
 ``dspex.request.resubmit``                —                                       ``request``, ``reason``
 ``dspex.step.restart``                    ``restarts``, ``delay``                 ``request``, ``step``, ``reason``
+``dspex.tool.late``                       —                                       ``tool``
 ``dspex.lm.attempt.start``                ``number``                              ``lm``, ``call``
 ``dspex.lm.attempt.stop``                 ``duration``, ``number``                ``lm``, ``call``, ``status``
 ``dspex.lm.attempt.exception``            ``duration``, ``number``                ``lm``, ``call``, ``error``
@@ -50,6 +51,8 @@ event                                     measurements                          
 ========================================  ======================================  ================================
 
 ``call`` is the idempotency key of a logical LM call: the request's id, a dash, and the call's number in it.
+``tool.late`` is a tool that blocked, and ended after its time was over: what it gave back was dropped.
+
 
 Of the LM clients: ``limit`` is how many attempts may now be in flight, ``rate_limit`` what a provider's headers have
 taught, ``breaker`` and ``key`` a change of state. ``fallback`` leaves ``lm`` for ``to``; ``error`` is a class name or

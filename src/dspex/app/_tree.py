@@ -14,7 +14,7 @@ from dspex.optimizers import OPTIMIZERS, JobDesk
 from dspex.protocols.model import LM, LMPool
 from dspex.protocols.money import Budget, Price
 from dspex.protocols.retrieval import Retriever
-from dspex.requests import RequestRunner, Services, StepPolicy
+from dspex.requests import RequestRunner, Services, StepPolicy, ToolThreads
 from dspex.runtime import (
     KILL,
     ActorRef,
@@ -90,7 +90,8 @@ class AppTree:
         money = MoneyGateway(self.runtime, self.book, self.lm.members)
         disk = cache if isinstance(cache, SqliteCache) else None
         self.cache = CacheGateway(self.runtime, memory=MemoryTier(), disk=disk) if cache else None
-        services = Services(self.lm, self.retrieval, self.cache, money, self.book.root)
+        self.threads = ToolThreads(self.runtime)
+        services = Services(self.lm, self.retrieval, self.cache, money, self.book.root, self.threads)
         self.runner = RequestRunner(
             self.runtime, services, policy=StepPolicy(), max_running=max_running, max_waiting=max_waiting
         )
@@ -121,6 +122,7 @@ class AppTree:
             LedgerServer.spec(self.book),
             self.lm.spec(self.runtime),
             self.retrieval.spec(),
+            self.threads.spec(),
             self.runner.spec(),
             ChildSpec(EVALUATIONS, TaskSupervisor, name=EVALUATIONS),
             self.desk.spec(),

@@ -20,10 +20,14 @@ from dspex.programs.multi_chain_comparison import MultiChainComparison
 from dspex.programs.parallel import Parallel
 from dspex.programs.predict import Predict
 from dspex.programs.prediction import Prediction
+from dspex.programs.react import ReAct
 from dspex.programs.refine import Refine
 from dspex.programs.retrieve import Retrieve
 from dspex.programs.retry import Retry
+from dspex.programs.run import Run
 from dspex.programs.signature import Signature
+from dspex.programs.tools.tool import Tool, tool
+from dspex.programs.tools.trajectory import Observation, ToolStep, Trajectory
 from dspex.programs.types.audio import Audio
 from dspex.programs.types.citations import Citations
 from dspex.programs.types.code import Code
@@ -58,6 +62,7 @@ __all__ = [
     "JSONAdapter",
     "Module",
     "MultiChainComparison",
+    "Observation",
     "OutputField",
     "Parallel",
     "Parsed",
@@ -66,15 +71,20 @@ __all__ = [
     "Prediction",
     "PredictorPaths",
     "Program",
+    "ReAct",
     "Reasoning",
     "Refine",
     "Repair",
     "Retrieve",
     "Retry",
+    "Run",
     "Signature",
     "StreamParser",
+    "Tool",
     "ToolAdapter",
     "ToolCalls",
+    "ToolStep",
+    "Trajectory",
     "XMLAdapter",
     "bind_inputs",
     "details",
@@ -82,4 +92,5 @@ __all__ = [
     "majority",
     "pick_inputs",
     "render_class",
+    "tool",
 ]

@@ -9,6 +9,7 @@ from typing import Any
 
 from dspex.programs.adapters._adapter import Repair
 from dspex.programs.signature import Signature
+from dspex.programs.tools.trajectory import Trajectory
 from dspex.protocols.content import Citation, MediaPart, Part, ReasoningPart, TextPart, ToolCall
 from dspex.protocols.lm import Attempt, Completion, Message, ToolSpec, Usage
 from dspex.protocols.model import LM, LMPool
@@ -31,6 +32,7 @@ class Details:
         extras: Outputs that the prompt asked for and the prediction's class does not declare.
         completion: The model's answer that the prediction was read from.
         tools: The tools that the model was given.
+        trajectory: What an agent did before this call, its last; None for every other call.
     """
 
     predictor: str
@@ -42,6 +44,7 @@ class Details:
     completion: Completion | None = field(default=None, repr=False)
     tools: tuple[ToolSpec, ...] = field(default=(), repr=False)
     _scope: Scope | None = field(default=None, repr=False)
+    trajectory: Trajectory | None = field(default=None, repr=False)
 
     @property
     def reasoning(self) -> str:

@@ -157,6 +157,16 @@ class Scope(Protocol):
         """Run ``work`` (a tool call, say) as a step; it is repeated after a crash only when ``idempotent``."""
         ...
 
+    async def in_thread(self, function: Callable[[], R], label: str) -> R:
+        """
+        Call ``function``, which may block, in one of the App's tool threads; from within a step.
+
+        Raises:
+            ActorExited: The threads' owner died; the step may be repeated where it is idempotent.
+        Cancellation: its result is dropped; another thread takes the place of its own until it ends.
+        """
+        ...
+
     def record(self, predictor: object, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
         """Add one predictor's call to the request's trace."""
         ...

@@ -6,6 +6,7 @@ from dspex.requests._request import Request
 from dspex.requests._runner import REQUESTS, RequestRunner, Services
 from dspex.requests._steps import StepPolicy
 from dspex.requests._stream import ProgramStream
+from dspex.requests._threads import ToolThreads
 
 __all__ = [
     "REQUESTS",
@@ -16,4 +17,5 @@ __all__ = [
     "RequestRunner",
     "Services",
     "StepPolicy",
+    "ToolThreads",
 ]

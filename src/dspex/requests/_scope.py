@@ -19,6 +19,7 @@ from dspex.protocols.retrieval import Passage, RetrievalService
 from dspex.protocols.scope import DeltaSink, LMResult, OnDelta, RequestTotals
 from dspex.requests._record import RequestRecord
 from dspex.requests._steps import StepPolicy, run_step
+from dspex.requests._threads import ToolThreads
 from dspex.runtime import Process, Runtime
 
 __all__ = ["RequestScope", "Services"]
@@ -36,6 +37,7 @@ class Services:
     money: MoneyService
     account: Account
     """Who pays in the end: the App."""
+    threads: ToolThreads
 
 
 class RequestScope:
@@ -146,6 +148,10 @@ class RequestScope:
                 return await work()
 
         return await self._step(step, bounded, restartable=idempotent)
+
+    async def in_thread(self, function: Callable[[], R], label: str) -> R:
+        """Call a blocking function, as ``protocols.Scope.in_thread`` says."""
+        return await self._services.threads.run(function, label)
 
     async def _step(self, name: str, work: Callable[[], Awaitable[R]], *, restartable: bool) -> R:
         owner = self._owner()

@@ -51,6 +51,7 @@ from dspex.runtime._task_handle import OnTimeout, Returned, TaskHandle, TaskOutc
 from dspex.runtime._task_process import TaskProcess
 from dspex.runtime._task_stream import TIMED_OUT, StreamOptions, TaskResult, TaskStream
 from dspex.runtime._task_supervisor import TaskSupervisor, TaskSupervisorRef
+from dspex.runtime._thread_pool import ThreadPool
 from dspex.runtime._timers import Timer
 from dspex.runtime._via import Via
 from dspex.runtime._watchdog import Watchdog
@@ -125,6 +126,7 @@ __all__ = [
     "TaskStream",
     "TaskSupervisor",
     "TaskSupervisorRef",
+    "ThreadPool",
     "Timer",
     "TraceEvent",
     "TraceHook",

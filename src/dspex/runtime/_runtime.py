@@ -79,7 +79,7 @@ class Runtime:
         self.close_budget = close_budget
         self.context = contextvars.Context()
         self.processes: dict[int, Process] = {}
-        self.zombies: dict[asyncio.Task[Any], str] = {}
+        self.zombies: dict[object, str] = {}
         self.janitors: set[asyncio.Task[None]] = set()
         self.timers = Timers()
         self.groups = Groups()

@@ -51,6 +51,7 @@ class ScriptedScope:
     Args:
         script: Answers in order, by predictor path, or as a function of the request.
         passages: What every retrieval finds; at most ``k`` of them are returned.
+        deps: What tools are given.
 
     Attributes:
         asked: The calls to models, oldest first.
@@ -59,11 +60,12 @@ class ScriptedScope:
         repairs: What predictors told telemetry, as (signature, field, kind).
     """
 
-    def __init__(self, script: Script = (), *, passages: Sequence[Passage] = ()) -> None:
+    def __init__(self, script: Script = (), *, passages: Sequence[Passage] = (), deps: object = None) -> None:
         self._answer = script if callable(script) else None
         by_path = script if isinstance(script, Mapping) else {"": () if callable(script) else script}
         self._queues = {path: deque(answers) for path, answers in by_path.items()}
         self._passages = tuple(passages)
+        self._deps = deps
         self._paths = PredictorPaths(None)
         self.asked: list[Asked] = []
         self.queries: list[tuple[str | None, str, int]] = []
@@ -100,8 +102,8 @@ class ScriptedScope:
 
     @property
     def deps(self) -> object:
-        """Nothing was given for tools."""
-        return None
+        """What tools are given."""
+        return self._deps
 
     @property
     def deadline(self) -> float:
@@ -167,6 +169,10 @@ class ScriptedScope:
     ) -> R:
         """Await ``work``; it is cancelled with its caller."""
         return await work()
+
+    async def in_thread(self, function: Callable[[], R], label: str) -> R:
+        """Call ``function`` here and now; nothing to cancel."""
+        return function()
 
     def record(self, predictor: object, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
         """Add to ``trace``."""

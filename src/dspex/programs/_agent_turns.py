@@ -1,0 +1,191 @@
+"""One turn of an agent: the model chooses, its calls are made. With native tool calls, or in a predictor's text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from dspex.programs._attempts import side_by_side
+from dspex.programs.adapters._base import rendered_of
+from dspex.programs.adapters._prompt import field_list, history_messages, sections, shown_inputs, user_turn
+from dspex.programs.adapters.chat import ChatAdapter
+from dspex.programs.predict import Predict
+from dspex.programs.signature import Signature, make_class, plan_of
+from dspex.programs.tools.calling import call_tool
+from dspex.programs.tools.tool import Tool
+from dspex.programs.tools.trajectory import Observation, ToolStep, Trajectory
+from dspex.protocols.content import ToolCall, ToolResult
+from dspex.protocols.executor import Failed
+from dspex.protocols.lm import Completion, LMRequest, Message, ToolSpec
+from dspex.protocols.scope import Scope
+
+__all__ = ["FINISH", "NativeTurns", "TextTurns", "Turns", "tools_in_words"]
+
+FINISH = "finish"
+"""The tool that every agent has: the model calls it when it knows enough."""
+
+_FINISH = ToolSpec(FINISH, "Call this when you know enough to answer; it takes no arguments.")
+_DONE = Observation("(finished)")
+_MAX_CALLS = 64
+"""Calls of one turn that are made; the model is told that the others were not."""
+_TOO_MANY = Observation(f"Error: not called; ask for at most {_MAX_CALLS} calls at once")
+_HIDDEN = frozenset({"trajectory", "next_thought", "next_tool_name", "next_tool_args"})
+
+
+class Turns(Protocol):
+    """How a model is asked what to do next."""
+
+    async def take(self, number: int, trajectory: Trajectory) -> Trajectory:
+        """
+        Ask, make the calls, and return the trajectory with their steps; ``finished`` when the model is done.
+
+        Raises:
+            ContextTooLong: The model was not asked: the trajectory is too long for it.
+        Cancellation: running calls are cancelled.
+        """
+        ...
+
+
+class TextTurns:
+    """One call per turn, written as the outputs of the predictor; for models that cannot ask for tools."""
+
+    def __init__(
+        self,
+        scope: Scope,
+        react: Predict[Any, ...],
+        tools: Mapping[str, Tool[..., Any]],
+        tools_text: str,
+        inputs: Mapping[str, Any],
+    ) -> None:
+        self._scope = scope
+        self._tools = tools
+        self._inputs = inputs
+        known = plan_of(react.signature).rendered
+        key = (TextTurns, tools_text)
+        if key not in known:
+            known[key] = _with_tools(react.signature, tools_text)
+        self._react = react.with_signature(known[key])
+
+    async def take(self, number: int, trajectory: Trajectory) -> Trajectory:
+        """Ask for one call, and make it; cancellation: it is cancelled."""
+        chosen = await self._react.forward(**self._inputs, trajectory=trajectory)
+        call = ToolCall(f"call_{number + 1}", chosen.next_tool_name, chosen.next_tool_args)
+        if call.name == FINISH:
+            return trajectory.with_steps(ToolStep(chosen.next_thought, call, _DONE, number), finished=True)
+        seen = await call_tool(self._tools, call, self._scope)
+        return trajectory.with_steps(ToolStep(chosen.next_thought, call, seen, number))
+
+
+class NativeTurns:
+    """Calls as the provider's own tool calls: what the model asked for and got stays a conversation."""
+
+    def __init__(
+        self,
+        scope: Scope,
+        react: Predict[Any, ...],
+        tools: Mapping[str, Tool[..., Any]],
+        tools_text: str,
+        inputs: Mapping[str, Any],
+    ) -> None:
+        self._scope = scope
+        self._react = react
+        self._tools = tools
+        self._inputs = inputs
+        self._path = scope.path_of(react) or plan_of(react.signature).name
+        self._specs = (*[tool.spec for tool in tools.values()], _FINISH)
+        self._opening = _opening(react, inputs)
+        self._answers: list[Completion] = []
+        params = react.params
+        self._params = params.merged({"n": 1}) if params.n not in (None, 1) else params
+
+    async def take(self, number: int, trajectory: Trajectory) -> Trajectory:
+        """Ask for calls, and make them side by side; a turn without calls is the last. Cancellation: as said above."""
+        messages = (*self._opening, *_conversation(self._answers, trajectory))
+        request = LMRequest(messages, self._params, tools=self._specs)
+        result = await self._scope.complete(request, lm=self._react.lm, step=self._path)
+        answer = result.response.completions[0]
+        calls = answer.tool_calls or (ToolCall(f"call_{number + 1}", FINISH, {}),)
+        thought = answer.text.strip() or "\n\n".join(each.text for each in answer.reasoning if each.text)
+        self._record(trajectory, thought, calls)
+        self._answers.append(answer)
+        finished = any(call.name == FINISH for call in calls)
+        steps = [
+            ToolStep(thought if at == 0 else "", call, seen, number)
+            for at, (call, seen) in enumerate(zip(calls, await self._observe(calls), strict=True))
+        ]
+        return trajectory.with_steps(*steps, finished=finished)
+
+    async def _observe(self, calls: Sequence[ToolCall]) -> list[Observation]:
+        """Make the calls side by side; what came of them in their order."""
+        if len(calls) == 1:
+            return [await self._one(calls[0])]
+        outcomes = await side_by_side(
+            [partial(self._one, call) for call in calls[:_MAX_CALLS]], max_concurrency=_MAX_CALLS
+        )
+        seen: list[Observation] = []
+        for outcome in outcomes:
+            if isinstance(outcome, Failed):
+                raise outcome.reason
+            seen.append(outcome.value)
+        return seen + [_TOO_MANY] * (len(calls) - len(seen))
+
+    async def _one(self, call: ToolCall) -> Observation:
+        return _DONE if call.name == FINISH else await call_tool(self._tools, call, self._scope)
+
+    def _record(self, trajectory: Trajectory, thought: str, calls: Sequence[ToolCall]) -> None:
+        for call in calls:
+            chosen = {"next_tool_name": call.name, "next_tool_args": dict(call.arguments or {})}
+            inputs = {**self._inputs, "trajectory": trajectory}
+            self._scope.record(self._react, inputs, {"next_thought": thought, **chosen})
+
+
+def tools_in_words(tools: Iterable[Tool[..., Any]]) -> str:
+    """Return the tools as a prompt describes them to a model that is not told of them otherwise."""
+    lines = [
+        f"- `{spec.name}`: {_on_one_line(spec.description) or 'no description'}\n"
+        f"  arguments: {json.dumps(spec.parameters, ensure_ascii=False)}"
+        for spec in (*[tool.spec for tool in tools], _FINISH)
+    ]
+    return "The tools, each with the JSON schema of its arguments:\n" + "\n".join(lines)
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _with_tools(signature: type[Signature], tools_text: str) -> Any:  # a signature class
+    return signature.with_instructions(f"{plan_of(signature).instructions}\n\n{tools_text}")
+
+
+def _opening(react: Predict[Any, ...], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
+    """Return the turns before the first answer: the instructions, earlier turns, and the inputs."""
+    plan = plan_of(react.signature)
+    if NativeTurns not in plan.rendered:
+        kept = tuple(each for each in plan.inputs if each.name not in _HIDDEN)
+        plan.rendered[NativeTurns] = make_class(plan.name, (Signature,), kept, plan.instructions, __name__)
+    asked = plan_of(plan.rendered[NativeTurns])
+    rendered = rendered_of(ChatAdapter(), asked)
+    system = plan.instructions
+    shown = shown_inputs(asked)
+    if shown:
+        system += "\n\nYou receive these fields:\n" + field_list(shown, rendered.escape)
+    examples = [message.text for message in ChatAdapter().prefix(react.signature, react.demos)[1:]]
+    if examples:
+        system += "\n\nExamples of single steps, written as text:\n\n" + "\n\n".join(examples)
+    turns = history_messages(rendered, inputs)
+    return (Message("system", system), *turns, user_turn(sections(rendered, inputs)))
+
+
+def _conversation(answers: Sequence[Completion], trajectory: Trajectory) -> list[Message]:
+    """Return what was said since: each answer with its calls, and the results that the model is still shown."""
+    results: dict[int, list[ToolResult]] = {}
+    for step in trajectory:
+        error = step.observation.error is not None
+        result = ToolResult(step.call.id, step.call.name, step.shown, is_error=error and not step.left_out)
+        results.setdefault(step.turn, []).append(result)
+    messages: list[Message] = []
+    for turn, answer in enumerate(answers):
+        messages += [answer.turn(), Message("tool", tuple(results.get(turn, ())))]
+    return messages

@@ -1,0 +1,206 @@
+"""An agent: it thinks, has tools called, sees what came of it, and answers when it knows enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, Generic, Literal, overload
+
+from typing_extensions import ParamSpec, TypeVar
+
+from dspex.errors import AgentBudgetSpent, ContextTooLong, MissingInput, NotInRequest, ToolInvalid
+from dspex.programs._agent_turns import FINISH, NativeTurns, TextTurns, Turns, tools_in_words
+from dspex.programs.adapters._choose import AdapterChoice
+from dspex.programs.chain_of_thought import ChainOfThought
+from dspex.programs.details import Details
+from dspex.programs.fields import InputField, OutputField
+from dspex.programs.inputs import InputSpec
+from dspex.programs.module import Module
+from dspex.programs.predict import Predict
+from dspex.programs.prediction import Prediction
+from dspex.programs.signature import Signature, make_class, plan_of
+from dspex.programs.tools.tool import Tool, as_tools
+from dspex.programs.tools.trajectory import Trajectory
+from dspex.protocols.model import LMChoice
+from dspex.protocols.scope import Scope, current_scope
+
+__all__ = ["ReAct"]
+
+S = TypeVar("S")
+P = ParamSpec("P", default=...)
+
+
+class ReAct(Module, Generic[S, P]):
+    """
+    Answer with the help of tools: ``agent = dspex.ReAct("question -> answer", tools=[search, dspex.tool(pay)])``.
+
+    In each step the model says what it thinks and which tools it wants called. Calls of one turn run side by side, each
+    as a step of the request; results come back in the order of the calls. What goes wrong with a tool, its errors and
+    timeouts included, is shown to the model. When it is done, or out of steps, the answer is asked for from what it
+    has seen.
+
+    A model that can ask for tools by itself does so; every other one writes names and arguments as text. The
+    predictors are ``react``, which chooses, and ``extract``, which answers; what was done is
+    ``details(prediction).trajectory``.
+
+    Args:
+        signature: A Signature class, or a string such as ``"question -> answer"``.
+        tools: Tools, or functions, methods, objects and Modules to be made into tools.
+        max_steps: How often the model may choose.
+        extract: Whether to answer from what is there when the steps are spent, instead of raising.
+        lm: A record, a name of the App's, or None for the App's default.
+        adapter: How the signature is put to the model, as for ``Predict``.
+        config: Sampling parameters, as for ``Predict``.
+
+    Raises:
+        ToolInvalid: A function cannot be a tool, or two tools have one name.
+        SignatureError: The string is no signature, there is nothing to ask for, or a field is called ``trajectory``.
+        ValueError: ``max_steps`` is not a positive number.
+    """
+
+    react: Predict[Any, ...]
+    extract: ChainOfThought[S, P]
+    tools: dict[str, Tool[..., Any]]
+
+    @overload
+    def __init__(
+        self: ReAct[Prediction, ...],
+        signature: str,
+        tools: Iterable[object],
+        *,
+        max_steps: int = 10,
+        extract: bool = True,
+        lm: LMChoice = None,
+        adapter: AdapterChoice = None,
+        **config: Any,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        signature: Callable[P, S],
+        tools: Iterable[object],
+        *,
+        max_steps: int = 10,
+        extract: bool = True,
+        lm: LMChoice = None,
+        adapter: AdapterChoice = None,
+        **config: Any,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        signature: Any,
+        tools: Iterable[object],
+        *,
+        max_steps: int = 10,
+        extract: bool = True,
+        **settings: Any,  # what Predict takes, as the overloads say
+    ) -> None:
+        if not isinstance(max_steps, int) or max_steps < 1:
+            raise ValueError(f"max_steps={max_steps!r}: expected 1 or more")
+        self.tools = as_tools(tools, "the agent")
+        if FINISH in self.tools:
+            raise ToolInvalid(FINISH, "the agent has a tool of this name of its own")
+        answer: ChainOfThought[S, P] = ChainOfThought(signature, **settings)
+        declared: Any = answer.predict._record  # noqa: SLF001 - the signature without the reasoning
+        self.react = Predict(_choosing(declared, tuple(self.tools)), **settings)
+        asked = answer.predict.signature.append("trajectory", InputField(desc="what was done to find out"), Trajectory)
+        self.extract = answer.replace({"predict": answer.predict.with_signature(asked)})
+        self.max_steps = max_steps
+        self.extracts = extract
+        self._declared = declared
+        self._tools_text = tools_in_words(self.tools.values())
+
+    async def forward(self, *args: P.args, **kwargs: P.kwargs) -> S:
+        """
+        Work step by step, and return the answer as a record of the signature.
+
+        Raises:
+            MissingInput: Inputs are missing, unknown or of another type; nothing was asked.
+            DepsError: ``options(deps=…)`` is not what a tool needs; nothing was asked.
+            AgentBudgetSpent: All steps are taken, and ``extract`` is False.
+            ContextTooLong: The conversation does not fit even without what the tools gave back.
+            LMError, ResponseUnparsable, StreamInterrupted: As ``Predict.forward``.
+        Cancellation: the running calls, of the model and of tools, are cancelled.
+        """
+        scope = current_scope.get(None)
+        plan = plan_of(self._declared)
+        if scope is None:
+            raise NotInRequest(f"ReAct({plan.name})")
+        if args:
+            raise MissingInput(plan.name, unexpected=[f"{len(args)} by position: give inputs by name"])
+        inputs = plan.check_inputs(kwargs, plan.name)
+        for tool in self.tools.values():
+            tool.check_deps(scope.deps)
+        trajectory = await self._work(self._turns(scope, inputs), scope)
+        return await self._answer(inputs, trajectory, scope)
+
+    def _turns(self, scope: Scope, inputs: dict[str, Any]) -> Turns:
+        """Return how this model is asked for calls."""
+        adapter = self.react.adapter
+        native = (adapter is None or adapter.native_tools) and scope.capabilities(self.react.lm).tools
+        kind = NativeTurns if native else TextTurns
+        return kind(scope, self.react, self.tools, self._tools_text, inputs)
+
+    async def _work(self, turns: Turns, scope: Scope) -> Trajectory:
+        """Let the model choose, and make its calls, until it is done or out of steps."""
+        trajectory = Trajectory()
+        for number in range(self.max_steps):
+            while True:
+                try:
+                    trajectory = await turns.take(number, trajectory)
+                    break
+                except ContextTooLong as error:
+                    trajectory = self._shorter(trajectory, scope, error)
+            if trajectory.finished:
+                return trajectory
+        if not self.extracts:
+            raise AgentBudgetSpent(plan_of(self._declared).name, self.max_steps, trajectory)
+        return trajectory
+
+    def _shorter(self, trajectory: Trajectory, scope: Scope, error: ContextTooLong) -> Trajectory:
+        """Return it without its oldest observations, and tell; where none is left, raise the error."""
+        shorter = trajectory.shortened()
+        if shorter is None:
+            raise error
+        scope.note_repair(plan_of(self._declared).name, "trajectory", "shortened")
+        return shorter
+
+    async def _answer(self, inputs: dict[str, Any], trajectory: Trajectory, scope: Scope) -> S:
+        ask: Any = self.extract.forward  # its parameters are the signature's and one more
+        while True:
+            try:
+                prediction = await ask(**inputs, trajectory=trajectory)
+                break
+            except ContextTooLong as error:
+                trajectory = self._shorter(trajectory, scope, error)
+        found: Details = prediction._details_
+        prediction._details_ = replace(found, trajectory=trajectory)
+        answer: S = prediction
+        return answer
+
+    def _input_spec(self) -> InputSpec:
+        return plan_of(self._declared).input_spec
+
+    def __repr__(self) -> str:
+        return f"ReAct({plan_of(self._declared).name}, tools=[{', '.join(self.tools)}], max_steps={self.max_steps})"
+
+
+def _choosing(declared: Any, tools: tuple[str, ...]) -> Any:
+    """Return the signature that asks for the next step: the inputs, what was done, and what to do next."""
+    plan = plan_of(declared)
+    wanted = ", ".join(f"`{each.name}`" for each in plan.outputs)
+    instructions = (
+        f"{plan.instructions}\n\nFind out what is needed for {wanted}, step by step, with the help of tools. In each "
+        f"step, think about what you know and what is missing, then have a tool called. Do not guess what a tool can "
+        f"tell. As soon as you know enough, call `{FINISH}`; {wanted} will be asked for afterwards."
+    )
+    signature = make_class(plan.name, (Signature,), plan.inputs, instructions, declared.__module__)
+    names: Any = Literal[(*tools, FINISH)]
+    return (
+        signature.append("trajectory", InputField(desc="what was done so far"), Trajectory)
+        .append("next_thought", OutputField(desc="what you know, and what to do next"), str)
+        .append("next_tool_name", OutputField(), names)
+        .append("next_tool_args", OutputField(desc="the tool's arguments by name"), dict[str, Any])
+    )

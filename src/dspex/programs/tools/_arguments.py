@@ -1,0 +1,177 @@
+"""The parameters of a function as a model is told of them, and the check of what it gives for them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, NotRequired, Required, get_args, get_origin, get_type_hints
+
+from pydantic import (
+    ConfigDict,
+    Field,
+    PydanticSchemaGenerationError,
+    PydanticUserError,
+    TypeAdapter,
+    ValidationError,
+    with_config,
+)
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+from typing_extensions import TypedDict
+
+from dspex.errors import ToolArgumentsInvalid, ToolInvalid
+from dspex.programs.adapters._repair import describe
+from dspex.programs.run import Run
+from dspex.programs.tools._docstring import Docstring
+
+__all__ = ["Arguments", "arguments_of"]
+
+_FRAMES = 12
+"""How far up local names are looked for: functions are turned into tools by whoever calls ``tool`` or ``ReAct``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arguments:
+    """
+    What a function takes.
+
+    Attributes:
+        schema: The JSON schema of the object of arguments.
+        run: The parameter that gets the ``Run``; empty where there is none.
+        deps: The class that ``Run[…]`` names; ``object`` takes anything.
+    """
+
+    schema: Mapping[str, Any]  # JSON schema
+    run: str
+    deps: Any  # a class, a union of classes, or a special form that says nothing about classes
+    _adapter: TypeAdapter[dict[str, Any]]
+    _positional: tuple[str, ...]
+
+    def check(self, tool: str, given: Mapping[str, Any]) -> dict[str, Any]:  # values of the parameters' types
+        """
+        Return the arguments as the parameters' types; what was left out is left to the function's defaults.
+
+        Raises:
+            ToolArgumentsInvalid: They do not fit; all problems are named.
+        """
+        try:
+            return dict(self._adapter.validate_python(dict(given)))
+        except (ValidationError, RecursionError) as error:
+            raise ToolArgumentsInvalid(tool, describe(error), ", ".join(self.schema.get("properties", {}))) from error
+
+    def split(self, values: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Return the values as positional and keyword arguments; only what must be given by position is."""
+        rest = dict(values)
+        return [rest.pop(name) for name in self._positional if name in rest], rest
+
+
+def arguments_of(function: Callable[..., Any], name: str, doc: Docstring) -> Arguments:
+    """
+    Return the arguments of a function, as its signature and its docstring tell.
+
+    Raises:
+        ToolInvalid: A parameter cannot be described to a model.
+    """
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError) as error:
+        raise ToolInvalid(name, f"its parameters cannot be read: {error}") from error
+    hints = _hints(function, name)
+    fields: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
+    positional: list[str] = []
+    run, deps, extra = "", object, "forbid"
+    for parameter in parameters.values():
+        annotation = hints.get(parameter.name, parameter.annotation)
+        annotation = Any if annotation is parameter.empty else annotation
+        if _is_run(annotation):
+            if run:
+                raise ToolInvalid(name, f"both {run} and {parameter.name} are annotated with Run")
+            run, deps = parameter.name, (get_args(annotation) or (object,))[0]
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            extra = "allow"
+            continue
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            raise ToolInvalid(name, f"*{parameter.name} has no names: models give arguments by name")
+        else:
+            described = _described(annotation, doc.parameters.get(parameter.name, ""))
+            required = parameter.default is parameter.empty
+            fields[parameter.name] = Required[described] if required else NotRequired[described]
+            if not required:
+                defaults[parameter.name] = parameter.default
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            positional.append(parameter.name)
+    adapter = _adapter(name, fields, extra)
+    return Arguments(_schema(adapter, name, defaults), run, deps, adapter, tuple(positional))
+
+
+def _adapter(name: str, fields: Mapping[str, Any], extra: Any) -> TypeAdapter[dict[str, Any]]:
+    config = ConfigDict(extra=extra, arbitrary_types_allowed=True)
+    try:
+        shape: Any = with_config(config)(TypedDict("Arguments", dict(fields)))  # type: ignore[operator]  # the functional form, with computed fields
+        return TypeAdapter(shape)
+    except (PydanticUserError, PydanticSchemaGenerationError, TypeError, NameError) as error:
+        raise ToolInvalid(name, describe(error)) from error
+
+
+def _schema(adapter: TypeAdapter[Any], name: str, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        schema = adapter.json_schema()
+    except PydanticUserError as error:
+        raise ToolInvalid(name, f"a parameter has no JSON schema: {describe(error)}") from error
+    schema.pop("title", None)
+    properties = schema.setdefault("properties", {})
+    for each in properties.values():
+        each.pop("title", None)
+    for parameter, default in defaults.items():
+        try:
+            properties[parameter]["default"] = to_jsonable_python(default)
+        except (PydanticSerializationError, ValueError):
+            continue  # the function knows its default; the model only knows that there is one
+    return schema
+
+
+def _described(annotation: Any, text: str) -> Any:
+    """Return the annotation with a description, unless it brings its own."""
+    if not text or (
+        get_origin(annotation) is Annotated and any(getattr(each, "description", None) for each in get_args(annotation))
+    ):
+        return annotation
+    return Annotated[annotation, Field(description=text)]
+
+
+def _is_run(annotation: Any) -> bool:
+    return annotation is Run or get_origin(annotation) is Run
+
+
+def _hints(function: Callable[..., Any], name: str) -> Mapping[str, Any]:
+    """Return the annotations, those written as text resolved; local names are looked up in who calls us."""
+    target: Any = function.func if isinstance(function, functools.partial) else function
+    if isinstance(target, type):
+        target = vars(target).get("__init__", object.__init__)
+    elif not (inspect.isfunction(target) or inspect.ismethod(target) or inspect.isbuiltin(target)):
+        target = type(target).__call__
+    try:
+        return get_type_hints(target, include_extras=True)
+    except NameError:
+        pass  # a name of the function that defines it, perhaps
+    except TypeError:
+        return {}  # a function of an extension module: its signature is all there is
+    try:
+        return get_type_hints(target, localns=_local_names(), include_extras=True)
+    except NameError as error:
+        raise ToolInvalid(name, f"an annotation names what is not there: {error}") from error
+
+
+def _local_names() -> dict[str, Any]:
+    """Return the local names of the functions that are running, the nearest winning."""
+    found: dict[str, Any] = {}
+    frame = sys._getframe(1)  # noqa: SLF001 - as signatures do: types defined beside the function
+    for _ in range(_FRAMES):
+        found = {**frame.f_locals, **found}
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return found

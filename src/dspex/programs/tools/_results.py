@@ -1,0 +1,83 @@
+"""What a tool gave back, as a model is shown it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from dspex.programs.types.field_type import FieldType, PartCollector
+from dspex.protocols.content import AudioPart, FilePart, ImagePart, Part, TextPart
+
+__all__ = ["Content", "content_of", "text_of_content"]
+
+Content = str | tuple[TextPart | ImagePart | FilePart, ...]
+"""Text, or parts where there is more than text."""
+
+_PARTS = (TextPart, ImagePart, FilePart, AudioPart)
+_NOTHING = "(nothing)"
+_MARKS = 20
+
+
+def content_of(value: object) -> Content:
+    """
+    Return a result as text or content parts: texts as they are, images and files as parts, all else as JSON.
+
+    What has no JSON form is shown as ``str`` shows it. Sound cannot be shown in a result, and is named instead.
+    """
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return _NOTHING
+    if isinstance(value, FieldType):
+        parts = value.to_parts()
+        return parts if isinstance(parts, str) else _showable(parts)
+    if isinstance(value, (TextPart, ImagePart, FilePart, AudioPart)):
+        return _showable((value,))
+    if (
+        isinstance(value, tuple)
+        and value
+        and all(isinstance(each, (TextPart, ImagePart, FilePart, AudioPart)) for each in value)
+    ):
+        return _showable(value)
+    return _json(value)
+
+
+def text_of_content(content: Content) -> str:
+    """Return the text of a result; parts that are no text are named."""
+    if isinstance(content, str):
+        return content
+    return "".join(part.text if isinstance(part, TextPart) else f"({part.media_type or 'a file'})" for part in content)
+
+
+def _json(value: object) -> Content:
+    collector = PartCollector()
+    for number in range(_MARKS):
+        collector = PartCollector(f"~part{number}." if number else "~part")
+        try:
+            text = to_json(value, context={"parts": collector}, fallback=_plain, inf_nan_mode="constants").decode()
+        except (PydanticSerializationError, ValueError, RecursionError):
+            return str(value)
+        if not collector.parts:
+            return str(json.loads(text)) if text.startswith('"') else text
+        if collector.is_clean(text):
+            break
+    return _showable(collector.assemble(text))
+
+
+def _plain(value: Any) -> Any:
+    """Return what stands for a value that pydantic does not know: its fields, or its text."""
+    to_dict = getattr(type(value), "to_dict", None)
+    return to_dict(value) if callable(to_dict) else str(value)
+
+
+def _showable(parts: tuple[Part, ...]) -> Content:
+    shown: list[TextPart | ImagePart | FilePart] = []
+    for part in parts:
+        if isinstance(part, (TextPart, ImagePart, FilePart)):
+            shown.append(part)
+        else:
+            name = part.media_type if isinstance(part, AudioPart) else type(part).__name__
+            shown.append(TextPart(f"({name}: cannot be shown)"))
+    return tuple(shown)

@@ -1,0 +1,88 @@
+"""One call of a tool: whatever comes of it, it is something that a model can read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from dspex.errors import (
+    ActorExited,
+    NoSuchActor,
+    NotInRequest,
+    ScopeClosed,
+    StepCrashed,
+    ToolArgumentsInvalid,
+    ToolTimeout,
+)
+from dspex.programs.adapters._repair import repaired
+from dspex.programs.tools._results import content_of
+from dspex.programs.tools.tool import Tool
+from dspex.programs.tools.trajectory import Observation
+from dspex.protocols.content import ToolCall
+from dspex.protocols.scope import Scope
+
+__all__ = ["call_tool"]
+
+_SHOWN = 2_000
+"""Letters of an error that a model is shown."""
+
+
+async def call_tool(tools: Mapping[str, Tool[..., Any]], call: ToolCall, scope: Scope) -> Observation:
+    """
+    Make a call that a model asks for, as a step of the request, and return what came of it.
+
+    Errors are observations: of the tool's own, arguments that do not fit, an unknown name, no more time. So is a step
+    that was killed under a tool that is not idempotent; it is never called a second time.
+
+    Raises:
+        ScopeClosed: The request has ended.
+    Cancellation: the step is cancelled.
+    """
+    tool = tools.get(call.name)
+    if tool is None:
+        return _failed(LookupError(f"there is no tool {call.name!r}; there are {', '.join(tools) or 'none'}"))
+    try:
+        values = tool.check(_arguments(call, scope))
+    except ToolArgumentsInvalid as error:
+        return _failed(error)
+
+    async def work() -> Observation:
+        try:
+            return Observation(content_of(await tool.invoke(values, scope)))
+        except (ActorExited, NoSuchActor, ScopeClosed, NotInRequest):
+            raise  # a service died under it: whether it may be repeated, the step decides
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a tool's failure is something for the model to read
+            return _failed(error)
+
+    try:
+        return await scope.call(f"tool {tool.name}", work, idempotent=tool.idempotent, timeout=tool.timeout)
+    except TimeoutError:
+        return _failed(ToolTimeout(tool.name, tool.timeout or 0.0))
+    except StepCrashed as error:
+        return _failed(error)
+
+
+def _arguments(call: ToolCall, scope: Scope) -> Mapping[str, Any]:
+    """Return the arguments; where they are no JSON object, as far as they can be repaired."""
+    if call.arguments is not None:
+        return call.arguments
+    if not call.raw.strip():
+        return {}
+    try:
+        value, _ = repaired(_OBJECT, call.raw, ValueError("they are no JSON object"))
+    except ValueError as error:
+        raise ToolArgumentsInvalid(call.name, f"{error}; they were {call.raw[:200]!r}", "as named above") from error
+    scope.note_repair(call.name, "arguments", "json")
+    return dict(value)
+
+
+def _failed(error: BaseException) -> Observation:
+    if not isinstance(error, Exception):
+        error = RuntimeError(f"it wanted to end the process: {error!r}")
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return Observation(f"Error: {text[:_SHOWN]}", error)
+
+
+_OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
