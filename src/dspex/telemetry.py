@@ -33,6 +33,7 @@ event                                     measurements                          
 ``dspex.lm.resend``                       ``number``                              ``lm``, ``call``
 ``dspex.lm.retry``                        ``number``, ``delay``                   ``lm``, ``call``, ``error``
 ``dspex.lm.unknown_charge``               ``number``                              ``lm``, ``call``
+``dspex.lm.withheld``                     ``count``                               ``lm``, ``call``
 ``dspex.lm.fallback``                     ``number``                              ``lm``, ``call``, ``to``, ``error``
 ``dspex.lm.hedge``                        ``after``                               ``lm``, ``call``, ``to``
 ``dspex.lm.hedge.won``                    ``duration``                            ``lm``, ``call``
@@ -50,14 +51,15 @@ event                                     measurements                          
 ``dspex.job.event``                       —                                       ``job``, ``event``
 ========================================  ======================================  ================================
 
-``call`` is the idempotency key of a logical LM call: the request's id, a dash, and the call's number in it.
 ``tool.late`` is a tool that blocked, and ended after its time was over: what it gave back was dropped.
 
+``call`` is the idempotency key of a logical LM call: the request's id, a dash, and the call's number in it.
 
 Of the LM clients: ``limit`` is how many attempts may now be in flight, ``rate_limit`` what a provider's headers have
 taught, ``breaker`` and ``key`` a change of state. ``fallback`` leaves ``lm`` for ``to``; ``error`` is a class name or
 ``busy``. ``hedge`` asks ``to`` as well after ``after`` seconds; ``hedge.won`` names the one that answered first, and
-what the other may have cost is an ``unknown_charge``.
+what the other may have cost is an ``unknown_charge``. ``withheld`` counts the answers of several that a filter cut
+off or withheld: they are left out; its ``lm`` is the record's model.
 """
 
 from __future__ import annotations

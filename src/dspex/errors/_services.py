@@ -109,7 +109,33 @@ class ContextTooLong(RequestRejected):
 
 
 class ContentRefused(LMError):
-    """The provider's policy refused the prompt or withheld the answer."""
+    """
+    The provider's policy refused the prompt, or withheld the answer or cut it off.
+
+    Attributes:
+        partial: The text that came before the cut; empty where none did.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        should_retry: bool | None = None,
+        partial: str = "",
+    ) -> None:
+        self.partial = partial
+        super().__init__(
+            message,
+            status=status,
+            code=code,
+            request_id=request_id,
+            retry_after=retry_after,
+            should_retry=should_retry,
+        )
 
 
 class ServerFailed(LMError):

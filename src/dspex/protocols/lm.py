@@ -228,13 +228,18 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class LMResponse:
-    """A provider's whole answer; ``headers`` holds the ``x-…`` response headers in lower case."""
+    """
+    A provider's whole answer; ``headers`` holds the ``x-…`` response headers in lower case.
+
+    ``withheld`` counts the answers that a filter cut off or withheld: they are left out of ``completions``.
+    """
 
     completions: tuple[Completion, ...]
     usage: Usage
     model: str
     request_id: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    withheld: int = 0
 
     def deltas(self) -> list[LMDelta]:
         """Return the answer as the pieces of a stream that brought each part whole."""

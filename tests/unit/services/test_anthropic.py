@@ -416,7 +416,6 @@ class TestDecode:
             ("max_tokens", "length"),
             ("model_context_window_exceeded", "length"),
             ("tool_use", "tool_calls"),
-            ("refusal", "content_filter"),
             ("pause_turn", "pause_turn"),
             ("something_new", "something_new"),
         ],
@@ -552,9 +551,10 @@ class TestStream:
         assert read(data.rstrip())[1].completions[0].text == "Yes."
 
     def test_a_refusal_in_a_stream(self) -> None:
-        """With words before it, it is how the answer ended; without, it is an error."""
-        said = read(stream(start(), *block(0, text("Well"), []), *end("refusal", output_tokens=2)))[1]
-        assert (said.completions[0].text, said.completions[0].finish_reason) == ("Well", "content_filter")
+        """Whether words came before it or not."""
+        with pytest.raises(ContentRefused) as caught:
+            read(stream(start(), *block(0, text("Well"), []), *end("refusal", output_tokens=2)))
+        assert caught.value.partial == "Well"
 
         with pytest.raises(ContentRefused):
             read(stream(start(), *end("refusal", output_tokens=2)))

@@ -349,9 +349,6 @@ class TestDecode:
         [
             ("STOP", "stop"),
             ("MAX_TOKENS", "length"),
-            ("SAFETY", "content_filter"),
-            ("RECITATION", "content_filter"),
-            ("PROHIBITED_CONTENT", "content_filter"),
             ("MALFORMED_FUNCTION_CALL", "MALFORMED_FUNCTION_CALL"),
             ("FINISH_REASON_UNSPECIFIED", "unknown"),
         ],

@@ -174,12 +174,14 @@ class TestDecode:
         assert isinstance(caught, ContentRefused)
         assert "I cannot help" in str(caught)
 
-    def test_one_withheld_completion_of_two_stays_visible(self) -> None:
+    def test_one_withheld_completion_of_two_is_left_out_and_counted(self) -> None:
         """The other answer was paid for and is good."""
         body = answer()
         body["choices"].append({"index": 1, "message": {"content": None}, "finish_reason": "content_filter"})
 
-        assert [c.finish_reason for c in decode(200, body).completions] == ["stop", "content_filter"]
+        found = decode(200, body)
+        assert [completion.finish_reason for completion in found.completions] == ["stop"]
+        assert found.withheld == 1
 
     @pytest.mark.parametrize(
         "body",

@@ -293,7 +293,6 @@ class TestAnswer:
         ("reason", "expected"),
         [
             ("max_output_tokens", "length"),
-            ("content_filter", "content_filter"),
             ("other", "other"),
             (None, "incomplete"),
         ],

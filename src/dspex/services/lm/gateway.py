@@ -202,8 +202,13 @@ class LMGateway:
         model = self.resolve(lm)
         ask = partial(self._ask, model, deadline, priority, runtime)
         if request.params.n > 1 and not self.capabilities(model).many:
-            return await ask_each(runtime, ask, request, log, on_delta)
-        return await ask(request, log, on_delta)
+            response = await ask_each(runtime, ask, request, log, on_delta)
+        else:
+            response = await ask(request, log, on_delta)
+        if response.withheld and runtime.telemetry.active:
+            facts = {"lm": log.lm.model if log.lm is not None else "", "call": log.idempotency_key}
+            runtime.telemetry.emit("dspex.lm.withheld", {"count": response.withheld}, facts)
+        return response
 
     async def _ask(
         self,

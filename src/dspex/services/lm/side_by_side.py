@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 
 import anyio
 
-from dspex.errors import ActorExited, InternalError
+from dspex.errors import ActorExited, ContentRefused, InternalError
 from dspex.protocols.lm import AttemptLog, LMDelta, LMRequest, LMResponse, Usage
 from dspex.protocols.scope import OnDelta
 from dspex.runtime import KILL, Crashed, Normal, Runtime, TaskProcess, current_process
@@ -30,7 +30,7 @@ async def ask_each(
     Return the ``n`` answers that ``request`` wants from a model that gives one at a time, in their order.
 
     A seed counts up from answer to answer. Every call has a log of its own below ``log``, so that a restarted step
-    asks only for what is missing.
+    asks only for what is missing. An answer that was withheld is left out, as long as there is another.
 
     Raises:
         LMError: What the first call that failed came to; the others are broken off.
@@ -38,18 +38,26 @@ async def ask_each(
     """
     params, parts = request.params, parts_of(log, request.params.n)
 
-    def work(index: int) -> Callable[[], Awaitable[LMResponse]]:
+    async def answer(index: int) -> LMResponse | ContentRefused:
         seed = None if params.seed is None else params.seed + index
         asked = replace(request, params=replace(params, n=1, seed=seed))
-        return partial(ask, asked, parts[index], None if on_delta is None else _numbered(on_delta, index, log))
+        try:
+            return await ask(asked, parts[index], None if on_delta is None else _numbered(on_delta, index, log))
+        except ContentRefused as refusal:
+            return refusal
 
     try:
-        answers = await side_by_side(runtime, [work(index) for index in range(params.n)])
+        ended = await side_by_side(runtime, [partial(answer, index) for index in range(params.n)])
     finally:
         gather(log, parts)
+    answers = [each for each in ended if isinstance(each, LMResponse)]
+    if not answers:
+        refusal = next(each for each in ended if isinstance(each, ContentRefused))
+        refusal.attempts = tuple(log.attempts)
+        raise refusal
     completions = tuple(completion for answer in answers for completion in answer.completions)
     usage = sum((answer.usage for answer in answers), Usage())
-    log.response = replace(answers[0], completions=completions, usage=usage)
+    log.response = replace(answers[0], completions=completions, usage=usage, withheld=len(ended) - len(answers))
     return log.response
 
 

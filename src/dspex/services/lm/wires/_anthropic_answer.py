@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from dspex.errors import ContentRefused, LMError, ResponseInvalid
+from dspex.errors import LMError, ResponseInvalid
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.lm import Completion, LMResponse, Usage
 from dspex.services.lm.wires._errors import ErrorBody, error_body, failure
 from dspex.services.lm.wires._headers import x_headers
-from dspex.services.lm.wires._json import SHOWN, count, string
+from dspex.services.lm.wires._json import count, string
+from dspex.services.lm.wires._refusals import Refusal, is_withheld, refused
 from dspex.services.lm.wires._turns import place, plain_json
 
 __all__ = ["PROVIDER", "anthropic_failure", "invalid", "read_message", "request_id"]
@@ -93,7 +94,7 @@ def read_message(document: Mapping[str, Any], headers: Mapping[str, str], status
 
     Raises:
         ResponseInvalid: It has no content, or is nested too deeply.
-        ContentRefused: The model refused, and said nothing else.
+        ContentRefused: The model refused, or broke off.
     """
     content = document.get("content")
     if not isinstance(content, list):
@@ -102,15 +103,12 @@ def read_message(document: Mapping[str, Any], headers: Mapping[str, str], status
         completion = _completion(content, string(document, "stop_reason"))
     except ValueError as error:
         raise invalid(str(error), headers, status) from error
-    if completion.finish_reason == "content_filter" and not (completion.text or completion.tool_calls):
+    if is_withheld(completion):
         details = document.get("stop_details")
         why = string(details, "explanation") or string(details, "category") or "no reason given"
-        raise ContentRefused(
-            f"the model refused to answer: {why[:SHOWN]}",
-            status=status,
-            code=string(details, "category") or "refusal",
-            request_id=request_id(headers),
-        )
+        code = string(details, "category") or "refusal"
+        refusal = Refusal(f"the model refused to answer: {why}", code, completion.text)
+        raise refused([refusal], status=status, request_id=request_id(headers))
     return LMResponse(
         completions=(completion,),
         usage=_usage(document.get("usage")),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from dspex.errors import ContentRefused, ResponseInvalid
+from dspex.errors import ResponseInvalid
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
 from dspex.services.lm.wires._headers import x_headers
-from dspex.services.lm.wires._json import SHOWN, count, parse, string
+from dspex.services.lm.wires._json import count, parse, string
+from dspex.services.lm.wires._refusals import FILTERED, Refusal, is_withheld, refused
 from dspex.services.lm.wires._turns import plain_json
 
 __all__ = [
@@ -62,26 +63,24 @@ def read_answer(document: Mapping[str, Any], choices: list[Any], status: int, he
 
     Raises:
         ResponseInvalid: A choice has another shape.
-        ContentRefused: The model or a filter withheld every completion.
+        ContentRefused: The model or a filter withheld every completion, or cut it off.
     """
     found: list[tuple[int, Completion]] = []
-    refusals: list[str] = []
+    refusals: list[Refusal] = []
     for place, choice in enumerate(choices):
         message = choice.get("message") if isinstance(choice, dict) else None
         if not isinstance(message, dict):
             raise invalid(f"choice {place} has no message", headers, status)
         completion = _completion(choice, message, place, status, headers)
-        if not (completion.text or completion.tool_calls):
-            refusal = message.get("refusal")
-            if refusal or completion.finish_reason == "content_filter":
-                refusals.append(refusal if isinstance(refusal, str) else "withheld by the content filter")
-                completion = Completion("", "content_filter", reasoning=completion.reasoning)
+        refusal = message.get("refusal")
+        if is_withheld(completion) or (refusal and not (completion.text or completion.tool_calls)):
+            why = refusal if refusal and isinstance(refusal, str) else FILTERED
+            refusals.append(Refusal(f"the model refused to answer: {why}", partial=completion.text))
+            continue
         index = choice.get("index")
         found.append((index if isinstance(index, int) else place, completion))
-    if len(refusals) == len(found):
-        problem = f"the model refused to answer: {refusals[0][:SHOWN]}"
-        request_id = headers.get("x-request-id")
-        raise ContentRefused(problem, status=status, code="content_filter", request_id=request_id)
+    if not found:
+        raise refused(refusals, status=status, request_id=headers.get("x-request-id"))
     if len(found) > 1:
         found.sort(key=lambda pair: pair[0])
     return LMResponse(
@@ -90,6 +89,7 @@ def read_answer(document: Mapping[str, Any], choices: list[Any], status: int, he
         model=string(document, "model"),
         request_id=headers.get("x-request-id"),
         headers=x_headers(headers),
+        withheld=len(refusals),
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from dspex.errors import ContentRefused, ResponseInvalid
+from dspex.errors import ResponseInvalid
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
 from dspex.services.lm.wires._headers import x_headers
-from dspex.services.lm.wires._json import SHOWN, count, string
+from dspex.services.lm.wires._json import count, string
+from dspex.services.lm.wires._refusals import Refusal, is_withheld, refused
 from dspex.services.lm.wires._turns import place, plain_json
 
 __all__ = ["PROVIDER", "finish_reason", "invalid", "items", "read_answer"]
@@ -64,11 +65,11 @@ def read_answer(document: Mapping[str, Any], headers: Mapping[str, str], status:
 
     Raises:
         ResponseInvalid: It has no candidates, and does not say why.
-        ContentRefused: The prompt was blocked, or every candidate was withheld.
+        ContentRefused: The prompt was blocked, or every candidate was withheld or cut off.
     """
     request_id = headers.get("x-request-id") or string(document, "responseId") or None
     found: list[tuple[int, Completion]] = []
-    refusals: list[tuple[str, str]] = []
+    refusals: list[Refusal] = []
     for number, candidate in enumerate(items(document, "candidates")):
         index = candidate.get("index")
         index = index if type(index) is int else number
@@ -76,17 +77,17 @@ def read_answer(document: Mapping[str, Any], headers: Mapping[str, str], status:
             completion = _completion(candidate, _call_ids(document, index))
         except ValueError as error:
             raise invalid(str(error), headers, status) from error
-        if completion.finish_reason == "content_filter" and not (completion.text or completion.tool_calls):
-            refusals.append((finish_reason(candidate), string(candidate, "finishMessage")))
+        if is_withheld(completion):
+            code, why = finish_reason(candidate), string(candidate, "finishMessage")
+            refusals.append(_refusal("the model refused to answer", code, why, completion.text))
+            continue
         found.append((index, completion))
     feedback = document.get("promptFeedback")
-    if not found and string(feedback, "blockReason"):
-        refusals.append((string(feedback, "blockReason"), string(feedback, "blockReasonMessage")))
-    if len(refusals) >= max(1, len(found)):
-        code, message = refusals[0]
-        what = "the model refused to answer" if found else "the prompt was blocked"
-        problem = f"{what} ({code}){f': {message[:SHOWN]}' if message else ''}"
-        raise ContentRefused(problem, status=status, code=code, request_id=request_id)
+    blocked = string(feedback, "blockReason")
+    if blocked and not (found or refusals):
+        refusals.append(_refusal("the prompt was blocked", blocked, string(feedback, "blockReasonMessage")))
+    if refusals and not found:
+        raise refused(refusals, status=status, request_id=request_id)
     if not found:
         raise invalid("there is not even a reason", headers, status)
     found.sort(key=lambda pair: pair[0])
@@ -96,7 +97,12 @@ def read_answer(document: Mapping[str, Any], headers: Mapping[str, str], status:
         model=string(document, "modelVersion"),
         request_id=request_id,
         headers=x_headers(headers),
+        withheld=len(refusals),
     )
+
+
+def _refusal(what: str, code: str, message: str, partial: str = "") -> Refusal:
+    return Refusal(f"{what} ({code}){f': {message}' if message else ''}", code, partial)
 
 
 def _call_ids(document: Mapping[str, Any], index: int) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from dspex.errors import ContentRefused, ResponseInvalid
+from dspex.errors import ResponseInvalid
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
 from dspex.services.lm.wires._chat_answer import arguments_of, logprobs_of
 from dspex.services.lm.wires._errors import ErrorBody, error_body, failure
 from dspex.services.lm.wires._headers import x_headers
 from dspex.services.lm.wires._json import SHOWN, count, string
+from dspex.services.lm.wires._refusals import FILTERED, Refusal, is_withheld, refused
 from dspex.services.lm.wires._turns import place
 
 __all__ = ["PROVIDER", "invalid", "read_response"]
@@ -36,7 +37,7 @@ def read_response(
     Raises:
         LMError: Its status is ``failed``: what its error means.
         ResponseInvalid: It has another shape, or is not finished.
-        ContentRefused: The model or a filter withheld the answer.
+        ContentRefused: The model or a filter withheld the answer, or cut it off.
     """
     state = document.get("status", "completed")
     request_id = headers.get("x-request-id")
@@ -57,10 +58,6 @@ def read_response(
         cut = string(document.get("incomplete_details"), "reason")
         reason = _CUT.get(cut, cut or "incomplete")
     text = "".join(reader.texts)
-    if not (text or reader.calls) and (reader.refusals or reason == "content_filter"):
-        why = reader.refusals[0] if reader.refusals else "withheld by the content filter"
-        problem = f"the model refused to answer: {why[:SHOWN]}"
-        raise ContentRefused(problem, status=status, code="content_filter", request_id=request_id)
     completion = Completion(
         text,
         reason,
@@ -69,6 +66,10 @@ def read_response(
         logprobs=tuple(reader.logprobs) if reader.logprobs is not None else None,
         citations=tuple(reader.citations),
     )
+    if is_withheld(completion) or (reader.refusals and not (text or reader.calls)):
+        why = reader.refusals[0] if reader.refusals else FILTERED
+        refusal = Refusal(f"the model refused to answer: {why}", partial=text)
+        raise refused([refusal], status=status, request_id=request_id)
     usage = _usage(document.get("usage"))
     return LMResponse((completion,), usage, string(document, "model"), request_id, x_headers(headers))
 

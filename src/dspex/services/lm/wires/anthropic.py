@@ -78,7 +78,7 @@ class Anthropic:
         Raises:
             LMError: What a failure answer means, by the table of ``wires._errors``.
             ResponseInvalid: A success status with a body that is no message.
-            ContentRefused: The model refused, and said nothing else.
+            ContentRefused: The model refused, or broke off.
         """
         success = 200 <= status < 300
         try:

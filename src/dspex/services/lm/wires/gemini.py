@@ -68,7 +68,7 @@ class Gemini:
         Raises:
             LMError: What a failure answer means, by the table of ``wires._errors``.
             ResponseInvalid: A success status with a body that holds no candidates.
-            ContentRefused: The prompt was blocked, or every candidate was withheld.
+            ContentRefused: The prompt was blocked, or every candidate was withheld or cut off.
         """
         success = 200 <= status < 300
         try:
