@@ -33,7 +33,7 @@ demo: $(INSTALLED) ## Run the demo
 test: $(INSTALLED) test-system ## Run the fast tests (ARGS=... goes to pytest)
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-test-slow: $(INSTALLED) test-system ## Run the slow tests, and every property and state machine on 2,000 examples
+test-slow: $(INSTALLED) $(BENCH_INSTALLED) test-system ## Run the slow tests (some beside DSPy, in .bench-venv), and every property on 2,000 examples
 	$(BIN)/python -m pytest -m slow --timeout=900 $(ARGS)
 	$(BIN)/python -m pytest tests/property --hypothesis-profile=slow --timeout=900 $(ARGS)
 	@$(MAKE) --no-print-directory coverage

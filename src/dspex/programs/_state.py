@@ -31,20 +31,22 @@ MAX_BYTES = 256 * 2**20
 """Larger files are refused unread."""
 
 _log = logging.getLogger("dspex.programs")
-_PARAMS = ("temperature", "max_tokens", "top_p", "stop", "n", "seed")
-_CONFIG = ("repair_turns", "extra", "adapter")
+_SHARED = ("temperature", "max_tokens", "top_p", "stop", "n", "seed")
+"""Parameters that DSPy, too, hands to its models."""
+_OWN = ("reasoning", "logprobs", "parallel_tool_calls", "extra")
+_PARAMS = (*_SHARED, *_OWN)
+_CONFIG = (*_PARAMS, "repair_turns", "adapter")
 _SECRET = re.compile(r"key|token$|secret|password|auth|credential|header", re.IGNORECASE)
-_DSPY_DEFAULTS = frozenset(
-    {
-        "_dspy_lm_class",
-        "cache",
-        "finetuning_model",
-        "launch_kwargs",
-        "model_type",
-        "num_retries",
-        "train_kwargs",
-    }
-)
+_DSPY_DEFAULTS: Mapping[str, object] = {
+    "_dspy_lm_class": "dspy.clients.lm.LM",
+    "cache": True,
+    "finetuning_model": None,
+    "launch_kwargs": {},
+    "model_type": "chat",
+    "num_retries": 3,
+    "train_kwargs": {},
+}
+"""What DSPy writes of a model and dspex has elsewhere; another value is reported."""
 
 Predictors = Mapping[str, "Predict[Any, ...]"]
 
@@ -74,13 +76,25 @@ def _dump_one(predictor: Predict[Any, ...]) -> dict[str, Any]:
         "lm": _dump_lm(predictor.lm),
     }
     config = _dump_params(predictor.params)
-    if predictor.repair_turns != 1:
-        config["repair_turns"] = predictor.repair_turns
-    if predictor.adapter is not None:
-        config["adapter"] = predictor.adapter.name
-    if config:
-        state["config"] = config
+    if shared := {name: value for name, value in config.items() if name in _SHARED}:
+        state["config"] = shared  # DSPy takes it as its own
+    if own := _own(predictor, config):
+        state["dspex"] = own
     return state
+
+
+def _own(predictor: Predict[Any, ...], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what DSPy has no word for, and would hand to its model as a parameter."""
+    own: dict[str, Any] = {}
+    if predictor.lm is not None and (lm := _dump_own_lm(predictor.lm)):
+        own["lm"] = lm
+    if config := {name: value for name, value in config.items() if name in _OWN}:
+        own["config"] = config
+    if predictor.repair_turns != 1:
+        own["repair_turns"] = predictor.repair_turns
+    if predictor.adapter is not None:
+        own["adapter"] = predictor.adapter.name
+    return own
 
 
 def _plain_demo(demo: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,20 +102,31 @@ def _plain_demo(demo: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dump_lm(lm: LMChoice) -> dict[str, Any] | None:
-    if lm is None:
-        return None
+    """Return what DSPy can read of a model: nothing of a name of the App's, and nothing of a pool."""
     if isinstance(lm, str):
-        return {"model": lm} if "/" in lm else {"name": lm}
+        return {"model": lm} if "/" in lm else None
+    if lm is None or isinstance(lm, LMPool):
+        return None
+    shared = {name: value for name, value in _dump_params(lm.params).items() if name in _SHARED}
+    return {"model": lm.model, **({"api_base": lm.api_base} if lm.api_base else {}), **shared}
+
+
+def _dump_own_lm(lm: str | LM | LMPool) -> dict[str, Any]:
+    """Return the rest of a model."""
+    if isinstance(lm, str):
+        return {} if "/" in lm else {"name": lm}
     if isinstance(lm, LMPool):
-        found = {"members": [_dump_lm(each) for each in lm.members], "weights": list(lm.weights)}
+        members = [{**(_dump_lm(each) or {}), **_dump_own_lm(each)} for each in lm.members]
+        found = {"members": members, "weights": list(lm.weights)}
         return {"pool": {**found, "hedge_after": lm.hedge_after, "hedge_share": lm.hedge_share}}
-    return {"model": lm.model, **({"api_base": lm.api_base} if lm.api_base else {}), **_dump_params(lm.params)}
+    return {name: value for name, value in _dump_params(lm.params).items() if name in _OWN}
 
 
 def _dump_params(params: LMParams) -> dict[str, Any]:
     """Return what differs from the defaults; what looks like a secret is left out."""
     defaults = LMParams()
-    found = {name: getattr(params, name) for name in _PARAMS if getattr(params, name) != getattr(defaults, name)}
+    names = [name for name in _PARAMS if name != "extra" and getattr(params, name) != getattr(defaults, name)]
+    found = {name: getattr(params, name) for name in names}
     if "stop" in found:
         found["stop"] = list(found["stop"])
     extra = {name: to_plain(value) for name, value in params.extra.items() if not _SECRET.search(name)}
@@ -117,7 +142,13 @@ def _prefix(name: str) -> str:
 
 
 def write(path: Path, state: Mapping[str, Any]) -> None:
-    """Write JSON to a file beside ``path`` and rename it: no reader ever sees half a file."""
+    """
+    Write JSON to a file beside ``path`` and rename it: no reader ever sees half a file.
+
+    The state of a bare predictor stands at the top of its file, as DSPy has it.
+    """
+    if state.keys() == {"self", "metadata"}:
+        state = {**state["self"], "metadata": state["metadata"]}
     text = json.dumps(state, indent=2, ensure_ascii=False) + "\n"
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
@@ -163,6 +194,8 @@ def load(predictors: Predictors, state: Mapping[str, Any], *, allow_api_base: bo
     schema = _mapping(metadata.get("dspex", {}), "metadata.dspex").get("schema", SCHEMA)
     if not isinstance(schema, int) or schema > SCHEMA:
         raise StateError(f"the state has schema {schema!r}; this release reads up to {SCHEMA}: upgrade dspex")
+    if predictors.keys() == {"self"} and "self" not in state:
+        state = {"self": {name: each for name, each in state.items() if name != "metadata"}}
     saved = {path for path in state if path != "metadata"}
     if saved != predictors.keys():
         missing, unknown = sorted(predictors.keys() - saved), sorted(saved - predictors.keys())
@@ -174,13 +207,28 @@ def _load_one(path: str, predictor: Predict[Any, ...], state: Any, allow_api_bas
     entry = _mapping(state, path)
     signature = _load_signature(path, predictor.signature, _mapping(entry.get("signature"), f"{path}.signature"))
     changed = predictor.with_signature(signature).with_demos(_load_demos(path, predictor, entry.get("demos", [])))
-    if entry.get("lm") is not None:
-        changed = changed.with_lm(_load_lm(path, _mapping(entry["lm"], f"{path}.lm"), allow_api_base))
+    own = _mapping(entry.get("dspex") or {}, f"{path}.dspex")
+    lm = {
+        **_mapping(entry.get("lm") or {}, f"{path}.lm"),
+        **_mapping(own.get("lm") or {}, f"{path}.dspex.lm"),
+    }
+    if lm or entry.get("lm") is not None:
+        changed = changed.with_lm(_load_lm(path, lm, allow_api_base))
+    rest = {name: value for name, value in own.items() if name not in ("lm", "config")}
     config = _params(f"{path}.config", _mapping(entry.get("config") or {}, f"{path}.config"), _CONFIG)
+    config |= _params(f"{path}.dspex.config", _mapping(own.get("config") or {}, f"{path}.dspex.config"), _OWN)
+    config |= _params(f"{path}.dspex", rest, ("repair_turns", "adapter"))
     adapter = config.pop("adapter", None)
     if adapter is not None and (changed.adapter is None or changed.adapter.name != adapter):
         changed = changed.with_adapter(adapter)
+    _report(path, [name for name in ("traces", "train", "fields") if entry.get(name)])
     return changed.with_config(**config) if config else changed
+
+
+def _report(where: str, uncarried: list[str]) -> None:
+    """Say what of a file was left behind."""
+    if uncarried:
+        _log.warning("%s: not carried over: %s", where, ", ".join(uncarried))
 
 
 def _load_signature(path: str, signature: Any, state: Mapping[str, Any]) -> Any:
@@ -196,6 +244,8 @@ def _load_signature(path: str, signature: Any, state: Mapping[str, Any]) -> Any:
         desc = _mapping(entry, f"{path}.signature.fields").get("description", field.desc)
         if not isinstance(desc, str):
             raise StateError(f"{path}.signature: the description of {field.name} is not a text")
+        if entry.get("prefix", _prefix(field.name)) != _prefix(field.name):
+            _report(f"{path}.signature", [f"the prefix of {field.name}, which no prompt shows"])
         desc = "" if desc == f"${{{field.name}}}" else desc
         if desc != field.desc:
             signature = signature.with_updated_fields(field.name, desc=desc)
@@ -235,10 +285,9 @@ def _load_lm(path: str, state: Mapping[str, Any], allow_api_base: bool) -> str |
         raise StateError(f"{where}: expected texts `model` and, if any, `api_base`")
     if base is not None and not allow_api_base:
         raise StateError(f"{where} names the server {base!r}: load with allow_api_base=True if it may have your key")
-    uncarried = sorted(state.keys() - {"model", "api_base", "base_url", "extra", *_PARAMS, *_DSPY_DEFAULTS})
-    if uncarried:
-        _log.warning("%s: not carried over: %s", where, ", ".join(uncarried))
-    params = _params(where, {name: value for name, value in state.items() if name in _PARAMS or name == "extra"})
+    known = {"model", "api_base", "base_url", *_PARAMS}
+    _report(where, [name for name in sorted(state.keys() - known) if _DSPY_DEFAULTS.get(name, _log) != state[name]])
+    params = _params(where, {name: value for name, value in state.items() if name in _PARAMS}, _PARAMS)
     try:
         return LM(model, api_base=base, **params)
     except (ValueError, TypeError) as error:
@@ -254,9 +303,9 @@ def _load_pool(path: str, state: Mapping[str, Any], allow_api_base: bool) -> LMP
         raise StateError(f"{path}.lm.pool: {error}") from error
 
 
-def _params(where: str, state: Mapping[str, Any], more: tuple[str, ...] = ("extra",)) -> dict[str, Any]:
-    """Return sampling parameters, each checked for its type."""
-    unknown = [name for name in state if name not in (*_PARAMS, *more)]
+def _params(where: str, state: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return parameters of these names, each checked for its type."""
+    unknown = [name for name in state if name not in names]
     if unknown:
         raise StateError(f"{where}: unknown parameters {unknown}")
     found = {name: value for name, value in state.items() if value is not None}
@@ -286,6 +335,9 @@ _EXPECTED: Mapping[str, Callable[[Any], bool]] = {
     "seed": _is_count,
     "repair_turns": _is_count,
     "stop": _is_stop,
+    "reasoning": lambda value: isinstance(value, str),
+    "logprobs": _is_count,
+    "parallel_tool_calls": lambda value: isinstance(value, bool),
     "adapter": lambda value: value in ADAPTER_NAMES,
     "extra": lambda value: isinstance(value, dict) and not any(_SECRET.search(name) for name in value),
 }

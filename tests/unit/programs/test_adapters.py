@@ -199,7 +199,7 @@ class TestChoosing:
         state = Predict("q -> a", adapter="json").dump_state()
 
         assert Predict("q -> a").load_state(state).adapter == JSONAdapter()
-        state["self"]["config"]["adapter"] = "yaml"
+        state["self"]["dspex"]["adapter"] = "yaml"
         with pytest.raises(StateError, match="adapter cannot be 'yaml'"):
             Predict("q -> a").load_state(state)
 

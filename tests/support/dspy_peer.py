@@ -1,0 +1,89 @@
+"""
+Runs in the benchmarks' environment, where DSPy is installed: one JSON task on standard input, its answer on the output.
+
+- ``save``: write the state of every shape into ``folder``;
+- ``load``: load every file of ``folder`` into its shape, and return the states that DSPy then has;
+- ``parse``: read completions: ``[[adapter, signature, completion], …]`` to values, or to the name of the error.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import dspy  # type: ignore[import-not-found]  # it is installed beside this project, not in its environment
+
+from tests.support.peer_programs import SHAPES, Shape
+
+
+def filled(shape: Shape) -> Any:
+    """Make a program and put into it what was learnt."""
+    program = shape.make(dspy)
+    predictors = dict(program.named_predictors())
+    for path, change in shape.changes.items():
+        predictor = predictors[path]
+        signature = predictor.signature
+        if change.instructions is not None:
+            signature = signature.with_instructions(change.instructions)
+        for name, desc in change.descs.items():
+            signature = signature.with_updated_fields(name, desc=desc)
+        for name, prefix in change.prefixes.items():
+            signature = signature.with_updated_fields(name, prefix=prefix)
+        predictor.signature = signature
+        predictor.demos = [dspy.Example(**demo) for demo in change.demos]
+    return program
+
+
+def save(folder: Path) -> None:
+    for name, shape in SHAPES.items():
+        filled(shape).save(folder / f"{name}.json")
+    program = SHAPES["chain"].make(dspy)
+    program.set_lm(dspy.LM("openai/gpt-4o-mini", api_key="sk-never-saved", temperature=0.2, max_tokens=100))
+    program.save(folder / "with_lm.json")
+
+
+def load(folder: Path) -> dict[str, Any]:
+    states: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.json")):
+        shape = SHAPES.get(path.stem, SHAPES["chain"])
+        program = shape.make(dspy)
+        program.load(path)
+        states[path.stem] = json.loads(json.dumps(program.dump_state()))
+        for predictor in program.predictors():
+            states[path.stem].setdefault("configs", []).append(predictor.config)
+            assert all(isinstance(demo, (dict, dspy.Example)) for demo in predictor.demos)
+    return states
+
+
+def parse(cases: list[list[str]]) -> list[Any]:
+    adapters = {"chat": dspy.ChatAdapter(), "json": dspy.JSONAdapter()}
+    answers: list[Any] = []
+    for adapter, signature, completion in cases:
+        try:
+            values = adapters[adapter].parse(dspy.Signature(signature), completion)
+            answers.append({"values": json.loads(json.dumps(values))})
+        except Exception as error:  # its class is the answer
+            answers.append({"error": type(error).__name__})
+    return answers
+
+
+def main() -> None:
+    logging.disable()
+    task = json.load(sys.stdin)
+    if task["do"] == "save":
+        save(Path(task["folder"]))
+        answer: Any = {"version": dspy.__version__}
+    elif task["do"] == "load":
+        answer = load(Path(task["folder"]))
+    else:
+        answer = parse(task["cases"])
+    sys.stdout.write("\n" + json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Signatures and completions, drawn from a seed, that two libraries should read alike."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Case", "cases"]
+
+WORDS = (
+    "Ada",
+    "wrote it",
+    "42",
+    "yes",
+    "a: b",
+    'the "best" one',
+    "it's",
+    "größer",
+    "🦋",
+    "x, y",
+    "[1]",
+    "true",
+    "null",
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One completion: how it was spoilt (``twist``), and the type of the value that was spoilt."""
+
+    adapter: str
+    signature: str
+    completion: str
+    twist: str
+    kind: str
+
+
+def _text(draw: random.Random) -> str:
+    return " ".join(draw.choice(WORDS) for _ in range(draw.randint(1, 3)))
+
+
+KINDS: dict[str, Callable[[random.Random], Any]] = {
+    "str": _text,
+    "int": lambda draw: draw.randint(-5, 10_000),
+    "float": lambda draw: draw.choice([0.5, -1.25, 3.0, 1e6]),
+    "bool": lambda draw: draw.random() < 0.5,
+    "list[str]": lambda draw: [_text(draw) for _ in range(draw.randint(0, 3))],
+    "list[int]": lambda draw: [draw.randint(0, 9) for _ in range(draw.randint(0, 3))],
+    "dict[str, int]": lambda draw: {draw.choice("abc"): draw.randint(0, 9) for _ in range(draw.randint(0, 2))},
+    "Literal['happy', 'sad']": lambda draw: draw.choice(["happy", "sad"]),
+    "Optional[int]": lambda draw: draw.choice([None, 7]),
+    "Optional[str]": lambda draw: draw.choice([None, "seven"]),
+}
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+CHAT_TWISTS = (
+    *("exact", "prose before", "no end", "header inline", "python literal", "quoted", "fenced", "spaces", "missing"),
+    *("twice", "unknown header", "other type", "word for a number", "windows lines", "bold header", "lower case end"),
+)
+JSON_TWISTS = (
+    *("exact", "fenced", "prose before", "prose after", "trailing comma", "single quotes", "missing", "extra key"),
+    *("cut short", "number as text", "comments", "true as word"),
+)
+
+
+def _chat(draw: random.Random, fields: dict[str, Any], at: str, twist: str) -> str:
+    texts = {name: _plain(value) for name, value in fields.items()}
+    value = fields[at]
+    if twist == "python literal":
+        texts[at] = repr(value)
+    elif twist == "quoted":
+        texts[at] = json.dumps(texts[at], ensure_ascii=False)
+    elif twist == "fenced":
+        texts[at] = f"```json\n{texts[at]}\n```"
+    elif twist == "spaces":
+        texts[at] = f"\n  {texts[at]}  \n\n"
+    elif twist == "other type":
+        texts[at] = draw.choice(["I do not know", "[]", "12", "{}"])
+    elif twist == "word for a number":
+        texts[at] = draw.choice(["True", "None", "1,000", "7.0", "007", "1e3", "NaN"])
+    if twist == "missing":
+        del texts[at]
+    header = "**[[ ## {} ## ]]**" if twist == "bold header" else "[[ ## {} ## ]]"
+    between = " " if twist == "header inline" else "\n"
+    sections = [f"{header.format(name)}{between}{text}" for name, text in texts.items()]
+    if twist == "twice":
+        sections.append(f"[[ ## {at} ## ]]\nanother")
+    if twist == "unknown header":
+        sections.insert(draw.randint(0, len(sections)), "[[ ## thoughts ## ]]\nhm")
+    if twist == "prose before":
+        sections.insert(0, "Sure, here it is:")
+    if twist == "lower case end":
+        sections.append("[[ ## completed")
+    elif twist != "no end":
+        sections.append("[[ ## completed ## ]]")
+    whole = "\n\n".join(sections)
+    return whole.replace("\n", "\r\n") if twist == "windows lines" else whole
+
+
+def _json(draw: random.Random, fields: dict[str, Any], at: str, twist: str) -> str:
+    fields = dict(fields)
+    if twist == "missing":
+        del fields[at]
+    elif twist == "extra key":
+        fields["note"] = "more"
+    elif twist == "number as text":
+        fields[at] = _plain(fields[at])
+    elif twist == "true as word":
+        fields[at] = draw.choice(["yes", "True", "None", "happy"])
+    text = json.dumps(fields, ensure_ascii=False)
+    match twist:
+        case "fenced":
+            return f"```json\n{text}\n```"
+        case "prose before":
+            return f"Sure, {{here}} it is: {text}"
+        case "prose after":
+            return f"{text}\n\nI hope {{this}} helps."
+        case "trailing comma":
+            return text[:-1] + ",}"
+        case "single quotes":
+            return repr(fields)
+        case "cut short":
+            return text[: -draw.randint(1, 3)]
+        case "comments":
+            return text[:-1] + " // the end\n}"
+    return text
+
+
+def cases(count: int, seed: int) -> list[Case]:
+    """Return ``count`` cases, every twist with every kind about equally often."""
+    draw = random.Random(seed)
+    found = []
+    for number in range(count):
+        adapter, twists, write = ("chat", CHAT_TWISTS, _chat) if number % 2 else ("json", JSON_TWISTS, _json)
+        kinds = list(KINDS)
+        main = kinds[(number // 2) % len(kinds)]
+        twist = twists[(number // 2 // len(kinds) + number // 2) % len(twists)]
+        names = ["answer", "second_one", "third"][: draw.randint(1, 3)]
+        types = {name: draw.choice(kinds) for name in names}
+        at = draw.choice(names)
+        types[at] = main
+        fields = {name: KINDS[kind](draw) for name, kind in types.items()}
+        signature = "question -> " + ", ".join(f"{name}: {kind}" for name, kind in types.items())
+        found.append(Case(adapter, signature, write(draw, fields, at, twist), twist, main))
+    return found
