@@ -1,0 +1,268 @@
+"""Agents inside an App: tools side by side, in threads, out of time; and against every wire."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+import dspex
+from dspex.errors import DepsError, LeakedTasks, ToolTimeout
+from dspex.protocols.content import ToolResult
+from dspex.simulator import Simulator
+from dspex.testing import ScriptedLM
+from tests.support.programs import until
+
+DONE = [{"tool": "finish", "arguments": {}}]
+ANSWER = {"reasoning": "as seen", "answer": "Ada"}
+
+
+def ask(tool: str, **arguments: Any) -> dict[str, Any]:
+    return {"tool": tool, "arguments": arguments}
+
+
+def scripted(*turns: Any) -> ScriptedLM:
+    return ScriptedLM({"react": [*turns, *DONE], "extract": [ANSWER]})
+
+
+@asynccontextmanager
+async def running(*turns: Any) -> AsyncIterator[tuple[dspex.App, ScriptedLM]]:
+    lm = scripted(*turns)
+    async with dspex.App(lm=lm) as app:
+        yield app, lm
+
+
+def seen(prediction: object) -> list[str]:
+    trajectory = dspex.details(prediction).trajectory
+    assert trajectory is not None
+    return [each.observation.text for each in trajectory if each.call.name != "finish"]
+
+
+async def test_calls_of_one_turn_run_side_by_side_and_answer_in_their_order() -> None:
+    """Each waits for the other; one after the other they would wait for ever."""
+    meeting = asyncio.Barrier(3)
+
+    async def meet(name: str) -> str:
+        await meeting.wait()
+        return name
+
+    async with running([ask("meet", name=name) for name in "cab"]) as (app, lm):
+        prediction = await app.run(dspex.ReAct("question -> answer", [meet]), question="Who?")
+
+    assert prediction.answer == "Ada"
+    assert seen(prediction) == ["c", "a", "b"]
+    results = lm.requests[1].request.messages[-1]
+    assert results.role == "tool"
+    assert isinstance(results.content, tuple)
+    assert [each.content for each in results.content if isinstance(each, ToolResult)] == ["c", "a", "b"]
+
+
+async def test_blocking_tool_stalls_neither_the_loop_nor_other_tools() -> None:
+    """It waits in a thread of its own for what another tool, and another blocking one, do."""
+    from_loop, from_thread = threading.Event(), threading.Event()
+
+    def block() -> str:
+        return f"{from_loop.wait(10)} {from_thread.wait(10)}"
+
+    def release() -> None:
+        from_thread.set()
+
+    async def release_too() -> None:
+        from_loop.set()
+
+    async with running([ask("block"), ask("release"), ask("release_too")]) as (app, _):
+        agent = dspex.ReAct("question -> answer", [block, release, release_too])
+        assert seen(await app.run(agent, question="Who?"))[0] == "True True"
+
+
+async def test_tool_out_of_time_is_cancelled_and_observed() -> None:
+    """The error says how long it had; the agent goes on."""
+    ended = []
+
+    async def hang() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append("hang")
+
+    async with running([ask("hang")]) as (app, _):
+        prediction = await app.run(dspex.ReAct("question -> answer", [dspex.tool(hang, timeout=0.01)]), question="Who?")
+
+    assert ended == ["hang"]
+    assert seen(prediction) == ["Error: ToolTimeout: hang did not end within 0.01 s"]
+    trajectory = dspex.details(prediction).trajectory
+    assert trajectory is not None
+    assert isinstance(trajectory[0].observation.error, ToolTimeout)
+
+
+async def test_blocking_tool_out_of_time_is_left_behind_and_reported_when_it_ends() -> None:
+    """Its late result reaches nobody; an event tells of it."""
+    gate, late = threading.Event(), []
+
+    def hang() -> str:
+        gate.wait(10)
+        return "too late"
+
+    async with running([ask("hang")]) as (app, _):
+        app.telemetry.attach("dspex.tool.late", lambda _name, _numbers, facts: late.append(facts["tool"]))
+        agent = dspex.ReAct("question -> answer", [dspex.tool(hang, timeout=0.01)])
+        prediction = await app.run(agent, question="Who?")
+        assert seen(prediction) == ["Error: ToolTimeout: hang did not end within 0.01 s"]
+        assert late == []
+        gate.set()
+        await until(lambda: late, "the late end")
+    assert late == ["hang"]
+
+
+async def test_blocking_tool_that_never_ends_does_not_hold_the_close_up() -> None:
+    """The App closes, and says where the thread stands."""
+    gate, inside = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        inside.set()
+        gate.wait(30)
+
+    app = dspex.App(lm=scripted([ask("hang")]))
+    await app.start()
+    request = app.start(dspex.ReAct("question -> answer", [hang]), question="Who?")
+    await until(inside.is_set, "the tool")
+    request.cancel()
+    with pytest.raises(LeakedTasks, match="hang does not end") as caught:
+        await app.aclose()
+    gate.set()
+
+    assert "gate.wait(30)" in str(caught.value)
+
+
+async def test_cancelled_request_cancels_its_tools() -> None:
+    """Nothing of it runs on."""
+    began, ended = asyncio.Event(), []
+
+    async def hang() -> None:
+        began.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append("hang")
+
+    async with running([ask("hang"), ask("hang")]) as (app, _):
+        request = app.start(dspex.ReAct("question -> answer", [hang]), question="Who?")
+        await began.wait()
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        assert ended == ["hang", "hang"]
+
+
+async def test_deps_reach_the_tools_and_wrong_ones_nobody() -> None:
+    """The class is looked at before the model is asked."""
+
+    async def balance(run: dspex.Run[dict[str, int]], name: str) -> int:
+        return run.deps[name]
+
+    agent = dspex.ReAct("question -> answer", [balance])
+    async with running([ask("balance", name="Ada")]) as (app, lm):
+        with pytest.raises(DepsError):
+            await app.run(agent, question="Who?")
+        assert lm.requests == []
+        prediction = await app.options(deps={"Ada": 12}).run(agent, question="Who?")
+
+    assert seen(prediction) == ["12"]
+
+
+async def test_answer_is_streamed_and_its_predictor_named() -> None:
+    """Whoever watches reads the answer as it is written."""
+
+    def search(query: str) -> str:
+        return query
+
+    async with (
+        running([ask("search", query="x")]) as (app, _),
+        app.stream(dspex.ReAct("question -> answer", [search]), question="Who?") as stream,
+    ):
+        pieces = [each async for each in stream if isinstance(each, dspex.Delta)]
+        prediction = await stream.result()
+
+    assert {each.predictor for each in pieces} == {"extract.predict"}
+    assert "".join(each.text for each in pieces if each.field == "answer") == prediction.answer == "Ada"
+
+
+async def test_agent_can_be_a_tool_of_another() -> None:
+    """A Module as a tool is a part of the same request: its calls count there."""
+
+    def search(query: str) -> str:
+        return f"pages on {query}"
+
+    class Helper(dspex.Module):
+        """Finds out."""
+
+        def __init__(self) -> None:
+            self.agent = dspex.ReAct("question -> answer", [search])
+
+        async def forward(self, question: str) -> str:
+            return str((await self.agent(question=question)).answer)
+
+    def answer(request: Any) -> Any:
+        last = request.messages[-1]
+        text = request.messages[1].text
+        if not request.tools:
+            return ANSWER
+        if last.role == "tool":
+            return DONE[0]
+        return ask("Helper", question="inner?") if "outer" in text else ask("search", query="x")
+
+    async with dspex.App(lm=ScriptedLM(answer)) as app:
+        request = app.start(dspex.ReAct("question -> answer", [Helper()]), question="outer?")
+        prediction = await request
+
+    assert seen(prediction) == ["Ada"]
+    assert request.details.calls == 6
+
+
+async def test_images_from_tools_reach_the_model() -> None:
+    """As parts of the tool's result, and at their place for the answer."""
+    picture = dspex.Image("image/png", b"\x89PNG\r\n\x1a\n")
+
+    def look() -> dspex.Image:
+        return picture
+
+    async with running([ask("look")]) as (app, lm):
+        await app.run(dspex.ReAct("question -> answer", [look]), question="Who?")
+
+    result = lm.requests[1].request.messages[-1].content[0]
+    assert isinstance(result, ToolResult)
+    assert result.content == (picture,)
+    assert picture in lm.requests[2].request.messages[-1].content
+
+
+@pytest.mark.parametrize("provider", ["openai", "openai-responses", "anthropic", "gemini"])
+async def test_every_wire_carries_the_conversation(provider: str) -> None:
+    """Tools, calls and results over real sockets; the simulator answers once it has a result."""
+    calls: list[str] = []
+
+    def find_color(of: str) -> str:
+        """Find the color of a bird."""
+        calls.append(of)
+        return "color: red"
+
+    home = {"openai-responses": "openai"}.get(provider, provider)
+    suffix = {"anthropic": "/v1", "gemini": "/v1beta"}.get(provider, "")
+    async with Simulator() as simulator:
+        base = simulator.urls[home]
+        base += suffix if suffix and not base.endswith(suffix) else ""
+        able = {"tools": True}
+        lm = dspex.LM(f"{provider}/rules", api_base=base, api_key="key", capabilities=able)
+        async with dspex.App(lm=lm) as app:
+            agent = dspex.ReAct("question -> color", [find_color])
+            prediction = await app.run(agent, question="find the color of the bird?")
+
+    assert len(calls) == 1
+    assert seen(prediction) == ["color: red"]
+    assert isinstance(prediction.color, str)
+    trajectory = dspex.details(prediction).trajectory
+    assert trajectory is not None
+    assert trajectory.finished
