@@ -23,10 +23,10 @@ attribute, and the message says what to do next::
     │   │   ├── BudgetExceeded      the budget of the App, the job or the request is spent; not sent
     │   │   ├── CircuitOpen         the provider has failed too often lately; not sent
     │   │   ├── ContentRefused      the provider's policy refused the prompt or the answer
-    │   │   ├── ContextTooLong      the prompt does not fit the model's window
     │   │   ├── QuotaExhausted      no money or no daily quota left; retrying cannot help
     │   │   ├── RateLimited         too many requests or tokens a minute
     │   │   ├── RequestRejected     the provider says the request itself is wrong
+    │   │   │   └── ContextTooLong  the prompt does not fit the model's window
     │   │   ├── ResponseInvalid     an answer came that is not one
     │   │   ├── ServerFailed        the provider failed (5xx, overloaded)
     │   │   └── TransportFailed     no complete answer came over the network
@@ -39,15 +39,16 @@ attribute, and the message says what to do next::
     │   ├── DeadlineExceeded        the request ran out of time (also a TimeoutError)
     │   ├── NotInRequest            a program was awaited outside ``app.run``
     │   ├── Overloaded              too many requests are waiting; come back after ``retry_after``
-    │   ├── RecordedFailure     a row failed in an earlier run of the same map
+    │   ├── RecordedFailure         a row failed in an earlier run of the same map
     │   ├── RequestKilled           the request's process was killed; never run twice
     │   ├── ScopeClosed             a step was started after its request had ended
-    │   └── StepCrashed             a step died and may not or could not be restarted
+    │   ├── StepCrashed             a step died and may not or could not be restarted
+    │   └── StreamInterrupted       an answer broke off after its first piece; ``partial`` is what came
     ├── ProgramError
     │   ├── AgentBudgetSpent        an agent took all its steps without finishing
-    │   ├── AnswerRejected      a check refused every answer; ``complaints`` says why
+    │   ├── AnswerRejected          a check refused every answer; ``complaints`` says why
     │   ├── CodeFailed              the code that a model wrote failed in every round
-    │   ├── DepsError               ``options(deps=…)`` is not what a tool declared
+    │   ├── DepsError               ``options(deps=…)`` is not what a tool declared (also a TypeError)
     │   ├── MissingInput            a program's input is missing, or one was given that it lacks
     │   ├── OutputNotSet            an output was read that was never set (also an AttributeError)
     │   ├── ProgramFrozen           a module was assigned to after ``__init__`` (also an AttributeError)
@@ -55,7 +56,7 @@ attribute, and the message says what to do next::
     │   ├── SignatureError          a signature cannot be compiled (also a ValueError)
     │   ├── StateError              a saved program cannot be loaded into this one (also a ValueError)
     │   └── ToolError               a call of a tool gave no result; an agent goes on
-    │       ├── ToolArgumentsInvalid  the model's arguments do not fit (also a ValueError)
+    │       ├── ToolArgumentsInvalid the model's arguments do not fit (also a ValueError)
     │       ├── ToolInvalid         a function cannot be a tool (also a TypeError)
     │       └── ToolTimeout         it did not end in its time (also a TimeoutError)
     ├── AppError
