@@ -12,21 +12,40 @@ from hypothesis import strategies as st
 
 from dspex.errors import CacheError
 from dspex.protocols.cache import cache_key
-from dspex.protocols.lm import Completion, LMRequest, LMResponse, Message, Usage
+from dspex.protocols.content import Citation, ReasoningPart, ToolCall
+from dspex.protocols.lm import Completion, LMRequest, LMResponse, Message, TokenLogprob, Usage
 from dspex.protocols.model import LM, LMParams
 from dspex.services.cache.codec import decode_response, encode_response
 from dspex.services.cache.memory import MemoryTier
 from dspex.services.cache.sqlite import SqliteCache
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
+said = st.text(st.characters())  # by a model: half of a surrogate pair, too
 counts = st.integers(0, 10**9)
+objects = st.dictionaries(texts, st.none() | st.integers() | texts | st.lists(texts), max_size=2)
+numbers = st.floats(allow_nan=False)
+completions = st.builds(
+    Completion,
+    said,
+    texts,
+    tool_calls=st.lists(st.builds(ToolCall, texts, texts, st.none() | objects, said, objects), max_size=2).map(tuple),
+    reasoning=st.lists(st.builds(ReasoningPart, said, texts, objects), max_size=2).map(tuple),
+    logprobs=st.none()
+    | st.lists(
+        st.builds(TokenLogprob, said, numbers, st.lists(st.tuples(said, numbers), max_size=2).map(tuple)), max_size=2
+    ).map(tuple),
+    citations=st.lists(
+        st.builds(Citation, texts, texts, texts, st.none() | counts, st.none() | counts), max_size=2
+    ).map(tuple),
+)
 responses = st.builds(
     LMResponse,
-    completions=st.lists(st.builds(Completion, texts, texts), min_size=1, max_size=3).map(tuple),
-    usage=st.builds(Usage, counts, counts, counts, counts),
+    completions=st.lists(completions, min_size=1, max_size=3).map(tuple),
+    usage=st.builds(Usage, counts, counts, counts, counts, counts),
     model=texts,
     request_id=st.none() | texts,
     headers=st.dictionaries(texts, texts, max_size=3),
+    withheld=counts,
 )
 
 
@@ -36,8 +55,11 @@ def response(text: str = "answer") -> LMResponse:
 
 @given(responses)
 def test_codec_round_trips(original: LMResponse) -> None:
-    """What is stored comes back equal."""
-    assert decode_response(encode_response(original)) == original
+    """What is stored comes back equal, calls, thoughts, probabilities and sources included."""
+    stored = encode_response(original)
+
+    assert stored.isascii()
+    assert decode_response(stored) == original
 
 
 @given(
@@ -53,7 +75,7 @@ def test_codec_reads_anything(text: str) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [('"v":1', '"v":2'), ('"usage":[1', '"usage":["x"'), ('[["answer"', "[[7"), ('"headers":{}', '"headers":[]')],
+    [('"v":2', '"v":1'), ('"usage":[1', '"usage":["x"'), ('[["answer"', "[[7"), ('"headers":{}', '"headers":[]')],
 )
 def test_codec_refuses_other_shapes(damage: tuple[str, str]) -> None:
     """Another version, or a value of the wrong type, is no answer."""

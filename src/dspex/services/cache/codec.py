@@ -3,30 +3,52 @@
 from __future__ import annotations
 
 import json
+from dataclasses import astuple
 from typing import Any
 
-from dspex.protocols.lm import Completion, LMResponse, Usage
+from dspex.protocols.content import Citation, ReasoningPart, ToolCall
+from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
 
 __all__ = ["decode_response", "encode_response"]
 
-VERSION = 1
+VERSION = 2
 
 
 def encode_response(response: LMResponse) -> str:
-    """Return the JSON text of a response."""
-    usage = response.usage
+    """
+    Return the JSON text of a response, in ASCII: models can say half of a surrogate pair, files cannot.
+
+    Raises:
+        TypeError: What a provider's wire has kept for the next turn is no JSON.
+    """
     return json.dumps(
         {
             "v": VERSION,
-            "completions": [[each.text, each.finish_reason] for each in response.completions],
-            "usage": [usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens],
+            "completions": [_encoded(each) for each in response.completions],
+            "usage": astuple(response.usage),
             "model": response.model,
             "request_id": response.request_id,
             "headers": dict(response.headers),
+            "withheld": response.withheld,
         },
-        ensure_ascii=False,
         separators=(",", ":"),
     )
+
+
+def _encoded(completion: Completion) -> list[Any]:  # JSON
+    more: dict[str, Any] = {}  # JSON
+    if completion.tool_calls:
+        more["calls"] = [
+            [each.id, each.name, None if each.arguments is None else dict(each.arguments), each.raw, dict(each.data)]
+            for each in completion.tool_calls
+        ]
+    if completion.reasoning:
+        more["reasoning"] = [[each.text, each.provider, dict(each.data)] for each in completion.reasoning]
+    if completion.logprobs is not None:
+        more["logprobs"] = [[each.token, each.logprob, each.top] for each in completion.logprobs]
+    if completion.citations:
+        more["citations"] = [astuple(each) for each in completion.citations]
+    return [completion.text, completion.finish_reason, *([more] if more else [])]
 
 
 def decode_response(text: str) -> LMResponse | None:
@@ -35,15 +57,52 @@ def decode_response(text: str) -> LMResponse | None:
         fields: Any = json.loads(text)
         if fields["v"] != VERSION:
             return None
-        completions = tuple(Completion(_text(body), _text(reason)) for body, reason in fields["completions"])
+        completions = tuple(_decoded(*each) for each in fields["completions"])
         usage = Usage(*(int(count) for count in fields["usage"]))
         headers = {_text(name): _text(value) for name, value in fields["headers"].items()}
         request_id = fields["request_id"]
         if not completions or not (request_id is None or isinstance(request_id, str)):
             return None
-        return LMResponse(completions, usage, _text(fields["model"]), request_id, headers)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        withheld = int(fields["withheld"])
+        return LMResponse(completions, usage, _text(fields["model"]), request_id, headers, withheld)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
+
+
+def _decoded(text: object, reason: object, more: Any = None) -> Completion:  # JSON
+    if more is None:
+        return Completion(_text(text), _text(reason))
+    logprobs = more.get("logprobs")
+    return Completion(
+        _text(text),
+        _text(reason),
+        tool_calls=tuple(
+            ToolCall(_text(call_id), _text(name), None if given is None else _object(given), _text(raw), _object(data))
+            for call_id, name, given, raw, data in more.get("calls", ())
+        ),
+        reasoning=tuple(
+            ReasoningPart(_text(thought), _text(provider), _object(data))
+            for thought, provider, data in more.get("reasoning", ())
+        ),
+        logprobs=None if logprobs is None else tuple(_logprob(*each) for each in logprobs),
+        citations=tuple(_citation(*each) for each in more.get("citations", ())),
+    )
+
+
+def _logprob(token: object, logprob: Any, top: Any) -> TokenLogprob:  # JSON
+    return TokenLogprob(_text(token), float(logprob), tuple((_text(each), float(value)) for each, value in top))
+
+
+def _citation(text: object, title: object, url: object, start: Any, end: Any) -> Citation:  # JSON
+    return Citation(
+        _text(text), _text(title), _text(url), None if start is None else int(start), None if end is None else int(end)
+    )
+
+
+def _object(value: object) -> dict[str, Any]:  # the provider's own JSON
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r} is no object")
+    return value
 
 
 def _text(value: object) -> str:
