@@ -40,11 +40,13 @@ if TYPE_CHECKING:
     from dspex.programs import InputField as InputField
     from dspex.programs import JSONAdapter as JSONAdapter
     from dspex.programs import Module as Module
+    from dspex.programs import MontyInterpreter as MontyInterpreter
     from dspex.programs import MultiChainComparison as MultiChainComparison
     from dspex.programs import OutputField as OutputField
     from dspex.programs import Parallel as Parallel
     from dspex.programs import Predict as Predict
     from dspex.programs import Prediction as Prediction
+    from dspex.programs import ProgramOfThought as ProgramOfThought
     from dspex.programs import ReAct as ReAct
     from dspex.programs import Reasoning as Reasoning
     from dspex.programs import Refine as Refine
@@ -100,11 +102,13 @@ _ROOMS = {
         "JSONAdapter",
         "KNN",
         "Module",
+        "MontyInterpreter",
         "MultiChainComparison",
         "OutputField",
         "Parallel",
         "Predict",
         "Prediction",
+        "ProgramOfThought",
         "ReAct",
         "Reasoning",
         "Refine",

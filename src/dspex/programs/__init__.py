@@ -20,11 +20,13 @@ from dspex.programs.multi_chain_comparison import MultiChainComparison
 from dspex.programs.parallel import Parallel
 from dspex.programs.predict import Predict
 from dspex.programs.prediction import Prediction
+from dspex.programs.program_of_thought import ProgramOfThought
 from dspex.programs.react import ReAct
 from dspex.programs.refine import Refine
 from dspex.programs.retrieve import Retrieve
 from dspex.programs.retry import Retry
 from dspex.programs.run import Run
+from dspex.programs.sandbox import CodeRun, Interpreter, MontyInterpreter
 from dspex.programs.signature import Signature
 from dspex.programs.tools.tool import Tool, tool
 from dspex.programs.tools.trajectory import Observation, ToolStep, Trajectory
@@ -49,6 +51,7 @@ __all__ = [
     "ChatAdapter",
     "Citations",
     "Code",
+    "CodeRun",
     "Details",
     "Embed",
     "Ensemble",
@@ -59,8 +62,10 @@ __all__ = [
     "Image",
     "InputField",
     "InputSpec",
+    "Interpreter",
     "JSONAdapter",
     "Module",
+    "MontyInterpreter",
     "MultiChainComparison",
     "Observation",
     "OutputField",
@@ -71,6 +76,7 @@ __all__ = [
     "Prediction",
     "PredictorPaths",
     "Program",
+    "ProgramOfThought",
     "ReAct",
     "Reasoning",
     "Refine",

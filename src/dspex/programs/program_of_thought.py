@@ -1,0 +1,196 @@
+"""Answering by code: the model writes a program, a sandbox runs it, and the answer is read from what it gave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, Generic, Literal, overload
+
+from typing_extensions import ParamSpec, TypeVar
+
+from dspex.errors import CodeFailed, MissingInput, NotInRequest, StepCrashed
+from dspex.programs.adapters._choose import AdapterChoice
+from dspex.programs.adapters._values import to_plain
+from dspex.programs.chain_of_thought import ChainOfThought
+from dspex.programs.details import Details
+from dspex.programs.fields import InputField, OutputField
+from dspex.programs.inputs import InputSpec
+from dspex.programs.module import Module
+from dspex.programs.prediction import Prediction
+from dspex.programs.sandbox import CodeRun, Interpreter, MontyInterpreter
+from dspex.programs.signature import Signature, make_class, plan_of
+from dspex.programs.tools.trajectory import Observation, ToolStep, Trajectory
+from dspex.programs.types.code import Code
+from dspex.protocols.content import ToolCall
+from dspex.protocols.model import LMChoice
+from dspex.protocols.scope import Scope, current_scope
+
+__all__ = ["ProgramOfThought"]
+
+S = TypeVar("S")
+P = ParamSpec("P", default=...)
+
+_PYTHON: Any = Code[Literal["python"]]  # a class that only Code itself can make
+_RULES = (
+    "Write Python for it. The inputs are variables of these names. Use the standard library's math, json, re and "
+    "datetime at most; there are no files, no network and no clock. Print what is needed to answer, or let the last "
+    "line be an expression with that value."
+)
+
+
+class ProgramOfThought(Module, Generic[S, P]):
+    """
+    Answer by computing: ``dspex.ProgramOfThought("question -> answer: float")``.
+
+    The model writes Python, which runs in a sandbox in a process of its own. When it fails, the model is shown the
+    error and writes it again; when it ran, the answer is asked for from what it gave. The predictors are
+    ``code_generate``, ``code_regenerate`` and ``generate_output``; ``details(prediction).trajectory`` has the rounds.
+
+    Args:
+        signature: A Signature class, or a string such as ``"question -> answer: float"``.
+        max_steps: How often code may be written.
+        interpreter: Where it runs; None for ``MontyInterpreter()``, which needs the extra ``sandbox``.
+        lm: A record, a name of the App's, or None for the App's default.
+        adapter: How the signatures are put to the model, as for ``Predict``.
+        config: Sampling parameters, as for ``Predict``.
+
+    Raises:
+        MissingExtra: The extra ``sandbox`` is not installed.
+        SignatureError: The string is no signature, there is nothing to ask for, or a field's name is taken.
+        ValueError: ``max_steps`` is not a positive number.
+    """
+
+    code_generate: ChainOfThought[Any, ...]
+    code_regenerate: ChainOfThought[Any, ...]
+    generate_output: ChainOfThought[S, P]
+
+    @overload
+    def __init__(
+        self: ProgramOfThought[Prediction, ...],
+        signature: str,
+        *,
+        max_steps: int = 3,
+        interpreter: Interpreter | None = None,
+        lm: LMChoice = None,
+        adapter: AdapterChoice = None,
+        **config: Any,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        signature: Callable[P, S],
+        *,
+        max_steps: int = 3,
+        interpreter: Interpreter | None = None,
+        lm: LMChoice = None,
+        adapter: AdapterChoice = None,
+        **config: Any,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        signature: Any,
+        *,
+        max_steps: int = 3,
+        interpreter: Interpreter | None = None,
+        **settings: Any,  # what Predict takes, as the overloads say
+    ) -> None:
+        if not isinstance(max_steps, int) or max_steps < 1:
+            raise ValueError(f"max_steps={max_steps!r}: expected 1 or more")
+        self.interpreter = interpreter if interpreter is not None else MontyInterpreter()
+        self.max_steps = max_steps
+        answer: ChainOfThought[S, P] = ChainOfThought(signature, **settings)
+        self._declared: Any = answer.predict._record  # noqa: SLF001 - the signature without the reasoning
+        asked = (
+            answer.predict.signature.append("final_generated_code", InputField(desc="what was run"), _PYTHON)
+            .append("code_output", InputField(desc="what it gave"))
+            .with_instructions(f"{plan_of(self._declared).instructions}\n\nTake it from what the code gave.")
+        )
+        first, again = _writing(self._declared)
+        self.code_generate = ChainOfThought(first, **settings)
+        self.code_regenerate = ChainOfThought(again, **settings)
+        self.generate_output = answer.replace({"predict": answer.predict.with_signature(asked)})
+
+    async def forward(self, *args: P.args, **kwargs: P.kwargs) -> S:
+        """
+        Have code written until it runs, and return the answer as a record of the signature.
+
+        Raises:
+            MissingInput: Inputs are missing, unknown or of another type; nothing was asked.
+            CodeFailed: The code failed in every round; the last code and its error are attributes.
+            LMError, ResponseUnparsable, StreamInterrupted: As ``Predict.forward``.
+        Cancellation: the running call is cancelled, running code is stopped.
+        """
+        scope = current_scope.get(None)
+        plan = plan_of(self._declared)
+        if scope is None:
+            raise NotInRequest(f"ProgramOfThought({plan.name})")
+        if args:
+            raise MissingInput(plan.name, unexpected=[f"{len(args)} by position: give inputs by name"])
+        inputs = plan.check_inputs(kwargs, plan.name)
+        trajectory = Trajectory()
+        written: Any = await self.code_generate.forward(**inputs)
+        for number in range(self.max_steps):
+            code = str(written.generated_code)
+            ran = await self._run(code, inputs, scope)
+            seen = Observation(ran.output if ran.error is None else f"{ran.output}\nError: {ran.error}".strip())
+            call = ToolCall(f"call_{number + 1}", "python", {"code": code})
+            trajectory = trajectory.with_steps(ToolStep("", call, seen, number), finished=ran.error is None)
+            if ran.error is None:
+                return await self._answer(inputs, code, ran, trajectory)
+            if number + 1 < self.max_steps:
+                written = await self.code_regenerate.forward(**inputs, previous_code=code, error=ran.error)
+        raise CodeFailed(plan.name, code, str(ran.error), self.max_steps)
+
+    async def _run(self, code: str, inputs: dict[str, Any], scope: Scope) -> CodeRun:
+        """Run code in a step; it has no effects, so a step that was killed may be repeated."""
+        if not code.strip():
+            return CodeRun("", "there was no code")
+        variables = {name: _as_json(value) for name, value in inputs.items()}
+        work = partial(self.interpreter.run, code, variables)
+        try:
+            return await scope.call("code", work, idempotent=True, timeout=None)
+        except StepCrashed as error:
+            return CodeRun("", str(error))
+
+    async def _answer(self, inputs: dict[str, Any], code: str, ran: CodeRun, trajectory: Trajectory) -> S:
+        ask: Any = self.generate_output.forward  # its parameters are the signature's and two more
+        prediction = await ask(**inputs, final_generated_code=_PYTHON(code), code_output=ran.output)
+        found: Details = prediction._details_
+        prediction._details_ = replace(found, trajectory=trajectory)
+        answer: S = prediction
+        return answer
+
+    def _input_spec(self) -> InputSpec:
+        return plan_of(self._declared).input_spec
+
+    def __repr__(self) -> str:
+        return f"ProgramOfThought({plan_of(self._declared).name}, max_steps={self.max_steps})"
+
+
+def _as_json(value: Any) -> Any:
+    plain = to_plain(value)
+    return str(plain) if isinstance(value, str) else plain
+
+
+def _writing(declared: Any) -> tuple[Any, Any]:
+    """Return the signatures that ask for code: at first, and after code that failed."""
+    plan = plan_of(declared)
+    wanted = ", ".join(f"`{each.name}` ({each.type_text})" for each in plan.outputs)
+    task = f"{plan.instructions}\n\nThe task is to find {wanted} by a program. {_RULES}"
+    code = OutputField(desc="Python that finds what is asked for")
+    first = make_class(plan.name, (Signature,), plan.inputs, task, declared.__module__)
+    again = make_class(
+        plan.name,
+        (Signature,),
+        plan.inputs,
+        f"{task}\n\nThe code that was written before failed: say why, and write it anew.",
+        declared.__module__,
+    )
+    again = again.append("previous_code", InputField(), _PYTHON).append("error", InputField())
+    return (
+        first.append("generated_code", code, _PYTHON),
+        again.append("generated_code", code, _PYTHON),
+    )

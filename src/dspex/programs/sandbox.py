@@ -1,0 +1,106 @@
+"""Where code that a model wrote is run: never in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from pydantic_core import to_json
+
+from dspex.errors import MissingExtra
+
+__all__ = ["CodeRun", "Interpreter", "MontyInterpreter"]
+
+_SHOWN = 10_000
+_PRINTED = 1_000_000
+_GRACE = 5.0
+"""Seconds beyond its own limit after which the worker process is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRun:
+    """
+    What a piece of code did.
+
+    Attributes:
+        output: What it printed, and the value of its last line.
+        error: What it failed with, in words; None where it did not.
+    """
+
+    output: str
+    error: str | None = None
+
+
+@runtime_checkable
+class Interpreter(Protocol):
+    """Runs code in isolation; a frozen value, so one serves everybody."""
+
+    async def run(self, code: str, variables: Mapping[str, Any]) -> CodeRun:
+        """
+        Run ``code`` from a fresh state, with ``variables`` (JSON values) by name.
+
+        What the code does wrong is the error of the ``CodeRun``; nothing else may come of it.
+        Cancellation: the code is stopped.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MontyInterpreter:
+    """
+    Runs Python in Monty, an interpreter without files, network, environment or clock, in a process of its own.
+
+    Each run has a fresh worker process, which ends with the run or its cancellation. Needs the extra ``sandbox``.
+
+    Attributes:
+        seconds: How long the code may run.
+        memory: Bytes it may hold.
+
+    Raises:
+        MissingExtra: The extra is not installed.
+        ValueError: A limit is not positive.
+    """
+
+    seconds: float = 10.0
+    memory: int = 128 * 2**20
+
+    def __post_init__(self) -> None:
+        if not (self.seconds > 0 and self.memory > 0):
+            raise ValueError(f"seconds={self.seconds!r}, memory={self.memory!r}: expected positive limits")
+        _monty()
+
+    async def run(self, code: str, variables: Mapping[str, Any]) -> CodeRun:
+        """Run code, as ``Interpreter.run`` says; cancellation: the worker process is killed."""
+        monty = _monty()
+        printed = monty.CollectString(_PRINTED)
+        limits = {"max_feed_duration_secs": self.seconds, "max_memory": self.memory}
+        workers = monty.AsyncMonty(min_processes=0, max_processes=1, request_timeout=self.seconds + _GRACE)
+        async with workers:
+            try:
+                async with workers.checkout(limits=limits) as session:
+                    value = await session.feed_run(code, inputs=dict(variables), print_callback=printed)
+            except monty.MontyError as error:
+                return CodeRun(_cut(printed.output), _cut(str(error)))
+        return CodeRun(_cut(printed.output + ("" if value is None else _shown(value))))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return to_json(value, fallback=repr, inf_nan_mode="constants").decode()
+    except (ValueError, RecursionError):
+        return repr(value)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}\n(cut off after {_SHOWN:,} of {len(text):,} letters)"
+
+
+def _monty() -> Any:  # the module
+    try:
+        import pydantic_monty  # an extra, and 0.1 s to import
+    except ImportError as error:
+        raise MissingExtra("sandbox", "running code that a model wrote") from error
+    return pydantic_monty
