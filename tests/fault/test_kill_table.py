@@ -97,10 +97,12 @@ async def test_deadline_releases_the_caller(simulator: Simulator) -> None:
     simulator.set_faults(hang_once())
     async with app_for(simulator) as app:
         started = asyncio.get_running_loop().time()
+        request = app.options(deadline=0.2).start(Ask(), question="q")
         with pytest.raises(dspex.DeadlineExceeded):
-            await app.options(deadline=0.2).run(Ask(), question="q")
+            await request
 
         assert asyncio.get_running_loop().time() - started < 1.2
+        assert [attempt.outcome for attempt in request.details.attempts] == ["cancelled"]
         await off_the_wire(simulator)
 
 
@@ -198,7 +200,8 @@ async def test_request_killed_in_forward_reports_its_attempts_and_has_no_steps_l
         with pytest.raises(dspex.RequestKilled) as caught:
             await request
 
-        assert [attempt.outcome for attempt in caught.value.attempts] == ["ServerFailed"]  # type: ignore[attr-defined]
+        outcomes = [attempt.outcome for attempt in caught.value.attempts]  # type: ignore[attr-defined]
+        assert outcomes == ["ServerFailed", "cancelled"]
         assert steps[-1] is process
         await off_the_wire(simulator)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -74,8 +74,15 @@ class RequestRecord:
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """Every provider attempt so far, in the order of the calls."""
-        return tuple(attempt for log in self.logs for attempt in log.attempts)
+        """Every provider attempt so far, in the order of the calls; once it has ended, those that were cut off too."""
+        return tuple(attempt for log in self.logs for attempt in (*log.attempts, *self._cut_off(log)))
+
+    def _cut_off(self, log: AttemptLog) -> Iterator[Attempt]:
+        """Yield the attempts that the end of the request broke off: they reached the provider and may be charged."""
+        if self.ended is not None:
+            model, why = log.lm.model if log.lm else "", "the request ended while this attempt was on the wire"
+            for number in range(len(log.attempts) + 1, len(log.attempts) + 1 + log.on_wire):
+                yield Attempt(number, "cancelled", 0.0, None, why, model)
 
     def count(self, result: LMResult) -> None:
         """Add one logical LM call; a cached one costs nothing."""

@@ -267,6 +267,7 @@ class Running:
 
     def _error_for(self, reason: ExitReason) -> Exception:
         """Return what the caller of a request that did not end by itself is told."""
+        self.record.ended = self._runner.runtime.clock.now()  # so that what was on the wire is among its attempts
         why = self._why if self._why is not None else reason
         if isinstance(why, Other) and isinstance(why.value, Exception):
             return why.value

@@ -79,7 +79,7 @@ class ActorLoop(Process):
         self.counted_from: tuple[float, int] | None = None  # statistics
         self._chain: tuple[Process, ...] = ()
         self._current: CallEnvelope | None = None
-        self._deferred: set[CallEnvelope] | None = None
+        self._deferred: dict[CallEnvelope, None] | None = None  # the oldest first
         self._final: ExitReason | None = None
         self._last_reply: tuple[CallEnvelope, object] | None = None
         self._timer: TimerHandle | None = None  # of being idle, later of terminate
@@ -156,8 +156,6 @@ class ActorLoop(Process):
                         await waiter
                     finally:
                         mailbox.waiter = None
-                    if self.exit_reason is not None:
-                        return
                     items = mailbox.items
                     if not items and not mailbox.urgent:
                         self.busy_since = now()
@@ -206,7 +204,7 @@ class ActorLoop(Process):
                     then = self._follow("handle_info", await actor.handle_info(envelope))
         except asyncio.CancelledError:
             raise
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - where a crash becomes a reason
+        except (Exception, BaseExceptionGroup, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - where a crash becomes a reason
             self.let_through(error)
             self._final = Crashed(error)
 
@@ -226,7 +224,7 @@ class ActorLoop(Process):
             then = await self.actor.init()
         except asyncio.CancelledError:
             raise
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - a failed init is an answer to the starter
+        except (Exception, BaseExceptionGroup, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - a failed init is an answer to the starter
             self.let_through(error)
             if self.exit_reason is None:
                 self._fail_start(Crashed(error), error)
@@ -315,8 +313,8 @@ class ActorLoop(Process):
         if type(outcome) is NoReply:
             if not envelope.future.done():
                 if self._deferred is None:
-                    self._deferred = set()
-                self._deferred.add(envelope)
+                    self._deferred = {}
+                self._deferred[envelope] = None
                 envelope.deferred_by = self._deferred
             return outcome.then
         self._current = envelope  # still to be answered, by our death at the latest

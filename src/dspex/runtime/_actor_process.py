@@ -201,7 +201,7 @@ class ActorProcess(ActorLoop):
             await self.actor.terminate(reason)
         except asyncio.CancelledError:
             raise
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - the same boundary as in the loop
+        except (Exception, BaseExceptionGroup, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - the same boundary as in the loop
             self.let_through(error)
             return Crashed(error)
         return reason
@@ -225,10 +225,10 @@ class ActorProcess(ActorLoop):
         if self._last_reply is not None and reason == self.exit_reason:
             envelope, value = self._last_reply
             envelope.reply(value)
-        unanswered = [item for item in self.mailbox.drain() if isinstance(item, CallEnvelope)]
+        unanswered = list(self._deferred or ())  # told in the order in which they asked: so they ask a successor
         if self._current is not None:
             unanswered.append(self._current)
-        unanswered += self._deferred or ()
+        unanswered += [item for item in self.mailbox.drain() if isinstance(item, CallEnvelope)]
         self._current = self._deferred = self._last_reply = None
         for envelope in unanswered:
             envelope.fail(ActorExited(self.label, reason))

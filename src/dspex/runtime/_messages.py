@@ -47,7 +47,7 @@ class CallEnvelope:
         self.message = message
         self.future = future
         self.chain = chain
-        self.deferred_by: set[CallEnvelope] | None = None
+        self.deferred_by: dict[CallEnvelope, None] | None = None
 
     def reply(self, value: object) -> bool:
         """
@@ -87,14 +87,22 @@ class CallEnvelope:
         return not self.future.done()
 
     def abandon(self) -> None:
-        """Leave nothing behind when the caller stops waiting, be it in the very tick in which it was answered."""
+        """
+        Leave nothing behind when the caller stops waiting, be it in the very tick in which it was answered.
+
+        The actor may go on working for long: until then it holds a future that says no more than that nobody waits,
+        for the caller's own may hold an error, whose traceback holds the caller's frames.
+        """
         self._forget()
-        if self.future.done() and not self.future.cancelled():
-            self.future.exception()  # nobody else will look: asyncio must not complain about that
+        future = self.future
+        if future.done() and not future.cancelled():
+            future.exception()  # nobody else will look: asyncio must not complain about that
+        self.future = future.get_loop().create_future()
+        self.future.cancel()
 
     def _forget(self) -> None:
         if self.deferred_by is not None:
-            self.deferred_by.discard(self)
+            self.deferred_by.pop(self, None)
             self.deferred_by = None
 
 

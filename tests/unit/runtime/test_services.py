@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from dspex.errors import ChildError, ServiceUnavailable, SpecError
+from dspex.errors import ActorExited, ChildError, ServiceUnavailable, SpecError
 from dspex.runtime import (
     KILLED,
     NORMAL,
@@ -17,6 +17,7 @@ from dspex.runtime import (
     Continue,
     From,
     Ignore,
+    NoReply,
     Reply,
     RestartStrategy,
     Runtime,
@@ -26,6 +27,7 @@ from dspex.runtime import (
     tree,
 )
 from dspex.testing import VirtualClock
+from tests.support.programs import until
 
 NAMED = "service"
 
@@ -126,6 +128,28 @@ async def test_the_delay_doubles_and_health_resets_it(family: Fixture, clock: Vi
     family.kill()
     await clock.advance(1.0)
     assert len(family.log) == starts + 1
+
+
+async def test_those_who_wait_for_an_answer_are_told_of_a_death_in_their_order(runtime: Runtime) -> None:
+    """So they ask the successor in that order, and nobody's turn is lost by a restart."""
+
+    class Slow(Actor):
+        async def handle_call(self, message: Any, sender: From) -> NoReply:
+            return NoReply()
+
+    slow = await runtime.start(Slow())
+    told: list[int] = []
+
+    async def ask(number: int) -> None:
+        with pytest.raises(ActorExited):
+            await slow.call(number, timeout=None)
+        told.append(number)
+
+    asking = [asyncio.ensure_future(ask(number)) for number in range(100)]
+    await until(lambda: len(slow._process._deferred or ()) == 100)
+    slow.kill()
+    await asyncio.gather(*asking)
+    assert told == list(range(100))
 
 
 async def test_a_service_that_is_killed_again_and_again_is_back_soon(family: Fixture, clock: VirtualClock) -> None:

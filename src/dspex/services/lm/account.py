@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dspex._random import generator
 from dspex.protocols.model import Secret
 from dspex.services.lm.leases import LeaseTable
 from dspex.services.lm.providers import Endpoint
@@ -23,6 +24,8 @@ class Account:
     key: Secret | None
     table: LeaseTable = field(default_factory=LeaseTable)
     models: set[str] = field(default_factory=set)
+    mark: str = field(default_factory=lambda: f"{generator().getrandbits(64):016x}")
+    """Begins every idempotency key: requests are numbered anew in each App, and no two calls may share a key."""
 
     @property
     def transport_name(self) -> str:

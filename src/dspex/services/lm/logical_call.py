@@ -87,7 +87,7 @@ class LogicalCall(NotedCall):
         self.body = body
         self.expects = expects
         self.priority = priority
-        self.key = log.idempotency_key if key is None else key
+        self.key = f"{account.mark}-{log.idempotency_key}" if key is None else key
         self.on_delta = on_delta
         self.streams = streams
         self.resent = 0
@@ -228,7 +228,7 @@ class Sending:
         call, lease, log = self._call, self._lease, self._call.log
         number = call.sending = len(log.attempts) + log.on_wire
         self._started = lease.sent_at = call.runtime.clock.now()
-        lease.sent = True
+        lease.sent, lease.first_byte_at = True, None
         log.sent += 1
         call.emit("dspex.lm.attempt.start", {"number": number}, {})
         return number
@@ -263,7 +263,9 @@ class Sending:
         call = self._call
         call.log.on_wire -= 1
         call.sending = None
-        call.note(self.number, outcome, self._started, status, message, self._first, request_id)
+        begun = self._lease.first_byte_at
+        first = self._first if self._first is not None or begun is None else begun - self._started
+        call.note(self.number, outcome, self._started, status, message, first, request_id)
 
 
 def _this_process() -> Any:

@@ -198,7 +198,7 @@ class PoolCall:
                 except RequestRejected:  # it cannot be asked this; that it may not help is no error
                     continue
             if member == first:
-                call.key = f"{self.log.idempotency_key}-again"  # the same key would be the same call to the provider
+                call.key += "-again"  # the same key would be the same call to the provider
             else:
                 self._calls[member] = call
             number = self._round.attempts[member] + 1
