@@ -269,9 +269,11 @@ async def test_an_answer_beyond_the_limit_is_refused() -> None:
     def wild(peer: Peer) -> None:
         peer.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n")
 
-    async with talking(wild) as (_, app):
-        with pytest.raises(ResponseInvalid, match="more than"):
+    async with talking(wild) as (server, app):
+        with pytest.raises(ResponseInvalid, match="more than") as caught:
             await app.run(dspex.Predict("question -> answer"), question="q")
+
+    assert len(server.requests) == len(caught.value.attempts) == 1  # another one would be as large
 
 
 async def test_an_app_speaks_through_its_proxy(simulator: Simulator) -> None:
@@ -291,3 +293,23 @@ async def test_an_app_speaks_through_its_proxy(simulator: Simulator) -> None:
     assert server.requests[0][0].startswith(b"POST http://llm.test/v1/chat/completions HTTP/1.1")
     with pytest.raises(ConfigError, match="proxy="):
         app_at(simulator.url, proxy="socks5://localhost:1080")
+
+
+async def test_an_answer_that_is_not_streamed_has_a_first_byte_too() -> None:
+    """When its head came, though the body took longer: what a hedge and the latency gradient go by."""
+    said = {"content": "[[ ## answer ## ]]\na\n[[ ## completed ## ]]"}
+    body = json.dumps({"choices": [{"message": said, "finish_reason": "stop"}]}).encode()
+
+    def begin(peer: Peer) -> None:
+        peer.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+
+    async with talking(begin) as (server, app):
+        request = app.start(dspex.Predict("question -> answer"), question="q")
+        (account,) = app.running_tree().lm._accounts.values()
+        await until(lambda: any(lease.first_byte_at for lease in account.table.leases.values()), "the head")
+        server.peers[0].transport.write(body)
+        await request
+
+    (attempt,) = request.details.attempts
+    assert attempt.first_byte is not None
+    assert 0 < attempt.first_byte <= attempt.duration

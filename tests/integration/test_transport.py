@@ -8,7 +8,7 @@ import gzip
 import socket
 import ssl
 import weakref
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Mapping
 from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import cast
@@ -133,6 +133,24 @@ class TestConnections:
 
             assert transport.open_connections == 1
         assert len(server.peers) == 1
+
+    async def test_the_head_is_told_before_the_body_is_there(self, opened: Opener) -> None:
+        """What a provider says of its limits, and that it answers at all, is known as soon as it can be."""
+        headers: list[dict[str, str]] = []
+        told = asyncio.Event()
+
+        def on_head(found: Mapping[str, str]) -> None:
+            headers.append(dict(found))
+            told.set()
+
+        async with serving(say(OK[:-2])) as server, opened() as transport:
+            asking = asyncio.ensure_future(transport.post(server.url, HEADERS, b"{}", on_head=on_head))
+            await asyncio.wait_for(told.wait(), 5)
+            assert not asking.done()
+            server.peers[0].transport.write(b"{}")
+            assert (await asking).headers == headers[0]
+
+        assert headers[0]["x-request-id"] == "r1"
 
     async def test_many_at_once_have_a_connection_each(self, opened: Opener) -> None:
         """No limit of the transport's own: the limiter above decides."""

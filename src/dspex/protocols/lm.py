@@ -286,7 +286,7 @@ class Attempt:
         status: The HTTP status, where there was one.
         message: The error's.
         lm: The model that was asked.
-        first_byte: Seconds to the first piece of a streamed answer.
+        first_byte: Seconds to the first piece of a streamed answer; where no piece came, to the answer's head.
         request_id: The provider's, for its support desk.
     """
 

@@ -13,7 +13,7 @@ import httpx
 from dspex._clock import Clock, LoopClock
 from dspex.errors import ResponseInvalid, TransportFailed
 from dspex.services.lm._failures import transport_failed
-from dspex.services.lm._http import HttpReply, HttpStream, OnResend, Timeouts, headers_of
+from dspex.services.lm._http import HttpReply, HttpStream, OnHead, OnResend, Timeouts, headers_of
 
 __all__ = ["Answer", "ExchangeTransport", "StaleConnection"]
 
@@ -103,6 +103,7 @@ class ExchangeTransport(ABC):
         body: bytes,
         timeouts: Timeouts | None = None,
         on_resend: OnResend | None = None,
+        on_head: OnHead | None = None,
     ) -> HttpReply:
         """
         Send one request and return the whole answer, whatever its status.
@@ -116,6 +117,8 @@ class ExchangeTransport(ABC):
         """
         exchange = await self._begin(url, headers, body, timeouts or self._timeouts, on_resend)
         try:
+            if on_head is not None:
+                on_head(exchange.headers)
             whole = await exchange.read()
         finally:
             if not exchange.ended:
@@ -285,8 +288,8 @@ class _Exchange:
         return piece
 
     def _too_large(self) -> ResponseInvalid:
-        label = self._patience.label
-        return ResponseInvalid(f"{label} sent an answer of more than {self._limit} bytes", status=self.status)
+        message = f"{self._patience.label} sent an answer of more than {self._limit} bytes"
+        return ResponseInvalid(message, status=self.status, should_retry=False)
 
 
 class _Packed(httpx.AsyncByteStream):

@@ -9,13 +9,26 @@ from typing import Final, NamedTuple, Protocol
 
 import httpx
 
-__all__ = ["MAX_BODY", "HttpReply", "HttpStream", "OnResend", "Timeouts", "Transport", "headers_of", "label_of"]
+__all__ = [
+    "MAX_BODY",
+    "HttpReply",
+    "HttpStream",
+    "OnHead",
+    "OnResend",
+    "Timeouts",
+    "Transport",
+    "headers_of",
+    "label_of",
+]
 
 MAX_BODY: Final = 64 * 2**20
 """Bytes of one answer, unpacked, beyond which it is refused."""
 
 OnResend = Callable[[], Mapping[str, str] | None]
 """Called when a request goes out once more because its kept-alive connection was closed; may return new headers."""
+
+OnHead = Callable[[Mapping[str, str]], object]
+"""Called with an answer's headers, names in lower case, in the tick its head has come, whatever its status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +114,14 @@ class Transport(Protocol):
         body: bytes,
         timeouts: Timeouts | None = None,
         on_resend: OnResend | None = None,
+        on_head: OnHead | None = None,
     ) -> HttpReply:
         """
         Send one request and return the whole answer, whatever its status.
 
         Raises:
             TransportFailed: No complete answer came; the library's error is the cause.
-            ResponseInvalid: The answer is larger than the limit.
+            ResponseInvalid: The answer is larger than the limit: another one would be, too (``should_retry`` is False).
         Cancellation: closes the socket; the server sees it at once.
         """
         ...
@@ -128,7 +142,7 @@ class Transport(Protocol):
 
         Raises:
             TransportFailed: No answer came, or it broke off, which iterating raises.
-            ResponseInvalid: The answer is larger than the limit.
+            ResponseInvalid: The answer is larger than the limit: another one would be, too (``should_retry`` is False).
         Cancellation: closes the socket; the server sees it at once.
         """
         ...

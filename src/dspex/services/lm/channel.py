@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from dspex._clock import wall_time
@@ -12,7 +12,7 @@ from dspex.errors import AuthFailed, StreamTruncated, TransportFailed
 from dspex.protocols.lm import EmbedResponse, LMResponse
 from dspex.protocols.model import Secret
 from dspex.protocols.scope import OnDelta
-from dspex.services.lm._http import HttpReply
+from dspex.services.lm._http import HttpReply, OnHead
 
 if TYPE_CHECKING:
     from dspex.services.lm.providers import Endpoint
@@ -40,7 +40,7 @@ class Channel:
         idempotency_key: str,
         attempt: int,
         on_resend: Callable[[], int],
-        on_head: Callable[[Mapping[str, str]], object],
+        on_head: OnHead,
         on_delta: OnDelta | None = None,
         streams: bool = False,
     ) -> LMResponse:
@@ -53,7 +53,7 @@ class Channel:
             idempotency_key: The logical call's.
             attempt: The number the provider is told.
             on_resend: Called when the transport sends once more over a fresh connection; returns that attempt's number.
-            on_head: Called with the headers of the answer, whatever its status.
+            on_head: Called with the headers of the answer, whatever its status, before its body is read.
             on_delta: Awaited with each piece of the answer, which holds the provider back.
             streams: Whether the body asks for a stream.
 
@@ -71,8 +71,7 @@ class Channel:
                     on_head(answer.headers)
                     return await self._read(answer, on_delta)
             url = self.endpoint.url(model)
-            reply = await self.transport.post(url, first, body, on_resend=lambda: headers(on_resend()))
-            on_head(reply.headers)
+            reply = await self.transport.post(url, first, body, on_resend=lambda: headers(on_resend()), on_head=on_head)
             response = self._decode(reply)
             if on_delta is not None:
                 await _deliver(response, on_delta)
@@ -87,15 +86,16 @@ class Channel:
         idempotency_key: str,
         attempt: int,
         on_resend: Callable[[], int],
-        on_head: Callable[[Mapping[str, str]], object],
+        on_head: OnHead,
     ) -> EmbedResponse:
         """Make one attempt at having ``model`` turn ``texts`` texts into vectors; the rest is as for ``send``."""
         endpoint, headers = self.endpoint, self._headers(idempotency_key)
         url = endpoint.embed_url(model)
         assert endpoint.embeddings is not None
         with self._on_the_wire():
-            reply = await self.transport.post(url, headers(attempt), body, on_resend=lambda: headers(on_resend()))
-        on_head(reply.headers)
+            reply = await self.transport.post(
+                url, headers(attempt), body, on_resend=lambda: headers(on_resend()), on_head=on_head
+            )
         return endpoint.embeddings.decode(*reply, texts=texts, now=wall_time(), key_hint=endpoint.key_hint)
 
     def _headers(self, idempotency_key: str) -> Callable[[int], dict[str, str]]:

@@ -35,7 +35,7 @@ class Lease:
         held: What was taken out of the buckets for it.
         sent: Bytes were handed to the network: from then on it may have been charged.
         sent_at: When, by the runtime's clock.
-        first_byte_at: When the first byte of the answer was there.
+        first_byte_at: When the answer's head was there.
         headroom: What the answer's headers say is left of the provider's limits.
     """
 
