@@ -27,6 +27,7 @@ from dspex.runtime import (
     Started,
     Supervisor,
     SupervisorRef,
+    TaskSupervisor,
 )
 from dspex.testing import VirtualClock
 from tests.conformance.kids import Kid, Nursery, actor_of, ends, family, kids_of, one
@@ -48,7 +49,9 @@ async def test_p08_a_spec_is_shown_with_its_defaults(runtime: Runtime) -> None:
         await supervisor.get_childspec("nobody")
 
 
-@pytest.mark.parametrize("start", [Supervisor, DynamicSupervisor, partial(partial(Supervisor), max_restarts=1)])
+@pytest.mark.parametrize(
+    "start", [Supervisor, DynamicSupervisor, TaskSupervisor, partial(partial(Supervisor), max_restarts=1)]
+)
 def test_a_supervisor_below_another_has_all_the_time_it_needs(start: Callable[..., Actor]) -> None:
     """OTP's default for supervisors, of which the class that is started knows that it is one."""
     spec = ChildSpec("branch", start)

@@ -72,7 +72,8 @@ class Application:
         self._own_runtime = runtime is None
         self._runtime = runtime
         self._process: ActorProcess | None = None
-        self._host: asyncio.Task[Any] | None = None
+        self._host: asyncio.Task[Any] | None = None  # while the block runs
+        self._cancelled: asyncio.Task[Any] | None = None  # the host, when an interrupt has cancelled it
         self._interrupt: KeyboardInterrupt | None = None
 
     # --- for subclasses -------------------------------------------------------------------------------------
@@ -183,7 +184,7 @@ class Application:
 
     async def __aenter__(self) -> Self:
         self._make_runtime()
-        self._interrupt = None
+        self._interrupt = self._cancelled = None
         self.runtime.on_interrupt = self._interrupted
         try:
             await self._open()
@@ -201,12 +202,14 @@ class Application:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        host = self._host
-        await self._leave()
-        if self._interrupt is not None:
-            if host is not None:
-                host.uncancel()
-            raise self._interrupt
+        self._host = None  # from here on, an interrupt finds us on our way out
+        if self._cancelled is not None:
+            self._cancelled.uncancel()
+        try:
+            await self._leave()
+        finally:
+            if self._interrupt is not None:
+                raise self._interrupt
 
     async def _leave(self) -> None:
         self._host = None
@@ -220,6 +223,7 @@ class Application:
         if self._interrupt is None:
             self._interrupt = error
             if self._host is not None:
+                self._cancelled = self._host
                 self._host.cancel()
             else:
                 self.request_stop()

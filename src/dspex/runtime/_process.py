@@ -167,9 +167,16 @@ class Process:
         task.add_done_callback(self._task_done, context=self.runtime.context)
 
     def let_through(self, error: BaseException) -> None:
-        """Raise ``error`` again if it is for the program, not for this process, and nobody else will see to it."""
-        if isinstance(error, KeyboardInterrupt) and not self.runtime.interrupted(error):
+        """
+        Raise ``error`` again if it is no failure of this process: a cancellation, or an interrupt nobody sees to.
+
+        Either may come in a group. The interrupt is raised as itself, for asyncio ends its loop for no group.
+        """
+        if isinstance(error, BaseExceptionGroup) and _only_cancellations(error):
             raise error
+        interrupt = _interrupt_in(error)
+        if interrupt is not None and not self.runtime.interrupted(interrupt):
+            raise interrupt
 
     def own(self, resource: Any, close: Callable[[Any], object]) -> None:
         """Have ``close(resource)`` called on exit; at once when the exit is already past."""
@@ -315,9 +322,9 @@ class Process:
             self._children.pop(child, None)
             if self._waits_for_children and not self._children:
                 self._waits_for_children = False
-                if self._fence_timer is not None:
-                    self._fence_timer.cancel()
-                    self._fence_timer = None
+                assert self._fence_timer is not None  # since we wait
+                self._fence_timer.cancel()
+                self._fence_timer = None
                 # a turn of the loop for each generation: a deep family must not die on the stack
                 self.runtime.loop.call_soon(self._close_resources, context=self.runtime.context)
 
@@ -429,6 +436,13 @@ def callers_of(caller: Process) -> tuple[int, ...]:
 
 def _only_cancellations(group: BaseExceptionGroup[BaseException]) -> bool:
     return group.split(asyncio.CancelledError)[1] is None
+
+
+def _interrupt_in(error: BaseException) -> KeyboardInterrupt | None:
+    if isinstance(error, BaseExceptionGroup):
+        inside = (_interrupt_in(each) for each in error.exceptions)
+        return next((each for each in inside if each is not None), None)
+    return error if isinstance(error, KeyboardInterrupt) else None
 
 
 def _give_up(future: asyncio.Future[ExitReason | None]) -> None:

@@ -165,6 +165,7 @@ class ActorRef(ProcessRef):
             return await future
         except BaseException:  # whatever it is: undone here, then raised on
             envelope.abandon()
+            del future  # it has the error, whose traceback has this frame: not to be left to the garbage collector
             raise
         finally:
             if queue is not None and deadline is not None:

@@ -152,7 +152,8 @@ class _Signals:
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_DFL)
         if not self.stopping:
-            os.kill(os.getpid(), number)  # the loop has not even heard of the first: it is blocked
+            # The loop has not even heard of the first: it is blocked.
+            os.kill(os.getpid(), number)  # pragma: no cover - the process ends here
         self._loop.call_soon_threadsafe(self._kill, number)
 
     def _stop(self) -> None:

@@ -54,6 +54,9 @@ class TaskProcess(Process):
             if self.exit_reason is None:
                 self.exit_reason = Crashed(error)
             return
+        except BaseExceptionGroup as error:
+            self.let_through(error)
+            raise
         if self.exit_reason is None:
             self.result = result
             self.returned = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from dspex.errors import ActorExited, ChildError, NoSuchActor, SpecError
 from dspex.runtime._actor import Actor
@@ -130,6 +130,7 @@ class TaskSupervisor(Actor):
         SpecError: ``max_children`` is not valid.
     """
 
+    kind: ClassVar[Literal["worker", "supervisor"]] = "supervisor"
     trap_exit: ClassVar[bool] = True
     hurried: ClassVar[bool] = True
     ref_class: ClassVar[type[ActorRef]] = TaskSupervisorRef

@@ -12,6 +12,7 @@ from dspex._clock import monotonic
 from dspex.errors import ActorError, CallTimeout, MailboxFull, NoSuchActor, WrongLoop
 from dspex.runtime._chain import chain_into
 from dspex.runtime._context import current_process
+from dspex.runtime._deadlines import expire
 from dspex.runtime._messages import CAST, CallEnvelope
 
 if TYPE_CHECKING:
@@ -118,8 +119,10 @@ class _Asking:
             _settle(answer, error=error)
             return
         self.envelope = envelope
-        clock, context = process.runtime.clock, process.runtime.context
-        timer = clock.call_later(self.timeout, self._expire, context=context) if self.timeout is not None else None
+        clock, context, timeout = process.runtime.clock, process.runtime.context, self.timeout
+        timer = None
+        if timeout is not None:
+            timer = clock.call_later(timeout, expire, future, process, timeout, context=context)
 
         def answered(_: object) -> None:
             if timer is not None:
@@ -127,6 +130,8 @@ class _Asking:
             if future.cancelled():
                 return
             error = future.exception()
+            if error is not None:
+                envelope.abandon()  # the thread's frames will be in the error's traceback
             _settle(answer, None if error is not None else future.result(), error)
 
         future.add_done_callback(answered, context=context)
@@ -134,12 +139,8 @@ class _Asking:
     def give_up(self) -> None:
         """Leave nothing behind of a call whose thread has gone; queued after ``ask``, so that it sees what that did."""
         if self.envelope is not None:
-            self.envelope.abandon()
             self.envelope.future.cancel()
-
-    def _expire(self) -> None:
-        if self.envelope is not None:
-            self.envelope.fail(CallTimeout(self.process.label, self.timeout or 0.0))
+            self.envelope.abandon()
 
 
 def _cast(process: ActorProcess, message: object) -> None:

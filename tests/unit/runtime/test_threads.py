@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
+import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from dspex.errors import ActorExited, CallCycle, CallTimeout, MailboxFull, NoSuchActor, WrongLoop
-from dspex.runtime import Actor, ActorRef, Call, From, Next, NoReply, Reply, Runtime, current_process
+from dspex.runtime import Actor, ActorRef, Call, From, Next, NoReply, Reply, Runtime, _threads, current_process
 from dspex.testing import VirtualClock
 
 MARK: contextvars.ContextVar[str] = contextvars.ContextVar("mark", default="clean")
@@ -190,7 +192,7 @@ async def test_no_answer_in_time(runtime: Runtime, clock: VirtualClock) -> None:
     await waiting
     assert not server.kept[0].reply("late")
     assert clock.pending == 0
-    assert ref._process._deferred == set()
+    assert not ref._process._deferred
 
 
 def test_a_loop_that_stands_still_answers_nobody_in_time() -> None:
@@ -221,8 +223,86 @@ async def test_a_thread_keeps_its_own_time_as_well(runtime: Runtime, clock: Virt
     await in_thread(work)
     await clock.settle()
     assert [sender.waiting for sender in server.kept] == [False]
-    assert ref._process._deferred == set()
+    assert not ref._process._deferred
     assert clock.pending == 0
+
+
+async def test_an_actor_that_dies_before_a_threads_call_reaches_it(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread is told so; a cast is lost, as one to the dead is."""
+    server, handed_over, hand_over = Server(), threading.Event(), _threads._hand_over
+    ref = await runtime.start(server)
+
+    def tell(*args: Any) -> None:
+        hand_over(*args)
+        handed_over.set()
+
+    monkeypatch.setattr(_threads, "_hand_over", tell)
+    with ThreadPoolExecutor(1) as pool:
+        calling = pool.submit(ref.call_from_thread, Double(1), timeout=None)
+        assert handed_over.wait(20.0)
+        assert ref.cast_from_thread("x")
+        ref.kill()
+        with pytest.raises(NoSuchActor):
+            await asyncio.wrap_future(calling)
+    assert server.seen == []
+
+
+async def test_a_thread_that_waits_for_long_looks_now_and_then(runtime: Runtime) -> None:
+    """And goes on waiting while the loop is there."""
+
+    class Late(Future[int]):
+        looks = 0
+
+        def result(self, timeout: float | None = None) -> int:
+            self.looks += 1
+            if self.looks == 3:
+                self.set_result(42)
+            return super().result(0)
+
+    assert _threads._wait(runtime, "somebody", Late(), None) == 42
+    assert _threads._wait(runtime, "somebody", Late(), 1000.0) == 42
+
+
+class Held:
+    """What a caller has at hand while it calls."""
+
+
+@pytest.mark.parametrize("how", ["handled", "queued", "asked", "thread"])
+async def test_a_caller_that_gave_up_is_kept_alive_by_nobody(runtime: Runtime, clock: VirtualClock, how: str) -> None:
+    """However long the actor goes on with the message: the error's traceback holds the caller's frames."""
+    ref, free = await runtime.start(Server()), asyncio.Event()
+
+    async def busy() -> None:
+        await free.wait()
+
+    async def caller() -> weakref.ref[Held]:
+        held = Held()
+        with pytest.raises(CallTimeout):
+            await (ref.get_state(timeout=1.0) if how == "asked" else ref.call(busy, timeout=1.0))
+        return weakref.ref(held)
+
+    def thread() -> weakref.ref[Held]:
+        held = Held()
+        with pytest.raises(CallTimeout):
+            ref.call_from_thread(busy, timeout=1000.0)
+        return weakref.ref(held)
+
+    others = [asyncio.ensure_future(ref.call(busy, timeout=None))] if how in ("queued", "asked") else []
+    await clock.settle()
+    waiting = asyncio.ensure_future(in_thread(thread) if how == "thread" else caller())
+    await clock.settle()
+    while ref._process.busy_since is None:  # noqa: ASYNC110 - a thread brings it about, and has no event of ours
+        await asyncio.sleep(0)
+    await clock.advance(1000.0)
+    left = await waiting
+    del waiting
+    gc.collect()
+    assert left() is None
+    assert ref._process.busy_since is not None
+    free.set()
+    await asyncio.gather(*others)
 
 
 def test_a_loop_that_is_closed_under_its_runtime() -> None:

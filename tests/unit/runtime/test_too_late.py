@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from dspex.errors import ActorExited, AppAlreadyRunning, AppNotRunning, NoSuchActor
+from dspex.errors import AppAlreadyRunning, AppNotRunning, NoSuchActor
 from dspex.runtime import (
     KILL,
     KILLED,
@@ -23,7 +23,6 @@ from dspex.runtime import (
     Other,
     Process,
     Registry,
-    Restart,
     Runtime,
     ShutdownPolicy,
     Supervisor,
@@ -126,6 +125,8 @@ async def test_an_interrupt_that_nobody_wants_goes_on(runtime: Runtime) -> None:
     process = (await runtime.start(Doer()))._process
     with pytest.raises(KeyboardInterrupt):
         process.let_through(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt, match="inside"):
+        process.let_through(BaseExceptionGroup("", [ExceptionGroup("", [ValueError()]), KeyboardInterrupt("inside")]))
     process.let_through(SystemExit())
 
 
@@ -319,21 +320,3 @@ async def test_applications_that_do_not_run(runtime: Runtime, clock: VirtualCloc
         with pytest.raises(Exception, match=r"shutdown|killed"):
             await opening
         application.request_stop()
-
-
-async def test_restart_of_a_child_that_ends_while_its_supervisor_does(runtime: Runtime, clock: VirtualClock) -> None:
-    """Its parent's exit comes first: nothing is started any more."""
-    started = list[int]()
-
-    class Child(Actor):
-        async def init(self) -> None:
-            started.append(1)
-
-    ref = await runtime.start(Supervisor([ChildSpec("x", Child, restart=Restart.PERMANENT)]))
-    child = ref._process.children[0]
-    child.receive_exit(KILL, None)
-    ref.exit()
-    await clock.settle()
-    with contextlib.suppress(ActorExited, NoSuchActor):
-        await ref.stop()
-    assert len(started) in (1, 2)

@@ -157,6 +157,71 @@ async def test_a_long_garbage_collection_is_named(caplog: pytest.LogCaptureFixtu
     assert any(record.getMessage() == "garbage collection held the loop" for record in caplog.records)
 
 
+async def test_without_listeners_a_line_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Of what holds the loop, and of a long collection."""
+    async with Runtime() as runtime:
+        watchdog = Watchdog(runtime, LIMIT)
+        watchdog._loop_thread = threading.get_ident()
+        with caplog.at_level(logging.WARNING, "dspex.watchdog"):
+            watchdog._report(monotonic())
+            watchdog._pauses.append((1.0, {"generation": 2, "collected": 3}))
+            watchdog._report_pauses()
+    held, collected = [vars(record) for record in caplog.records]
+    assert "test_without_listeners" in held["stack"]
+    assert (collected["seconds"], collected["generation"]) == (1.0, 2)
+
+
+async def test_who_has_just_come_to_life_is_not_accused(caplog: pytest.LogCaptureFixture) -> None:
+    """The stack would be that of somebody else."""
+    listener = Listener()
+    async with Runtime(telemetry=listener.telemetry) as runtime:
+        watchdog = Watchdog(runtime, LIMIT)
+        watchdog._beat.set()
+        watchdog._report(monotonic())
+    assert (listener.events, caplog.records) == ([], [])
+
+
+@pytest.mark.allow_blocking("the point")
+async def test_one_long_block_is_named_once() -> None:
+    """The watch goes on looking, and waits for a sign of life."""
+    listener, looks = Listener(), threading.Event()
+
+    class Counting(threading.Event):
+        count = 0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.count += bool(listener.events)
+            if self.count == 3:
+                looks.set()
+            return super().wait(timeout)
+
+    async with Runtime(telemetry=listener.telemetry) as runtime:
+        watchdog = Watchdog(runtime, LIMIT / 4)
+        watchdog._beat = Counting()
+        with watchdog:
+            ref = await runtime.start(Culprit(looks))
+            assert await ref.call("hold", timeout=None) < PATIENCE
+    assert [name for name, _, _ in listener.events].count("dspex.loop.blocked") == 1
+
+
+async def test_a_watch_that_is_stopped_as_it_begins_a_look_asks_nobody() -> None:
+    """Who stops it waits for it in the thread of the loop, which could not answer."""
+
+    class Stopped(Watchdog):
+        reports = 0
+
+        def _report_pauses(self) -> None:
+            self.reports += 1
+            self._stopped.set()
+
+    async with Runtime() as runtime:
+        watchdog = Stopped(runtime, 0.002)
+        watchdog._watch()
+        await runtime.sleep(0)
+    assert watchdog.reports == 2
+    assert not watchdog._beat.is_set()
+
+
 async def test_nothing_is_said_of_a_loop_that_turns() -> None:
     """However much it does."""
     listener = Listener()
