@@ -119,7 +119,8 @@ def _dump_own_lm(lm: str | LM | LMPool) -> dict[str, Any]:
         members = [{**(_dump_lm(each) or {}), **_dump_own_lm(each)} for each in lm.members]
         found = {"members": members, "weights": list(lm.weights)}
         return {"pool": {**found, "hedge_after": lm.hedge_after, "hedge_share": lm.hedge_share}}
-    return {name: value for name, value in _dump_params(lm.params).items() if name in _OWN}
+    own = {name: value for name, value in _dump_params(lm.params).items() if name in _OWN}
+    return {**own, **({"capabilities": dict(lm.capabilities)} if lm.capabilities else {})}
 
 
 def _dump_params(params: LMParams) -> dict[str, Any]:
@@ -285,11 +286,11 @@ def _load_lm(path: str, state: Mapping[str, Any], allow_api_base: bool) -> str |
         raise StateError(f"{where}: expected texts `model` and, if any, `api_base`")
     if base is not None and not allow_api_base:
         raise StateError(f"{where} names the server {base!r}: load with allow_api_base=True if it may have your key")
-    known = {"model", "api_base", "base_url", *_PARAMS}
+    known = {"model", "api_base", "base_url", "capabilities", *_PARAMS}
     _report(where, [name for name in sorted(state.keys() - known) if _DSPY_DEFAULTS.get(name, _log) != state[name]])
     params = _params(where, {name: value for name, value in state.items() if name in _PARAMS}, _PARAMS)
     try:
-        return LM(model, api_base=base, **params)
+        return LM(model, api_base=base, capabilities=_mapping(state.get("capabilities") or {}, where), **params)
     except (ValueError, TypeError) as error:
         raise StateError(f"{where}: {error}") from error
 

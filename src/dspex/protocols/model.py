@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 __all__ = ["LM", "LMChoice", "LMParams", "LMPool", "Secret"]
 
@@ -27,6 +27,15 @@ class Secret:
     def fingerprint(self) -> str:
         """Eight hex digits that tell keys apart without telling the key."""
         return hashlib.sha256(self._value.encode()).hexdigest()[:8]
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an API key is never pickled: leave out api_key, and let each App read it from its environment")
 
     def __repr__(self) -> str:
         return f"Secret({self.fingerprint})"
@@ -101,7 +110,8 @@ class LM:
     Args:
         model: ``"provider/model"``, for example ``"openai/gpt-5-mini"``.
         api_base: Another server that speaks the provider's protocol, for example ``"http://localhost:8000/v1"``.
-        api_key: The key; without it the App reads the provider's environment variable at start.
+        api_key: The key; without it the App reads the provider's environment variable at start. A record with a key
+            cannot be pickled.
         capabilities: What the model can do, where it is not what dspex's table says: names of ``Capabilities``, each
             true or false. They decide, for example, whether a JSON schema is sent along.
         params: Default sampling parameters (``temperature``, ``max_tokens``, ``seed``, …).
@@ -165,6 +175,18 @@ class LM:
         """The part after the first slash, as the provider knows it."""
         return self.model.partition("/")[2]
 
+    def __copy__(self) -> LM:
+        return self
+
+    def __deepcopy__(self, memo: object) -> LM:
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Make the record anew from its fields; raises ``TypeError`` where it holds a key, or answers by itself."""
+        if type(self) is not LM:
+            raise TypeError(f"{self!r} is no plain LM record and cannot be pickled: make it where it is used")
+        return _remade, (self.model, self.api_base, self.api_key, dict(self.capabilities), self.params)
+
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"LM records are frozen; make another LM to change {name}")
 
@@ -180,6 +202,14 @@ class LM:
     def __repr__(self) -> str:
         base = f", api_base={self.api_base!r}" if self.api_base else ""
         return f"LM({self.model!r}{base})"
+
+
+def _remade(
+    model: str, api_base: str | None, api_key: Secret | None, capabilities: Mapping[str, bool], params: LMParams
+) -> LM:
+    """Return the record that was pickled."""
+    given = {name: value for name in _PARAM_NAMES if (value := getattr(params, name)) != getattr(_UNSET, name)}
+    return LM(model, api_base=api_base, api_key=api_key, capabilities=capabilities, **given)
 
 
 @dataclass(frozen=True, slots=True)

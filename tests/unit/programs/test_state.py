@@ -106,6 +106,21 @@ class TestRoundTrip:
         found = loaded.steps[0].lm
         assert found == (LM(lm) if lm and "/" in lm else lm)
 
+    def test_a_model_s_record_is_kept_whole(self, tmp_path: Path) -> None:
+        """What it can do and how hard it thinks as well: loading must not make another model of it."""
+        lm = LM(
+            "openai/m",
+            capabilities={"json_schema": True, "tools": False},
+            reasoning="high",
+            logprobs=3,
+            parallel_tool_calls=False,
+            stop=("x",),
+            top_k=1,
+        )
+        Predict("question -> answer", lm=lm).save(tmp_path / "p.json")
+
+        assert Predict("question -> answer").load(tmp_path / "p.json").lm == lm
+
     def test_the_original_is_untouched(self) -> None:
         program = RAG()
         before = without_messages(program)

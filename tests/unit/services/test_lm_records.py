@@ -1,0 +1,47 @@
+"""Records of models as values: copied freely, pickled only where no key would travel along."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from dspex.protocols.model import LM, LMPool, Secret
+from dspex.testing import ScriptedLM
+
+PLAIN = LM("openai/m", api_base="http://localhost:1/v1", capabilities={"tools": True}, temperature=0.5, top_k=3)
+KEYED = LM("openai/m", api_key="sk-1234567890")
+
+
+@pytest.mark.parametrize("record", [PLAIN, KEYED, LMPool((PLAIN, KEYED, "judge"), weights=(1.0, 2.0, 0.0))])
+def test_a_record_s_copy_is_the_record(record: LM | LMPool) -> None:
+    """It is frozen: there is nothing that a second one could be for."""
+    assert copy.copy(record) == record
+    assert copy.deepcopy([record]) == [record]
+
+
+def test_a_record_without_a_key_is_pickled() -> None:
+    """For executors in other processes, which read keys from their own environment."""
+    pool = LMPool((PLAIN, "judge"), hedge_after=0.5)
+
+    assert pickle.loads(pickle.dumps(PLAIN)) == PLAIN
+    assert pickle.loads(pickle.dumps(pool)) == pool
+
+
+@pytest.mark.parametrize("value", [KEYED, Secret("sk-1234567890"), LMPool((KEYED,))])
+def test_a_key_is_never_pickled(value: object) -> None:
+    """A pickle is a file in the making; the message says what to do and not what the key is."""
+    with pytest.raises(TypeError, match="leave out api_key") as caught:
+        pickle.dumps(value)
+
+    assert "sk-" not in str(caught.value)
+
+
+def test_a_model_that_answers_by_itself_is_not_pickled() -> None:
+    """It is code and state, no record; copies are the same model."""
+    lm = ScriptedLM(["a"])
+
+    assert copy.copy(lm) is copy.deepcopy(lm) is lm
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(lm)
