@@ -1,4 +1,4 @@
-"""Griffe extension: tables in docstrings, which are readable as they stand, become Markdown's."""
+"""Griffe extension: what is readable in docstrings as it stands, tables and ``::`` before code, becomes Markdown's."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ _TABLE = re.compile(
 )
 
 
+_BEFORE_CODE = re.compile(r"::$", re.MULTILINE)
+
+
 class Tables(griffe.Extension):
-    """Rewrites every docstring that has a table."""
+    """Rewrites every docstring that has a table, or code behind a double colon."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Rewrite the tables of one docstring."""
+        """Rewrite one docstring."""
         if obj.docstring is not None:
-            obj.docstring.value = _TABLE.sub(_markdown, obj.docstring.value)
+            obj.docstring.value = _BEFORE_CODE.sub(":", _TABLE.sub(_markdown, obj.docstring.value))
 
 
 def _markdown(table: re.Match[str]) -> str:
