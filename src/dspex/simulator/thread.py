@@ -141,7 +141,7 @@ class SimulatorThread:
                 self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
                 started.set_result(None)
                 await self._ended.wait()
-        except Exception as error:
+        except Exception as error:  # whoever waits for the start is told; raised on below
             if not started.done():
                 started.set_exception(error)
             raise
