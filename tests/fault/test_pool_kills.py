@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import AsyncIterator
 
@@ -53,6 +54,7 @@ async def test_calls_at_a_pool_end_once_whatever_is_killed(simulators: list[Simu
             return endings[victim] in label
 
         killed = []
+        attempts = itertools.count(1)
 
         def kill_one() -> None:
             found = [each for each in runtime.processes.values() if each.alive and is_victim(each.label)]
@@ -61,7 +63,7 @@ async def test_calls_at_a_pool_end_once_whatever_is_killed(simulators: list[Simu
                 killed[-1].ref.kill()
 
         def sometimes(*_: object) -> None:
-            if draw.random() < (0.02 if victim == "transports" else 0.1):
+            if next(attempts) % (50 if victim == "transports" else 10) == 0:
                 runtime.loop.call_soon(kill_one)
 
         app.telemetry.attach("dspex.lm.attempt.start", sometimes)

@@ -307,6 +307,23 @@ async def test_a_killed_ask_is_made_again(first: Simulator) -> None:
     assert [outcome for _, outcome in outcomes(request)] == ["killed", "ok"]
 
 
+async def test_a_wait_is_learned_from_the_answers_of_each_member(first: Simulator, second: Simulator) -> None:
+    """Twenty quick answers, and then none: the second is asked as soon as the first is slower than it uses to be."""
+    async with pooled(member(first, "a"), member(second, "b"), hedge_after="auto", hedge_share=1.0) as app:
+        first.set_faults(FaultPlan(script={CHAT: (*[Fault()] * 20, HANG)}))
+        for number in range(20):
+            await app.run(Ask(), question=f"q{number}")
+        assert not second.stats().requests
+        with collect(app, "dspex.lm.hedge") as events:
+            request = app.start(Ask(), question="q")
+            await asyncio.wait_for(request, 5)
+        state = app.running_tree().lm._pools[dspex.LMPool((member(first, "a"), member(second, "b")), (), "auto", 1.0)]
+
+    assert outcomes(request) == [("openai/b", "ok"), ("openai/a", "cancelled")]
+    assert [name for name, _ in events] == ["dspex.lm.hedge", "dspex.lm.hedge.won"]
+    assert [len(seen._latest) for seen in state.first_bytes.values()] == [21, 1]
+
+
 def runtime_of(app: dspex.App) -> Runtime:
     return app.running_tree().runtime
 
@@ -315,11 +332,8 @@ async def test_of_streamed_answers_the_first_piece_decides(first: Simulator, sec
     """The reader sees one answer, whole, from the member that spoke first."""
     first.set_faults(FaultPlan(script={CHAT: (HANG,)}))
     async with pooled(member(first, "a"), member(second, "b"), hedge_after=0.02, hedge_share=1.0) as app:
-        pieces: list[str] = []
         async with app.stream(dspex.Predict(Question), question="q") as stream:
-            async for delta in stream:
-                if isinstance(delta, dspex.Delta):
-                    pieces.append(delta.text)
+            pieces = [delta.text async for delta in stream if isinstance(delta, dspex.Delta)]
             prediction = await stream.result()
 
         assert "".join(pieces) == prediction.answer

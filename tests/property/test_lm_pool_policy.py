@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dspex.protocols.model import LM, LMPool
-from dspex.services.lm.pool_policy import HedgeBudget, Round, order_of
+from dspex.services.lm.pool_policy import FirstBytes, HedgeBudget, Round, order_of
 
 NAMES = [f"openai/m{number}" for number in range(6)]
 weights = st.lists(st.floats(0, 10, allow_nan=False), min_size=1, max_size=6).filter(lambda each: sum(each) > 0.1)
@@ -102,3 +102,46 @@ def test_a_round_knows_who_may_be_asked(count: int, events: list[tuple[int, floa
         assert pool_round.left() == bool(alive)
         if not pool_round.due(now):
             assert pool_round.next_at() == (min(alive) if alive else None)
+
+
+seconds = st.floats(0, 1000, allow_nan=False)
+
+
+@given(st.lists(seconds, max_size=60), st.integers(1, 30), st.floats(0.01, 1.0))
+def test_a_learned_wait_is_the_quantile_of_the_latest_answers(seen: list[float], window: int, share: float) -> None:
+    """Against the definition: the smallest time seen within which that share of them has begun."""
+    learned = FirstBytes(share=share, least=5, window=window)
+    for number, each in enumerate(seen, 1):
+        learned.note(each)
+        latest = seen[:number][-window:]
+
+        if len(latest) < 5:
+            assert learned.value is None
+            continue
+        value = learned.value
+        assert value in latest
+        assert sum(each <= value for each in latest) >= share * len(latest) - 1e-9
+        assert sum(each < value for each in latest) < share * len(latest) + 1e-9
+
+
+@given(st.lists(seconds, min_size=20, max_size=300))
+def test_few_are_slower_than_a_learned_wait(seen: list[float]) -> None:
+    """At most one in twenty of what was seen lately: about what a hedge budget of 5 % allows."""
+    learned = FirstBytes()
+    for each in seen:
+        learned.note(each)
+
+    value = learned.value
+    assert value is not None
+    assert sum(each > value for each in seen[-200:]) <= 0.05 * len(seen[-200:])
+
+
+def test_nothing_is_known_before_twenty_answers() -> None:
+    """A wait learned from a handful would be chance."""
+    learned = FirstBytes()
+    for _ in range(19):
+        learned.note(1.0)
+    assert learned.value is None
+
+    learned.note(2.0)
+    assert learned.value == 1.0

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 __all__ = ["LM", "LMChoice", "LMParams", "LMPool", "Secret"]
 
@@ -221,7 +221,8 @@ class LMPool:
         members: Records, or names of the App's; the first is the preferred one.
         weights: Shares of the traffic; empty means the order is the preference (fallback).
         hedge_after: Seconds without a first byte after which a second member is asked too; the first answer wins.
-            ``None`` never hedges. Hedges stay below ``hedge_share`` of the calls.
+            ``"auto"`` learns them, by member: the time within which 95 of 100 answers have begun lately, once there
+            were 20. ``None`` never hedges. Hedges stay below ``hedge_share`` of the calls.
         hedge_share: The largest share of calls that may be asked twice.
 
     Raises:
@@ -230,7 +231,7 @@ class LMPool:
 
     members: tuple[str | LM | LMPool, ...]
     weights: tuple[float, ...] = ()
-    hedge_after: float | None = None
+    hedge_after: float | Literal["auto"] | None = None
     hedge_share: float = 0.05
 
     def __post_init__(self) -> None:
@@ -238,8 +239,9 @@ class LMPool:
             raise ValueError("a pool needs at least one member")
         if self.weights and (len(self.weights) != len(self.members) or min(self.weights) < 0 or not sum(self.weights)):
             raise ValueError(f"weights={self.weights!r} must give each of the {len(self.members)} members its share")
-        if self.hedge_after is not None and not self.hedge_after > 0:
-            raise ValueError(f"hedge_after={self.hedge_after!r} must be a positive number of seconds")
+        after = self.hedge_after
+        if after not in (None, "auto") and (isinstance(after, (str, bool)) or not after > 0):
+            raise ValueError(f"hedge_after={after!r} must be a positive number of seconds, 'auto' or None")
         if not 0 <= self.hedge_share <= 1:
             raise ValueError(f"hedge_share={self.hedge_share!r} must lie between 0 and 1")
 

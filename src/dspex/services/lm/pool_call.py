@@ -12,7 +12,7 @@ from dspex.runtime import Runtime
 from dspex.services.lm.client import Busy, Settle
 from dspex.services.lm.leases import Lease
 from dspex.services.lm.logical_call import LogicalCall
-from dspex.services.lm.pool_policy import HedgeBudget, Round, may_answer_elsewhere
+from dspex.services.lm.pool_policy import FirstBytes, HedgeBudget, Round, may_answer_elsewhere
 from dspex.services.lm.race import Race
 from dspex.services.lm.retry import Raise, RetryAfter
 
@@ -22,11 +22,26 @@ __all__ = ["PoolCall", "PoolState"]
 class PoolState:
     """What outlives the calls at one pool."""
 
-    __slots__ = ("hedges", "pool")
+    __slots__ = ("first_bytes", "hedges", "pool")
 
     def __init__(self, pool: LMPool) -> None:
         self.pool = pool
         self.hedges = HedgeBudget(pool.hedge_share)
+        self.first_bytes: dict[LM, FirstBytes] = {}
+        """By member: how long its answers take to begin."""
+
+    def hedge_after(self, lm: LM) -> float | None:
+        """Return the seconds that ``lm`` may take to begin before another is asked; ``None`` for any time."""
+        after = self.pool.hedge_after
+        if after != "auto":
+            return after
+        seen = self.first_bytes.get(lm)
+        return seen.value if seen is not None else None
+
+    def learn(self, lm: LM, seconds: float) -> None:
+        """Note how long ``lm`` took to begin an answer."""
+        if self.pool.hedge_after == "auto":
+            self.first_bytes.setdefault(lm, FirstBytes()).note(seconds)
 
 
 class PoolCall:
@@ -71,19 +86,21 @@ class PoolCall:
 
     async def run(self) -> LMResponse:
         """Ask members until one answers or none may; raises and is cancelled as ``LMService.complete``."""
-        hedges, after = self.state.hedges, self.state.pool.hedge_after
+        hedges = self.state.hedges
         if self.log.sent == 0:
             hedges.earn()
         while True:
             member, lease = await self._lease()
             call, number = self._calls[member], self._round.attempts[member] + 1
+            after = self.state.hedge_after(self._members[member])
             if after is None or not hedges.available:
                 verdict = await call.attempt(lease, number)
                 if isinstance(verdict, LMResponse):
+                    self._learn(member, lease)
                     return verdict
                 self._heed(member, verdict)
                 continue
-            race = Race(self.runtime, self.log)
+            race = Race(self.runtime, self.log, self._learn)
             race.enter(member, call, lease, number)
             try:
                 if not await race.first_byte_within(after):
@@ -184,6 +201,11 @@ class PoolCall:
             left[0].emit("dspex.lm.fallback", number, {"to": call.client.name, "error": left[1]})
 
     # --- a second one ---------------------------------------------------------------------------------------
+
+    def _learn(self, member: int, lease: Lease) -> None:
+        """Note how long an ask took to begin, or had taken when another was faster."""
+        begun = lease.first_byte_at if lease.first_byte_at is not None else self.runtime.clock.now()
+        self.state.learn(self._members[member], begun - lease.sent_at)
 
     async def _hedge(self, race: Race, first: int, after: float) -> None:
         """Let another member join the race, or the same one where it is alone; none joins that is not at its best."""

@@ -43,11 +43,12 @@ class Race:
     piece decides: the other ask is broken off before the piece is handed on, so that nobody sees two answers mixed.
     """
 
-    __slots__ = ("_log", "_news", "_runners", "_runtime")
+    __slots__ = ("_learn", "_log", "_news", "_runners", "_runtime")
 
-    def __init__(self, runtime: Runtime, log: AttemptLog) -> None:
+    def __init__(self, runtime: Runtime, log: AttemptLog, learn: Callable[[int, Lease], None]) -> None:
         self._runtime = runtime
         self._log = log
+        self._learn = learn
         self._runners: list[_Runner] = []
         self._news: asyncio.Future[None] | None = None
 
@@ -96,6 +97,7 @@ class Race:
                 continue
             answer = self._answer_of(runner)
             if isinstance(answer, LMResponse):
+                self._learn(runner.member, runner.lease)
                 if hedged:
                     await self.break_off()
                     self._tell_winner(runner)
@@ -160,6 +162,8 @@ class Race:
     def _write_off(self, runner: _Runner, outcome: str) -> None:
         """Write down an ask that will have no answer, and give its lease back without a verdict."""
         call, started = runner.call, runner.lease.sent_at
+        if outcome == "cancelled":
+            self._learn(runner.member, runner.lease)
         message = {"cancelled": "another model was faster", "killed": "killed while it was on the wire"}[outcome]
         if call.sending is not None:
             number, call.sending = call.sending, None
