@@ -31,16 +31,28 @@ __all__ = [
 # --- requests -----------------------------------------------------------------------------------------------
 
 
+class _Unshown(dict[str, str]):
+    """Headers that show their names alone: who reports crashes often writes down local variables too."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<headers {', '.join(self)}>"
+
+
 def request_headers(idempotency_key: str, attempt: int) -> dict[str, str]:
-    """Return what every request of ours carries: one key for the logical call, a number for the attempt."""
-    return {
-        "content-type": "application/json",
-        "accept": "application/json",
-        "user-agent": "dspex",
-        "idempotency-key": idempotency_key,
-        "x-client-request-id": idempotency_key,
-        "x-attempt": str(attempt),
-    }
+    """
+    Return what every request of ours carries: one key for the logical call, a number for the attempt.
+
+    The dict does not show its values, since a secret key will be among them.
+    """
+    headers = _Unshown()
+    headers["content-type"] = "application/json"
+    headers["accept"] = "application/json"
+    headers["user-agent"] = "dspex"
+    headers["idempotency-key"] = headers["x-client-request-id"] = idempotency_key
+    headers["x-attempt"] = str(attempt)
+    return headers
 
 
 def checked_key(key: Secret, key_hint: str) -> str:
@@ -50,11 +62,14 @@ def checked_key(key: Secret, key_hint: str) -> str:
     Raises:
         AuthFailed: It holds characters that no header may hold; the message does not show it.
     """
-    value = key.reveal()
-    if not value or not (value.isascii() and value.isprintable()) or " " in value:
+    if not _may_be_sent(key.reveal()):  # in no local variable of a frame that a traceback will show
         problem = "the API key is empty or holds spaces, line ends or characters that are not ASCII"
         raise AuthFailed(f"{problem}; nothing was sent{set_key(key_hint)}")
-    return value
+    return key.reveal()
+
+
+def _may_be_sent(value: str) -> bool:
+    return bool(value) and value.isascii() and value.isprintable() and " " not in value
 
 
 def bearer(key: Secret | None, *, idempotency_key: str, attempt: int, key_hint: str) -> dict[str, str]:
