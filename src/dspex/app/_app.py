@@ -22,7 +22,7 @@ from dspex.programs import Module, bind_inputs
 from dspex.protocols.executor import RunOptions
 from dspex.protocols.local import LocalLM
 from dspex.protocols.model import LM, LMChoice, LMPool
-from dspex.protocols.money import Account, Budget, Price
+from dspex.protocols.money import Account, Budget, DryRun, Price, ProgramEstimate
 from dspex.protocols.retrieval import Retriever
 from dspex.requests import ProgramStream, Request
 from dspex.services.cache.sqlite import SqliteCache
@@ -140,6 +140,26 @@ class AppView:
             return self._app.running_tree().runner.start(program, inputs, replace(self._options, stream=sink))
 
         return ProgramStream(start, self._options.on_interrupt)
+
+    async def estimate(self, program: RunnableProgram[P, R], *args: P.args, **kwargs: P.kwargs) -> ProgramEstimate:
+        """
+        Return what a run may come to, without asking a model: ``(await app.estimate(rag, question="…")).usd``.
+
+        ``forward`` runs with made-up answers of the right types (a text is 50 words, a choice its first, a truth value
+        True), retrievals run as they are, tools are not called. Where the answers decide what is asked next, this is
+        the estimate of one way through the program. Prompts are counted roughly, answers with what ``max_tokens``
+        allows; retries, repair turns and the cache are left out.
+
+        Raises:
+            MissingInput, AppNotRunning, AppClosed, Overloaded: Nothing was started.
+            ConfigError: An answer cannot be made up; or a model is not configured.
+            Exception: Whatever ``forward`` makes of answers without meaning.
+        Cancellation: as ``run``.
+        """
+        dry = DryRun()
+        inputs = bind_inputs(program, args, kwargs)
+        await self._app.running_tree().runner.start(program, inputs, replace(self._options, dry=dry))
+        return dry.total()
 
     def map(
         self,

@@ -12,7 +12,7 @@ from dspex.protocols.money import Budget
 __all__ = ["changed"]
 
 
-_INTERNAL = ("stream", "purse")
+_INTERNAL = ("stream", "purse", "dry")
 """Options that only the App sets."""
 
 

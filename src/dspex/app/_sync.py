@@ -16,6 +16,7 @@ from dspex.evaluation import Metric, Report
 from dspex.optimizers import Job, JobEvent, JobStatus, Optimizer
 from dspex.programs import Module
 from dspex.protocols.executor import Failed, Ok
+from dspex.protocols.money import ProgramEstimate
 from dspex.protocols.scope import Delta, RequestTotals, Reset
 
 if TYPE_CHECKING:
@@ -121,6 +122,15 @@ class SyncView:
             return self._view.stream(program, *args, **kwargs)
 
         return SyncStream(self._loop.call(make), self._loop)
+
+    def estimate(self, program: RunnableProgram[P, R], *args: P.args, **kwargs: P.kwargs) -> ProgramEstimate:
+        """Return what a run may come to, without asking a model; raises as ``App.estimate``."""
+
+        async def count() -> ProgramEstimate:
+            return await self._view.estimate(program, *args, **kwargs)
+
+        estimate: ProgramEstimate = self._loop.call(count)
+        return estimate
 
     def map(
         self,

@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from dspex.protocols.cache import CacheMode
 from dspex.protocols.model import LMChoice
-from dspex.protocols.money import Account, Budget
+from dspex.protocols.money import Account, Budget, DryRun
 from dspex.protocols.scope import DeltaSink, RequestTotals, TraceStep
 
 __all__ = ["Executor", "Failed", "Ok", "Outcome", "RunOptions"]
@@ -37,6 +37,8 @@ class RunOptions:
     """Where pieces of answers go; ``app.stream`` sets it."""
     trace: bool = False
     """Whether ``Ok.trace`` is wanted."""
+    dry: DryRun | None = None
+    """Where calls are counted instead of made; ``app.estimate`` sets it, and what is started inside inherits it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,17 @@ from typing import Protocol
 from dspex.protocols.lm import AttemptLog, LMRequest, Usage
 from dspex.protocols.model import LM, LMPool
 
-__all__ = ["Account", "Budget", "Estimate", "MoneyService", "Price", "Reservation", "Spending"]
+__all__ = [
+    "Account",
+    "Budget",
+    "DryRun",
+    "Estimate",
+    "MoneyService",
+    "Price",
+    "ProgramEstimate",
+    "Reservation",
+    "Spending",
+]
 
 _MILLION = Decimal(1_000_000)
 
@@ -175,6 +185,43 @@ class Estimate:
     input_tokens: int
     output_tokens: int
     usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramEstimate:
+    """
+    What one run of a program may come to.
+
+    Attributes:
+        calls: Calls to models.
+        input_tokens: Of all prompts together, roughly.
+        output_tokens: That the answers may have at most.
+        usd: US dollars at most; None when the price of one model is unknown.
+        steps: Every call, as (the predictor's path, its own estimate).
+    """
+
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    usd: Decimal | None
+    steps: tuple[tuple[str, Estimate], ...] = ()
+
+
+class DryRun:
+    """The calls that a dry run would have made, in their order."""
+
+    __slots__ = ("calls",)
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Estimate]] = []
+
+    def total(self) -> ProgramEstimate:
+        """Return the sum."""
+        each = [estimate for _, estimate in self.calls]
+        known = [one.usd for one in each if one.usd is not None]
+        usd = sum(known, Decimal(0)) if len(known) == len(each) else None
+        read, written = sum(one.input_tokens for one in each), sum(one.output_tokens for one in each)
+        return ProgramEstimate(len(each), read, written, usd, tuple(self.calls))
 
 
 @dataclass(frozen=True, slots=True)

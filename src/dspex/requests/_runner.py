@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from dspex.errors import ActorExited, AppClosed, DeadlineExceeded, RequestKilled
@@ -12,6 +13,7 @@ from dspex.protocols.executor import Failed, Ok, Outcome, RunOptions
 from dspex.protocols.money import Account
 from dspex.protocols.scope import RequestTotals, current_scope
 from dspex.requests._admission import Admission, Ticket
+from dspex.requests._dry_scope import DryScope
 from dspex.requests._record import RequestRecord
 from dspex.requests._request import Request
 from dspex.requests._scope import RequestScope, Services
@@ -89,6 +91,8 @@ class RequestRunner:
             raise AppClosed
         parent = current_scope.get(None)
         outer = parent if isinstance(parent, RequestScope) else None
+        if outer is not None and outer.dry is not None:
+            options = replace(options, dry=outer.dry)  # whatever App it is of: nothing is sent from a dry run
         now = self.runtime.clock.now()
         self._number += 1
         number = f"r{self._number}"
@@ -233,8 +237,8 @@ class Running:
         self._unpark = None
         if self.ended or self._why is not None:
             return
-        runner, record = self._runner, self.record
-        scope = self._scope = RequestScope(runner.runtime, runner.services, record, runner.policy)
+        record = self.record
+        scope = self._scope = self._open_scope()
         context = self._context if record.resubmitted == 0 else self._context.copy()
         context.run(current_scope.set, scope)
         process = cast("TaskSupervisorRef", supervisor).spawn(
@@ -243,6 +247,12 @@ class Running:
         scope.bind(process)
         self._process = process
         process.on_dead(lambda: self._process_ended(process))
+
+    def _open_scope(self) -> RequestScope:
+        runner, record, dry = self._runner, self.record, self.record.options.dry
+        if dry is not None:
+            return DryScope(runner.runtime, runner.services, record, runner.policy, dry)
+        return RequestScope(runner.runtime, runner.services, record, runner.policy)
 
     def _process_ended(self, process: TaskProcess) -> None:
         if self._scope is not None:

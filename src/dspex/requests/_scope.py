@@ -14,7 +14,7 @@ from dspex.errors import LMError, NotInRequest, ScopeClosed, StreamTruncated, Tr
 from dspex.protocols.cache import CacheService, Hit, Lead, cache_key
 from dspex.protocols.lm import AttemptLog, Capabilities, EmbedRequest, EmbedResponse, LMRequest, LMResponse, LMService
 from dspex.protocols.model import LM, LMChoice, LMPool
-from dspex.protocols.money import Account, MoneyService
+from dspex.protocols.money import Account, DryRun, MoneyService
 from dspex.protocols.retrieval import Passage, RetrievalService
 from dspex.protocols.scope import DeltaSink, LMResult, OnDelta, RequestTotals
 from dspex.requests._record import RequestRecord
@@ -81,6 +81,11 @@ class RequestScope:
     def account(self) -> Account:
         """Who pays for the request."""
         return self._record.account
+
+    @property
+    def dry(self) -> DryRun | None:
+        """Where calls are counted instead of made."""
+        return self._record.options.dry
 
     def bind(self, process: Process) -> None:
         """Name the process that owns the steps."""
