@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dspex.app._app import App as App
+    from dspex.app._tool_servers import mcp_tools as mcp_tools
     from dspex.errors import *  # noqa: F403 - the whole tree of errors is public
     from dspex.evaluation import Report as Report
     from dspex.evaluation import Score as Score
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "dspex.app._app": ("App",),
+    "dspex.app._tool_servers": ("mcp_tools",),
     "dspex.evaluation": ("Report", "Score", "exact_match", "f1"),
     "dspex.optimizers": ("BootstrapFewShot", "Job", "JobEvent", "LabeledFewShot"),
     "dspex.programs": (

@@ -44,7 +44,7 @@ from dspex.services.money.prices import PriceTable
 from dspex.services.retrieval.client import RetrieverGateway
 from dspex.telemetry import Telemetry
 
-__all__ = ["EVALUATIONS", "AppTree"]
+__all__ = ["EVALUATIONS", "AppTree", "root_cause"]
 
 EVALUATIONS = "evaluations"
 """The name under which the supervisor of evaluations' rows is registered."""
@@ -107,7 +107,7 @@ class AppTree:
             root = await self.runtime.start(Supervisor(self._specs(), backoff=Backoff()), label="App")
         except StartFailed as error:
             await self.runtime.close()
-            raise _root_cause(error) from error
+            raise root_cause(error) from error
         except BaseException:  # whatever it is: undone here, then raised on
             self._kill_all()
             raise
@@ -206,7 +206,7 @@ class AppTree:
         }
 
 
-def _root_cause(error: StartFailed) -> Exception:
+def root_cause(error: StartFailed) -> Exception:
     """Return the service's own error from under the supervisors that reported it."""
     each: Any = error
     while True:

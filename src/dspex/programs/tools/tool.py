@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from pydantic import BaseModel, GetCoreSchemaHandler
@@ -81,6 +81,35 @@ class Tool(Generic[P, R_co]):
         self.idempotent = idempotent
         self.timeout = timeout
         self.spec = ToolSpec(name, doc.summary if description is None else description, self._arguments.schema)
+
+    @classmethod
+    def from_spec(
+        cls,
+        spec: ToolSpec,
+        call: Callable[[Mapping[str, Any]], Awaitable[Any]],
+        *,
+        idempotent: bool = False,
+        timeout: float | None = DEFAULT_TIMEOUT,
+    ) -> Tool[..., Any]:
+        """
+        Return a tool that somebody else describes, a server for example.
+
+        Args:
+            spec: Name, description and JSON schema; arguments are not checked against it here.
+            call: Given the arguments as the model gave them.
+            idempotent: As for ``Tool``.
+            timeout: As for ``Tool``.
+
+        Raises:
+            ToolInvalid: The name is none that models take.
+        """
+
+        async def function(**arguments: Any) -> Any:
+            return await call(arguments)
+
+        made = Tool(function, name=spec.name, description=spec.description, idempotent=idempotent, timeout=timeout)
+        made.spec = spec
+        return made
 
     @property
     def name(self) -> str:

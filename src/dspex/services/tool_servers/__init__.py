@@ -1,0 +1,1 @@
+"""Servers of tools: programs that speak the Model Context Protocol."""

@@ -1,0 +1,328 @@
+"""One server of tools that speaks the Model Context Protocol: an actor owns the connection and the server's process."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import importlib.util
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from dspex.errors import MissingExtra, ToolError, ToolServerFailed
+from dspex.protocols.content import FilePart, ImagePart, TextPart
+from dspex.protocols.lm import ToolSpec
+from dspex.runtime import Actor, ExitReason, From, Next, NoReply, Reply, TaskProcess, WorkerThread
+
+__all__ = ["CallServerTool", "ListServerTools", "ServerAddress", "ServerTool", "ToolServer", "check_extra"]
+
+_HANDSHAKE = 30.0
+"""Seconds until a server that does not introduce itself has failed."""
+_CLOSED = -32000
+"""The error code with which the library ends calls whose connection is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """
+    How a server is reached: a command that is started and spoken to over its pipes, or an address.
+
+    Attributes:
+        command: The program and its arguments; empty for an address.
+        url: Where it listens (streamable HTTP); empty for a command.
+        env: Variables of the command's environment, beside the few that are passed on by default.
+        cwd: Where the command runs.
+        headers: What each request carries; never shown.
+    """
+
+    command: tuple[str, ...] = ()
+    url: str = ""
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    cwd: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __str__(self) -> str:
+        return self.url or self.command[0]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTool:
+    """A tool as its server describes it; ``repeatable`` where that says a second call changes nothing."""
+
+    spec: ToolSpec
+    repeatable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ListServerTools:
+    """Ask for the server's tools; answered by a tuple of ``ServerTool``."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallServerTool:
+    """Ask for a call; answered by text or content parts, or by ``ToolError`` where the tool says that it failed."""
+
+    name: str
+    arguments: Mapping[str, Any]  # JSON values
+    timeout: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Gone:
+    """The connection has ended."""
+
+    why: Exception
+
+
+class ToolServer(Actor):
+    """
+    Keeps the connection in a task of its own, and answers each call from a task of its own.
+
+    A connection that ends is a crash: who has called is told, and the supervisor connects again.
+    """
+
+    trap_exit = True
+
+    def __init__(self, address: ServerAddress) -> None:
+        self._address = address
+        self._session: Any = None  # the library's ClientSession
+        self._tools: tuple[ServerTool, ...] = ()
+        self._connection: TaskProcess | None = None
+        self._leave = asyncio.Event()
+        self._calls = 0
+
+    async def init(self) -> None:
+        """Connect, and learn the tools; ToolServerFailed when that cannot be done."""
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._connection = self.spawn_task(self._connect, ready, label="connection")
+        try:
+            async with asyncio.timeout(_HANDSHAKE):
+                await ready
+        except TimeoutError as error:
+            raise ToolServerFailed(str(self._address), f"it said nothing for {_HANDSHAKE:g} s") from error
+
+    async def handle_call(self, message: Any, sender: From) -> Next:
+        """Answer from memory, or from a task."""
+        if isinstance(message, ListServerTools):
+            return Reply(self._tools)
+        assert isinstance(message, CallServerTool)
+        self.spawn_task(self._call, message, sender, label=f"call {message.name}")
+        return NoReply()
+
+    async def handle_info(self, message: Any) -> Next:
+        """Crash when the connection has ended."""
+        if isinstance(message, _Gone):
+            raise message.why
+        return await super().handle_info(message)
+
+    async def terminate(self, reason: ExitReason) -> None:
+        """Leave the connection in the order that the library wants, which ends the server's process."""
+        self._leave.set()
+        if self._connection is not None:
+            await self._connection.wait_exit(None)
+
+    def describe(self) -> str:
+        """Tell where the server is and how many calls it has answered."""
+        return f"{self._address}: {len(self._tools)} tools, {self._calls} calls"
+
+    # --- the connection, in its own task ------------------------------------------------------------------------
+
+    async def _connect(self, ready: asyncio.Future[None]) -> None:
+        why: Exception = ToolServerFailed(str(self._address), "the connection was closed")
+        try:
+            await _import_library()
+            async with _session(self._address, self._leave.set) as session:
+                self._tools = await _list_tools(session)
+                self._session = session
+                if not ready.done():
+                    ready.set_result(None)
+                await self._leave.wait()
+        except Exception as error:  # noqa: BLE001 - whatever ends a connection is the reason of the actor's crash
+            why = _as_server_error(self._address, error)
+        finally:
+            if not ready.done():
+                ready.set_exception(why)
+            elif not ready.cancelled():
+                self.ref.send(_Gone(why))
+
+    async def _call(self, message: CallServerTool, sender: From) -> None:
+        try:
+            async with asyncio.timeout(message.timeout):
+                answer = await self._session.call_tool(message.name, dict(message.arguments))
+        except TimeoutError as error:
+            sender.fail(error)
+            return
+        except Exception as error:  # noqa: BLE001 - what the library raises becomes the caller's typed error
+            if getattr(getattr(error, "error", None), "code", None) == _CLOSED:
+                self._leave.set()  # whether the call was made, nobody knows: the caller hears of our crash
+                return
+            sender.fail(_as_server_error(self._address, error))
+            return
+        self._calls += 1
+        content = _content(answer)
+        if _read(answer, "is_error", "isError"):
+            text = content if isinstance(content, str) else "".join(str(part) for part in content)
+            sender.fail(ToolError(text or f"{message.name} failed"))
+        else:
+            sender.reply(content)
+
+
+# --- the library ----------------------------------------------------------------------------------------------
+
+
+def check_extra() -> None:
+    """Look whether the library is there, without importing it; MissingExtra when it is not."""
+    try:
+        found = importlib.util.find_spec("mcp") is not None
+    except ValueError:  # somebody has ruled it out
+        found = False
+    if not found:
+        raise MissingExtra("mcp", "tools from a server")
+
+
+async def _import_library() -> None:
+    """Import the library in a thread: it takes most of a second, for which the loop must not stand still."""
+    worker = WorkerThread("dspex-import")
+    try:
+        await worker.run(_load)
+    finally:
+        await worker.aclose()
+
+
+def _load() -> None:
+    import mcp.client.streamable_http  # noqa: F401 - imported to be there
+
+
+@asynccontextmanager
+async def _session(address: ServerAddress, ended: Callable[[], None]) -> AsyncIterator[Any]:
+    from mcp import ClientSession
+
+    async with _streams(address) as streams:
+        reading, writing = streams[0], streams[1]
+        async with ClientSession(_Watched(reading, ended), writing) as session:
+            await session.initialize()
+            yield session
+
+
+def _streams(address: ServerAddress) -> AbstractAsyncContextManager[Any]:
+    if address.command:
+        from mcp import StdioServerParameters, stdio_client
+
+        command, *args = address.command
+        env = dict(address.env) or None
+        return stdio_client(StdioServerParameters(command=command, args=args, env=env, cwd=address.cwd))
+    return _http_streams(address)
+
+
+@asynccontextmanager
+async def _http_streams(address: ServerAddress) -> AsyncIterator[Any]:
+    from mcp.client import streamable_http
+    from mcp.shared._httpx_utils import create_mcp_http_client
+
+    headers = dict(address.headers) or None
+    if hasattr(streamable_http, "streamable_http_client"):
+        async with (
+            create_mcp_http_client(headers=headers) as client,
+            streamable_http.streamable_http_client(address.url, http_client=client) as streams,
+        ):
+            yield streams
+    else:  # older releases
+        connect: Any = getattr(streamable_http, "streamablehttp_client")  # noqa: B009 - newer releases lack it
+        async with connect(address.url, headers=headers) as streams:
+            yield streams
+
+
+class _Watched:
+    """The stream of a server's messages; tells when it ends, which the library keeps to itself between calls."""
+
+    def __init__(self, stream: Any, ended: Callable[[], None]) -> None:
+        self._stream = stream
+        self._ended = ended
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def __aenter__(self) -> Self:
+        await self._stream.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> Any:
+        return await self._stream.__aexit__(*error)
+
+    def __aiter__(self) -> _Watched:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self._stream.__anext__()
+        except StopAsyncIteration:
+            self._ended()
+            raise
+
+    async def receive(self) -> Any:
+        return await self._stream.receive()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _list_tools(session: Any) -> tuple[ServerTool, ...]:
+    """Return all tools, page by page."""
+    found: list[ServerTool] = []
+    page = await session.list_tools()
+    while True:
+        found += [_server_tool(each) for each in page.tools]
+        cursor = _read(page, "next_cursor", "nextCursor")
+        if not cursor:
+            return tuple(found)
+        from mcp.types import PaginatedRequestParams
+
+        page = await session.list_tools(params=PaginatedRequestParams(cursor=cursor))
+
+
+def _server_tool(tool: Any) -> ServerTool:
+    hints = tool.annotations
+    repeatable = bool(
+        _read(hints, "read_only_hint", "readOnlyHint") or _read(hints, "idempotent_hint", "idempotentHint")
+    )
+    return ServerTool(
+        ToolSpec(tool.name, tool.description or "", dict(_read(tool, "input_schema", "inputSchema"))), repeatable
+    )
+
+
+def _read(of: Any, name: str, old_name: str) -> Any:
+    """Return an attribute by the name that it has in the release that is installed."""
+    return getattr(of, name, getattr(of, old_name, None))
+
+
+def _content(answer: Any) -> str | tuple[TextPart | ImagePart | FilePart, ...]:
+    """Return what a tool gave: its text, or parts where there is more."""
+    parts: list[TextPart | ImagePart | FilePart] = []
+    for each in answer.content:
+        media_type = _read(each, "mime_type", "mimeType") or ""
+        resource = getattr(each, "resource", None)
+        if each.type == "text":
+            parts.append(TextPart(each.text))
+        elif each.type == "image":
+            parts.append(ImagePart(media_type, base64.b64decode(each.data)))
+        elif resource is not None and getattr(resource, "text", None) is not None:
+            parts.append(TextPart(resource.text))
+        elif resource is not None and getattr(resource, "blob", None) is not None:
+            kind = _read(resource, "mime_type", "mimeType") or "application/octet-stream"
+            parts.append(FilePart(kind, base64.b64decode(resource.blob), name=str(resource.uri)))
+        else:
+            parts.append(TextPart(f"({each.type} {getattr(each, 'uri', media_type)})"))
+    if all(isinstance(part, TextPart) for part in parts):
+        return "\n".join(part.text for part in parts if isinstance(part, TextPart))
+    return tuple(parts)
+
+
+def _as_server_error(address: ServerAddress, error: BaseException) -> Exception:
+    while isinstance(error, BaseExceptionGroup) and error.exceptions:
+        error = error.exceptions[0]
+    if isinstance(error, (ToolServerFailed, MissingExtra)):
+        return error
+    failed = ToolServerFailed(str(address), f"{type(error).__name__}: {error}")
+    failed.__cause__ = error
+    return failed
