@@ -117,6 +117,8 @@ class PredictorPaths:
         """Return where the predictor sits (``answer.predict``); empty when it is no part of the program."""
         found = self._found
         if found is None:
+            if predictor is self._program and getattr(predictor, "is_predictor", False):
+                return "self"  # a bare predictor, as ``Module.predictors`` names it: nothing to look through
             known = getattr(self._program, "__dict__", {}).get(_FOUND)
             if isinstance(known, _Found):
                 found = self._found = known

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
 from dspex._clock import wall_time
@@ -151,7 +152,9 @@ class LogicalCall(NotedCall):
         while True:
             left = self.deadline - self.runtime.clock.now()
             try:
-                return await self.client.call(message, timeout=max(0.0, left))
+                # In whole seconds, which many calls share: each timeout has a queue and a timer of its own. Within the
+                # second too long it is the request that ends us, at the deadline itself.
+                return await self.client.call(message, timeout=float(max(0, ceil(left))))
             except (ActorExited, NoSuchActor):
                 if left <= 0.0:
                     raise DeadlineExceeded(0.0) from None
