@@ -194,6 +194,34 @@ async def test_calls_at_the_same_time_each_keep_their_answer(tmp_path: Path) -> 
     assert (tape.played, tape.recorded) == (30, 0)
 
 
+SAID = "[[ ## answer ## ]]\nAda"
+ANTHROPIC = {"type": "message", "content": [{"type": "text", "text": SAID}], "stop_reason": "end_turn", "model": "m"}
+GEMINI = {"candidates": [{"content": {"parts": [{"text": SAID}]}, "finishReason": "STOP"}]}
+
+
+@pytest.mark.parametrize(
+    ("model", "header", "answer"),
+    [("anthropic/m", "x-api-key", ANTHROPIC), ("gemini/m", "x-goog-api-key", GEMINI)],
+)
+async def test_keys_in_other_headers(
+    model: str, header: str, answer: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every provider of a protocol of its own is recorded with its key, and played without."""
+    for name in ("ANTHROPIC_API_KEY", "GEMINI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+    def provide(request: httpx.Request) -> httpx.Response:
+        assert request.headers[header] == CANARY
+        return httpx.Response(200, json={**answer, "note": CANARY})
+
+    file = tmp_path / "a.jsonl"
+    for key, through in ((CANARY, httpx.MockTransport(provide)), (None, None)):
+        tape = cassette(file, strict=key is None, through=through)
+        async with dspex.App(dspex.LM(model, api_key=key), transport=tape, cache=None) as app:
+            assert (await app.run(Ask(), question="Who?")).answer == "Ada"
+    assert CANARY not in file.read_text()
+
+
 async def test_other_bodies_and_networks_that_fail(tmp_path: Path) -> None:
     """Bytes that are no text survive; a network that fails leaves nothing."""
     file = tmp_path / "a.jsonl"
