@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dspex.protocols.model import LM, LMPool
-from dspex.services.lm.pool_policy import FirstBytes, HedgeBudget, Round, order_of
+from dspex.services.lm.first_bytes import FirstBytes
+from dspex.services.lm.pool_policy import HedgeBudget, Round, order_of
 
 NAMES = [f"openai/m{number}" for number in range(6)]
 weights = st.lists(st.floats(0, 10, allow_nan=False), min_size=1, max_size=6).filter(lambda each: sum(each) > 0.1)

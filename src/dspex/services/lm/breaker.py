@@ -104,7 +104,7 @@ class CircuitBreaker:
                 self._open(now)
 
     def forgotten(self, ticket: int) -> None:
-        """Note that a call ended without telling anything (cancelled, its step died): a probe's place is free again."""
+        """Note that a call ended without telling anything (its caller gave it up): a probe's place is free again."""
         if self._is_probe(ticket):
             self._probe = None
 

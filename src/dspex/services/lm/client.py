@@ -11,6 +11,7 @@ from dspex.protocols.lm import Usage
 from dspex.runtime import Actor, Down, From, Next, NoReply, ProcessRef, Reply
 from dspex.services.lm.breaker import BreakerState, CircuitBreaker
 from dspex.services.lm.buckets import RateLimits, share_left
+from dspex.services.lm.first_bytes import FirstBytes
 from dspex.services.lm.key_health import KeyHealth
 from dspex.services.lm.leases import NOTHING_HELD, Lease, LeaseTable
 from dspex.services.lm.limiter import Gradient, Limiter
@@ -23,6 +24,12 @@ CAUTIOUS = 16
 
 TYPICAL_ANSWER = 256.0
 """Tokens that an answer is taken to have before any has been seen, where the call sets no length."""
+
+PATIENCE = 10.0
+"""Seconds without a byte after which an attempt that ran into its caller's deadline is an outage: at the least."""
+
+_EARLY = 0.001
+"""Seconds by which a timer may go off before its time."""
 
 __all__ = ["Acquire", "Busy", "ClientLimits", "LMClient", "Settle"]
 
@@ -62,7 +69,8 @@ class Settle(NamedTuple):
     """
     Give a lease back with what its attempt came to; a call is answered by ``RetryAfter`` or ``Raise``.
 
-    ``cancelled`` says that the attempt was broken off by its own caller: it tells nothing about the provider.
+    ``cancelled`` says that the attempt was broken off by its own caller: it tells nothing about the provider, unless
+    it was the caller's deadline and the provider had been silent for long.
     """
 
     lease: int
@@ -97,6 +105,7 @@ class LMClient(Actor):
         self._budget: RetryBudget
         self._rates: RateLimits
         self._answers = TYPICAL_ANSWER
+        self._first_bytes = FirstBytes()
         self._waiting: WaitingRoom[tuple[Acquire, From]] = WaitingRoom(_has_left)
         self._monitors: dict[int, Lease] = {}
         self._monitor_of: dict[int, int] = {}
@@ -184,7 +193,7 @@ class LMClient(Actor):
         if not waiting and self._all_is_well and self._limiter.try_acquire(now):  # nearly always
             ticket = self._breaker.admit(now)
             assert ticket is not None
-            lease = self._table.grant(self._model, request.holder, ticket)
+            lease = self._table.grant(self._model, request.holder, ticket, deadline=request.deadline)
             self._watch(lease)
             return Reply(lease)
         if request.hedge and (waiting or self._breaker.state is not BreakerState.CLOSED or self._key_refusal(now)):
@@ -275,7 +284,7 @@ class LMClient(Actor):
             key_ticket = -self._access.admit()  # below zero: this model's, not the whole key's
         if rates.active:
             held = rates.reserve(self._tokens_of(request), now)
-        lease = table.grant(self._model, request.holder, ticket, key_ticket, held)
+        lease = table.grant(self._model, request.holder, ticket, key_ticket, held, request.deadline)
         self._watch(lease)
         return lease
 
@@ -340,9 +349,11 @@ class LMClient(Actor):
         if error is None:
             self._breaker.succeeded(lease.ticket, now)
             latency = None
-            if self._limiter.gradient is not None and lease.headroom is None and lease.first_byte_at is not None:
+            if lease.first_byte_at is not None:
                 latency = lease.first_byte_at - lease.sent_at
-            self._limiter.succeeded(now, latency)
+                self._first_bytes.note(latency)
+            follow = self._limiter.gradient is not None and lease.headroom is None
+            self._limiter.succeeded(now, latency if follow else None)
         else:
             if is_outage(error):
                 self._breaker.failed(lease.ticket, now)
@@ -411,13 +422,31 @@ class LMClient(Actor):
 
     def _forget(self, lease: Lease, now: float) -> None:
         """Give back what a lease without verdict held: unsent is free, sent and unknown is charged as estimated."""
-        self._breaker.forgotten(lease.ticket)
+        if self._hung(lease, now):
+            was = self._breaker.state
+            self._breaker.failed(lease.ticket, now)
+            if self._breaker.state is not was:
+                self._tell_breaker(was)
+        else:
+            self._breaker.forgotten(lease.ticket)
         self._limiter.release()
         if lease.key_ticket:
             self._table.key.forgotten(lease.key_ticket)
             self._access.forgotten(-lease.key_ticket)
         if not lease.sent:
             self._rates.refund(lease.held, now)
+
+    def _hung(self, lease: Lease, now: float) -> bool:
+        """
+        Whether an attempt was cut off by its caller's deadline while the provider kept silent for too long.
+
+        Callers who give up for reasons of their own, or gave little time, tell nothing about the provider: it must have
+        been silent for twice as long as it lets nearly all others wait.
+        """
+        if not lease.sent or lease.first_byte_at is not None or now < lease.deadline - _EARLY:
+            return False
+        usual = self._first_bytes.value
+        return now - lease.sent_at >= max(PATIENCE, 2 * usual if usual is not None else 0.0)
 
     def _refuse_hopeless(self, now: float) -> None:
         """Answer the waiters whose time will be over before a pause is."""

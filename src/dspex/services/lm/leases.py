@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ class Lease:
         sent_at: When, by the runtime's clock.
         first_byte_at: When the answer's head was there.
         headroom: What the answer's headers say is left of the provider's limits.
+        deadline: When its caller's time is over.
     """
 
     id: int
@@ -49,6 +51,7 @@ class Lease:
     sent_at: float = 0.0
     first_byte_at: float | None = None
     headroom: Headroom | None = None
+    deadline: float = math.inf
 
 
 class LeaseTable:
@@ -69,11 +72,17 @@ class LeaseTable:
         self._last = 0
 
     def grant(
-        self, model: str, holder: ProcessRef, ticket: int, key_ticket: int = 0, held: Reservation = NOTHING_HELD
+        self,
+        model: str,
+        holder: ProcessRef,
+        ticket: int,
+        key_ticket: int = 0,
+        held: Reservation = NOTHING_HELD,
+        deadline: float = math.inf,
     ) -> Lease:
         """Record a new lease and return it."""
         self._last += 1
-        lease = Lease(self._last, model, holder, ticket, key_ticket, held)
+        lease = Lease(self._last, model, holder, ticket, key_ticket, held, deadline=deadline)
         self.leases[lease.id] = lease
         return lease
 

@@ -10,9 +10,10 @@ from dspex.protocols.lm import AttemptLog, LMResponse
 from dspex.protocols.model import LM, LMPool
 from dspex.runtime import Runtime
 from dspex.services.lm.client import Busy, Settle
+from dspex.services.lm.first_bytes import FirstBytes
 from dspex.services.lm.leases import Lease
 from dspex.services.lm.logical_call import LogicalCall
-from dspex.services.lm.pool_policy import FirstBytes, HedgeBudget, Round, may_answer_elsewhere
+from dspex.services.lm.pool_policy import HedgeBudget, Round, may_answer_elsewhere
 from dspex.services.lm.race import Race
 from dspex.services.lm.retry import Raise, RetryAfter
 
