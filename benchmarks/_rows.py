@@ -406,6 +406,42 @@ GROUPS: tuple[Group, ...] = (
         seconds=0.4,
     ),
     Group(
+        "agents",
+        (
+            Row(
+                "agents",
+                "100 agents at once, 5 steps each with an async tool of 10 ms",
+                "agents:react@asyncio",
+                "agents:dspy_react@asyncio",
+                f"{_DSPY} ReAct.acall",
+                None,
+                reads="gain",
+            ),
+            Row(
+                "agents-elapsed",
+                "the same, elapsed",
+                "agents:react@asyncio",
+                "agents:dspy_react@asyncio",
+                f"{_DSPY} ReAct.acall",
+                None,
+                clock="wall",
+                reads="gain",
+            ),
+            Row(
+                "agents-blocking",
+                "the same with a tool that blocks, elapsed",
+                "agents:react_blocking@asyncio",
+                "agents:dspy_react_blocking@asyncio",
+                f"{_DSPY} ReAct.acall",
+                None,
+                clock="wall",
+                reads="gain",
+            ),
+        ),
+        server=True,
+        size=Size(200, 100, rounds=3, starts=2),
+    ),
+    Group(
         "cached",
         (
             Row(

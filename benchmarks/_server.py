@@ -1,5 +1,5 @@
 """
-The chat-completions server all HTTP contenders talk to: HTTP/1.1, one fixed answer, as little work as possible.
+The chat-completions server all HTTP contenders talk to: HTTP/1.1, fixed answers, as little work as possible.
 
 Its first line of output is the base URL. It ends when its standard input does.
 """
@@ -17,9 +17,15 @@ __all__ = ["ANSWER", "main"]
 
 ANSWER = "[[ ## answer ## ]]\nParis is the capital of France.\n\n[[ ## completed ## ]]\n"
 
+AGENT_ANSWER = (
+    "[[ ## next_thought ## ]]\nI have to look it up.\n\n[[ ## next_tool_name ## ]]\nlook_up\n\n"
+    '[[ ## next_tool_args ## ]]\n{"query": "Paris"}\n\n[[ ## reasoning ## ]]\nThe page says so.\n\n' + ANSWER
+)
+"""Below ``/agent``: a step of an agent and an answer in one; whoever asks for either finds it."""
 
-def _response() -> bytes:
-    message = {"role": "assistant", "content": ANSWER}
+
+def _response(answer: str) -> bytes:
+    message = {"role": "assistant", "content": answer}
     body = json.dumps(
         {
             "id": "chatcmpl-benchmark",
@@ -34,7 +40,8 @@ def _response() -> bytes:
     return head.encode() + body
 
 
-_RESPONSE = _response()
+_RESPONSE = _response(ANSWER)
+_AGENT_RESPONSE = _response(AGENT_ANSWER)
 
 
 class _Connection(asyncio.Protocol):
@@ -51,8 +58,9 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         while (end := _end_of_request(self._buffer)) is not None:
+            is_agents = self._buffer.startswith(b"POST /agent/")
             self._buffer = self._buffer[end:]
-            self._transport.write(_RESPONSE)
+            self._transport.write(_AGENT_RESPONSE if is_agents else _RESPONSE)
 
 
 def _end_of_request(buffer: bytes) -> int | None:

@@ -122,6 +122,23 @@ class Ask(Signature):
     answer: str = OutputField()
 
 
+class Bank:
+    currency = "EUR"
+
+
+def search(query: str, k: int = 3) -> list[str]:
+    return [query] * k
+
+
+async def balance(run: dspex.Run[Bank], name: str) -> str:
+    return f"{name} {run.deps.currency} {run.deadline:g} {run.id}"
+
+
+@dspex.tool(timeout=3, name="twice")
+def double(number: int) -> int:
+    return 2 * number
+
+
 def reward(inputs: Mapping[str, Any], answer: Ask) -> float:
     return float(len(answer.answer) + len(inputs))
 
@@ -142,6 +159,14 @@ async def apps(app: dspex.App) -> None:
     assert_type(await app.run(dspex.MultiChainComparison(Ask), question="q"), Ask)
     assert_type(await app.run(dspex.Ensemble([ask, ask]), question="q"), Ask)
     assert_type(dspex.majority(["a", "b"]), str)
+    agent = dspex.ReAct(Ask, [search, dspex.tool(balance, idempotent=True)], max_steps=3)
+    assert_type(await app.options(deps=Bank()).run(agent, question="q"), Ask)
+    assert_type(dspex.ReAct("q -> a", tools=[search]), dspex.ReAct[dspex.Prediction, ...])
+    assert_type(await app.run(dspex.ProgramOfThought(Ask), question="q"), Ask)
+    assert_type(dspex.tool(search)("q", k=2), list[str])
+    assert_type(double(3), int)
+    async with dspex.mcp_tools(app, ["server"]) as tools:
+        assert_type(tools[0], dspex.Tool[..., Any])
     async with app.stream(ask, question="q") as stream:
         async for piece in stream:
             assert_type(piece, dspex.Delta | dspex.Reset)
