@@ -313,7 +313,7 @@ class App(AppView):
     ``aclose`` do the same from any two tasks of one loop. Two Apps in one process never see each other.
 
     Args:
-        lm: The default model: ``"provider/model"`` or an ``LM`` record.
+        lm: The default model: ``"provider/model"``, an ``LM`` record, or an ``LMPool``.
         lms: More models, by the names that ``with_lm`` and ``options(lm=…)`` use.
         retriever: The default retriever: a path of a ``SqliteIndex``, or any ``Retriever``.
         retrievers: More of them, by the names that ``Retrieve('name')`` uses.
@@ -324,7 +324,7 @@ class App(AppView):
         max_waiting: Requests waiting; one more is Overloaded.
         limits: Attempts at once, requests and tokens a minute, and the retry policy: for every model, or by
             ``"provider/model"``, ``"provider/*"`` and ``"*"``.
-        timeouts: Seconds until a phase of one attempt has failed; the longest silence while reading above all.
+        timeouts: How long connecting, the first byte and a silence may take until one attempt has failed.
         proxy: The http(s) address of a proxy for every provider; the environment's proxies are not looked at.
         verify: How certificates are checked: a context with your own authority, or False for not at all.
         transport: The user's own httpx transport, used for every provider instead of ours; it has its own proxy and

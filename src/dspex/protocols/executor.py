@@ -43,7 +43,15 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class Ok(Generic[R]):
-    """A row that ended in a value."""
+    """
+    A row that ended in a value.
+
+    Attributes:
+        value: What ``forward`` returned.
+        row: The row it was run on, by field name.
+        trace: The predictors' calls, where they were wanted.
+        totals: What the row's request took.
+    """
 
     value: R
     row: Mapping[str, Any] = field(default_factory=dict)
@@ -55,7 +63,14 @@ class Ok(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A row that ended in an error; never a score, never an empty value."""
+    """
+    A row that ended in an error; never a score, never an empty value.
+
+    Attributes:
+        reason: What was raised.
+        row: The row it was run on, by field name.
+        totals: What the row's request took, where one was started.
+    """
 
     reason: Exception
     row: Mapping[str, Any] = field(default_factory=dict)

@@ -11,7 +11,15 @@ __all__ = ["Passage", "RetrievalService", "Retriever"]
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A piece of text found by a retriever; a higher ``score`` is a better match."""
+    """
+    A piece of text found by a retriever; a model is shown ``title | text``.
+
+    Attributes:
+        text: The text itself.
+        title: What it is from.
+        score: How well it fits the query; higher is better, comparable within one search only.
+        id: What its index knows it by.
+    """
 
     text: str
     title: str = ""

@@ -66,7 +66,7 @@ class FieldType:
                 return f"{self.amount:.2f} {self.currency}"
 
             @classmethod
-            def from_text(cls, text: str) -> Self:  # noqa: ARG003 - for the subclasses
+            def from_text(cls, text: str) -> Self:
                 amount, currency = text.split()
                 return cls(float(amount), currency)
 
