@@ -160,4 +160,4 @@ def __getattr__(name: str) -> Any:  # any of the public names
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_ROOM_OF})
+    return sorted({*globals(), *_ROOM_OF, *importlib.import_module("dspex.errors").__all__})

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
+import dspex
+
 SOURCE = Path(__file__).parents[2] / "src" / "dspex"
 MODULES = sorted(
     ".".join(("dspex", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
@@ -61,6 +63,11 @@ def test_importing_dspex_prints_nothing(fresh_imports: list[FreshImport]) -> Non
 
 def test_importing_dspex_is_cheap(fresh_imports: list[FreshImport]) -> None:
     assert min(run.spent for run in fresh_imports) < CPU_SECONDS
+
+
+def test_errors_are_found_beside_the_other_names() -> None:
+    """Shells complete what ``dir`` lists."""
+    assert {"App", "Predict", "RateLimited", "DspexError"} <= set(dir(dspex))
 
 
 @pytest.mark.parametrize("name", MODULES)
