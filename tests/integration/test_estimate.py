@@ -7,7 +7,8 @@ from decimal import Decimal
 import pytest
 
 import dspex
-from dspex.protocols.lm import LMRequest
+from dspex.protocols.lm import LMRequest, Message, ToolSpec
+from dspex.protocols.scope import current_scope
 from dspex.testing import FixedRetriever, ScriptedLM
 from tests.support.programs import RAG, Ask
 
@@ -62,20 +63,92 @@ async def test_retrieval_runs_and_its_passages_count() -> None:
     assert retriever.queries == [("Who?", 3)]
 
 
-async def test_tools_are_not_called() -> None:
-    """An agent is taken to use up its steps: its answers have no meaning."""
+@pytest.mark.parametrize("native", [True, False])
+async def test_agent_uses_up_its_steps_and_no_tool_is_called(native: bool) -> None:
+    """Its answers have no meaning; what the tools would have said is in the next prompt."""
     called: list[str] = []
 
-    def search(query: str) -> str:
+    async def search(query: str, pages: int = 1) -> str:
         """Search the web."""
         called.append(query)
         return "found"
 
-    agent = dspex.ReAct("question -> answer", tools=[search], max_steps=3)
-    async with app_of() as app:
+    def read(page: int) -> str:
+        """Read a page."""
+        called.append(str(page))
+        return "text"
+
+    agent = dspex.ReAct("question -> answer", tools=[search, read], max_steps=3)
+    lm = ScriptedLM(never, capabilities={"tools": native})
+    async with dspex.App(lm) as app:
         estimate = await app.estimate(agent, question="Who?")
+    assert [path for path, _ in estimate.steps] == ["react"] * 3 + ["extract.predict"]
+    first, second, third, _ = [call.input_tokens for _, call in estimate.steps]
+    assert first < second < third
     assert called == []
-    assert 2 <= estimate.calls <= 4
+
+
+async def test_loop_that_waits_for_an_answer_without_tools_ends() -> None:
+    """A program may go on as long as tools are asked for; a dry run must not go on for ever."""
+
+    class Loop(dspex.Module):
+        def __init__(self) -> None:
+            self.ask = dspex.Predict(Tooled)
+
+        async def forward(self, question: str) -> int:
+            turns = 0
+            while True:
+                turns += 1
+                answer = await self.ask(question=question, tools=[ToolSpec("stop")])
+                if not list(answer.calls):
+                    return turns
+
+    async with dspex.App(ScriptedLM(never)) as app:
+        assert (await app.estimate(Loop(), question="Who?")).calls == 100
+
+
+class Tooled(dspex.Signature):
+    """Find it out."""
+
+    question: str = dspex.InputField()
+    tools: list[ToolSpec] = dspex.InputField()
+    calls: dspex.ToolCalls = dspex.OutputField()
+    answer: str = dspex.OutputField(default="")
+
+
+async def test_vectors_are_counted_and_not_bought() -> None:
+    """Of their texts, with the price of what is read."""
+
+    class Similar(dspex.Module):
+        def __init__(self) -> None:
+            self.embed = dspex.Embed("local/vectors")
+
+        async def forward(self, texts: list[str]) -> int:
+            return len(await self.embed(texts))
+
+    lms = {"local/vectors": ScriptedLM(never, model="scripted/vectors")}
+    async with dspex.App(lms=lms, prices=PRICES) as app:
+        estimate = await app.estimate(Similar(), texts=["word " * 40, "word " * 40])
+    assert (estimate.calls, estimate.input_tokens, estimate.output_tokens) == (1, 100, 0)
+    assert estimate.usd == Decimal(100)
+
+
+async def test_stream_and_stray_calls() -> None:
+    """A predictor made inside `forward` is known when it asks; a call without a predictor says why it cannot be."""
+
+    class Made(dspex.Module):
+        async def forward(self, question: str) -> object:
+            return await dspex.Predict("question -> answer: int")(question=question)
+
+    class Bare(dspex.Module):
+        async def forward(self, question: str) -> object:
+            request = LMRequest((Message("user", question),))
+            return await current_scope.get().complete(request, lm=None, step="mine")
+
+    async with app_of() as app:
+        assert (await app.estimate(Made(), question="Who?")).calls == 1
+        with pytest.raises(dspex.ConfigError, match="mine asks a model by itself"):
+            await app.estimate(Bare(), question="Who?")
 
 
 async def test_nothing_is_sent_from_a_run_inside() -> None:

@@ -10,8 +10,9 @@ from pydantic.errors import PydanticUserError
 from dspex.errors import ConfigError
 from dspex.programs.fields import Field
 from dspex.programs.signature import Signature, plan_of
+from dspex.protocols.lm import ToolSpec
 
-__all__ = ["TEXT", "placeholder", "placeholders"]
+__all__ = ["TEXT", "arguments_of", "placeholder", "placeholders"]
 
 TEXT: Final = " ".join(["word"] * 50)
 """What a text is taken to be: as long as a paragraph, because it is part of the next prompt."""
@@ -44,6 +45,12 @@ def placeholder(field: Field) -> Any:  # of the field's type
     raise ConfigError(
         f"no value can be made up for the output {field.name!r} of type {field.type_text}: give it a default"
     )
+
+
+def arguments_of(tool: ToolSpec) -> dict[str, Any]:
+    """Return what a tool could be called with, by the names of its arguments."""
+    arguments = _instance(tool.parameters, tool.parameters.get("$defs", {}), _DEPTH)
+    return arguments if isinstance(arguments, dict) else {}
 
 
 def _candidates(field: Field) -> Iterator[Any]:

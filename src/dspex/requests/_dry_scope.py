@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar
 
-from dspex.errors import ConfigError
+from dspex.errors import ConfigError, StepCrashed
 from dspex.programs import Adapter, ChatAdapter, Predict
-from dspex.programs.placeholders import TEXT, placeholders
+from dspex.programs.placeholders import TEXT, arguments_of, placeholders
+from dspex.protocols.content import ToolCall
 from dspex.protocols.lm import Completion, LMRequest, LMResponse, Message, Usage
 from dspex.protocols.model import LM, LMChoice
 from dspex.protocols.money import DryRun
@@ -23,12 +25,17 @@ __all__ = ["DryScope"]
 
 R = TypeVar("R")
 
+_WHY: Final = f"a dry run calls nothing; it would have said: {TEXT}"
+_MOST_TURNS: Final = 100
+"""How often one predictor is taken to ask for a tool before it answers."""
+
 
 class DryScope(RequestScope):
     """
     A request's scope that asks no model and calls no tool.
 
-    Retrievals run as they are: their passages are most of a prompt, and cost nothing at a model's provider.
+    Retrievals run as they are: their passages are most of a prompt, and cost nothing at a model's provider. A model
+    that is offered tools asks for one each time, so that an agent uses up its steps.
     """
 
     __slots__ = ("_asking", "_run")
@@ -58,20 +65,26 @@ class DryScope(RequestScope):
             request = replace(request, params=request.params.over(model.params))
         estimate = services.money.estimate(model, request)
         self._run.calls.append((step, estimate))
-        text = self._answer(step)
+        completion = self._answer(step, request)
         usage = Usage(estimate.input_tokens, estimate.output_tokens)
-        response = LMResponse((Completion(text),) * max(1, request.params.n), usage, model.model)
+        response = LMResponse((completion,) * max(1, request.params.n), usage, model.model)
         if on_delta is not None:
             for delta in response.deltas():
                 await on_delta(delta)
         return LMResult(response, model, (), None, 0.0)
 
-    def _answer(self, step: str) -> str:
+    def _answer(self, step: str, request: LMRequest) -> Completion:
+        if request.tools and request.tool_choice in ("auto", "required"):
+            turns = sum(path == step for path, _ in self._run.calls)
+            if turns < _MOST_TURNS:  # a loop of the program's own ends when no tool is asked for
+                tool = request.tools[0]
+                arguments = arguments_of(tool)
+                return Completion("", "tool_calls", (ToolCall("call-1", tool.name, arguments, json.dumps(arguments)),))
         predictor = self._asking.get(step)
         if predictor is None:
             raise ConfigError(f"{step} asks a model by itself, without a predictor: its answer cannot be made up")
         adapter: Adapter = predictor.adapter or ChatAdapter()
-        return adapter.format_outputs(predictor.signature, placeholders(predictor.signature))
+        return Completion(adapter.format_outputs(predictor.signature, placeholders(predictor.signature)))
 
     async def embed(self, texts: Sequence[str], *, lm: LMChoice, step: str) -> tuple[array[float], ...]:
         """Count the call, and return vectors that say nothing."""
@@ -85,11 +98,16 @@ class DryScope(RequestScope):
         return tuple(array("f", [0.0]) for _ in texts)
 
     async def call(self, step: str, work: Callable[[], Awaitable[R]], *, idempotent: bool, timeout: float | None) -> R:
-        """Call no tool: its text is made up."""
+        """
+        Call no tool; what a step that is gone looks like is known to everybody who makes one.
+
+        Raises:
+            StepCrashed: Always; an agent shows it to its model.
+        """
         self._owner()
-        return cast("R", TEXT)
+        raise StepCrashed(step, _WHY, 0)
 
     async def in_thread(self, function: Callable[[], R], label: str) -> R:
-        """Call nothing: its text is made up."""
+        """Call nothing; raises as ``call``."""
         self._owner()
-        return cast("R", TEXT)
+        raise StepCrashed(label, _WHY, 0)
