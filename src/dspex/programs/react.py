@@ -95,8 +95,11 @@ class ReAct(Module, Generic[S, P]):
         *,
         max_steps: int = 10,
         extract: bool = True,
-        **settings: Any,  # what Predict takes, as the overloads say
+        lm: LMChoice = None,
+        adapter: AdapterChoice = None,
+        **config: Any,  # parameters are as open as the provider's JSON
     ) -> None:
+        settings: dict[str, Any] = {"lm": lm, "adapter": adapter, **config}
         if not isinstance(max_steps, int) or max_steps < 1:
             raise ValueError(f"max_steps={max_steps!r}: expected 1 or more")
         self.tools = as_tools(tools, "the agent")
