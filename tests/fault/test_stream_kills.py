@@ -95,6 +95,35 @@ async def test_killed_step_after_the_last_piece_answers_unsent(simulator: Simula
         assert simulator.stats().requests == {"ok": 1}
 
 
+async def test_killed_step_that_has_a_whole_answer_tells_it_all_the_same(simulator: Simulator) -> None:
+    """Of a model that does not stream: the answer was written down, its reader gets it once, nothing is sent again."""
+    lm = dspex.LM("openai/rules", api_base=simulator.url, api_key="key", capabilities={"streaming": False})
+    async with dspex.App(lm, cache=None) as app:
+        detach = app.telemetry.attach("dspex.lm.attempt.stop", lambda *_: kill_all(runtime_of(app), "lm talk"))
+        talk = Talk()
+        result = await app.run(talk, text="one two three")
+        detach()
+
+        assert talk.texts == [result.response.completions[0].text]
+        assert simulator.stats().requests == {"ok": 1}
+
+
+async def test_killed_step_in_the_middle_of_a_whole_answer_ends_the_call(simulator: Simulator) -> None:
+    """Its reader has a piece in hand: how much of it was read is not known, and nothing is paid for twice."""
+    lm = dspex.LM("openai/rules", api_base=simulator.url, api_key="key", capabilities={"streaming": False})
+    async with dspex.App(lm, cache=None) as app:
+        talk = Talk(hold=asyncio.Event())
+        request = app.start(talk, text="one two three")
+        await until(lambda: talk.texts, "the first piece")
+        kill_all(runtime_of(app), "lm talk")
+        with pytest.raises(StreamTruncated, match="was being handed on"):
+            await request
+
+        assert len(talk.texts) == 1
+        assert simulator.stats().requests == {"ok": 1}
+        await idle(app, simulator)
+
+
 async def test_killed_transport_before_the_first_piece_is_retried(simulator: Simulator) -> None:
     """It is the network's failure, and nobody has read anything."""
     script(simulator, HANG)

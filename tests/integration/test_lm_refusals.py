@@ -118,3 +118,15 @@ async def test_an_error_in_the_same_bytes_as_the_first_pieces_is_tried_again(
 
     assert talk.texts == ["whole"]
     assert [attempt.outcome for attempt in request.details.attempts] == ["ServerFailed", "ok"]
+
+
+async def test_a_stream_s_last_event_without_its_end_is_handed_on() -> None:
+    """Some servers leave the last empty line out: the text is in the answer, so the reader gets it too."""
+    half = data(gemini_answers.piece({"text": "one "}))
+    last = data(gemini_answers.piece({"text": "two"}, finish="STOP")).rstrip()
+    async with app_for(Scripted(half + last, content_type="text/event-stream"), "gemini/m") as app:
+        talk = Talk()
+        result = await app.run(talk, text="x")
+
+    assert result.response.completions[0].text == "one two"
+    assert talk.texts == ["one ", "two"]

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from dspex.errors import StreamTruncated
 from dspex.protocols.content import Citation, Part, ReasoningPart, TextPart, ToolCall
 from dspex.protocols.model import LM, LMChoice, LMParams, LMPool
 
@@ -308,7 +309,21 @@ class AttemptLog:
     idempotency key.
     """
 
-    __slots__ = ("attempts", "delivered", "idempotency_key", "lm", "on_wire", "parts", "path", "response", "sent")
+    __slots__ = (
+        "_pieces",
+        "_telling",
+        "_texts",
+        "_whole",
+        "attempts",
+        "delivered",
+        "idempotency_key",
+        "lm",
+        "on_wire",
+        "parts",
+        "path",
+        "response",
+        "sent",
+    )
 
     def __init__(self, idempotency_key: str, path: str = "") -> None:
         self.idempotency_key = idempotency_key
@@ -326,6 +341,46 @@ class AttemptLog:
         self.response: LMResponse | None = None
         self.parts: list[AttemptLog] = []
         """The logs of the calls it was made of, where several were needed."""
+        self._pieces = 0
+        self._texts: dict[int, int] = {}
+        self._telling = 0
+        self._whole: bool | None = None
+
+    async def tell(self, on_delta: Callable[[LMDelta], Awaitable[object]], delta: LMDelta) -> None:
+        """Hand on a piece of the answer, counting it; ``on_delta``'s failures pass."""
+        self._pieces += 1
+        if delta.text:
+            self._texts[delta.index] = self._texts.get(delta.index, 0) + len(delta.text)
+        self._telling += 1
+        await on_delta(delta)
+        self._telling -= 1  # not after a failure: how much of this piece was read is not known then
+
+    def rest(self) -> list[LMDelta]:
+        """Return the pieces of ``response`` that have not been handed on: all of an answer that was not streamed."""
+        response = self.response
+        if response is None:
+            return []
+        if self._whole is None:
+            self._whole = self._pieces == 0
+        if self._whole:
+            return response.deltas()[self._pieces :]
+        if response.withheld:  # the answers' numbers are no longer those of the pieces
+            return []
+        texts = enumerate(completion.text for completion in response.completions)
+        return [LMDelta(at, text[told:]) for at, text in texts if len(text) > (told := self._texts.get(at, 0))]
+
+    async def tell_rest(self, on_delta: Callable[[LMDelta], Awaitable[object]]) -> None:
+        """
+        Hand on what is left of ``response`` after the step that began to has died.
+
+        Raises:
+            StreamTruncated: It died while a piece was being read: what the reader has is not known.
+        """
+        if self._telling:
+            raise StreamTruncated("the step died while a piece of the answer was being handed on")
+        for delta in self.rest():
+            self.delivered = True
+            await self.tell(on_delta, delta)
 
 
 @runtime_checkable

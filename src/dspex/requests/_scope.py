@@ -185,8 +185,10 @@ class RequestScope:
     ) -> tuple[LMResponse, str | None]:
         """Answer from the cache, from another's flight, or from the provider; the leader fills the cache."""
         cache, deadline = self._services.cache, self._record.deadline
-        if log.response is not None:
-            return log.response, None  # a predecessor of this step had it before it died
+        if log.response is not None:  # a predecessor of this step had it before it died
+            if on_delta is not None:
+                await log.tell_rest(on_delta)
+            return log.response, None
         found = await cache.lookup(key, deadline, read=read) if cache is not None and key else None
         if isinstance(found, Hit):
             if on_delta is not None:

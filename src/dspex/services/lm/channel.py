@@ -54,7 +54,8 @@ class Channel:
             attempt: The number the provider is told.
             on_resend: Called when the transport sends once more over a fresh connection; returns that attempt's number.
             on_head: Called with the headers of the answer, whatever its status, before its body is read.
-            on_delta: Awaited with each piece of the answer, which holds the provider back.
+            on_delta: Awaited with each piece of a streamed answer, which holds the provider back; what did not come in
+                pieces is the caller's to hand on.
             streams: Whether the body asks for a stream.
 
         Raises:
@@ -72,10 +73,7 @@ class Channel:
                     return await self._read(answer, on_delta)
             url = self.endpoint.url(model)
             reply = await self.transport.post(url, first, body, on_resend=lambda: headers(on_resend()), on_head=on_head)
-            response = self._decode(reply)
-            if on_delta is not None:
-                await _deliver(response, on_delta)
-            return response
+            return self._decode(reply)
 
     async def embed(
         self,
@@ -123,13 +121,11 @@ class Channel:
         return self.endpoint.wire.decode(status, headers, body, now=wall_time(), key_hint=self.endpoint.key_hint)
 
     async def _read(self, answer: HttpStream, on_delta: OnDelta) -> LMResponse:
-        """Hand on the pieces of a streamed answer and return the whole; what came in one piece is handed on as one."""
+        """Hand on the pieces of a streamed answer as they come, and return the whole."""
         is_success = 200 <= answer.status < 300
         if not is_success or answer.headers.get("content-type", "").partition(";")[0].strip() == "application/json":
             # An error, or a server that does not stream.
-            response = self._decode(HttpReply(answer.status, answer.headers, await answer.read()))
-            await _deliver(response, on_delta)
-            return response
+            return self._decode(HttpReply(answer.status, answer.headers, await answer.read()))
         endpoint = self.endpoint
         decoder = endpoint.wire.decoder(answer.headers, now=wall_time(), key_hint=endpoint.key_hint)
         pieces = aiter(answer)
@@ -155,8 +151,3 @@ class Channel:
     def __repr__(self) -> str:
         shown = self._key.fingerprint if self._key is not None else "no key"
         return f"<Channel {self.endpoint.base_url} {shown}>"
-
-
-async def _deliver(response: LMResponse, on_delta: OnDelta) -> None:
-    for delta in response.deltas():
-        await on_delta(delta)

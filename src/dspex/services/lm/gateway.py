@@ -202,7 +202,8 @@ class LMGateway:
         model = self.resolve(lm)
         ask = partial(self._ask, model, deadline, priority, runtime)
         if request.params.n > 1 and not self.capabilities(model).many:
-            response = await ask_each(runtime, ask, request, log, on_delta)
+            told = partial(log.tell, on_delta) if on_delta is not None else None
+            response = await ask_each(runtime, ask, request, log, told)
         else:
             response = await ask(request, log, on_delta)
         if response.withheld and runtime.telemetry.active:
@@ -222,7 +223,11 @@ class LMGateway:
     ) -> LMResponse:
         """Make one logical call at a model or a pool."""
         if log.response is not None:
+            if on_delta is not None:
+                await log.tell_rest(on_delta)
             return log.response
+        if on_delta is not None:
+            on_delta = partial(log.tell, on_delta)
         if isinstance(model, LocalLM):
             log.lm = model
             retry = self._limits.of(model.provider, model.model_name).retry

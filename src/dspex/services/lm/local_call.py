@@ -76,9 +76,6 @@ class LocalCall(NotedCall):
             response = await self._local.respond(
                 self._request, path=log.path, attempt=number, on_delta=watched.deliver if watched is not None else None
             )
-            if watched is not None and watched.first is None:
-                for delta in response.deltas():
-                    await watched.deliver(delta)
         except Exception as error:  # noted here, then raised on
             status = error.status if isinstance(error, LMError) else None
             log.on_wire -= 1
@@ -88,6 +85,9 @@ class LocalCall(NotedCall):
             log.response = response
         log.on_wire -= 1
         self.note(number, "ok", started, first_byte=watched.first if watched is not None else None)
+        if watched is not None:
+            for delta in log.rest():
+                await watched.deliver(delta)
         return response
 
 

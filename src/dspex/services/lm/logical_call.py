@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from math import ceil
 from typing import Any
 
@@ -54,6 +54,7 @@ class LogicalCall(NotedCall):
     __slots__ = (
         "account",
         "body",
+        "claim",
         "client",
         "deadline",
         "expects",
@@ -93,6 +94,8 @@ class LogicalCall(NotedCall):
         self.streams = streams
         self.resent = 0
         """Attempts that the transport made of its own, which the policy counts like others."""
+        self.claim: Callable[[], Awaitable[None]] | None = None
+        """Where several asks race for one reader: returns when this one is the one that is read."""
         self.sending: int | None = None
         """The number of the attempt that is on the wire."""
 
@@ -135,8 +138,9 @@ class LogicalCall(NotedCall):
         The client judges errors, except after a piece of the answer was handed on: then the error is the end.
         """
         channel = await self._channel()
+        sending = Sending(self, lease)
         try:
-            response = await self._send(channel, lease)
+            response = await self._send(channel, sending)
         except LMError as error:
             settle = Settle(lease.id, error, attempt + self.resent, self.deadline)
             if self.log.delivered:
@@ -145,6 +149,9 @@ class LogicalCall(NotedCall):
             verdict: RetryAfter | Raise = await self._ask(settle)
             return verdict
         self.client.cast(Settle(lease.id, None, attempt, self.deadline, response.usage))
+        if self.on_delta is not None:
+            for delta in self.log.rest():
+                await sending.deliver(delta)
         return response
 
     async def _ask(self, message: object) -> Any:
@@ -189,11 +196,12 @@ class LogicalCall(NotedCall):
         if self.log.response is None:
             self.log.response, self.log.lm = response, self.lm
 
-    async def _send(self, channel: Channel, lease: Lease) -> Any:
+    async def _send(self, channel: Channel, sending: Sending) -> Any:
         """Make one attempt and write it down in the tick it ends."""
-        sending = Sending(self, lease)
         try:
             response = await self._exchange(channel, sending)
+            if self.claim is not None:
+                await self.claim()
         except LMError as error:
             sending.ended(type(error).__name__, error.status, str(error), error.request_id)
             raise
@@ -208,7 +216,7 @@ class LogicalCall(NotedCall):
             raise failure from None
         except Exception as error:  # whoever was handed the pieces failed: noted here, then raised on
             sending.ended("reader", None, f"{type(error).__name__}: {error}")
-            self.client.cast(Settle(lease.id, None, 1, self.deadline, cancelled=True))
+            self.client.cast(Settle(sending.lease.id, None, 1, self.deadline, cancelled=True))
             raise
         self._keep(response)
         sending.ended("ok", 200, "", getattr(response, "request_id", None))
@@ -218,17 +226,17 @@ class LogicalCall(NotedCall):
 class Sending:
     """One attempt on the wire: its number, and what is noted of it as it goes."""
 
-    __slots__ = ("_call", "_first", "_lease", "_started", "number")
+    __slots__ = ("_call", "_first", "_started", "lease", "number")
 
     def __init__(self, call: LogicalCall, lease: Lease) -> None:
         self._call = call
-        self._lease = lease
+        self.lease = lease
         self._first: float | None = None
         call.log.on_wire += 1
         self.number = self._begin()
 
     def _begin(self) -> int:
-        call, lease, log = self._call, self._lease, self._call.log
+        call, lease, log = self._call, self.lease, self._call.log
         number = call.sending = len(log.attempts) + log.on_wire
         self._started = lease.sent_at = call.runtime.clock.now()
         lease.sent, lease.first_byte_at = True, None
@@ -247,7 +255,7 @@ class Sending:
 
     def head(self, headers: Mapping[str, str]) -> None:
         """Note what came with the answer's head."""
-        call, lease = self._call, self._lease
+        call, lease = self._call, self.lease
         lease.first_byte_at = call.runtime.clock.now()
         lease.headroom = call.account.endpoint.wire.headroom(headers, now=wall_time())
 
@@ -266,7 +274,7 @@ class Sending:
         call = self._call
         call.log.on_wire -= 1
         call.sending = None
-        begun = self._lease.first_byte_at
+        begun = self.lease.first_byte_at
         first = self._first if self._first is not None or begun is None else begun - self._started
         call.note(self.number, outcome, self._started, status, message, first, request_id)
 

@@ -59,6 +59,7 @@ class Race:
             raise InternalError("an LM call was made outside a step")
         on_delta = call.on_delta
         if on_delta is not None:
+            call.claim = partial(self._claim, call)
             call.on_delta = partial(self._hand_on, call, on_delta)
         work = partial(call.attempt, lease, number)
         label = f"{step.label} asks {call.lm.model}"
@@ -107,6 +108,11 @@ class Race:
 
     async def _hand_on(self, call: LogicalCall, on_delta: OnDelta, delta: LMDelta) -> None:
         """Hand on a piece of the ask that was first to have one; the others' are never seen."""
+        await self._claim(call)
+        await on_delta(delta)
+
+    async def _claim(self, call: LogicalCall) -> None:
+        """Make this ask the one that is read, in this tick and for good; one that has lost is killed here."""
         own = next((each for each in self._runners if each.call is call), None)
         if own is None or own.lost:
             await self._runtime.loop.create_future()  # the kill is on its way
@@ -114,7 +120,6 @@ class Race:
             if runner is not own and not runner.lost:
                 runner.lost = True
                 runner.process.receive_exit(KILL, None)
-        await on_delta(delta)
 
     async def _next_end(self) -> _Runner:
         """Return an ask that has ended, no longer in the race."""
@@ -122,7 +127,7 @@ class Race:
             for runner in self._runners:
                 if runner.process.dead:
                     self._runners.remove(runner)
-                    runner.call.on_delta = runner.on_delta
+                    runner.call.on_delta, runner.call.claim = runner.on_delta, None
                     return runner
             self._news = self._runtime.loop.create_future()
             await self._news
@@ -150,7 +155,7 @@ class Race:
         """
         runners, self._runners = self._runners, []
         for runner in runners:
-            runner.call.on_delta = runner.on_delta
+            runner.call.on_delta, runner.call.claim = runner.on_delta, None
             runner.process.receive_exit(KILL, None)
         with anyio.move_on_after(2 * self._runtime.kill_budget, shield=True):
             for runner in runners:
