@@ -89,8 +89,11 @@ def _shapes() -> dict[str, Shape]:
         return lambda lib: _module(lib, **{name: lib.Predict(text) for name, text in texts.items()})
 
     def react(lib: Lib) -> Any:
-        turn = "question, trajectory -> next_thought, next_tool_name, next_tool_args: dict[str, str]"
-        return _module(lib, react=lib.Predict(turn), extract=lib.ChainOfThought("question, trajectory -> answer"))
+        def search(query: str) -> str:
+            """Search the web."""
+            return query
+
+        return lib.ReAct(QA, tools=[search])
 
     def shared(lib: Lib) -> Any:
         one = lib.Predict(QA)
