@@ -377,3 +377,25 @@ def test_a_stream_of_responses_is_the_whole_answer(
 
     assert response == RESPONSES.decode(200, STREAM, json.dumps(whole).encode(), now=0.0)
     assert added_up(deltas) == told_by(response)
+
+
+# --- what servers call JSON ---------------------------------------------------------------------------------
+
+
+@given(st.dictionaries(st.text(max_size=4), json_values, max_size=3))
+def test_arguments_that_came_unquoted_are_an_answer_whatever_they_hold(arguments: dict[str, Any]) -> None:
+    """Numbers that JSON does not know (NaN) are not the caller's mistake: nothing is rejected while it is read."""
+    call = {"id": "1", "type": "function", "function": {"name": "t", "arguments": arguments}}
+    body = json.dumps({"choices": [{"message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}).encode()
+    (found,) = CHAT.decode(200, {}, body, now=0.0).completions[0].tool_calls
+    assert json.dumps(found.arguments) == json.dumps(arguments)  # NaN is unequal to itself
+    assert json.dumps(json.loads(found.raw)) == json.dumps(arguments)
+
+    piece = {"choices": [{"delta": {"tool_calls": [{"index": 0, **call}]}, "finish_reason": "tool_calls"}]}
+    decoder = CHAT.decoder(STREAM, now=0.0)
+    decoder.feed(f"data: {json.dumps(piece)}\n\ndata: [DONE]\n\n".encode())
+    assert json.dumps(decoder.finish().completions[0].tool_calls[0].arguments) == json.dumps(arguments)
+
+    item = {"type": "function_call", "call_id": "1", "name": "t", "arguments": arguments}
+    whole = RESPONSES.decode(200, {}, json.dumps({"output": [item]}).encode(), now=0.0)
+    assert json.dumps(whole.completions[0].tool_calls[0].arguments) == json.dumps(arguments)

@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspex.errors import AuthFailed, LMError, RateLimited, RequestRejected, ResponseInvalid, ServerFailed
+from dspex.errors import (
+    AuthFailed,
+    LMError,
+    QuotaExhausted,
+    RateLimited,
+    RequestRejected,
+    ResponseInvalid,
+    ServerFailed,
+)
 from dspex.protocols.lm import EmbedRequest, EmbedResponse, Usage
 from dspex.services.lm.wires._wire import EmbeddingsWire
 from dspex.services.lm.wires.embeddings import AzureEmbeddings, GeminiEmbeddings, OpenAIEmbeddings, join, split
@@ -142,6 +150,20 @@ class TestGemini:
         error = {"error": {"code": 429, "message": "slow", "status": "RESOURCE_EXHAUSTED"}}
 
         assert isinstance(failure(error, status=429, wire=GEMINI), RateLimited)
+
+    def test_errors_are_read_in_google_s_words(self) -> None:
+        """A bad key is told as a mistake in the request; the wait is told in the details, and a used-up day there too."""
+        reason = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
+        bad_key = {"error": {"code": 400, "message": "no", "status": "INVALID_ARGUMENT", "details": [reason]}}
+        assert isinstance(failure(bad_key, status=400, wire=GEMINI), AuthFailed)
+
+        delay = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7s"}
+        slow = {"error": {"code": 429, "message": "slow", "status": "RESOURCE_EXHAUSTED", "details": [delay]}}
+        assert failure(slow, status=429, wire=GEMINI).retry_after == 7.0
+
+        day = {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": "EmbedPerDay"}]}
+        spent = {"error": {"code": 429, "message": "no", "status": "RESOURCE_EXHAUSTED", "details": [day]}}
+        assert isinstance(failure(spent, status=429, wire=GEMINI), QuotaExhausted)
 
 
 class TestManyTexts:
