@@ -24,6 +24,24 @@ WHERE = {
 """The modules whose names are public, and the pages of the reference that may have them."""
 WHOLE = ("dspex.testing.strategies",)
 """Modules that a page shows with everything in them."""
+RATIOS = {
+    "`Predict` over HTTP, 256 in flight, `fast` extra": (
+        "Predict over HTTP, 256 in flight: fast extra + uvloop",
+        "DSPy",
+    ),
+    "the same with the core dependencies alone": (
+        "Predict over HTTP, 256 in flight: core dependencies alone",
+        "DSPy",
+    ),
+    "cached `Predict`": ("cached Predict, one app.run each", "DSPy"),
+    "`import dspex`": ("import dspex", "import dspy"),
+    "a call to an actor, with timeout": ("ref.call round trip with timeout, asyncio", "bare deque"),
+    "`Predict` over HTTP, core dependencies": (
+        "Predict over HTTP, 256 in flight: core dependencies alone",
+        "bare transport",
+    ),
+}
+"""Rows of the README's table of ratios, and the measured row and peer that each is taken from."""
 ROOMS = ("dspex", "dspex.evaluation", "dspex.optimizers", "dspex.runtime", "dspex.testing", "dspex.simulator")
 
 
@@ -61,6 +79,14 @@ def test_everything_that_the_reference_asks_for_exists(page: str) -> None:
         missing += [name for name in [target, *(f"{target}.{member}" for member in members)] if not _exists(name)]
 
     assert missing == []
+
+
+def test_nothing_stands_in_the_reference_twice() -> None:
+    """Two places for one name would each say half of it."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted(REFERENCE.glob("*.md"))]
+    targets = [target for text in texts for target in re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE)]
+
+    assert [target for target in dict.fromkeys(targets) if targets.count(target) > 1] == []
 
 
 def test_every_error_stands_in_the_tree_of_errors() -> None:
@@ -103,6 +129,32 @@ def test_every_how_to_stands_in_the_first_page() -> None:
     pages = {path.name for path in (DOCS / "how-to").glob("*.md")}
 
     assert sorted(pages - set(re.findall(r"\]\(how-to/([\w-]+\.md)", index))) == []
+
+
+def test_the_readme_has_the_ratios_of_the_benchmarks_page() -> None:
+    """A new run changes both, or the one that boasts is out of date."""
+    measured = {(row[0], row[1]): row[3].removesuffix("x") for row in _rows(DOCS / "benchmarks.md") if len(row) == 7}
+    told = {
+        row[0]: row[2]
+        for row in _rows(DOCS.parent / "README.md")
+        if len(row) == 3 and "\N{MULTIPLICATION SIGN}" in row[2]
+    }
+    wrong = {}
+    for name, (what, beside) in RATIOS.items():
+        shown = re.match(r"[\d.]+", told.pop(name))
+        assert shown is not None
+        ratio = next(float(each) for key, each in measured.items() if key[0] == what and key[1].startswith(beside))
+        digits = len(shown[0].partition(".")[2])
+        if f"{ratio:.{digits}f}" != shown[0]:
+            wrong[name] = (shown[0], ratio)
+
+    assert wrong == {}
+    assert told == {}, "these are not compared: name their rows in RATIOS"
+
+
+def _rows(path: Path) -> list[list[str]]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
 
 
 def _exists(name: str) -> bool:
