@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from dspex.programs import ToolCalls as ToolCalls
     from dspex.programs import Trajectory as Trajectory
     from dspex.programs import XMLAdapter as XMLAdapter
+    from dspex.programs import call_tools as call_tools
     from dspex.programs import details as details
     from dspex.programs import majority as majority
     from dspex.programs import tool as tool
@@ -123,6 +124,7 @@ _ROOMS = {
         "ToolCalls",
         "Trajectory",
         "XMLAdapter",
+        "call_tools",
         "details",
         "majority",
         "tool",

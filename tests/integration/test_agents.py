@@ -13,6 +13,7 @@ import pytest
 import dspex
 from dspex.errors import DepsError, LeakedTasks, ToolTimeout
 from dspex.protocols.content import ToolResult
+from dspex.protocols.executor import RunOptions
 from dspex.simulator import Simulator
 from dspex.testing import ScriptedLM
 from tests.support.programs import until
@@ -266,3 +267,98 @@ async def test_every_wire_carries_the_conversation(provider: str) -> None:
     trajectory = dspex.details(prediction).trajectory
     assert trajectory is not None
     assert trajectory.finished
+
+
+async def test_native_conversations_are_shortened_too() -> None:
+    """Calls and results stay in pairs, as providers want them; only what the results say is left out."""
+
+    def search(query: str) -> str:
+        return f"pages on {query}"
+
+    refused = dspex.ContextTooLong("too long")
+    turns = [ask("search", query="a"), ask("search", query="b"), refused]
+    async with running(*turns) as (app, lm):
+        repairs: list[Any] = []
+        app.telemetry.attach("dspex.parse.repair", lambda _name, _numbers, facts: repairs.append(facts["kind"]))
+        prediction = await app.run(dspex.ReAct("question -> answer", [search]), question="Who?")
+
+    assert prediction.answer == "Ada"
+    assert repairs == ["shortened"]
+    results = [part for message in lm.requests[3].request.messages[2:] for part in message.content]
+    assert [each.content for each in results if isinstance(each, ToolResult)] == [
+        "(left out: the conversation had become too long)",
+        "pages on b",
+    ]
+
+
+async def test_answer_without_calls_is_the_last_turn() -> None:
+    """What the model said is its last thought."""
+    async with running("I know it already.") as (app, lm):
+        prediction = await app.run(dspex.ReAct("question -> answer", [len_of]), question="Who?")
+
+    trajectory = dspex.details(prediction).trajectory
+    assert trajectory is not None
+    assert (trajectory[0].thought, trajectory.finished) == ("I know it already.", True)
+    assert "I know it already." in lm.requests[-1].prompt
+
+
+def len_of(text: str) -> int:
+    """Count letters."""
+    return len(text)
+
+
+async def test_too_many_calls_at_once_are_not_made_and_told() -> None:
+    """A model cannot start any number of steps by one answer."""
+    async with running([ask("len_of", text="x" * n) for n in range(70)]) as (app, _):
+        prediction = await app.run(dspex.ReAct("question -> answer", [len_of]), question="Who?")
+
+    observed = seen(prediction)
+    assert observed[:64] == [str(n) for n in range(64)]
+    assert set(observed[64:]) == {"Error: not called; ask for at most 64 calls at once"}
+
+
+async def test_what_an_agent_did_is_a_demonstration_for_both_protocols() -> None:
+    """Recorded natively, saved as text, loaded, and shown to models of either kind."""
+
+    agent = dspex.ReAct("question -> answer", [len_of])
+    async with running(ask("len_of", text="abc")) as (app, _):
+        runner = app.running_tree().runner
+        outcome = await runner.run(agent, {"question": "Who?"}, RunOptions(trace=True))
+    assert isinstance(outcome, dspex.Ok)
+    steps = [each for each in outcome.trace if each.path == "react"]
+    assert [each.outputs["next_tool_name"] for each in steps] == ["len_of", "finish"]
+    taught = agent.with_demos({"react": [{**each.inputs, **each.outputs} for each in steps]})
+    loaded = agent.load_state(taught.dump_state())
+
+    for able in (True, False):
+        answers: list[Any] = (
+            [*DONE] if able else [{"next_thought": "t", "next_tool_name": "finish", "next_tool_args": {}}]
+        )
+        lm = ScriptedLM({"react": answers, "extract": [ANSWER]}, capabilities={"tools": able})
+        async with dspex.App(lm=lm) as app:
+            assert (await app.run(loaded, question="And now?")).answer == "Ada"
+        prompt = "".join(message.text for message in lm.requests[0].request.messages)
+        assert 'Call: len_of {"text": "abc"}\nObservation: 3' in prompt
+
+
+async def test_programs_call_tools_themselves() -> None:
+    """A ToolCalls output and ``call_tools``: the same steps, without an agent around them."""
+
+    class Own(dspex.Module):
+        def __init__(self) -> None:
+            types = {"Tool": dspex.Tool, "ToolCalls": dspex.ToolCalls}
+            spec = "question, tools: list[Tool] -> calls: ToolCalls"
+            self.choose = dspex.Predict(dspex.Signature.from_string(spec, types=types))
+
+        async def forward(self, question: str) -> list[str]:
+            tools = [dspex.tool(len_of)]
+            chosen = await self.choose(question=question, tools=tools)
+            return [each.text for each in await dspex.call_tools(tools, chosen.calls)]
+
+    lm = ScriptedLM([[ask("len_of", text="abc"), ask("nix"), ask("len_of", text="")]])
+    async with dspex.App(lm=lm) as app:
+        observed = await app.run(Own(), question="Who?")
+
+    assert observed == ["3", "Error: LookupError: there is no tool 'nix'; there are len_of", "0"]
+    with pytest.raises(dspex.NotInRequest):
+        await dspex.call_tools([len_of], [])

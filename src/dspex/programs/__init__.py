@@ -28,6 +28,7 @@ from dspex.programs.retry import Retry
 from dspex.programs.run import Run
 from dspex.programs.sandbox import CodeRun, Interpreter, MontyInterpreter
 from dspex.programs.signature import Signature
+from dspex.programs.tools.calling import call_tools
 from dspex.programs.tools.tool import Tool, tool
 from dspex.programs.tools.trajectory import Observation, ToolStep, Trajectory
 from dspex.programs.types.audio import Audio
@@ -93,6 +94,7 @@ __all__ = [
     "Trajectory",
     "XMLAdapter",
     "bind_inputs",
+    "call_tools",
     "details",
     "inputs_of",
     "majority",

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, Protocol
 
-from dspex.programs._attempts import side_by_side
 from dspex.programs.adapters._base import rendered_of
 from dspex.programs.adapters._prompt import field_list, history_messages, sections, shown_inputs, user_turn
 from dspex.programs.adapters.chat import ChatAdapter
 from dspex.programs.predict import Predict
 from dspex.programs.signature import Signature, make_class, plan_of
-from dspex.programs.tools.calling import call_tool
+from dspex.programs.tools.calling import call_side_by_side, call_tool
 from dspex.programs.tools.tool import Tool
 from dspex.programs.tools.trajectory import Observation, ToolStep, Trajectory
 from dspex.protocols.content import ToolCall, ToolResult
-from dspex.protocols.executor import Failed
 from dspex.protocols.lm import Completion, LMRequest, Message, ToolSpec
 from dspex.protocols.scope import Scope
 
@@ -28,9 +25,6 @@ FINISH = "finish"
 
 _FINISH = ToolSpec(FINISH, "Call this when you know enough to answer; it takes no arguments.")
 _DONE = Observation("(finished)")
-_MAX_CALLS = 64
-"""Calls of one turn that are made; the model is told that the others were not."""
-_TOO_MANY = Observation(f"Error: not called; ask for at most {_MAX_CALLS} calls at once")
 _HIDDEN = frozenset({"trajectory", "next_thought", "next_tool_name", "next_tool_args"})
 
 
@@ -119,20 +113,9 @@ class NativeTurns:
 
     async def _observe(self, calls: Sequence[ToolCall]) -> list[Observation]:
         """Make the calls side by side; what came of them in their order."""
-        if len(calls) == 1:
-            return [await self._one(calls[0])]
-        outcomes = await side_by_side(
-            [partial(self._one, call) for call in calls[:_MAX_CALLS]], max_concurrency=_MAX_CALLS
-        )
-        seen: list[Observation] = []
-        for outcome in outcomes:
-            if isinstance(outcome, Failed):
-                raise outcome.reason
-            seen.append(outcome.value)
-        return seen + [_TOO_MANY] * (len(calls) - len(seen))
-
-    async def _one(self, call: ToolCall) -> Observation:
-        return _DONE if call.name == FINISH else await call_tool(self._tools, call, self._scope)
+        real = [call for call in calls if call.name != FINISH]
+        seen = iter(await call_side_by_side(self._tools, real, self._scope) if real else ())
+        return [_DONE if call.name == FINISH else next(seen) for call in calls]
 
     def _record(self, trajectory: Trajectory, thought: str, calls: Sequence[ToolCall]) -> None:
         for call in calls:

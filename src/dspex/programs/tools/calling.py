@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -16,17 +17,65 @@ from dspex.errors import (
     ToolArgumentsInvalid,
     ToolTimeout,
 )
+from dspex.programs._attempts import side_by_side
 from dspex.programs.adapters._repair import repaired
 from dspex.programs.tools._results import content_of
-from dspex.programs.tools.tool import Tool
+from dspex.programs.tools.tool import Tool, as_tools
 from dspex.programs.tools.trajectory import Observation
 from dspex.protocols.content import ToolCall
-from dspex.protocols.scope import Scope
+from dspex.protocols.executor import Failed
+from dspex.protocols.scope import Scope, current_scope
 
-__all__ = ["call_tool"]
+__all__ = ["call_side_by_side", "call_tool", "call_tools"]
 
 _SHOWN = 2_000
 """Letters of an error that a model is shown."""
+_MAX_CALLS = 64
+"""Calls of one turn that are made; the model is told that the others were not."""
+_TOO_MANY = Observation(
+    f"Error: not called; ask for at most {_MAX_CALLS} calls at once", RuntimeError("too many calls")
+)
+
+
+async def call_tools(tools: Iterable[object], calls: Iterable[ToolCall]) -> list[Observation]:
+    """
+    Make the calls that a model asks for, side by side, and return what came of each, in their order.
+
+    For programs with a ``ToolCalls`` output of their own; ``ReAct`` does this by itself. Each call is a step of the
+    request. What goes wrong with one is its observation. Beyond 64 calls at once the rest is not made, and says so.
+
+    Args:
+        tools: Tools, or functions to be made into tools.
+        calls: A ``ToolCalls``, or its elements.
+
+    Raises:
+        NotInRequest: There is no running request.
+        ToolInvalid: A function cannot be a tool, or two have one name; nothing was called.
+        DepsError: ``options(deps=…)`` is not what a tool needs; nothing was called.
+    Cancellation: every call is cancelled.
+    """
+    scope = current_scope.get(None)
+    if scope is None:
+        raise NotInRequest("call_tools")
+    known = as_tools(tools, "call_tools")
+    for each in known.values():
+        each.check_deps(scope.deps)
+    return await call_side_by_side(known, tuple(calls), scope)
+
+
+async def call_side_by_side(
+    tools: Mapping[str, Tool[..., Any]], calls: Sequence[ToolCall], scope: Scope
+) -> list[Observation]:
+    """Make the calls, as ``call_tool`` does, and return the observations in the order of the calls."""
+    if len(calls) == 1:
+        return [await call_tool(tools, calls[0], scope)]
+    made = [partial(call_tool, tools, call, scope) for call in calls[:_MAX_CALLS]]
+    seen: list[Observation] = []
+    for outcome in await side_by_side(made, max_concurrency=_MAX_CALLS):
+        if isinstance(outcome, Failed):
+            raise outcome.reason
+        seen.append(outcome.value)
+    return seen + [_TOO_MANY] * (len(calls) - len(seen))
 
 
 async def call_tool(tools: Mapping[str, Tool[..., Any]], call: ToolCall, scope: Scope) -> Observation:
