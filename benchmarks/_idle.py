@@ -1,5 +1,5 @@
 """
-Start many of something and say what one of them weighs: ``python -m benchmarks._idle actors|tasks NUMBER [traced]``.
+Start many of something and say what one weighs: ``python -m benchmarks._idle actors|tasks|requests NUMBER [traced]``.
 
 The answer is a line of JSON: bytes of each by resident memory (by tracemalloc when ``traced``, which itself needs
 memory), microseconds of CPU time to start one, and the garbage collector's longest pause on the way.
@@ -67,9 +67,38 @@ async def _tasks() -> AsyncIterator[None]:
         yield
 
 
+async def _requests() -> AsyncIterator[None]:
+    import httpx
+
+    import dspex
+    from dspex.services.lm.limits import ClientLimits
+
+    class Silent(httpx.AsyncBaseTransport):
+        """Never answers."""
+
+        needs_key = False
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            """Wait for ever."""
+            answer: httpx.Response = await asyncio.get_running_loop().create_future()
+            return answer
+
+    lm = dspex.LM("openai/benchmark", api_base="http://nowhere/v1")
+    predict = dspex.Predict("question -> answer")
+    requests: list[object] = []
+    limits = ClientLimits(max_in_flight=1)
+    async with dspex.App(lm, cache=None, limits=limits, transport=Silent(), max_running=1_000_000) as app:
+        view = app.options(deadline=3_600.0)
+        while True:
+            requests.append(view.start(predict, question=f"the {len(requests)}th"))
+            for _ in range(10):  # until it waits for its turn
+                await asyncio.sleep(0)
+            yield
+
+
 async def main(what: str, number: int, *, traced: bool) -> None:
     """Start them, write the answer, leave: ending so many takes longer than starting them, and is not measured here."""
-    each = _actors() if what == "actors" else _tasks()
+    each = {"actors": _actors, "tasks": _tasks, "requests": _requests}[what]()
     for _ in range(100):  # what the first ones load and cache is not weighed
         await anext(each)
     gc.collect()

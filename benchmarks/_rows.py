@@ -105,6 +105,38 @@ def _beside_erlang(name: str, title: str, ours: str, peer: str, versus: str = "g
 _PING_PONG = "bare deque + Future ping-pong"
 _TASK = "create_task + await"
 _DSPY = "DSPy 3.4.1"
+_BESIDE_HTTP = {
+    "dspy": f"{_DSPY} acall",
+    "openai": "the openai SDK, one message",
+    "httpx": "httpx, one prepared body, JSON read",
+    "bare": "bare transport",
+}
+
+
+def _crowd(at_once: int) -> Group:
+    """Return the group of so many calls in flight: beside DSPy, others who ask the server, and the transport."""
+    ours, title = f"crowds:dspex_{at_once}@asyncio", f"{at_once:,} in flight: core dependencies alone"
+    name, peer = f"crowd-{at_once}", "crowds:{}_" + f"{at_once}@asyncio"
+    rows = [
+        Row(
+            f"{name}-{who}",
+            f"Predict over HTTP, {title}",
+            ours,
+            peer.format(who),
+            versus,
+            None,
+            reads="cost" if who == "bare" else "gain",
+        )
+        for who, versus in _BESIDE_HTTP.items()
+    ]
+    dspy = peer.format("dspy")
+    rows.append(
+        Row(
+            f"{name}-rate", f"calls per second, {title}", ours, dspy, f"{_DSPY} acall", None, clock="wall", reads="gain"
+        )
+    )
+    return Group(name, tuple(rows), server=True, seconds=0.4)
+
 
 GROUPS: tuple[Group, ...] = (
     Group(
@@ -440,6 +472,37 @@ GROUPS: tuple[Group, ...] = (
         ),
         server=True,
         size=Size(200, 100, rounds=3, starts=2),
+    ),
+    *map(_crowd, (1, 64, 256, 1_000)),
+    Group(
+        "stream",
+        (
+            Row(
+                "stream",
+                "an answer streamed in 200 pieces: parsed, handed on, read",
+                "crowds:stream_dspex@asyncio",
+                "crowds:stream_httpx@asyncio",
+                "httpx, which reads the lines of the same bytes",
+                None,
+            ),
+        ),
+        server=True,
+        seconds=0.3,
+    ),
+    Group(
+        "waiting",
+        (
+            Row(
+                "memory-waiting",
+                "memory of a request that waits for its turn at a model, 10,000 of them",
+                "memory:waiting_requests@asyncio",
+                "memory:idle_tasks@asyncio",
+                "a task asleep on a Future",
+                None,
+                clock="memory",
+            ),
+        ),
+        size=Size(10_000, 10_000, rounds=1, starts=1),
     ),
     Group(
         "cached",

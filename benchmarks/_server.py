@@ -13,7 +13,9 @@ import sys
 import threading
 from typing import cast
 
-__all__ = ["ANSWER", "main"]
+__all__ = ["ANSWER", "PIECES", "main"]
+
+PIECES = 200
 
 ANSWER = "[[ ## answer ## ]]\nParis is the capital of France.\n\n[[ ## completed ## ]]\n"
 
@@ -40,7 +42,22 @@ def _response(answer: str) -> bytes:
     return head.encode() + body
 
 
+def _streamed() -> bytes:
+    words = ["[[ ## answer ## ]]\n", *(f"word{number} " for number in range(PIECES)), "\n\n[[ ## completed ## ]]\n"]
+    choices: list[dict[str, object]] = [
+        {"index": 0, "delta": {"content": word}, "finish_reason": None} for word in words
+    ]
+    choices.append({"index": 0, "delta": {}, "finish_reason": "stop"})
+    same = {"id": "chatcmpl-benchmark", "object": "chat.completion.chunk", "created": 1_700_000_000}
+    events = [json.dumps({**same, "model": "benchmark", "choices": [choice]}) for choice in choices]
+    body = "".join(f"data: {event}\n\n" for event in [*events, "[DONE]"]).encode()
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
 _RESPONSE = _response(ANSWER)
+_STREAM = _streamed()
+"""Below ``/stream``: the answer in PIECES events, all at once."""
 _AGENT_RESPONSE = _response(AGENT_ANSWER)
 
 
@@ -58,9 +75,11 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         while (end := _end_of_request(self._buffer)) is not None:
-            is_agents = self._buffer.startswith(b"POST /agent/")
+            response = _RESPONSE
+            if self._buffer.startswith((b"POST /agent/", b"POST /stream/")):
+                response = _AGENT_RESPONSE if self._buffer.startswith(b"POST /agent/") else _STREAM
             self._buffer = self._buffer[end:]
-            self._transport.write(_AGENT_RESPONSE if is_agents else _RESPONSE)
+            self._transport.write(response)
 
 
 def _end_of_request(buffer: bytes) -> int | None:

@@ -14,17 +14,24 @@ from dspex._clock import LoopClock
 from dspex.app import _tree
 from dspex.programs.adapters.chat import ChatAdapter
 from dspex.protocols.lm import LMRequest
+from dspex.services.lm.limits import ClientLimits
 from dspex.services.lm.providers import resolve_endpoint
 from dspex.services.lm.transport import open_transport
 
 __all__ = [
+    "IN_FLIGHT",
+    "app_at",
     "dspy_acall",
     "dspy_cached",
+    "in_flight",
+    "post",
     "post_core",
     "post_fast",
+    "predict",
     "predict_cached",
     "predict_core",
     "predict_fast",
+    "prepared",
 ]
 
 IN_FLIGHT = 256
@@ -32,8 +39,8 @@ QUESTION = "What is the capital of France? (asked for the {}th time)"
 MODEL = "openai/benchmark"
 
 
-def _in_flight(call: Callable[[str], Awaitable[object]]) -> Run:
-    """Return what makes so many calls, each with a question of its own, IN_FLIGHT of them at a time."""
+def in_flight(call: Callable[[str], Awaitable[object]], at_once: int = IN_FLIGHT) -> Run:
+    """Return what makes so many calls, each with a question of its own, ``at_once`` of them at a time."""
     numbers = itertools.count()
 
     async def run(operations: int) -> None:
@@ -43,7 +50,7 @@ def _in_flight(call: Callable[[str], Awaitable[object]]) -> Run:
             for _ in left:
                 await call(QUESTION.format(next(numbers)))
 
-        await asyncio.gather(*(caller() for _ in range(min(IN_FLIGHT, operations))))
+        await asyncio.gather(*(caller() for _ in range(min(at_once, operations))))
 
     return run
 
@@ -51,71 +58,82 @@ def _in_flight(call: Callable[[str], Awaitable[object]]) -> Run:
 # --- dspex --------------------------------------------------------------------------------------------------
 
 
-async def _app(setup: Setup, kind: Literal["slots", "fast"], *, cache: str | None = None) -> dspex.App:
+async def app_at(
+    setup: Setup, kind: Literal["slots", "fast"], *, cache: str | None = None, at_once: int = IN_FLIGHT
+) -> dspex.App:
+    """Return a running App that asks the server through this transport."""
     # An App takes the fast transport where it is installed, as it is here; the core one has to be forced on it.
     _tree.open_transport = functools.partial(open_transport, kind)
     lm = dspex.LM(MODEL, api_base=setup.url, api_key="benchmark")
-    return await setup.stack.enter_async_context(dspex.App(lm=lm, cache=cache))
+    return await setup.stack.enter_async_context(
+        dspex.App(lm=lm, cache=cache, limits=ClientLimits(max_in_flight=at_once))
+    )
 
 
-async def _predict(setup: Setup, kind: Literal["slots", "fast"]) -> Run:
-    app = await _app(setup, kind)
-    predict = dspex.Predict("question -> answer")
+async def predict(setup: Setup, kind: Literal["slots", "fast"], at_once: int = IN_FLIGHT) -> Run:
+    """Predict, each call a request of its own."""
+    app = await app_at(setup, kind, at_once=at_once)
+    program = dspex.Predict("question -> answer")
 
     async def call(question: str) -> object:
-        prediction = await app.run(predict, question=question)
+        prediction = await app.run(program, question=question)
         return prediction.answer
 
-    return _in_flight(call)
+    return in_flight(call, at_once)
 
 
 async def predict_fast(setup: Setup) -> Run:
     """Predict on the transport of the extra ``fast``, each call a request of its own."""
-    return await _predict(setup, "fast")
+    return await predict(setup, "fast")
 
 
 async def predict_core(setup: Setup) -> Run:
     """Predict on the transport of the core dependencies."""
-    return await _predict(setup, "slots")
+    return await predict(setup, "slots")
 
 
 async def predict_cached(setup: Setup) -> Run:
     """The same question again and again, answered from memory, each call a request of its own."""
-    app = await _app(setup, "fast", cache="memory")
-    predict = dspex.Predict("question -> answer")
+    app = await app_at(setup, "fast", cache="memory")
+    program = dspex.Predict("question -> answer")
 
     async def run(operations: int) -> None:
         for _ in range(operations):
-            await app.run(predict, question=QUESTION)
+            await app.run(program, question=QUESTION)
 
     return run
 
 
-async def _post(setup: Setup, kind: Literal["slots", "fast"]) -> Run:
-    transport = open_transport(kind, clock=LoopClock(asyncio.get_running_loop()))
-    setup.stack.push_async_callback(transport.aclose)
-    lm = dspex.LM(MODEL, api_base=setup.url, api_key="benchmark")
+def prepared(url: str) -> tuple[str, dict[str, str], bytes]:
+    """Return address, headers and body of one call, as Predict makes them."""
+    lm = dspex.LM(MODEL, api_base=url, api_key="benchmark")
     endpoint = resolve_endpoint(lm)
     signature = dspex.Signature.from_string("question -> answer")
-    messages = ChatAdapter().format(signature, {"question": QUESTION})
-    body = endpoint.wire.encode(lm.model_name, LMRequest(messages))
+    body = endpoint.wire.encode(lm.model_name, LMRequest(ChatAdapter().format(signature, {"question": QUESTION})))
     headers = endpoint.wire.headers(lm.api_key, idempotency_key="r1-1", attempt=1)
-    url = endpoint.url(lm.model_name)
+    return endpoint.url(lm.model_name), headers, body
+
+
+async def post(setup: Setup, kind: Literal["slots", "fast"], at_once: int = IN_FLIGHT) -> Run:
+    """A transport alone, posting one prepared body."""
+    transport = open_transport(kind, clock=LoopClock(asyncio.get_running_loop()))
+    setup.stack.push_async_callback(transport.aclose)
+    url, headers, body = prepared(setup.url)
 
     async def call(_question: str) -> object:
         return await transport.post(url, headers, body)
 
-    return _in_flight(call)
+    return in_flight(call, at_once)
 
 
 async def post_fast(setup: Setup) -> Run:
     """The fast transport alone, posting one prepared body."""
-    return await _post(setup, "fast")
+    return await post(setup, "fast")
 
 
 async def post_core(setup: Setup) -> Run:
     """The core transport alone, posting one prepared body."""
-    return await _post(setup, "slots")
+    return await post(setup, "slots")
 
 
 # --- DSPy ---------------------------------------------------------------------------------------------------
@@ -128,7 +146,7 @@ def _dspy_predict(setup: Setup, *, cache: bool) -> Any:  # a dspy.Predict, from 
     return dspy.Predict("question -> answer")
 
 
-async def dspy_acall(setup: Setup) -> Run:
+async def dspy_acall(setup: Setup, at_once: int = IN_FLIGHT) -> Run:
     """DSPy's Predict with its caches off and everything else as it comes."""
     predict = _dspy_predict(setup, cache=False)
 
@@ -136,7 +154,7 @@ async def dspy_acall(setup: Setup) -> Run:
         prediction = await predict.acall(question=question)
         return prediction.answer
 
-    return _in_flight(call)
+    return in_flight(call, at_once)
 
 
 async def dspy_cached(setup: Setup) -> Run:

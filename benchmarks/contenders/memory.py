@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks._contender import Figure, Run, Setup
 
-__all__ = ["ERLANG_PROCESS", "idle_actors", "idle_tasks", "published_erlang_process"]
+__all__ = ["ERLANG_PROCESS", "idle_actors", "idle_tasks", "published_erlang_process", "waiting_requests"]
 
 ERLANG_PROCESS = 2.6 * 1024
 """Bytes of an Erlang process: 327 words of 8 bytes."""
@@ -44,6 +44,11 @@ async def idle_actors(_setup: Setup) -> Run:
 async def idle_tasks(_setup: Setup) -> Run:
     """Tasks, each asleep on a Future of its own."""
     return _fresh("tasks")
+
+
+async def waiting_requests(_setup: Setup) -> Run:
+    """Requests of an App whose model takes one call at a time and never answers it."""
+    return _fresh("requests")
 
 
 async def published_erlang_process(_setup: Setup) -> Run:
