@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -286,6 +288,78 @@ async def test_step_after_the_request_has_ended_is_refused(simulator: Simulator)
 # --- the life of an App -------------------------------------------------------------------------------------
 
 
+class Named(logging.Handler):
+    """Lets go of who holds the loop when a line names it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.heard = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "hold_the_loop" in vars(record)["stack"]:
+            self.heard.set()
+
+
+@pytest.mark.allow_blocking("the point")
+async def test_forward_that_blocks_the_loop_is_named_within_a_second() -> None:
+    """While it blocks, in a line of the log, without anybody having asked for it."""
+    named, logger = Named(), logging.getLogger("dspex.watchdog")
+
+    def hold_the_loop() -> float:
+        began = time.monotonic()
+        assert named.heard.wait(20.0)
+        return time.monotonic() - began
+
+    class Blocking(dspex.Module):
+        def __init__(self) -> None:
+            pass
+
+        async def forward(self) -> float:
+            return hold_the_loop()
+
+    logger.addHandler(named)
+    try:
+        async with dspex.App() as app:
+            for _ in range(3):  # a busy machine may be late once
+                named.heard.clear()
+                if await app.run(Blocking()) < 1.0:
+                    break
+            else:
+                pytest.fail("it took more than a second")
+    finally:
+        logger.removeHandler(named)
+
+
+def watchdogs() -> int:
+    return sum(thread.name == "dspex-watchdog" for thread in threading.enumerate())
+
+
+async def test_each_app_watches_the_loop_while_it_runs() -> None:
+    """Nested ones as well, each for its own programs; an App that is closed, also by force, leaves no thread."""
+    async with dspex.App(), dspex.App() as inner:
+        assert watchdogs() == 2
+        assert await inner.run(Echo(), 1) == 1
+    assert watchdogs() == 0
+
+    gate = asyncio.Event()
+
+    class Wait(dspex.Module):
+        def __init__(self) -> None:
+            pass
+
+        async def forward(self) -> None:
+            await gate.wait()
+
+    app = await dspex.App().start()
+    app.start(Wait())
+    closing = asyncio.ensure_future(app.aclose())
+    await until(lambda: app.running_tree().closing)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert watchdogs() == 0
+
+
 async def test_start_and_close_from_different_tasks() -> None:
     """Notebook cells, fixtures and lifespans enter and leave in different tasks."""
     app = dspex.App()
@@ -327,7 +401,7 @@ async def test_tree_and_health_show_every_part(simulator: Simulator, tmp_path: P
     """The snapshot names services, restarts and states; health sums it up."""
     async with dspex.App(lm_at(simulator), retriever=build_index(tmp_path)) as app:
         labels = [child.label for child in app.tree().children]
-        assert labels[:5] == ["cache", "ledger", "lm", "retrievers", "requests"]
+        assert labels[:6] == ["cache", "ledger", "lm", "retrievers", "tool threads", "requests"]
         assert app.health()["ready"] is True
         ref = app.running_tree().runtime.whereis("cache")
         assert ref is not None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from dspex.app.config import read_key
-from dspex.errors import AppClosed, DspexError, StartFailed, WrongLoop
+from dspex.errors import AppClosed, DspexError, LeakedTasks, StartFailed, WrongLoop
 from dspex.evaluation import OpenStream
 from dspex.optimizers import OPTIMIZERS, JobDesk
 from dspex.protocols.model import LM, LMPool
@@ -52,6 +53,9 @@ EVALUATIONS = "evaluations"
 DRAIN = 1.0
 """Seconds running requests have to finish when the App closes; then they are cancelled, then killed."""
 
+WATCHDOG = 0.5
+"""Seconds for which code may hold the loop before it is named, within half of that again."""
+
 
 class AppTree:
     """What exists between ``start`` and ``aclose`` of an App: everything here is made afresh each time."""
@@ -72,7 +76,7 @@ class AppTree:
         prices: Mapping[str, Price],
         budget: Budget | None,
     ) -> None:
-        self.runtime = Runtime(telemetry=telemetry, seed=seed)
+        self.runtime = Runtime(telemetry=telemetry, seed=seed, watchdog=WATCHDOG)
         self.book = LedgerBook(PriceTable(prices), budget)
         self.lm = LMGateway(
             lms,
@@ -109,7 +113,7 @@ class AppTree:
             await self.runtime.close()
             raise root_cause(error) from error
         except BaseException:  # whatever it is: undone here, then raised on
-            self._kill_all()
+            await self._kill_all()
             raise
         assert isinstance(root, SupervisorRef)
         self._root = root
@@ -158,7 +162,7 @@ class AppTree:
             self.open_for_use = False
             await self.runtime.close()
         except asyncio.CancelledError:
-            self._kill_all()
+            await self._kill_all()
             raise
         finally:
             self.open_for_use = False
@@ -170,11 +174,14 @@ class AppTree:
         if ref is not None and self._root is not None:
             await self._root.terminate_child(name)
 
-    def _kill_all(self) -> None:
+    async def _kill_all(self) -> None:
+        """Leave nothing running; what ignores even that is not reported, for another error is on its way."""
         self.runner.close_intake()
         self.runner.stop_all(Other(AppClosed()))
         for process in self.runtime.roots():
             process.receive_exit(KILL, None)
+        with suppress(LeakedTasks):
+            await self.runtime.close()
 
     # --- looking --------------------------------------------------------------------------------------------
 
