@@ -44,16 +44,11 @@ async def _openai(setup: Setup, at_once: int) -> Run:
     return in_flight(call, at_once)
 
 
-_MAKERS: dict[str, Any] = {  # Any: each takes at_once
-    "dspex": partial(predict, kind="slots"),
-    "bare": partial(post, kind="slots"),
-    "dspy": dspy_acall,
-    "httpx": _httpx,
-    "openai": _openai,
-}
-globals().update(  # dspex_1, dspy_64 and so on
-    {f"{name}_{at_once}": partial(make, at_once=at_once) for name, make in _MAKERS.items() for at_once in CROWDS}
-)
+dspex_1, dspex_64, dspex_256, dspex_1000 = (partial(predict, kind="slots", at_once=each) for each in CROWDS)
+bare_1, bare_64, bare_256, bare_1000 = (partial(post, kind="slots", at_once=each) for each in CROWDS)
+dspy_1, dspy_64, dspy_256, dspy_1000 = (partial(dspy_acall, at_once=each) for each in CROWDS)
+httpx_1, httpx_64, httpx_256, httpx_1000 = (partial(_httpx, at_once=each) for each in CROWDS)
+openai_1, openai_64, openai_256, openai_1000 = (partial(_openai, at_once=each) for each in CROWDS)
 
 
 def _streaming(setup: Setup) -> Setup:

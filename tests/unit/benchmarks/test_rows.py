@@ -27,6 +27,14 @@ def test_every_contender_exists() -> None:
         for node in ast.parse(path.read_text()).body
         if isinstance(node, ast.AsyncFunctionDef)
     }
+    functions |= {  # and what is made several at a time: ``a_1, a_2 = (...)``
+        f"{path.stem}:{name.id}"
+        for path in CONTENDERS.glob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple)
+        for name in node.targets[0].elts
+        if isinstance(name, ast.Name)
+    }
     functions |= {f"erlang:{name}" for name in re.findall(r"^setup\((\w+)\) ->", ERLANG.read_text(), re.MULTILINE)}
     for group in (*GROUPS, *ERLANG_GROUPS):
         for name in group.contenders:
