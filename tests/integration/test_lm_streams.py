@@ -295,6 +295,31 @@ async def test_an_app_speaks_through_its_proxy(simulator: Simulator) -> None:
         app_at(simulator.url, proxy="socks5://localhost:1080")
 
 
+async def test_an_app_goes_by_the_environment_s_proxies_where_it_is_told_to(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not unless; and what is no proxy is named by its variable."""
+    body = json.dumps({"choices": [{"message": {"content": "hello"}, "finish_reason": "stop"}]}).encode()
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    async with serving(lambda peer: peer.transport.write(answer)) as server:
+        for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.setenv("HTTP_PROXY", server.url.partition("/v1")[0])
+        async with app_at("http://llm.test/v1", {"streaming": False}, proxy="environment") as app:
+            assert (await app.run(Talk(), text="q")).response.completions[0].text == "hello"
+        async with app_at(simulator.url, proxy="environment") as app:
+            await app.run(Talk(), text="this machine is asked directly")
+
+        assert len(server.requests) == 1
+        assert server.requests[0][0].lower().startswith(b"post http://llm.test/v1/chat/completions")
+
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://me:secret@localhost:1080")
+    with pytest.raises(ConfigError, match="HTTPS_PROXY") as caught:
+        app_at(simulator.url, proxy="environment")
+    assert "secret" not in str(caught.value)
+
+
 async def test_an_answer_that_is_not_streamed_has_a_first_byte_too() -> None:
     """When its head came, though the body took longer: what a hedge and the latency gradient go by."""
     said = {"content": "[[ ## answer ## ]]\na\n[[ ## completed ## ]]"}

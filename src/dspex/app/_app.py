@@ -15,6 +15,7 @@ from dspex.app._options import changed
 from dspex.app._rows import RowJournal, result_type
 from dspex.app._sync import SyncApp
 from dspex.app._tree import AppTree
+from dspex.app.config import read_proxies
 from dspex.errors import ActorError, AppAlreadyRunning, AppClosed, AppNotRunning, ConfigError, EvaluationError
 from dspex.evaluation import Metric, Report, evaluate
 from dspex.optimizers import Job, Optimizer
@@ -325,7 +326,8 @@ class App(AppView):
         limits: Attempts at once, requests and tokens a minute, and the retry policy: for every model, or by
             ``"provider/model"``, ``"provider/*"`` and ``"*"``.
         timeouts: How long connecting, the first byte and a silence may take until one attempt has failed.
-        proxy: The http(s) address of a proxy for every provider; the environment's proxies are not looked at.
+        proxy: The http(s) address of a proxy for every provider; ``"environment"`` goes by ``HTTPS_PROXY``,
+            ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``, which are not looked at otherwise.
         verify: How certificates are checked: a context with your own authority, or False for not at all.
         transport: The user's own httpx transport, used for every provider instead of ours; it has its own proxy and
             certificates.
@@ -379,9 +381,10 @@ class App(AppView):
         self._lms = _records(lm, lms or {})
         self._retrievers = _openers(retriever, retrievers or {})
         self._cache = _cache_spec(cache)
-        check_proxy(proxy, transport)
+        proxies = read_proxies() if proxy == "environment" else proxy
+        check_proxy(proxies, transport)
         self._limits = LimitsBook(limits)
-        self._network = Network(timeouts, proxy, verify, transport)
+        self._network = Network(timeouts, proxies, verify, transport)
         if max_running < 1 or max_waiting < 0:
             raise ConfigError("max_running must be at least 1 and max_waiting at least 0")
         self._money = _money(prices, budget)

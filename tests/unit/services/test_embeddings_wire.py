@@ -152,7 +152,7 @@ class TestGemini:
         assert isinstance(failure(error, status=429, wire=GEMINI), RateLimited)
 
     def test_errors_are_read_in_google_s_words(self) -> None:
-        """A bad key is told as a mistake in the request; the wait is told in the details, and a used-up day there too."""
+        """A bad key is told as a mistake in the request; the wait and a used-up day are told in the details."""
         reason = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
         bad_key = {"error": {"code": 400, "message": "no", "status": "INVALID_ARGUMENT", "details": [reason]}}
         assert isinstance(failure(bad_key, status=400, wire=GEMINI), AuthFailed)
