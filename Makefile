@@ -35,13 +35,13 @@ test: $(INSTALLED) test-system ## Run the fast tests (ARGS=... goes to pytest)
 
 test-slow: $(INSTALLED) $(BENCH_INSTALLED) test-system ## Run the slow tests (some beside DSPy, in .bench-venv), and every property on 2,000 examples
 	$(BIN)/python -m pytest -m slow --timeout=900 $(ARGS)
-	$(BIN)/python -m pytest tests/property --hypothesis-profile=slow --timeout=900 $(ARGS)
+	$(BIN)/python -m pytest tests/property -n auto --dist worksteal --hypothesis-profile=slow --timeout=900 $(ARGS)
 	@$(MAKE) --no-print-directory coverage
 
 coverage: $(INSTALLED) ## Measure which lines and branches of the runtime its own tests reach
 	$(BIN)/python -m pytest -q tests/conformance tests/unit/runtime tests/property/test_runtime_*.py \
 		tests/property/test_groups.py tests/property/test_registry_machine.py tests/integration/test_application.py \
-		--cov=dspex.runtime --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=99 $(ARGS)
+		--cov=dspex.runtime --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100 $(ARGS)
 
 test-system:
 	@missing=; for package in $(DEBIAN_PACKAGES); do \
