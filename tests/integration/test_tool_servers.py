@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -184,14 +185,40 @@ async def test_tools_over_http() -> None:
         with pytest.raises(ToolServerFailed):
             async with dspex.mcp_tools(app, url):
                 pass
-        process = await asyncio.create_subprocess_exec(*SERVER, str(port))
-        try:
-            await until(lambda: _listens(port), "the server")
-            async with dspex.mcp_tools(app, url, headers={"authorization": "Bearer key"}) as tools:
-                assert (await app.run(Calling(tools), name="add", arguments={"a": 4})).text == "5"
-        finally:
-            process.kill()
-            await process.wait()
+        async with listening(port), dspex.mcp_tools(app, url, headers={"authorization": "Bearer key"}) as tools:
+            program = Calling(tools)
+            assert (await app.run(program, name="add", arguments={"a": 4})).text == "5"
+            assert (await app.run(program, name="add", arguments={"a": "x"})).text.startswith("Error: ToolError")
+
+
+@pytest.mark.slow
+async def test_server_over_http_that_was_started_again_is_connected_to_again() -> None:
+    """The call that finds it gone says so; later ones have a new connection."""
+    port = _free_port()
+    async with dspex.App() as app:
+        async with contextlib.AsyncExitStack() as first:
+            await first.enter_async_context(listening(port))
+            block = dspex.mcp_tools(app, f"http://127.0.0.1:{port}/mcp")
+            program = Calling(await block.__aenter__())
+        assert (await app.run(program, name="add", arguments={"a": 4})).error is not None
+        async with listening(port):
+            async with asyncio.timeout(30):
+                observed = await app.run(program, name="add", arguments={"a": 4})
+                while observed.error is not None:
+                    observed = await app.run(program, name="add", arguments={"a": 4})
+            assert observed.text == "5"
+            await block.__aexit__(None, None, None)
+
+
+@asynccontextmanager
+async def listening(port: int) -> AsyncIterator[None]:
+    process = await asyncio.create_subprocess_exec(*SERVER, str(port))
+    try:
+        await until(lambda: _listens(port), "the server", seconds=30)
+        yield
+    finally:
+        process.kill()
+        await process.wait()
 
 
 def _listens(port: int) -> bool:

@@ -21,6 +21,8 @@ _HANDSHAKE = 30.0
 """Seconds until a server that does not introduce itself has failed."""
 _CLOSED = -32000
 """The error code with which the library ends calls whose connection is gone."""
+_ANSWERED = range(-32768, -32599)
+"""The error codes of a server that is there and has understood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +156,13 @@ class ToolServer(Actor):
             sender.fail(error)
             return
         except Exception as error:  # noqa: BLE001 - what the library raises becomes the caller's typed error
-            if getattr(getattr(error, "error", None), "code", None) == _CLOSED:
+            code = getattr(getattr(error, "error", None), "code", None)
+            if code == _CLOSED:
                 self._leave.set()  # whether the call was made, nobody knows: the caller hears of our crash
                 return
             sender.fail(_as_server_error(self._address, error))
+            if self._address.url and code not in _ANSWERED:
+                self._leave.set()  # a connection over HTTP does not end by itself: the next call has a new one
             return
         self._calls += 1
         content = _content(answer)
