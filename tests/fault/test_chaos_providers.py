@@ -34,7 +34,7 @@ OTHERS = [kind for kind in FaultKind if kind is not FaultKind.NONE and kind not 
 SHARES = RARE | dict.fromkeys(OTHERS, (0.3 - sum(RARE.values())) / len(OTHERS))
 QUICK = ClientLimits(max_in_flight=500, retry=RetryPolicy(base=0.02, cap=0.2))
 TRIES = QUICK.retry.max_attempts
-DEADLINE = 10.0
+DEADLINE = 20.0
 REPAIR = "Your answer could not be read"
 """The simulator's model says what it is asked, here by us, to have an empty answer written again."""
 ENDS = (dspex.LMError, dspex.DeadlineExceeded, dspex.StreamInterrupted, dspex.ResponseUnparsable)
@@ -56,7 +56,8 @@ def plans(shares: dict[FaultKind, float]) -> Iterator[FaultPlan]:
 
 def nothing_was_sent(outcome: object) -> bool:
     """Whether an error says that the call waited in vain, so that it has no attempts to list."""
-    return isinstance(outcome, dspex.DeadlineExceeded) or (isinstance(outcome, dspex.LMError) and outcome.code == LOCAL)
+    told_by_us = isinstance(outcome, dspex.LMError) and outcome.code == LOCAL
+    return told_by_us or isinstance(outcome, (dspex.DeadlineExceeded, dspex.CircuitOpen))
 
 
 @dataclass
