@@ -249,6 +249,25 @@ async def test_an_actor_that_dies_before_a_threads_call_reaches_it(
     assert server.seen == []
 
 
+async def test_an_answer_that_comes_as_the_thread_gives_up(runtime: Runtime) -> None:
+    """The loop hears of both in one turn; the thread has gone, and the answer is dropped."""
+    server, gone = Server(), threading.Event()
+    ref = await runtime.start(server)
+
+    async def hold_the_loop() -> str:
+        assert gone.wait(20.0)
+        return "too late"
+
+    def work() -> None:
+        with pytest.raises(CallTimeout):
+            ref.call_from_thread(hold_the_loop, timeout=0.05)
+        gone.set()
+
+    await in_thread(work)
+    assert await ref.call(Double(1)) == 2
+    assert runtime.gate._waiting == {}
+
+
 async def test_a_thread_that_waits_for_long_looks_now_and_then(runtime: Runtime) -> None:
     """And goes on waiting while the loop is there."""
 
