@@ -11,6 +11,7 @@ from dspex.errors import ActorExited, StartFailed
 from dspex.runtime import (
     KILL,
     KILLED,
+    NORMAL,
     SHUTDOWN,
     Actor,
     ActorRef,
@@ -20,6 +21,7 @@ from dspex.runtime import (
     ExitReason,
     RestartStrategy,
     Runtime,
+    Stop,
     Supervisor,
     SupervisorRef,
 )
@@ -39,6 +41,58 @@ async def test_a_mailbox_is_emptied_as_those_who_wait_for_room_give_up(clock: Vi
     with pytest.raises(asyncio.CancelledError):
         await hasty
     await patient
+
+
+def test_a_mailbox_gives_back_the_item_itself() -> None:
+    """From either lane, and not one that equals it; what is not there is no error."""
+    mailbox = Mailbox(3)
+    one, same, urgent = [1], [1], [1]
+    for item in (one, same, one):
+        assert mailbox.put(item)
+    mailbox.put_urgent(urgent)
+    assert (len(mailbox), mailbox.full) == (4, True)
+    for item in (same, urgent, [1]):
+        mailbox.remove(item)
+    assert (len(mailbox), mailbox.full) == (2, False)
+    assert mailbox.take() is one
+    assert mailbox.drain() == [one]
+
+
+async def test_calls_one_after_the_other_in_one_turn_need_no_second_sweep(
+    runtime: Runtime, clock: VirtualClock
+) -> None:
+    """The queue of their deadlines goes when the turn is over."""
+    process, queue = (await runtime.start(Doer()))._process, runtime.deadlines[5.0]
+    for _ in range(2):
+        queue.finish(queue.add(runtime.loop.create_future(), process))
+    assert clock.pending == 1
+    await clock.settle()
+    assert (dict(runtime.deadlines), clock.pending) == ({}, 0)
+
+
+async def test_a_kill_as_the_code_of_an_actor_ends(runtime: Runtime) -> None:
+    """It is the reason, for none is recorded yet."""
+
+    async def stop(_: object) -> Stop:
+        return Stop(NORMAL)
+
+    ref = await runtime.start(Doer())
+    ref.cast(stop)
+    await asyncio.sleep(0)  # its code has come to its end, its death is for the next turn
+    ref.kill()
+    assert await ref.wait_exit() == KILLED
+
+
+async def test_an_actor_that_ends_itself_in_its_init_has_not_started(runtime: Runtime) -> None:
+    """Whatever ``init`` returns then."""
+
+    class Undone(Actor):
+        async def init(self) -> None:
+            self.ref.kill()
+
+    with pytest.raises(StartFailed) as caught:
+        await runtime.start(Undone())
+    assert caught.value.reason == KILLED
 
 
 async def test_a_runtime_is_closed_as_its_last_actor_dies(runtime: Runtime, clock: VirtualClock) -> None:
