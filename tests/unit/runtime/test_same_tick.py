@@ -58,6 +58,19 @@ def test_a_mailbox_gives_back_the_item_itself() -> None:
     assert mailbox.drain() == [one]
 
 
+async def test_who_takes_an_item_makes_room(clock: VirtualClock) -> None:
+    """For who has waited longest."""
+    mailbox, loop = Mailbox(1), asyncio.get_running_loop()
+    assert mailbox.put("first")
+    first, second = (asyncio.ensure_future(mailbox.wait_room(loop)) for _ in range(2))
+    await clock.settle()
+    assert mailbox.take() == "first"
+    await clock.settle()
+    assert (first.done(), second.done()) == (True, False)
+    mailbox.drain()
+    await second
+
+
 async def test_calls_one_after_the_other_in_one_turn_need_no_second_sweep(
     runtime: Runtime, clock: VirtualClock
 ) -> None:
