@@ -166,3 +166,19 @@ async def test_killed_ledger_forgets_nothing_and_releases_what_the_dead_held(sim
         assert root.reserved.calls == 0
         assert root.spent.calls == 1
         assert (await app.run(Ask(), question="Three?")).answer
+
+
+async def test_vectors_keep_to_the_budget_too(simulator: Simulator) -> None:
+    """The texts' tokens are set aside before they are sent; what they really had is paid."""
+    async with app_at(simulator) as app:
+        embed = dspex.Embed()
+        with pytest.raises(BudgetExceeded, match="tokens"):
+            await app.options(budget=dspex.Budget(tokens=3)).run(embed, ["a text of far more than three tokens"])
+        assert simulator.requests.get("ok", 0) == 0
+        view = app.options(budget=dspex.Budget(tokens=100, calls=1, usd=1))
+        request = view.start(embed, ["a short text"])
+        assert len(await request) == 1
+        root = app.running_tree().book.root
+        assert root.spent.tokens == request.details.usage.total_tokens > 0
+        assert root.spent.calls == 1
+        assert root.reserved.tokens == root.reserved.calls == 0

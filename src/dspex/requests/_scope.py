@@ -12,8 +12,17 @@ from typing import Any, TypeVar
 
 from dspex.errors import LMError, NotInRequest, ScopeClosed, StreamTruncated, TransportFailed
 from dspex.protocols.cache import CacheService, Hit, Lead, cache_key
-from dspex.protocols.lm import AttemptLog, Capabilities, EmbedRequest, EmbedResponse, LMRequest, LMResponse, LMService
-from dspex.protocols.model import LM, LMChoice, LMPool
+from dspex.protocols.lm import (
+    AttemptLog,
+    Capabilities,
+    EmbedRequest,
+    EmbedResponse,
+    LMRequest,
+    LMResponse,
+    LMService,
+    Message,
+)
+from dspex.protocols.model import LM, LMChoice, LMParams, LMPool
 from dspex.protocols.money import Account, DryRun, MoneyService
 from dspex.protocols.retrieval import Passage, RetrievalService
 from dspex.protocols.scope import DeltaSink, LMResult, OnDelta, RequestTotals
@@ -132,7 +141,7 @@ class RequestScope:
         log = AttemptLog(f"{record.id}-{len(record.logs) + 1}", step)
         record.logs.append(log)
         request = EmbedRequest(tuple(texts))
-        work = partial(services.lm.embed, model, request, log, record.deadline)
+        work = partial(self._buy_vectors, model, request, log)
         response: EmbedResponse = await self._step(f"embed {step}", work, restartable=True)
         cost = services.money.book(record.account, log.lm or model, response.usage, len(log.attempts), paid=False)
         record.add_cost(response.usage, cost)
@@ -210,6 +219,19 @@ class RequestScope:
         if isinstance(found, Lead) and cache is not None:
             cache.fill(found, response)
         return response, None
+
+    async def _buy_vectors(self, model: LM | LMPool, request: EmbedRequest, log: AttemptLog) -> EmbedResponse:
+        """Ask for vectors, with the money for the texts set aside where somebody has a budget."""
+        record, services = self._record, self._services
+        account, deadline = record.account, record.deadline
+        if not account.limited:
+            return await services.lm.embed(model, request, log, deadline)
+        texts = LMRequest(tuple(Message("user", text) for text in request.texts), LMParams(max_tokens=0))
+        held = await services.money.reserve(account, model, texts, log, deadline)
+        try:
+            return await services.lm.embed(model, request, log, deadline)
+        finally:
+            services.money.settle(held, log.lm or model, log)
 
     async def _buy(
         self, model: LM | LMPool, request: LMRequest, log: AttemptLog, on_delta: OnDelta | None

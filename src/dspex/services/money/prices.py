@@ -67,7 +67,8 @@ class PriceTable:
         tokens = 0
         for lm in lms:
             answers = max(1, request.params.n)
-            limit = request.params.max_tokens or lm.params.max_tokens or ASSUMED_OUTPUT
+            given = (request.params.max_tokens, lm.params.max_tokens, ASSUMED_OUTPUT)
+            limit = next(each for each in given if each is not None)
             tokens = max(tokens, limit * answers)
             price = self.price(lm)
             if price is None:
