@@ -85,8 +85,9 @@ def _wait(fault: Fault, now: datetime) -> tuple[tuple[str, str], ...]:
 
 def shaped(wire: Wire, response: Response, fault: Fault, target: str) -> tuple[Response, Fault]:
     """Make of a good answer what the fault wants, and return with it what is left to be done on the socket."""
-    at = max(1, (len(response.parts) - response.ending) // 2)  # where a stream goes wrong
     parts = response.parts
+    whole = len(parts) - response.ending  # an empty answer may be nothing but its end
+    at = min(max(1, whole // 2), whole)  # where a stream goes wrong
     match fault.kind:
         case FaultKind.HTML:
             return Response(200, (("content-type", "text/html; charset=utf-8"),), (_PAGE,)), fault
@@ -101,7 +102,8 @@ def shaped(wire: Wire, response: Response, fault: Fault, target: str) -> tuple[R
         case FaultKind.STREAM_ERROR:
             return wire.failure(_FAILURES[FaultKind.OVERLOADED]), fault
         case FaultKind.MALFORMED:
-            return replace(response, parts=(*parts[: at - 1], _garbled(parts[at - 1]), *parts[at:])), fault
+            which = max(0, at - 1)
+            return replace(response, parts=(*parts[:which], _garbled(parts[which]), *parts[which + 1 :])), fault
     return response, fault
 
 
