@@ -18,7 +18,8 @@ class LocalLM(LM, ABC):
 
     Everything around a call is as for any other model: retry policy, cache, single-flight, budgets, details, streams,
     parsing. What belongs to a network is not there: no lease, no breaker, no socket. Subclasses keep ``respond`` from
-    blocking the loop. Two records are never the same model, whatever their names.
+    blocking the loop. Two records are never equal; but the cache goes by names, so that two of one name in one App
+    share their answers: give each a name of its own.
     """
 
     __slots__ = ()
