@@ -19,7 +19,7 @@ from dspex.app.config import read_proxies
 from dspex.errors import ActorError, AppAlreadyRunning, AppClosed, AppNotRunning, ConfigError, EvaluationError
 from dspex.evaluation import Metric, Report, evaluate
 from dspex.optimizers import Job, Optimizer
-from dspex.programs import Module, bind_inputs
+from dspex.programs import AdapterChoice, Module, bind_inputs
 from dspex.protocols.executor import RunOptions
 from dspex.protocols.local import LocalLM
 from dspex.protocols.model import LM, LMChoice, LMPool
@@ -75,13 +75,17 @@ class AppView:
         Return a frozen view with other options.
 
         Args:
-            **changes: ``deadline`` (seconds), ``lm`` (name or record), ``cache`` (``use``, ``refresh``, ``bypass``,
-                ``only``), ``priority`` (lower goes first), ``budget`` (a Budget: of one request, or of a whole map,
-                evaluation or job), ``deps`` (for tools), ``on_interrupt`` (``raise`` or ``reset``: streams), ``trace``.
+            **changes: ``deadline`` (seconds), ``lm`` (name or record), ``adapter`` (name or Adapter, for predictors
+                without one of their own), ``cache`` (``use``, ``refresh``, ``bypass``, ``only``), ``priority`` (lower
+                goes first), ``budget`` (a Budget: of one request, or of a whole map, evaluation or job), ``deps`` (for
+                tools), ``on_interrupt`` (``raise`` or ``reset``: streams), ``trace``. ``lm=None`` and ``adapter=None``
+                are the App's.
 
         Raises:
             ConfigError: An option is unknown or makes no sense.
         """
+        if "adapter" in changes and changes["adapter"] is None:
+            changes = {**changes, "adapter": self._app._options.adapter}  # noqa: SLF001 - an App is a view too
         return AppView(self._app, changed(self._options, changes))
 
     async def run(self, program: RunnableProgram[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -316,6 +320,8 @@ class App(AppView):
     Args:
         lm: The default model: ``"provider/model"``, an ``LM`` record, or an ``LMPool``.
         lms: More models, by the names that ``with_lm`` and ``options(lm=…)`` use.
+        adapter: How predictors without an adapter of their own put their signatures to a model: ``chat`` (the default),
+            ``json``, ``xml``, ``tool``, or an Adapter.
         retriever: The default retriever: a path of a ``SqliteIndex``, or any ``Retriever``.
         retrievers: More of them, by the names that ``Retrieve('name')`` uses.
         cache: ``None`` caches nothing, ``"memory"`` in this process, a path or ``SqliteCache`` on disk as well.
@@ -323,6 +329,7 @@ class App(AppView):
         deadline: Default seconds for a request.
         max_running: Requests at once; more wait.
         max_waiting: Requests waiting; one more is Overloaded.
+        max_tool_threads: Blocking tools that are called at once, each in a thread; more wait, within their own time.
         limits: Attempts at once, requests and tokens a minute, and the retry policy: for every model, or by
             ``"provider/model"``, ``"provider/*"`` and ``"*"``.
         timeouts: How long connecting, the first byte and a silence may take until one attempt has failed.
@@ -345,6 +352,7 @@ class App(AppView):
         "_limits",
         "_lms",
         "_max_running",
+        "_max_tool_threads",
         "_max_waiting",
         "_money",
         "_network",
@@ -360,6 +368,7 @@ class App(AppView):
         lm: LMChoice = None,
         *,
         lms: Mapping[str, str | LM | LMPool] | None = None,
+        adapter: AdapterChoice = None,
         retriever: str | Path | Retriever | None = None,
         retrievers: Mapping[str, str | Path | Retriever] | None = None,
         cache: str | Path | SqliteCache | None = "memory",
@@ -367,6 +376,7 @@ class App(AppView):
         deadline: float = 120.0,
         max_running: int = 1_000,
         max_waiting: int = 10_000,
+        max_tool_threads: int = 32,
         limits: ClientLimits | Mapping[str, ClientLimits] | None = None,
         timeouts: Timeouts | None = None,
         proxy: str | None = None,
@@ -377,7 +387,7 @@ class App(AppView):
         telemetry: Telemetry | None = None,
         seed: int | None = None,
     ) -> None:
-        super().__init__(self, changed(RunOptions(), {"deadline": deadline}))
+        super().__init__(self, changed(RunOptions(), {"deadline": deadline, "adapter": adapter}))
         self._lms = _records(lm, lms or {})
         self._retrievers = _openers(retriever, retrievers or {})
         self._cache = _cache_spec(cache)
@@ -387,9 +397,12 @@ class App(AppView):
         self._network = Network(timeouts, proxies, verify, transport)
         if max_running < 1 or max_waiting < 0:
             raise ConfigError("max_running must be at least 1 and max_waiting at least 0")
+        if isinstance(max_tool_threads, bool) or not isinstance(max_tool_threads, int) or max_tool_threads < 1:
+            raise ConfigError(f"max_tool_threads={max_tool_threads!r} must be a whole number from 1 on")
         self._money = _money(prices, budget)
         self._max_running = max_running
         self._max_waiting = max_waiting
+        self._max_tool_threads = max_tool_threads
         self._seed = seed
         self._tree: AppTree | None = None
         self.home = Path(home)
@@ -434,6 +447,7 @@ class App(AppView):
             network=self._network,
             max_running=self._max_running,
             max_waiting=self._max_waiting,
+            max_tool_threads=self._max_tool_threads,
             telemetry=self.telemetry,
             seed=self._seed,
             home=self.home,

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from dspex.errors import ConfigError
+from dspex.programs import choose_adapter
 from dspex.protocols.executor import RunOptions
 from dspex.protocols.money import Budget
 
@@ -28,6 +29,11 @@ def changed(options: RunOptions, changes: dict[str, Any]) -> RunOptions:
         if name not in known:
             raise ConfigError(f"unknown option {name!r}; there are {', '.join(known)}")
     merged = replace(options, **changes)
+    if "adapter" in changes:
+        try:
+            merged = replace(merged, adapter=choose_adapter(changes["adapter"]))
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
     if not merged.deadline > 0:
         raise ConfigError(f"deadline={merged.deadline!r} must be a positive number of seconds")
     if merged.budget is not None and not isinstance(merged.budget, Budget):

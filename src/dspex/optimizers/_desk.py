@@ -90,7 +90,8 @@ class JobDesk:
             known = self.table.jobs.get(spec.id)
             if known is None or (known.ended and known.error is not None):
                 return await self._begin(spec, supervisor)  # nothing may come between the look and the start
-            if changed := [name for name, value in spec.fingerprint.items() if known.spec.fingerprint[name] != value]:
+            old, new = known.spec.fingerprint, spec.fingerprint
+            if changed := [name for name in {**old, **new} if old.get(name) != new.get(name)]:
                 raise JobMismatch(spec.id, changed)
             if known.error is None:
                 return self._handle(known)
@@ -150,11 +151,12 @@ class JobDesk:
         )
 
     def fingerprint(self, program: object, options: RunOptions) -> dict[str, str]:
-        """Return hashes of a program and of the models that answer it; keys take no part."""
+        """Return hashes of a program, of the models that answer it, and of how they are asked; keys take no part."""
         lms = {**self._lms, **({"options": options.lm} if isinstance(options.lm, (LM, LMPool)) else {})}
         return {
             "program": fingerprint_program(program) if isinstance(program, Module) else digest(path_of(program)),
             "lm": digest([fingerprint_lms(lms), options.lm if isinstance(options.lm, str) else ""]),
+            **({"adapter": digest(options.adapter.name)} if options.adapter is not None else {}),
         }
 
     # --- closing --------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from dspex.programs._paths import PredictorPaths
 from dspex.programs._render_class import render_class
 from dspex.programs.adapters._adapter import Adapter, Parsed, Piece, Repair, StreamParser
-from dspex.programs.adapters._choose import AdapterChoice
+from dspex.programs.adapters._choose import AdapterChoice, choose_adapter
 from dspex.programs.adapters.chat import ChatAdapter
 from dspex.programs.adapters.json_object import JSONAdapter
 from dspex.programs.adapters.tool import ToolAdapter
@@ -95,6 +95,7 @@ __all__ = [
     "XMLAdapter",
     "bind_inputs",
     "call_tools",
+    "choose_adapter",
     "details",
     "inputs_of",
     "majority",

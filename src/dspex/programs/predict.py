@@ -38,7 +38,7 @@ class Predict(Module, Generic[S, P]):
         lm: A record, a name of the App's, or None for the App's default.
         demos: Demonstrations: field values by name.
         adapter: How the signature is put to the model: ``chat``, ``json``, ``xml``, ``tool``, or an Adapter such as
-            ``JSONAdapter()``; None for the default, which is ``chat``.
+            ``JSONAdapter()``; None for the App's, which is ``chat`` if nothing is said.
         config: Sampling parameters (``temperature=0.7``), and ``repair_turns``: how often the model may be shown
             its own unreadable answer and asked again (default 1). With 0 the first answer is the last word: the
             adapter's fallback is not tried either.
@@ -55,11 +55,12 @@ class Predict(Module, Generic[S, P]):
     demos: tuple[Demo, ...]
     lm: LMChoice
     adapter: Adapter | None
-    """How the signature is put to the model; None for the default."""
+    """How the signature is put to the model; None for the App's."""
     params: LMParams
     repair_turns: int
     _record: type[Any]
     _prefix: tuple[Message, ...]
+    _other_prefix: tuple[Adapter, type[Signature], tuple[Message, ...]] | None
     _lineage: tuple[weakref.ref[Any], ...]
 
     @overload
@@ -97,6 +98,7 @@ class Predict(Module, Generic[S, P]):
         self.lm = lm
         self.params, self.repair_turns = _configured(LMParams(), 1, config)
         self._lineage = ()
+        self._other_prefix = None
         self.signature = _checked(record)
         self._record = self.signature
         self.demos = tuple(demos)
@@ -159,7 +161,7 @@ class Predict(Module, Generic[S, P]):
         """Clone with changes, and remember from whom: traces find the path of a predictor made inside ``forward``."""
         alive = [each for each in self._lineage if each() is not None]
         lineage = (weakref.ref(self), *alive)
-        return clone(self, {**vars(self), **attributes, "_lineage": lineage})
+        return clone(self, {**vars(self), **attributes, "_lineage": lineage, "_other_prefix": None})
 
     @property
     def _origin(self) -> Predict[Any, ...] | None:
@@ -193,16 +195,21 @@ class Predict(Module, Generic[S, P]):
             raise MissingInput(plan.name, unexpected=[f"{len(args)} by position: give inputs by name"])
         inputs = plan.check_inputs(kwargs, plan.name)
         path = scope.path_of(self) or plan.name
-        asked = await Asking(self, self.adapter or DEFAULT_ADAPTER, scope, path, inputs).run()
+        adapter = self.adapter or scope.adapter or DEFAULT_ADAPTER
+        asked = await Asking(self, adapter, scope, path, inputs).run()
         prediction: S = self._predict(inputs, asked, scope, path)
         scope.record(self, inputs, asked.answers[0][1].outputs)
         return prediction
 
     def prefix_of(self, adapter: Adapter, signature: type[Signature]) -> tuple[Message, ...]:
-        """Return what stands before the turns: made once for this predictor's own adapter and signature."""
+        """Return what stands before the turns: made once for its own adapter and signature, and for the last other."""
         if signature is self.signature and adapter is (self.adapter or DEFAULT_ADAPTER):
             return self._prefix
-        return adapter.prefix(signature, self.demos)
+        other = self._other_prefix
+        if other is None or other[0] is not adapter or other[1] is not signature:
+            other = adapter, signature, adapter.prefix(signature, self.demos)
+            vars(self)["_other_prefix"] = other  # a memo, whoever shares the predictor
+        return other[2]
 
     def _predict(self, inputs: Mapping[str, Any], asked: Asking, scope: Scope, path: str) -> Any:
         """Make records of the declared class; what it does not declare goes to the details."""

@@ -141,7 +141,7 @@ class ReAct(Module, Generic[S, P]):
 
     def _turns(self, scope: Scope, inputs: dict[str, Any]) -> Turns:
         """Return how this model is asked for calls."""
-        adapter = self.react.adapter
+        adapter = self.react.adapter or scope.adapter
         native = (adapter is None or adapter.native_tools) and scope.capabilities(self.react.lm).tools
         kind = NativeTurns if native else TextTurns
         return kind(scope, self.react, self.tools, self._tools_text, inputs)

@@ -22,6 +22,8 @@ class RunOptions:
 
     deadline: float = 120.0
     lm: LMChoice = None
+    adapter: Any = None  # an Adapter: programs define it, and this room does not know them
+    """How predictors put their signatures to a model that say nothing of it themselves; None for ``chat``."""
     cache: CacheMode = "use"
     priority: int = 0
     """Lower numbers go first when requests wait for a place: 0 interactive, 10 optimizer."""

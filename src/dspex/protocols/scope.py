@@ -140,6 +140,11 @@ class Scope(Protocol):
         ...
 
     @property
+    def adapter(self) -> Any:  # an Adapter: programs define it, and this room does not know them
+        """The adapter of predictors that have none of their own; None for the default."""
+        ...
+
+    @property
     def deps(self) -> object:
         """What the request was given for its tools with ``options(deps=…)``."""
         ...

@@ -83,7 +83,7 @@ class DryScope(RequestScope):
         predictor = self._asking.get(step)
         if predictor is None:
             raise ConfigError(f"{step} asks a model by itself, without a predictor: its answer cannot be made up")
-        adapter: Adapter = predictor.adapter or ChatAdapter()
+        adapter: Adapter = predictor.adapter or self.adapter or ChatAdapter()
         return Completion(adapter.format_outputs(predictor.signature, placeholders(predictor.signature)))
 
     async def embed(self, texts: Sequence[str], *, lm: LMChoice, step: str) -> tuple[array[float], ...]:

@@ -78,6 +78,11 @@ class RequestScope:
         return self._record.options.stream
 
     @property
+    def adapter(self) -> Any:  # an Adapter, as ``protocols.Scope`` has it
+        """The adapter of predictors that have none of their own."""
+        return self._record.options.adapter
+
+    @property
     def deps(self) -> object:
         """What tools are given."""
         return self._record.options.deps
@@ -131,6 +136,8 @@ class RequestScope:
         record.logs.append(log)
         work = partial(self._ask, model, request, log, key, on_delta, only=mode == "only", read=mode != "refresh")
         response, cached = await self._step(f"lm {step}", work, restartable=True)
+        if cached is not None and on_delta is not None:
+            await _replay(response, on_delta)  # out here, where no death of the step can cut it off
         return self._result(response, model, tuple(log.attempts), cached, started, log.lm)
 
     async def embed(self, texts: Sequence[str], *, lm: LMChoice, step: str) -> tuple[array[float], ...]:
@@ -200,11 +207,8 @@ class RequestScope:
             return log.response, None
         found = await cache.lookup(key, deadline, read=read) if cache is not None and key else None
         if isinstance(found, Hit):
-            if on_delta is not None:
-                if log.delivered:
-                    raise StreamTruncated("the step died after pieces of the answer had been handed on")
-                log.delivered = True
-                await _replay(found.response, on_delta)
+            if log.delivered:  # and the reader has pieces of another answer
+                raise StreamTruncated("the step died after pieces of the answer had been handed on")
             return found.response, found.tier
         if only:
             if isinstance(found, Lead) and cache is not None:

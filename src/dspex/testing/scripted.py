@@ -101,6 +101,11 @@ class ScriptedScope:
         return None
 
     @property
+    def adapter(self) -> Any:  # an Adapter, as ``protocols.Scope`` has it
+        """The chat format, where a predictor has none of its own."""
+        return None
+
+    @property
     def deps(self) -> object:
         """What tools are given."""
         return self._deps

@@ -13,7 +13,7 @@ from dspex.programs.adapters.xml import XMLAdapter
 __all__ = ["DEFAULT_ADAPTER", "AdapterChoice", "choose_adapter"]
 
 AdapterChoice = Adapter | AdapterName | None
-"""An adapter, the name of one, or None for the default."""
+"""An adapter, the name of one, or None for what stands above: the App's, or ``chat``."""
 
 DEFAULT_ADAPTER: Adapter = ChatAdapter()
 _BY_NAME: Mapping[str, Adapter] = {
