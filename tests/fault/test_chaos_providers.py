@@ -34,6 +34,8 @@ OTHERS = [kind for kind in FaultKind if kind is not FaultKind.NONE and kind not 
 SHARES = RARE | dict.fromkeys(OTHERS, (0.3 - sum(RARE.values())) / len(OTHERS))
 QUICK = ClientLimits(max_in_flight=500, retry=RetryPolicy(base=0.02, cap=0.2))
 TRIES = QUICK.retry.max_attempts
+CALLS = 3
+"""A request's most: the first, the turn that shows the model what was wrong, and the fallback's format."""
 DEADLINE = 20.0
 REPAIR = "Your answer could not be read"
 """The simulator's model says what it is asked, here by us, to have an empty answer written again."""
@@ -172,24 +174,49 @@ async def simulator() -> AsyncIterator[SimulatorProcess]:
         yield running
 
 
-def app_at(simulator: SimulatorProcess) -> dspex.App:
+def app_at(simulator: SimulatorProcess, limits: ClientLimits = QUICK) -> dspex.App:
     urls = simulator.urls
     lms = {
         "chat": dspex.LM("openai/rules", api_base=urls["openai"], api_key="key"),
         "messages": dspex.LM("anthropic/rules", api_base=f"{urls['anthropic']}/v1", api_key="key"),
     }
-    return dspex.App(lms=lms, limits=QUICK, cache=None, seed=1)
+    return dspex.App(lms=lms, limits=limits, cache=None, seed=1)
 
 
-def extra_calls(tally: Tally, arrivals: tuple[Arrival, ...]) -> list[str]:
-    """Return the requests that reached the provider more often than their attempts tell."""
-    arrived = Counter(arrival.call.split("-")[1] for arrival in arrivals)
+def calls_of(attempts: tuple[Attempt, ...]) -> list[list[Attempt]]:
+    """Part a request's attempts by its logical calls, each of which counts from 1; only the last may have made none."""
+    calls: list[list[Attempt]] = []
+    for attempt in attempts:
+        if attempt.number == 1:
+            calls.append([])
+        calls[-1].append(attempt)
+    return calls
+
+
+def misfits(tally: Tally, arrivals: tuple[Arrival, ...], tries: int = TRIES) -> list[str]:
+    """
+    Return the logical calls of which the provider saw something else than their attempts tell.
+
+    A request makes several: an answer that cannot be read is asked for again, with as many tries as the first.
+    """
+    arrived: dict[str, Counter[int | None]] = {}
+    for arrival in arrivals:
+        _, _, call = arrival.call.partition("-")  # without the mark of the account
+        arrived.setdefault(call, Counter())[arrival.attempt] += 1
     found = []
-    for call, count in arrived.items():
-        attempts = tally.attempts[call]
-        free = sum(each.outcome == "resent" or each.status is None for each in attempts)  # cut off, not answered
-        if count > len(attempts) or len(attempts) > TRIES + free:
-            found.append(f"{call}: {count} calls for {len(attempts)} attempts: {attempts}")
+    for request, all_attempts in tally.attempts.items():
+        calls = calls_of(all_attempts)
+        for number, attempts in enumerate(calls, 1):
+            seen = arrived.pop(f"{request}-{number}", Counter())
+            told = Counter(each.number for each in attempts)
+            answered = Counter(each.number for each in attempts if each.status is not None)
+            last = attempts[-2].outcome if len(attempts) > 1 else ""  # what a closed connection takes of the last try
+            fits = list(told) == list(range(1, len(attempts) + 1)) and answered <= seen <= told
+            if not fits or len(attempts) > tries + (last == "resent"):
+                found.append(f"{request}-{number}: the provider saw {dict(seen)} of {attempts}")
+        if len(calls) > CALLS:
+            found.append(f"{request}: {len(calls)} calls")
+    found += [f"{call}: the provider saw {dict(seen)}, nothing was told" for call, seen in arrived.items()]
     return found
 
 
@@ -225,7 +252,8 @@ async def test_ten_thousand_requests_over_two_wires_end_once_each(simulator: Sim
         assert killer.kills > 20
         seen = {arrival.outcome for arrival in arrivals}
         assert {kind.value for kind in OTHERS} - {"close", "split", "drip"} <= seen, seen
-        assert not (extra := extra_calls(tally, arrivals)), (len(extra), extra[:3])
+        assert len(arrivals) < 20_000, "the simulator keeps no more: what it has forgotten cannot be judged"
+        assert not (wrong := misfits(tally, arrivals)), (len(wrong), wrong[:3])
 
         made = (sum(len(each) for each in tally.attempts.values()), len(arrivals), tally.failed, killer.kills)
         tally.attempts.clear()
@@ -256,7 +284,23 @@ async def test_a_key_that_is_refused_again_and_again_rests_whatever_is_killed(si
     assert tally.failed.total() > 100
     assert all(isinstance(each, str) and "tells of ()" in each for each in tally.wrong), tally.wrong[:3]
     assert len(arrivals) < 500
-    assert not extra_calls(tally, arrivals)
+    assert not (wrong := misfits(tally, arrivals)), (len(wrong), wrong[:3])
+
+
+async def test_every_call_of_a_request_has_tries_of_its_own(simulator: SimulatorProcess) -> None:
+    """An answer without a choice is asked for again: the second call is tried as often as the first, and no oftener."""
+    tally = Tally()
+    limits = ClientLimits(max_in_flight=50, retry=RetryPolicy(max_attempts=2, base=0.001, cap=0.002))
+    async with app_at(simulator, limits) as app:
+        await simulator.set_faults(FaultPlan(shares={FaultKind.EMPTY: 0.4, FaultKind.MALFORMED: 0.05}))
+        await Crowd(app, tally).ask(500, at_once=50)
+        await at_rest(app)
+        arrivals = await simulator.arrivals()
+
+    assert tally.answered + tally.failed.total() == 500
+    assert not (wrong := misfits(tally, arrivals, tries=2)), (len(wrong), wrong[:3])
+    assert {len(calls_of(attempts)) for attempts in tally.attempts.values()} == {1, 2, 3}
+    assert max(map(len, tally.attempts.values())) > 3, "no request made more than one call could"
 
 
 async def no_connections(simulator: SimulatorProcess) -> None:
