@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -122,6 +123,84 @@ async def test_killed_step_in_the_middle_of_a_whole_answer_ends_the_call(simulat
         assert len(talk.texts) == 1
         assert simulator.stats().requests == {"ok": 1}
         await idle(app, simulator)
+
+
+async def test_no_kill_of_a_step_cuts_off_an_answer_from_the_disk_cache(simulator: Simulator, tmp_path: Path) -> None:
+    """What the step looked up is whole: the program tells it, and it is not asked for again."""
+    first = Talk()
+    async with app_for(simulator, cache=tmp_path / "cache.db") as app:
+        await app.run(first, text="one two three")
+    async with app_for(simulator, cache=tmp_path / "cache.db") as app:
+        talk = Talk(hold=asyncio.Event())
+        request = app.start(talk, text="one two three")
+        await until(lambda: talk.texts, "the first piece")
+        kill_all(runtime_of(app), "lm talk")
+        assert talk.hold is not None
+        talk.hold.set()
+        result = await request
+
+        assert (result.cached, result.attempts, request.details.step_restarts) == ("disk", (), 0)
+        assert "".join(talk.texts) == "".join(first.texts)
+    assert simulator.stats().requests == {"ok": 1}
+
+
+async def test_killed_step_that_looks_an_answer_up_looks_again(simulator: Simulator, tmp_path: Path) -> None:
+    """It is killed in the tick of the hit: its successor finds the same, and the reader gets it once."""
+    async with app_for(simulator, cache=tmp_path / "cache.db") as app:
+        await app.run(Talk(), text="one two three")
+    async with app_for(simulator, cache=tmp_path / "cache.db") as app:
+
+        def kill_the_first(*_: object) -> None:
+            detach()
+            kill_all(runtime_of(app), "lm talk")
+
+        detach = app.telemetry.attach("dspex.cache.hit", kill_the_first)
+        talk = Talk()
+        request = app.start(talk, text="one two three")
+        result = await request
+
+        assert "".join(talk.texts) == result.response.completions[0].text
+        assert request.details.step_restarts == 1
+        assert request.details.cached_calls == len(request.details.attempts) + 1 == 1
+    assert simulator.stats().requests == {"ok": 1}
+
+
+async def test_no_kill_of_a_step_cuts_off_an_answer_that_another_call_brought(simulator: Simulator) -> None:
+    """Two ask the same at once: the one that waited tells the other's answer, whatever becomes of its step."""
+    async with app_for(simulator, cache="memory") as app:
+        leading, waiting = Talk(hold=asyncio.Event()), Talk(hold=asyncio.Event())
+        leader = app.start(leading, text="one two three")
+        await until(lambda: leading.texts, "the leader's first piece")
+        waiter = app.start(waiting, text="one two three")
+        table = app.running_tree().cache
+        assert table is not None
+        (flight,) = table.table.flights.values()
+        await until(lambda: flight.waiters, "the second call to join")
+        assert leading.hold is not None
+        leading.hold.set()
+        await leader
+        await until(lambda: waiting.texts, "the answer of the other")
+        kill_all(runtime_of(app), "lm talk")
+        assert waiting.hold is not None
+        waiting.hold.set()
+        result = await waiter
+
+        assert result.cached == "coalesced"
+        assert "".join(waiting.texts) == "".join(leading.texts)
+
+
+async def test_killed_program_ends_a_replay_as_it_ends_any_call(simulator: Simulator, tmp_path: Path) -> None:
+    """Its caller hears which; nobody reads on."""
+    async with app_for(simulator, cache=tmp_path / "cache.db") as app:
+        await app.run(Talk(), text="one two three")
+    async with app_for(simulator, cache=tmp_path / "cache.db") as app:
+        talk = Talk(hold=asyncio.Event())
+        request = app.start(talk, text="one two three")
+        await until(lambda: talk.texts, "the first piece")
+        kill_all(runtime_of(app), request.id)
+        with pytest.raises(dspex.RequestKilled):
+            await request
+    assert len(talk.texts) == 1
 
 
 async def test_killed_transport_before_the_first_piece_is_retried(simulator: Simulator) -> None:

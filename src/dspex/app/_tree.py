@@ -70,6 +70,7 @@ class AppTree:
         network: Network,
         max_running: int,
         max_waiting: int,
+        max_tool_threads: int,
         telemetry: Telemetry,
         seed: int | None,
         home: Path,
@@ -94,7 +95,7 @@ class AppTree:
         money = MoneyGateway(self.runtime, self.book, self.lm.members)
         disk = cache if isinstance(cache, SqliteCache) else None
         self.cache = CacheGateway(self.runtime, memory=MemoryTier(), disk=disk) if cache else None
-        self.threads = ToolThreads(self.runtime)
+        self.threads = ToolThreads(self.runtime, limit=max_tool_threads)
         services = Services(self.lm, self.retrieval, self.cache, money, self.book.root, self.threads)
         self.runner = RequestRunner(
             self.runtime, services, policy=StepPolicy(), max_running=max_running, max_waiting=max_waiting

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from dspex.runtime import Actor, ChildSpec, Runtime, ThreadPool, get_logger
+from dspex.errors import ActorExited, NoSuchActor
+from dspex.runtime import Actor, ChildSpec, From, Next, Reply, Runtime, ThreadPool, get_logger
 
 __all__ = ["TOOL_THREADS", "ToolThreads"]
 
@@ -19,7 +20,6 @@ GRACE = 0.5
 """Seconds that running calls have to end when the App closes; then they are reported, and left to themselves."""
 
 _PATIENCE = 5.0
-_LOOK = 0.01
 _log = get_logger("requests")
 
 
@@ -34,6 +34,7 @@ class ToolThreads:
 
     def __init__(self, runtime: Runtime, *, limit: int = 32) -> None:
         self._runtime = runtime
+        self._owner = runtime.named(TOOL_THREADS)
         self.limit = limit
         self.pool: ThreadPool | None = None
 
@@ -47,18 +48,21 @@ class ToolThreads:
 
         Raises:
             ActorExited: The pool's owner died meanwhile.
+            CallTimeout: The pool was down for longer than five seconds; nothing was called.
         Cancellation: the call is left to itself, its result dropped and reported.
         """
-        while self.pool is None:
-            await self._runtime.wait_name(TOOL_THREADS, _PATIENCE)
-            if self.pool is None:  # its owner has the name, and is about to open it
-                await self._runtime.sleep(_LOOK)
+        pool = self.pool
+        while pool is None:  # its owner is being restarted: a call by name parks until there is one that is ready
+            try:
+                pool = await self._owner.call(_GET_POOL, timeout=_PATIENCE)
+            except (ActorExited, NoSuchActor):
+                continue
         context = contextvars.copy_context()
 
         def call() -> R:
             return context.run(function)
 
-        return await self.pool.run(call, label)
+        return await pool.run(call, label)
 
     def note_late(self, label: str) -> None:
         """Tell telemetry of a call that ended when nobody waited for it any more."""
@@ -77,6 +81,10 @@ class ToolThreadsOwner(Actor):
         pool = ThreadPool("dspex-tool", limit=self._threads.limit, on_late=self._threads.note_late)
         self._threads.pool = self.own(pool, self._close)
 
+    async def handle_call(self, message: Any, sender: From) -> Next:
+        """Answer with the pool, which is open by now."""
+        return Reply(self._threads.pool)
+
     def describe(self) -> str:
         """Tell how many calls are under way."""
         pool = self._threads.pool
@@ -90,3 +98,6 @@ class ToolThreadsOwner(Actor):
             zombies = self.runtime.zombies
             zombies[pool] = "\n".join(stuck)
             pool.when_empty(lambda: zombies.pop(pool, None))
+
+
+_GET_POOL = object()
