@@ -61,6 +61,10 @@ def test_what_is_written_is_read_back(kind: str, adapter: Adapter, data: st.Data
 @example(junk="-" * 7_000 + "1")
 @example(junk="(" * 300)
 @example(junk='{"a":' * 2_000)
+@example(junk="<a>" * 3_000 + "</a>" * 3_000)
+@example(junk="<out><other>1</other></out><a b='c'/>&;")
+@example(junk="<\x00/>")
+@example(junk="<a>\ud800</a>")
 @example(junk="\ud800")
 @example(junk="\x00")
 def test_any_text_is_an_answer_or_a_typed_error(kind: str, adapter: Adapter, junk: str) -> None:

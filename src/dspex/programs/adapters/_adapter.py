@@ -24,9 +24,9 @@ class Repair(NamedTuple):
 
     Attributes:
         field: Which output; empty for the answer as a whole.
-        kind: What it took to read it: ``json`` (repaired JSON), ``literal`` (a Python literal), ``turn`` (the model
-            was asked again), ``fallback`` (it was asked in another format), ``dropped`` (one of several answers
-            could not be read), ``reset`` (a stream broke off and was started again).
+        kind: What it took to read it: ``json`` (repaired JSON), ``literal`` (a Python literal), ``xml`` (nested
+            elements), ``turn`` (the model was asked again), ``fallback`` (it was asked in another format), ``dropped``
+            (one of several answers could not be read), ``reset`` (a stream broke off and was started again).
     """
 
     field: str

@@ -1,4 +1,4 @@
-"""What is done with a text that is not quite a value: repaired JSON, then a Python literal, or the reason in words."""
+"""What is done with a text that is not quite a value: elements, repaired JSON, a Python literal, or why it is none."""
 
 from __future__ import annotations
 
@@ -9,19 +9,26 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from dspex.programs.adapters._elements import from_elements
+
 __all__ = ["REPAIR_LIMIT", "Reading", "describe", "repaired"]
 
 REPAIR_LIMIT = 8_000
 """Longer texts are not repaired: the time repair takes grows with the square of a hostile text's length."""
 
 Reading = tuple[Any, str]
-"""A value of the field's type and the repair it took: ``""``, ``"json"`` or ``"literal"``."""
+"""A value of the field's type and the repair it took: ``""``, ``"xml"``, ``"json"`` or ``"literal"``."""
 
 _FENCE = re.compile(r"```\w*\n(.*)\n```", re.DOTALL)
 
 
 def repaired(adapter: TypeAdapter[Any], text: str, problem: ValueError) -> Reading:
-    """Climb down: repaired JSON, then a Python literal; ``problem`` is what the text itself failed with."""
+    """Climb down: elements, repaired JSON, a Python literal; ``problem`` is what the text itself failed with."""
+    if text.startswith("<"):
+        try:
+            return from_elements(adapter, text), "xml"
+        except (ValueError, RecursionError):
+            pass  # the next rung
     if len(text) <= REPAIR_LIMIT:
         from json_repair import repair_json  # costs 20 ms to import; most programs never need it
 

@@ -1,0 +1,121 @@
+"""
+Values that a model has written as nested elements: ``<item><name>Ada</name></item>`` where JSON was asked for.
+
+Models that are shown tags sometimes go on with tags. Elements say less than JSON does (``<n>1</n>`` may be a text, an
+empty element a list, a text or nothing), so they are read by the type's JSON schema, and never written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from pydantic import PydanticUserError, TypeAdapter
+
+__all__ = ["from_elements"]
+
+_BARE = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\d+|#x[0-9a-fA-F]+);)")
+_NOTHING = ("", "null", "None")
+Schema = Mapping[str, Any]
+
+
+def from_elements(adapter: TypeAdapter[Any], text: str) -> Any:
+    """
+    Return the value that nested elements stand for.
+
+    Raises:
+        ValueError: The text is no well-formed elements, or they are no value of the type.
+        RecursionError: They are nested too deeply.
+    """
+    try:
+        root = ET.fromstring(f"<all>{_BARE.sub('&amp;', text)}</all>")  # noqa: S314 - inside of an element nothing is declared
+        schema = adapter.json_schema()
+    except (ET.ParseError, PydanticUserError) as error:
+        raise ValueError(f"it is not written as elements: {error}") from error
+    return adapter.validate_json(json.dumps(_Reader(schema).value(root, schema)))
+
+
+class _Reader:
+    """Goes through elements and their schema side by side."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._definitions: Mapping[str, Schema] = schema.get("$defs", {})
+
+    def value(self, element: ET.Element, schema: Schema) -> Any:
+        """Return an element's value as JSON has it."""
+        schema = self._chosen(element, schema)
+        if schema.get("type") == "array":
+            return self._list(list(element), schema) if len(element) else self._leaf(element, schema)
+        if schema.get("type") == "object" or (len(element) and not schema):
+            return self._object(element, schema)
+        if len(element) == 1 and not _text(element):  # one more element around it
+            return self.value(element[0], schema)
+        return self._leaf(element, schema)
+
+    def _list(self, elements: Sequence[ET.Element], schema: Schema) -> list[Any]:
+        """Return the elements' values; a tuple's each by a schema of its own."""
+        own: Sequence[Schema] = schema.get("prefixItems", ())
+        every = schema.get("items") or {}
+        return [self.value(each, own[at] if at < len(own) else every) for at, each in enumerate(elements)]
+
+    def _object(self, element: ET.Element, schema: Schema) -> Any:
+        """Return what the children say by their names; ``<entry key="…">`` is for names that are none of an element."""
+        properties: Mapping[str, Schema] = schema.get("properties", {})
+        if not len(element) and not element.attrib:
+            return self._leaf(element, schema)
+        if len(element) == 1 and properties and element[0].tag not in properties and not element.attrib:
+            return self.value(element[0], schema)  # the type's name around it
+        rest = schema.get("additionalProperties")
+        rest = rest if isinstance(rest, dict) else {}
+        named: dict[str, list[ET.Element]] = {}
+        for each in element:
+            named.setdefault(each.attrib.get("key", each.tag) if each.tag == "entry" else each.tag, []).append(each)
+        found = {name: self._member(each, properties.get(name, rest)) for name, each in named.items()}
+        return {**{name: text for name, text in element.attrib.items() if name != "key"}, **found}
+
+    def _member(self, elements: Sequence[ET.Element], schema: Schema) -> Any:
+        """Return the value of a name; one that stands several times is a list."""
+        if len(elements) == 1:
+            return self.value(elements[0], schema)
+        return self._list(elements, self._chosen(elements[0], schema))
+
+    def _chosen(self, element: ET.Element, schema: Schema) -> Schema:
+        """Follow a reference; of several types, take the one that the element looks like."""
+        while "$ref" in schema:
+            schema = self._definitions[schema["$ref"].rpartition("/")[2]]
+        several: Sequence[Schema] = schema.get("anyOf") or schema.get("oneOf") or ()
+        if not several:
+            return schema
+        if {"type": "null"} in several and not len(element) and _text(element) in _NOTHING:
+            return {"type": "null"}
+        ways = [self._chosen(element, each) for each in several if each.get("type") != "null"]
+        nested = [each for each in ways if each.get("type") in ("object", "array")]
+        if not len(element):
+            return next((each for each in ways if each not in nested), ways[0])
+        names = {each.tag for each in element}
+        fits = [each for each in nested if names <= each.get("properties", {}).keys() >= {*each.get("required", ())}]
+        fits = [each for each in fits if names >= {*each.get("required", ())}]
+        return (fits or nested or ways)[0]
+
+    def _leaf(self, element: ET.Element, schema: Schema) -> Any:
+        """Return the value of a text."""
+        if len(element):
+            raise ValueError(f"<{element.tag}> has elements where it should have a text")
+        text = _text(element)
+        kind = schema.get("type")
+        choices = schema.get("enum", [schema["const"]] if "const" in schema else [])
+        for each in choices:
+            if text == str(each):
+                return each
+        if kind == "null":
+            return None
+        if kind in ("array", "object"):
+            return json.loads(text) if text else [] if kind == "array" else {}
+        return text  # numbers and truth values are read from texts
+
+
+def _text(element: ET.Element) -> str:
+    return (element.text or "").strip()
