@@ -318,23 +318,3 @@ async def test_an_app_goes_by_the_environment_s_proxies_where_it_is_told_to(
     with pytest.raises(ConfigError, match="HTTPS_PROXY") as caught:
         app_at(simulator.url, proxy="environment")
     assert "secret" not in str(caught.value)
-
-
-async def test_an_answer_that_is_not_streamed_has_a_first_byte_too() -> None:
-    """When its head came, though the body took longer: what a hedge and the latency gradient go by."""
-    said = {"content": "[[ ## answer ## ]]\na\n[[ ## completed ## ]]"}
-    body = json.dumps({"choices": [{"message": said, "finish_reason": "stop"}]}).encode()
-
-    def begin(peer: Peer) -> None:
-        peer.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
-
-    async with talking(begin) as (server, app):
-        request = app.start(dspex.Predict("question -> answer"), question="q")
-        (account,) = app.running_tree().lm._accounts.values()
-        await until(lambda: any(lease.first_byte_at for lease in account.table.leases.values()), "the head")
-        server.peers[0].transport.write(body)
-        await request
-
-    (attempt,) = request.details.attempts
-    assert attempt.first_byte is not None
-    assert 0 < attempt.first_byte <= attempt.duration

@@ -134,20 +134,23 @@ class TestConnections:
             assert transport.open_connections == 1
         assert len(server.peers) == 1
 
-    async def test_the_head_is_told_before_the_body_is_there(self, opened: Opener) -> None:
-        """What a provider says of its limits, and that it answers at all, is known as soon as it can be."""
+    async def test_the_beginning_is_told_before_the_body_is_there(self, opened: Opener) -> None:
+        """That an answer has begun is known with its first byte; a head alone is none."""
         headers: list[dict[str, str]] = []
         told = asyncio.Event()
 
-        def on_head(found: Mapping[str, str]) -> None:
+        def on_begin(found: Mapping[str, str]) -> None:
             headers.append(dict(found))
             told.set()
 
         async with serving(say(OK[:-2])) as server, opened() as transport:
-            asking = asyncio.ensure_future(transport.post(server.url, HEADERS, b"{}", on_head=on_head))
+            asking = asyncio.ensure_future(transport.post(server.url, HEADERS, b"{}", on_begin=on_begin))
+            await asyncio.wait_for(server.met.wait(), 5)
+            assert not told.is_set()
+            server.peers[0].transport.write(b"{")
             await asyncio.wait_for(told.wait(), 5)
             assert not asking.done()
-            server.peers[0].transport.write(b"{}")
+            server.peers[0].transport.write(b"}")
             assert (await asking).headers == headers[0]
 
         assert headers[0]["x-request-id"] == "r1"

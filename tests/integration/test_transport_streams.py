@@ -233,6 +233,17 @@ class TestTimeouts:
                         await anext(aiter(stream))
                 await server.peers[0].lost
 
+    async def test_what_keeps_a_connection_alive_is_no_answer(self, any_opened: Opener) -> None:
+        """Pings come for as long as the provider likes: the reader knows what a first token is."""
+        both = Timeouts(read=30.0, first_byte=0.1)
+        async with serving(say(HEAD + chunk(b": ping\n\n"))) as server, any_opened() as transport:
+            with pytest.raises(TransportFailed, match=r"had not begun to answer after 0\.1 s"):
+                async with transport.stream(server.url, HEADERS, b"{}", both) as stream:
+                    async for piece in stream:
+                        assert piece == b": ping\n\n"
+                        server.peers[0].transport.write(chunk(piece))
+            await server.peers[0].lost
+
     async def test_a_whole_answer_has_it_too(self, any_opened: Opener) -> None:
         """A model that has not begun does not become better by not streaming."""
         async with serving(hang) as server, any_opened() as transport:
@@ -246,6 +257,7 @@ class TestTimeouts:
             with pytest.raises(TransportFailed, match=r"nothing came .* for 0.05 s"):
                 async with transport.stream(server.url, HEADERS, b"{}", Timeouts(read=0.05, first_byte=30.0)) as stream:
                     assert await anext(aiter(stream)) == b"one"
+                    stream.begun()
                     await anext(aiter(stream))
             await server.peers[0].lost
 

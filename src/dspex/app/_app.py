@@ -332,7 +332,7 @@ class App(AppView):
         max_tool_threads: Blocking tools that are called at once, each in a thread; more wait, within their own time.
         limits: Attempts at once, requests and tokens a minute, and the retry policy: for every model, or by
             ``"provider/model"``, ``"provider/*"`` and ``"*"``.
-        timeouts: How long connecting, the first byte and a silence may take until one attempt has failed.
+        timeouts: How long connecting, the first token and a silence may take until one attempt has failed.
         proxy: The http(s) address of a proxy for every provider; ``"environment"`` goes by ``HTTPS_PROXY``,
             ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``, which are not looked at otherwise.
         verify: How certificates are checked: a context with your own authority, or False for not at all.

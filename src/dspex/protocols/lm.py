@@ -287,7 +287,7 @@ class Attempt:
         status: The HTTP status, where there was one.
         message: The error's.
         lm: The model that was asked.
-        first_byte: Seconds to the first piece of a streamed answer; where no piece came, to the answer's head.
+        first_byte: Seconds until the answer began: a stream with its first piece, another with the first byte of its body.
         request_id: The provider's, for its support desk.
     """
 

@@ -281,7 +281,7 @@ async def test_slower_answers_shrink_the_limit_of_a_server_that_tells_none(room:
         leases = [await room.lease() for _ in range(20)]
         for lease in leases:
             lease.sent_at = room.clock.now()
-            lease.first_byte_at = lease.sent_at + latency
+            lease.begun_at = lease.sent_at + latency
             await room.settle(lease)
 
     await batch(0.1)

@@ -91,7 +91,7 @@ async def test_an_answer_that_had_begun_tells_nothing(room: Room) -> None:
     leases = await send(room, 20, deadline=60.0)
     await room.clock.advance(30.0)
     for lease in leases:
-        lease.first_byte_at = room.clock.now()
+        lease.begun_at = room.clock.now()
     await cut_off_after(room, 30.0, leases)
 
     assert state(room) is BreakerState.CLOSED
@@ -111,7 +111,7 @@ async def test_a_call_that_was_never_sent_tells_nothing(room: Room) -> None:
 async def test_a_slow_model_is_given_twice_its_usual_time(room: Room, usual: float, expected: BreakerState) -> None:
     """What it uses to take is learned from its answers."""
     for lease in await send(room, 20, deadline=600.0):
-        lease.first_byte_at = lease.sent_at + usual
+        lease.begun_at = lease.sent_at + usual
         await room.settle(lease)
     await room.clock.advance(11.0)  # the breaker's window
     await cut_off_after(room, 60.0, await send(room, 12, deadline=60.0))

@@ -13,7 +13,7 @@ import httpx
 from dspex._clock import Clock, LoopClock
 from dspex.errors import ResponseInvalid, TransportFailed
 from dspex.services.lm._failures import transport_failed
-from dspex.services.lm._http import HttpReply, HttpStream, OnHead, OnResend, Timeouts, headers_of
+from dspex.services.lm._http import HttpReply, HttpStream, OnBegin, OnResend, Timeouts, headers_of
 
 __all__ = ["Answer", "ExchangeTransport", "StaleConnection"]
 
@@ -103,7 +103,7 @@ class ExchangeTransport(ABC):
         body: bytes,
         timeouts: Timeouts | None = None,
         on_resend: OnResend | None = None,
-        on_head: OnHead | None = None,
+        on_begin: OnBegin | None = None,
     ) -> HttpReply:
         """
         Send one request and return the whole answer, whatever its status.
@@ -117,9 +117,7 @@ class ExchangeTransport(ABC):
         """
         exchange = await self._begin(url, headers, body, timeouts or self._timeouts, on_resend)
         try:
-            if on_head is not None:
-                on_head(exchange.headers)
-            whole = await exchange.read()
+            whole = await exchange.read(on_begin)
         finally:
             if not exchange.ended:
                 await exchange.aclose()
@@ -181,7 +179,7 @@ class ExchangeTransport(ABC):
 
 
 class _Patience:
-    """How long one exchange may be silent: until its first byte, and from then on between two pieces."""
+    """How long one exchange may take to begin, and from then on how long it may be silent."""
 
     __slots__ = ("_now", "_until", "label", "timeouts")
 
@@ -211,7 +209,7 @@ class _Patience:
             raise TransportFailed(text) from error
 
     def begun(self) -> None:
-        """Note that the body has begun."""
+        """Note that the answer has begun."""
         self._until = None
 
 
@@ -243,12 +241,19 @@ class _Exchange:
             raise StopAsyncIteration
         return piece
 
-    async def read(self) -> bytes:
+    def begun(self) -> None:
+        """Note that the first token has come."""
+        self._patience.begun()
+
+    async def read(self, on_begin: OnBegin | None = None) -> bytes:
         """Return what is left of the body."""
         length = self.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._limit:
             raise self._too_large()
         first = await self._next()
+        self._patience.begun()
+        if on_begin is not None:
+            on_begin(self.headers)
         if not first:
             return b""
         pieces = [first]
@@ -268,9 +273,7 @@ class _Exchange:
         if self.ended:
             return b""
         piece = await self._patience.wait(self._answer.next_bytes())
-        if piece:
-            self._patience.begun()
-        else:
+        if not piece:
             self.ended = True
         return piece
 

@@ -13,7 +13,7 @@ __all__ = [
     "MAX_BODY",
     "HttpReply",
     "HttpStream",
-    "OnHead",
+    "OnBegin",
     "OnResend",
     "Timeouts",
     "Transport",
@@ -27,8 +27,8 @@ MAX_BODY: Final = 64 * 2**20
 OnResend = Callable[[], Mapping[str, str] | None]
 """Called when a request goes out once more because its kept-alive connection was closed; may return new headers."""
 
-OnHead = Callable[[Mapping[str, str]], object]
-"""Called with an answer's headers, names in lower case, in the tick its head has come, whatever its status."""
+OnBegin = Callable[[Mapping[str, str]], object]
+"""Called with an answer's headers, names in lower case, in the tick its body has begun, whatever its status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,9 @@ class Timeouts:
         connect: To have a connection.
         read: The longest silence, between two pieces of a stream for example.
         write: The longest the server may take nothing of the request.
-        first_byte: From the attempt's start, connecting included, to the first byte of the answer's body: of a
-            stream, about its first token. None: the beginning has ``read`` as well.
+        first_byte: From the attempt's start, connecting included, until the answer begins: a stream with its first
+            token, another answer with the first byte of its body. What only keeps a connection alive, a head or a
+            ping, is no beginning. None: until then, too, only silence counts, by ``read``.
     """
 
     connect: float = 10.0
@@ -84,6 +85,10 @@ class HttpStream(Protocol):
         """Give the body's pieces, never an empty one; slow reading holds the server back."""
         ...
 
+    def begun(self) -> None:
+        """Note that the first token has come: it is the reader who knows, and ``first_byte`` ends with it."""
+        ...
+
     async def read(self) -> bytes:
         """Return what is left of the body."""
         ...
@@ -114,7 +119,7 @@ class Transport(Protocol):
         body: bytes,
         timeouts: Timeouts | None = None,
         on_resend: OnResend | None = None,
-        on_head: OnHead | None = None,
+        on_begin: OnBegin | None = None,
     ) -> HttpReply:
         """
         Send one request and return the whole answer, whatever its status.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
-from dspex.services.lm._http import HttpReply, HttpStream, OnHead, OnResend, Timeouts, Transport
+from dspex.services.lm._http import HttpReply, HttpStream, OnBegin, OnResend, Timeouts, Transport
 from dspex.services.lm.proxies import Proxies
 
 __all__ = ["RoutedTransport"]
@@ -52,10 +52,10 @@ class RoutedTransport:
         body: bytes,
         timeouts: Timeouts | None = None,
         on_resend: OnResend | None = None,
-        on_head: OnHead | None = None,
+        on_begin: OnBegin | None = None,
     ) -> HttpReply:
         """Send one request and return the whole answer; raises and is cancelled as ``Transport.post``."""
-        return await self.way_to(url).post(url, headers, body, timeouts, on_resend, on_head)
+        return await self.way_to(url).post(url, headers, body, timeouts, on_resend, on_begin)
 
     def stream(
         self,

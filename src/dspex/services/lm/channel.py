@@ -12,7 +12,7 @@ from dspex.errors import AuthFailed, StreamTruncated, TransportFailed
 from dspex.protocols.lm import EmbedResponse, LMResponse
 from dspex.protocols.model import Secret
 from dspex.protocols.scope import OnDelta
-from dspex.services.lm._http import HttpReply, OnHead
+from dspex.services.lm._http import HttpReply, OnBegin
 
 if TYPE_CHECKING:
     from dspex.services.lm.providers import Endpoint
@@ -40,7 +40,7 @@ class Channel:
         idempotency_key: str,
         attempt: int,
         on_resend: Callable[[], int],
-        on_head: OnHead,
+        on_begin: OnBegin,
         on_delta: OnDelta | None = None,
         streams: bool = False,
     ) -> LMResponse:
@@ -53,7 +53,8 @@ class Channel:
             idempotency_key: The logical call's.
             attempt: The number the provider is told.
             on_resend: Called when the transport sends once more over a fresh connection; returns that attempt's number.
-            on_head: Called with the headers of the answer, whatever its status, before its body is read.
+            on_begin: Called with the headers of the answer, whatever its status, when its body begins; for a stream,
+                when its head has come.
             on_delta: Awaited with each piece of a streamed answer, which holds the provider back; what did not come in
                 pieces is the caller's to hand on.
             streams: Whether the body asks for a stream.
@@ -69,10 +70,12 @@ class Channel:
             if streams and on_delta is not None:
                 url = self.endpoint.url(model, stream=True)
                 async with self.transport.stream(url, first, body, on_resend=lambda: headers(on_resend())) as answer:
-                    on_head(answer.headers)
+                    on_begin(answer.headers)
                     return await self._read(answer, on_delta)
             url = self.endpoint.url(model)
-            reply = await self.transport.post(url, first, body, on_resend=lambda: headers(on_resend()), on_head=on_head)
+            reply = await self.transport.post(
+                url, first, body, on_resend=lambda: headers(on_resend()), on_begin=on_begin
+            )
             return self._decode(reply)
 
     async def embed(
@@ -84,7 +87,7 @@ class Channel:
         idempotency_key: str,
         attempt: int,
         on_resend: Callable[[], int],
-        on_head: OnHead,
+        on_begin: OnBegin,
     ) -> EmbedResponse:
         """Make one attempt at having ``model`` turn ``texts`` texts into vectors; the rest is as for ``send``."""
         endpoint, headers = self.endpoint, self._headers(idempotency_key)
@@ -92,7 +95,7 @@ class Channel:
         assert endpoint.embeddings is not None
         with self._on_the_wire():
             reply = await self.transport.post(
-                url, headers(attempt), body, on_resend=lambda: headers(on_resend()), on_head=on_head
+                url, headers(attempt), body, on_resend=lambda: headers(on_resend()), on_begin=on_begin
             )
         return endpoint.embeddings.decode(*reply, texts=texts, now=wall_time(), key_hint=endpoint.key_hint)
 
@@ -139,7 +142,10 @@ class Channel:
                     raise failure from failure.__cause__
             if not data:
                 return decoder.finish()
-            for delta in decoder.feed(data):
+            deltas = decoder.feed(data)
+            if deltas:
+                answer.begun()
+            for delta in deltas:
                 await on_delta(delta)
 
     async def aclose(self) -> None:

@@ -349,8 +349,8 @@ class LMClient(Actor):
         if error is None:
             self._breaker.succeeded(lease.ticket, now)
             latency = None
-            if lease.first_byte_at is not None:
-                latency = lease.first_byte_at - lease.sent_at
+            if lease.begun_at is not None:
+                latency = lease.begun_at - lease.sent_at
                 self._first_bytes.note(latency)
             follow = self._limiter.gradient is not None and lease.headroom is None
             self._limiter.succeeded(now, latency if follow else None)
@@ -443,7 +443,7 @@ class LMClient(Actor):
         Callers who give up for reasons of their own, or gave little time, tell nothing about the provider: it must have
         been silent for twice as long as it lets nearly all others wait.
         """
-        if not lease.sent or lease.first_byte_at is not None or now < lease.deadline - _EARLY:
+        if not lease.sent or lease.begun_at is not None or now < lease.deadline - _EARLY:
             return False
         usual = self._first_bytes.value
         return now - lease.sent_at >= max(PATIENCE, 2 * usual if usual is not None else 0.0)

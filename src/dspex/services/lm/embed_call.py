@@ -60,7 +60,7 @@ class EmbedCall(LogicalCall):
             idempotency_key=self.key,
             attempt=sending.number,
             on_resend=sending.resent,
-            on_head=sending.head,
+            on_begin=sending.begun,
         )
 
     def _keep(self, response: Any) -> None:

@@ -36,7 +36,7 @@ class Lease:
         held: What was taken out of the buckets for it.
         sent: Bytes were handed to the network: from then on it may have been charged.
         sent_at: When, by the runtime's clock.
-        first_byte_at: When the answer's head was there.
+        begun_at: When the answer began: a stream with its first piece, another with the first byte of its body.
         headroom: What the answer's headers say is left of the provider's limits.
         deadline: When its caller's time is over.
     """
@@ -49,7 +49,7 @@ class Lease:
     held: Reservation = NOTHING_HELD
     sent: bool = False
     sent_at: float = 0.0
-    first_byte_at: float | None = None
+    begun_at: float | None = None
     headroom: Headroom | None = None
     deadline: float = math.inf
 

@@ -114,7 +114,7 @@ class Limiter:
         self.in_flight -= 1
 
     def succeeded(self, now: float, latency: float | None = None) -> None:
-        """Give a slot back after an answer whose first byte took ``latency`` seconds."""
+        """Give a slot back after an answer that took ``latency`` seconds to begin."""
         in_use = self.in_flight * 2 >= self.limit
         self.release()
         if self.gradient is not None and latency is not None:

@@ -186,7 +186,7 @@ class LogicalCall(NotedCall):
             idempotency_key=self.key,
             attempt=sending.number,
             on_resend=sending.resent,
-            on_head=sending.head,
+            on_begin=sending.begun,
             on_delta=sending.deliver if self.on_delta is not None else None,
             streams=self.streams,
         )
@@ -239,7 +239,7 @@ class Sending:
         call, lease, log = self._call, self.lease, self._call.log
         number = call.sending = len(log.attempts) + log.on_wire
         self._started = lease.sent_at = call.runtime.clock.now()
-        lease.sent, lease.first_byte_at = True, None
+        lease.sent, lease.begun_at = True, None
         log.sent += 1
         call.emit("dspex.lm.attempt.start", {"number": number}, {})
         return number
@@ -253,10 +253,11 @@ class Sending:
         self.number = self._begin()
         return self.number
 
-    def head(self, headers: Mapping[str, str]) -> None:
-        """Note what came with the answer's head."""
+    def begun(self, headers: Mapping[str, str]) -> None:
+        """Note what the answer's headers say, and that it has begun: a stream, whose head is here, has not yet."""
         call, lease = self._call, self.lease
-        lease.first_byte_at = call.runtime.clock.now()
+        if not call.streams:
+            lease.begun_at = call.runtime.clock.now()
         lease.headroom = call.account.endpoint.wire.headroom(headers, now=wall_time())
 
     async def deliver(self, delta: LMDelta) -> None:
@@ -264,7 +265,10 @@ class Sending:
         call = self._call
         if self._first is None:
             call.log.delivered = True
-            self._first = call.runtime.clock.now() - self._started
+            now = call.runtime.clock.now()
+            self._first = now - self._started
+            if self.lease.begun_at is None:
+                self.lease.begun_at = now
             call.emit("dspex.lm.first_token", {"seconds": self._first, "number": self.number}, {})
         assert call.on_delta is not None
         await call.on_delta(delta)
@@ -274,7 +278,7 @@ class Sending:
         call = self._call
         call.log.on_wire -= 1
         call.sending = None
-        begun = self.lease.first_byte_at
+        begun = self.lease.begun_at
         first = self._first if self._first is not None or begun is None else begun - self._started
         call.note(self.number, outcome, self._started, status, message, first, request_id)
 

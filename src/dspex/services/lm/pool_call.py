@@ -104,7 +104,7 @@ class PoolCall:
             race = Race(self.runtime, self.log, self._learn)
             race.enter(member, call, lease, number)
             try:
-                if not await race.first_byte_within(after):
+                if not await race.begun_within(after):
                     await self._hedge(race, member, after)
                 answer = await race.finish(self._heed)
             except BaseException as error:  # whatever it is: undone here, then raised on
@@ -205,7 +205,7 @@ class PoolCall:
 
     def _learn(self, member: int, lease: Lease) -> None:
         """Note how long an ask took to begin, or had taken when another was faster."""
-        begun = lease.first_byte_at if lease.first_byte_at is not None else self.runtime.clock.now()
+        begun = lease.begun_at if lease.begun_at is not None else self.runtime.clock.now()
         self.state.learn(self._members[member], begun - lease.sent_at)
 
     async def _hedge(self, race: Race, first: int, after: float) -> None:

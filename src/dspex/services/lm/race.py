@@ -67,9 +67,9 @@ class Race:
         process.on_dead(self._tell)
         self._runners.append(_Runner(member, call, lease, number, process, on_delta))
 
-    async def first_byte_within(self, seconds: float) -> bool:
+    async def begun_within(self, seconds: float) -> bool:
         """
-        Wait for the first ask's end, or ``seconds``; whether the first byte of an answer was there, or an end.
+        Wait for the first ask's end, or ``seconds``; whether an answer had begun by then, or there was an end.
 
         Cancellation: the asks go on; ``break_off`` ends them.
         """
@@ -78,9 +78,9 @@ class Race:
 
     @property
     def decided(self) -> bool:
-        """Whether the first ask has ended, or has the first byte of its answer: there is nothing to win any more."""
+        """Whether the first ask has ended, or its answer has begun: there is nothing to win any more."""
         first = self._runners[0]
-        return first.process.dead or first.lease.first_byte_at is not None
+        return first.process.dead or first.lease.begun_at is not None
 
     async def finish(self, heed: Callable[[int, RetryAfter | Raise], None]) -> LMResponse | None:
         """
