@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
+from dspex.programs._finish import DONE, FINISH, Finish, Given
+from dspex.programs.adapters._adapter import Parsed
 from dspex.programs.adapters._base import rendered_of
 from dspex.programs.adapters._prompt import field_list, history_messages, sections, shown_inputs, user_turn
 from dspex.programs.adapters.chat import ChatAdapter
+from dspex.programs.details import Details
 from dspex.programs.predict import Predict
 from dspex.programs.signature import Signature, make_class, plan_of
 from dspex.programs.tools.calling import call_side_by_side, call_tool
 from dspex.programs.tools.tool import Tool
 from dspex.programs.tools.trajectory import Observation, ToolStep, Trajectory
 from dspex.protocols.content import ToolCall, ToolResult
-from dspex.protocols.lm import Completion, LMRequest, Message, ToolSpec
+from dspex.protocols.lm import Completion, LMRequest, Message
 from dspex.protocols.scope import Scope
 
-__all__ = ["FINISH", "NativeTurns", "TextTurns", "Turns", "tools_in_words"]
+__all__ = ["NativeTurns", "TextTurns", "Turns", "tools_in_words"]
 
-FINISH = "finish"
-"""The tool that every agent has: the model calls it when it knows enough."""
-
-_FINISH = ToolSpec(FINISH, "Call this when you know enough to answer; it takes no arguments.")
-_DONE = Observation("(finished)")
 _HIDDEN = frozenset({"trajectory", "next_thought", "next_tool_name", "next_tool_args"})
 
 
 class Turns(Protocol):
-    """How a model is asked what to do next."""
+    """
+    How a model is asked what to do next.
+
+    Attributes:
+        given: The answer, where the model gave it with its finishing call.
+    """
+
+    given: Given | None
 
     async def take(self, number: int, trajectory: Trajectory) -> Trajectory:
         """
@@ -50,11 +56,14 @@ class TextTurns:
         scope: Scope,
         react: Predict[Any, ...],
         tools: Mapping[str, Tool[..., Any]],
+        finish: Finish,
         tools_text: str,
         inputs: Mapping[str, Any],
     ) -> None:
+        self.given: Given | None = None
         self._scope = scope
         self._tools = tools
+        self._finish = finish
         self._inputs = inputs
         known = plan_of(react.signature).rendered
         key = (TextTurns, tools_text)
@@ -66,10 +75,13 @@ class TextTurns:
         """Ask for one call, and make it; cancellation: it is cancelled."""
         chosen = await self._react.forward(**self._inputs, trajectory=trajectory)
         call = ToolCall(f"call_{number + 1}", chosen.next_tool_name, chosen.next_tool_args)
-        if call.name == FINISH:
-            return trajectory.with_steps(ToolStep(chosen.next_thought, call, _DONE, number), finished=True)
-        seen = await call_tool(self._tools, call, self._scope)
-        return trajectory.with_steps(ToolStep(chosen.next_thought, call, seen, number))
+        if call.name != FINISH:
+            seen = await call_tool(self._tools, call, self._scope)
+            return trajectory.with_steps(ToolStep(chosen.next_thought, call, seen, number))
+        seen, parsed = self._finish.take(call)
+        if parsed is not None:
+            self.given = _given(self._scope, parsed, chosen._details_, chosen.next_thought)
+        return trajectory.with_steps(ToolStep(chosen.next_thought, call, seen, number), finished=seen.error is None)
 
 
 class NativeTurns:
@@ -80,15 +92,18 @@ class NativeTurns:
         scope: Scope,
         react: Predict[Any, ...],
         tools: Mapping[str, Tool[..., Any]],
+        finish: Finish,
         tools_text: str,
         inputs: Mapping[str, Any],
     ) -> None:
+        self.given: Given | None = None
         self._scope = scope
         self._react = react
         self._tools = tools
+        self._finish = finish
         self._inputs = inputs
         self._path = scope.path_of(react) or plan_of(react.signature).name
-        self._specs = (*[tool.spec for tool in tools.values()], _FINISH)
+        self._specs = (*[tool.spec for tool in tools.values()], finish.spec)
         self._opening = _opening(react, inputs)
         self._answers: list[Completion] = []
         params = react.params
@@ -104,18 +119,26 @@ class NativeTurns:
         thought = answer.text.strip() or "\n\n".join(each.text for each in answer.reasoning if each.text)
         self._record(trajectory, thought, calls)
         self._answers.append(answer)
-        finished = any(call.name == FINISH for call in calls)
+        asked = Details(self._path, messages, (result,), completion=answer, tools=self._specs, _scope=self._scope)
+        made = await self._make(calls, asked, thought) if answer.tool_calls else [DONE]
         steps = [
             ToolStep(thought if at == 0 else "", call, seen, number)
-            for at, (call, seen) in enumerate(zip(calls, await self._observe(calls), strict=True))
+            for at, (call, seen) in enumerate(zip(calls, made, strict=True))
         ]
+        finished = any(step.call.name == FINISH and step.observation.error is None for step in steps)
         return trajectory.with_steps(*steps, finished=finished)
 
-    async def _observe(self, calls: Sequence[ToolCall]) -> list[Observation]:
+    async def _make(self, calls: Sequence[ToolCall], asked: Details, thought: str) -> list[Observation]:
         """Make the calls side by side; what came of them in their order."""
         real = [call for call in calls if call.name != FINISH]
         seen = iter(await call_side_by_side(self._tools, real, self._scope) if real else ())
-        return [_DONE if call.name == FINISH else next(seen) for call in calls]
+        return [self._end(call, asked, thought) if call.name == FINISH else next(seen) for call in calls]
+
+    def _end(self, call: ToolCall, asked: Details, thought: str) -> Observation:
+        seen, parsed = self._finish.take(call)
+        if parsed is not None and self.given is None:
+            self.given = _given(self._scope, parsed, asked, thought)
+        return seen
 
     def _record(self, trajectory: Trajectory, thought: str, calls: Sequence[ToolCall]) -> None:
         for call in calls:
@@ -124,12 +147,21 @@ class NativeTurns:
             self._scope.record(self._react, inputs, {"next_thought": thought, **chosen})
 
 
-def tools_in_words(tools: Iterable[Tool[..., Any]]) -> str:
+def _given(scope: Scope, parsed: Parsed, asked: Details, thought: str) -> Given:
+    """Return an answer with the call that brought it; what the model thought is its reasoning."""
+    for repair in parsed.repairs:
+        scope.note_repair(FINISH, repair.field, repair.kind)
+    extras = {"reasoning": thought} if thought and "reasoning" not in parsed.outputs else {}
+    repairs = (*asked.repairs, *parsed.repairs)
+    return Given(parsed.outputs, replace(asked, repairs=repairs, completions=(), extras=extras))
+
+
+def tools_in_words(tools: Iterable[Tool[..., Any]], finish: Finish) -> str:
     """Return the tools as a prompt describes them to a model that is not told of them otherwise."""
     lines = [
         f"- `{spec.name}`: {_on_one_line(spec.description) or 'no description'}\n"
         f"  arguments: {json.dumps(spec.parameters, ensure_ascii=False)}"
-        for spec in (*[tool.spec for tool in tools], _FINISH)
+        for spec in (*[tool.spec for tool in tools], finish.spec)
     ]
     return "The tools, each with the JSON schema of its arguments:\n" + "\n".join(lines)
 

@@ -9,7 +9,8 @@ from typing import Any, Generic, Literal, overload
 from typing_extensions import ParamSpec, TypeVar
 
 from dspex.errors import AgentBudgetSpent, ContextTooLong, MissingInput, NotInRequest, ToolInvalid
-from dspex.programs._agent_turns import FINISH, NativeTurns, TextTurns, Turns, tools_in_words
+from dspex.programs._agent_turns import NativeTurns, TextTurns, Turns, tools_in_words
+from dspex.programs._finish import FINISH, Finish
 from dspex.programs.adapters._choose import AdapterChoice
 from dspex.programs.chain_of_thought import ChainOfThought
 from dspex.programs.details import Details
@@ -18,7 +19,7 @@ from dspex.programs.inputs import InputSpec
 from dspex.programs.module import Module
 from dspex.programs.predict import Predict
 from dspex.programs.prediction import Prediction
-from dspex.programs.signature import Signature, make_class, plan_of
+from dspex.programs.signature import Signature, build, make_class, plan_of
 from dspex.programs.tools.tool import Tool, as_tools
 from dspex.programs.tools.trajectory import Trajectory
 from dspex.protocols.model import LMChoice
@@ -48,6 +49,8 @@ class ReAct(Module, Generic[S, P]):
         tools: Tools, or functions, methods, objects and Modules to be made into tools.
         max_steps: How often the model may choose.
         extract: Whether to answer from what is there when the steps are spent, instead of raising.
+        answer_in_finish: Whether the model gives the outputs as the arguments of its finishing call, which saves the
+            call that asks for them. It then answers without a prompt of its own for it, and not piece by piece.
         lm: A record, a name of the App's, or None for the App's default.
         adapter: How the signature is put to the model, as for ``Predict``.
         config: Sampling parameters, as for ``Predict``.
@@ -70,6 +73,7 @@ class ReAct(Module, Generic[S, P]):
         *,
         max_steps: int = 10,
         extract: bool = True,
+        answer_in_finish: bool = False,
         lm: LMChoice = None,
         adapter: AdapterChoice = None,
         **config: Any,
@@ -83,6 +87,7 @@ class ReAct(Module, Generic[S, P]):
         *,
         max_steps: int = 10,
         extract: bool = True,
+        answer_in_finish: bool = False,
         lm: LMChoice = None,
         adapter: AdapterChoice = None,
         **config: Any,
@@ -95,6 +100,7 @@ class ReAct(Module, Generic[S, P]):
         *,
         max_steps: int = 10,
         extract: bool = True,
+        answer_in_finish: bool = False,
         lm: LMChoice = None,
         adapter: AdapterChoice = None,
         **config: Any,  # parameters are as open as the provider's JSON
@@ -107,13 +113,14 @@ class ReAct(Module, Generic[S, P]):
             raise ToolInvalid(FINISH, "the agent has a tool of this name of its own")
         answer: ChainOfThought[S, P] = ChainOfThought(signature, **settings)
         declared: Any = answer.predict._record  # noqa: SLF001 - the signature without the reasoning
-        self.react = Predict(_choosing(declared, tuple(self.tools)), **settings)
+        self.react = Predict(_choosing(declared, tuple(self.tools), answer_in_finish), **settings)
         asked = answer.predict.signature.append("trajectory", InputField(desc="what was done to find out"), Trajectory)
         self.extract = answer.replace({"predict": answer.predict.with_signature(asked)})
         self.max_steps = max_steps
         self.extracts = extract
         self._declared = declared
-        self._tools_text = tools_in_words(self.tools.values())
+        self._finish = Finish.of(plan_of(declared) if answer_in_finish else None)
+        self._tools_text = tools_in_words(self.tools.values(), self._finish)
 
     async def forward(self, *args: P.args, **kwargs: P.kwargs) -> S:
         """
@@ -136,15 +143,20 @@ class ReAct(Module, Generic[S, P]):
         inputs = plan.check_inputs(kwargs, plan.name)
         for tool in self.tools.values():
             tool.check_deps(scope.deps)
-        trajectory = await self._work(self._turns(scope, inputs), scope)
-        return await self._answer(inputs, trajectory, scope)
+        turns = self._turns(scope, inputs)
+        trajectory = await self._work(turns, scope)
+        if turns.given is None:
+            return await self._answer(inputs, trajectory, scope)
+        found = replace(turns.given.details, trajectory=trajectory)
+        answer: S = build(self._declared, {**inputs, **turns.given.outputs}, found)
+        return answer
 
     def _turns(self, scope: Scope, inputs: dict[str, Any]) -> Turns:
         """Return how this model is asked for calls."""
         adapter = self.react.adapter or scope.adapter
         native = (adapter is None or adapter.native_tools) and scope.capabilities(self.react.lm).tools
         kind = NativeTurns if native else TextTurns
-        return kind(scope, self.react, self.tools, self._tools_text, inputs)
+        return kind(scope, self.react, self.tools, self._finish, self._tools_text, inputs)
 
     async def _work(self, turns: Turns, scope: Scope) -> Trajectory:
         """Let the model choose, and make its calls, until it is done or out of steps."""
@@ -190,14 +202,15 @@ class ReAct(Module, Generic[S, P]):
         return f"ReAct({plan_of(self._declared).name}, tools=[{', '.join(self.tools)}], max_steps={self.max_steps})"
 
 
-def _choosing(declared: Any, tools: tuple[str, ...]) -> Any:
+def _choosing(declared: Any, tools: tuple[str, ...], answer_in_finish: bool) -> Any:
     """Return the signature that asks for the next step: the inputs, what was done, and what to do next."""
     plan = plan_of(declared)
     wanted = ", ".join(f"`{each.name}`" for each in plan.outputs)
+    how = f" with {wanted} as its arguments." if answer_in_finish else f"; {wanted} will be asked for afterwards."
     instructions = (
         f"{plan.instructions}\n\nFind out what is needed for {wanted}, step by step, with the help of tools. In each "
         f"step, think about what you know and what is missing, then have a tool called. Do not guess what a tool can "
-        f"tell. As soon as you know enough, call `{FINISH}`; {wanted} will be asked for afterwards."
+        f"tell. As soon as you know enough, call `{FINISH}`{how}"
     )
     signature = make_class(plan.name, (Signature,), plan.inputs, instructions, declared.__module__)
     names: Any = Literal[(*tools, FINISH)]
