@@ -27,6 +27,7 @@ from dspex.protocols.money import Account, Budget, DryRun, Price, ProgramEstimat
 from dspex.protocols.retrieval import Retriever
 from dspex.requests import ProgramStream, Request
 from dspex.services.cache.sqlite import SqliteCache
+from dspex.services.lm.gateway import refuse_local
 from dspex.services.lm.limits import ClientLimits, LimitsBook
 from dspex.services.lm.providers import resolve_endpoint
 from dspex.services.lm.transport import Network, Timeouts, check_proxy
@@ -535,6 +536,8 @@ def _records(default: LMChoice, named: Mapping[str, str | LM | LMPool]) -> dict[
         except ValueError as error:
             raise ConfigError(str(error)) from error
         for each in record.members if isinstance(record, LMPool) else [record]:
+            if isinstance(record, LMPool):
+                refuse_local(each)
             if isinstance(each, LM) and not isinstance(each, LocalLM):
                 resolve_endpoint(each)
         records[name] = record

@@ -201,7 +201,7 @@ class LM:
 
     def __repr__(self) -> str:
         base = f", api_base={self.api_base!r}" if self.api_base else ""
-        return f"LM({self.model!r}{base})"
+        return f"{type(self).__name__}({self.model!r}{base})"
 
 
 def _remade(
@@ -226,7 +226,7 @@ class LMPool:
         hedge_share: The largest share of calls that may be asked twice.
 
     Raises:
-        ValueError: There are no members, or the weights do not fit them.
+        ValueError: There are no members, or the weights do not fit them, or another argument makes no sense.
     """
 
     members: tuple[str | LM | LMPool, ...]
@@ -235,6 +235,10 @@ class LMPool:
     hedge_share: float = 0.05
 
     def __post_init__(self) -> None:
+        if isinstance(self.members, (str, LM, LMPool)):
+            raise ValueError(f"members={self.members!r}: give them as a tuple or a list, the preferred one first")
+        object.__setattr__(self, "members", tuple(self.members))  # lists too: the record is frozen and has a hash
+        object.__setattr__(self, "weights", tuple(self.weights))
         if not self.members:
             raise ValueError("a pool needs at least one member")
         if self.weights and (len(self.weights) != len(self.members) or min(self.weights) < 0 or not sum(self.weights)):

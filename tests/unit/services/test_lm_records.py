@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 
@@ -45,3 +46,17 @@ def test_a_model_that_answers_by_itself_is_not_pickled() -> None:
     assert copy.copy(lm) is copy.deepcopy(lm) is lm
     with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(lm)
+
+
+def test_a_pool_of_a_list_is_that_of_a_tuple() -> None:
+    """It is a key of tables, so it keeps no list; a text is no list of members."""
+    members: Any = [PLAIN, "judge"]
+    weights: Any = [1.0, 2.0]
+
+    pool = LMPool(members, weights)
+
+    assert pool == LMPool((PLAIN, "judge"), (1.0, 2.0))
+    assert hash(pool) == hash(LMPool((PLAIN, "judge"), (1.0, 2.0)))
+    for alone in ("openai/m", PLAIN):
+        with pytest.raises(ValueError, match="as a tuple or a list"):
+            LMPool(alone)  # type: ignore[arg-type]  # on purpose

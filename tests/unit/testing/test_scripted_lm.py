@@ -226,7 +226,10 @@ async def test_pool_of_scripts_is_refused_in_words() -> None:
     """A pool is about endpoints."""
     pool = dspex.LMPool((ScriptedLM([]), dspex.LM("openai/x")))
     with pytest.raises(dspex.ConfigError, match="cannot be a pool's member"):
-        await dspex.App(pool).start()
+        dspex.App(pool)
+    named = dspex.App(dspex.LMPool(("first", "openai/x")), lms={"first": ScriptedLM([])})
+    with pytest.raises(dspex.ConfigError, match="cannot be a pool's member"):
+        await named.start()
 
 
 @pytest.mark.parametrize("script", [{"answer": "Ada"}, {"answer": 3}, "Ada"])

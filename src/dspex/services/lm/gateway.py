@@ -40,7 +40,7 @@ from dspex.services.lm.transport import Transport
 from dspex.services.lm.transport_server import TransportServer
 from dspex.services.lm.wires.embeddings import join, split
 
-__all__ = ["LMGateway"]
+__all__ = ["LMGateway", "refuse_local"]
 
 TELL_NO_LIMITS = frozenset({"llamacpp", "lmstudio", "ollama", "vllm"})
 """Servers of one's own: they answer slower rather than with 429, so how much they can take is read from latencies."""
@@ -79,7 +79,7 @@ class LMGateway:
         for lm in self._lms.values():
             for member in self.members(lm):
                 if isinstance(lm, LMPool):
-                    _refuse_local(member)
+                    refuse_local(member)
                 if not isinstance(member, LocalLM):
                     self._target(member)
 
@@ -241,7 +241,7 @@ class LMGateway:
         members = order_of(model, self.resolve, runtime.random.random)
 
         async def call(member: LM) -> LogicalCall:
-            _refuse_local(member)
+            refuse_local(member)
             params = request.params.over(member.params)
             asked = replace(request, params=params) if params is not request.params else request
             return await self._call(member, asked, log, deadline, priority, runtime, on_delta)
@@ -310,7 +310,7 @@ class LMGateway:
             gather(log, logs)
 
 
-def _refuse_local(member: LM) -> None:
+def refuse_local(member: object) -> None:
     """Say that a pool is about endpoints: which of them is busy, paused or broken is not known of a local model."""
     if isinstance(member, LocalLM):
         raise ConfigError(f"{member!r} answers by itself and cannot be a pool's member; give it as lm= or in lms=")
