@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import builtins
 import contextlib
 import inspect
 import io
@@ -62,7 +63,9 @@ class PageRun:
         self._runner = runner
         self._module = types.ModuleType(name)
         self._module.__dict__.update(
-            simulator=simulator, lm=dspex.LM("openai/rules-1", api_base=simulator.url, api_key="none")
+            __builtins__=builtins,  # as every module that Python runs has; class statements look there from 3.14 on
+            simulator=simulator,
+            lm=dspex.LM("openai/rules-1", api_base=simulator.url, api_key="none"),
         )
         sys.modules[name] = self._module
 

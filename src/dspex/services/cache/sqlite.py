@@ -51,10 +51,14 @@ class SqliteTable:
         self._max_bytes = max_bytes
         try:
             self._db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_SCHEMA)
-            self._bytes = int(self._db.execute("SELECT coalesce(sum(bytes), 0) FROM responses").fetchone()[0])
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=NORMAL")
+                self._db.executescript(_SCHEMA)
+                self._bytes = int(self._db.execute("SELECT coalesce(sum(bytes), 0) FROM responses").fetchone()[0])
+            except BaseException:  # whatever it is: undone here, then raised on
+                self._db.close()
+                raise
         except sqlite3.Error as error:
             raise CacheError(f"the cache {path} cannot be opened: {error}") from error
 
