@@ -7,6 +7,7 @@ import sys
 
 CRASHES = """
 import asyncio
+import logging
 from dspex.runtime import Actor, NoReply, Runtime, TaskSupervisor
 
 class Crashing(Actor):
@@ -39,6 +40,8 @@ async def main():
             tasks.start(ask)
     assert len(asyncio.all_tasks()) == 1
 
+# Development mode tells of each turn of the loop over 0.1 s too, which on a machine under load is no news of ours.
+logging.getLogger("asyncio").addFilter(lambda record: not record.msg.startswith("Executing %"))
 {run}
 """
 

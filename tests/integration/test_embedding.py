@@ -185,6 +185,7 @@ async def test_notebook_uses_it_with_and_without_await(tmp_path: Path) -> None:
 
 SCRIPT = """
 import asyncio
+import logging
 import dspex
 from dspex.testing import ScriptedLM
 
@@ -195,6 +196,8 @@ async def main():
     async with app:
         print((await app.run(ask, question="Who?")).answer)
 
+# Development mode tells of each turn of the loop over 0.1 s too, which on a machine under load is no news of ours.
+logging.getLogger("asyncio").addFilter(lambda record: not record.msg.startswith("Executing %"))
 asyncio.run(main())
 asyncio.run(main())  # another loop, another tree
 with app.sync() as plain:
