@@ -82,6 +82,19 @@ async def test_an_agent_uses_the_tools_of_a_server() -> None:
     assert spec.parameters["properties"]["b"]["default"] == 1
 
 
+async def test_servers_stand_in_the_tree_for_as_long_as_their_block_lasts() -> None:
+    """Behind the App's own services; whether the App is ready is a question of those alone."""
+    async with dspex.App() as app:
+        alone = [each.label for each in app.tree().children]
+        async with dspex.mcp_tools(app, SERVER):
+            *others, server = app.tree().children
+            assert [each.label for each in others] == alone
+            assert server.label == f"tools of {sys.executable}"
+            assert [each.note for each in server.children] == [f"{sys.executable}: 6 tools, 0 calls"]
+            assert app.health()["ready"] is True
+        assert [each.label for each in app.tree().children] == alone
+
+
 async def test_what_a_server_says_is_an_observation() -> None:
     """Its own errors, arguments it refuses, time that is over; images stay images."""
     async with served() as (_, call):

@@ -511,7 +511,11 @@ class App(AppView):
     # --- looking at it --------------------------------------------------------------------------------------
 
     def tree(self) -> TreeNode:
-        """Return a snapshot of every process: restarts, mailboxes, last exit reasons; ``render()`` prints it."""
+        """
+        Return a snapshot of every process: restarts, mailboxes, last exit reasons; ``render()`` prints it.
+
+        What was started beside the App's own services, such as servers of tools, stands last.
+        """
         return self.running_tree().snapshot()
 
     def health(self) -> Mapping[str, object]:

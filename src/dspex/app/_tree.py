@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,13 +197,18 @@ class AppTree:
             raise WrongLoop
 
     def snapshot(self) -> TreeNode:
-        """Return the tree as it is now."""
+        """Return the tree as it is now; what was started beside it, such as servers of tools, stands last."""
+        services = self._services()
+        beside = [tree(each) for each in self.runtime.roots() if each.pid != services.pid]
+        return replace(services, children=(*services.children, *beside)) if beside else services
+
+    def _services(self) -> TreeNode:
         assert self._root is not None
         return tree(self.runtime.processes[self._root.pid])
 
     def health(self) -> Mapping[str, object]:
         """Return a few numbers for a health endpoint."""
-        down = [node.label for node in self.snapshot().walk() if node.status != "running"] if self._root else []
+        down = [node.label for node in self._services().walk() if node.status != "running"] if self._root else []
         admission = self.runner.admission
         return {
             "ready": self.open_for_use and not down,
