@@ -78,8 +78,13 @@ class Details:
 
     @property
     def usage(self) -> Usage:
-        """Tokens over all turns, as the provider counted them; those of cached answers were not paid again."""
-        return sum((result.response.usage for result in self.results), Usage())
+        """
+        Tokens over all turns, as the provider counted them: answers, and attempts that it charged without giving one.
+
+        Those of cached answers were not paid again.
+        """
+        answers = sum((result.response.usage for result in self.results), Usage())
+        return sum((each.usage for each in self.attempts if each.usage is not None), answers)
 
     @property
     def cached(self) -> str | None:
@@ -93,7 +98,7 @@ class Details:
 
     @property
     def cost(self) -> Decimal | None:
-        """US dollars over all turns; None where the model's price is unknown, 0 where a cache answered."""
+        """US dollars for the tokens of ``usage``; None where a model's price is unknown, 0 where a cache answered."""
         costs = [result.cost for result in self.results]
         return sum((cost for cost in costs if cost is not None), Decimal(0)) if None not in costs else None
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any, Generic, Literal, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
-from dspex.errors import CodeFailed, MissingInput, NotInRequest, StepCrashed
+from dspex.errors import CodeFailed, StepCrashed
+from dspex.programs._agents import begin, checked_steps, with_trajectory
 from dspex.programs.adapters._choose import AdapterChoice
 from dspex.programs.adapters._values import to_plain
 from dspex.programs.chain_of_thought import ChainOfThought
-from dspex.programs.details import Details
 from dspex.programs.fields import InputField, OutputField
 from dspex.programs.inputs import InputSpec
 from dspex.programs.module import Module
@@ -24,7 +23,7 @@ from dspex.programs.tools.trajectory import Observation, ToolStep, Trajectory
 from dspex.programs.types.code import Code
 from dspex.protocols.content import ToolCall
 from dspex.protocols.model import LMChoice
-from dspex.protocols.scope import Scope, current_scope
+from dspex.protocols.scope import Scope
 
 __all__ = ["ProgramOfThought"]
 
@@ -100,10 +99,8 @@ class ProgramOfThought(Module, Generic[S, P]):
         **config: Any,  # parameters are as open as the provider's JSON
     ) -> None:
         settings: dict[str, Any] = {"lm": lm, "adapter": adapter, **config}
-        if not isinstance(max_steps, int) or max_steps < 1:
-            raise ValueError(f"max_steps={max_steps!r}: expected 1 or more")
+        self.max_steps = checked_steps(max_steps)
         self.interpreter = interpreter if interpreter is not None else MontyInterpreter()
-        self.max_steps = max_steps
         answer: ChainOfThought[S, P] = ChainOfThought(signature, **settings)
         self._declared: Any = answer.predict._record  # noqa: SLF001 - the signature without the reasoning
         asked = (
@@ -126,13 +123,7 @@ class ProgramOfThought(Module, Generic[S, P]):
             LMError, ResponseUnparsable, StreamInterrupted: As ``Predict.forward``.
         Cancellation: the running call is cancelled, running code is stopped.
         """
-        scope = current_scope.get(None)
-        plan = plan_of(self._declared)
-        if scope is None:
-            raise NotInRequest(f"ProgramOfThought({plan.name})")
-        if args:
-            raise MissingInput(plan.name, unexpected=[f"{len(args)} by position: give inputs by name"])
-        inputs = plan.check_inputs(kwargs, plan.name)
+        scope, inputs = begin("ProgramOfThought", plan_of(self._declared), args, kwargs)
         trajectory = Trajectory()
         written: Any = await self.code_generate.forward(**inputs)
         for number in range(self.max_steps):
@@ -145,7 +136,7 @@ class ProgramOfThought(Module, Generic[S, P]):
                 return await self._answer(inputs, code, ran, trajectory)
             if number + 1 < self.max_steps:
                 written = await self.code_regenerate.forward(**inputs, previous_code=code, error=ran.error)
-        raise CodeFailed(plan.name, code, str(ran.error), self.max_steps)
+        raise CodeFailed(plan_of(self._declared).name, code, str(ran.error), self.max_steps)
 
     async def _run(self, code: str, inputs: dict[str, Any], scope: Scope) -> CodeRun:
         """Run code in a step; it has no effects, so a step that was killed may be repeated."""
@@ -161,9 +152,7 @@ class ProgramOfThought(Module, Generic[S, P]):
     async def _answer(self, inputs: dict[str, Any], code: str, ran: CodeRun, trajectory: Trajectory) -> S:
         ask: Any = self.generate_output.forward  # its parameters are the signature's and two more
         prediction = await ask(**inputs, final_generated_code=_PYTHON(code), code_output=ran.output)
-        found: Details = prediction._details_
-        prediction._details_ = replace(found, trajectory=trajectory)
-        answer: S = prediction
+        answer: S = with_trajectory(prediction, trajectory)
         return answer
 
     def _input_spec(self) -> InputSpec:

@@ -8,12 +8,12 @@ from typing import Any, Generic, Literal, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
-from dspex.errors import AgentBudgetSpent, ContextTooLong, MissingInput, NotInRequest, ToolInvalid
+from dspex.errors import AgentBudgetSpent, ContextTooLong, ToolInvalid
 from dspex.programs._agent_turns import NativeTurns, TextTurns, Turns, tools_in_words
+from dspex.programs._agents import begin, checked_steps, with_trajectory
 from dspex.programs._finish import FINISH, Finish
 from dspex.programs.adapters._choose import AdapterChoice
 from dspex.programs.chain_of_thought import ChainOfThought
-from dspex.programs.details import Details
 from dspex.programs.fields import InputField, OutputField
 from dspex.programs.inputs import InputSpec
 from dspex.programs.module import Module
@@ -23,7 +23,7 @@ from dspex.programs.signature import Signature, build, make_class, plan_of
 from dspex.programs.tools.tool import Tool, as_tools
 from dspex.programs.tools.trajectory import Trajectory
 from dspex.protocols.model import LMChoice
-from dspex.protocols.scope import Scope, current_scope
+from dspex.protocols.scope import Scope
 
 __all__ = ["ReAct"]
 
@@ -106,8 +106,6 @@ class ReAct(Module, Generic[S, P]):
         **config: Any,  # parameters are as open as the provider's JSON
     ) -> None:
         settings: dict[str, Any] = {"lm": lm, "adapter": adapter, **config}
-        if not isinstance(max_steps, int) or max_steps < 1:
-            raise ValueError(f"max_steps={max_steps!r}: expected 1 or more")
         self.tools = as_tools(tools, "the agent")
         if FINISH in self.tools:
             raise ToolInvalid(FINISH, "the agent has a tool of this name of its own")
@@ -116,7 +114,7 @@ class ReAct(Module, Generic[S, P]):
         self.react = Predict(_choosing(declared, tuple(self.tools), answer_in_finish), **settings)
         asked = answer.predict.signature.append("trajectory", InputField(desc="what was done to find out"), Trajectory)
         self.extract = answer.replace({"predict": answer.predict.with_signature(asked)})
-        self.max_steps = max_steps
+        self.max_steps = checked_steps(max_steps)
         self.extracts = extract
         self._declared = declared
         self._finish = Finish.of(plan_of(declared) if answer_in_finish else None)
@@ -134,13 +132,7 @@ class ReAct(Module, Generic[S, P]):
             LMError, ResponseUnparsable, StreamInterrupted: As ``Predict.forward``.
         Cancellation: the running calls, of the model and of tools, are cancelled.
         """
-        scope = current_scope.get(None)
-        plan = plan_of(self._declared)
-        if scope is None:
-            raise NotInRequest(f"ReAct({plan.name})")
-        if args:
-            raise MissingInput(plan.name, unexpected=[f"{len(args)} by position: give inputs by name"])
-        inputs = plan.check_inputs(kwargs, plan.name)
+        scope, inputs = begin("ReAct", plan_of(self._declared), args, kwargs)
         for tool in self.tools.values():
             tool.check_deps(scope.deps)
         turns = self._turns(scope, inputs)
@@ -190,9 +182,7 @@ class ReAct(Module, Generic[S, P]):
                 break
             except ContextTooLong as error:
                 trajectory = self._shorter(trajectory, scope, error)
-        found: Details = prediction._details_
-        prediction._details_ = replace(found, trajectory=trajectory)
-        answer: S = prediction
+        answer: S = with_trajectory(prediction, trajectory)
         return answer
 
     def _input_spec(self) -> InputSpec:
