@@ -17,10 +17,12 @@ from pathlib import Path
 import pyperf
 
 from benchmarks._erlang import installed, release
+from benchmarks._erlang_rows import ERLANG_GROUPS
 from benchmarks._facts import facts
 from benchmarks._race import ContenderFailed, profile, race
 from benchmarks._report import Result, Turn, figures, markdown, summary, table, to_json
-from benchmarks._rows import ERLANG_GROUPS, GROUPS, MILLION, Group, Size, rows_of
+from benchmarks._row import Group, Size
+from benchmarks._rows import GROUPS, MILLION, rows_of
 
 LATEST = Path(__file__).parent / "results" / "latest.json"
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"

@@ -14,7 +14,7 @@ from typing import IO, cast
 
 from benchmarks._erlang import command_of, compiled
 from benchmarks._report import Turn
-from benchmarks._rows import Group
+from benchmarks._row import Group
 
 __all__ = ["ContenderFailed", "profile", "race"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from benchmarks._budget import Verdict
-from benchmarks._rows import Row
+from benchmarks._row import Row
 
 __all__ = ["FORMAT", "Result", "Turn", "figures", "markdown", "summary", "table", "to_json"]
 
@@ -43,7 +43,7 @@ class Result:
         low: Their lower quartile.
         high: Their upper quartile.
         ours: The median of one operation, in ``unit``; for looking into, not for quoting.
-        peer: The same of the peer.
+        peer: The same of the peer, or of the best of its rivals.
         unit: Microseconds or bytes.
         ours_figures: The medians of what else our side had to say.
         peer_figures: The same of the peer.
@@ -75,7 +75,8 @@ def summary(row: Row, rounds: Sequence[Mapping[str, Turn]]) -> Result:
     """
     if not rounds:
         raise ValueError(f"{row.name}: nothing was measured")
-    pairs = [(_cost(each[row.ours], row), _cost(each[row.peer], row)) for each in rounds]
+    peer = min((row.peer, *row.rivals), key=lambda name: statistics.median(_cost(each[name], row) for each in rounds))
+    pairs = [(_cost(each[row.ours], row), _cost(each[peer], row)) for each in rounds]
     scale = 1.0 if row.clock == "memory" else 1e6
     ratios = [row.ratio(ours, peer) for ours, peer in pairs]
     ratio = statistics.median(ratios)
@@ -95,7 +96,7 @@ def summary(row: Row, rounds: Sequence[Mapping[str, Turn]]) -> Result:
         peer=statistics.median(peer for _, peer in pairs) * scale,
         unit="bytes" if row.clock == "memory" else "us",
         ours_figures=_medians([each[row.ours].figures for each in rounds]),
-        peer_figures=_medians([each[row.peer].figures for each in rounds]),
+        peer_figures=_medians([each[peer].figures for each in rounds]),
     )
 
 

@@ -2,84 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
 
 from benchmarks._budget import Budget
+from benchmarks._row import Clock, Group, Row, Size
 
-__all__ = ["ERLANG_GROUPS", "GROUPS", "MILLION", "Clock", "Group", "Row", "Size", "rows_of"]
-
-Clock = Literal["cpu", "wall", "p99", "memory"]
+__all__ = ["GROUPS", "MILLION", "rows_of"]
 
 MILLION = 1_000_000
 """Idle actors with ``--million``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """
-    One ratio.
-
-    Attributes:
-        name: Short and unique; ``--only`` takes it.
-        title: What is measured, for the table.
-        ours: The contender whose cost it is, as ``module:function@loop``.
-        peer: The contender beside it.
-        versus: What the peer is, for the table.
-        budget: The aim. A row without one informs; ``reads`` then says which way its ratio goes.
-        clock: CPU time of the whole process (the default: noise from neighbours hardly shows), or elapsed time; or
-            what the contender measured itself: the 99th percentile of latencies, or memory.
-    """
-
-    name: str
-    title: str
-    ours: str
-    peer: str
-    versus: str
-    budget: Budget | None
-    clock: Clock = "cpu"
-    reads: Literal["cost", "gain"] = "cost"
-
-    def ratio(self, ours: float, peer: float) -> float:
-        """Return the ratio of two costs, in the direction in which this row is read."""
-        if self.budget is not None:
-            return self.budget.ratio(ours, peer)
-        return ours / peer if self.reads == "cost" else peer / ours
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How many operations a turn has where that is part of the question, and how often it is asked."""
-
-    full: int
-    quick: int
-    rounds: int = 7
-    starts: int = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """
-    Rows whose contenders take turns.
-
-    Attributes:
-        name: Short and unique; ``--only`` takes it.
-        rows: The ratios read from it.
-        server: Whether the contenders talk to the chat-completions server.
-        seconds: About how long one turn of one contender takes.
-        size: How many operations it has instead.
-    """
-
-    name: str
-    rows: tuple[Row, ...]
-    server: bool = False
-    seconds: float = 0.1
-    size: Size | None = None
-
-    @property
-    def contenders(self) -> tuple[str, ...]:
-        """Everyone who takes part, in the order of first mention."""
-        return tuple(dict.fromkeys(name for row in self.rows for name in (row.ours, row.peer)))
 
 
 def _at(text: str) -> Budget:
@@ -93,13 +24,6 @@ def _both(name: str, title: str, ours: str, peer: str, versus: str, budget: str 
         Row(f"{name}-{loop}", f"{title}, {loop}", f"{ours}@{loop}", f"{peer}@{loop}", versus, bound)
         for loop in ("asyncio", "uvloop")
     )
-
-
-def _beside_erlang(name: str, title: str, ours: str, peer: str, versus: str = "gen_server", **more: Any) -> Group:
-    """Return a group of one row beside Erlang."""
-    seconds, size = more.pop("seconds", 0.2), more.pop("size", None)
-    row = Row(f"erlang-{name}", title, f"{ours}@asyncio", f"erlang:{peer}@beam", versus, None, **more)
-    return Group(f"erlang-{name}", (row,), seconds=seconds, size=size)
 
 
 _PING_PONG = "bare deque + Future ping-pong"
@@ -136,6 +60,23 @@ def _crowd(at_once: int) -> Group:
         )
     )
     return Group(name, tuple(rows), server=True, seconds=0.4)
+
+
+def _evaluation(name: str, title: str, ours: str, budget: str = "", clock: Clock = "wall") -> Row:
+    """Return a row beside the best that DSPy's Evaluate can do."""
+    what = "throughput" if clock == "wall" else "CPU"
+    first, *rest = (f"evaluations:dspy_{threads}@asyncio" for threads in (16, 32, 64, 128))
+    return Row(
+        name,
+        f"evaluate 4,000 examples, 50 ms provider, 1,000 in flight, {what}: {title}",
+        f"evaluations:{ours}",
+        first,
+        f"{_DSPY} Evaluate, best of 16 to 128 threads",
+        _at(budget) if budget else None,
+        clock=clock,
+        reads="gain",
+        rivals=tuple(rest),
+    )
 
 
 GROUPS: tuple[Group, ...] = (
@@ -490,6 +431,16 @@ GROUPS: tuple[Group, ...] = (
         seconds=0.3,
     ),
     Group(
+        "evaluate",
+        (
+            _evaluation("evaluate", "core dependencies alone", "evaluate_core@asyncio", ">= 8x"),
+            _evaluation("evaluate-cpu", "core dependencies alone", "evaluate_core@asyncio", clock="cpu"),
+            _evaluation("evaluate-fast", "fast extra + uvloop", "evaluate_fast@uvloop"),
+        ),
+        server=True,
+        size=Size(4_000, 1_000, rounds=3, starts=1),
+    ),
+    Group(
         "waiting",
         (
             Row(
@@ -589,65 +540,6 @@ GROUPS: tuple[Group, ...] = (
         seconds=0.0,
     ),
 )
-
-
-ERLANG_GROUPS: tuple[Group, ...] = (
-    _beside_erlang("call", "a call and its answer", "runtime:call", "call"),
-    _beside_erlang("cast", "a cast, handled", "runtime:cast", "cast"),
-    _beside_erlang("start-stop", "start + stop a supervised actor", "runtime:start_stop", "start_stop"),
-    _beside_erlang("restart", "crash → restarted and answering", "runtime:crash_to_answer", "crash_to_answer"),
-    _beside_erlang(
-        "fan-in-calls",
-        "1,000 senders calling one actor",
-        "loads:fan_in_calls",
-        "fan_in_calls",
-        size=Size(50_000, 50_000, rounds=3),
-    ),
-    _beside_erlang(
-        "fan-in-casts",
-        "1,000 senders casting to one actor",
-        "loads:fan_in_casts",
-        "fan_in_casts",
-        size=Size(100_000, 100_000, rounds=3),
-    ),
-    _beside_erlang(
-        "ring", "a hop in a ring of 10,000 actors", "loads:ring", "ring", size=Size(100_000, 50_000, rounds=3)
-    ),
-    _beside_erlang(
-        "pipeline",
-        "an item through 10 stages with back-pressure",
-        "loads:pipeline",
-        "pipeline",
-        "10 gen_servers, 100 items under way",
-        size=Size(5_000, 3_000, rounds=3),
-    ),
-    _beside_erlang(
-        "children",
-        "start 100,000 supervised children, then stop each",
-        "loads:children",
-        "children",
-        "gen_servers below a simple_one_for_one supervisor",
-        size=Size(100_000, 5_000, rounds=1, starts=1),
-    ),
-    _beside_erlang(
-        "memory",
-        "memory per idle supervised actor, child record included",
-        "memory:idle_actors",
-        "memory",
-        "gen_servers below a simple_one_for_one supervisor",
-        clock="memory",
-        size=Size(100_000, 20_000, rounds=1, starts=1),
-    ),
-    _beside_erlang(
-        "storm",
-        "p99 of a call while 100 others crash 10,000 times",
-        "storms:storm",
-        "storm",
-        clock="p99",
-        size=Size(10_000, 3_000, rounds=1, starts=3),
-    ),
-)
-"""The rows of ``--erlang``; Erlang runs on one scheduler, as dspex runs on one loop."""
 
 
 def rows_of(only: tuple[str, ...] = (), groups: tuple[Group, ...] = GROUPS) -> tuple[Group, ...]:

@@ -13,9 +13,12 @@ import sys
 import threading
 from typing import cast
 
-__all__ = ["ANSWER", "PIECES", "main"]
+__all__ = ["ANSWER", "LATE", "PIECES", "main"]
 
 PIECES = 200
+
+LATE = 0.050
+"""Seconds after which answers below ``/late`` are sent."""
 
 ANSWER = "[[ ## answer ## ]]\nParis is the capital of France.\n\n[[ ## completed ## ]]\n"
 
@@ -75,10 +78,13 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         while (end := _end_of_request(self._buffer)) is not None:
+            request, self._buffer = self._buffer[:end], self._buffer[end:]
+            if request.startswith(b"POST /late/"):
+                asyncio.get_running_loop().call_later(LATE, self._transport.write, _RESPONSE)
+                continue
             response = _RESPONSE
-            if self._buffer.startswith((b"POST /agent/", b"POST /stream/")):
-                response = _AGENT_RESPONSE if self._buffer.startswith(b"POST /agent/") else _STREAM
-            self._buffer = self._buffer[end:]
+            if request.startswith((b"POST /agent/", b"POST /stream/")):
+                response = _AGENT_RESPONSE if request.startswith(b"POST /agent/") else _STREAM
             self._transport.write(response)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks._budget import Budget
 from benchmarks._report import FORMAT, Result, Turn, figures, markdown, summary, table, to_json
-from benchmarks._rows import Row
+from benchmarks._row import Row
 
 
 def row(budget: str | None = "<= 2.0x", **changes: object) -> Row:
@@ -44,6 +44,20 @@ def test_elapsed_time_where_the_row_says_so() -> None:
 
     assert summary(row(), turns).ratio == 1.0
     assert summary(row(clock="wall"), turns).ratio == 2.0
+
+
+def test_the_best_of_the_peers_is_the_one_that_counts() -> None:
+    """Best over the rounds: one lucky round does not make it so."""
+    turns = [
+        {"a": Turn(1.0, 1.0), "b": Turn(9.0, 9.0), "c": Turn(8.0, 8.0, 0.0, {"threads": 2.0})},
+        {"a": Turn(1.0, 1.0), "b": Turn(2.0, 2.0), "c": Turn(8.0, 8.0, 0.0, {"threads": 2.0})},
+        {"a": Turn(1.0, 1.0), "b": Turn(9.0, 9.0), "c": Turn(7.0, 7.0, 0.0, {"threads": 2.0})},
+    ]
+
+    result = summary(row(">= 8x", rivals=("c",)), turns)
+
+    assert (result.ratio, result.peer) == (8.0, 8e6)
+    assert result.peer_figures == {"threads": 2.0}
 
 
 def told(value: float, **more: float) -> Turn:
