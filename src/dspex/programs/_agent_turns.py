@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from dspex.programs._finish import DONE, FINISH, Finish, Given
-from dspex.programs.adapters._adapter import Parsed
 from dspex.programs.adapters._base import rendered_of
 from dspex.programs.adapters._prompt import field_list, history_messages, sections, shown_inputs, user_turn
 from dspex.programs.adapters.chat import ChatAdapter
@@ -27,65 +27,21 @@ __all__ = ["NativeTurns", "TextTurns", "Turns", "tools_in_words"]
 _HIDDEN = frozenset({"trajectory", "next_thought", "next_tool_name", "next_tool_args"})
 
 
-class Turns(Protocol):
+class Turns(ABC):
     """
-    How a model is asked what to do next.
+    How a model is asked what to do next, in one run of an agent.
+
+    Args:
+        scope: The running request's.
+        react: The predictor that chooses.
+        tools: By name.
+        finish: The tool that ends it.
+        tools_text: All of them in words.
+        inputs: The agent's.
 
     Attributes:
         given: The answer, where the model gave it with its finishing call.
     """
-
-    given: Given | None
-
-    async def take(self, number: int, trajectory: Trajectory) -> Trajectory:
-        """
-        Ask, make the calls, and return the trajectory with their steps; ``finished`` when the model is done.
-
-        Raises:
-            ContextTooLong: The model was not asked: the trajectory is too long for it.
-        Cancellation: running calls are cancelled.
-        """
-        ...
-
-
-class TextTurns:
-    """One call per turn, written as the outputs of the predictor; for models that cannot ask for tools."""
-
-    def __init__(
-        self,
-        scope: Scope,
-        react: Predict[Any, ...],
-        tools: Mapping[str, Tool[..., Any]],
-        finish: Finish,
-        tools_text: str,
-        inputs: Mapping[str, Any],
-    ) -> None:
-        self.given: Given | None = None
-        self._scope = scope
-        self._tools = tools
-        self._finish = finish
-        self._inputs = inputs
-        known = plan_of(react.signature).rendered
-        key = (TextTurns, tools_text)
-        if key not in known:
-            known[key] = _with_tools(react.signature, tools_text)
-        self._react = react.with_signature(known[key])
-
-    async def take(self, number: int, trajectory: Trajectory) -> Trajectory:
-        """Ask for one call, and make it; cancellation: it is cancelled."""
-        chosen = await self._react.forward(**self._inputs, trajectory=trajectory)
-        call = ToolCall(f"call_{number + 1}", chosen.next_tool_name, chosen.next_tool_args)
-        if call.name != FINISH:
-            seen = await call_tool(self._tools, call, self._scope)
-            return trajectory.with_steps(ToolStep(chosen.next_thought, call, seen, number))
-        seen, parsed = self._finish.take(call)
-        if parsed is not None:
-            self.given = _given(self._scope, parsed, chosen._details_, chosen.next_thought)
-        return trajectory.with_steps(ToolStep(chosen.next_thought, call, seen, number), finished=seen.error is None)
-
-
-class NativeTurns:
-    """Calls as the provider's own tool calls: what the model asked for and got stays a conversation."""
 
     def __init__(
         self,
@@ -102,9 +58,63 @@ class NativeTurns:
         self._tools = tools
         self._finish = finish
         self._inputs = inputs
-        self._path = scope.path_of(react) or plan_of(react.signature).name
-        self._specs = (*[tool.spec for tool in tools.values()], finish.spec)
-        self._opening = _opening(react, inputs)
+        self._prepare(tools_text)
+
+    @abstractmethod
+    def _prepare(self, tools_text: str) -> None:
+        """Compose what is the same in every turn."""
+
+    @abstractmethod
+    async def take(self, number: int, trajectory: Trajectory) -> Trajectory:
+        """
+        Ask, make the calls, and return the trajectory with their steps; ``finished`` when the model is done.
+
+        Raises:
+            ContextTooLong: The model was not asked: the trajectory is too long for it.
+        Cancellation: running calls are cancelled.
+        """
+
+    def _end(self, call: ToolCall, asked: Details, thought: str) -> Observation:
+        """Take a finishing call of the answer ``asked``; the first that brings outputs stands."""
+        seen, parsed = self._finish.take(call)
+        if parsed is not None and self.given is None:
+            for repair in parsed.repairs:
+                self._scope.note_repair(FINISH, repair.field, repair.kind)
+            extras = {"reasoning": thought} if thought and "reasoning" not in parsed.outputs else {}
+            repairs = (*asked.repairs, *parsed.repairs)
+            self.given = Given(parsed.outputs, replace(asked, repairs=repairs, completions=(), extras=extras))
+        return seen
+
+
+class TextTurns(Turns):
+    """One call per turn, written as the outputs of the predictor; for models that cannot ask for tools."""
+
+    def _prepare(self, tools_text: str) -> None:
+        known = plan_of(self._react.signature).rendered
+        key = (TextTurns, tools_text)
+        if key not in known:
+            known[key] = _with_tools(self._react.signature, tools_text)
+        self._react = self._react.with_signature(known[key])
+
+    async def take(self, number: int, trajectory: Trajectory) -> Trajectory:
+        """Ask for one call, and make it; cancellation: it is cancelled."""
+        chosen = await self._react.forward(**self._inputs, trajectory=trajectory)
+        call = ToolCall(f"call_{number + 1}", chosen.next_tool_name, chosen.next_tool_args)
+        if call.name != FINISH:
+            seen = await call_tool(self._tools, call, self._scope)
+            return trajectory.with_steps(ToolStep(chosen.next_thought, call, seen, number))
+        seen = self._end(call, chosen._details_, chosen.next_thought)
+        return trajectory.with_steps(ToolStep(chosen.next_thought, call, seen, number), finished=seen.error is None)
+
+
+class NativeTurns(Turns):
+    """Calls as the provider's own tool calls: what the model asked for and got stays a conversation."""
+
+    def _prepare(self, tools_text: str) -> None:
+        react = self._react
+        self._path = self._scope.path_of(react) or plan_of(react.signature).name
+        self._specs = (*[tool.spec for tool in self._tools.values()], self._finish.spec)
+        self._opening = _opening(react, self._inputs)
         self._answers: list[Completion] = []
         params = react.params
         self._params = params.merged({"n": 1}) if params.n not in (None, 1) else params
@@ -134,26 +144,11 @@ class NativeTurns:
         seen = iter(await call_side_by_side(self._tools, real, self._scope) if real else ())
         return [self._end(call, asked, thought) if call.name == FINISH else next(seen) for call in calls]
 
-    def _end(self, call: ToolCall, asked: Details, thought: str) -> Observation:
-        seen, parsed = self._finish.take(call)
-        if parsed is not None and self.given is None:
-            self.given = _given(self._scope, parsed, asked, thought)
-        return seen
-
     def _record(self, trajectory: Trajectory, thought: str, calls: Sequence[ToolCall]) -> None:
         for call in calls:
             chosen = {"next_tool_name": call.name, "next_tool_args": dict(call.arguments or {})}
             inputs = {**self._inputs, "trajectory": trajectory}
             self._scope.record(self._react, inputs, {"next_thought": thought, **chosen})
-
-
-def _given(scope: Scope, parsed: Parsed, asked: Details, thought: str) -> Given:
-    """Return an answer with the call that brought it; what the model thought is its reasoning."""
-    for repair in parsed.repairs:
-        scope.note_repair(FINISH, repair.field, repair.kind)
-    extras = {"reasoning": thought} if thought and "reasoning" not in parsed.outputs else {}
-    repairs = (*asked.repairs, *parsed.repairs)
-    return Given(parsed.outputs, replace(asked, repairs=repairs, completions=(), extras=extras))
 
 
 def tools_in_words(tools: Iterable[Tool[..., Any]], finish: Finish) -> str:
