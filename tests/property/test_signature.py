@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import types
 from typing import Any
@@ -49,6 +50,27 @@ def test_the_printed_class_is_the_same_signature(
     exec(render_class(signature).replace("import dspex", "", 1), namespace, namespace)
 
     assert namespace[signature.__name__].equals(signature)
+
+
+@given(SIGNATURE_TEXTS)
+def test_a_class_is_the_same_signature_however_its_annotations_are_evaluated(
+    sides: tuple[list[tuple[str, str]], list[tuple[str, str]]],
+) -> None:
+    """At once (before Python 3.14) or when read (from then on), or as text; a string says it, too."""
+    assume(not any(hasattr(builtins, name) for side in sides for name, _ in side))  # a field may hide a type
+    made = [
+        f"    {name}: {type_ or 'str'} = {maker}()"
+        for side, maker in zip(sides, ("InputField", "OutputField"), strict=True)
+        for name, type_ in side
+    ]
+    source = "\n".join(["from typing import *", "class Made(Signature):", *made])
+    expected = Signature.from_string(spec(sides))
+
+    for head in ("", "from __future__ import annotations\n"):
+        namespace = {"__name__": __name__, "Signature": Signature, "InputField": InputField, "OutputField": OutputField}
+        exec(compile(head + source, "made.py", "exec", dont_inherit=True), namespace)
+
+        assert namespace["Made"].equals(expected)  # type: ignore[attr-defined]  # what the source defines
 
 
 @given(st.text(max_size=40) | st.text(alphabet="ab,:->[]' |\n\\#()=*", max_size=24))

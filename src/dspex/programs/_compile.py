@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import keyword
-import sys
 import types
-import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -24,8 +21,6 @@ __all__ = [
     "compile_field",
     "default_instructions",
     "make_init",
-    "raw_annotations",
-    "resolve_annotations",
 ]
 
 
@@ -171,52 +166,6 @@ def compile_field(name: str, annotation: Any, spec: FieldSpec, where: str) -> Fi
         codec,
         allows_none(annotation),
     )
-
-
-def resolve_annotations(cls: type, names: Iterable[str], caller: types.FrameType | None) -> dict[str, Any]:
-    """
-    Return the class's own annotations for ``names`` as types.
-
-    Strings are looked up in the function around the class statement, then in its module.
-
-    Raises:
-        SignatureError: A name has no annotation, or one that cannot be resolved here.
-    """
-    raw = raw_annotations(cls)
-    for name in names:
-        if name not in raw:
-            raise SignatureError(f"{cls.__name__}.{name} has no annotation: write `{name}: str = ...`")
-
-    def holder() -> None: ...
-
-    module = sys.modules.get(cls.__module__)
-    scope = dict(caller.f_locals) if caller is not None else {}
-    scope |= typing_names(cls)
-    found: dict[str, Any] = {}
-    for name in names:
-        holder.__annotations__ = {name: raw[name]}
-        try:
-            found |= typing.get_type_hints(holder, vars(module) if module else {}, scope, include_extras=True)
-        except (NameError, SyntaxError, TypeError, AttributeError) as error:
-            raise SignatureError(
-                f"{cls.__name__}.{name}: the type {raw[name]!r} cannot be resolved ({error}); "
-                f"define or import it before the signature"
-            ) from error
-    return found
-
-
-def raw_annotations(cls: type) -> dict[str, Any]:
-    """Return the class's own annotations as they are written; a name that is not known yet is a reference to it."""
-    if sys.version_info >= (3, 14):  # annotations are evaluated when they are read, and may fail then
-        import annotationlib
-
-        return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
-    return inspect.get_annotations(cls)
-
-
-def typing_names(cls: type) -> dict[str, Any]:
-    """Names of Python 3.12 type parameters of the class, which no module holds."""
-    return {each.__name__: each for each in getattr(cls, "__type_params__", ())}
 
 
 def make_init(cls_name: str, inputs: Iterable[Field]) -> Callable[..., None]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dspex.errors import MissingInput
+from dspex.programs._annotations import parameters_of
 
 __all__ = ["InputSpec", "bind_inputs", "inputs_of", "pick_inputs"]
 
@@ -34,7 +34,7 @@ def spec_of_function(forward: Any) -> InputSpec:
     """Return the inputs of a ``forward`` method as it is written, ``self`` left out."""
     names, required, positional = [], set(), []
     takes_any = False
-    for parameter in list(inspect.signature(forward).parameters.values())[1:]:
+    for parameter in list(parameters_of(forward).values())[1:]:
         if parameter.kind is parameter.VAR_KEYWORD:
             takes_any = True
         elif parameter.kind is not parameter.VAR_POSITIONAL:

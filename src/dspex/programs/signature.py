@@ -14,7 +14,8 @@ from pydantic_core import CoreSchema
 from typing_extensions import dataclass_transform
 
 from dspex.errors import OutputNotSet, SignatureError
-from dspex.programs._compile import Plan, compile_field, make_init, raw_annotations, resolve_annotations
+from dspex.programs._annotations import ClassAnnotations, read_annotations, resolve_annotations
+from dspex.programs._compile import Plan, compile_field, make_init
 from dspex.programs._from_string import compile_string
 from dspex.programs._record_schema import record_schema
 from dspex.programs.fields import MISSING, Field, FieldSpec, InputField, OutputField
@@ -74,6 +75,7 @@ class SignatureMeta(type):
         specs = {key: value for key, value in namespace.items() if isinstance(value, FieldSpec)}
         for key in specs:
             del namespace[key]
+        annotations = read_annotations(namespace)
         own_slots = tuple(namespace.pop("__slots__", ()))
         namespace["__slots__"] = (*own_slots, *[key for key in specs if key not in inherited])
         try:
@@ -81,7 +83,9 @@ class SignatureMeta(type):
         except TypeError as error:
             raise SignatureError(f"{name} cannot be a class with these bases and fields: {error}") from error
         caller = sys._getframe(1)  # noqa: SLF001 - types defined beside the class in a function
-        cls._plan_ = Plan(name, _own_fields(cls, specs, inherited, caller), _docstring(namespace, parents))
+        types_ = resolve_annotations(cls, annotations, specs, caller)
+        _refuse_strays(name, specs, annotations)
+        cls._plan_ = Plan(name, _own_fields(name, specs, types_, inherited), _docstring(namespace, parents))
         if "__init__" not in namespace:
             type.__setattr__(cls, "__init__", make_init(cls.__qualname__, cls._plan_.inputs))
         return cls
@@ -376,23 +380,21 @@ def _docstring(namespace: Mapping[str, Any], parents: list[SignatureMeta]) -> st
 
 
 def _own_fields(
-    cls: SignatureMeta, specs: Mapping[str, FieldSpec], inherited: dict[str, Field], caller: types.FrameType
+    name: str, specs: Mapping[str, FieldSpec], annotations: Mapping[str, Any], inherited: Mapping[str, Field]
 ) -> tuple[Field, ...]:
     """Compile the fields that a class statement declares, behind those it inherits."""
-    annotations = resolve_annotations(cls, specs, caller)
-    _refuse_strays(cls, specs)
     fields = dict(inherited)
-    for name, spec in specs.items():
-        fields[name] = compile_field(name, annotations[name], spec, cls.__name__)
+    for each, spec in specs.items():
+        fields[each] = compile_field(each, annotations[each], spec, name)
     return tuple(fields.values())
 
 
-def _refuse_strays(cls: SignatureMeta, specs: Mapping[str, FieldSpec]) -> None:
+def _refuse_strays(cls_name: str, specs: Mapping[str, FieldSpec], annotations: ClassAnnotations) -> None:
     """Refuse annotations that a type checker takes for fields and the record would not have."""
-    for name, annotation in raw_annotations(cls).items():
+    for name, annotation in annotations.written.items():
         text = annotation if isinstance(annotation, str) else repr(annotation)
         if name not in specs and "ClassVar" not in text and not name.startswith("_"):
             raise SignatureError(
-                f"{cls.__name__}.{name} is neither input nor output: write "
+                f"{cls_name}.{name} is neither input nor output: write "
                 f"`{name}: ... = InputField()` or `{name}: ... = OutputField()`"
             )

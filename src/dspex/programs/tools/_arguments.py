@@ -22,6 +22,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from typing_extensions import TypedDict
 
 from dspex.errors import ToolArgumentsInvalid, ToolInvalid
+from dspex.programs._annotations import parameters_of
 from dspex.programs.adapters._repair import describe
 from dspex.programs.run import Run
 from dspex.programs.tools._docstring import Docstring
@@ -75,7 +76,7 @@ def arguments_of(function: Callable[..., Any], name: str, doc: Docstring) -> Arg
         ToolInvalid: A parameter cannot be described to a model.
     """
     try:
-        parameters = inspect.signature(function).parameters
+        parameters = parameters_of(function)
     except (TypeError, ValueError) as error:
         raise ToolInvalid(name, f"its parameters cannot be read: {error}") from error
     hints = _hints(function, name)
