@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from dspex.errors import BudgetExceeded
-from dspex.protocols.lm import Attempt, AttemptLog, Completion, LMResponse, Usage
+from dspex.protocols.lm import Attempt, AttemptLog, Charge, Completion, LMResponse, Usage
 from dspex.protocols.model import LM
 from dspex.protocols.money import Account, Budget, Estimate, Price, Reservation, Spending
-from dspex.services.money.ledger import Booking, LedgerBook, Reserve
+from dspex.services.money.ledger import UNKNOWN, Booking, LedgerBook, Reserve
 from dspex.services.money.prices import PriceTable
 
 MODEL = LM("openai/a")
@@ -20,12 +20,19 @@ NOBODY = cast("Any", None)  # the book itself never looks at who holds
 PRICE = Price(1_000_000, 1_000_000)  # a dollar a token: sums are easy to read
 
 
+def _lost(log: AttemptLog) -> int:
+    """Count the attempts of which nobody saw a bill."""
+    return sum(each.outcome in UNKNOWN for each in log.attempts if each.usage is None)
+
+
 class Ledger(RuleBasedStateMachine):
-    """Calls reserve, are sent, answered, lost or killed in any order; the model knows what each came to."""
+    """Calls reserve, are sent, answered, refused, lost or killed in any order; the model knows what each came to."""
 
     def __init__(self) -> None:
         super().__init__()
         self.under_way: dict[int, tuple[Reservation, AttemptLog, Account, int]] = {}
+        self.paid_before: dict[int, tuple[int, int]] = {}
+        self.killed: list[tuple[AttemptLog, Account, int]] = []
         self.paid: dict[str, Spending] = {}
 
     @initialize(top=st.integers(0, 200), job=st.integers(0, 120) | st.none(), calls=st.integers(0, 20) | st.none())
@@ -40,11 +47,23 @@ class Ledger(RuleBasedStateMachine):
         for each in account.chain():
             self.paid[each.name] += amount
 
+    @rule(which=st.integers(0, 2), tokens=st.integers(0, 60), again=st.booleans())
     def reserve(self, which: int, tokens: int, again: bool) -> None:
-        account = self.accounts[which]
-        wanted = Reserve(
-            self.book.next_id(), account, MODEL, Estimate(tokens, 0, Decimal(tokens)), NOBODY, AttemptLog("key")
-        )
+        self.ask(AttemptLog("key"), self.accounts[which], tokens, again=again)
+
+    @precondition(lambda self: self.killed)
+    @rule(data=st.data())
+    def restart(self, data: st.DataObject) -> None:
+        """Reserve anew for a call whose step was killed, and note what that step had on the wire as lost."""
+        number = data.draw(st.integers(0, len(self.killed) - 1))
+        log, account, tokens = self.killed.pop(number)
+        if self.ask(log, account, tokens):
+            while log.on_wire:
+                log.on_wire -= 1
+                log.attempts.append(Attempt(len(log.attempts) + 1, "killed", 0.0))
+
+    def ask(self, log: AttemptLog, account: Account, tokens: int, *, again: bool = False) -> bool:
+        wanted = Reserve(self.book.next_id(), account, MODEL, Estimate(tokens, 0, Decimal(tokens)), NOBODY, log)
         room = all(
             (limit is None or used + more <= limit)
             for each in account.chain()
@@ -62,35 +81,51 @@ class Ledger(RuleBasedStateMachine):
         assert isinstance(answer, Reservation) == room
         if isinstance(answer, BudgetExceeded):
             assert [each.reserved for each in self.accounts] == before
-            return
+            return False
         if again:  # the ledger died before its answer arrived: its successor is asked the same
             assert self.book.reserve(wanted) == answer
-        self.under_way[answer.id] = (answer, wanted.log, account, tokens)
+        self.under_way[answer.id] = (answer, log, account, tokens)
+        self.paid_before[answer.id] = (_lost(log) + log.on_wire, len(log.charges))
+        return True
 
     @precondition(lambda self: self.under_way)
-    @rule(data=st.data(), used=st.floats(0, 1), outcome=st.sampled_from(["answered", "unsent", "on the wire"]))
+    @rule(data=st.data(), used=st.floats(0, 1), outcome=st.sampled_from(["answered", "unsent", "killed"]))
     def end(self, data: st.DataObject, used: float, outcome: str) -> None:
         number = data.draw(st.sampled_from(sorted(self.under_way)))
         reservation, log, account, tokens = self.under_way.pop(number)
-        lost = sum(attempt.outcome == "killed" for attempt in log.attempts)
+        lost_before, charged_before = self.paid_before.pop(number)
         if outcome == "answered":
             actual = int(tokens * used)
             log.response = LMResponse((Completion("a"),), Usage(actual, 0), "a")
             self.pay(account, Spending(Decimal(actual), actual, 1))
-        elif outcome == "on the wire":
-            log.on_wire = True
-            lost += 1
-        for _ in range(lost):
+        elif outcome == "killed":
+            log.on_wire = 1
+            self.killed.append((log, account, tokens))
+        for _ in range(_lost(log) + log.on_wire - lost_before):
             self.pay(account, Spending(Decimal(tokens), tokens, 0))
+        charges = log.charges[charged_before:]
+        for charge in charges:
+            counted = charge.usage.total_tokens
+            self.pay(account, Spending(Decimal(counted), counted, 0))
+        self.pay(account, Spending(calls=int(bool(charges) and outcome != "answered")))
         self.book.settle(reservation.id, MODEL)
         self.book.settle(reservation.id, MODEL)  # and again, by Down: nothing more
 
     @precondition(lambda self: self.under_way)
-    @rule(data=st.data())
-    def lose_an_attempt(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), outcome=st.sampled_from(sorted(UNKNOWN)))
+    def lose_an_attempt(self, data: st.DataObject, outcome: str) -> None:
         number = data.draw(st.sampled_from(sorted(self.under_way)))
         log = self.under_way[number][1]
-        log.attempts.append(Attempt(len(log.attempts) + 1, "killed", 0.0))
+        log.attempts.append(Attempt(len(log.attempts) + 1, outcome, 0.0))
+
+    @precondition(lambda self: self.under_way)
+    @rule(data=st.data(), counted=st.integers(1, 9), outcome=st.sampled_from(["ContentRefused", "StreamTruncated"]))
+    def be_charged_for_nothing(self, data: st.DataObject, counted: int, outcome: str) -> None:
+        """The provider said what it counted: that is paid, and no estimate."""
+        number = data.draw(st.sampled_from(sorted(self.under_way)))
+        log, usage = self.under_way[number][1], Usage(counted, 0)
+        log.attempts.append(Attempt(len(log.attempts) + 1, outcome, 0.0, usage=usage))
+        log.charges.append(Charge(MODEL, usage))
 
     @rule(which=st.integers(0, 2), tokens=st.integers(0, 5))
     def book_unlimited(self, which: int, tokens: int) -> None:

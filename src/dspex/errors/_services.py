@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from dspex.errors._base import DspexError
 
@@ -59,6 +59,8 @@ class LMError(ServiceError):
         retry_after: Seconds that the provider asks to be left alone, if it does.
         should_retry: What the provider says about another try (``x-should-retry``); False forbids it, whatever
             ``is_retryable`` says of the class.
+        usage: The ``Usage`` that the provider counted for the failed attempt, and charges: of an answer that it
+            withheld, say. None where it counted none.
         attempts: The ``Attempt`` records of every try, oldest first.
     """
 
@@ -82,6 +84,7 @@ class LMError(ServiceError):
         self.request_id = request_id
         self.retry_after = retry_after
         self.should_retry = should_retry
+        self.usage: Any = None  # a Usage: records are above this room
         self.attempts: tuple[object, ...] = ()
         super().__init__(message)
 

@@ -6,7 +6,7 @@ import json
 from array import array
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from dspex.errors import StreamTruncated
 from dspex.protocols.content import Citation, Part, ReasoningPart, TextPart, ToolCall
@@ -16,6 +16,7 @@ __all__ = [
     "Attempt",
     "AttemptLog",
     "Capabilities",
+    "Charge",
     "Completion",
     "EmbedRequest",
     "EmbedResponse",
@@ -287,8 +288,11 @@ class Attempt:
         status: The HTTP status, where there was one.
         message: The error's.
         lm: The model that was asked.
-        first_byte: Seconds until the answer began: a stream with its first piece, another with the first byte of its body.
+        first_byte: Seconds until the answer began: a stream with its first piece, another with the first byte of its
+            body.
         request_id: The provider's, for its support desk.
+        usage: What the provider counted, and charges, for an attempt that brought no answer; None where it counted
+            nothing, and of an attempt that did: its count is the response's.
     """
 
     number: int
@@ -299,6 +303,14 @@ class Attempt:
     lm: str = ""
     first_byte: float | None = None
     request_id: str | None = None
+    usage: Usage | None = None
+
+
+class Charge(NamedTuple):
+    """What a model's provider counted for an attempt that brought no answer."""
+
+    lm: LM
+    usage: Usage
 
 
 class AttemptLog:
@@ -315,6 +327,7 @@ class AttemptLog:
         "_texts",
         "_whole",
         "attempts",
+        "charges",
         "delivered",
         "idempotency_key",
         "lm",
@@ -330,6 +343,8 @@ class AttemptLog:
         self.path = path
         """Where the predictor that asks sits in its program."""
         self.attempts: list[Attempt] = []
+        self.charges: list[Charge] = []
+        """What those of them cost that brought no answer: one that was withheld, say."""
         self.sent = 0
         """How many times bytes of this call were handed to the network."""
         self.on_wire = 0

@@ -259,6 +259,18 @@ class MoneyService(Protocol):
         """Pay for the answer in ``log``, or for what may have been charged, and release the rest."""
         ...
 
-    def book(self, account: Account, lm: LM | LMPool, usage: Usage, attempts: int, *, paid: bool) -> Decimal | None:
-        """Note a call that a provider answered, and return its price; ``paid``: a reservation has paid for it."""
+    def book(
+        self, account: Account, lm: LM | LMPool, usage: Usage, attempts: int, *, paid: bool, calls: int = 1
+    ) -> Decimal | None:
+        """
+        Note what a provider counted, and return its price.
+
+        Args:
+            account: Whose it is.
+            lm: Who was asked.
+            usage: What was counted.
+            attempts: That the call took.
+            paid: A reservation has paid for it.
+            calls: 1, or 0 where the call is noted with something else of it.
+        """
         ...

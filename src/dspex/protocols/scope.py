@@ -71,7 +71,7 @@ class LMResult:
     """``memory``, ``disk`` or ``coalesced`` when no attempt of this call's own was needed."""
     duration: float
     cost: Decimal | None = None
-    """US dollars; None where the model's price is unknown, 0 where a cache answered."""
+    """US dollars, for attempts without an answer too; None where a price is unknown, 0 where a cache answered."""
 
 
 @dataclass(frozen=True, slots=True)

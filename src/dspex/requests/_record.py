@@ -10,7 +10,7 @@ from dspex.programs import PredictorPaths
 from dspex.protocols.executor import RunOptions
 from dspex.protocols.lm import Attempt, AttemptLog, Usage
 from dspex.protocols.money import Account
-from dspex.protocols.scope import LMResult, RequestTotals, TraceStep
+from dspex.protocols.scope import RequestTotals, TraceStep
 
 __all__ = ["RequestRecord"]
 
@@ -83,14 +83,6 @@ class RequestRecord:
             model, why = log.lm.model if log.lm else "", "the request ended while this attempt was on the wire"
             for number in range(len(log.attempts) + 1, len(log.attempts) + 1 + log.on_wire):
                 yield Attempt(number, "cancelled", 0.0, None, why, model)
-
-    def count(self, result: LMResult) -> None:
-        """Add one logical LM call; a cached one costs nothing."""
-        self.calls += 1
-        if result.cached is None:
-            self.add_cost(result.response.usage, result.cost)
-        else:
-            self.cached_calls += 1
 
     def add_cost(self, usage: Usage, cost: Decimal | None) -> None:
         """Add what a provider was paid for; one unknown price makes the whole unknown."""

@@ -35,6 +35,8 @@ __all__ = ["RequestScope", "Services"]
 
 R = TypeVar("R")
 
+_NOTHING = Decimal(0)
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -135,10 +137,16 @@ class RequestScope:
         log = AttemptLog(f"{record.id}-{len(record.logs) + 1}", step)
         record.logs.append(log)
         work = partial(self._ask, model, request, log, key, on_delta, only=mode == "only", read=mode != "refresh")
-        response, cached = await self._step(f"lm {step}", work, restartable=True)
+        try:
+            response, cached = await self._step(f"lm {step}", work, restartable=True)
+        except BaseException:  # whatever it is: booked, then raised on
+            record.calls += bool(log.charges)
+            self._book_charges(log, calls=1)
+            raise
         if cached is not None and on_delta is not None:
             await _replay(response, on_delta)  # out here, where no death of the step can cut it off
-        return self._result(response, model, tuple(log.attempts), cached, started, log.lm)
+        charged = self._book_charges(log, calls=0) if log.charges else _NOTHING
+        return self._result(response, model, tuple(log.attempts), cached, started, log.lm, charged)
 
     async def embed(self, texts: Sequence[str], *, lm: LMChoice, step: str) -> tuple[array[float], ...]:
         """Turn texts into vectors, as ``protocols.Scope.embed`` says."""
@@ -149,7 +157,10 @@ class RequestScope:
         record.logs.append(log)
         request = EmbedRequest(tuple(texts))
         work = partial(self._buy_vectors, model, request, log)
-        response: EmbedResponse = await self._step(f"embed {step}", work, restartable=True)
+        try:
+            response: EmbedResponse = await self._step(f"embed {step}", work, restartable=True)
+        finally:
+            self._book_charges(log, calls=0)
         cost = services.money.book(record.account, log.lm or model, response.usage, len(log.attempts), paid=False)
         record.add_cost(response.usage, cost)
         return response.vectors
@@ -258,15 +269,33 @@ class RequestScope:
         cached: str | None,
         started: float,
         answered_by: LM | None = None,
+        charged: Decimal | None = _NOTHING,
     ) -> LMResult:
-        model = answered_by or model
-        cost: Decimal | None = Decimal(0)
+        """Count a logical call and return it; ``charged`` is what attempts at it cost that brought no answer."""
+        model, record = answered_by or model, self._record
+        record.calls += 1
+        cost: Decimal | None = _NOTHING
         if cached is None:
-            account = self._record.account
+            account = record.account
             cost = self._services.money.book(account, model, response.usage, len(attempts), paid=account.limited)
-        result = LMResult(response, model, attempts, cached, self._runtime.clock.now() - started, cost)
-        self._record.count(result)
-        return result
+            record.add_cost(response.usage, cost)
+        else:
+            record.cached_calls += 1
+        if charged is not _NOTHING:
+            cost = cost + charged if cost is not None and charged is not None else None
+        return LMResult(response, model, attempts, cached, self._runtime.clock.now() - started, cost)
+
+    def _book_charges(self, log: AttemptLog, *, calls: int) -> Decimal | None:
+        """Note what attempts cost that brought no answer; the last one counts for the call, where nothing else does."""
+        record, money = self._record, self._services.money
+        total: Decimal | None = _NOTHING
+        for left, charge in enumerate(reversed(log.charges)):
+            attempts, of_it = (len(log.attempts), calls) if calls and not left else (0, 0)
+            paid = record.account.limited
+            cost = money.book(record.account, charge.lm, charge.usage, attempts, paid=paid, calls=of_it)
+            record.add_cost(charge.usage, cost)
+            total = total + cost if total is not None and cost is not None else None
+        return total
 
     # --- notes ----------------------------------------------------------------------------------------------
 

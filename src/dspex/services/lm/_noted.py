@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from dspex.errors import LMError, StreamTruncated
-from dspex.protocols.lm import Attempt, AttemptLog
+from dspex.protocols.lm import Attempt, AttemptLog, Charge, Usage
 from dspex.protocols.model import LM
 from dspex.runtime import Runtime
 from dspex.services.lm.retry import LOCAL
@@ -42,11 +42,14 @@ class NotedCall:
         message: str = "",
         first_byte: float | None = None,
         request_id: str | None = None,
+        usage: Usage | None = None,
     ) -> None:
-        """Write an attempt down."""
+        """Write an attempt down; ``usage`` is what was counted for one that brought no answer."""
         duration = self.runtime.clock.now() - started
-        attempt = Attempt(number, outcome, duration, status, message, self.lm.model, first_byte, request_id)
+        attempt = Attempt(number, outcome, duration, status, message, self.lm.model, first_byte, request_id, usage)
         self.log.attempts.append(attempt)
+        if usage is not None:
+            self.log.charges.append(Charge(self.lm, usage))
         if self.runtime.telemetry.active:
             measurements = {"duration": attempt.duration, "number": attempt.number}
             if attempt.outcome == "ok":

@@ -138,7 +138,8 @@ class Channel:
             except TransportFailed as failure:
                 try:
                     return decoder.finish()  # the answer was complete, only the connection's end was not
-                except StreamTruncated:
+                except StreamTruncated as cut:
+                    failure.usage = cut.usage
                     raise failure from failure.__cause__
             if not data:
                 return decoder.finish()

@@ -397,7 +397,8 @@ class LMClient(Actor):
         """Correct the buckets, and heed what the provider says is left."""
         error, usage, rates = message.error, message.usage, self._rates
         if usage is not None:
-            self._answers += (usage.output_tokens - self._answers) / 16
+            if error is None:
+                self._answers += (usage.output_tokens - self._answers) / 16
             if rates.active and usage.total_tokens:
                 rates.charge(lease.held, usage.total_tokens, now)
         elif error is not None and error.status is not None and 400 <= error.status < 500:

@@ -77,9 +77,9 @@ class LocalCall(NotedCall):
                 self._request, path=log.path, attempt=number, on_delta=watched.deliver if watched is not None else None
             )
         except Exception as error:  # noted here, then raised on
-            status = error.status if isinstance(error, LMError) else None
+            status, usage = (error.status, error.usage) if isinstance(error, LMError) else (None, None)
             log.on_wire -= 1
-            self.note(number, type(error).__name__, started, status, str(error))
+            self.note(number, type(error).__name__, started, status, str(error), usage=usage)
             raise
         if log.response is None:
             log.response = response

@@ -17,7 +17,7 @@ from dspex.errors import (
     NoSuchActor,
     TransportFailed,
 )
-from dspex.protocols.lm import AttemptLog, LMDelta, LMResponse
+from dspex.protocols.lm import AttemptLog, LMDelta, LMResponse, Usage
 from dspex.protocols.model import LM
 from dspex.protocols.scope import OnDelta
 from dspex.runtime import Runtime, current_process
@@ -142,7 +142,7 @@ class LogicalCall(NotedCall):
         try:
             response = await self._send(channel, sending)
         except LMError as error:
-            settle = Settle(lease.id, error, attempt + self.resent, self.deadline)
+            settle = Settle(lease.id, error, attempt + self.resent, self.deadline, error.usage)
             if self.log.delivered:
                 self.client.cast(settle)
                 return Raise(error, "pieces of the answer were handed on")
@@ -203,7 +203,7 @@ class LogicalCall(NotedCall):
             if self.claim is not None:
                 await self.claim()
         except LMError as error:
-            sending.ended(type(error).__name__, error.status, str(error), error.request_id)
+            sending.ended(type(error).__name__, error.status, str(error), error.request_id, error.usage)
             raise
         except asyncio.CancelledError:
             process, task = current_process(), asyncio.current_task()
@@ -273,14 +273,21 @@ class Sending:
         assert call.on_delta is not None
         await call.on_delta(delta)
 
-    def ended(self, outcome: str, status: int | None, message: str, request_id: str | None = None) -> None:
+    def ended(
+        self,
+        outcome: str,
+        status: int | None,
+        message: str,
+        request_id: str | None = None,
+        usage: Usage | None = None,
+    ) -> None:
         """Write the attempt down."""
         call = self._call
         call.log.on_wire -= 1
         call.sending = None
         begun = self.lease.begun_at
         first = self._first if self._first is not None or begun is None else begun - self._started
-        call.note(self.number, outcome, self._started, status, message, first, request_id)
+        call.note(self.number, outcome, self._started, status, message, first, request_id, usage)
 
 
 def _this_process() -> Any:

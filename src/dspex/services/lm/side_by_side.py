@@ -11,8 +11,8 @@ from typing import TypeVar, cast
 
 import anyio
 
-from dspex.errors import ActorExited, ContentRefused, InternalError
-from dspex.protocols.lm import AttemptLog, LMDelta, LMRequest, LMResponse, Usage
+from dspex.errors import ActorExited, ContentRefused, InternalError, LMError
+from dspex.protocols.lm import AttemptLog, Charge, LMDelta, LMRequest, LMResponse, Usage
 from dspex.protocols.scope import OnDelta
 from dspex.runtime import KILL, Crashed, Normal, Runtime, TaskProcess, current_process
 
@@ -48,6 +48,11 @@ async def ask_each(
 
     try:
         ended = await side_by_side(runtime, [partial(answer, index) for index in range(params.n)])
+    except LMError:
+        for part in parts:  # what came is of no use any more, and paid for
+            if part.response is not None and part.lm is not None:
+                part.charges.append(Charge(part.lm, part.response.usage))
+        raise
     finally:
         gather(log, parts)
     answers = [each for each in ended if isinstance(each, LMResponse)]
@@ -71,6 +76,7 @@ def parts_of(log: AttemptLog, count: int) -> list[AttemptLog]:
 def gather(log: AttemptLog, parts: Sequence[AttemptLog]) -> None:
     """Tell in ``log`` what its parts have done."""
     log.attempts[:] = [attempt for part in parts for attempt in part.attempts]
+    log.charges[:] = [charge for part in parts for charge in part.charges]
     log.sent = sum(part.sent for part in parts)
     log.lm = next((part.lm for part in parts if part.lm is not None), log.lm)
 

@@ -74,6 +74,8 @@ class MoneyGateway:
         """Pay for the answer in ``log``, or for what may have been charged, and release the rest."""
         self._book.settle(held.id, lm)
 
-    def book(self, account: Account, lm: LM | LMPool, usage: Usage, attempts: int, *, paid: bool) -> Decimal | None:
-        """Note a call that a provider answered, and return its price; ``paid``: a reservation has paid for it."""
-        return self._book.add(Booking(account, lm, usage, attempts, paid))
+    def book(
+        self, account: Account, lm: LM | LMPool, usage: Usage, attempts: int, *, paid: bool, calls: int = 1
+    ) -> Decimal | None:
+        """Note what a provider counted, and return its price, as ``protocols.MoneyService.book`` says."""
+        return self._book.add(Booking(account, lm, usage, attempts, paid, calls))

@@ -18,19 +18,27 @@ __all__ = ["LEDGER", "Booking", "LedgerBook", "LedgerServer", "Reserve"]
 LEDGER = "ledger"
 """The name under which the ledger's actor is registered."""
 
-UNKNOWN = frozenset({"killed", "hedged", "StreamTruncated"})
-"""Outcomes of attempts that were sent and may have been charged: nobody saw the provider's bill."""
+UNKNOWN = frozenset({"killed", "cancelled", "reader", "StreamTruncated"})
+"""Outcomes of attempts that were sent and may have been charged: nobody saw the provider's bill, unless it came."""
 
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """One logical LM call that a provider answered; ``paid`` says that a reservation pays for it."""
+    """
+    What a provider counted: for a logical LM call that it answered, or for an attempt at one that brought no answer.
+
+    Attributes:
+        attempts: That the call took; 0 where they are counted with something else of the same call.
+        paid: A reservation pays for it.
+        calls: 1, or 0 where the call is counted with something else.
+    """
 
     account: Account
     lm: LM | LMPool
     usage: Usage
     attempts: int
     paid: bool
+    calls: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,8 @@ class _Held:
     log: AttemptLog
     lost_before: int
     """Attempts of the same call that had been lost, and paid for, before this was set aside."""
+    charged_before: int
+    """Charges of the same call that had been paid before."""
 
 
 @dataclass(slots=True)
@@ -83,12 +93,12 @@ class LedgerBook:
     def add(self, booking: Booking) -> Decimal | None:
         """Count one call and return its price; where nothing was set aside for it, its accounts pay now."""
         cost = self.prices.cost(booking.lm, booking.usage)
-        self.calls += 1
+        self.calls += booking.calls
         self.attempts += booking.attempts
         self.usage += booking.usage
         self.by_model[booking.lm.model] = self.by_model.get(booking.lm.model, Usage()) + booking.usage
         if not booking.paid:
-            self._pay(booking.account, _amount(cost, booking.usage))
+            self._pay(booking.account, _amount(cost, booking.usage, booking.calls))
         return cost
 
     def next_id(self) -> int:
@@ -115,15 +125,17 @@ class LedgerBook:
         for account in wanted.account.chain():
             account.reserved += amount
         reservation = Reservation(wanted.id, wanted.account, amount)
-        lost = _lost(wanted.log)
-        self.held[reservation.id] = _Held(reservation, wanted.holder, wanted.lm, wanted.log, lost)
+        log = wanted.log
+        before = _lost(log) + log.on_wire  # what a dead predecessor has on the wire was paid with its reservation
+        self.held[reservation.id] = _Held(reservation, wanted.holder, wanted.lm, log, before, len(log.charges))
         return reservation
 
     def settle(self, reservation: int, lm: LM | LMPool | None = None) -> None:
         """
-        Release what was set aside, and pay: the answer's price, and the estimate for each attempt that was lost.
+        Release what was set aside, and pay for what was sent.
 
-        Nothing sent costs nothing. A reservation that has been settled changes nothing.
+        That is the price of the answer, and of what was counted for attempts without one, and the estimate for each
+        attempt that was lost. Nothing sent costs nothing. A reservation that has been settled changes nothing.
         """
         held = self.held.pop(reservation, None)
         if held is None:
@@ -131,8 +143,11 @@ class LedgerBook:
         amount, log = held.reservation.amount, held.log
         for account in held.reservation.account.chain():
             account.reserved -= amount
-        lost = _lost(log) - held.lost_before + int(log.on_wire)
-        paid = Spending()
+        lost = _lost(log) + log.on_wire - held.lost_before
+        charges = log.charges[held.charged_before :]
+        paid = Spending(calls=int(bool(charges) and log.response is None))
+        for charge in charges:
+            paid += _amount(self.prices.cost(charge.lm, charge.usage), charge.usage, 0)
         if log.response is not None:
             usage = log.response.usage
             paid += _amount(self.prices.cost(lm or log.lm or held.lm, usage), usage)
@@ -145,8 +160,8 @@ class LedgerBook:
             each.spent += amount
 
 
-def _amount(cost: Decimal | None, usage: Usage) -> Spending:
-    return Spending(cost if cost is not None else Decimal(0), usage.total_tokens, 1, int(cost is None))
+def _amount(cost: Decimal | None, usage: Usage, calls: int = 1) -> Spending:
+    return Spending(cost if cost is not None else Decimal(0), usage.total_tokens, calls, int(cost is None))
 
 
 def _refusal(account: Account, amount: Spending, lm: LM | LMPool) -> BudgetExceeded | None:
@@ -180,7 +195,7 @@ def _refusal(account: Account, amount: Spending, lm: LM | LMPool) -> BudgetExcee
 
 
 def _lost(log: AttemptLog) -> int:
-    return sum(attempt.outcome in UNKNOWN for attempt in log.attempts)
+    return sum(attempt.outcome in UNKNOWN and attempt.usage is None for attempt in log.attempts)
 
 
 class LedgerServer(Actor):

@@ -9,13 +9,13 @@ from typing import Any, Final
 from dspex.errors import LMError, ResponseInvalid
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.lm import Completion, LMResponse, Usage
-from dspex.services.lm.wires._errors import ErrorBody, error_body, failure
+from dspex.services.lm.wires._errors import ErrorBody, billed, error_body, failure
 from dspex.services.lm.wires._headers import x_headers
 from dspex.services.lm.wires._json import count, string
 from dspex.services.lm.wires._refusals import Refusal, is_withheld, refused
 from dspex.services.lm.wires._turns import place, plain_json
 
-__all__ = ["PROVIDER", "anthropic_failure", "invalid", "read_message", "request_id"]
+__all__ = ["PROVIDER", "anthropic_failure", "invalid", "read_message", "request_id", "usage_of"]
 
 PROVIDER: Final = "anthropic"
 """What reasoning from this wire is marked with."""
@@ -96,22 +96,23 @@ def read_message(document: Mapping[str, Any], headers: Mapping[str, str], status
         ResponseInvalid: It has no content, or is nested too deeply.
         ContentRefused: The model refused, or broke off.
     """
+    usage = usage_of(document.get("usage"))
     content = document.get("content")
     if not isinstance(content, list):
-        raise invalid("it has no content", headers, status)
+        raise billed(invalid("it has no content", headers, status), usage)
     try:
         completion = _completion(content, string(document, "stop_reason"))
     except ValueError as error:
-        raise invalid(str(error), headers, status) from error
+        raise billed(invalid(str(error), headers, status), usage) from error
     if is_withheld(completion):
         details = document.get("stop_details")
         why = string(details, "explanation") or string(details, "category") or "no reason given"
         code = string(details, "category") or "refusal"
         refusal = Refusal(f"the model refused to answer: {why}", code, completion.text)
-        raise refused([refusal], status=status, request_id=request_id(headers))
+        raise billed(refused([refusal], status=status, request_id=request_id(headers)), usage)
     return LMResponse(
         completions=(completion,),
-        usage=_usage(document.get("usage")),
+        usage=usage,
         model=string(document, "model"),
         request_id=request_id(headers),
         headers=x_headers(headers),
@@ -179,7 +180,7 @@ def _citations(found: object, start: int, end: int) -> list[Citation]:
     ]
 
 
-def _usage(usage: object) -> Usage:
+def usage_of(usage: object) -> Usage:
     """Return the token counts; the provider counts what its cache held beside the input, we within it."""
     cached, written = count(usage, "cache_read_input_tokens"), count(usage, "cache_creation_input_tokens")
     details = usage.get("output_tokens_details") if isinstance(usage, dict) else None

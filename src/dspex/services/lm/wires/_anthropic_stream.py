@@ -7,7 +7,14 @@ from typing import Any
 
 from dspex.errors import StreamTruncated
 from dspex.protocols.lm import LMDelta, LMResponse
-from dspex.services.lm.wires._anthropic_answer import anthropic_failure, invalid, read_message, request_id
+from dspex.services.lm.wires._anthropic_answer import (
+    anthropic_failure,
+    invalid,
+    read_message,
+    request_id,
+    usage_of,
+)
+from dspex.services.lm.wires._errors import billed
 from dspex.services.lm.wires._json import parse, shown, string
 from dspex.services.lm.wires._sse import EventParser, ServerSentEvent
 
@@ -87,8 +94,10 @@ class MessageStream:
                     break  # it was cut short
                 self._take(event, [])
         if not self._done:
-            problem = "the stream ended without message_stop"
-            raise StreamTruncated(problem, request_id=request_id(self._headers))
+            cut = StreamTruncated("the stream ended without message_stop", request_id=request_id(self._headers))
+            if self._document is not None and string(self._document, "stop_reason"):  # what came before is no bill
+                billed(cut, usage_of(self._document.get("usage")))
+            raise cut
         if self._document is None:
             raise invalid("the stream held no message_start", self._headers)
         content = [self._blocks[index].whole() for index in sorted(self._blocks)]

@@ -8,6 +8,7 @@ from typing import Any, Final
 from dspex.errors import ResponseInvalid
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
+from dspex.services.lm.wires._errors import billed
 from dspex.services.lm.wires._headers import x_headers
 from dspex.services.lm.wires._json import count, parse, string
 from dspex.services.lm.wires._refusals import FILTERED, Refusal, is_withheld, refused
@@ -22,6 +23,7 @@ __all__ = [
     "invalid",
     "logprobs_of",
     "read_answer",
+    "usage_of",
 ]
 
 PROVIDER: Final = "openai-chat"
@@ -65,13 +67,16 @@ def read_answer(document: Mapping[str, Any], choices: list[Any], status: int, he
         ResponseInvalid: A choice has another shape.
         ContentRefused: The model or a filter withheld every completion, or cut it off.
     """
+    usage = usage_of(document)
     found: list[tuple[int, Completion]] = []
     refusals: list[Refusal] = []
     for place, choice in enumerate(choices):
         message = choice.get("message") if isinstance(choice, dict) else None
         if not isinstance(message, dict):
-            raise invalid(f"choice {place} has no message", headers, status)
-        completion = _completion(choice, message, place, status, headers)
+            raise billed(invalid(f"choice {place} has no message", headers, status), usage)
+        completion = _completion(choice, message)
+        if completion is None:
+            raise billed(invalid(f"the content of choice {place} is no text", headers, status), usage)
         refusal = message.get("refusal")
         if is_withheld(completion) or (refusal and not (completion.text or completion.tool_calls)):
             why = refusal if refusal and isinstance(refusal, str) else FILTERED
@@ -80,12 +85,12 @@ def read_answer(document: Mapping[str, Any], choices: list[Any], status: int, he
         index = choice.get("index")
         found.append((index if isinstance(index, int) else place, completion))
     if not found:
-        raise refused(refusals, status=status, request_id=headers.get("x-request-id"))
+        raise billed(refused(refusals, status=status, request_id=headers.get("x-request-id")), usage)
     if len(found) > 1:
         found.sort(key=lambda pair: pair[0])
     return LMResponse(
         completions=tuple([completion for _, completion in found]),
-        usage=usage_of(document),
+        usage=usage,
         model=string(document, "model"),
         request_id=headers.get("x-request-id"),
         headers=x_headers(headers),
@@ -93,15 +98,14 @@ def read_answer(document: Mapping[str, Any], choices: list[Any], status: int, he
     )
 
 
-def _completion(
-    choice: Mapping[str, Any], message: Mapping[str, Any], place: int, status: int, headers: Mapping[str, str]
-) -> Completion:
+def _completion(choice: Mapping[str, Any], message: Mapping[str, Any]) -> Completion | None:
+    """Return one answer, or None where its content is no text."""
     content = message.get("content")
     thoughts = ""
     if not isinstance(content, str):
         parts = content_of(content)
         if parts is None:
-            raise invalid(f"the content of choice {place} is no text", headers, status)
+            return None
         content, thoughts = parts
     reason = choice.get("finish_reason")
     reason = _REASONS.get(reason, reason) if isinstance(reason, str) and reason else "unknown"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from dspex.errors import LMError, StreamTruncated
-from dspex.protocols.lm import LMDelta, LMResponse
+from dspex.protocols.lm import LMDelta, LMResponse, Usage
 from dspex.services.lm.wires._chat_answer import (
     REASONING_FIELDS,
     arguments_of,
@@ -14,8 +14,9 @@ from dspex.services.lm.wires._chat_answer import (
     error_of,
     invalid,
     read_answer,
+    usage_of,
 )
-from dspex.services.lm.wires._errors import ErrorBody, error_body, failure, inner_status
+from dspex.services.lm.wires._errors import ErrorBody, billed, error_body, failure, inner_status
 from dspex.services.lm.wires._json import parse, shown, string
 from dspex.services.lm.wires._sse import EventParser
 
@@ -126,9 +127,12 @@ class ChatStream:
         if not self._done:
             self._take_rest()
         if not self._done:
-            raise StreamTruncated("the stream ended without data: [DONE]", request_id=self._headers.get("x-request-id"))
+            cut = StreamTruncated("the stream ended without data: [DONE]", request_id=self._headers.get("x-request-id"))
+            if self._choices and all(choice.reason for choice in self._choices.values()):  # what came before is no bill
+                billed(cut, usage_of(self._document))
+            raise cut
         if not self._choices:
-            raise invalid("the stream held no choices", self._headers)
+            raise billed(invalid("the stream held no choices", self._headers), usage_of(self._document))
         choices = [choice.whole(index) for index, choice in self._choices.items()]
         return read_answer(self._document, choices, 200, self._headers)
 
@@ -141,7 +145,8 @@ class ChatStream:
             raise found
         choices = document.get("choices") if isinstance(document, dict) else None
         if not (isinstance(choices, list) and choices):
-            raise invalid(f"no choices: {shown(body)}", self._headers)
+            usage = usage_of(document) if isinstance(document, dict) else Usage()
+            raise billed(invalid(f"no choices: {shown(body)}", self._headers), usage)
         return read_answer(document, choices, 200, self._headers)
 
     def _take_rest(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from dspex.errors import (
     AuthFailed,
@@ -18,10 +18,23 @@ from dspex.errors import (
     ServerFailed,
     TransportFailed,
 )
+from dspex.protocols.lm import Usage
 from dspex.services.lm.wires._headers import parse_retry_after, set_key, should_retry
 from dspex.services.lm.wires._json import SHOWN, parse, string
 
-__all__ = ["ERRORS_TABLE", "ErrorBody", "ErrorRow", "classify", "error_body", "failure", "inner_status", "unsayable"]
+__all__ = [
+    "ERRORS_TABLE",
+    "ErrorBody",
+    "ErrorRow",
+    "billed",
+    "classify",
+    "error_body",
+    "failure",
+    "inner_status",
+    "unsayable",
+]
+
+E = TypeVar("E", bound=LMError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +239,13 @@ def inner_status(document: object, status: int) -> int:
         if type(code) is int and 400 <= code < 600:
             return code
     return status
+
+
+def billed(error: E, usage: Usage) -> E:
+    """Note on an error what the provider counted for the answer that is none; no count at all says nothing."""
+    if usage.total_tokens:
+        error.usage = usage
+    return error
 
 
 def unsayable(what: str, protocol: str) -> RequestRejected:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from dspex.errors import ResponseInvalid
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
+from dspex.services.lm.wires._errors import billed
 from dspex.services.lm.wires._headers import x_headers
 from dspex.services.lm.wires._json import count, string
 from dspex.services.lm.wires._refusals import Refusal, is_withheld, refused
@@ -68,6 +69,7 @@ def read_answer(document: Mapping[str, Any], headers: Mapping[str, str], status:
         ContentRefused: The prompt was blocked, or every candidate was withheld or cut off.
     """
     request_id = headers.get("x-request-id") or string(document, "responseId") or None
+    usage = _usage(document.get("usageMetadata"))
     found: list[tuple[int, Completion]] = []
     refusals: list[Refusal] = []
     for number, candidate in enumerate(items(document, "candidates")):
@@ -76,7 +78,7 @@ def read_answer(document: Mapping[str, Any], headers: Mapping[str, str], status:
         try:
             completion = _completion(candidate, _call_ids(document, index))
         except ValueError as error:
-            raise invalid(str(error), headers, status) from error
+            raise billed(invalid(str(error), headers, status), usage) from error
         if is_withheld(completion):
             code, why = finish_reason(candidate), string(candidate, "finishMessage")
             refusals.append(_refusal("the model refused to answer", code, why, completion.text))
@@ -87,13 +89,13 @@ def read_answer(document: Mapping[str, Any], headers: Mapping[str, str], status:
     if blocked and not (found or refusals):
         refusals.append(_refusal("the prompt was blocked", blocked, string(feedback, "blockReasonMessage")))
     if refusals and not found:
-        raise refused(refusals, status=status, request_id=request_id)
+        raise billed(refused(refusals, status=status, request_id=request_id), usage)
     if not found:
-        raise invalid("there is not even a reason", headers, status)
+        raise billed(invalid("there is not even a reason", headers, status), usage)
     found.sort(key=lambda pair: pair[0])
     return LMResponse(
         completions=tuple(completion for _, completion in found),
-        usage=_usage(document.get("usageMetadata")),
+        usage=usage,
         model=string(document, "modelVersion"),
         request_id=request_id,
         headers=x_headers(headers),

@@ -9,7 +9,7 @@ from dspex.errors import ResponseInvalid
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
 from dspex.services.lm.wires._chat_answer import arguments_of, logprobs_of
-from dspex.services.lm.wires._errors import ErrorBody, error_body, failure
+from dspex.services.lm.wires._errors import ErrorBody, billed, error_body, failure
 from dspex.services.lm.wires._headers import x_headers
 from dspex.services.lm.wires._json import SHOWN, count, string
 from dspex.services.lm.wires._refusals import FILTERED, Refusal, is_withheld, refused
@@ -41,14 +41,16 @@ def read_response(
     """
     state = document.get("status", "completed")
     request_id = headers.get("x-request-id")
+    usage = _usage(document.get("usage"))
     if state == "failed":
         found = error_body({"error": document.get("error")}) or ErrorBody()
-        raise failure(status, headers, found, now=now, key_hint=key_hint, request_id=request_id, in_stream=True)
+        failed = failure(status, headers, found, now=now, key_hint=key_hint, request_id=request_id, in_stream=True)
+        raise billed(failed, usage)
     output = document.get("output")
     if state not in ("completed", "incomplete"):
-        raise invalid(f"its status is {str(state)[:SHOWN]!r}", headers, status)
+        raise billed(invalid(f"its status is {str(state)[:SHOWN]!r}", headers, status), usage)
     if not isinstance(output, list):
-        raise invalid("it has no output", headers, status)
+        raise billed(invalid("it has no output", headers, status), usage)
     reader = _Reader()
     for item in output:
         if isinstance(item, dict):
@@ -69,8 +71,7 @@ def read_response(
     if is_withheld(completion) or (reader.refusals and not (text or reader.calls)):
         why = reader.refusals[0] if reader.refusals else FILTERED
         refusal = Refusal(f"the model refused to answer: {why}", partial=text)
-        raise refused([refusal], status=status, request_id=request_id)
-    usage = _usage(document.get("usage"))
+        raise billed(refused([refusal], status=status, request_id=request_id), usage)
     return LMResponse((completion,), usage, string(document, "model"), request_id, x_headers(headers))
 
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from dspex.errors import LMError, ResponseInvalid
 from dspex.protocols.lm import EmbedRequest, EmbedResponse, Usage
-from dspex.services.lm.wires._errors import ErrorBody, error_body, failure, inner_status
+from dspex.services.lm.wires._errors import ErrorBody, billed, error_body, failure, inner_status
 from dspex.services.lm.wires._gemini_errors import gemini_failure
 from dspex.services.lm.wires._headers import azure_path
 from dspex.services.lm.wires._json import count, parse, shown, string, to_json
@@ -94,6 +94,7 @@ class OpenAIEmbeddings:
     ) -> EmbedResponse:
         """Return the vectors, sorted by ``index``; raises as ``EmbeddingsWire.decode``."""
         read = _Answer(status, headers, body, partial(_openai_failure, headers, now, key_hint))
+        read.usage = Usage(input_tokens=count(read.document.get("usage"), "prompt_tokens"))
         entries = read.entries("data", texts)
         vectors: list[array[float] | None] = [None] * texts
         for place, entry in enumerate(entries):
@@ -101,9 +102,8 @@ class OpenAIEmbeddings:
             if type(index) is not int or not 0 <= index < texts or vectors[index] is not None:
                 raise read.invalid("its indices are not those of the texts")
             vectors[index] = read.vector(entry.get("embedding"))
-        usage = Usage(input_tokens=count(read.document.get("usage"), "prompt_tokens"))
         found = tuple([vector for vector in vectors if vector is not None])
-        return read.checked(EmbedResponse(found, usage, string(read.document, "model")))
+        return read.checked(EmbedResponse(found, read.usage, string(read.document, "model")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +150,9 @@ class GeminiEmbeddings:
     ) -> EmbedResponse:
         """Return the vectors, which come in the order of the texts; raises as ``EmbeddingsWire.decode``."""
         read = _Answer(status, headers, body, partial(_gemini_failure, headers, now, key_hint))
+        read.usage = Usage(input_tokens=count(read.document.get("usageMetadata"), "promptTokenCount"))
         vectors = tuple([read.vector(entry.get("values")) for entry in read.entries("embeddings", texts)])
-        usage = Usage(input_tokens=count(read.document.get("usageMetadata"), "promptTokenCount"))
-        return read.checked(EmbedResponse(vectors, usage, ""))
+        return read.checked(EmbedResponse(vectors, read.usage, ""))
 
 
 def _gemini_name(model_name: str) -> str:
@@ -192,6 +192,8 @@ class _Answer:
         self._body = body
         self._failing = failing
         self._request_id = headers.get("x-request-id")
+        self.usage = Usage()
+        """What was counted, for the vectors or for what are none."""
         success = 200 <= status < 300
         try:
             document = parse(body)
@@ -207,7 +209,7 @@ class _Answer:
 
     def invalid(self, problem: str) -> ResponseInvalid:
         message = f"the provider's answer holds no embeddings: {problem}"
-        return ResponseInvalid(message, status=self._status, request_id=self._request_id)
+        return billed(ResponseInvalid(message, status=self._status, request_id=self._request_id), self.usage)
 
     def entries(self, name: str, texts: int) -> list[dict[str, Any]]:
         """Return the list of objects under ``name``, one for each text."""

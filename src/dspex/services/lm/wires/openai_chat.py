@@ -9,10 +9,10 @@ from typing import Any, Literal
 from dspex.protocols.lm import Capabilities, LMRequest, LMResponse
 from dspex.protocols.model import LM, Secret
 from dspex.services.lm.wires._capabilities import capabilities_of_record
-from dspex.services.lm.wires._chat_answer import error_of, invalid, read_answer
+from dspex.services.lm.wires._chat_answer import error_of, invalid, read_answer, usage_of
 from dspex.services.lm.wires._chat_request import add_parameters, chat_messages
 from dspex.services.lm.wires._chat_stream import ChatStream
-from dspex.services.lm.wires._errors import ErrorBody, error_body, failure, inner_status
+from dspex.services.lm.wires._errors import ErrorBody, billed, error_body, failure, inner_status
 from dspex.services.lm.wires._headers import azure_path, bearer, checked_key, openai_headroom, request_headers
 from dspex.services.lm.wires._json import parse, shown, to_json
 from dspex.services.lm.wires._wire import Headroom
@@ -95,7 +95,7 @@ class OpenAIChat:
                 choices = document.get("choices")
                 if isinstance(choices, list) and choices:
                     return read_answer(document, choices, status, headers)
-                raise invalid(f"no choices: {shown(body)}", headers, status)
+                raise billed(invalid(f"no choices: {shown(body)}", headers, status), usage_of(document))
             document, status = found, inner_status(found, status)
         raise failure(
             status,
