@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dspex.errors import StartFailed
 from dspex.runtime._actor import Actor
+from dspex.runtime._at_once import Begun
 from dspex.runtime._exit import NORMAL, Crashed, ExitReason, Shutdown
 from dspex.runtime._log import get_logger
 from dspex.runtime._mailbox import Mailbox
@@ -54,11 +55,13 @@ class ActorLoop(Process):
         "_last_reply",
         "_timer",
         "actor",
+        "begun",
         "busy_since",
         "counted_from",
         "handled",
         "mailbox",
         "parent_exit",
+        "resting",
         "start_info",
         "started",
         "starting",
@@ -75,6 +78,8 @@ class ActorLoop(Process):
         self.starting: ActorProcess | None = None
         self.start_info: object = None
         self.suspended = False
+        self.resting: asyncio.Future[None] | None = None  # while it waits for whatever message comes
+        self.begun: Begun | None = None  # the call that a caller has begun to handle for us
         self.busy_since: float | None = None
         self.counted_from: tuple[float, int] | None = None  # statistics
         self._chain: tuple[Process, ...] = ()
@@ -152,11 +157,20 @@ class ActorLoop(Process):
                     turns = 0
                     self.busy_since = mailbox.items = items = envelope = outcome = None  # keep nothing alive
                     waiter = mailbox.waiter = runtime.create_future()
+                    if idle is None:
+                        self.resting = waiter
                     try:
                         await waiter
+                    except asyncio.CancelledError as cancelled:
+                        if self.begun is None:
+                            raise
+                        self.begun.cancelled = cancelled
                     finally:
-                        mailbox.waiter = None
+                        mailbox.waiter = self.resting = None
                     items = mailbox.items
+                    if self.begun is not None:
+                        then = await self._go_on()
+                        continue
                     if not items and not mailbox.urgent:
                         self.busy_since = now()
                         then = self._follow("handle_info", await actor.handle_info(IdleTimeout()))
@@ -186,14 +200,7 @@ class ActorLoop(Process):
                     self._current = envelope
                     self._chain = envelope.chain
                     outcome = await actor.handle_call(envelope.message, envelope)
-                    if type(outcome) is Reply and self.exit_reason is None:  # nearly always
-                        self._current = None
-                        self._chain = ()
-                        if not envelope.future.done():
-                            envelope.future.set_result(outcome.value)
-                        then = outcome.then
-                    else:
-                        then = self._answered(envelope, outcome)
+                    then = self._answered(envelope, outcome)
                 elif kind is tuple and envelope and envelope[0] is CAST:
                     outcome = await actor.handle_cast(envelope[1])
                     if outcome is not None:
@@ -207,6 +214,15 @@ class ActorLoop(Process):
         except (Exception, BaseExceptionGroup, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - where a crash becomes a reason
             self.let_through(error)
             self._final = Crashed(error)
+
+    async def _go_on(self) -> Continue | Idle | None:
+        """Handle the rest of a call whose first step its caller has made for us."""
+        begun, envelope = self.begun, self._current
+        assert begun is not None
+        assert envelope is not None
+        self.begun = None
+        self.busy_since = self.runtime.clock.now()
+        return self._answered(envelope, await begun)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -305,11 +321,15 @@ class ActorLoop(Process):
             envelope.future.set_result(answer)
 
     def _answered(self, envelope: CallEnvelope, outcome: object) -> Continue | Idle | None:
-        """Read what ``handle_call`` wants next, if it did not simply answer."""
+        """Answer a call with what ``handle_call`` returned, and read what it wants next."""
         if self.exit_reason is not None:
             return None  # the caller hears of our death, not of our opinion
         self._current = None
         self._chain = ()
+        if type(outcome) is Reply:
+            if not envelope.future.done():
+                envelope.future.set_result(outcome.value)
+            return outcome.then
         if type(outcome) is NoReply:
             if not envelope.future.done():
                 if self._deferred is None:

@@ -43,11 +43,19 @@ class CallEnvelope:
 
     __slots__ = ("chain", "deferred_by", "future", "message")
 
-    def __init__(self, message: object, future: asyncio.Future[Any], chain: tuple[Process, ...]) -> None:
+    future: asyncio.Future[Any]
+    """Where the answer goes; made when somebody asks for it, for most calls are answered in their caller's tick."""
+
+    def __init__(self, message: object, chain: tuple[Process, ...]) -> None:
         self.message = message
-        self.future = future
         self.chain = chain
         self.deferred_by: dict[CallEnvelope, None] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "future":
+            raise AttributeError(name=name, obj=self)
+        future = self.future = asyncio.get_running_loop().create_future()
+        return future
 
     def reply(self, value: object) -> bool:
         """

@@ -31,9 +31,9 @@ class Idle:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(unsafe_hash=True, slots=True)  # a frozen one takes three times as long to make, and is made for each call
 class Reply:
-    """Answer the call, then go on."""
+    """Answer the call, then go on; never changed once it is made."""
 
     value: object = None
     then: Continue | Idle | None = None

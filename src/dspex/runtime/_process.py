@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
+from dspex.runtime._at_once import begun_in
 from dspex.runtime._context import CURRENT
 from dspex.runtime._exit import (
     KILL,
@@ -458,5 +459,5 @@ def _stack_of(task: asyncio.Task[Any]) -> str:
         frame = getattr(inner, "cr_frame", None) or getattr(inner, "gi_frame", None) or getattr(inner, "ag_frame", None)
         if frame is not None:
             frames.append((frame, frame.f_lineno))
-        inner = getattr(inner, "cr_await", None) or getattr(inner, "gi_yieldfrom", None)
+        inner = getattr(inner, "cr_await", None) or getattr(inner, "gi_yieldfrom", None) or begun_in(inner)
     return "".join(traceback.StackSummary.extract(iter(frames)).format())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from dspex.errors import ActorExited, CallCycle, CallTimeout, MailboxFull, NoSuchActor
 from dspex.runtime import _system
+from dspex.runtime._at_once import CALLS_BEFORE_TURN, DEEPEST, NOT_YET, handle_at_once
 from dspex.runtime._chain import chain_into
 from dspex.runtime._context import CURRENT, current_process
 from dspex.runtime._exit import KILL, NORMAL, SHUTDOWN, ExitReason
@@ -153,10 +154,19 @@ class ActorRef(ProcessRef):
         chain: tuple[Process, ...] = ()
         if caller is not None:
             chain = chain_into(caller, process)
-        future = runtime.create_future()
-        envelope = CallEnvelope(message, future, chain)
-        if not process.mailbox.put(envelope):
-            raise MailboxFull(process.label, process.mailbox.limit or 0)
+        envelope = CallEnvelope(message, chain)
+        mailbox, resting = process.mailbox, process.resting
+        if resting is not None and mailbox.waiter is resting and runtime.calls_at_once and len(chain) < DEEPEST:
+            runtime.calls_at_once -= 1
+            answer = handle_at_once(process, resting, envelope)
+            if answer is not NOT_YET and (caller is None or caller.exit_reason is None):
+                return answer
+        else:
+            runtime.calls_at_once = CALLS_BEFORE_TURN
+            envelope.future = runtime.create_future()
+            if not mailbox.put(envelope):
+                raise MailboxFull(process.label, mailbox.limit or 0)
+        future = envelope.future
         queue = deadline = None
         if timeout is not None:
             queue = runtime.deadlines[timeout]

@@ -22,6 +22,7 @@ from dspex.errors import (
 )
 from dspex.runtime._actor import Actor
 from dspex.runtime._actor_process import ActorProcess
+from dspex.runtime._at_once import CALLS_BEFORE_TURN
 from dspex.runtime._context import CURRENT, current_process
 from dspex.runtime._deadlines import Deadlines
 from dspex.runtime._exit import KILL, SHUTDOWN, ExitReason
@@ -94,6 +95,7 @@ class Runtime:
         self._given_clock = clock
         self._names = Names(self)
         self._last_pid = 0
+        self.calls_at_once = CALLS_BEFORE_TURN  # that may still be handled in their caller's tick
 
     # --- life cycle -----------------------------------------------------------------------------------------
 

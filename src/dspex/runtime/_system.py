@@ -69,7 +69,7 @@ async def ask(process: ActorProcess, work: Callable[[ActorProcess], Any], timeou
         raise NoSuchActor(process.label)
     runtime, caller = process.runtime, current_process()
     chain: tuple[Process, ...] = chain_into(caller, process) if caller is not None else ()
-    envelope = SystemEnvelope(work, runtime.loop.create_future(), chain)
+    envelope = SystemEnvelope(work, chain)
     process.mailbox.put_urgent(envelope)
     timer = None
     if timeout is not None:

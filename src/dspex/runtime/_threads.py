@@ -107,18 +107,18 @@ class _Asking:
         process, answer = self.process, self.answer
         if answer.done():
             return
-        future = process.runtime.loop.create_future()
         try:
             if process.exit_reason is not None:
                 raise NoSuchActor(process.label)
             chain = chain_into(caller, process) if caller is not None else ()
-            envelope = CallEnvelope(self.message, future, chain)
+            envelope = CallEnvelope(self.message, chain)
             if not process.mailbox.put(envelope):
                 raise MailboxFull(process.label, process.mailbox.limit or 0)
         except ActorError as error:
             _settle(answer, error=error)
             return
         self.envelope = envelope
+        future = envelope.future
         clock, context, timeout = process.runtime.clock, process.runtime.context, self.timeout
         timer = None
         if timeout is not None:

@@ -15,7 +15,7 @@ from dspex.testing import VirtualClock
 
 
 class Server(Actor):
-    """Answers at once, or when told."""
+    """Answers at once, after a turn of the loop, or when told."""
 
     def __init__(self) -> None:
         self.kept: list[From] = []
@@ -24,6 +24,8 @@ class Server(Actor):
         if message == "later":
             self.kept.append(sender)
             return NoReply()
+        if message == "soon":
+            await asyncio.sleep(0)
         return Reply(message)
 
 
@@ -53,14 +55,24 @@ async def test_calls_of_one_timeout_share_a_timer(runtime: Runtime, clock: Virtu
 async def test_the_timer_goes_when_the_last_call_has_ended(runtime: Runtime, clock: VirtualClock) -> None:
     """In the loop's next turn: who calls again at once needs no other."""
     ref = await runtime.start(Server())
-    await ref.call("one", timeout=600.0)
+    await ref.call("soon", timeout=600.0)
     assert clock.pending == 1
-    await ref.call("two", timeout=600.0)
+    await ref.call("soon", timeout=600.0)
     assert clock._made == 1
     await clock.settle()
     assert (clock.pending, len(runtime.deadlines)) == (0, 0)
-    await ref.call("three", timeout=600.0)
+    await ref.call("soon", timeout=600.0)
     assert clock._made == 2
+
+
+async def test_an_answer_in_the_callers_tick_needs_no_timer(runtime: Runtime, clock: VirtualClock) -> None:
+    """Nobody waits, so nothing can be too late."""
+    ref = await runtime.start(Server())
+    await ref.call("soon")
+    await clock.settle()
+    made = clock._made
+    assert await ref.call("now", timeout=0.0) == "now"
+    assert (clock._made, len(runtime.deadlines)) == (made, 0)
 
 
 @pytest.mark.parametrize("end", ["reply", "cancel", "death"])
