@@ -39,7 +39,7 @@ from dspex.services.cache.memory import MemoryTier
 from dspex.services.cache.sqlite import SqliteCache
 from dspex.services.lm.gateway import LMGateway
 from dspex.services.lm.limits import LimitsBook
-from dspex.services.lm.transport import Network, open_transport
+from dspex.services.lm.transport import MAX_IDLE, Network, open_transport
 from dspex.services.money.gateway import MoneyGateway
 from dspex.services.money.ledger import LedgerBook, LedgerServer
 from dspex.services.money.prices import PriceTable
@@ -90,6 +90,7 @@ class AppTree:
                 proxy=network.proxy,
                 verify=network.verify,
                 transport=network.transport,
+                max_idle=max(MAX_IDLE, limits.max_in_flight),
             ),
         )
         self.retrieval = RetrieverGateway(self.runtime, retrievers)

@@ -85,6 +85,11 @@ class LimitsBook:
         by_name.setdefault("*", ClientLimits())
         self._by_name = by_name
 
+    @property
+    def max_in_flight(self) -> int:
+        """Attempts at once that any one model may have."""
+        return max(limits.max_in_flight for limits in self._by_name.values())
+
     def of(self, provider: str, model_name: str) -> ClientLimits:
         """Return the limits of one model."""
         by_name = self._by_name

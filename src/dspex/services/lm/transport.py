@@ -18,6 +18,7 @@ from dspex.services.lm._users import HttpxTransport
 from dspex.services.lm.proxies import Proxies
 
 __all__ = [
+    "MAX_IDLE",
     "FastTransport",
     "HttpReply",
     "HttpStream",
@@ -30,6 +31,9 @@ __all__ = [
     "check_proxy",
     "open_transport",
 ]
+
+MAX_IDLE = 256
+"""Idle connections that are kept, unless more calls may be in flight at once."""
 
 
 class Network(NamedTuple):
@@ -49,6 +53,7 @@ def open_transport(
     verify: ssl.SSLContext | bool = True,
     proxy: str | Proxies | None = None,
     max_body: int = MAX_BODY,
+    max_idle: int = MAX_IDLE,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> Transport:
     """
@@ -63,6 +68,8 @@ def open_transport(
             ``Proxies``, which choose by address. Without the extra ``fast``, httpx's own transport speaks to it, whose
             cost grows with the number of connections.
         max_body: Bytes of one answer, unpacked, beyond which it is ``ResponseInvalid``.
+        max_idle: Idle connections kept for the next calls; fewer than are in flight at once means opening some anew
+            whenever there is a pause.
         transport: The user's own, used instead of ours and left open; it brings its own TLS and proxy.
 
     Raises:
@@ -73,22 +80,26 @@ def open_transport(
     if isinstance(proxy, Proxies):
 
         def through(way: str | None) -> Transport:
-            return open_transport(kind, clock=clock, timeouts=timeouts, verify=verify, proxy=way, max_body=max_body)
+            return open_transport(
+                kind, clock=clock, timeouts=timeouts, verify=verify, proxy=way, max_body=max_body, max_idle=max_idle
+            )
 
         return RoutedTransport(proxy, through)
     if transport is not None:
         return HttpxTransport(transport, clock=clock, timeouts=timeouts, max_body=max_body)
     if kind != "slots":
         try:
-            return FastTransport(clock=clock, timeouts=timeouts, verify=verify, proxy=proxy, max_body=max_body)
+            return FastTransport(
+                clock=clock, timeouts=timeouts, verify=verify, proxy=proxy, max_body=max_body, max_idle=max_idle
+            )
         except MissingExtra:
             if kind == "fast":
                 raise
     if proxy is not None:
-        unlimited = httpx.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=60.0)
+        unlimited = httpx.Limits(max_connections=None, max_keepalive_connections=max_idle, keepalive_expiry=60.0)
         inner = httpx.AsyncHTTPTransport(verify=verify, trust_env=False, limits=unlimited, proxy=proxy)
         return HttpxTransport(inner, clock=clock, timeouts=timeouts, max_body=max_body, owned=True)
-    return SlotTransport(clock=clock, timeouts=timeouts, verify=verify, max_body=max_body)
+    return SlotTransport(clock=clock, timeouts=timeouts, verify=verify, max_body=max_body, max_idle=max_idle)
 
 
 def check_proxy(proxy: str | Proxies | None, transport: httpx.AsyncBaseTransport | None = None) -> None:
