@@ -105,16 +105,7 @@ class ExchangeTransport(ABC):
         on_resend: OnResend | None = None,
         on_begin: OnBegin | None = None,
     ) -> HttpReply:
-        """
-        Send one request and return the whole answer, whatever its status.
-
-        A kept-alive connection that the server closed before a byte of the answer came is replaced once.
-
-        Raises:
-            TransportFailed: No complete answer came; the library's error is the cause.
-            ResponseInvalid: The answer is larger than the limit.
-        Cancellation: closes the socket; the server sees it at once.
-        """
+        """Send one request and return the whole answer, as ``Transport.post``."""
         exchange = await self._begin(url, headers, body, timeouts or self._timeouts, on_resend)
         try:
             whole = await exchange.read(on_begin)
@@ -132,17 +123,7 @@ class ExchangeTransport(ABC):
         timeouts: Timeouts | None = None,
         on_resend: OnResend | None = None,
     ) -> AsyncIterator[HttpStream]:
-        """
-        Send one request; the block is entered with the answer's head, and its body is read inside.
-
-        A kept-alive connection that the server closed before a byte of the answer came is replaced once. Leaving the
-        block before the body's end closes the socket; after the end the connection serves again.
-
-        Raises:
-            TransportFailed: No answer came, or it broke off, which iterating raises.
-            ResponseInvalid: The answer is larger than the limit.
-        Cancellation: closes the socket; the server sees it at once.
-        """
+        """Send one request whose answer is read inside the block, as ``Transport.stream``."""
         exchange = await self._begin(url, headers, body, timeouts or self._timeouts, on_resend)
         try:
             yield exchange

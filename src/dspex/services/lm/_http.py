@@ -124,6 +124,16 @@ class Transport(Protocol):
         """
         Send one request and return the whole answer, whatever its status.
 
+        A kept-alive connection that the server closed before a byte of the answer came is replaced once.
+
+        Args:
+            url: Where to.
+            headers: Of the first sending.
+            body: What is posted.
+            timeouts: The transport's, if not given.
+            on_resend: Told of the second sending.
+            on_begin: Told of the answer's beginning.
+
         Raises:
             TransportFailed: No complete answer came; the library's error is the cause.
             ResponseInvalid: The answer is larger than the limit: another one would be, too (``should_retry`` is False).
@@ -143,7 +153,7 @@ class Transport(Protocol):
         Send one request; the block is entered with the answer's head, and its body is read inside.
 
         Leaving the block before the body's end closes the socket, and the server sees it at once. After the end the
-        connection serves again.
+        connection serves again. The rest is as for ``post``.
 
         Raises:
             TransportFailed: No answer came, or it broke off, which iterating raises.

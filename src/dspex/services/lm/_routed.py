@@ -54,7 +54,7 @@ class RoutedTransport:
         on_resend: OnResend | None = None,
         on_begin: OnBegin | None = None,
     ) -> HttpReply:
-        """Send one request and return the whole answer; raises and is cancelled as ``Transport.post``."""
+        """Send one request and return the whole answer, as ``Transport.post``."""
         return await self.way_to(url).post(url, headers, body, timeouts, on_resend, on_begin)
 
     def stream(
