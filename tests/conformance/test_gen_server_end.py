@@ -144,10 +144,10 @@ async def test_p76_a_call_from_an_actor_with_a_huge_mailbox_is_as_quick(runtime:
         return Reply()
 
     async def seconds() -> float:
-        began = time.perf_counter()
+        began = time.process_time()
         for _ in range(10_000):
             await echo.call(answer, timeout=None)
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     empty = await host.call(seconds, timeout=None)
 

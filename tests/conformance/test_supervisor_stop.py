@@ -331,10 +331,10 @@ async def test_p77_temporary_children_leave_nothing_behind(dynamic: DynamicSuper
     async def seconds(count: int) -> float:
         spec = ChildSpec("c", Idler, (object(),), restart=Restart.TEMPORARY)
         refs = [await dynamic.start_child(spec) for _ in range(count)]
-        began = time.perf_counter()
+        began = time.process_time()
         for ref in refs:
             await dynamic.terminate(ref)
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     few, many = await seconds(1000), await seconds(10_000)
     assert many / few < 50
