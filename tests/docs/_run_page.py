@@ -28,8 +28,8 @@ from typing import Any, cast
 import dspex
 from dspex.simulator import Simulator
 
-ADDRESS = "http://127.0.0.1:8808/v1"
-"""Where pages say that the reader's simulator listens."""
+ADDRESS = "http://127.0.0.1:8808"
+"""Where pages say that the reader's simulator listens; the versions behind it are the protocols'."""
 
 
 @contextlib.contextmanager
@@ -71,7 +71,7 @@ class PageRun:
 
     def run(self, kind: str, code: str, line: int) -> dict[str, str]:
         """Run one block and return what it printed and how it failed."""
-        code = code.replace(ADDRESS, self._simulator.url)
+        code = code.replace(ADDRESS, self._simulator.url.removesuffix("/v1"))
         if kind == "console":
             done = subprocess.run(code, shell=True, capture_output=True, text=True, timeout=30, check=False)
             return {"printed": done.stdout, "error": done.stderr if done.returncode else ""}

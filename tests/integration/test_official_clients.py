@@ -517,3 +517,16 @@ async def test_the_clients_own_retries_are_judged(sdk: SimpleNamespace, sim: Sim
     assert [one.attempt for one in sim.arrivals()] == [0, 1, 2]
     assert (report.calls, report.answered, report.extra_load, report.reconnected) == (1, 1, 2.0, 1)
     report.assert_resilient(max_extra_load=2.0)
+
+
+async def test_azure_s_client_takes_it_for_a_resource(sdk: SimpleNamespace, sim: Simulator) -> None:
+    """Which it asks by deployment and version, with the key in a header of its own."""
+    version = "2024-10-21"
+    client = sdk.openai.AsyncAzureOpenAI(azure_endpoint=sim.urls["azure"], api_key="key", api_version=version)
+    async with client:
+        answer = await client.chat.completions.create(model="mine", messages=[{"role": "user", "content": _TEXT}])
+        vectors = await client.embeddings.create(model="mine", input=["a text"])
+
+    assert answer.choices[0].message.content
+    assert len(vectors.data[0].embedding) == 1536
+    assert {each.path.split("/")[3] for each in sim.arrivals()} == {"mine"}

@@ -31,6 +31,8 @@ what it speaks:
   anthropic  POST /v1/messages, /v1/messages/count_tokens; GET /v1/models
   gemini     POST /v1beta/models/NAME:generateContent, :streamGenerateContent, :countTokens,
              :embedContent, :batchEmbedContents; GET /v1beta/models
+  azure      POST /openai/v1/chat/completions, /openai/v1/embeddings,
+             /openai/deployments/NAME/chat/completions, /openai/deployments/NAME/embeddings
 
 kinds of faults, for --rate and --script:
 """

@@ -52,6 +52,33 @@ def test_every_provider_of_the_table_resolves(provider: str) -> None:
     assert all(variable in endpoint.key_hint for variable in endpoint.key_env)
 
 
+@pytest.mark.parametrize(
+    ("provider", "address"),
+    [
+        ("openai", "https://api.openai.com/v1"),
+        ("openai-responses", "https://api.openai.com/v1"),
+        ("anthropic", "https://api.anthropic.com/v1"),
+        ("gemini", "https://generativelanguage.googleapis.com/v1beta"),
+        ("cerebras", "https://api.cerebras.ai/v1"),
+        ("deepinfra", "https://api.deepinfra.com/v1/openai"),
+        ("deepseek", "https://api.deepseek.com/v1"),
+        ("fireworks", "https://api.fireworks.ai/inference/v1"),
+        ("groq", "https://api.groq.com/openai/v1"),
+        ("mistral", "https://api.mistral.ai/v1"),
+        ("openrouter", "https://openrouter.ai/api/v1"),
+        ("together", "https://api.together.xyz/v1"),
+        ("xai", "https://api.x.ai/v1"),
+        ("llamacpp", "http://localhost:8080/v1"),
+        ("lmstudio", "http://localhost:1234/v1"),
+        ("ollama", "http://localhost:11434/v1"),
+        ("vllm", "http://localhost:8000/v1"),
+    ],
+)
+def test_a_key_goes_to_the_address_that_its_provider_documents(provider: str, address: str) -> None:
+    """A change here decides who is sent a user's key: it is made twice."""
+    assert resolve_endpoint(LM(f"{provider}/m")).base_url == address
+
+
 def test_gemini_s_users_keep_their_key_under_two_names() -> None:
     """The provider's own clients read both; who has neither is told of both."""
     endpoint = resolve_endpoint(LM("gemini/gemini-2.5-flash"))

@@ -2,6 +2,7 @@
 
 from dspex.simulator.wire._wire import Allowance, BodyInvalid, Failure, Response, Twist, Wire
 from dspex.simulator.wire.anthropic_messages import AnthropicMessages
+from dspex.simulator.wire.azure import AzureOpenAI
 from dspex.simulator.wire.gemini import Gemini
 from dspex.simulator.wire.openai_chat import OpenAIChat
 from dspex.simulator.wire.openai_embeddings import OpenAIEmbeddings
@@ -11,6 +12,7 @@ __all__ = [
     "WIRES",
     "Allowance",
     "AnthropicMessages",
+    "AzureOpenAI",
     "BodyInvalid",
     "Failure",
     "Gemini",
@@ -30,6 +32,7 @@ WIRES: tuple[Wire, ...] = (
     OpenAIChat(),
     OpenAIResponses(),
     OpenAIEmbeddings(),
+    AzureOpenAI(),
 )
 
 
