@@ -28,7 +28,11 @@ class SignatureError(ProgramError, ValueError):
 
 
 class MissingInput(ProgramError, TypeError):
-    """Inputs do not fit the program: ``missing`` are absent, ``unexpected`` unknown, ``invalid`` of a wrong type."""
+    """
+    Inputs do not fit the program: ``missing`` are absent, ``unexpected`` unknown, ``invalid`` of a wrong type.
+
+    ``known`` are the inputs that it takes, for the message of unexpected ones.
+    """
 
     def __init__(
         self,
@@ -38,6 +42,7 @@ class MissingInput(ProgramError, TypeError):
         unexpected: Sequence[str] = (),
         invalid: Sequence[str] = (),
         where: str = "",
+        known: Sequence[str] = (),
     ) -> None:
         self.program = program
         self.missing = tuple(missing)
@@ -50,6 +55,8 @@ class MissingInput(ProgramError, TypeError):
             parts.append("unexpected " + ", ".join(unexpected))
         if invalid:
             parts.append("; ".join(invalid))
+        if unexpected and known:
+            parts.append(f"it takes {', '.join(known)}")
         super().__init__(f"{where}{program}: " + "; ".join(parts))
 
 

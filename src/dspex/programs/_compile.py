@@ -98,7 +98,8 @@ class Plan:
                 missing.append(name)
         if missing or invalid or taken != len(given):
             unexpected = [name for name in given if name not in self.fields or self.fields[name].role == "output"]
-            raise MissingInput(program, missing=missing, unexpected=unexpected, invalid=invalid)
+            known = [each.name for each in self.inputs]
+            raise MissingInput(program, missing=missing, unexpected=unexpected, invalid=invalid, known=known)
         return values
 
 

@@ -10,10 +10,10 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dspex.errors import SignatureError, StateError
-from dspex.programs.adapters._adapter import ADAPTER_NAMES
+from dspex.programs.adapters._adapter import ADAPTER_NAMES, AdapterName
 from dspex.programs.adapters._values import to_plain
 from dspex.programs.example import Example
 from dspex.programs.fields import Field
@@ -35,7 +35,7 @@ _SHARED = ("temperature", "max_tokens", "top_p", "stop", "n", "seed")
 """Parameters that DSPy, too, hands to its models."""
 _OWN = ("reasoning", "logprobs", "parallel_tool_calls", "extra")
 _PARAMS = (*_SHARED, *_OWN)
-_CONFIG = (*_PARAMS, "repair_turns", "adapter")
+_CONFIG = (*_PARAMS, "repair_turns")
 _SECRET = re.compile(r"key|token$|secret|password|auth|credential|header", re.IGNORECASE)
 _DSPY_DEFAULTS: Mapping[str, object] = {
     "_dspy_lm_class": "dspy.clients.lm.LM",
@@ -215,15 +215,27 @@ def _load_one(path: str, predictor: Predict[Any, ...], state: Any, allow_api_bas
     }
     if lm or entry.get("lm") is not None:
         changed = changed.with_lm(_load_lm(path, lm, allow_api_base))
-    rest = {name: value for name, value in own.items() if name not in ("lm", "config")}
-    config = _params(f"{path}.config", _mapping(entry.get("config") or {}, f"{path}.config"), _CONFIG)
+    rest = {name: value for name, value in own.items() if name not in ("lm", "config", "adapter")}
+    given = dict(_mapping(entry.get("config") or {}, f"{path}.config"))
+    adapter = own.get("adapter", given.pop("adapter", None))
+    config = _params(f"{path}.config", given, _CONFIG)
     config |= _params(f"{path}.dspex.config", _mapping(own.get("config") or {}, f"{path}.dspex.config"), _OWN)
-    config |= _params(f"{path}.dspex", rest, ("repair_turns", "adapter"))
-    adapter = config.pop("adapter", None)
-    if adapter is not None and (changed.adapter is None or changed.adapter.name != adapter):
-        changed = changed.with_adapter(adapter)
+    config |= _params(f"{path}.dspex", rest, ("repair_turns",))
+    changed = _with_adapter(path, changed, adapter)
     _report(path, [name for name in ("traces", "train", "fields") if entry.get(name)])
     return changed.with_config(**config) if config else changed
+
+
+def _with_adapter(path: str, predictor: Predict[Any, ...], name: object) -> Predict[Any, ...]:
+    """Return the predictor with the adapter of that name; its own where it has that name."""
+    if name is None or (predictor.adapter is not None and predictor.adapter.name == name):
+        return predictor
+    if name not in ADAPTER_NAMES:
+        raise StateError(
+            f"{path}.dspex: the adapter {name!r} is none of {', '.join(ADAPTER_NAMES)}: load into a program whose "
+            f"predictor has an adapter of that name"
+        )
+    return predictor.with_adapter(cast("AdapterName", name))
 
 
 def _report(where: str, uncarried: list[str]) -> None:
@@ -339,7 +351,6 @@ _EXPECTED: Mapping[str, Callable[[Any], bool]] = {
     "reasoning": lambda value: isinstance(value, str),
     "logprobs": _is_count,
     "parallel_tool_calls": lambda value: isinstance(value, bool),
-    "adapter": lambda value: value in ADAPTER_NAMES,
     "extra": lambda value: isinstance(value, dict) and not any(_SECRET.search(name) for name in value),
 }
 

@@ -161,7 +161,9 @@ def _spec(role: Role, default: Any, factory: Callable[[], Any] | None, desc: str
         kind = type(default).__name__
         raise SignatureError(f"a {kind} as default would be shared by all records: use default_factory={kind}")
     if unknown := bounds.keys() - set(CONSTRAINTS):
-        raise SignatureError(f"{', '.join(sorted(unknown))}: a field takes {', '.join(CONSTRAINTS)}")
+        raise SignatureError(
+            f"{', '.join(sorted(unknown))}: a field takes desc, default, default_factory, {', '.join(CONSTRAINTS)}"
+        )
     given: Mapping[str, Any] = bounds  # a number or None each
     constraints = {name: bound for name in CONSTRAINTS if (bound := given.get(name)) is not None}
     return FieldSpec(role, desc, default, factory, constraints)

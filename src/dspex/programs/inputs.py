@@ -88,7 +88,14 @@ def bind_inputs(program: object, args: Sequence[Any], kwargs: Mapping[str, Any])
     missing = [name for name in spec.names if name in spec.required and name not in given]
     if not spec.takes_any:
         unexpected += [name for name in given if name not in spec.names]
-    raise MissingInput(type(program).__name__, missing=missing, unexpected=unexpected)
+    raise MissingInput(_name_of(program), missing=missing, unexpected=unexpected, known=spec.names)
+
+
+def _name_of(program: object) -> str:
+    """Return what a program is called in messages: its class, and a predictor's signature."""
+    signature = getattr(program, "signature", None)
+    name = type(program).__name__
+    return f"{name}({signature.__name__})" if isinstance(signature, type) else name
 
 
 def _all_known(given: Mapping[str, Any], spec: InputSpec) -> bool:
@@ -110,5 +117,5 @@ def pick_inputs(program: object, row: Mapping[str, Any], where: str = "") -> dic
     spec = inputs_of(program)
     missing = [name for name in spec.names if name in spec.required and name not in row]
     if missing:
-        raise MissingInput(type(program).__name__, missing=missing, where=where)
+        raise MissingInput(_name_of(program), missing=missing, where=where)
     return {name: row[name] for name in spec.names if name in row}

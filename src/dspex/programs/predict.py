@@ -45,7 +45,8 @@ class Predict(Module, Generic[S, P]):
 
     Raises:
         SignatureError: The string is no signature, or there is nothing to ask for.
-        ValueError: There is no such adapter, or ``repair_turns`` is no count.
+        ValueError: There is no such adapter, ``repair_turns`` is no count, or a parameter cannot be what its name says.
+        TypeError: A demonstration is no mapping.
     """
 
     is_predictor: ClassVar[bool] = True
@@ -101,7 +102,7 @@ class Predict(Module, Generic[S, P]):
         self._other_prefix = None
         self.signature = _checked(record)
         self._record = self.signature
-        self.demos = tuple(demos)
+        self.demos = _shown(demos)
         self.adapter = choose_adapter(adapter)
         self._prefix = (self.adapter or DEFAULT_ADAPTER).prefix(self.signature, self.demos)
 
@@ -117,7 +118,7 @@ class Predict(Module, Generic[S, P]):
             if demos.keys() - {"self"}:
                 raise LookupError(f"a predictor has only the path 'self', not {', '.join(demos)}")
             demos = demos.get("self", self.demos)
-        shown = tuple(demos)
+        shown = _shown(demos)
         prefix = (self.adapter or DEFAULT_ADAPTER).prefix(self.signature, shown)
         return self._changed(demos=shown, _prefix=prefix)
 
@@ -235,6 +236,14 @@ def _checked(signature: object) -> type[Signature]:
     if not plan.outputs:
         raise SignatureError(f"{plan.name} has no outputs: there is nothing to ask for")
     return cast("type[Signature]", signature)
+
+
+def _shown(demos: Sequence[Demo]) -> tuple[Demo, ...]:
+    shown = tuple(demos)
+    for number, each in enumerate(shown):
+        if not isinstance(each, Mapping):
+            raise TypeError(f"demos[{number}] is {each!r:.60}: a demonstration is field values by name")
+    return shown
 
 
 def _configured(params: LMParams, repair_turns: int, config: Mapping[str, Any]) -> tuple[LMParams, int]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn
@@ -74,7 +76,13 @@ class LMParams:
     extra: Mapping[str, Any] = field(default_factory=dict)  # JSON values of the provider's own choosing
 
     def merged(self, changes: Mapping[str, Any]) -> LMParams:
-        """Return a copy with ``changes``; names that are no parameter of ours join ``extra``."""
+        """
+        Return a copy with ``changes``; names that are no parameter of ours join ``extra``.
+
+        Raises:
+            ValueError: A value cannot be what its name says, or a name is one of ours with a slip in it.
+        """
+        _refuse_misfits(changes)
         known = {name: value for name, value in changes.items() if name in _PARAM_NAMES}
         if "stop" in known:
             known["stop"] = (known["stop"],) if isinstance(known["stop"], str) else tuple(known["stop"])
@@ -93,6 +101,50 @@ class LMParams:
         if "extra" in changes:
             changes["extra"] = {**defaults.extra, **self.extra}
         return replace(defaults, **changes)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_stop(value: object) -> bool:
+    return isinstance(value, str) or (isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value))
+
+
+_EXPECTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "temperature": (_is_number, "a number"),
+    "max_tokens": (lambda value: _is_whole(value) and value >= 0, "a whole number"),
+    "top_p": (_is_number, "a number"),
+    "stop": (_is_stop, "a text or several"),
+    "n": (lambda value: _is_whole(value) and value >= 1, "how many answers, 1 or more"),
+    "seed": (_is_whole, "a whole number"),
+    "reasoning": (lambda value: isinstance(value, str), "a word such as 'low' or 'high'"),
+    "logprobs": (lambda value: _is_whole(value) and value >= 0, "how many alternatives, 0 or more"),
+    "parallel_tool_calls": (lambda value: isinstance(value, bool), "True or False"),
+    "extra": (lambda value: isinstance(value, Mapping), "a mapping"),
+}
+_LIKE = 0.88
+"""How alike a name must be to one of ours to be taken for a slip; ``min_tokens`` is not, ``temprature`` is."""
+
+
+@functools.lru_cache(maxsize=256)
+def _meant(name: str) -> str:
+    """Return the parameter of ours that a name is a slip of; empty where it is none."""
+    return next(iter(difflib.get_close_matches(name, _EXPECTED, 1, _LIKE)), "")
+
+
+def _refuse_misfits(changes: Mapping[str, Any]) -> None:
+    for name, value in changes.items():
+        if name not in _EXPECTED:
+            if meant := _meant(name):
+                how = f"extra={{{name!r}: {value!r}}}"
+                raise ValueError(f"{name}={value!r}: did you mean {meant}? The provider's own go into {how}")
+        elif value is not None and not _EXPECTED[name][0](value):
+            raise ValueError(f"{name}={value!r}: expected {_EXPECTED[name][1]}")
 
 
 _CAPABILITIES = (

@@ -7,7 +7,7 @@ import decimal
 import enum
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pydantic
 import pytest
@@ -38,6 +38,13 @@ from dspex.testing.scripted import ScriptedScope
 from tests.support.streams import WatchedScope
 
 ABLE = Capabilities(json_schema=True, json_object=True, tools=True, reasoning=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Shouting(ChatAdapter):
+    """An adapter of a user's own."""
+
+    name: ClassVar[str] = "shouting"
 
 
 class Kind(enum.Enum):
@@ -200,7 +207,15 @@ class TestChoosing:
 
         assert Predict("q -> a").load_state(state).adapter == JSONAdapter()
         state["self"]["dspex"]["adapter"] = "yaml"
-        with pytest.raises(StateError, match="adapter cannot be 'yaml'"):
+        with pytest.raises(StateError, match="adapter 'yaml' is none of chat, json, xml, tool: load into a program"):
+            Predict("q -> a").load_state(state)
+
+    def test_one_of_the_users_own_is_kept_where_it_stands(self) -> None:
+        """A file names it; only the program can bring it."""
+        state = Predict("q -> a", adapter=Shouting()).dump_state()
+
+        assert Predict("q -> a", adapter=Shouting()).load_state(state).adapter == Shouting()
+        with pytest.raises(StateError, match="adapter 'shouting' is none of"):
             Predict("q -> a").load_state(state)
 
     async def test_demos_follow_the_format(self) -> None:

@@ -199,6 +199,10 @@ class TestParse:
             (Color, "'blue'", Color.BLUE, "literal"),
             (Literal["x", "y"], "\u201cx\u201d", "x", "literal"),
             (Literal["x", "y"], "`y`", "y", "literal"),
+            (Literal["yes", "no"], "Yes.", "yes", "literal"),
+            (Literal["x", "X", "y"], "Y", "y", "literal"),
+            (Literal["x", "X", "y"], "X", "X", ""),
+            (Color, "Red", Color.RED, "literal"),
         ],
     )
     def test_the_ladder(self, type_: Any, text: str, value: Any, repair: str) -> None:
@@ -208,6 +212,23 @@ class TestParse:
 
         assert parsed.outputs["v"] == value
         assert [each.kind for each in parsed.repairs] == ([repair] if repair else [])
+
+    @pytest.mark.parametrize(
+        ("type_", "text"), [(Literal["Aa", "aA"], "aa"), (Literal["yes"] | None, "No idea."), (Color, "re")]
+    )
+    def test_no_choice_is_guessed(self, type_: Any, text: str) -> None:
+        signature = Signature.from_string("q -> r").append("v", OutputField(), type_)
+
+        with pytest.raises(ResponseUnparsable, match="exactly one of"):
+            ADAPTER.parse(signature, f"[[ ## r ## ]]\nr\n[[ ## v ## ]]\n{text}")
+
+    def test_a_value_that_reads_but_does_not_fit_says_why(self) -> None:
+        signature = Signature.from_string("q -> r").append("v", OutputField(), list[Color])
+
+        with pytest.raises(ResponseUnparsable) as caught:
+            ADAPTER.parse(signature, "[[ ## r ## ]]\nr\n[[ ## v ## ]]\n['green']")
+
+        assert caught.value.invalid_fields["v"].startswith("0: Input should be ")
 
     def test_missing_and_wrong_values_are_named_with_the_text(self) -> None:
         text = "[[ ## score ## ]]\nhigh\n[[ ## items ## ]]\n[{}]"

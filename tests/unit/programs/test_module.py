@@ -243,7 +243,7 @@ class TestInputs:
         ("args", "kwargs", "message"),
         [
             ((), {}, "RAG: missing question"),
-            ((), {"qestion": "q"}, "RAG: missing question; unexpected qestion"),
+            ((), {"qestion": "q"}, "RAG: missing question; unexpected qestion; it takes question, style"),
             (("q", "long"), {}, "1 more by position"),
             (("q",), {"question": "q"}, "unexpected question twice"),
         ],

@@ -90,13 +90,23 @@ class TestAnswers:
         assert (asked.lm, asked.request.params.temperature, asked.request.params.seed) == ("judge", 0.5, 1)
 
 
+def test_demonstrations_are_mappings() -> None:
+    """What is none is seen where it is given."""
+    predict = Predict("question -> answer")
+    for wrong in ("abc", [["question", "answer"]]):
+        with pytest.raises(TypeError, match=r"demos\[0\] is .*: a demonstration is field values by name"):
+            predict.with_demos(wrong)  # type: ignore[arg-type]  # on purpose
+        with pytest.raises(TypeError, match="a demonstration is field values by name"):
+            Predict("question -> answer", demos=wrong)  # type: ignore[arg-type]  # on purpose
+
+
 class TestInputs:
     @pytest.mark.parametrize(
         ("inputs", "message"),
         [
             ({}, "QA: missing question"),
-            ({"question": "q", "more": 1}, "QA: unexpected more"),
-            ({"question": "q", "answer": "a"}, "QA: unexpected answer"),
+            ({"question": "q", "more": 1}, "QA: unexpected more; it takes question"),
+            ({"question": "q", "answer": "a"}, "QA: unexpected answer; it takes question"),
             ({"question": 3}, "question is an int, expected str"),
             ({"question": "q", "k": "many"}, "k is a str, expected int"),
             ({"question": "q", "k": 0}, "k is an int, expected int .*greater than or equal to 1"),

@@ -188,6 +188,14 @@ class TestCode:
         assert Code.so_far("```python\nx = ") == "x = "
         assert Code.so_far("```pyth") == ""
 
+    def test_what_may_be_the_closing_fence_is_no_code(self) -> None:
+        answer = "```python\nx = '`'\n```"
+
+        assert [Code.so_far(answer[:end]) for end in range(len(answer) - 3, len(answer) + 1)] == [
+            "x = '`'\n",
+            *["x = '`'"] * 3,
+        ]
+
     def test_a_string_signature_knows_languages(self) -> None:
         signature = Signature.from_string("q -> code: Code['python'], more: list[Code['c++']]")
 

@@ -48,6 +48,33 @@ def test_a_model_that_answers_by_itself_is_not_pickled() -> None:
         pickle.dumps(lm)
 
 
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"temperature": "hot"}, "temperature='hot': expected a number"),
+        ({"temperature": True}, "expected a number"),
+        ({"n": 0}, "n=0: expected how many answers, 1 or more"),
+        ({"max_tokens": 1.5}, "expected a whole number"),
+        ({"stop": [1]}, "expected a text or several"),
+        ({"temprature": 0.5}, "did you mean temperature"),
+        ({"max_token": 5}, "did you mean max_tokens"),
+    ],
+)
+def test_parameters_that_cannot_be_are_refused_before_anything_is_sent(params: dict[str, Any], message: str) -> None:
+    """The provider's own are as open as its JSON; a slip in one of ours is no parameter of its own."""
+    with pytest.raises(ValueError, match=message):
+        LM("openai/m", **params)
+
+
+def test_the_providers_own_parameters_are_passed_on() -> None:
+    """Also one that looks like a slip, where it is given as what it is."""
+    lm = LM("openai/m", top_k=3, min_tokens=1, reasoning_effort="low", max_completion_tokens=9, temperature=None)
+    odd = LM("openai/m", extra={"max_token": 5})
+
+    assert lm.params.extra == {"top_k": 3, "min_tokens": 1, "reasoning_effort": "low", "max_completion_tokens": 9}
+    assert odd.params.extra == {"max_token": 5}
+
+
 def test_a_pool_of_a_list_is_that_of_a_tuple() -> None:
     """It is a key of tables, so it keeps no list; a text is no list of members."""
     members: Any = [PLAIN, "judge"]

@@ -102,9 +102,9 @@ def test_embeddings() -> None:
 
 def test_a_field_that_the_types_do_not_know_is_noticed() -> None:
     """So that the tests above can fail."""
-    body = OpenAIChat().encode("m", LMRequest(MESSAGES, LMParams().merged({"gpu": 1, "n": 2, "top_p": "high"})))
+    body = OpenAIChat().encode("m", LMRequest(MESSAGES, LMParams().merged({"gpu": 1, "n": 2, "user": 3})))
 
-    assert unknown_to(CompletionCreateParamsNonStreaming, body) == [".gpu", ".top_p"]
+    assert unknown_to(CompletionCreateParamsNonStreaming, body) == [".gpu", ".user"]
     assert unknown_to(CompletionCreateParamsNonStreaming, b'{"messages":[{"role":"user"}]}') == [
         ".model",
         ".messages[0].content",

@@ -44,10 +44,20 @@ def repaired(adapter: TypeAdapter[Any], text: str, problem: ValueError) -> Readi
         except (ValueError, RecursionError):
             pass  # the next rung
         try:
-            return adapter.validate_python(ast.literal_eval(text)), "literal"
+            literal = ast.literal_eval(text)
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             pass  # the first failure is the one to report
+        else:
+            try:
+                return adapter.validate_python(literal), "literal"
+            except (ValueError, TypeError, RecursionError) as error:
+                problem = error if isinstance(error, ValueError) and _says_nothing(problem) else problem
     raise ValueError(describe(problem)) from problem
+
+
+def _says_nothing(problem: ValueError) -> bool:
+    """Tell whether all that is known is that a text is no JSON; what is wrong with its value is better to know."""
+    return isinstance(problem, ValidationError) and problem.errors(include_url=False)[0]["type"] == "json_invalid"
 
 
 def describe(error: Exception) -> str:

@@ -268,10 +268,11 @@ class NumberCodec(Codec):
 class ChoiceCodec(Codec):
     """A Literal or an enum: each choice has one text of its own."""
 
-    __slots__ = ("_json", "_texts", "_values")
+    __slots__ = ("_folded", "_json", "_texts", "_values")
 
     def __init__(self, annotation: Any, choices: Sequence[Any]) -> None:
         self._texts, self._values = _choice_texts(choices)
+        self._folded: dict[str, Any] | None = None
         shown = ", ".join(self._texts[_choice_key(each)] for each in choices)
         super().__init__(annotation, in_words=f"exactly one of: {shown}")
         self._json: dict[tuple[type, Any], Any] = {}
@@ -288,15 +289,21 @@ class ChoiceCodec(Codec):
             return str(value)  # a demonstration with a value that is no choice
 
     def read(self, text: str) -> Reading:
-        """Look the text up; quotes around it, and an enum's class before its name, are forgiven and reported."""
+        """Look it up; quotes, a full stop, an enum's class before its name, and its case are forgiven and reported."""
         try:
             return self._values[text], ""
         except KeyError:
             pass
         bare = text.strip("\"'` \t\r\n\u2018\u2019\u201c\u201d")
         for candidate in (bare, bare.rpartition(".")[2]):
-            if candidate in self._values:
+            if candidate and candidate in self._values:  # "Maybe." is not "nothing"
                 return self._values[candidate], "literal"
+        folded = self._folded
+        if folded is None:
+            folded = self._folded = _without_case(self._values)
+        plain = bare.rstrip(".").casefold()
+        if plain and plain in folded:
+            return folded[plain], "literal"
         raise ValueError(f"{_short(text)} is not {self.in_words}")
 
     def content(self, value: Any) -> Content:
@@ -475,6 +482,14 @@ def _choice_texts(choices: Sequence[Any]) -> tuple[dict[tuple[type, Any], str], 
         for each in _choice_names(choice):
             values.setdefault(each, choice)
     return texts, values
+
+
+def _without_case(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the choices by their texts in any case; where two differ by nothing else, neither."""
+    found: dict[str, list[Any]] = {}
+    for text, choice in values.items():
+        found.setdefault(text.casefold(), []).append(choice)
+    return {text: several[0] for text, several in found.items() if len(set(map(_choice_key, several))) == 1}
 
 
 def _choice_names(choice: Any) -> tuple[str, ...]:

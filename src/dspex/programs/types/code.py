@@ -56,9 +56,13 @@ class Code(FieldType, str, Generic[L]):
 
     @classmethod
     def so_far(cls, text: str) -> Any:
-        """Return the code that has come so far, without the fence that opens it."""
+        """Return the code so far, without the fence that opens it and what may be the one that ends it."""
         opened = _OPENED.match(text)
-        return cls(text[opened.end() :] if opened is not None else text)
+        if opened is None:
+            return cls(text)
+        code = text[opened.end() :]
+        last = code.rpartition("\n")[2]
+        return cls(code[: -len(last)].removesuffix("\n") if last and opened[1].startswith(last) else code)
 
     def to_json(self) -> Any:
         """Return the code itself; fenced where reading would otherwise take a fence off."""
