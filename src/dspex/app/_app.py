@@ -17,7 +17,7 @@ from dspex.app._sync import SyncApp
 from dspex.app._tree import AppTree
 from dspex.app.config import read_proxies
 from dspex.errors import ActorError, AppAlreadyRunning, AppClosed, AppNotRunning, ConfigError, EvaluationError
-from dspex.evaluation import Metric, Report, evaluate
+from dspex.evaluation import Metric, OnProgress, Report, evaluate
 from dspex.optimizers import Job, Optimizer
 from dspex.programs import AdapterChoice, Module, bind_inputs
 from dspex.protocols.executor import RunOptions
@@ -225,6 +225,7 @@ class AppView:
         *,
         max_concurrency: int = 64,
         max_failed: float = 0.05,
+        on_progress: OnProgress | None = None,
     ) -> Report:
         """
         Run ``program`` on every example and score the answers: ``print(await app.evaluate(rag, dev, exact_match()))``.
@@ -235,19 +236,31 @@ class AppView:
             metric: Called with an example and what ``forward`` returned; sync or async.
             max_concurrency: Rows under way at once.
             max_failed: The share of rows that may fail; failed rows are no part of the score.
+            on_progress: Called after each row with a ``Progress``: ``on_progress=print`` will do. It must be quick;
+                what it raises ends the evaluation.
 
         Raises:
             MissingInput, ConfigError: A row lacks inputs, or there are none; nothing was started.
             EvaluationError: Too many rows failed; ``partial`` is the report.
+            Exception: Whatever ``on_progress`` raised; every row under way has been stopped.
             AppNotRunning, AppClosed: The App is not there, or closed meanwhile.
         Cancellation: every row under way is stopped before the cancellation travels on.
         """
         tree = self._app.running_tree()
         stream = await tree.open_stream()
-        limits: dict[str, Any] = {"max_concurrency": max_concurrency, "max_failed": max_failed}
         options = self._with_purse(f"evaluation of {type(program).__name__}")
         try:
-            return await evaluate(tree.runner, stream, program, examples, metric, options=options, **limits)
+            return await evaluate(
+                tree.runner,
+                stream,
+                program,
+                examples,
+                metric,
+                options=options,
+                max_concurrency=max_concurrency,
+                max_failed=max_failed,
+                on_progress=on_progress,
+            )
         except (ActorError, EvaluationError) as error:
             if tree.closing:
                 raise AppClosed from error

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from dspex.errors import AppAlreadyRunning, AppNotRunning
-from dspex.evaluation import Metric, Report
+from dspex.evaluation import Metric, OnProgress, Report
 from dspex.optimizers import Job, JobEvent, JobStatus, Optimizer
 from dspex.programs import Module
 from dspex.protocols.executor import Failed, Ok
@@ -163,12 +163,17 @@ class SyncView:
         *,
         max_concurrency: int = 64,
         max_failed: float = 0.05,
+        on_progress: OnProgress | None = None,
     ) -> Report:
-        """Run ``program`` on every example and score the answers; raises as ``App.evaluate``."""
+        """
+        Run ``program`` on every example and score the answers; raises as ``App.evaluate``.
+
+        ``on_progress`` is called in the App's thread.
+        """
 
         async def evaluate() -> Report:
             limits: dict[str, Any] = {"max_concurrency": max_concurrency, "max_failed": max_failed}
-            return await self._view.evaluate(program, examples, metric, **limits)
+            return await self._view.evaluate(program, examples, metric, on_progress=on_progress, **limits)
 
         report: Report = self._loop.call(evaluate)
         return report

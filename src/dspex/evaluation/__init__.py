@@ -12,6 +12,7 @@ from dspex.evaluation.metrics import (
     f1,
     normalize_text,
 )
+from dspex.evaluation.progress import OnProgress, Progress
 from dspex.evaluation.report import Change, Comparison, Latency, Report
 
 __all__ = [
@@ -21,7 +22,9 @@ __all__ = [
     "Latency",
     "Metric",
     "MetricResult",
+    "OnProgress",
     "OpenStream",
+    "Progress",
     "Report",
     "Row",
     "Score",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeGuard, TypeVar
 
 from dspex.errors import ActorExited, ConfigError, EvaluationError, MetricFailed
 from dspex.evaluation._examples import Row, read_rows
 from dspex.evaluation.metrics import Metric, Score
+from dspex.evaluation.progress import OnProgress, Tally
 from dspex.evaluation.report import Report, RowOutcome, Scored
 from dspex.programs import Example
 from dspex.protocols.executor import Executor, Failed, Ok, RunOptions
@@ -37,19 +38,6 @@ class OpenStream(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Evaluation:
-    """What every row of one evaluation shares."""
-
-    executor: Executor
-    program: object
-    metric: Metric[Any]
-    options: RunOptions
-
-    async def run(self, row: Row) -> RowOutcome:
-        return await run_row(self.executor, self.program, row, self.metric, self.options)
-
-
 async def evaluate(
     executor: Executor,
     open_stream: OpenStream,
@@ -60,7 +48,7 @@ async def evaluate(
     options: RunOptions | None = None,
     max_concurrency: int = 64,
     max_failed: float = 0.05,
-    on_outcome: Callable[[int, RowOutcome], object] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Report:
     """
     Run ``program`` on every example and score the answers.
@@ -76,12 +64,13 @@ async def evaluate(
         options: How the program's requests run.
         max_concurrency: Rows under way at once.
         max_failed: The share of rows that may fail.
-        on_outcome: Told of each row as it ends: for progress displays.
+        on_progress: Called after each row; what it raises ends the evaluation.
 
     Raises:
         MissingInput, TypeError: A row lacks inputs or is no example; nothing was started.
         ConfigError: There are no examples, or a limit makes no sense.
         EvaluationError: More rows failed than ``max_failed`` allows; ``partial`` is the report.
+        Exception: Whatever ``on_progress`` raised; every row under way has been stopped.
     Cancellation: every row under way is stopped before the cancellation travels on.
     """
     rows = read_rows(program, examples)
@@ -89,15 +78,16 @@ async def evaluate(
         raise ConfigError("there are no examples to evaluate on")
     if max_concurrency < 1 or not 0 <= max_failed <= 1:
         raise ConfigError("max_concurrency must be at least 1 and max_failed from 0 to 1")
-    evaluation = _Evaluation(executor, program, metric, options if options is not None else RunOptions())
+    if inspect.iscoroutinefunction(on_progress):
+        raise ConfigError("on_progress must be a plain function: nobody would await what an async one returns")
+    tally = Tally(len(rows), on_progress) if on_progress is not None else None
+    work = partial(run_row, executor, program, metric=metric, options=options if options is not None else RunOptions())
     outcomes: dict[int, RowOutcome] = {}
-    stream = open_stream(evaluation.run, rows, max_concurrency=max_concurrency, ordered=False)
-    async with stream as results:
+    async with open_stream(work, rows, max_concurrency=max_concurrency, ordered=False) as results:
         async for result in results:
-            outcome = _outcome_of(result)
-            outcomes[result.item.index] = outcome
-            if on_outcome is not None:
-                on_outcome(result.item.index, outcome)
+            outcome = outcomes[result.item.index] = _outcome_of(result)
+            if tally is not None:
+                tally.add(result.item.index, outcome)
     name = type(program).__name__
     report = Report(name, tuple(row.example for row in rows), tuple(outcomes[row.index] for row in rows), max_failed)
     if not report.has_score:

@@ -6,10 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from dspex.errors import EvaluationError
+from dspex.errors import ActorExited, EvaluationError
 from dspex.evaluation._interval import Interval, mean_interval, paired_p_value, t_interval
 from dspex.evaluation.metrics import Score
 from dspex.programs import Example
@@ -17,7 +18,7 @@ from dspex.protocols.executor import Failed
 from dspex.protocols.lm import Usage
 from dspex.protocols.scope import RequestTotals, TraceStep
 
-__all__ = ["Change", "Comparison", "Latency", "Report", "RowOutcome", "Scored"]
+__all__ = ["Change", "Comparison", "Latency", "Report", "RowOutcome", "Scored", "cost_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,17 @@ class Report:
         return sum((each.totals.usage for each in self.outcomes if each.totals is not None), Usage())
 
     @cached_property
+    def cost(self) -> Decimal | None:
+        """
+        US dollars paid for all rows, failed ones included, to the last digit; answers from a cache cost none.
+
+        None where the price of one call is unknown, or a row was killed with its bill.
+        """
+        costs = [cost_of(each) for each in self.outcomes]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known, Decimal(0)) if len(known) == len(costs) else None
+
+    @cached_property
     def latency(self) -> Latency:
         """Seconds per row, failed rows included."""
         times = sorted(each.totals.duration for each in self.outcomes if each.totals is not None)
@@ -187,8 +199,17 @@ class Report:
             lines.append("  failed: " + ", ".join(f"{count} {name}" for name, count in self._reasons()))
         p50, p95, p99 = self.latency
         lines.append(f"  seconds per row: {p50:.2f} median, {p95:.2f} p95, {p99:.2f} p99")
-        lines.append(f"  tokens: {self.usage.input_tokens} in, {self.usage.output_tokens} out")
+        cost = "price unknown" if self.cost is None else f"{self.cost:.6f} USD"
+        lines.append(f"  tokens: {self.usage.input_tokens} in, {self.usage.output_tokens} out; {cost}")
         return "\n".join(lines)
+
+
+def cost_of(outcome: RowOutcome) -> Decimal | None:
+    """Return the dollars that one row has cost; None where that is unknown. A row never started has cost nothing."""
+    if outcome.totals is not None:
+        return outcome.totals.cost
+    killed = isinstance(outcome, Failed) and isinstance(outcome.reason, ActorExited)
+    return None if killed else Decimal(0)
 
 
 def _value(outcome: RowOutcome) -> float | None:

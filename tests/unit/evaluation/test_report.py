@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from decimal import Decimal
 
 import pytest
 
-from dspex.errors import EvaluationError, RateLimited
+from dspex.errors import ActorExited, AppClosed, EvaluationError, RateLimited
 from dspex.evaluation import Change, Report, Score, Scored
 from dspex.programs import Example
 from dspex.protocols.executor import Failed
 from dspex.protocols.lm import Usage
 from dspex.protocols.scope import RequestTotals
+from dspex.runtime import KILL
 
 
 def report(scores: Sequence[float | None], max_failed: float = 0.5, seconds: Sequence[float] | None = None) -> Report:
@@ -27,12 +29,43 @@ def report(scores: Sequence[float | None], max_failed: float = 0.5, seconds: Seq
     return Report("Program", examples, outcomes, max_failed)
 
 
-def totals(seconds: float) -> RequestTotals:
-    return RequestTotals("r1", Usage(10, 2), 1, 0, (), 0, 0, seconds)
+def totals(seconds: float, cost: str | None = None) -> RequestTotals:
+    return RequestTotals("r1", Usage(10, 2), 1, 0, (), 0, 0, seconds, Decimal(cost) if cost is not None else None)
+
+
+def priced(*costs: str | None, also: Sequence[Failed] = ()) -> Report:
+    """Return a report of rows that cost so much; None is a price nobody knows."""
+    rows = [Scored(Example(), "answer", Score(1.0), totals=totals(1.0, cost)) for cost in costs]
+    return Report("Program", (Example(),) * (len(rows) + len(also)), (*rows, *also), 1.0)
 
 
 def test_usage_counts_failed_rows_too() -> None:
     assert report([1.0, None]).usage == Usage(20, 4)
+
+
+def test_costs_add_up_to_the_last_digit() -> None:
+    """Ten times a tenth of a millionth is a millionth."""
+    assert priced(*["0.0000001"] * 10).cost == Decimal("0.000001")
+    assert "; 0.000001 USD" in str(priced(*["0.0000001"] * 10))
+
+
+def test_a_failed_row_has_cost_what_its_request_has() -> None:
+    """The provider was paid all the same."""
+    failed = Failed(RateLimited("slow down"), Example(), totals(1.0, "0.25"))
+
+    assert priced("1", also=[failed]).cost == Decimal("1.25")
+
+
+def test_one_unknown_price_makes_the_cost_unknown() -> None:
+    """None is not zero, and a sum of what is known would look like the whole."""
+    assert priced("1", None).cost is None
+    assert "price unknown" in str(priced("1", None))
+
+
+def test_a_killed_row_takes_its_bill_with_it() -> None:
+    """One that was never started has none."""
+    assert priced("1", also=[Failed(ActorExited("row 1", KILL), Example())]).cost is None
+    assert priced("1", also=[Failed(AppClosed(), Example())]).cost == Decimal(1)
 
 
 def test_latency_is_by_nearest_rank() -> None:
