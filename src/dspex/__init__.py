@@ -142,7 +142,22 @@ _ROOMS = {
     "dspex.services.retrieval.sqlite_index": ("SqliteIndex",),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
-_GONE = ("configure", "context", "settings", "teleprompt")
+_NOTHING_GLOBAL = "there is no global configuration; give it to App(...) and app.options(...)"
+_ELSEWHERE = {
+    **dict.fromkeys(("configure", "context", "settings", "teleprompt", "configure_cache"), _NOTHING_GLOBAL),
+    **dict.fromkeys(("Assert", "Suggest"), "Retry checks an answer and asks again with what was wrong"),
+    "CodeAct": "there is ProgramOfThought, and ReAct",
+    "Embedder": "Embed turns texts into vectors",
+    "Evaluate": "app.evaluate(program, examples, metric) does it",
+    "ReActV2": "ReAct calls tools natively where the model can",
+    "TypedPredictor": "Predict is typed",
+    "asyncify": "everything is async; app.sync() is for code that is not",
+    "inspect_history": "dspex.details(prediction).explain() has the conversation of a call",
+    "streamify": "app.stream(program, ...) gives the answer as it is written",
+    "syncify": "app.sync() is for code that is not async",
+    "track_usage": "dspex.details(prediction).usage, and request.details",
+}
+"""What DSPy has by these names, and where it is here."""
 
 __version__ = "0.1.0"
 
@@ -154,7 +169,7 @@ def __getattr__(name: str) -> Any:  # any of the public names
         if name in errors.__all__:
             return getattr(errors, name)
     if room is None:
-        hint = ": there is no global configuration; give it to App(...) and app.options(...)" if name in _GONE else ""
+        hint = f": {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
         raise AttributeError(f"module 'dspex' has no attribute {name!r}{hint}")
     value = getattr(importlib.import_module(room), name)
     globals()[name] = value

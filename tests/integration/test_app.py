@@ -506,7 +506,10 @@ async def test_missing_and_unknown_inputs_start_nothing() -> None:
         assert app.running_tree().runner.live == {}
 
 
-@pytest.mark.parametrize("changes", [{"deadline": 0}, {"cache": "maybe"}, {"temperature": 1}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"deadline": 0}, {"deadline": "3"}, {"cache": "maybe"}, {"temperature": 1}, {"lm": 3}, {"priority": "high"}],
+)
 def test_bad_options_are_refused(changes: dict[str, object]) -> None:
     """An option that is unknown or makes no sense is a ConfigError."""
     with pytest.raises(dspex.ConfigError):
@@ -523,3 +526,16 @@ def test_global_configuration_is_gone_and_says_so() -> None:
     """People who come from DSPy are told where it went."""
     with pytest.raises(AttributeError, match="App"):
         _ = dspex.configure
+    with pytest.raises(AttributeError, match="Retry checks an answer"):
+        _ = dspex.Assert
+
+
+async def test_what_is_no_program_says_what_to_do() -> None:
+    """A class, or a signature in words, where a program is wanted."""
+    async with dspex.App() as app:
+        with pytest.raises(TypeError, match=r"Echo is a class, not a program: make one of it, Echo\(\.\.\.\)"):
+            await app.run(Echo, value=1)  # type: ignore[call-arg]  # the mistake
+        with pytest.raises(TypeError, match=r"str is not a program: .*; write dspex\.Predict\('question -> answer'\)"):
+            await app.run("question -> answer", question="q")  # type: ignore[arg-type]  # the mistake
+        with pytest.raises(dspex.ConfigError, match="the App has no language model named 'judge'"):
+            await app.run(dspex.Predict("question -> answer", lm="judge"), question="q")

@@ -8,6 +8,7 @@ from typing import Any
 from dspex.errors import ConfigError
 from dspex.programs import choose_adapter
 from dspex.protocols.executor import RunOptions
+from dspex.protocols.model import LM, LMPool
 from dspex.protocols.money import Budget
 
 __all__ = ["changed"]
@@ -34,8 +35,12 @@ def changed(options: RunOptions, changes: dict[str, Any]) -> RunOptions:
             merged = replace(merged, adapter=choose_adapter(changes["adapter"]))
         except ValueError as error:
             raise ConfigError(str(error)) from error
-    if not merged.deadline > 0:
+    if not isinstance(merged.deadline, (int, float)) or not merged.deadline > 0:
         raise ConfigError(f"deadline={merged.deadline!r} must be a positive number of seconds")
+    if not (merged.lm is None or isinstance(merged.lm, (str, LM, LMPool))):
+        raise ConfigError(f"lm={merged.lm!r} must be a name, an LM or an LMPool")
+    if not isinstance(merged.priority, int):
+        raise ConfigError(f"priority={merged.priority!r} must be a whole number; lower ones go first")
     if merged.budget is not None and not isinstance(merged.budget, Budget):
         raise ConfigError(f"budget={merged.budget!r} must be a Budget, such as Budget(usd=0.50)")
     if merged.on_interrupt not in ("raise", "reset"):

@@ -51,15 +51,18 @@ def inputs_of(program: object) -> InputSpec:
     Return the inputs of a program: a Module, or any object with an async ``forward``.
 
     Raises:
-        TypeError: It has no ``forward``.
+        TypeError: It has no ``forward``, or is a class.
     """
+    if isinstance(program, type):
+        raise TypeError(f"{program.__name__} is a class, not a program: make one of it, {program.__name__}(...)")
     own = getattr(program, "_input_spec", None)
     if own is not None:
         spec: InputSpec = own()
         return spec
     forward = getattr(type(program), "forward", None)
     if forward is None:
-        raise TypeError(f"{type(program).__name__} is not a program: it has no `async def forward`")
+        hint = f"; write dspex.Predict({program!r})" if isinstance(program, str) and "->" in program else ""
+        raise TypeError(f"{type(program).__name__} is not a program: it has no `async def forward`{hint}")
     return spec_of_function(forward)
 
 

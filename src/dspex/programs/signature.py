@@ -264,7 +264,8 @@ class Signature(metaclass=SignatureMeta):
                 details = getattr(self, "_details_", None)
                 if details is not None and name in details.extras:
                     return details.extras[name]
-            raise AttributeError(f"{cls.__name__} has no field {name!r}", name=name, obj=self)
+            hint = _ELSEWHERE.get(name, "")
+            raise AttributeError(f"{cls.__name__} has no field {name!r}{hint}", name=name, obj=self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that are set, by name, inputs first; values are not copied."""
@@ -294,6 +295,16 @@ class Signature(metaclass=SignatureMeta):
 
 Signature._plan_ = Plan("Signature", (), "")
 _unset = object.__getattribute__
+
+
+_ELSEWHERE = {
+    "toDict": ": write prediction.to_dict()",
+    "get_lm_usage": ": write dspex.details(prediction).usage",
+    "completions": ": write dspex.details(prediction).completions",
+    "usage": ": write dspex.details(prediction).usage",
+    "trajectory": ": write dspex.details(prediction).trajectory",
+}
+"""Where to look for what other libraries keep among the fields."""
 
 
 def _get(record: Signature, name: str) -> Any:

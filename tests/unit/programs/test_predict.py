@@ -90,6 +90,17 @@ class TestAnswers:
         assert (asked.lm, asked.request.params.temperature, asked.request.params.seed) == ("judge", 0.5, 1)
 
 
+async def test_what_is_kept_elsewhere_is_told() -> None:
+    """Names that people who come from DSPy look for on a prediction."""
+    prediction = await ScriptedScope([{"answer": "Ada"}]).run(Predict("question -> answer"), question="Who?")
+
+    for name, place in (("toDict", r"prediction\.to_dict\(\)"), ("get_lm_usage", r"details\(prediction\)\.usage")):
+        with pytest.raises(AttributeError, match=f"has no field '{name}': write .*{place}"):
+            getattr(prediction, name)
+    with pytest.raises(AttributeError, match=r"has no field 'anwser'$"):
+        _ = prediction.anwser
+
+
 def test_demonstrations_are_mappings() -> None:
     """What is none is seen where it is given."""
     predict = Predict("question -> answer")

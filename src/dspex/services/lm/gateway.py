@@ -127,7 +127,7 @@ class LMGateway:
         if lm is not None and "/" in lm:
             return LM(lm)
         known = ", ".join(sorted(self._lms)) or "none"
-        what = "a default language model" if lm is None else f"a language model named {lm!r}"
+        what = "default language model" if lm is None else f"language model named {lm!r}"
         raise ConfigError(f"the App has no {what} (configured: {known}); give App(lm='openai/…') or App(lms={{…}})")
 
     def members(self, lm: LM | LMPool) -> list[LM]:
