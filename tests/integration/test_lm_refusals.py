@@ -130,3 +130,33 @@ async def test_a_stream_s_last_event_without_its_end_is_handed_on() -> None:
 
     assert result.response.completions[0].text == "one two"
     assert talk.texts == ["one ", "two"]
+
+
+WHOLE: list[tuple[str, Any, Any]] = [
+    ("openai/m", json.loads(chat("whole")), {"error": {"message": "overloaded", "type": "server_error"}}),
+    ("openai-responses/m", said_by_responses("whole"), {"status": "failed", "error": {"code": "server_error"}}),
+    (
+        "anthropic/m",
+        anthropic_answers.answer(anthropic_answers.text("whole")),
+        anthropic_answers.problem("overloaded_error"),
+    ),
+    ("gemini/m", gemini_answers.answer({"text": "whole"}), gemini_answers.problem(503, "UNAVAILABLE")),
+    (
+        "gemini/m",
+        [gemini_answers.piece({"text": "who"}), gemini_answers.piece({"text": "le"}, finish="STOP")],
+        [gemini_answers.problem(503, "UNAVAILABLE")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "answer", "error"), WHOLE, ids=lambda value: value if isinstance(value, str) else "")
+async def test_a_server_that_does_not_stream_is_read_too(model: str, answer: Any, error: Any) -> None:
+    """The content type says so: its reader gets the answer in one piece, and an error in it is one."""
+    bodies = [json.dumps(each).encode() for each in (error, answer)]
+    async with app_for(Scripted(*bodies, content_type="Application/JSON; charset=utf-8"), model) as app:
+        talk = Talk()
+        request = app.start(talk, text="x")
+        await request
+
+    assert talk.texts == ["whole"]
+    assert [attempt.outcome for attempt in request.details.attempts] == ["ServerFailed", "ok"]

@@ -563,11 +563,3 @@ class TestStream:
         """Passing it over could lose a piece of the text."""
         with pytest.raises(ResponseInvalid, match="not JSON"):
             read(b'event: content_block_delta\ndata: {"type": "content\n\n')
-
-    def test_a_server_that_does_not_stream_is_read_too(self) -> None:
-        """The whole answer comes at the end; an error is one."""
-        headers = {"content-type": "application/json; charset=utf-8"}
-
-        assert read(json.dumps(RICH).encode(), headers) == ([], decode(RICH))
-        with pytest.raises(ServerFailed):
-            read(json.dumps(problem("overloaded_error")).encode(), headers)

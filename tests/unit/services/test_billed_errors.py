@@ -136,17 +136,6 @@ def test_a_stream_that_comes_to_nothing_says_what_was_counted_at_its_end(
     assert (type(caught.value), caught.value.usage) == (kind, counted)
 
 
-@pytest.mark.parametrize("document", [{"choices": [], **CHAT}, {"choices": 3, **CHAT}])
-def test_a_stream_that_was_answered_whole_says_it_too(document: dict[str, Any]) -> None:
-    """Some servers do not stream."""
-    decoder = OpenAIChat().decoder({"content-type": "application/json"}, now=0.0)
-    decoder.feed(json.dumps(document).encode())
-    with pytest.raises(ResponseInvalid) as caught:
-        decoder.finish()
-
-    assert caught.value.usage == COUNTED
-
-
 @pytest.mark.parametrize(
     ("wire", "document"),
     [

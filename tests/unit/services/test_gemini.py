@@ -483,11 +483,10 @@ class TestStream:
         with pytest.raises(ResponseInvalid, match="cannot be read"):
             read(b"data: {\r\n\r\n")
 
-    def test_a_server_that_does_not_stream_is_read_too(self) -> None:
-        """Whole, or as the list of events that comes without ``alt=sse``."""
-        headers = {"content-type": "application/json; charset=UTF-8"}
-
-        assert read(json.dumps(RICH).encode(), headers) == ([], decode(RICH))
-        assert read(json.dumps(RICH_STREAM).encode(), headers) == ([], decode(RICH))
+    def test_the_list_of_events_that_comes_without_sse_is_a_whole_answer(self) -> None:
+        """An error in it is one."""
+        assert decode(RICH_STREAM) == decode(RICH)
         with pytest.raises(ServerFailed):
-            read(json.dumps([problem(503, "UNAVAILABLE")]).encode(), headers)
+            decode([piece({"text": "a"}), problem(503, "UNAVAILABLE")])
+        with pytest.raises(StreamTruncated):
+            decode([piece({"text": "a"})])

@@ -470,11 +470,3 @@ class TestStream:
     @pytest.mark.parametrize("broken", [b"data: {\n\n", b"data: 1\n\n", event("response.completed", response=4)])
     def test_an_event_that_cannot_be_read_is_invalid(self, broken: bytes) -> None:
         assert isinstance(stream_failure(broken), ResponseInvalid)
-
-    def test_a_server_that_answers_whole_is_read(self) -> None:
-        body = json.dumps(document(said("whole"))).encode()
-
-        assert read(body, headers={"content-type": "application/json"}) == (
-            [],
-            WIRE.decode(200, {"content-type": "application/json"}, body, now=0.0),
-        )

@@ -246,14 +246,6 @@ class TestEnds:
         assert isinstance(caught, ContentRefused)
         assert "I cannot." in str(caught)
 
-    def test_a_server_that_answers_whole_is_read(self) -> None:
-        """It knows no streams; the content type says so."""
-        body = json.dumps({"choices": [{"message": {"content": "whole"}, "finish_reason": "stop"}]}).encode()
-        deltas, response = read(body[:9], body[9:], headers={"content-type": "application/json"})
-
-        assert deltas == []
-        assert response.completions == (Completion("whole"),)
-
 
 class TestErrors:
     @pytest.mark.parametrize(

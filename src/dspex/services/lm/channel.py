@@ -126,7 +126,8 @@ class Channel:
     async def _read(self, answer: HttpStream, on_delta: OnDelta) -> LMResponse:
         """Hand on the pieces of a streamed answer as they come, and return the whole."""
         is_success = 200 <= answer.status < 300
-        if not is_success or answer.headers.get("content-type", "").partition(";")[0].strip() == "application/json":
+        kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if not is_success or kind == "application/json":
             # An error, or a server that does not stream.
             return self._decode(HttpReply(answer.status, answer.headers, await answer.read()))
         endpoint = self.endpoint

@@ -15,8 +15,9 @@ from dspex.services.lm.wires._anthropic_answer import (
     usage_of,
 )
 from dspex.services.lm.wires._errors import billed
+from dspex.services.lm.wires._event_reader import EventReader
 from dspex.services.lm.wires._json import parse, shown, string
-from dspex.services.lm.wires._sse import EventParser, ServerSentEvent
+from dspex.services.lm.wires._sse import ServerSentEvent
 
 __all__ = ["MessageStream"]
 
@@ -53,46 +54,25 @@ class _Block:
         return {**self.fields, "input": given if isinstance(given, dict) else joined}
 
 
-class MessageStream:
-    """
-    Reads the stream of ``POST /messages``; ``message_stop`` is what says that the answer is complete.
-
-    A server that answers whole although it was asked to stream is read too; it gives no deltas.
-    """
+class MessageStream(EventReader):
+    """Reads the stream of ``POST /messages``; ``message_stop`` is what says that the answer is complete."""
 
     def __init__(self, headers: Mapping[str, str], *, now: float, key_hint: str) -> None:
-        self._headers = headers
-        self._now = now
-        self._key_hint = key_hint
-        self._events = EventParser()
+        super().__init__(headers, now=now, key_hint=key_hint)
         self._document: dict[str, Any] | None = None
         self._blocks: dict[int, _Block] = {}
         self._calls = 0
         self._done = False
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        self._body: list[bytes] | None = [] if kind == "application/json" else None
-
-    def feed(self, data: bytes) -> list[LMDelta]:
-        """Take the next bytes; raises an ``LMError`` for an error event, or an event that is not JSON."""
-        if self._body is not None:
-            self._body.append(data)
-            return []
-        deltas: list[LMDelta] = []
-        for event in self._events.feed(data):
-            self._take(event, deltas)
-        return deltas
 
     def finish(self) -> LMResponse:
         """Return the whole answer; raises ``StreamTruncated`` without ``message_stop``, else as ``read_message``."""
-        if self._body is not None:
-            return self._read_whole(b"".join(self._body))
         if not self._done:
             for event in self._events.finish():
                 try:
                     parse(event.data)
                 except ValueError:
                     break  # it was cut short
-                self._take(event, [])
+                self._read(event, [])
         if not self._done:
             cut = StreamTruncated("the stream ended without message_stop", request_id=request_id(self._headers))
             if self._document is not None and string(self._document, "stop_reason"):  # what came before is no bill
@@ -103,23 +83,13 @@ class MessageStream:
         content = [self._blocks[index].whole() for index in sorted(self._blocks)]
         return read_message({**self._document, "content": content}, self._headers)
 
-    def _read_whole(self, body: bytes) -> LMResponse:
-        try:
-            document = parse(body)
-        except ValueError as error:
-            raise invalid(f"not JSON: {shown(body)}", self._headers) from error
-        if not isinstance(document, dict):
-            raise invalid(f"a JSON {type(document).__name__} instead of an object", self._headers)
-        self._check_error(document)
-        return read_message(document, self._headers)
-
     def _check_error(self, fields: Mapping[str, Any]) -> None:
         if string(fields, "type") == "error" or isinstance(fields.get("error"), dict):
             raise anthropic_failure(200, self._headers, fields, now=self._now, key_hint=self._key_hint, in_stream=True)
 
     # --- one event ------------------------------------------------------------------------------------------
 
-    def _take(self, event: ServerSentEvent, deltas: list[LMDelta]) -> None:
+    def _read(self, event: ServerSentEvent, deltas: list[LMDelta]) -> None:
         if self._done:
             return
         try:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from dspex.errors import LMError, StreamTruncated
-from dspex.protocols.lm import LMDelta, LMResponse, Usage
+from dspex.protocols.lm import LMDelta, LMResponse
 from dspex.services.lm.wires._chat_answer import (
     REASONING_FIELDS,
     arguments_of,
@@ -17,8 +17,9 @@ from dspex.services.lm.wires._chat_answer import (
     usage_of,
 )
 from dspex.services.lm.wires._errors import ErrorBody, billed, error_body, failure, inner_status
+from dspex.services.lm.wires._event_reader import EventReader
 from dspex.services.lm.wires._json import parse, shown, string
-from dspex.services.lm.wires._sse import EventParser
+from dspex.services.lm.wires._sse import ServerSentEvent
 
 __all__ = ["ChatStream"]
 
@@ -83,47 +84,29 @@ class _Call:
         return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": arguments}}
 
 
-class ChatStream:
-    """
-    Reads the stream of ``POST /chat/completions``; ``[DONE]`` is what says that the answer is complete.
-
-    A server that answers whole although it was asked to stream is read too; it gives no deltas.
-    """
+class ChatStream(EventReader):
+    """Reads the stream of ``POST /chat/completions``; ``[DONE]`` is what says that the answer is complete."""
 
     def __init__(self, headers: Mapping[str, str], *, now: float, key_hint: str) -> None:
-        self._headers = headers
-        self._now = now
-        self._key_hint = key_hint
-        self._events = EventParser()
+        super().__init__(headers, now=now, key_hint=key_hint)
         self._choices: dict[int, _Choice] = {}
         self._document: dict[str, Any] = {}
         self._done = False
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        self._body: list[bytes] | None = [] if kind == "application/json" else None
 
-    def feed(self, data: bytes) -> list[LMDelta]:
-        """Take the next bytes; raises an ``LMError`` for an error event, or a piece that is none of a completion."""
-        if self._body is not None:
-            self._body.append(data)
-            return []
-        deltas: list[LMDelta] = []
-        for event in self._events.feed(data):
-            if self._done:
-                break
-            if event.data == _DONE:
-                self._done = True
-                break
-            try:
-                chunk = parse(event.data)
-            except ValueError as error:
-                raise invalid(f"an event is not JSON: {shown(event.data.encode())}", self._headers) from error
-            self._take(chunk, deltas)
-        return deltas
+    def _read(self, event: ServerSentEvent, deltas: list[LMDelta]) -> None:
+        if self._done:
+            return
+        if event.data == _DONE:
+            self._done = True
+            return
+        try:
+            chunk = parse(event.data)
+        except ValueError as error:
+            raise invalid(f"an event is not JSON: {shown(event.data.encode())}", self._headers) from error
+        self._take(chunk, deltas)
 
     def finish(self) -> LMResponse:
         """Return the whole answer; raises ``StreamTruncated`` without ``[DONE]``, and as unstreamed decoding does."""
-        if self._body is not None:
-            return self._read_whole(b"".join(self._body))
         if not self._done:
             self._take_rest()
         if not self._done:
@@ -135,19 +118,6 @@ class ChatStream:
             raise billed(invalid("the stream held no choices", self._headers), usage_of(self._document))
         choices = [choice.whole(index) for index, choice in self._choices.items()]
         return read_answer(self._document, choices, 200, self._headers)
-
-    def _read_whole(self, body: bytes) -> LMResponse:
-        try:
-            document = parse(body)
-        except ValueError as error:
-            raise invalid(f"not JSON: {shown(body)}", self._headers) from error
-        if (found := self._error_in(document)) is not None:
-            raise found
-        choices = document.get("choices") if isinstance(document, dict) else None
-        if not (isinstance(choices, list) and choices):
-            usage = usage_of(document) if isinstance(document, dict) else Usage()
-            raise billed(invalid(f"no choices: {shown(body)}", self._headers), usage)
-        return read_answer(document, choices, 200, self._headers)
 
     def _take_rest(self) -> None:
         """Read an event whose empty line never came; one that was cut short says nothing."""

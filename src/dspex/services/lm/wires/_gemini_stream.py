@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from dspex.errors import StreamTruncated
 from dspex.protocols.lm import LMDelta, LMResponse
+from dspex.services.lm.wires._event_reader import EventReader
 from dspex.services.lm.wires._gemini_answer import finish_reason, invalid, items, read_answer
 from dspex.services.lm.wires._gemini_errors import gemini_failure, is_error
 from dspex.services.lm.wires._json import parse, shown, string
-from dspex.services.lm.wires._sse import EventParser, ServerSentEvent
+from dspex.services.lm.wires._sse import ServerSentEvent
 from dspex.services.lm.wires._turns import plain_json
 
 __all__ = ["ContentStream"]
@@ -53,43 +54,29 @@ class _Candidate:
         return {**self.fields, **self.grown, "content": {"parts": self.parts}}
 
 
-class ContentStream:
-    """
-    Reads the stream of ``:streamGenerateContent?alt=sse``, which is complete when each candidate says why it ended.
-
-    A server that answers whole although it was asked to stream is read too; it gives no deltas.
-    """
+class ContentStream(EventReader):
+    """Reads the stream of ``:streamGenerateContent?alt=sse``, complete when each candidate says why it ended."""
 
     def __init__(self, headers: Mapping[str, str], *, now: float, key_hint: str) -> None:
-        self._headers = headers
-        self._now = now
-        self._key_hint = key_hint
-        self._events = EventParser()
+        super().__init__(headers, now=now, key_hint=key_hint)
         self._document: dict[str, Any] = {}
         self._candidates: dict[int, _Candidate] = {}
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        self._body: list[bytes] | None = [] if kind == "application/json" else None
 
-    def feed(self, data: bytes) -> list[LMDelta]:
-        """Take the next bytes; raises an ``LMError`` for an error event, or an event that is not JSON."""
-        if self._body is not None:
-            self._body.append(data)
-            return []
-        deltas: list[LMDelta] = []
-        for event in self._events.feed(data):
-            try:
-                chunk = parse(event.data)
-                self._take(chunk, deltas)
-            except ValueError as error:
-                raise invalid(f"an event cannot be read: {shown(event.data.encode())}", self._headers) from error
-        return deltas
+    def _read(self, event: ServerSentEvent, deltas: list[LMDelta]) -> None:
+        try:
+            self._take(parse(event.data), deltas)
+        except ValueError as error:
+            raise invalid(f"an event cannot be read: {shown(event.data.encode())}", self._headers) from error
+
+    def read_list(self, chunks: list[Any]) -> LMResponse:
+        """Return what events add up to that came as one JSON list: so they do without ``alt=sse``."""
+        for chunk in chunks:
+            self._take(chunk, None)
+        return self.finish()
 
     def finish(self) -> LMResponse:
         """Return the whole answer; raises ``StreamTruncated`` if a candidate has no end, or as ``read_answer``."""
-        if self._body is not None:
-            self._read_whole(b"".join(self._body))
-        else:
-            self._take_rest(self._events.finish())
+        self._take_rest(self._events.finish())
         candidates = [self._candidates[index].whole() for index in sorted(self._candidates)]
         blocked = string(self._document.get("promptFeedback"), "blockReason")
         if not all(map(finish_reason, candidates)) or not (candidates or blocked):
@@ -102,22 +89,14 @@ class ContentStream:
         """Read an event whose empty line never came; one that was cut short says nothing."""
         for event in events:
             try:
-                self._take(parse(event.data), [])
+                self._take(parse(event.data), None)
             except ValueError:
                 return
 
-    def _read_whole(self, body: bytes) -> None:
-        try:
-            document = parse(body)
-            for chunk in document if isinstance(document, list) else [document]:
-                self._take(chunk, [])
-        except ValueError as error:
-            raise invalid(f"not JSON: {shown(body)}", self._headers) from error
-
     # --- one event ------------------------------------------------------------------------------------------
 
-    def _take(self, chunk: object, deltas: list[LMDelta]) -> None:
-        """Add an event; raises ``ValueError`` where it is nested too deeply."""
+    def _take(self, chunk: object, deltas: list[LMDelta] | None) -> None:
+        """Add an event, and its pieces to ``deltas``; then raises ``ValueError`` where it is nested too deeply."""
         if is_error(chunk):
             raise gemini_failure(200, self._headers, chunk, now=self._now, key_hint=self._key_hint, in_stream=True)
         if not isinstance(chunk, dict):
@@ -128,8 +107,10 @@ class ContentStream:
             candidate = self._candidates.get(index)
             if candidate is None:
                 candidate = self._candidates[index] = _Candidate(index)
-            for part in candidate.add(fields):
-                self._tell(index, candidate, part, deltas)
+            parts = candidate.add(fields)
+            if deltas is not None:
+                for part in parts:
+                    self._tell(index, candidate, part, deltas)
         for name, value in chunk.items():
             ours = self._document.get(name)
             if name == "usageMetadata" and isinstance(ours, dict) and isinstance(value, dict):

@@ -50,8 +50,6 @@ class StreamDecoder(Protocol):
         """
         Return the whole answer, equal to what the same answer would be unstreamed; called when the body has ended.
 
-        A server that answered whole although it was asked to stream is read too: then there were no deltas.
-
         Raises:
             StreamTruncated: The marker that says the answer is complete never came.
             LMError: As ``Wire.decode``.
@@ -108,7 +106,11 @@ class Wire(Protocol):
         ...
 
     def decoder(self, headers: Mapping[str, str], *, now: float, key_hint: str = "") -> StreamDecoder:
-        """Return the reader of a streamed answer that came with a success status and these headers."""
+        """
+        Return the reader of a streamed answer that came with a success status and these headers.
+
+        One that came as JSON is none: a server that does not stream is read with ``decode``.
+        """
         ...
 
     def headroom(self, headers: Mapping[str, str], *, now: float) -> Headroom | None:

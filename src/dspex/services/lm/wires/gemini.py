@@ -79,6 +79,8 @@ class Gemini:
             document = None
         if not success or is_error(document):
             raise gemini_failure(status, headers, document, now=now, key_hint=key_hint, otherwise=shown(body))
+        if isinstance(document, list) and document:
+            return self.decoder(headers, now=now, key_hint=key_hint).read_list(document)
         if not isinstance(document, dict):
             raise invalid(f"a JSON {type(document).__name__} instead of an object", headers, status)
         return read_answer(document, headers, status)

@@ -11,11 +11,12 @@ from dspex.protocols.lm import Capabilities, LMDelta, LMRequest, LMResponse
 from dspex.protocols.model import LM, Secret
 from dspex.services.lm.wires._capabilities import capabilities_of_record
 from dspex.services.lm.wires._errors import ErrorBody, error_body, failure, inner_status
+from dspex.services.lm.wires._event_reader import EventReader
 from dspex.services.lm.wires._headers import bearer, openai_headroom
 from dspex.services.lm.wires._json import parse, shown, string, to_json
 from dspex.services.lm.wires._responses_answer import invalid, read_response
 from dspex.services.lm.wires._responses_request import response_fields
-from dspex.services.lm.wires._sse import EventParser
+from dspex.services.lm.wires._sse import ServerSentEvent
 from dspex.services.lm.wires._wire import Headroom
 
 __all__ = ["OpenAIResponses", "ResponsesStream"]
@@ -97,7 +98,7 @@ class OpenAIResponses:
 
     def decoder(self, headers: Mapping[str, str], *, now: float, key_hint: str = "") -> ResponsesStream:
         """Return the reader of one streamed answer."""
-        return ResponsesStream(self, headers, now=now, key_hint=key_hint)
+        return ResponsesStream(headers, now=now, key_hint=key_hint)
 
     def headroom(self, headers: Mapping[str, str], *, now: float) -> Headroom | None:
         """Return what the ``x-ratelimit-…`` headers say."""
@@ -108,48 +109,29 @@ _TERMINAL: Final = frozenset({"response.completed", "response.incomplete", "resp
 _THOUGHTS: Final = frozenset({"response.reasoning_summary_text.delta", "response.reasoning_text.delta"})
 
 
-class ResponsesStream:
-    """
-    Reads the events of a streamed response; the one that holds the whole response ends it.
+class ResponsesStream(EventReader):
+    """Reads the events of a streamed response; the one that holds the whole response ends it."""
 
-    A server that answers whole although it was asked to stream is read too; it gives no deltas.
-    """
-
-    def __init__(self, wire: OpenAIResponses, headers: Mapping[str, str], *, now: float, key_hint: str) -> None:
-        self._wire = wire
-        self._headers = headers
-        self._now = now
-        self._key_hint = key_hint
-        self._events = EventParser()
+    def __init__(self, headers: Mapping[str, str], *, now: float, key_hint: str) -> None:
+        super().__init__(headers, now=now, key_hint=key_hint)
         self._response: dict[str, Any] | None = None  # the provider's own JSON
         self._items: dict[int, dict[str, Any]] = {}  # finished ones, for servers whose last event has none
         self._calls: dict[int, int] = {}  # output index to the call's place among the calls
         self._told: set[int] = set()  # calls whose arguments have come piece by piece
         self._thought: dict[int, tuple[str, object]] = {}  # which part of an item's thoughts came last
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        self._body: list[bytes] | None = [] if kind == "application/json" else None
 
-    def feed(self, data: bytes) -> list[LMDelta]:
-        """Take the next bytes; raises an ``LMError`` for an error event or one that cannot be read."""
-        if self._body is not None:
-            self._body.append(data)
-            return []
-        deltas: list[LMDelta] = []
-        for name, text in self._events.feed(data):
-            if self._response is not None or text == "[DONE]":
-                break
-            try:
-                event = parse(text)
-            except ValueError as error:
-                raise invalid(f"an event is not JSON: {shown(text.encode())}", self._headers) from error
-            self._take(name, event, deltas)
-        return deltas
+    def _read(self, event: ServerSentEvent, deltas: list[LMDelta]) -> None:
+        name, text = event
+        if self._response is not None or text == "[DONE]":
+            return
+        try:
+            document = parse(text)
+        except ValueError as error:
+            raise invalid(f"an event is not JSON: {shown(text.encode())}", self._headers) from error
+        self._take(name, document, deltas)
 
     def finish(self) -> LMResponse:
         """Return the whole answer; raises ``StreamTruncated`` without a last event, else as unstreamed decoding."""
-        if self._body is not None:
-            body = b"".join(self._body)
-            return self._wire.decode(200, self._headers, body, now=self._now, key_hint=self._key_hint)
         if self._response is None:
             self._take_rest()
         if self._response is None:

@@ -1,0 +1,39 @@
+"""The half of a stream's decoder that does not depend on the provider."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from dspex.protocols.lm import LMDelta
+from dspex.services.lm.wires._sse import EventParser, ServerSentEvent
+
+__all__ = ["EventReader"]
+
+
+class EventReader(ABC):
+    """
+    Reads one streamed answer, event by event; the subclass knows what they say, and ``finish`` what they add up to.
+
+    Args:
+        headers: The answer's, names in lower case.
+        now: Wall time, for a Retry-After that is a date.
+        key_hint: Where the user can set the key.
+    """
+
+    def __init__(self, headers: Mapping[str, str], *, now: float, key_hint: str) -> None:
+        self._headers = headers
+        self._now = now
+        self._key_hint = key_hint
+        self._events = EventParser()
+
+    def feed(self, data: bytes) -> list[LMDelta]:
+        """Take the next bytes and return the pieces that became whole, as ``StreamDecoder.feed``."""
+        deltas: list[LMDelta] = []
+        for event in self._events.feed(data):
+            self._read(event, deltas)
+        return deltas
+
+    @abstractmethod
+    def _read(self, event: ServerSentEvent, deltas: list[LMDelta]) -> None:
+        """Take one event, adding its pieces; raises an ``LMError`` for one that is an error or cannot be read."""
