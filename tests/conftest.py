@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["pytester", "tests.support.leaks", "tests.support.blocked_loop"]
+
+# A shell makes its background jobs ignore Ctrl-C, and what they start inherits that: not what tests start to interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # `make test` gives the same verdict for the same tree, and so does CI; `make test-slow` by hand explores.
 settings.register_profile("dev", deadline=None, max_examples=60, derandomize=True)

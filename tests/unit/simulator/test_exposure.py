@@ -140,7 +140,13 @@ def test_renaming_the_content_words_renames_the_reply(questions: Any, prompts: A
         passages = tuple((rename(title), rename(text)) for title, text in one.passages)
         return dataclasses.replace(one, text=rename(one.text), answer=rename(one.answer), passages=passages)
 
-    rows = [one for one in questions if all(ord(letter) < 128 for letter in str(one))]
+    def can_be_renamed(one: Any) -> bool:
+        """Leave out other alphabets, and "longMessage": the learner reads it whole and, as a name, its end."""
+        read = " ".join(text for _, text in one.passages)
+        return str(one).isascii() and not re.search(r"\b[a-z\d_]\w*[A-Z]", read)
+
+    rows = [one for one in questions if can_be_renamed(one)]
+    assert len(rows) >= 100
     for at, one in enumerate(rows[:100]):
         demos = [demo for demo in _split(questions, at, 3) if demo in rows]
         said = answer(prompts.body(one, demos, temperature=0), 0)
