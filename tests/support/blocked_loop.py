@@ -4,7 +4,7 @@ A test whose event loop stands still for a second fails, with the stack of what 
 The loop is watched from outside: its selector says when the loop is at work and when it waits, and a thread looks
 at a loop that has been at work for long. Nothing is scheduled on the loop, so a virtual clock sees no timer of ours.
 A stall of the whole machine is not a blocked loop: either the thread must have seen it (it stood still as well), or
-the process must have used the processor all the while (in code that does not release the interpreter lock). Nor is a
+its own must have used the processor all the while (in code that does not release the interpreter lock). Nor is a
 loop that could go on and waits for a processor, which others have: what the kernel knows of that does not count.
 """
 
@@ -43,7 +43,7 @@ class WatchedLoop:
         self._turn = 0
         self._seen_turn = -1
         self._looks = 0
-        self._cpu_at_look = self._cpu_before_turn = time.process_time()
+        self._cpu_before = time.thread_time()
         self._queued = queued
         self._queued_at_look = self._queued_before_turn = queued()
         self._stack = ""
@@ -62,13 +62,11 @@ class WatchedLoop:
         turn = self._turn
         if self._busy_since is None or turn != self._seen_turn:
             self._looks = 0
-            self._cpu_before_turn = self._cpu_at_look
             self._queued_before_turn = self._queued_at_look
         elif (frame := sys._current_frames().get(self._thread)) is not None:
             self._looks += 1
             self._stack = "".join(traceback.format_stack(frame, limit=12))
         self._seen_turn = turn
-        self._cpu_at_look = time.process_time()
         self._queued_at_look = self._queued()
 
     def _around(
@@ -86,6 +84,7 @@ class WatchedLoop:
     def _work(self) -> None:
         self._turn += 1
         self._busy_since = time.monotonic()
+        self._cpu_before = time.thread_time()
 
     def _rest(self) -> None:
         since, self._busy_since = self._busy_since, None
@@ -97,7 +96,7 @@ class WatchedLoop:
         queued = self._queued() - self._queued_before_turn
         if known and self._looks >= _LOOKS_NEEDED and held - queued > self._limit:
             self.blocks.append(f"the event loop stood still for {held:.2f} s, in\n{self._stack}")
-        elif time.process_time() - (self._cpu_before_turn if known else self._cpu_at_look) > 0.75 * self._limit:
+        elif time.thread_time() - self._cpu_before > 0.75 * self._limit:
             self.blocks.append(
                 f"the event loop stood still for {held:.2f} s, in code that does not release the interpreter lock"
             )
