@@ -121,12 +121,16 @@ class Module:
 
         Raises:
             LookupError: The program has no module at a path.
+            TypeError: A part is no Module.
         """
         modules = dict(_paths.walk(self, Module))
         unknown = [path for path in parts if path not in modules]
         if unknown:
             known = ", ".join(modules) or "no modules inside"
             raise LookupError(f"{type(self).__name__} has nothing at {', '.join(unknown)}; it has {known}")
+        for path, part in parts.items():
+            if not isinstance(part, Module):
+                raise TypeError(f"{path} can be another Module, not {part!r:.60}")
         return _paths.substitute(self, {id(modules[path]): part for path, part in parts.items()}, Module)
 
     def with_lm(self, lm: LMChoice) -> Self:

@@ -20,7 +20,7 @@ from dspex.programs.module import Demo, Module
 from dspex.programs.prediction import Prediction
 from dspex.programs.signature import Signature, build, plan_of
 from dspex.protocols.lm import Message
-from dspex.protocols.model import LMChoice, LMParams
+from dspex.protocols.model import LM, LMChoice, LMParams, LMPool
 from dspex.protocols.scope import Scope, current_scope
 
 __all__ = ["Predict"]
@@ -46,7 +46,7 @@ class Predict(Module, Generic[S, P]):
     Raises:
         SignatureError: The string is no signature, or there is nothing to ask for.
         ValueError: There is no such adapter, ``repair_turns`` is no count, or a parameter cannot be what its name says.
-        TypeError: A demonstration is no mapping.
+        TypeError: A demonstration is no mapping, or ``lm`` is no model.
     """
 
     is_predictor: ClassVar[bool] = True
@@ -96,7 +96,7 @@ class Predict(Module, Generic[S, P]):
         **config: Any,  # parameters are as open as the provider's JSON
     ) -> None:
         record = Signature.from_string(signature) if isinstance(signature, str) else signature
-        self.lm = lm
+        self.lm = _a_model(lm)
         self.params, self.repair_turns = _configured(LMParams(), 1, config)
         self._lineage = ()
         self._other_prefix = None
@@ -110,7 +110,7 @@ class Predict(Module, Generic[S, P]):
 
     def with_lm(self, lm: LMChoice) -> Self:
         """Return a predictor that asks ``lm``: a record, a name of the App's, or None for its default."""
-        return self._changed(lm=lm)
+        return self._changed(lm=_a_model(lm))
 
     def with_demos(self, demos: Sequence[Demo] | Mapping[str, Sequence[Demo]]) -> Self:
         """Return a predictor that shows these demonstrations and no others."""
@@ -236,6 +236,12 @@ def _checked(signature: object) -> type[Signature]:
     if not plan.outputs:
         raise SignatureError(f"{plan.name} has no outputs: there is nothing to ask for")
     return cast("type[Signature]", signature)
+
+
+def _a_model(lm: LMChoice) -> LMChoice:
+    if lm is None or isinstance(lm, (str, LM, LMPool)):
+        return lm
+    raise TypeError(f"lm={lm!r:.60}: expected a name, an LM or an LMPool")
 
 
 def _shown(demos: Sequence[Demo]) -> tuple[Demo, ...]:

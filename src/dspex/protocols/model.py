@@ -127,6 +127,16 @@ _EXPECTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "parallel_tool_calls": (lambda value: isinstance(value, bool), "True or False"),
     "extra": (lambda value: isinstance(value, Mapping), "a mapping"),
 }
+_ELSEWHERE: Mapping[str, str] = {
+    "base_url": "a server's address is api_base=",
+    "cache": "answers are kept by App(cache=...), and app.options(cache=...)",
+    "callbacks": "events are told by app.telemetry",
+    "max_iters": "an agent's steps are max_steps=",
+    "model_type": "the protocol is the provider's name, such as openai-responses/...",
+    "num_retries": "attempts are App(limits=dspex.ClientLimits(retry=...))",
+    "rollout_id": "answers are told apart by seed=",
+}
+"""What other libraries take among the parameters of a model, and no provider does."""
 _LIKE = 0.88
 """How alike a name must be to one of ours to be taken for a slip; ``min_tokens`` is not, ``temprature`` is."""
 
@@ -140,6 +150,8 @@ def _meant(name: str) -> str:
 def _refuse_misfits(changes: Mapping[str, Any]) -> None:
     for name, value in changes.items():
         if name not in _EXPECTED:
+            if name in _ELSEWHERE:
+                raise ValueError(f"{name}={value!r} is no parameter of a model: {_ELSEWHERE[name]}")
             if meant := _meant(name):
                 how = f"extra={{{name!r}: {value!r}}}"
                 raise ValueError(f"{name}={value!r}: did you mean {meant}? The provider's own go into {how}")

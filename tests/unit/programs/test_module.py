@@ -211,6 +211,10 @@ class TestChangedCopies:
         with pytest.raises(LookupError, match=r"RAG has nothing at nope; it has retrieve, answer, answer\.predict"):
             RAG().replace({"nope": Predict(QA)})
 
+    def test_a_part_is_a_module(self) -> None:
+        with pytest.raises(TypeError, match="answer can be another Module, not 'gpt'"):
+            RAG().replace({"answer": "gpt"})  # type: ignore[dict-item]  # on purpose
+
 
 class TestInputs:
     def test_inputs_are_the_parameters_of_forward(self) -> None:

@@ -101,6 +101,15 @@ async def test_what_is_kept_elsewhere_is_told() -> None:
         _ = prediction.anwser
 
 
+def test_a_model_is_a_name_or_a_record() -> None:
+    """What is none is seen where it is given."""
+    predict = Predict("question -> answer")
+    with pytest.raises(TypeError, match="lm=3: expected a name, an LM or an LMPool"):
+        predict.with_lm(3)  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(TypeError, match="lm=3"):
+        Predict("question -> answer", lm=3)  # type: ignore[arg-type]  # on purpose
+
+
 def test_demonstrations_are_mappings() -> None:
     """What is none is seen where it is given."""
     predict = Predict("question -> answer")

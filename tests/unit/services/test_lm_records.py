@@ -58,6 +58,8 @@ def test_a_model_that_answers_by_itself_is_not_pickled() -> None:
         ({"stop": [1]}, "expected a text or several"),
         ({"temprature": 0.5}, "did you mean temperature"),
         ({"max_token": 5}, "did you mean max_tokens"),
+        ({"base_url": "http://localhost"}, "no parameter of a model: a server's address is api_base="),
+        ({"num_retries": 8}, r"attempts are App\(limits="),
     ],
 )
 def test_parameters_that_cannot_be_are_refused_before_anything_is_sent(params: dict[str, Any], message: str) -> None:

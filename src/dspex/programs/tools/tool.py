@@ -69,7 +69,7 @@ class Tool(Generic[P, R_co]):
         called = _called(function)
         name = name if name is not None else _name_of(function)
         if not callable(called):
-            raise ToolInvalid(name, f"a {type(function).__name__} cannot be called")
+            raise ToolInvalid(name, f"{function!r:.60} cannot be called")
         if not _NAME.fullmatch(name):
             raise ToolInvalid(name, "give a name= of letters, digits, _ and -, at most 64 of them")
         if timeout is not None and not timeout > 0:
@@ -223,6 +223,8 @@ def as_tools(functions: Iterable[object], owner: str) -> dict[str, Tool[..., Any
         ToolInvalid: One cannot be a tool, or two have one name.
     """
     tools: dict[str, Tool[..., Any]] = {}
+    if not isinstance(functions, Iterable) or isinstance(functions, (str, Mapping)):
+        raise ToolInvalid(_name_of(functions), f"give {owner} a list of tools")
     for each in functions:
         made = each if isinstance(each, Tool) else Tool(cast("Callable[..., Any]", each))
         if made.name in tools:
