@@ -30,6 +30,7 @@ WHOLE: list[tuple[Wire, dict[str, Any], type[LMError]]] = [
     ),
     (OpenAIChat(), {"choices": [{"message": {"content": None, "refusal": "no"}}], **CHAT}, ContentRefused),
     (OpenAIChat(), {"choices": [], **CHAT}, ResponseInvalid),
+    (OpenAIChat(), {"choices": [{"error": {"message": "no", "code": 502}}], **CHAT}, ServerFailed),
     (OpenAIChat(), {"choices": [{"text": "of another protocol"}], **CHAT}, ResponseInvalid),
     (OpenAIChat(), {"choices": [{"message": {"content": 3}}], **CHAT}, ResponseInvalid),
     (
@@ -45,6 +46,7 @@ WHOLE: list[tuple[Wire, dict[str, Any], type[LMError]]] = [
     (OpenAIResponses(), {"status": "failed", "error": {"code": "server_error"}, **RESPONSES}, ServerFailed),
     (OpenAIResponses(), {"status": "queued", "output": [], **RESPONSES}, ResponseInvalid),
     (OpenAIResponses(), {"output": None, **RESPONSES}, ResponseInvalid),
+    (OpenAIResponses(), {"object": "response", **RESPONSES}, ResponseInvalid),
     (Anthropic(), anthropic_answers.answer(stop_reason="refusal"), ContentRefused),
     (Anthropic(), {**anthropic_answers.answer(), "content": None}, ResponseInvalid),
     (Gemini(), gemini_answers.answer({"text": "a"}, finish="SAFETY"), ContentRefused),

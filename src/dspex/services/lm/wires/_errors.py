@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from dspex.errors import (
     AuthFailed,
@@ -20,7 +20,7 @@ from dspex.errors import (
 )
 from dspex.protocols.lm import Usage
 from dspex.services.lm.wires._headers import parse_retry_after, set_key, should_retry
-from dspex.services.lm.wires._json import SHOWN, parse, string
+from dspex.services.lm.wires._json import SHOWN, parse, shown, string
 
 __all__ = [
     "ERRORS_TABLE",
@@ -28,9 +28,11 @@ __all__ = [
     "ErrorRow",
     "billed",
     "classify",
+    "document_of",
     "error_body",
     "failure",
     "inner_status",
+    "openai_failure",
     "unsayable",
 ]
 
@@ -189,6 +191,35 @@ def failure(
         retry_after=parse_retry_after(headers, now) if retry_after is None else retry_after,
         should_retry=should_retry(headers),
     )
+
+
+def openai_failure(
+    status: int, headers: Mapping[str, str], document: object, body: bytes, *, now: float, key_hint: str
+) -> LMError:
+    """Return the typed error of a failure answer in OpenAI's form; ``body`` is shown where it is in no form."""
+    found = error_body(document) or ErrorBody(message=shown(body))
+    request_id = headers.get("x-request-id")
+    return failure(status, headers, found, now=now, key_hint=key_hint, request_id=request_id)
+
+
+def document_of(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    invalid: Callable[[str, Mapping[str, str], int], LMError],
+) -> Any:  # whatever the other side sent
+    """
+    Return the JSON of an answer; of a failure that is none, nothing.
+
+    Raises:
+        LMError: A success that is none: what ``invalid`` makes of it.
+    """
+    try:
+        return parse(body)
+    except ValueError as error:
+        if 200 <= status < 300:
+            raise invalid(f"not JSON: {shown(body)}", headers, status) from error
+        return None
 
 
 def error_body(document: object) -> ErrorBody | None:

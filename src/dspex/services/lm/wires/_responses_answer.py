@@ -15,7 +15,7 @@ from dspex.services.lm.wires._json import SHOWN, count, string
 from dspex.services.lm.wires._refusals import FILTERED, Refusal, is_withheld, refused
 from dspex.services.lm.wires._turns import place
 
-__all__ = ["PROVIDER", "invalid", "read_response"]
+__all__ = ["PROVIDER", "invalid", "read_response", "usage_of"]
 
 PROVIDER: Final = "openai-responses"
 """What reasoning from this wire is marked with."""
@@ -41,7 +41,7 @@ def read_response(
     """
     state = document.get("status", "completed")
     request_id = headers.get("x-request-id")
-    usage = _usage(document.get("usage"))
+    usage = usage_of(document.get("usage"))
     if state == "failed":
         found = error_body({"error": document.get("error")}) or ErrorBody()
         failed = failure(status, headers, found, now=now, key_hint=key_hint, request_id=request_id, in_stream=True)
@@ -138,7 +138,7 @@ def _citation(annotation: Mapping[str, Any], before: int) -> Citation:
     )
 
 
-def _usage(usage: object) -> Usage:
+def usage_of(usage: object) -> Usage:
     """Return the token counts; what the provider left out, or gave as no number, is zero."""
     if not isinstance(usage, dict):
         return Usage()

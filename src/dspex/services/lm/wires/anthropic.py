@@ -14,8 +14,9 @@ from dspex.services.lm.wires._anthropic_answer import anthropic_failure, invalid
 from dspex.services.lm.wires._anthropic_request import message_fields
 from dspex.services.lm.wires._anthropic_stream import MessageStream
 from dspex.services.lm.wires._capabilities import capabilities_of_record
+from dspex.services.lm.wires._errors import document_of
 from dspex.services.lm.wires._headers import checked_key, request_headers, whole
-from dspex.services.lm.wires._json import parse, shown, to_json
+from dspex.services.lm.wires._json import shown, to_json
 from dspex.services.lm.wires._wire import Headroom
 
 __all__ = ["Anthropic"]
@@ -81,12 +82,7 @@ class Anthropic:
             ContentRefused: The model refused, or broke off.
         """
         success = 200 <= status < 300
-        try:
-            document = parse(body)
-        except ValueError as error:
-            if success:
-                raise invalid(f"not JSON: {shown(body)}", headers, status) from error
-            document = None
+        document = document_of(status, headers, body, invalid)
         is_error = isinstance(document, dict) and (document.get("type") == "error" or "content" not in document)
         if success and not isinstance(document, dict):
             raise invalid(f"a JSON {type(document).__name__} instead of an object", headers, status)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from dspex.errors import LMError, ResponseInvalid
 from dspex.protocols.lm import EmbedRequest, EmbedResponse, Usage
-from dspex.services.lm.wires._errors import ErrorBody, billed, error_body, failure, inner_status
+from dspex.services.lm.wires._errors import billed, inner_status, openai_failure
 from dspex.services.lm.wires._gemini_errors import gemini_failure
 from dspex.services.lm.wires._headers import azure_path
 from dspex.services.lm.wires._json import count, parse, shown, string, to_json
@@ -168,14 +168,8 @@ _Failing = Callable[[int, object, bytes], LMError]
 def _openai_failure(
     headers: Mapping[str, str], now: float, key_hint: str, status: int, document: object, body: bytes
 ) -> LMError:
-    return failure(
-        inner_status(document, status) if status < 300 else status,
-        headers,
-        error_body(document) or ErrorBody(message=shown(body)),
-        now=now,
-        key_hint=key_hint,
-        request_id=headers.get("x-request-id"),
-    )
+    claimed = inner_status(document, status) if status < 300 else status
+    return openai_failure(claimed, headers, document, body, now=now, key_hint=key_hint)
 
 
 def _gemini_failure(

@@ -9,12 +9,13 @@ from urllib.parse import quote
 from dspex.protocols.lm import Capabilities, LMRequest, LMResponse
 from dspex.protocols.model import LM, Secret
 from dspex.services.lm.wires._capabilities import capabilities_of_record
+from dspex.services.lm.wires._errors import document_of
 from dspex.services.lm.wires._gemini_answer import invalid, read_answer
 from dspex.services.lm.wires._gemini_errors import gemini_failure, is_error
 from dspex.services.lm.wires._gemini_request import content_fields
 from dspex.services.lm.wires._gemini_stream import ContentStream
 from dspex.services.lm.wires._headers import checked_key, request_headers
-from dspex.services.lm.wires._json import parse, shown, to_json
+from dspex.services.lm.wires._json import shown, to_json
 from dspex.services.lm.wires._wire import Headroom
 
 __all__ = ["Gemini"]
@@ -71,12 +72,7 @@ class Gemini:
             ContentRefused: The prompt was blocked, or every candidate was withheld or cut off.
         """
         success = 200 <= status < 300
-        try:
-            document = parse(body)
-        except ValueError as error:
-            if success:
-                raise invalid(f"not JSON: {shown(body)}", headers, status) from error
-            document = None
+        document = document_of(status, headers, body, invalid)
         if not success or is_error(document):
             raise gemini_failure(status, headers, document, now=now, key_hint=key_hint, otherwise=shown(body))
         if isinstance(document, list) and document:

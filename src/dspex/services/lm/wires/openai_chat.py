@@ -12,9 +12,9 @@ from dspex.services.lm.wires._capabilities import capabilities_of_record
 from dspex.services.lm.wires._chat_answer import error_of, invalid, read_answer, usage_of
 from dspex.services.lm.wires._chat_request import add_parameters, chat_messages
 from dspex.services.lm.wires._chat_stream import ChatStream
-from dspex.services.lm.wires._errors import ErrorBody, billed, error_body, failure, inner_status
+from dspex.services.lm.wires._errors import billed, document_of, inner_status, openai_failure
 from dspex.services.lm.wires._headers import azure_path, bearer, checked_key, openai_headroom, request_headers
-from dspex.services.lm.wires._json import parse, shown, to_json
+from dspex.services.lm.wires._json import shown, to_json
 from dspex.services.lm.wires._wire import Headroom
 
 __all__ = ["AzureChat", "OpenAIChat"]
@@ -81,12 +81,7 @@ class OpenAIChat:
             ContentRefused: The model or a filter withheld every completion, or cut it off.
         """
         success = 200 <= status < 300
-        try:
-            document = parse(body)
-        except ValueError as error:
-            if success:
-                raise invalid(f"not JSON: {shown(body)}", headers, status) from error
-            document = None
+        document = document_of(status, headers, body, invalid)
         if success:
             if not isinstance(document, dict):
                 raise invalid(f"a JSON {type(document).__name__} instead of an object", headers, status)
@@ -96,15 +91,9 @@ class OpenAIChat:
                 if isinstance(choices, list) and choices:
                     return read_answer(document, choices, status, headers)
                 raise billed(invalid(f"no choices: {shown(body)}", headers, status), usage_of(document))
-            document, status = found, inner_status(found, status)
-        raise failure(
-            status,
-            headers,
-            error_body(document) or ErrorBody(message=shown(body)),
-            now=now,
-            key_hint=key_hint,
-            request_id=headers.get("x-request-id"),
-        )
+            failed = openai_failure(inner_status(found, status), headers, found, body, now=now, key_hint=key_hint)
+            raise billed(failed, usage_of(document))
+        raise openai_failure(status, headers, document, body, now=now, key_hint=key_hint)
 
     def decoder(self, headers: Mapping[str, str], *, now: float, key_hint: str = "") -> ChatStream:
         """Return the reader of one streamed answer."""

@@ -10,11 +10,19 @@ from dspex.errors import StreamTruncated
 from dspex.protocols.lm import Capabilities, LMDelta, LMRequest, LMResponse
 from dspex.protocols.model import LM, Secret
 from dspex.services.lm.wires._capabilities import capabilities_of_record
-from dspex.services.lm.wires._errors import ErrorBody, error_body, failure, inner_status
+from dspex.services.lm.wires._errors import (
+    ErrorBody,
+    billed,
+    document_of,
+    error_body,
+    failure,
+    inner_status,
+    openai_failure,
+)
 from dspex.services.lm.wires._event_reader import EventReader
 from dspex.services.lm.wires._headers import bearer, openai_headroom
 from dspex.services.lm.wires._json import parse, shown, string, to_json
-from dspex.services.lm.wires._responses_answer import invalid, read_response
+from dspex.services.lm.wires._responses_answer import invalid, read_response, usage_of
 from dspex.services.lm.wires._responses_request import response_fields
 from dspex.services.lm.wires._sse import ServerSentEvent
 from dspex.services.lm.wires._wire import Headroom
@@ -73,28 +81,16 @@ class OpenAIResponses:
             ContentRefused: The model or a filter withheld the answer, or cut it off.
         """
         success = 200 <= status < 300
-        try:
-            document = parse(body)
-        except ValueError as error:
-            if success:
-                raise invalid(f"not JSON: {shown(body)}", headers, status) from error
-            document = None
+        document = document_of(status, headers, body, invalid)
         if success:
             if not isinstance(document, dict):
                 raise invalid(f"a JSON {type(document).__name__} instead of an object", headers, status)
             if "output" in document or document.get("status") == "failed":
                 return read_response(document, status, headers, now=now, key_hint=key_hint)
             if not isinstance(document.get("error"), (dict, str)):
-                raise invalid(f"no output: {shown(body)}", headers, status)
+                raise billed(invalid(f"no output: {shown(body)}", headers, status), usage_of(document.get("usage")))
             status = inner_status(document, status)
-        raise failure(
-            status,
-            headers,
-            error_body(document) or ErrorBody(message=shown(body)),
-            now=now,
-            key_hint=key_hint,
-            request_id=headers.get("x-request-id"),
-        )
+        raise openai_failure(status, headers, document, body, now=now, key_hint=key_hint)
 
     def decoder(self, headers: Mapping[str, str], *, now: float, key_hint: str = "") -> ResponsesStream:
         """Return the reader of one streamed answer."""
