@@ -107,7 +107,7 @@ def test_a_model_is_a_name_or_a_record() -> None:
     with pytest.raises(TypeError, match="lm=3: expected a name, an LM or an LMPool"):
         predict.with_lm(3)  # type: ignore[arg-type]  # on purpose
     with pytest.raises(TypeError, match="lm=3"):
-        Predict("question -> answer", lm=3)  # type: ignore[arg-type]  # on purpose
+        Predict("question -> answer", lm=3)  # type: ignore[call-overload]  # on purpose
 
 
 def test_demonstrations_are_mappings() -> None:

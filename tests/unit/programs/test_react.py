@@ -167,7 +167,7 @@ def test_agents_that_make_no_sense_are_refused(make: Any, error: type[Exception]
 def test_wrong_words_are_told_where_they_are_written() -> None:
     """A tool that stands alone, and what DSPy calls the steps."""
     with pytest.raises(ToolInvalid, match="give the agent a list of tools"):
-        dspex.ReAct("question -> answer", search)  # type: ignore[arg-type]  # on purpose
+        dspex.ReAct("question -> answer", search)  # type: ignore[call-overload]  # on purpose
     with pytest.raises(ValueError, match="an agent's steps are max_steps="):
         dspex.ReAct("question -> answer", [search], max_iters=3)
 
