@@ -226,6 +226,28 @@ async def test_an_ask_that_lost_its_race_is_paid_as_estimated(simulator: Simulat
     assert spent.usd > details.cost + Decimal("0.001")  # 500 tokens at 2 USD a million were set aside
 
 
+@pytest.mark.parametrize(
+    ("fault", "is_paid"),
+    [
+        (Fault(kind=FaultKind.TRUNCATE), True),
+        (Fault(kind=FaultKind.TRUNCATE, after_bytes=0), False),
+        (Fault(kind=FaultKind.RESET), False),
+    ],
+)
+async def test_an_answer_that_broke_off_is_paid_as_estimated(simulator: Simulator, fault: Fault, is_paid: bool) -> None:
+    """Where it had begun, the model had run; a connection that broke before may not have reached it."""
+    simulator.set_faults(FaultPlan(script={"/v1/chat/completions": (fault,)}))
+    lm = dspex.LM("openai/m", api_base=simulator.url, api_key="k", max_tokens=500)
+    budget = dspex.Budget(usd=1)
+    async with dspex.App(lm, prices=PRICES, budget=budget, limits=QUICK, cache=None) as app:
+        details = dspex.details(await app.run(Ask(), question="q"))
+        spent = app.running_tree().book.root.spent
+
+    assert [each.outcome for each in details.attempts] == ["TransportFailed", "ok"]
+    assert details.cost is not None
+    assert (spent.usd - details.cost > Decimal("0.001")) == is_paid  # 500 tokens at 2 USD a million were set aside
+
+
 async def test_vectors_that_are_none_are_paid_too() -> None:
     """The texts were read, and counted."""
     counted = {"usage": {"prompt_tokens": 10}}

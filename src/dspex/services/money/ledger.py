@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from dspex.errors import BudgetExceeded
-from dspex.protocols.lm import AttemptLog, Usage
+from dspex.protocols.lm import Attempt, AttemptLog, Usage
 from dspex.protocols.model import LM, LMPool
 from dspex.protocols.money import Account, Budget, Estimate, Reservation, Spending
 from dspex.runtime import Actor, ChildSpec, Down, From, Next, ProcessRef, Reply
@@ -195,7 +195,14 @@ def _refusal(account: Account, amount: Spending, lm: LM | LMPool) -> BudgetExcee
 
 
 def _lost(log: AttemptLog) -> int:
-    return sum(attempt.outcome in UNKNOWN and attempt.usage is None for attempt in log.attempts)
+    return sum(map(_is_lost, log.attempts))
+
+
+def _is_lost(attempt: Attempt) -> bool:
+    """Whether an attempt may have been charged, and nobody knows what: an answer that had begun and broke off, too."""
+    if attempt.usage is not None:
+        return False
+    return attempt.outcome in UNKNOWN or (attempt.outcome == "TransportFailed" and attempt.first_byte is not None)
 
 
 class LedgerServer(Actor):
