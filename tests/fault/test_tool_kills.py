@@ -112,6 +112,7 @@ async def test_killed_owner_of_the_threads_is_a_crash_of_their_steps_only() -> N
         assert owner is not None
         owner.kill()
         trajectory = dspex.details(await request).trajectory
+        await until(lambda: not app.runtime.zombies, "the thread that was left to itself")
 
     assert trajectory is not None
     assert [type(each.observation.error) for each in trajectory] == [StepCrashed, type(None), type(None)]
