@@ -341,6 +341,32 @@ async def test_what_an_agent_did_is_a_demonstration_for_both_protocols() -> None
         assert 'Call: len_of {"text": "abc"}\nObservation: 3' in prompt
 
 
+class Talk(dspex.Signature):
+    """Answer."""
+
+    history: dspex.History = dspex.InputField(default_factory=dspex.History)
+    question: str = dspex.InputField()
+    answer: str = dspex.OutputField()
+
+
+@pytest.mark.parametrize("able", [True, False], ids=["native", "text"])
+async def test_earlier_answers_are_told_to_whoever_chooses_too(able: bool) -> None:
+    """The answer is no field of the predictor that chooses; it is a turn of the conversation all the same."""
+    done: Any = DONE[0] if able else {"next_thought": "t", "next_tool_name": "finish", "next_tool_args": {}}
+    lm = ScriptedLM({"react": [done], "extract": [ANSWER]}, capabilities={"tools": able})
+    async with dspex.App(lm=lm) as app:
+        agent = dspex.ReAct(Talk, [len_of])
+        await app.run(agent, question="And now?", history=dspex.History([{"question": "Who?", "answer": "Ada"}]))
+        with pytest.raises(dspex.MissingInput, match="turn 0 has none of question, answer; it has qestion"):
+            await app.run(agent, question="And now?", history=dspex.History([{"qestion": "Who?"}]))
+
+    for each in lm.requests:
+        assert [(turn.role, turn.text) for turn in each.request.messages[1:3]] == [
+            ("user", "[[ ## question ## ]]\nWho?"),
+            ("assistant", "[[ ## answer ## ]]\nAda\n\n[[ ## completed ## ]]"),
+        ]
+
+
 async def test_programs_call_tools_themselves() -> None:
     """A ToolCalls output and ``call_tools``: the same steps, without an agent around them."""
 

@@ -8,11 +8,16 @@ from typing import Any, TypeVar
 
 from dspex.errors import MissingInput, NotInRequest
 from dspex.programs._compile import Plan
+from dspex.programs.adapters._adapter import Adapter
+from dspex.programs.adapters._prompt import is_history, lost_turn
 from dspex.programs.details import Details
+from dspex.programs.signature import plan_of
 from dspex.programs.tools.trajectory import Trajectory
+from dspex.programs.types.history import History
+from dspex.protocols.lm import Message
 from dspex.protocols.scope import Scope, current_scope
 
-__all__ = ["begin", "checked_steps", "with_trajectory"]
+__all__ = ["begin", "checked_steps", "with_conversation", "with_trajectory"]
 
 S = TypeVar("S")
 
@@ -38,6 +43,37 @@ def begin(agent: str, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, An
     if args:
         raise MissingInput(plan.name, unexpected=[f"{len(args)} by position: give inputs by name"])
     return scope, plan.check_inputs(kwargs, plan.name)
+
+
+def with_conversation(signature: Any, adapter: Adapter, inputs: dict[str, Any]) -> dict[str, Any]:
+    """
+    Return an agent's inputs for a predictor that asks for other outputs than its own.
+
+    What was answered in earlier turns would be none of its fields; as a Message it is sent as it is.
+
+    Raises:
+        MissingInput: A turn of a History has none of the signature's fields.
+    """
+    changed: dict[str, Any] = {}
+    plan = plan_of(signature)
+    for field in plan.inputs:
+        if is_history(field) and inputs[field.name]:
+            turns: list[object] = []
+            for number, turn in enumerate(inputs[field.name]):
+                made = [turn] if isinstance(turn, Message) else _as_turns(signature, plan, adapter, turn)
+                if not made:
+                    known = [each for each in plan.fields.values() if not is_history(each)]
+                    raise MissingInput(plan.name, invalid=[f"{field.name}: {lost_turn(number, turn, known)}"])
+                turns += made
+            changed[field.name] = History(turns)
+    return {**inputs, **changed} if changed else inputs
+
+
+def _as_turns(signature: Any, plan: Plan, adapter: Adapter, turn: Mapping[str, Any]) -> list[object]:
+    said = {name: value for name, value in turn.items() if name in plan.fields and plan.fields[name].role == "input"}
+    told = {each.name: turn[each.name] for each in plan.outputs if each.name in turn}
+    answer = [Message("assistant", adapter.format_outputs(signature, told))] if told else []
+    return [*([said] if said else []), *answer]
 
 
 def with_trajectory(prediction: Any, trajectory: Trajectory) -> Any:

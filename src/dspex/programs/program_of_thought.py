@@ -9,8 +9,8 @@ from typing import Any, Generic, Literal, overload
 from typing_extensions import ParamSpec, TypeVar
 
 from dspex.errors import CodeFailed, StepCrashed
-from dspex.programs._agents import begin, checked_steps, with_trajectory
-from dspex.programs.adapters._choose import AdapterChoice
+from dspex.programs._agents import begin, checked_steps, with_conversation, with_trajectory
+from dspex.programs.adapters._choose import DEFAULT_ADAPTER, AdapterChoice
 from dspex.programs.adapters._values import to_plain
 from dspex.programs.chain_of_thought import ChainOfThought
 from dspex.programs.fields import InputField, OutputField
@@ -125,7 +125,9 @@ class ProgramOfThought(Module, Generic[S, P]):
         """
         scope, inputs = begin("ProgramOfThought", plan_of(self._declared), args, kwargs)
         trajectory = Trajectory()
-        written: Any = await self.code_generate.forward(**inputs)
+        adapter = self.code_generate.predict.adapter or scope.adapter or DEFAULT_ADAPTER
+        told = with_conversation(self._declared, adapter, inputs)
+        written: Any = await self.code_generate.forward(**told)
         for number in range(self.max_steps):
             code = str(written.generated_code)
             ran = await self._run(code, inputs, scope)
@@ -135,7 +137,7 @@ class ProgramOfThought(Module, Generic[S, P]):
             if ran.error is None:
                 return await self._answer(inputs, code, ran, trajectory)
             if number + 1 < self.max_steps:
-                written = await self.code_regenerate.forward(**inputs, previous_code=code, error=ran.error)
+                written = await self.code_regenerate.forward(**told, previous_code=code, error=ran.error)
         raise CodeFailed(plan_of(self._declared).name, code, str(ran.error), self.max_steps)
 
     async def _run(self, code: str, inputs: dict[str, Any], scope: Scope) -> CodeRun:

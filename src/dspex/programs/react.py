@@ -10,9 +10,9 @@ from typing_extensions import ParamSpec, TypeVar
 
 from dspex.errors import AgentBudgetSpent, ContextTooLong, ToolInvalid
 from dspex.programs._agent_turns import NativeTurns, TextTurns, Turns, tools_in_words
-from dspex.programs._agents import begin, checked_steps, with_trajectory
+from dspex.programs._agents import begin, checked_steps, with_conversation, with_trajectory
 from dspex.programs._finish import FINISH, Finish
-from dspex.programs.adapters._choose import AdapterChoice
+from dspex.programs.adapters._choose import DEFAULT_ADAPTER, AdapterChoice
 from dspex.programs.chain_of_thought import ChainOfThought
 from dspex.programs.fields import InputField, OutputField
 from dspex.programs.inputs import InputSpec
@@ -148,7 +148,8 @@ class ReAct(Module, Generic[S, P]):
         adapter = self.react.adapter or scope.adapter
         native = (adapter is None or adapter.native_tools) and scope.capabilities(self.react.lm).tools
         kind = NativeTurns if native else TextTurns
-        return kind(scope, self.react, self.tools, self._finish, self._tools_text, inputs)
+        told = with_conversation(self._declared, adapter or DEFAULT_ADAPTER, inputs)
+        return kind(scope, self.react, self.tools, self._finish, self._tools_text, told)
 
     async def _work(self, turns: Turns, scope: Scope) -> Trajectory:
         """Let the model choose, and make its calls, until it is done or out of steps."""

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import pydantic
 import pytest
 
-from dspex.errors import ResponseUnparsable, StateError
+from dspex.errors import MissingInput, ResponseUnparsable, StateError
 from dspex.programs import (
     ChainOfThought,
     ChatAdapter,
@@ -352,6 +352,20 @@ class TestHistory:
         await scope.run(Predict(Chat), question="q", history=[{"question": "1?", "answer": "one"}])
 
         assert len(scope.asked[0].request.messages) == 4
+
+    async def test_turns_of_other_protocols_are_messages(self) -> None:
+        scope = ScriptedScope([{"answer": "a"}])
+        turns = [{"role": "user", "content": "1?"}, {"role": "assistant", "content": "one"}]
+
+        await scope.run(Predict(Chat), question="2?", history=turns)
+
+        assert list(scope.asked[0].request.messages[1:3]) == [Message("user", "1?"), Message("assistant", "one")]
+
+    @pytest.mark.parametrize("turn", [{"qestion": "1?"}, {}, {"role": "pirate", "content": "1?"}])
+    async def test_a_turn_that_would_be_lost_is_refused(self, turn: dict[str, str]) -> None:
+        names = ", ".join(turn) or "nothing"
+        with pytest.raises(MissingInput, match=f"history: turn 1 has none of question, answer; it has {names}"):
+            await ScriptedScope().run(Predict(Chat), question="2?", history=[{"question": "1?"}, turn])
 
 
 @pytest.mark.parametrize("adapter", ["chat", "json", "xml", "tool"])

@@ -256,9 +256,11 @@ class TestHistory:
 
     def test_json_there_and_back(self) -> None:
         adapter = pydantic.TypeAdapter(History)
-        history = History([{"q": 1}])
+        history = History([{"q": 1}, Message("user", "x")])
 
         assert adapter.validate_json(adapter.dump_json(history)) == history
+        with pytest.raises(ValueError, match="has no JSON form"):
+            adapter.dump_json(History([Message("user", (TextPart("x"),))]))
 
     async def test_what_is_no_history_is_refused(self) -> None:
         with pytest.raises(MissingInput, match="expected a History, or a list of turns"):

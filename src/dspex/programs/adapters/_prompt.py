@@ -31,6 +31,7 @@ __all__ = [
     "given_and_wanted",
     "history_messages",
     "is_history",
+    "lost_turn",
     "sections",
     "shown_inputs",
     "slots",
@@ -199,14 +200,21 @@ def _as_it_fits(write: Callable[[Any], Content], codec: Codec, value: Any) -> Co
 
 
 def history_messages(rendered: Rendered, inputs: Mapping[str, Any]) -> list[Message]:
-    """Return the earlier turns: Messages as they are, fields as a user's and an assistant's turn."""
+    """
+    Return the earlier turns: Messages as they are, fields as a user's and an assistant's turn.
+
+    Raises:
+        ValueError: A turn has none of the fields, so that it would be lost; ``error.args[1]`` is the input's name.
+    """
     found: list[Message] = []
     for name in rendered.histories:
-        for turn in inputs[name] or ():
+        for number, turn in enumerate(inputs[name] or ()):
             if isinstance(turn, Message):
                 found.append(turn)
                 continue
             said = [slot for slot in rendered.inputs if slot.name in turn]
+            if not said and not any(slot.name in turn for slot in rendered.outputs):
+                raise ValueError(lost_turn(number, turn, [*rendered.inputs, *rendered.outputs]), name)
             if said:
                 only = [(slot, demo_content(slot.codec, turn[slot.name])) for slot in said]
                 written: list[str | Part] = []
@@ -216,6 +224,12 @@ def history_messages(rendered: Rendered, inputs: Mapping[str, Any]) -> list[Mess
             if any(slot.name in turn for slot in rendered.outputs):
                 found.append(Message("assistant", rendered.answer(rendered, turn, False)))
     return found
+
+
+def lost_turn(number: int, turn: Mapping[str, Any], fields: Sequence[Slot | Field]) -> str:
+    """Say that a turn has none of the fields, so that it would be lost."""
+    known = ", ".join(each.name for each in fields)
+    return f"turn {number} has none of {known}; it has {', '.join(turn) or 'nothing'}"
 
 
 # --- fields in words ------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ class History:
         messages: The turns: fields by name, or a ``Message`` of the protocol, which is sent as it is.
 
     Args:
-        messages: Mappings, predictions, or Messages.
+        messages: Mappings, predictions, or Messages; ``{"role": "user", "content": "…"}`` is a Message.
 
     Raises:
         TypeError: One of them is none of these.
@@ -74,13 +74,23 @@ def _turn(turn: object) -> Mapping[str, Any] | Message:
     if isinstance(turn, Message):
         return turn
     if isinstance(turn, Mapping):
-        return dict(turn)
+        fields = dict(turn)
+        return Message(fields["role"], fields["content"]) if _is_message(fields) else fields
     to_dict = getattr(type(turn), "to_dict", None)
     if callable(to_dict):
-        fields = to_dict(turn)
-        if isinstance(fields, dict):
-            return fields
+        made = to_dict(turn)
+        if isinstance(made, dict):
+            return made
     raise TypeError(f"a turn of a History is a mapping, a prediction or a Message, not {type(turn).__name__}")
+
+
+def _is_message(turn: Mapping[str, Any]) -> bool:
+    """Tell whether a turn is written as most providers' protocols write theirs."""
+    return (
+        turn.keys() == {"role", "content"}
+        and turn["role"] in ("system", "user", "assistant")
+        and isinstance(turn["content"], str)
+    )
 
 
 def _as_object(given: Any) -> Any:
@@ -96,9 +106,12 @@ def _as_object(given: Any) -> Any:
 
 
 def _dump(history: History) -> dict[str, Any]:
-    turns = []
+    turns: list[dict[str, Any]] = []
     for turn in history.messages:
         if isinstance(turn, Message):
-            raise ValueError("a History with Messages has no JSON form; only turns of fields have one")
+            if not isinstance(turn.content, str) or turn.role == "tool":
+                raise ValueError("a History with Messages of parts has no JSON form; only texts and fields have one")
+            turns.append({"role": turn.role, "content": turn.content})
+            continue
         turns.append({name: value for name, value in turn.items() if not isinstance(value, History)})
     return {"messages": turns}
