@@ -13,9 +13,13 @@ import pytest
 import dspex
 from dspex.requests import Request
 from dspex.runtime import ActorRef, Process, Runtime
+from dspex.services.lm.limits import ClientLimits
+from dspex.services.lm.retry import RetryPolicy
 from dspex.simulator import FaultPlan, SimulatorProcess
 from tests.support.programs import RAG, build_index, living
 
+LIMITS = ClientLimits(retry=RetryPolicy(max_attempts=12), retry_share=2.0)
+"""Six faulty answers in a row happen to one question in 16,000: here no call may run out of tries."""
 FAULTS = FaultPlan(seed=1, rate_429=0.05, rate_500=0.05, rate_reset=0.05, rate_truncate=0.05, retry_after=0.1)
 
 
@@ -47,7 +51,7 @@ async def answers_under_fire(folder: Path, count: int) -> tuple[list[object], in
     """Run ``count`` requests; return their results or errors, the kills, and the provider's requests."""
     async with SimulatorProcess(faults=FAULTS) as simulator:
         lm = dspex.LM("openai/rules", api_base=simulator.url, api_key="key")
-        async with dspex.App(lm=lm, retriever=build_index(folder), seed=1) as app:
+        async with dspex.App(lm=lm, retriever=build_index(folder), limits=LIMITS, seed=1) as app:
             runtime = app.running_tree().runtime
             model = next(name for name in runtime._names if name.endswith("/rules"))
             names = itertools.cycle(["cache", model, "retrievers/default"])
@@ -91,7 +95,7 @@ async def test_two_thousand_requests_end_once_when_their_processes_are_killed(tm
     ends: list[str] = []
     async with SimulatorProcess(faults=FAULTS) as simulator:
         lm = dspex.LM("openai/rules", api_base=simulator.url, api_key="key")
-        async with dspex.App(lm=lm, retriever=build_index(tmp_path), seed=1) as app:
+        async with dspex.App(lm=lm, retriever=build_index(tmp_path), limits=LIMITS, seed=1) as app:
             runtime = app.running_tree().runtime
 
             def note(name: str, numbers: object, facts: object) -> None:

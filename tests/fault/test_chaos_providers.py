@@ -36,7 +36,8 @@ QUICK = ClientLimits(max_in_flight=500, retry=RetryPolicy(base=0.02, cap=0.2))
 TRIES = QUICK.retry.max_attempts
 CALLS = 3
 """A request's most: the first, the turn that shows the model what was wrong, and the fallback's format."""
-DEADLINE = 20.0
+DEADLINE = 60.0
+"""Far longer than five hundred at once take on a slow machine, so that only what hangs runs out of time."""
 REPAIR = "Your answer could not be read"
 """The simulator's model says what it is asked, here by us, to have an empty answer written again."""
 ENDS = (dspex.LMError, dspex.DeadlineExceeded, dspex.StreamInterrupted, dspex.ResponseUnparsable)
@@ -221,7 +222,8 @@ def misfits(tally: Tally, arrivals: tuple[Arrival, ...], tries: int = TRIES) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
+@pytest.mark.allow_blocking("looks at all that has come of ten thousand requests, and collects garbage, in one turn")
 async def test_ten_thousand_requests_over_two_wires_end_once_each(simulator: SimulatorProcess) -> None:
     """10,000 requests at 500 in flight, 30 % faults of every kind, a client or transport killed every 100 ms."""
     ends: Counter[str] = Counter()

@@ -93,7 +93,8 @@ async def test_calls_at_a_pool_end_once_whatever_is_killed(simulators: list[Simu
 
 async def test_a_limit_is_kept_while_its_client_is_killed_again_and_again() -> None:
     """A successor begins with empty buckets, so that no restart is a second burst."""
-    async with Simulator(limits=Limits(rpm=60)) as provider:
+    # The provider's minute begins when the first request comes, ours when it leaves: six more are for seconds between.
+    async with Simulator(limits=Limits(rpm=66)) as provider:
         lm = dspex.LM("openai/rules", api_base=provider.url, api_key="key")
         limits = ClientLimits(rpm=60, learn=False, retry=RetryPolicy(base=0.01, cap=0.05))
         async with dspex.App(lm, limits=limits, cache=None, deadline=3.0) as app:

@@ -46,7 +46,7 @@ class WatchedLoop:
         self._cpu_before = time.thread_time()
         self._queued = queued
         self._queued_at_look = self._queued_before_turn = queued()
-        self._stack = ""
+        self._stack = traceback.StackSummary()
         selector: Any = loop._selector  # type: ignore[attr-defined]  # the loop's own, of every loop written in Python
         self._selector = selector
         selector.select = self._around(selector.select, before=self._rest, after=self._work)
@@ -65,7 +65,8 @@ class WatchedLoop:
             self._queued_before_turn = self._queued_at_look
         elif (frame := sys._current_frames().get(self._thread)) is not None:
             self._looks += 1
-            self._stack = "".join(traceback.format_stack(frame, limit=12))
+            walk = traceback.walk_stack(frame)  # the lines are read later: a file open in this thread would be a leak
+            self._stack = traceback.StackSummary.extract(walk, limit=12, lookup_lines=False)
         self._seen_turn = turn
         self._queued_at_look = self._queued()
 
@@ -95,7 +96,8 @@ class WatchedLoop:
         known = self._seen_turn == self._turn
         queued = self._queued() - self._queued_before_turn
         if known and self._looks >= _LOOKS_NEEDED and held - queued > self._limit:
-            self.blocks.append(f"the event loop stood still for {held:.2f} s, in\n{self._stack}")
+            self._stack.reverse()
+            self.blocks.append(f"the event loop stood still for {held:.2f} s, in\n{''.join(self._stack.format())}")
         elif time.thread_time() - self._cpu_before > 0.75 * self._limit:
             self.blocks.append(
                 f"the event loop stood still for {held:.2f} s, in code that does not release the interpreter lock"
