@@ -247,7 +247,7 @@ async def test_hedges_stay_within_their_share(first: Simulator, second: Simulato
 
 async def test_a_hedge_that_fails_leaves_the_first_ask_alone(first: Simulator, second: Simulator) -> None:
     """Its error is noted, and the first answer is waited for."""
-    first.set_faults(FaultPlan(script={CHAT: (Fault(delay=0.2),)}))
+    first.set_faults(FaultPlan(script={CHAT: (Fault(delay=1.0),)}))
     second.set_faults(failing(FaultKind.SERVER_ERROR))
     async with pooled(member(first, "a"), member(second, "b"), hedge_after=0.02, hedge_share=1.0) as app:
         request = app.start(Ask(), question="q")
@@ -272,7 +272,9 @@ async def test_killing_a_step_in_the_middle_of_a_race_leaves_nothing_of_either(
             await asyncio.wait_for(simulator.wait_until(lambda stats: stats.in_flight == 0), 5)
         await asyncio.wait_for(request, 5)
 
-        assert [outcome for _, outcome in outcomes(request)] == ["killed", "killed", "ok"]
+        _, _, *again = found = [outcome for _, outcome in outcomes(request)]
+        assert found[:2] == ["killed", "killed"]
+        assert sorted(again, reverse=True) in (["ok"], ["ok", "cancelled"])  # a slow machine is hedged once more
         leases = [account.table.leases for account in app.running_tree().lm._accounts.values()]
         await until(lambda: not any(leases), "the leases to be settled")
         assert [each for each in runtime_of(app).processes.values() if " asks " in each.label] == []
