@@ -16,6 +16,7 @@ from dspex.protocols.model import LMParams
 from dspex.services.lm.limits import ClientLimits
 from dspex.services.lm.retry import RetryPolicy
 from dspex.simulator import Fault, FaultKind, FaultPlan, Simulator
+from dspex.testing import ScriptedLM
 from tests.support.programs import Ask, until
 from tests.support.streaming import Talk
 
@@ -259,6 +260,18 @@ async def test_vectors_that_are_none_are_paid_too() -> None:
 
     assert request.details.usage == Usage(20, 0)
     assert (spent.tokens, spent.calls) == (20, 1)
+
+
+async def test_a_local_model_may_say_what_its_refusal_took() -> None:
+    """As a provider does; one that says nothing took nothing."""
+    counted, silent = dspex.ContentRefused("no"), dspex.ContentRefused("no")
+    counted.usage = COUNTED
+    for error, usage in ((counted, COUNTED), (silent, Usage())):
+        async with dspex.App(ScriptedLM([error]), prices=PRICES, cache=None) as app:
+            request = app.start(Ask(), question="q")
+            with pytest.raises(dspex.ContentRefused):
+                await request
+            assert request.details.usage == app.running_tree().book.usage == usage
 
 
 async def test_one_who_shares_the_refusal_of_another_pays_nothing() -> None:
