@@ -51,11 +51,13 @@ class CallEnvelope:
         self.chain = chain
         self.deferred_by: dict[CallEnvelope, None] | None = None
 
-    def __getattr__(self, name: str) -> Any:
-        if name != "future":
-            raise AttributeError(name=name, obj=self)
-        future = self.future = asyncio.get_running_loop().create_future()
-        return future
+    if not TYPE_CHECKING:  # which would take any name for an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            if name != "future":
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            future = self.future = asyncio.get_running_loop().create_future()
+            return future
 
     def reply(self, value: object) -> bool:
         """

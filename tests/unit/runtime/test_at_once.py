@@ -486,3 +486,14 @@ async def test_nothing_of_a_call_is_kept(ref: ActorRef) -> None:
     left = [weakref.ref(message), weakref.ref(answer)]
     del message, answer
     assert [each() for each in left] == [None, None]
+
+
+async def test_the_sender_has_no_other_attributes(ref: ActorRef) -> None:
+    """Its future is made when it is asked for; a misspelt name is an AttributeError like anywhere."""
+
+    async def ask(_: Doing, sender: From) -> Next:
+        with pytest.raises(AttributeError, match="waits"):
+            sender.waits  # type: ignore[attr-defined]  # noqa: B018
+        return Reply(sender.waiting)
+
+    assert await ref.call(ask) is True
