@@ -55,8 +55,8 @@ class TestFormat:
         system = ADAPTER.format(Full, INPUTS)[0]
 
         schema = (
-            '{"$defs": {"Item": {"properties": {"name": {"title": "Name", "type": "string"}}, "required": ["name"], '
-            '"title": "Item", "type": "object"}}, "items": {"$ref": "#/$defs/Item"}, "type": "array"}'
+            '{"$defs": {"Item": {"properties": {"name": {"type": "string"}}, "required": ["name"], '
+            '"type": "object"}}, "items": {"$ref": "#/$defs/Item"}, "type": "array"}'
         )
         assert system.role == "system"
         assert system.content == (
@@ -76,6 +76,18 @@ class TestFormat:
             "After the last field comes the line\n[[ ## completed ## ]]\n\n"
             "What to do:\nPick a color."
         )
+
+    def test_schemas_are_shown_without_titles_made_of_names(self) -> None:
+        class Line(pydantic.BaseModel):
+            title: str
+            more: dict[str, Any] = pydantic.Field(default={"title": "More"}, title="Whatever it says")
+
+        signature = Signature.from_string("q -> lines: list[Line]", types={"Line": Line})
+        system = ADAPTER.prefix(signature)[0].text
+
+        assert '"properties": {"title": {"type": "string"}, "more": {' in system
+        assert '"default": {"title": "More"}, "title": "Whatever it says"' in system
+        assert system.count('"title"') == 4
 
     def test_the_last_turn_holds_the_inputs_and_says_what_to_write(self) -> None:
         last = ADAPTER.format(Full, INPUTS)[-1]

@@ -7,7 +7,7 @@ import types
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-__all__ = ["allows_none", "constraint_words", "literal_values", "type_text", "without_none"]
+__all__ = ["allows_none", "constraint_words", "literal_values", "type_text", "without_none", "without_titles"]
 
 _WORDS = {
     "gt": "greater than {}",
@@ -84,3 +84,23 @@ def literal_values(annotation: Any) -> tuple[Any, ...] | None:
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum) and not issubclass(annotation, enum.Flag):
         return tuple(annotation)
     return get_args(annotation) if get_origin(annotation) is Literal else None
+
+
+_VALUES = frozenset({"default", "const", "enum", "examples"})
+
+
+def without_titles(schema: Any, name: str = "") -> Any:
+    """Return a schema without the titles that pydantic makes of names: they say nothing, and a prompt is paid for."""
+    if isinstance(schema, list):
+        return [without_titles(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found: dict[str, Any] = {}
+    for keyword, value in schema.items():
+        if keyword == "title" and value in (name, name.replace("_", " ").title()):
+            continue
+        if keyword in ("properties", "$defs"):
+            found[keyword] = {each: without_titles(inner, each) for each, inner in value.items()}
+        else:
+            found[keyword] = value if keyword in _VALUES else without_titles(value)
+    return found

@@ -21,7 +21,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from dspex.errors import SignatureError
 from dspex.programs.adapters._repair import Reading, describe, repaired
-from dspex.programs.adapters._types import literal_values, type_text, without_none
+from dspex.programs.adapters._types import literal_values, type_text, without_none, without_titles
 from dspex.programs.types.field_type import FieldType, PartCollector
 from dspex.protocols.content import Part
 from dspex.protocols.retrieval import Passage
@@ -69,7 +69,7 @@ class Codec:
             return ""
         if schema.get("type") == "string" or not schema:
             return ""
-        return json.dumps(schema, ensure_ascii=False)
+        return json.dumps(without_titles(schema, schema.get("title", "")), ensure_ascii=False)
 
     def check(self, value: Any) -> Any:
         """

@@ -24,6 +24,7 @@ from typing_extensions import TypedDict
 from dspex.errors import ToolArgumentsInvalid, ToolInvalid
 from dspex.programs._annotations import parameters_of
 from dspex.programs.adapters._repair import describe
+from dspex.programs.adapters._types import without_titles
 from dspex.programs.run import Run
 from dspex.programs.tools._docstring import Docstring
 
@@ -119,7 +120,7 @@ def _adapter(name: str, fields: Mapping[str, Any], extra: Any) -> TypeAdapter[di
 
 def _schema(adapter: TypeAdapter[Any], name: str, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
-        schema = adapter.json_schema()
+        schema: dict[str, Any] = without_titles(adapter.json_schema())
     except PydanticUserError as error:
         raise ToolInvalid(name, f"a parameter has no JSON schema: {describe(error)}") from error
     schema.pop("title", None)
