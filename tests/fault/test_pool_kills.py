@@ -117,8 +117,7 @@ async def test_a_limit_is_kept_while_its_client_is_killed_again_and_again() -> N
         assert {type(each) for each in ends} <= {Question, dspex.RateLimited, dspex.DeadlineExceeded}
         seen = provider.stats().requests
         assert seen.get("ok", 0) >= 10
-        assert set(seen) <= {"ok", "limited"}
-        assert seen.get("limited", 0) <= 5, seen  # a late loop may bring one or two too close; a burst is sixty
+        assert set(seen) == {"ok"}, seen
 
 
 async def test_waiting_calls_of_an_optimizer_let_interactive_ones_pass() -> None:
