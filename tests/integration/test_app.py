@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -422,6 +423,22 @@ def test_unknown_provider_is_refused_before_anything_starts() -> None:
     """The message lists the providers there are."""
     with pytest.raises(dspex.ConfigError, match="openai"):
         dspex.App("nobody/model")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lm": 3}, "3 is no model: give 'provider/model', an LM or an LMPool"),
+        ({"lm": ["openai/m"]}, "is no model"),
+        ({"lms": {"judge": None}}, "None is no model"),
+        ({"timeouts": 3}, "must be Timeouts"),
+        ({"telemetry": print}, "must be a Telemetry"),
+    ],
+)
+def test_what_is_not_of_its_kind_is_refused_when_the_app_is_made(settings: dict[str, Any], message: str) -> None:
+    """Nothing has been started, and nobody has asked a question yet."""
+    with pytest.raises(dspex.ConfigError, match=message):
+        dspex.App(**settings)
 
 
 @pytest.mark.parametrize("lm", ["gpt-5-mini", "", "openai/"])

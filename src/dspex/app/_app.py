@@ -409,6 +409,10 @@ class App(AppView):
         check_proxy(proxies, transport)
         self._limits = LimitsBook(limits)
         self._network = Network(timeouts, proxies, verify, transport)
+        if timeouts is not None and not isinstance(timeouts, Timeouts):
+            raise ConfigError(f"timeouts={timeouts!r:.60} must be Timeouts, such as Timeouts(first_byte=30)")
+        if telemetry is not None and not isinstance(telemetry, Telemetry):
+            raise ConfigError(f"telemetry={telemetry!r:.60} must be a Telemetry, or None for one of the App's own")
         if max_running < 1 or max_waiting < 0:
             raise ConfigError("max_running must be at least 1 and max_waiting at least 0")
         if isinstance(max_tool_threads, bool) or not isinstance(max_tool_threads, int) or max_tool_threads < 1:
@@ -552,6 +556,8 @@ def _records(default: LMChoice, named: Mapping[str, str | LM | LMPool]) -> dict[
             record = LM(lm) if isinstance(lm, str) else lm
         except ValueError as error:
             raise ConfigError(str(error)) from error
+        if not isinstance(record, (LM, LMPool)):
+            raise ConfigError(f"{lm!r:.60} is no model: give 'provider/model', an LM or an LMPool")
         for each in record.members if isinstance(record, LMPool) else [record]:
             if isinstance(record, LMPool):
                 refuse_local(each)

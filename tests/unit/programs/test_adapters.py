@@ -12,11 +12,12 @@ from typing import Any, ClassVar, Literal
 import pydantic
 import pytest
 
-from dspex.errors import MissingInput, ResponseUnparsable, StateError
+from dspex.errors import MissingInput, ResponseUnparsable, SignatureError, StateError
 from dspex.programs import (
     ChainOfThought,
     ChatAdapter,
     Citations,
+    FieldType,
     History,
     Image,
     InputField,
@@ -26,6 +27,7 @@ from dspex.programs import (
     Predict,
     Reasoning,
     Signature,
+    Tool,
     ToolAdapter,
     ToolCalls,
     XMLAdapter,
@@ -323,6 +325,39 @@ class Chat(Signature):
     question: str = InputField()
     history: History | None = InputField(default=None)
     answer: str = OutputField()
+
+
+def test_a_type_that_cannot_be_read_is_no_output() -> None:
+    class Drawn(FieldType):
+        """Only ever shown."""
+
+    class Sent(Drawn):
+        """Read from JSON."""
+
+        @classmethod
+        def from_json(cls, value: Any) -> Sent:
+            return cls()
+
+    assert Signature.from_string("d: Drawn -> a", types={"Drawn": Drawn})
+    assert Signature.from_string("q -> a: Sent", types={"Sent": Sent})
+    with pytest.raises(SignatureError, match="Drawn cannot be an output: it does not define from_text"):
+        Signature.from_string("q -> a: Drawn", types={"Drawn": Drawn})
+
+
+async def test_functions_are_tools_where_tools_are_wanted() -> None:
+    def search(query: str) -> str:
+        """Find pages."""
+        return query
+
+    scope = ScriptedScope([{"calls": [{"name": "search", "args": {"query": "x"}}]}])
+    signature = Signature.from_string("q, tools: list[Tool] -> calls: ToolCalls", types={"Tool": Tool})
+
+    prediction = await scope.run(Predict(signature), q="x", tools=[search])
+
+    assert [each.name for each in prediction.calls] == ["search"]
+    assert '"description":"Find pages."' in scope.asked[0].request.messages[-1].text
+    with pytest.raises(MissingInput, match="should be an instance of Tool"):
+        await scope.run(Predict(signature), q="x", tools=[3])
 
 
 class TestHistory:

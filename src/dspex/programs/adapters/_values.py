@@ -388,11 +388,13 @@ def make_codec(annotation: Any, constraints: dict[str, Any], role: str) -> Codec
         role: ``input`` or ``output``; passages have a reading form that only inputs need.
 
     Raises:
-        SignatureError: Pydantic cannot validate the type, or the constraints do not fit it.
+        SignatureError: Pydantic cannot validate the type, the constraints do not fit it, or an output cannot be read.
     """
     if annotation is str and not constraints:
         return TextCodec(str)
     if isinstance(annotation, type) and issubclass(annotation, FieldType) and not constraints:
+        if role == "output" and not annotation.is_readable():
+            raise SignatureError(f"{annotation.__name__} cannot be an output: it does not define from_text")
         return FieldTypeCodec(annotation)
     inner = without_none(annotation)
     full = annotation

@@ -178,9 +178,11 @@ class Tool(Generic[P, R_co]):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Let tools be inputs of signatures; written as what a model is told of them."""
-        return core_schema.is_instance_schema(
-            cls, serialization=core_schema.plain_serializer_function_ser_schema(_dump, when_used="json")
+        """Let tools, and functions that become tools, be inputs; written as what a model is told of them."""
+        return core_schema.no_info_before_validator_function(
+            _made,
+            core_schema.is_instance_schema(cls),
+            serialization=core_schema.plain_serializer_function_ser_schema(_dump, when_used="json"),
         )
 
 
@@ -273,6 +275,11 @@ def _doc_of(function: Any) -> Docstring:
         said = {field.alias or name: field.description for name, field in function.model_fields.items()}
         doc.parameters |= {name: text for name, text in said.items() if text}
     return doc
+
+
+def _made(given: object) -> object:
+    """Return a function as a tool, and anything else as it is."""
+    return Tool(given) if inspect.isroutine(given) else given
 
 
 def _dump(each: Tool[..., Any]) -> dict[str, Any]:

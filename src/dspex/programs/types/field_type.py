@@ -121,6 +121,15 @@ class FieldType:
         return cls.from_text(value)
 
     @classmethod
+    def is_readable(cls) -> bool:
+        """Tell whether the type says how a value is read: it defines ``from_text`` or ``from_json``."""
+        here, base = cls.__mro__, FieldType.__dict__
+        return any(
+            next(each.__dict__[name] for each in here if name in each.__dict__) is not base[name]
+            for name in ("from_text", "from_json")
+        )
+
+    @classmethod
     def _validate(cls, value: Any) -> Self:
         return value if isinstance(value, cls) else cls.from_json(value)
 
