@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 from collections.abc import Callable, Mapping
@@ -144,6 +143,8 @@ _LIKE = 0.88
 @functools.lru_cache(maxsize=256)
 def _meant(name: str) -> str:
     """Return the parameter of ours that a name is a slip of; empty where it is none."""
+    import difflib  # most programs never need it
+
     return next(iter(difflib.get_close_matches(name, _EXPECTED, 1, _LIKE)), "")
 
 
