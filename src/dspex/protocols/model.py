@@ -136,16 +136,24 @@ _ELSEWHERE: Mapping[str, str] = {
     "rollout_id": "answers are told apart by seed=",
 }
 """What other libraries take among the parameters of a model, and no provider does."""
-_LIKE = 0.88
-"""How alike a name must be to one of ours to be taken for a slip; ``min_tokens`` is not, ``temprature`` is."""
+_LONG = 8
+"""Letters of a name that a slip is looked for in: ``temprature`` is one, ``top_k`` is not."""
 
 
 @functools.lru_cache(maxsize=256)
 def _meant(name: str) -> str:
     """Return the parameter of ours that a name is a slip of; empty where it is none."""
-    import difflib  # most programs never need it
+    return next((each for each in _EXPECTED if len(each) >= _LONG and _one_edit_apart(name, each)), "")
 
-    return next(iter(difflib.get_close_matches(name, _EXPECTED, 1, _LIKE)), "")
+
+def _one_edit_apart(one: str, other: str) -> bool:
+    """Tell whether a letter is missing, too many, another, or two have changed places."""
+    short, long = sorted((one, other), key=len)
+    at = next((at for at, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
+    if len(short) == len(long):
+        swapped = short[:at] + short[at + 1 : at + 2] + short[at : at + 1] + short[at + 2 :]
+        return short[at + 1 :] == long[at + 1 :] or swapped == long
+    return len(long) - len(short) == 1 and short[at:] == long[at + 1 :]
 
 
 def _refuse_misfits(changes: Mapping[str, Any]) -> None:

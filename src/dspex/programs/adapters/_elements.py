@@ -10,12 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from xml.etree import ElementTree as ET
 
 from pydantic import PydanticUserError, TypeAdapter
-
-if TYPE_CHECKING:
-    from xml.etree import ElementTree as ET
 
 __all__ = ["from_elements"]
 
@@ -32,8 +30,6 @@ def from_elements(adapter: TypeAdapter[Any], text: str) -> Any:
         ValueError: The text is no well-formed elements, or they are no value of the type.
         RecursionError: They are nested too deeply.
     """
-    from xml.etree import ElementTree as ET  # most programs never need it
-
     try:
         root = ET.fromstring(f"<all>{_BARE.sub('&amp;', text)}</all>")  # noqa: S314 - inside of an element nothing is declared
         schema = adapter.json_schema()
