@@ -149,6 +149,7 @@ def check(inputs: Mapping[str, Any], answer: Ask) -> str | None:
 
 async def apps(app: dspex.App) -> None:
     ask = Predict(Ask)
+    assert_type(dspex.App("openai/gpt-5-mini", adapter="json"), dspex.App)
     assert_type(await app.run(ask, question="q"), Ask)
     assert_type(await app.options(deadline=3).start(ask, question="q"), Ask)
     assert_type(await app.start(ask, question="q"), Ask)
@@ -159,7 +160,7 @@ async def apps(app: dspex.App) -> None:
     assert_type(await app.run(dspex.MultiChainComparison(Ask), question="q"), Ask)
     assert_type(await app.run(dspex.Ensemble([ask, ask]), question="q"), Ask)
     assert_type(dspex.majority(["a", "b"]), str)
-    agent = dspex.ReAct(Ask, [search, dspex.tool(balance, idempotent=True)], max_steps=3)
+    agent = dspex.ReAct(Ask, [search, dspex.tool(balance, idempotent=True)], max_steps=3, answer_in_finish=True)
     assert_type(await app.options(deps=Bank()).run(agent, question="q"), Ask)
     assert_type(dspex.ReAct("q -> a", tools=[search]), dspex.ReAct[dspex.Prediction, ...])
     assert_type(await app.run(dspex.ProgramOfThought(Ask), question="q"), Ask)

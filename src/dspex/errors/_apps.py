@@ -37,7 +37,10 @@ class AppNotRunning(AppError, RuntimeError):
     """The App was used before it was started or after it was closed."""
 
     def __init__(self) -> None:
-        super().__init__("the App is not running: use it inside `async with app:` (or after `await app.start()`)")
+        super().__init__(
+            "the App is not running: use it inside `async with app:` (or after `await app.start()`); "
+            "in code that is not async inside `with app.sync() as app:` (or after `open()`)"
+        )
 
 
 class AppAlreadyRunning(AppError, RuntimeError):
