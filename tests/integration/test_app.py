@@ -431,8 +431,8 @@ def test_unknown_provider_is_refused_before_anything_starts() -> None:
         ({"lm": 3}, "3 is no model: give 'provider/model', an LM or an LMPool"),
         ({"lm": ["openai/m"]}, "is no model"),
         ({"lms": {"judge": None}}, "None is no model"),
-        ({"timeouts": 3}, "must be Timeouts"),
-        ({"telemetry": print}, "must be a Telemetry"),
+        ({"timeouts": 3}, "3 is no Timeouts"),
+        ({"telemetry": print}, "is no Telemetry"),
     ],
 )
 def test_what_is_not_of_its_kind_is_refused_when_the_app_is_made(settings: dict[str, Any], message: str) -> None:

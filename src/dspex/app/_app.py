@@ -409,10 +409,9 @@ class App(AppView):
         check_proxy(proxies, transport)
         self._limits = LimitsBook(limits)
         self._network = Network(timeouts, proxies, verify, transport)
-        if timeouts is not None and not isinstance(timeouts, Timeouts):
-            raise ConfigError(f"timeouts={timeouts!r:.60} must be Timeouts, such as Timeouts(first_byte=30)")
-        if telemetry is not None and not isinstance(telemetry, Telemetry):
-            raise ConfigError(f"telemetry={telemetry!r:.60} must be a Telemetry, or None for one of the App's own")
+        for given, kind in ((timeouts, Timeouts), (telemetry, Telemetry)):
+            if given is not None and not isinstance(given, kind):
+                raise ConfigError(f"{given!r:.60} is no {kind.__name__}")
         if max_running < 1 or max_waiting < 0:
             raise ConfigError("max_running must be at least 1 and max_waiting at least 0")
         if isinstance(max_tool_threads, bool) or not isinstance(max_tool_threads, int) or max_tool_threads < 1:
@@ -528,11 +527,7 @@ class App(AppView):
     # --- looking at it --------------------------------------------------------------------------------------
 
     def tree(self) -> TreeNode:
-        """
-        Return a snapshot of every process: restarts, mailboxes, last exit reasons; ``render()`` prints it.
-
-        What was started beside the App's own services, such as servers of tools, stands last.
-        """
+        """Return a snapshot of every process, servers of tools last: restarts, mailboxes; ``render()`` prints it."""
         return self.running_tree().snapshot()
 
     def health(self) -> Mapping[str, object]:
