@@ -61,6 +61,7 @@ class StreamMachine(OnALoop):
         self.source_open = False
         self.said: list[object] = []
         # the model
+        self.ended: list[Open] = []  # of the window, in the order in which they ended
         self.window: list[Open] = []
         self.next_item = 0
         self.expected: list[object] = []
@@ -170,10 +171,11 @@ class StreamMachine(OnALoop):
         elif not self.model_pull():
             self.expected.append("exited")
         else:
-            candidates = self.window[:1] if self.ordered else self.window
+            candidates = self.window[:1] if self.ordered else self.ended
             ready = next((each for each in candidates if each.outcome), None)
             if ready is not None:
                 self.window.remove(ready)
+                self.ended.remove(ready)
                 self.expected.append((ready.item, ready.outcome))
                 self.model_feed()
             elif not self.window and self.next_item == self.items:
@@ -184,6 +186,7 @@ class StreamMachine(OnALoop):
 
     def model_end(self, each: Open, outcome: Outcome) -> None:
         each.outcome, each.deadline = outcome, None
+        self.ended.append(each)
         if self.linked and outcome != "ok":
             self.over = True
         self.model_answer()
@@ -210,7 +213,7 @@ class StreamMachine(OnALoop):
         elif how == "failed":
             self.gates[each.item].set_exception(KeyError(each.item))
         else:
-            next(task for item, task in self.stream._window if item == each.item).receive_exit(KILL, None)
+            next(task for task, item in self.stream._window.items() if item == each.item).receive_exit(KILL, None)
         self.settle()
         self.model_end(each, how)
 
@@ -250,8 +253,9 @@ class StreamMachine(OnALoop):
         self.settle()
         self.owner_dead = True
         victims = self.alive()
-        for each in victims:
+        for each in reversed(victims):  # a family dies the youngest first
             each.outcome, each.deadline = "killed", None
+            self.ended.append(each)
         if self.linked and victims:
             self.over = True
         self.model_answer()
@@ -275,7 +279,7 @@ class StreamMachine(OnALoop):
             assert self.clock.pending == 0
         else:
             assert self.running == {each.item for each in self.alive()}
-            assert [item for item, _ in self.stream._window] == [each.item for each in self.window]
+            assert list(self.stream._window.values()) == [each.item for each in self.window]
 
 
 TestStream: Any = StreamMachine.TestCase

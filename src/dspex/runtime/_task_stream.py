@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable, Iterator
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -82,7 +83,8 @@ class TaskStream(Generic[T, R]):
         self._limit = options.max_concurrency
         self._linked_to: Process | None = None
         self._late: CallTimeout | None = None
-        self._window: deque[tuple[T, TaskProcess]] = deque()
+        self._window: dict[TaskProcess, T] = {}
+        self._next: deque[TaskProcess] = deque()  # as they are handed over: by their start, or by their end
         self._iterator: Iterator[T] | None = None
         self._feeder: TaskProcess | None = None
         self._begun = self._ended = self._closed = False
@@ -100,8 +102,9 @@ class TaskStream(Generic[T, R]):
     async def aclose(self) -> None:
         """Kill what still runs, wait until it is dead, close the source; a second call does nothing."""
         self._ended = self._closed = True
-        running = [task for _, task in self._window]
+        running = list(self._window)
         self._window.clear()
+        self._next.clear()
         if self._feeder is not None:
             running.append(self._feeder)  # closes its source itself
         for task in running:
@@ -132,14 +135,11 @@ class TaskStream(Generic[T, R]):
 
     def _take(self) -> tuple[T, TaskProcess] | None:
         """Remove and return the next pair that may be handed over, if there is one."""
-        for position, (item, task) in enumerate(self._window):
-            if task.dead:
-                del self._window[position]
-                self._room.set()
-                return item, task
-            if self._options.ordered:
-                break
-        return None
+        if not self._next or not self._next[0].dead:
+            return None
+        task = self._next.popleft()
+        self._room.set()
+        return self._window.pop(task), task
 
     def _begin(self) -> None:
         if self._begun or self._closed:
@@ -177,12 +177,19 @@ class TaskStream(Generic[T, R]):
         if self._admit is not None:
             self._admit()
         task = self._owner.spawn_task(self._work, item, label="stream item")
-        task.on_dead(self._wake.set)
+        self._window[task] = item
+        if self._options.ordered:
+            self._next.append(task)
+        task.on_dead(partial(self._died, task))
         if self._linked_to is not None:
             self._linked_to.link(task)
         if self._options.timeout is not None:
             self._time(task, self._options.timeout)
-        self._window.append((item, task))
+
+    def _died(self, task: TaskProcess) -> None:
+        if not self._options.ordered and task in self._window:
+            self._next.append(task)
+        self._wake.set()
 
     def _time(self, task: TaskProcess, seconds: float) -> None:
         runtime = task.runtime
