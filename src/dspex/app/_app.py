@@ -240,7 +240,7 @@ class AppView:
                 what it raises ends the evaluation.
 
         Raises:
-            MissingInput, ConfigError: A row lacks inputs, or there are none; nothing was started.
+            MissingInput, ConfigError: A row lacks inputs, there are none, or the metric is none; nothing was started.
             EvaluationError: Too many rows failed; ``partial`` is the report.
             Exception: Whatever ``on_progress`` raised; every row under way has been stopped.
             AppNotRunning, AppClosed: The App is not there, or closed meanwhile.

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeGuard, TypeVar
 
 from dspex.errors import ActorExited, ConfigError, EvaluationError, MetricFailed
 from dspex.evaluation._examples import Row, read_rows
-from dspex.evaluation.metrics import Metric, Score
+from dspex.evaluation.metrics import Metric, Score, check_metric
 from dspex.evaluation.progress import OnProgress, Tally
 from dspex.evaluation.report import Report, RowOutcome, Scored
 from dspex.programs import Example
@@ -68,11 +68,12 @@ async def evaluate(
 
     Raises:
         MissingInput, TypeError: A row lacks inputs or is no example; nothing was started.
-        ConfigError: There are no examples, or a limit makes no sense.
+        ConfigError: There are no examples, the metric is no function, or a limit makes no sense.
         EvaluationError: More rows failed than ``max_failed`` allows; ``partial`` is the report.
         Exception: Whatever ``on_progress`` raised; every row under way has been stopped.
     Cancellation: every row under way is stopped before the cancellation travels on.
     """
+    check_metric(metric)
     rows = read_rows(program, examples)
     if not rows:
         raise ConfigError("there are no examples to evaluate on")

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from dspex.errors import ConfigError
 from dspex.programs import Example
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "MetricResult",
     "Score",
     "answer_passage_match",
+    "check_metric",
     "exact_match",
     "f1",
     "normalize_text",
@@ -111,6 +113,16 @@ def f1(field: str = "answer") -> Metric[Any]:
 def answer_passage_match(field: str = "answer", passages: str = "passages") -> Metric[Any]:
     """Return a metric: whether one of the prediction's ``passages`` holds the example's ``field``, word for word."""
     return _PassageMatch(field, passages)
+
+
+def check_metric(metric: object) -> None:
+    """Raise ConfigError, before anything is paid for, for what cannot give a verdict."""
+    if not callable(metric):
+        raise ConfigError(f"metric={metric!r:.60} is no function of an example and a prediction; see dspex.exact_match")
+    makers = {"exact_match": exact_match, "f1": f1, "answer_passage_match": answer_passage_match}
+    for name, maker in makers.items():
+        if metric is maker:
+            raise ConfigError(f"{name} makes a metric: give metric={name}()")
 
 
 def _token_f1(answer: str, given: str) -> float:

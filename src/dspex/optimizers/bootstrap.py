@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from dspex.errors import ConfigError, NoCandidate
-from dspex.evaluation import Metric, Row
+from dspex.evaluation import Metric, Row, check_metric
 from dspex.optimizers.fingerprint import fingerprint_program
 from dspex.optimizers.labeled import labels
 from dspex.optimizers.optimizer import Candidate, Evaluation, Optimizer, Study, candidate_of
@@ -40,7 +40,7 @@ class BootstrapFewShot(Optimizer):
         max_concurrency: Rows under way at once.
 
     Raises:
-        ConfigError: A number makes no sense.
+        ConfigError: A number makes no sense, or the metric is no function.
     """
 
     metric: Metric[Any] | None
@@ -53,6 +53,8 @@ class BootstrapFewShot(Optimizer):
     max_concurrency: int = 16
 
     def __post_init__(self) -> None:
+        if self.metric is not None:
+            check_metric(self.metric)
         if min(self.max_bootstrapped_demos, self.max_labeled_demos, self.max_rounds - 1, self.max_concurrency - 1) < 0:
             raise ConfigError("numbers of demonstrations must be 0 or more, max_rounds and max_concurrency at least 1")
 

@@ -174,6 +174,18 @@ class TestFailures:
         with pytest.raises(dspex.ConfigError, match="no examples"):
             await app.evaluate(Echo(), [], same)
 
+    @pytest.mark.parametrize(
+        ("metric", "words"),
+        [("exact", "metric='exact' is no function"), (dspex.exact_match, r"give metric=exact_match\(\)")],
+    )
+    async def test_what_gives_no_verdict_is_told_before_anything_is_paid(
+        self, app: dspex.App, metric: Any, words: str
+    ) -> None:
+        with pytest.raises(dspex.ConfigError, match=words):
+            await app.evaluate(Echo(), [{"text": "a"}], metric)
+        with pytest.raises(dspex.ConfigError, match=words):
+            dspex.BootstrapFewShot(metric)
+
     async def test_cancelling_stops_every_row(self, app: dspex.App) -> None:
         gates, seen = [asyncio.Event() for _ in range(3)], list[int]()
         running = asyncio.ensure_future(
