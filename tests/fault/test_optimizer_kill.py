@@ -214,6 +214,19 @@ async def test_a_killed_process_is_continued_to_the_same_bytes(tmp_path: Path, k
     assert sum(count > 1 for count in arrivals.values()) <= AT_ONCE
 
 
+async def test_a_process_killed_after_the_end_is_continued_to_the_same_bytes(tmp_path: Path) -> None:
+    """The result that stands in the journal is written down just as it was when it was found."""
+    async with SimulatorProcess(faults=FaultPlan(latency=LATENCY)) as sim:
+        home, first, second = tmp_path / "home", tmp_path / "first.json", tmp_path / "second.json"
+        for result in (first, second):
+            async with child(sim.url, home, result) as process:
+                await process.end()
+        arrivals = (await sim.stats()).arrivals
+
+    assert first.read_bytes() == second.read_bytes()
+    assert sum(arrivals.values()) == ROWS
+
+
 async def test_a_job_belongs_to_one_living_process(tmp_path: Path) -> None:
     async with SimulatorProcess(faults=FaultPlan(rate_hang=1.0)) as sim, simulated(sim.url, tmp_path) as app:
         async with child(sim.url, tmp_path, tmp_path / "result.json") as process:

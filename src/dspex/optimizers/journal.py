@@ -126,7 +126,7 @@ class Journal:
         Raises:
             JobBusy: Another writer has taken the journal.
         """
-        text = json.dumps(data, ensure_ascii=False, sort_keys=True)
+        text = json.dumps(data, ensure_ascii=False)
         at = wall_time()
         with _translated(self._path):
             try:
