@@ -33,6 +33,8 @@ class Actor:
         trap_exit: Turn exit signals into ``Exit`` messages, and run ``terminate`` when the parent ends us.
         mailbox_limit: Refuse messages beyond this many waiting ones; ``None`` is unbounded.
         terminate_timeout: Seconds that ``terminate`` may take; ``None`` leaves that to who stops us.
+        at_once: Handle a call in its caller's tick while the actor rests. Where many callers come in one turn of the
+            loop and each has far to go, it is cheaper for them to be served together: False.
         hurried: Take the parent's exit signal before queued messages (supervisors do).
         ref_class: What ``ref`` is an instance of.
         kind: ``"supervisor"`` for those who keep others alive: by default they have all the time they need to stop.
@@ -41,6 +43,7 @@ class Actor:
     trap_exit: ClassVar[bool] = False
     mailbox_limit: ClassVar[int | None] = None
     terminate_timeout: ClassVar[float | None] = 5.0
+    at_once: ClassVar[bool] = True
     hurried: ClassVar[bool] = False
     ref_class: ClassVar[type[ActorRef]] = ActorRef
     kind: ClassVar[Literal["worker", "supervisor"]] = "worker"

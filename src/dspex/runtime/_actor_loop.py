@@ -157,7 +157,7 @@ class ActorLoop(Process):
                     turns = 0
                     self.busy_since = mailbox.items = items = envelope = outcome = None  # keep nothing alive
                     waiter = mailbox.waiter = runtime.create_future()
-                    if idle is None:
+                    if idle is None and actor.at_once:
                         self.resting = waiter
                     try:
                         await waiter

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
-from dspex.runtime._exit import KILL, NORMAL, Crashed, ExitReason
+from dspex.runtime._exit import KILL, Crashed, ExitReason
 from dspex.runtime._process import Process
 from dspex.runtime._ref import ProcessRef
 
@@ -60,19 +60,6 @@ class TaskProcess(Process):
         if self.exit_reason is None:
             self.result = result
             self.returned = True
-            if not self._children and not self._resources:
-                self._end_now()
-
-    def _end_now(self) -> None:
-        """
-        Die in the tick that ``work`` has returned in: there is nobody to wait for, and nothing to close.
-
-        All that is left of the coroutine is its return, so the loop need not come back to say that the task is done.
-        """
-        assert self._task is not None
-        self._task.remove_done_callback(self._task_done)
-        self.exit_reason = NORMAL
-        self.runtime.context.run(self._finish)
 
     @property
     def ref(self) -> ProcessRef:

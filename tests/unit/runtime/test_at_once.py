@@ -89,6 +89,20 @@ async def test_the_loop_does_not_turn_for_an_answer_that_is_ready(ref: ActorRef)
     assert not turned.done()
 
 
+async def test_a_class_may_have_its_callers_served_together(runtime: Runtime) -> None:
+    """With ``at_once = False`` every call goes through the mailbox."""
+
+    class Together(Doing):
+        at_once = False
+
+    ref = await runtime.start(Together())
+    assert await ref.call(nothing) == "done"
+    turned = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(turned.set_result, None)
+    assert await ref.call(nothing) == "done"
+    assert turned.done()
+
+
 async def test_everybody_gets_a_turn(ref: ActorRef) -> None:
     """However many calls follow each other, the loop turns once for so many of them."""
     turns = 0

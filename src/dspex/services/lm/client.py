@@ -90,6 +90,8 @@ class LMClient(Actor):
     who waited for a lease ask again by name.
     """
 
+    at_once = False  # many ask in one turn of the loop, and go on to send: together is cheaper
+
     def __init__(self, model: str, table: LeaseTable, limits: ClientLimits, follow_latency: bool = False) -> None:
         self._model = model
         self._table = table
