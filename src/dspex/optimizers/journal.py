@@ -126,7 +126,7 @@ class Journal:
         Raises:
             JobBusy: Another writer has taken the journal.
         """
-        text = json.dumps(data, ensure_ascii=False)
+        text = json.dumps(data, ensure_ascii=False)  # in its order: what is saved from it is the same to the byte
         at = wall_time()
         with _translated(self._path):
             try:
