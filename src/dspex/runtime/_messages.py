@@ -51,7 +51,7 @@ class CallEnvelope:
         self.chain = chain
         self.deferred_by: dict[CallEnvelope, None] | None = None
 
-    if not TYPE_CHECKING:  # which would take any name for an attribute
+    if not TYPE_CHECKING:  # pragma: no branch - type checkers would take any name for an attribute
 
         def __getattr__(self, name: str) -> Any:
             if name != "future":
