@@ -69,6 +69,8 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from dspex._guard import contained
+
 __all__ = ["Handler", "Telemetry"]
 
 Handler = Callable[[str, Mapping[str, float], Mapping[str, Any]], None]
@@ -113,10 +115,11 @@ class Telemetry:
             if name.startswith(prefix):
                 try:
                     handler(name, measurements, metadata)
-                except Exception:  # a listener's failure must not become the emitter's
+                except BaseException as error:  # noqa: BLE001 - a listener's failure must not become the emitter's
                     self._handlers = tuple(each for each in self._handlers if each is not entry)
                     self.active = bool(self._handlers)
-                    logging.getLogger("dspex.telemetry").exception("handler for %r failed and is detached", prefix)
+                    contained(error)
+                    _report(prefix, error)
 
     @contextlib.contextmanager
     def span(self, name: str, now: Callable[[], float], metadata: Mapping[str, Any]) -> Iterator[None]:
@@ -132,3 +135,10 @@ class Telemetry:
             self.emit(f"{name}.exception", {"duration": now() - started}, {**metadata, "error": error})
             raise
         self.emit(f"{name}.stop", {"duration": now() - started}, metadata)
+
+
+def _report(prefix: str, failure: BaseException) -> None:
+    try:
+        logging.getLogger("dspex.telemetry").error("handler for %r failed and is detached", prefix, exc_info=failure)
+    except BaseException as error:  # noqa: BLE001 - a log handler that fails, too, is nobody's business here
+        contained(error)

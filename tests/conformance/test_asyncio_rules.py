@@ -380,7 +380,7 @@ async def test_trap_2_4_h_a_process_is_whole_before_its_code_runs(runtime: Runti
 
     class Whole(Actor):
         async def init(self) -> None:
-            order.append(f"init of {self._process.pid}, {self._process._task is asyncio.current_task()}")
+            order.append(f"init of {self._dspex_process.pid}, {self._dspex_process._task is asyncio.current_task()}")
 
     async def work() -> None:
         order.append("work")

@@ -223,7 +223,7 @@ async def test_p47_an_answer_may_come_later_and_from_anybody(runtime: Runtime, b
     await asyncio.sleep(0)
     (ref if by == "itself" else await start(runtime)).cast(answer)
     assert await waiting == "answer"
-    assert not actor_of(ref)._process._deferred
+    assert not actor_of(ref)._dspex_process._deferred
 
 
 @pytest.mark.parametrize("kind", ["call", "cast", "info", "continue", "init"])

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.imports import Module, Package, read_package
 
-BASE = frozenset({"errors", "telemetry", "_clock", "_random"})
+BASE = frozenset({"errors", "telemetry", "_clock", "_random", "_guard"})
 EVERYTHING = BASE | {
     "runtime",
     "protocols",
@@ -30,10 +30,11 @@ EVERYTHING = BASE | {
 MAY_IMPORT = {
     "": EVERYTHING,
     "__main__": frozenset({"app"}),
-    "errors": frozenset[str](),
+    "_guard": frozenset[str](),
+    "errors": frozenset({"_guard"}),
     "_clock": frozenset[str](),
     "_random": frozenset[str](),
-    "telemetry": frozenset({"errors", "_clock"}),
+    "telemetry": frozenset({"errors", "_clock", "_guard"}),
     "runtime": BASE,
     "protocols": BASE,
     "programs": BASE | {"protocols"},

@@ -14,8 +14,10 @@ attribute, and the message says what to do next::
     │   ├── MailboxFull             a bounded mailbox has no room
     │   ├── NoSuchActor             nobody lives under this ref or name (also a LookupError)
     │   ├── NotRegistered           the process holds no such key and is in no such group (also a LookupError)
+    │   ├── RuntimeClosed           the runtime is not open (any more)
     │   ├── SpecError               a child spec or supervisor flag is not valid (also a ValueError)
-    │   └── StartFailed             ``init`` failed; the reason is the cause
+    │   ├── StartFailed             ``init`` failed; the reason is the cause
+    │   └── UnknownMessage          an actor of the library does not understand a message (also a TypeError)
     ├── ServiceError
     │   ├── CacheError              the cache cannot be opened or read
     │   ├── LMError                 one provider call failed for good; ``attempts`` lists the tries
@@ -91,8 +93,10 @@ from dspex.errors._actors import (
     MailboxFull,
     NoSuchActor,
     NotRegistered,
+    RuntimeClosed,
     SpecError,
     StartFailed,
+    UnknownMessage,
 )
 from dspex.errors._agents import (
     AgentBudgetSpent,
@@ -223,6 +227,7 @@ __all__ = [
     "ResponseInvalid",
     "ResponseUnparsable",
     "RetrievalError",
+    "RuntimeClosed",
     "ScopeClosed",
     "ScriptExhausted",
     "ServerFailed",
@@ -242,6 +247,7 @@ __all__ = [
     "ToolServerFailed",
     "ToolTimeout",
     "TransportFailed",
+    "UnknownMessage",
     "WrongLoop",
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dspex._guard import shown, text_of
 from dspex.errors._base import DspexError
 
 __all__ = [
@@ -16,8 +17,10 @@ __all__ = [
     "MailboxFull",
     "NoSuchActor",
     "NotRegistered",
+    "RuntimeClosed",
     "SpecError",
     "StartFailed",
+    "UnknownMessage",
 ]
 
 
@@ -42,13 +45,29 @@ class NoSuchActor(ActorError, LookupError):
         super().__init__(f"{target} is not alive")
 
 
+class RuntimeClosed(ActorError):
+    """The runtime is not open: nothing starts in it, and nobody in it can be called."""
+
+    def __init__(self, wanted: str) -> None:
+        self.wanted = wanted
+        super().__init__(f"{wanted}: the runtime is not open; use it inside `async with Runtime() as runtime:`")
+
+
+class UnknownMessage(ActorError, TypeError):
+    """An actor of the library was asked something that it does not understand; it goes on."""
+
+    def __init__(self, target: str, message: object) -> None:
+        self.target = target
+        super().__init__(f"{target} does not understand {shown(message)}; use the methods of its ref")
+
+
 class ActorExited(ActorError):
     """The process that was asked, awaited or joined died; ``reason`` is its exit reason."""
 
     def __init__(self, target: str, reason: object) -> None:
         self.target = target
         self.reason = reason
-        super().__init__(f"{target} exited: {reason}")
+        super().__init__(f"{target} exited: {text_of(reason)}")
 
 
 class MailboxFull(ActorError):
@@ -66,7 +85,7 @@ class AlreadyRegistered(ActorError):
     def __init__(self, name: object, owner: object) -> None:
         self.name = name
         self.owner = owner
-        super().__init__(f"{name!r} is already registered by {owner}")
+        super().__init__(f"{shown(name)} is already registered by {owner}")
 
 
 class NotRegistered(ActorError, LookupError):
@@ -84,7 +103,7 @@ class StartFailed(ActorError):
     def __init__(self, child_id: str, reason: object) -> None:
         self.child_id = child_id
         self.reason = reason
-        super().__init__(f"{child_id} failed to start: {reason}")
+        super().__init__(f"{child_id} failed to start: {text_of(reason)}")
 
 
 class CallCycle(ActorError):
@@ -112,4 +131,4 @@ class SpecError(ActorError, ValueError):
         self.field = field
         self.value = value
         self.expected = expected
-        super().__init__(f"{field}={value!r} is not valid: expected {expected}")
+        super().__init__(f"{field}={shown(value)} is not valid: expected {expected}")

@@ -51,10 +51,12 @@ class AppAlreadyRunning(AppError, RuntimeError):
 
 
 class WrongLoop(AppError, RuntimeError):
-    """The App, or an actor, was used from another event loop or thread than its own."""
+    """The App, or an actor, was used from another event loop or thread than its own, or after its loop had ended."""
 
     def __init__(self) -> None:
-        super().__init__("this belongs to another event loop; from another thread use call_from_thread()")
+        super().__init__(
+            "this belongs to another event loop, or to one that has ended; from another thread use call_from_thread()"
+        )
 
 
 class LeakedTasks(AppError):

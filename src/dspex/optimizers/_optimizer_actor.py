@@ -16,7 +16,6 @@ from dspex.protocols.executor import Executor
 from dspex.protocols.money import Spending
 from dspex.runtime import (
     NORMAL,
-    Actor,
     Backoff,
     ChildSpec,
     Continue,
@@ -24,6 +23,7 @@ from dspex.runtime import (
     Down,
     DynamicSupervisor,
     Exit,
+    LibraryActor,
     Next,
     Normal,
     Other,
@@ -46,7 +46,7 @@ PAUSES = Backoff(initial=0.5, maximum=60.0)
 _SETTLED = "settled"
 
 
-class OptimizerActor(Actor):
+class OptimizerActor(LibraryActor):
     """
     Runs one job's search in a task of its own, so that the mailbox always answers.
 
@@ -117,8 +117,9 @@ class OptimizerActor(Actor):
 
     async def handle_cast(self, message: Any) -> Next:
         """Cancel the job."""
-        if message == CANCEL:
-            self._cancel()
+        if message is not CANCEL:
+            return await super().handle_cast(message)
+        self._cancel()
         return None
 
     async def handle_info(self, message: Any) -> Next:
@@ -146,7 +147,7 @@ class OptimizerActor(Actor):
         if not record.settled:
             await self._write_end("cancelled", {})
             record.fail(JobCancelled(record.spec.id), "cancelled")
-        self._process.receive_exit(Shutdown("cancelled"), None)
+        self._dspex_process.receive_exit(Shutdown("cancelled"), None)
 
     def describe(self) -> str:
         """Tell how the search stands."""
@@ -222,7 +223,7 @@ class JobSupervisor(Supervisor):
         return await super().init()
 
     def _leave(self, record: JobRecord) -> None:
-        if record.settled or isinstance(self._process.exit_reason, (Normal, Shutdown)):
+        if record.settled or isinstance(self._dspex_process.exit_reason, (Normal, Shutdown)):
             self._table.end(record)  # else we were killed, and shall be restarted
 
     async def _child_exited(self, message: Exit) -> Next:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from dspex.errors import ActorExited, NoSuchActor
-from dspex.runtime import Actor, ChildSpec, From, Next, Reply, Runtime, ThreadPool, get_logger
+from dspex.runtime import ChildSpec, From, LibraryActor, Next, Reply, Runtime, ThreadPool, get_logger
 
 __all__ = ["TOOL_THREADS", "ToolThreads"]
 
@@ -70,7 +70,7 @@ class ToolThreads:
             self._runtime.telemetry.emit("dspex.tool.late", {}, {"tool": label})
 
 
-class ToolThreadsOwner(Actor):
+class ToolThreadsOwner(LibraryActor):
     """Owns the pool: opened with the App, closed with it; a successor begins with threads of its own."""
 
     def __init__(self, threads: ToolThreads) -> None:

@@ -34,6 +34,7 @@ from dspex.runtime._exit import (
 )
 from dspex.runtime._groups import GroupChange, Groups
 from dspex.runtime._inspect import TreeNode, tree
+from dspex.runtime._library_actor import LibraryActor
 from dspex.runtime._log import get_logger
 from dspex.runtime._messages import Call, Down, Exit, From, IdleTimeout
 from dspex.runtime._next import Continue, Idle, Ignore, Next, NoReply, Reply, Started, Stop
@@ -91,6 +92,7 @@ __all__ = [
     "Ignore",
     "Kill",
     "Killed",
+    "LibraryActor",
     "NamedRef",
     "Next",
     "NoProcess",

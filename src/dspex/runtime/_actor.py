@@ -9,6 +9,7 @@ from dspex.runtime._exit import ExitReason
 from dspex.runtime._next import Continue, Idle, Ignore, Next, Started, Stop
 from dspex.runtime._priority import PriorityRef
 from dspex.runtime._ref import ActorRef
+from dspex.runtime._shadows import refuse_shadows
 
 if TYPE_CHECKING:
     from dspex.runtime._actor_process import ActorProcess
@@ -48,7 +49,12 @@ class Actor:
     ref_class: ClassVar[type[ActorRef]] = ActorRef
     kind: ClassVar[Literal["worker", "supervisor"]] = "worker"
 
-    _process: ActorProcess
+    _dspex_process: ActorProcess
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse a class that would take the place of what the runtime calls: that breaks far from here, and late."""
+        super().__init_subclass__(**options)
+        refuse_shadows(cls, Actor)
 
     async def init(self) -> Continue | Idle | Ignore | Started | Stop | None:
         """Acquire resources; ``start`` returns when this has. Raising means that the start failed."""
@@ -64,7 +70,7 @@ class Actor:
 
     async def handle_info(self, message: Any) -> Next:
         """React to ``send``, ``Down``, ``Exit``, ``IdleTimeout``; by default the message is logged and dropped."""
-        self._process.report_unexpected(message)
+        self._dspex_process.report_unexpected(message)
         return None
 
     async def handle_continue(self, argument: Any) -> Next:
@@ -81,12 +87,12 @@ class Actor:
     @property
     def ref(self) -> ActorRef:
         """The handle others hold."""
-        return self._process.ref
+        return self._dspex_process.ref
 
     @property
     def runtime(self) -> Runtime:
         """The runtime this actor lives in."""
-        return self._process.runtime
+        return self._dspex_process.runtime
 
     def own(self, resource: T, close: Callable[[T], object]) -> T:
         """
@@ -94,7 +100,7 @@ class Actor:
 
         ``close`` may be sync or async; the last resource owned is closed first, all within a bounded time.
         """
-        self._process.own(resource, close)
+        self._dspex_process.own(resource, close)
         return resource
 
     def spawn_task(self, work: Callable[..., Any], *args: Any, label: str = "") -> TaskProcess:
@@ -103,11 +109,11 @@ class Actor:
 
         The task ends with the actor; its end is no message: reply from inside it, or let it send.
         """
-        return self._process.spawn_task(work, *args, label=label)
+        return self._dspex_process.spawn_task(work, *args, label=label)
 
     def priority_ref(self) -> PriorityRef:
         """Return a handle whose messages this actor handles before ordinary ones; give it to whom you trust."""
-        return PriorityRef(self._process)
+        return PriorityRef(self._dspex_process)
 
     def send_after(self, delay: float, message: object) -> Timer:
         """Send ``message`` to this actor's own ``handle_info`` in ``delay`` seconds; never after its death."""

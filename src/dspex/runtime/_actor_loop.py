@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from dspex._guard import shown
 from dspex.errors import StartFailed
 from dspex.runtime._actor import Actor
 from dspex.runtime._at_once import Begun
-from dspex.runtime._exit import NORMAL, Crashed, ExitReason, Shutdown
+from dspex.runtime._exit import NORMAL, Crashed, ExitReason, Shutdown, as_reason
 from dspex.runtime._log import get_logger
 from dspex.runtime._mailbox import Mailbox
-from dspex.runtime._messages import CAST, CallEnvelope, IdleTimeout, StopEnvelope, SystemEnvelope
+from dspex.runtime._messages import CAST, CallEnvelope, IdleTimeout, StopEnvelope, SystemEnvelope, as_answer
 from dspex.runtime._next import NOTHING, Continue, Idle, Ignore, NoReply, Reply, Started, Stop
-from dspex.runtime._process import Process
+from dspex.runtime._process import Process, is_cancellation
 
 if TYPE_CHECKING:
     from dspex._clock import TimerHandle
@@ -32,7 +33,7 @@ class BadReturn(Exception):
     """A handler returned something that does not say what happens next."""
 
     def __init__(self, handler: str, value: object) -> None:
-        super().__init__(f"{handler} returned {value!r}; expected Reply, NoReply, Stop, Continue or Idle")
+        super().__init__(f"{handler} returned {shown(value)}; expected Reply, NoReply, Stop, Continue or Idle")
 
 
 class ParentExit:
@@ -209,11 +210,11 @@ class ActorLoop(Process):
                     self._final = envelope.reason
                 else:
                     then = self._follow("handle_info", await actor.handle_info(envelope))
-        except asyncio.CancelledError:
-            raise
-        except (Exception, BaseExceptionGroup, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - where a crash becomes a reason
-            self.let_through(error)
-            self._final = Crashed(error)
+        except BaseException as error:  # where a crash becomes a reason, whatever was raised
+            if is_cancellation(error):
+                raise
+            self._final = Crashed(error)  # before the interrupt goes on: ``terminate`` runs after that, too
+            self.pass_interrupt(error)
 
     async def _go_on(self) -> Continue | Idle | None:
         """Handle the rest of a call whose first step its caller has made for us."""
@@ -229,21 +230,21 @@ class ActorLoop(Process):
             self._timer.cancel()
             self._timer = None
 
-    def begin_start(self, starter: Process) -> None:
-        """Note that ``starter`` waits for ``init``, which can therefore not call it."""
-        self._chain = starter.chain()
+    def begin_start(self, chain: tuple[Process, ...]) -> None:
+        """Note that the processes of ``chain`` wait for ``init``, which can therefore not call them."""
+        self._chain = chain
 
     async def _init(self) -> Continue | Idle | None:
         telemetry, clock = self.runtime.telemetry, self.runtime.clock
         began = clock.now() if telemetry.active else 0.0
         try:
             then = await self.actor.init()
-        except asyncio.CancelledError:
-            raise
-        except (Exception, BaseExceptionGroup, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - a failed init is an answer to the starter
-            self.let_through(error)
+        except BaseException as error:  # a failed init is an answer to the starter
+            if is_cancellation(error):
+                raise
             if self.exit_reason is None:
                 self._fail_start(Crashed(error), error)
+            self.pass_interrupt(error)
             return None
         if self.exit_reason is not None:
             return None  # told to die meanwhile, whatever it returned: the starter hears of it when it is dead
@@ -252,7 +253,7 @@ class ActorLoop(Process):
             self.start_info = then.info
             then = then.then
         if isinstance(then, Stop):
-            self._fail_start(then.reason, None)
+            self._fail_start(as_reason(then.reason), None)
         elif isinstance(then, Ignore):
             self._resolve_start(then)
             self.exit_reason = NORMAL
@@ -283,7 +284,7 @@ class ActorLoop(Process):
         if started is not None and not started.done():
             started.set_result(outcome)
         if outcome is None:
-            self.runtime._names.announce(self.actor._process)
+            self.runtime._names.announce(self)  # type: ignore[arg-type]  # every loop is an actor's process
 
     async def _serve_system(self) -> None:
         """Answer the question that is first in the mailbox; while the actor is suspended, all others too."""
@@ -315,8 +316,9 @@ class ActorLoop(Process):
             return
         try:
             answer = envelope.message(self)  # type: ignore[operator]  # a system message is a function
-        except Exception as error:  # noqa: BLE001 - the function is the caller's, and so is its failure
-            envelope.future.set_exception(error)
+        except BaseException as error:  # noqa: BLE001 - the function is the caller's, and so is its failure
+            self.runtime.contain(error)
+            envelope.future.set_exception(as_answer(error))
         else:
             envelope.future.set_result(answer)
 
@@ -339,7 +341,7 @@ class ActorLoop(Process):
             return outcome.then
         self._current = envelope  # still to be answered, by our death at the latest
         if isinstance(outcome, Stop):
-            self._final = outcome.reason
+            self._final = as_reason(outcome.reason)
             if outcome.reply is not NOTHING:
                 self._last_reply = (envelope, outcome.reply)
             return None
@@ -354,7 +356,7 @@ class ActorLoop(Process):
         if isinstance(outcome, NoReply):
             return outcome.then
         if isinstance(outcome, Stop):
-            self._final = outcome.reason
+            self._final = as_reason(outcome.reason)
             return None
         raise BadReturn(handler, outcome)
 

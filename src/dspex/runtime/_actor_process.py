@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from dspex._guard import shown
 from dspex.errors import ActorExited, StartFailed
 from dspex.runtime._actor import Actor
 from dspex.runtime._actor_loop import ActorLoop, ParentExit
 from dspex.runtime._exit import KILL, NO_PROCESS, Crashed, ExitReason, Kill, is_abnormal
-from dspex.runtime._log import get_logger, shown
+from dspex.runtime._log import get_logger
 from dspex.runtime._messages import CallEnvelope, Down, Exit
-from dspex.runtime._process import Process
+from dspex.runtime._process import Process, is_cancellation
 from dspex.runtime._ref import ActorRef
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class ActorProcess(ActorLoop):
 
     def __init__(self, runtime: Runtime, actor: Actor, parent: Process | None, label: str) -> None:
         super().__init__(runtime, actor, parent, label)
-        actor._process = self
+        actor._dspex_process = self
         self.released = False  # the parent has given it up: no exit signal for it
         self._monitors: dict[int, Process] | None = None
         self._priority_monitors: set[int] | None = None
@@ -190,8 +191,12 @@ class ActorProcess(ActorLoop):
 
         def done(task: asyncio.Task[ExitReason]) -> None:
             self._stop_timer()
+            error = None if task.cancelled() else task.exception()
             if self.exit_reason is None:
-                self._exit_with(reason if task.cancelled() else task.result())
+                if error is not None:  # an interrupt, which has gone its way
+                    self._exit_with(Crashed(error))
+                else:
+                    self._exit_with(reason if task.cancelled() else task.result())
             super(ActorProcess, self)._task_done(task)
 
         task.add_done_callback(done, context=self.runtime.context)
@@ -199,10 +204,10 @@ class ActorProcess(ActorLoop):
     async def _terminate(self, reason: ExitReason) -> ExitReason:
         try:
             await self.actor.terminate(reason)
-        except asyncio.CancelledError:
-            raise
-        except (Exception, BaseExceptionGroup, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - the same boundary as in the loop
-            self.let_through(error)
+        except BaseException as error:  # the same boundary as in the loop
+            if is_cancellation(error):
+                raise
+            self.pass_interrupt(error)
             return Crashed(error)
         return reason
 
@@ -222,13 +227,13 @@ class ActorProcess(ActorLoop):
         _log.warning("unexpected message", actor=self.label, content=shown(message))
 
     def _fail_calls(self, reason: ExitReason) -> None:
-        if self._last_reply is not None and reason == self.exit_reason:
+        if self._last_reply is not None:
             envelope, value = self._last_reply
             envelope.reply(value)
         unanswered = list(self._deferred or ())  # told in the order in which they asked: so they ask a successor
         if self._current is not None:
             unanswered.append(self._current)
-        unanswered += [item for item in self.mailbox.drain() if isinstance(item, CallEnvelope)]
+        unanswered += [item for item in self.mailbox.drain() if issubclass(type(item), CallEnvelope)]
         self._current = self._deferred = self._last_reply = None
         for envelope in unanswered:
             envelope.fail(ActorExited(self.label, reason))

@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Self, cast
 import anyio
 
 from dspex.errors import AppAlreadyRunning, AppNotRunning, CallCycle
-from dspex.runtime._actor import Actor
 from dspex.runtime._actor_process import ActorProcess
 from dspex.runtime._child_spec import ChildSpec, RestartStrategy, check_seconds
 from dspex.runtime._context import current_process
-from dspex.runtime._exit import KILL, NORMAL, SHUTDOWN, ExitReason
+from dspex.runtime._exit import KILL, NORMAL, SHUTDOWN, ExitReason, Normal
+from dspex.runtime._library_actor import LibraryActor
 from dspex.runtime._log import get_logger
 from dspex.runtime._messages import Exit
 from dspex.runtime._next import Next, Stop
@@ -235,7 +235,7 @@ class Application:
         return cast("_Master", self._process.actor)
 
 
-class _Master(Actor):
+class _Master(LibraryActor):
     """Owns the top supervisor, and runs the hooks around its life."""
 
     trap_exit: ClassVar[bool] = True
@@ -256,7 +256,7 @@ class _Master(Actor):
         self.state = await application.start()
         self.began = True
         supervisor = Supervisor(application.children, **application._flags)
-        self.top = self.runtime.spawn(supervisor, label=f"{application.name} supervisor", parent=self._process)
+        self.top = self.runtime.spawn(supervisor, label=f"{application.name} supervisor", parent=self._dspex_process)
         failure = await self.runtime.await_start(self.top, None)
         if failure is not None:
             await self._run("stop", application.stop)
@@ -266,17 +266,18 @@ class _Master(Actor):
     def stop_starting(self) -> None:
         """Give up a start that goes on, in order where there is something to end."""
         self.asked_to_stop = True
-        if self._process.started is None:
+        if self._dspex_process.started is None:
             return
         if self.top is not None and self.top.started is not None:
-            self.top.receive_exit(SHUTDOWN, self._process)
+            self.top.receive_exit(SHUTDOWN, self._dspex_process)
         elif not self.began:
-            self._process.receive_exit(KILL, None)
+            self._dspex_process.receive_exit(KILL, None)
 
     async def handle_info(self, message: Any) -> Next:
         """End with the tree."""
-        if isinstance(message, Exit) and message.ref == self.supervisor:
-            self.failed = message.reason != NORMAL and not self.asked_to_stop
+        top = self.supervisor
+        if type(message) is Exit and top is not None and message.ref == top and top._process.dead:
+            self.failed = not isinstance(message.reason, Normal) and not self.asked_to_stop
             if self.failed:
                 _log.error("application ended by itself", application=self.application.name, reason=str(message.reason))
             return Stop(message.reason)
@@ -287,7 +288,7 @@ class _Master(Actor):
         application, top = self.application, self.supervisor
         if top is not None and top.alive:
             self.state = await self._run("prep_stop", application.prep_stop)
-            top._process.receive_exit(SHUTDOWN, self._process)
+            top._process.receive_exit(SHUTDOWN, self._dspex_process)
             if await top.wait_exit(application.stop_timeout) is None:
                 _log.error("children took too long to stop", application=application.name)
                 top.kill()
@@ -298,10 +299,10 @@ class _Master(Actor):
         """Run a hook as a process of its own; return the state, the old one when the hook failed."""
         task = self.spawn_task(hook, self.state, label=f"{name} of {self.application.name}")
         reason = await task.wait_exit(self.application.hook_timeout)
-        if reason == NORMAL:
+        if isinstance(reason, Normal):
             return task.result
         if reason is None:
-            task.receive_exit(KILL, self._process)
+            task.receive_exit(KILL, self._dspex_process)
             await task.wait_exit(None)
         shown = "took too long" if reason is None else str(reason)
         _log.error("hook failed", application=self.application.name, hook=name, reason=shown)

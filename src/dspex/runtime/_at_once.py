@@ -76,7 +76,7 @@ def handle_at_once(process: ActorLoop, resting: asyncio.Future[None], envelope: 
         trace = error.__traceback__
         for _ in range(2):  # our frames, which hold the envelope and tell nobody anything
             trace = trace.tb_next if trace is not None else None
-        begun = Begun(_raise(error.with_traceback(trace)))
+        begun = Begun(_raise(BaseException.with_traceback(error, trace)))  # not what its class makes of that
     finally:
         _leave_task(loop, task)
         _enter_task(loop, caller)
@@ -91,7 +91,10 @@ def handle_at_once(process: ActorLoop, resting: asyncio.Future[None], envelope: 
 
 
 def _first_step(handle_call: Callable[[object, CallEnvelope], Awaitable[object]], envelope: CallEnvelope) -> Any:
-    coroutine = handle_call(envelope.message, envelope)
+    try:
+        coroutine = handle_call(envelope.message, envelope)
+    except StopIteration as error:  # of a handler that is a plain function: not to be taken for a return
+        coroutine = _raise(error)
     if type(coroutine) is not CoroutineType:
         coroutine = _awaiting(coroutine)
     return coroutine, coroutine.send(None)
@@ -106,16 +109,16 @@ class Begun:
         awaited: What it waits for, as it yielded it; None is a turn of the loop.
     """
 
-    __slots__ = ("_awaited", "_coroutine", "cancelled")
+    __slots__ = ("_coroutine", "awaited", "cancelled")
 
     def __init__(self, coroutine: Coroutine[Any, Any, object], awaited: Any = NOT_YET) -> None:
         self._coroutine = coroutine
-        self._awaited = awaited
+        self.awaited = awaited
         self.cancelled: asyncio.CancelledError | None = None
         """The cancellation that came before it was awaited, meant for the coroutine."""
 
     def __await__(self) -> Generator[Any, Any, object]:
-        coroutine, awaited, cancelled = self._coroutine, self._awaited, self.cancelled
+        coroutine, awaited, cancelled = self._coroutine, self.awaited, self.cancelled
         self.cancelled = None
         try:
             if awaited is NOT_YET:

@@ -2,18 +2,86 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Container
+
 from dspex.errors import ActorExited, CallCycle
+from dspex.runtime._awaited import waits_for
+from dspex.runtime._context import HOME, current_process
 from dspex.runtime._exit import NO_PROCESS
 from dspex.runtime._process import Process
 
-__all__ = ["chain_into"]
+__all__ = ["ExitWaits", "chain_into", "chain_of", "refuse_cycle"]
 
 
-def chain_into(caller: Process, target: Process) -> tuple[Process, ...]:
-    """Return the chain of waiting processes that a call from ``caller`` to ``target`` makes, or refuse the call."""
-    if caller.dead_to_the_world:
-        raise ActorExited(caller.label, caller.exit_reason or NO_PROCESS)
-    chain = caller.chain()
-    if target in chain:
-        raise CallCycle([*(each.label for each in chain), target.label])
+def chain_of(home: Process) -> tuple[Process, ...]:
+    """
+    Return the processes that wait for the code that runs now and comes from ``home``, the nearest last.
+
+    They are the chain of ``home`` if that is at work. Otherwise nobody waits: what runs goes its own way, whatever
+    ``home`` is doing by now.
+
+    Raises:
+        ActorExited: The code that runs is that of a dead process.
+    """
+    if current_process() is not home:
+        return ()
+    if home.dead_to_the_world:
+        raise ActorExited(home.label, home.exit_reason or NO_PROCESS)
+    return home.chain()
+
+
+def chain_into(home: Process, target: Process) -> tuple[Process, ...]:
+    """Return the chain of waiting processes that a call from ``home``'s code to ``target`` makes, or refuse it."""
+    chain = chain_of(home)
+    if chain:
+        refuse_cycle(chain, target)
     return chain
+
+
+def refuse_cycle(chain: tuple[Process, ...], target: Process) -> None:
+    """Raise CallCycle if ``target`` waits for one of ``chain``: for its answer, or for its exit."""
+    if target in chain or target.runtime.exit_waits.holds_up(target, chain):
+        raise CallCycle([*(each.label for each in chain), target.label])
+
+
+class ExitWaits:
+    """Who waits for whose exit, of one runtime: a task that calls back to such an actor waits for ever."""
+
+    __slots__ = ("_of_processes", "_of_tasks")
+
+    def __init__(self) -> None:
+        self._of_processes: dict[Process, Container[Process]] = {}
+        self._of_tasks: dict[asyncio.Task[object], tuple[Process, Container[Process]]] = {}
+
+    def begin(self, awaited: Container[Process]) -> object:
+        """Note that the code that runs now waits for one of ``awaited`` to exit; return what ``end`` wants."""
+        home = HOME.get()
+        if home is None:
+            return None
+        task = asyncio.current_task()
+        if home._task is task:
+            self._of_processes[home] = awaited
+            return home
+        if task is not None:  # a plain task of that process, which may wait for it in turn
+            self._of_tasks[task] = (home, awaited)
+        return task
+
+    def end(self, noted: object) -> None:
+        """Note that the wait is over; once for each ``begin``."""
+        if noted is not None:
+            self._of_processes.pop(noted, None)  # type: ignore[call-overload]  # it is in one of the two
+            self._of_tasks.pop(noted, None)  # type: ignore[call-overload]
+
+    def holds_up(self, target: Process, chain: tuple[Process, ...]) -> bool:
+        """Say whether ``target`` waits for the exit of one of ``chain``."""
+        awaited = self._of_processes.get(target)
+        if awaited is not None and any(each in awaited for each in chain):
+            return True
+        for task, (home, theirs) in self._of_tasks.items():
+            if home is target and any(each in theirs for each in chain) and waits_for(target, task):
+                return True
+        return False
+
+    def __len__(self) -> int:
+        return len(self._of_processes) + len(self._of_tasks)

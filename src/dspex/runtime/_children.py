@@ -51,12 +51,15 @@ class Child:
         child_id: Its id, if that is not the spec's.
     """
 
-    __slots__ = ("backoff", "delay", "id", "last_exit", "process", "restarts", "spec", "state", "timer", "window")
+    __slots__ = (
+        *("backoff", "delay", "id", "last_exit", "pid", "process", "restarts", "spec", "state", "timer", "window"),
+    )
 
     def __init__(self, spec: ChildSpec, backoff: Backoff | None, child_id: str | None = None) -> None:
         self.id = spec.id if child_id is None else child_id
         self.spec = spec
         self.process: ActorProcess | None = None
+        self.pid = 0  # of the incarnation that lives, or lived last
         self.state: ChildState = "stopped"
         self.restarts = 0
         self.last_exit: ExitReason | None = None
@@ -74,6 +77,7 @@ class Child:
     def started(self, process: ActorProcess, now: float) -> None:
         """Note the incarnation that is initialised now."""
         self.process = process
+        self.pid = process.pid
         self.state = "running"
         for state in (self.backoff, self.delay):
             if state is not None:

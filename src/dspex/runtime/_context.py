@@ -1,18 +1,46 @@
-"""Which process the running code belongs to."""
+"""
+Whose code runs: the identity of processes.
+
+A context variable alone cannot say it. asyncio copies the context into everything that a handler starts: tasks,
+callbacks, the connections of a server. So the variable tells where code comes from, and the running task tells
+whether the process itself is at work: it is the process's own task, or one that the process waits for.
+"""
 
 from __future__ import annotations
 
+from asyncio import _get_running_loop, current_task
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
+
+from dspex.runtime._awaited import waits_for, work_of_thread
 
 if TYPE_CHECKING:
     from dspex.runtime._process import Process
 
-__all__ = ["CURRENT", "current_process"]
+__all__ = ["HOME", "current_process", "home_process"]
 
-CURRENT: ContextVar[Process | None] = ContextVar("dspex_process", default=None)
+HOME: ContextVar[Process | None] = ContextVar("dspex_process", default=None)
+"""The process that started this code, directly or through plain tasks and callbacks."""
 
 
 def current_process() -> Process | None:
-    """Return the process whose code this is, or None outside the runtime."""
-    return CURRENT.get()
+    """
+    Return the process that is at work in this code, or None.
+
+    That is the process whose own task runs; in a task group, ``gather``, thread or another task that it awaits, the
+    process that awaits. None outside the runtime, and in what a process has started and does not wait for: plain tasks,
+    callbacks, the connections of ``asyncio.start_server``. Those call an actor as anybody does.
+    """
+    home = HOME.get()
+    if home is None:
+        return None
+    loop = _get_running_loop()
+    here = current_task(loop) if loop is not None else work_of_thread()
+    if here is None or home._task is None:
+        return None
+    return home if home._task is here or waits_for(home, here) else None
+
+
+def home_process() -> Process | None:
+    """Return the process that this code comes from: the current one, or the one that started this plain task."""
+    return HOME.get()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from dspex.errors import CallTimeout
+from dspex.errors import CallTimeout, SpecError
 
 if TYPE_CHECKING:
     import asyncio
@@ -14,10 +14,28 @@ if TYPE_CHECKING:
     from dspex.runtime._actor_process import ActorProcess
     from dspex.runtime._runtime import Runtime
 
-__all__ = ["Deadline", "DeadlineQueue", "Deadlines", "expire"]
+__all__ = ["NEVER", "Deadline", "DeadlineQueue", "Deadlines", "expire", "finite_timeout"]
+
+NEVER: Final = float("-inf")
+"""Smaller than every timeout that is a number."""
 
 _SLACK: Final = 64
 """Finished deadlines a queue may hold beside as many as half of it."""
+
+
+def finite_timeout(timeout: float | None) -> float | None:
+    """
+    Return ``timeout`` as a number of seconds, or None for one without end.
+
+    Raises:
+        SpecError: It is not a number of seconds (a negative one is: it is over already).
+    """
+    if timeout is None:
+        return None
+    number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    if not number or not timeout > NEVER:  # nan is not greater than anything
+        raise SpecError("timeout", timeout, "a number of seconds, or None for no limit")
+    return timeout if timeout < float("inf") else None
 
 
 def expire(future: asyncio.Future[Any], process: ActorProcess, timeout: float) -> None:

@@ -12,13 +12,13 @@ from dspex.runtime._children import Child
 from dspex.runtime._exit import KILL, SHUTDOWN
 from dspex.runtime._ref import ActorRef
 from dspex.runtime._supervisor import Supervisor
-from dspex.runtime._supervisor_ref import SupervisorRef
+from dspex.runtime._supervisor_ref import Management, SupervisorRef
 
 __all__ = ["DynamicSupervisor", "DynamicSupervisorRef"]
 
 
 @dataclass(frozen=True, slots=True)
-class _TerminateRef:
+class _TerminateRef(Management):
     ref: ActorRef
 
 
@@ -28,7 +28,12 @@ class DynamicSupervisorRef(SupervisorRef):
     __slots__ = ()
 
     async def terminate(self, ref: ActorRef) -> None:
-        """Stop and forget a child. ChildError ``not_found`` when it is none of ours (any more)."""
+        """
+        Stop and forget a child; one that is being restarted is meant by the ref of its last incarnation.
+
+        Raises:
+            ChildError: ``not_found``: it is not a child of this supervisor (any more).
+        """
         await self._manage(_TerminateRef(ref))
 
 
@@ -62,9 +67,7 @@ class DynamicSupervisor(Supervisor):
 
     async def _carry_out(self, message: object) -> object:
         if isinstance(message, _TerminateRef):
-            child = self._by_pid.get(message.ref.pid)
-            if child is None:
-                raise ChildError(repr(message.ref), "not_found")
+            child = self._find(message.ref)
             await self._stop(child)
             self._children.pop(child.id, None)
             return None
@@ -91,7 +94,7 @@ class DynamicSupervisor(Supervisor):
         return self._answer(child)
 
     async def _child_exited(self, message: Any) -> Any:
-        child = self._by_pid.get(message.ref.pid)
+        child = self._dead_child(message)
         outcome = await super()._child_exited(message)
         if child is not None:
             self._forget_if_stopped(child)
@@ -115,7 +118,7 @@ class DynamicSupervisor(Supervisor):
             process = self._release(child)
             if process is not None:
                 brutal = child.spec.shutdown is ShutdownPolicy.BRUTAL_KILL
-                process.receive_exit(KILL if brutal else SHUTDOWN, self._process)
+                process.receive_exit(KILL if brutal else SHUTDOWN, self._dspex_process)
                 told.append((child.spec.grace, process))
         self._children.clear()
         clock = self.runtime.clock
@@ -123,6 +126,6 @@ class DynamicSupervisor(Supervisor):
         for grace, process in sorted(told, key=lambda each: (each[0] is None, each[0] or 0.0)):
             left = None if grace is None else max(0.0, grace - (clock.now() - began))
             if await process.wait_exit(left) is None:
-                process.receive_exit(KILL, self._process)
+                process.receive_exit(KILL, self._dspex_process)
         for _, process in told:
             await process.wait_exit(None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dspex._guard import text_of
+
 __all__ = [
     "KILL",
     "KILLED",
@@ -18,6 +20,7 @@ __all__ = [
     "Normal",
     "Other",
     "Shutdown",
+    "as_reason",
     "is_abnormal",
 ]
 
@@ -43,7 +46,7 @@ class Shutdown(ExitReason):
     detail: object = None
 
     def __str__(self) -> str:
-        return "shutdown" if self.detail is None else f"shutdown ({self.detail})"
+        return "shutdown" if self.detail is None else f"shutdown ({text_of(self.detail)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +80,7 @@ class Crashed(ExitReason):
     error: BaseException
 
     def __str__(self) -> str:
-        try:
-            message = str(self.error)
-        except Exception:  # noqa: BLE001 - an exception that cannot be shown must still be reported
-            message = "<message that cannot be shown>"
-        return f"crashed: {type(self.error).__name__}: {message}"
+        return f"crashed: {type(self.error).__name__}: {text_of(self.error)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ class Other(ExitReason):
     value: object
 
     def __str__(self) -> str:
-        return str(self.value)
+        return text_of(self.value)
 
 
 NORMAL = Normal()
@@ -99,6 +98,11 @@ SHUTDOWN = Shutdown()
 KILL = Kill()
 KILLED = Killed()
 NO_PROCESS = NoProcess()
+
+
+def as_reason(reason: object) -> ExitReason:
+    """Return ``reason``; some other object is wrapped in ``Other``, so that a death needs to know nothing of it."""
+    return reason if issubclass(type(reason), ExitReason) else Other(reason)  # type: ignore[return-value]  # just asked
 
 
 def is_abnormal(reason: ExitReason) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dspex._guard import contained, exact_text
 from dspex.runtime._actor import Actor
 from dspex.runtime._actor_process import ActorProcess
 from dspex.runtime._children import Child
@@ -15,7 +16,7 @@ from dspex.runtime._process import Process
 __all__ = ["TreeNode", "tree"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TreeNode:
     """
     One process, or one child that should run and does not.
@@ -43,28 +44,50 @@ class TreeNode:
 
     def walk(self) -> Iterator[TreeNode]:
         """Yield this node and all below it."""
-        yield self
-        for child in self.children:
-            yield from child.walk()
+        todo = [self]  # a stack of our own: a tree may be deeper than Python's
+        while todo:
+            node = todo.pop()
+            yield node
+            todo += reversed(node.children)
 
     def render(self, indent: str = "") -> str:
         """Return the tree as indented lines."""
+        lines, todo = [], [(self, indent)]
+        while todo:
+            node, before = todo.pop()
+            lines.append(before + node._line())
+            todo += [(child, before + "  ") for child in reversed(node.children)]
+        return "\n".join(lines)
+
+    def _line(self) -> str:
         facts = [self.status] if self.status != "running" else []
         facts += [f"restarts {self.restarts}"] if self.restarts else []
         facts += [f"mailbox max {self.high_water}"] if self.high_water else []
         facts += [f"{self.tasks} tasks"] if self.tasks else []
         facts += [self.note] if self.note else []
-        line = indent + self.label + (f"  ({', '.join(facts)})" if facts else "")
-        return "\n".join([line, *(child.render(indent + "  ") for child in self.children)])
+        return self.label + (f"  ({', '.join(facts)})" if facts else "")
+
+    def __repr__(self) -> str:
+        return f"<TreeNode {self._line()}, {len(self.children)} below>"
 
 
 def tree(process: Process) -> TreeNode:
     """Take a snapshot of ``process`` and all below it."""
-    return _node(process, None)
+    order: list[tuple[Process, Child | None]] = []
+    todo: list[tuple[Process, Child | None]] = [(process, None)]
+    while todo:  # a stack of our own: a tree may be deeper than Python's
+        each = todo.pop()
+        order.append(each)
+        todo += [(child, record) for child, record in _below(each[0]) if child is not None]
+    nodes: dict[Process, TreeNode] = {}
+    for one, record in reversed(order):  # whoever is below comes first
+        nodes[one] = _node(one, record, nodes)
+    return nodes[process]
 
 
-def _node(process: Process, record: Child | None) -> TreeNode:
-    children, tasks = _children(process)
+def _node(process: Process, record: Child | None, nodes: dict[Process, TreeNode]) -> TreeNode:
+    tasks = sum(not isinstance(each, ActorProcess) for each in process.children)
+    children = tuple(nodes[child] if child is not None else _absent(below) for child, below in _below(process))
     known = record.restarts if record is not None else 0
     last = record.last_exit if record is not None else None
     if not isinstance(process, ActorProcess):
@@ -85,26 +108,24 @@ def _node(process: Process, record: Child | None) -> TreeNode:
     )
 
 
-def _children(process: Process) -> tuple[tuple[TreeNode, ...], int]:
-    """Return the nodes below a process, and how many plain tasks it owns."""
-    owned = process.children
-    tasks = sum(not isinstance(each, ActorProcess) for each in owned)
+def _below(process: Process) -> list[tuple[ActorProcess | None, Child | None]]:
+    """Return the actors below a process, and their supervisor's records; one of the two is there."""
     actor = process.actor if isinstance(process, ActorProcess) else None
-    if not isinstance(actor, Parent):
-        return tuple(_node(each, None) for each in owned if isinstance(each, ActorProcess)), tasks
-    nodes = []
-    for record in actor.records():
-        if record.process is not None:
-            nodes.append(_node(record.process, record))
-        else:
-            nodes.append(TreeNode(record.id, None, record.state, record.restarts, last_exit=record.last_exit))
-    return tuple(nodes), tasks
+    if isinstance(actor, Parent):
+        return [(record.process, record) for record in actor.records()]
+    return [(each, None) for each in process.children if isinstance(each, ActorProcess)]
+
+
+def _absent(record: Child | None) -> TreeNode:
+    assert record is not None  # since there is no process
+    return TreeNode(record.id, None, record.state, record.restarts, last_exit=record.last_exit)
 
 
 def _note(actor: Actor) -> str:
     try:
-        return actor.describe()
-    except Exception as error:  # noqa: BLE001 - an actor that cannot describe itself must not hide the others
+        return exact_text(actor.describe())
+    except BaseException as error:  # noqa: BLE001 - an actor that cannot describe itself must not hide the others
+        contained(error)
         return f"describe failed: {type(error).__name__}"
 
 

@@ -1,4 +1,4 @@
-"""Closes what dead processes owned, within a bounded time."""
+"""Closes what dead processes owned: all of it, within a bounded time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from dspex.runtime._log import get_logger, shown
+from dspex._guard import shown
+from dspex.runtime._log import get_logger
 
 if TYPE_CHECKING:
     from dspex.runtime._runtime import Runtime
@@ -18,22 +19,24 @@ __all__ = ["Janitor", "begin_closing"]
 _log = get_logger("runtime")
 
 
-def begin_closing(resource: Any, close: Callable[[Any], object]) -> Awaitable[object] | None:
-    """Call ``close(resource)``; return what is still to be awaited. A failure is logged."""
+def begin_closing(runtime: Runtime, resource: Any, close: Callable[[Any], object]) -> Awaitable[object] | None:
+    """Call ``close(resource)``; return what is still to be awaited. A failure is logged, whatever it is."""
     try:
         result = close(resource)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - one resource that cannot be closed must not keep the others open
+        return result if inspect.isawaitable(result) else None
+    except BaseException as error:  # noqa: BLE001 - one resource that cannot be closed must not keep the others open
+        runtime.contain(error)
         _log.error("closing a resource failed", resource=shown(resource), exc_info=error)
         return None
-    return result if inspect.isawaitable(result) else None
 
 
 class Janitor:
     """
     Awaits closings, the first first, then calls ``then``, once.
 
-    After ``close_budget`` seconds it is cancelled; when it ignores that for ``kill_budget`` seconds more, it counts
-    as leaked, and life goes on without it.
+    After ``close_budget`` seconds the closing under way is cancelled, and all that are left begin at the same time:
+    one that hangs must not keep the others open. They have ``kill_budget`` seconds together. What then still runs
+    counts as leaked, and life goes on without it.
     """
 
     def __init__(
@@ -42,31 +45,63 @@ class Janitor:
         self._runtime = runtime
         self._label = label
         self._then: Callable[[], object] | None = then
-        self._task = asyncio.Task(
-            _await_all(deque(pending)), loop=runtime.loop, context=runtime.context.copy(), name=f"janitor of {label}"
-        )
-        runtime.janitors.add(self._task)
+        self._pending = deque(pending)
+        self._tasks: dict[asyncio.Task[None], Awaitable[object]] = {}
         self._timer = runtime.clock.call_later(runtime.close_budget, self._too_slow, context=runtime.context)
-        self._task.add_done_callback(self._closed, context=runtime.context)
+        self._next()
+
+    def _next(self) -> None:
+        runtime, closing = self._runtime, self._pending.popleft()
+        task = asyncio.Task(
+            _await(runtime, closing),
+            loop=runtime.loop,
+            context=runtime.context.copy(),
+            name=f"janitor of {self._label}",
+        )
+        self._tasks[task] = closing
+        runtime.janitors.add(task)
+        task.add_done_callback(self._closed, context=runtime.context)
 
     def _too_slow(self) -> None:
-        runtime = self._runtime
         _log.error("closing resources took too long", actor=self._label)
-        self._task.cancel()
+        self._cancel()
+        runtime = self._runtime
+        then = self._end_all if self._pending else self._give_up
+        while self._pending:
+            self._next()
+        self._timer = runtime.clock.call_later(runtime.kill_budget, then, context=runtime.context)
+
+    def _end_all(self) -> None:
+        self._cancel()
+        runtime = self._runtime
         self._timer = runtime.clock.call_later(runtime.kill_budget, self._give_up, context=runtime.context)
 
+    def _cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
     def _give_up(self) -> None:
-        self._runtime.janitors.discard(self._task)
-        self._runtime.zombies[self._task] = f"{self._label}: closing its resources ignores cancellation"
+        """Leave alone what does not end even when it is cancelled."""
+        runtime = self._runtime
+        for task in self._tasks:
+            runtime.janitors.discard(task)
+            runtime.zombies[task] = f"{self._label}: closing its resources ignores cancellation"
         self._go_on()
 
     def _closed(self, task: asyncio.Task[None]) -> None:
-        self._timer.cancel()
-        self._runtime.janitors.discard(task)
-        self._runtime.zombies.pop(task, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("closing resources failed", actor=self._label, exc_info=error)
-        self._go_on()
+        runtime = self._runtime
+        closing = self._tasks.pop(task)
+        runtime.janitors.discard(task)
+        runtime.zombies.pop(task, None)
+        if inspect.iscoroutine(closing):
+            closing.close()  # cancelled before it began: it must not warn that nobody awaited it
+        if not task.cancelled():
+            task.exception()  # an interrupt, which the loop has seen: asyncio must not complain that nobody looked
+        if self._pending:
+            self._next()
+        elif not self._tasks:
+            self._timer.cancel()
+            self._go_on()
 
     def _go_on(self) -> None:
         then, self._then = self._then, None
@@ -74,15 +109,11 @@ class Janitor:
             then()
 
 
-async def _await_all(pending: deque[Awaitable[object]]) -> None:
+async def _await(runtime: Runtime, closing: Awaitable[object]) -> None:
     try:
-        while pending:
-            each = pending.popleft()
-            try:
-                await each
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
-                _log.error("closing a resource failed", exc_info=error)
-    finally:
-        for each in pending:  # out of time: what was never begun must not warn about it
-            if inspect.iscoroutine(each):
-                each.close()
+        await closing
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError):
+            raise
+        runtime.contain(error)
+        _log.error("closing a resource failed", exc_info=error)

@@ -8,8 +8,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from dspex._guard import shown
 from dspex.errors import ActorExited, CallCycle
-from dspex.runtime._context import current_process
+from dspex.runtime._chain import chain_of
+from dspex.runtime._context import HOME, current_process
 from dspex.runtime._process import Process
 
 __all__ = ["KeyLocks"]
@@ -37,12 +39,14 @@ class KeyLocks:
     def __init__(self) -> None:
         self._queues: dict[Hashable, OrderedDict[_Ticket, None]] = {}
         self._held: dict[Process, dict[_Ticket, None]] = {}
+        self._waiting: dict[asyncio.Task[Any], _Ticket] = {}
 
     async def run(self, key: Hashable, function: Callable[[], Any]) -> Any:
         """Run ``function`` while nobody else runs one for ``key``; await what it returns, if need be."""
         ticket = self._draw(key)
         try:
-            await ticket.turn
+            if not ticket.turn.done():
+                await self._wait(ticket)
             outcome = function()
             return await outcome if inspect.isawaitable(outcome) else outcome
         finally:
@@ -56,9 +60,8 @@ class KeyLocks:
         if process is not None and process.dead_to_the_world:
             raise ActorExited(process.label, process.exit_reason)
         queue = self._queues.get(key)
-        if queue and task is not None and next(iter(queue)).task is task:
-            label = process.label if process is not None else task.get_name()
-            raise CallCycle((label, f"the lock {key!r}", label))
+        if queue and task is not None:
+            self._refuse_cycle(key, task)
         if queue is None:
             queue = self._queues[key] = OrderedDict()
         ticket = _Ticket(key, process, task)
@@ -70,6 +73,27 @@ class KeyLocks:
             self._held[process][ticket] = None
         self._call_next(queue)
         return ticket
+
+    async def _wait(self, ticket: _Ticket) -> None:
+        if ticket.task is not None:
+            self._waiting[ticket.task] = ticket
+        try:
+            await ticket.turn
+        finally:
+            if ticket.task is not None:
+                self._waiting.pop(ticket.task, None)
+
+    def _refuse_cycle(self, key: Hashable, task: asyncio.Task[Any]) -> None:
+        """Follow who holds the lock, the lock that one waits for, and so on: nobody may wait for us."""
+        home, path = HOME.get(), [_label(HOME.get(), task)]
+        chain = chain_of(home) if home is not None else ()
+        ticket: _Ticket | None = next(iter(self._queues[key]))
+        while ticket is not None:
+            path += [f"the lock {shown(ticket.key)}", _label(ticket.process, ticket.task)]
+            if ticket.task is task or (ticket.process is not None and ticket.process in chain):
+                raise CallCycle(path)
+            wanted = self._waiting.get(ticket.task) if ticket.task is not None else None
+            ticket = next(iter(self._queues[wanted.key])) if wanted is not None else None
 
     def _give_back(self, ticket: _Ticket) -> None:
         """Leave the queue, from whatever place; doing it twice is fine."""
@@ -94,3 +118,9 @@ class KeyLocks:
     def _release_all(self, process: Process) -> None:
         for ticket in self._held.pop(process, ()):
             self._give_back(ticket)
+
+
+def _label(process: Process | None, task: asyncio.Task[Any] | None) -> str:
+    if process is not None:
+        return process.label
+    return task.get_name() if task is not None else "a callback"

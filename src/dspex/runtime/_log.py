@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
+import sys
+import traceback
 from collections.abc import MutableMapping
 from typing import Any, Final, cast
 
 import structlog
 
-__all__ = ["RoomLogger", "get_logger", "heard", "shown"]
+from dspex._guard import contained
+
+__all__ = ["RoomLogger", "get_logger", "heard"]
 
 _RESERVED: Final = frozenset(vars(logging.makeLogRecord({}))) - {"exc_info", "stack_info"} | {"message", "asctime"}
 """What a log record has of its own: an extra field by one of these names would be an error."""
-
-
-def shown(value: object) -> str:
-    """Return the beginning of ``repr(value)``, whatever its class makes of that."""
-    try:
-        return repr(value)[:500]
-    except Exception:  # noqa: BLE001 - a report about a value must not fail because of the value
-        return f"<{type(value).__name__} that cannot be shown>"
 
 
 def heard(logger: logging.Logger) -> bool:
@@ -33,7 +29,12 @@ def heard(logger: logging.Logger) -> bool:
 
 
 class RoomLogger(structlog.stdlib.BoundLogger):
-    """A structured logger that makes no record which nobody would hear."""
+    """
+    A structured logger that makes no record which nobody would hear, and never raises.
+
+    Reports are made where processes die, and a log handler is code of the application's: its failure goes to stderr,
+    as ``logging.raiseExceptions`` says.
+    """
 
     @property
     def heard(self) -> bool:
@@ -42,7 +43,11 @@ class RoomLogger(structlog.stdlib.BoundLogger):
 
     def _proxy_to_logger(self, method_name: str, event: str | None = None, *event_args: str, **event_kw: Any) -> Any:
         if heard(self._logger):
-            return super()._proxy_to_logger(method_name, event, *event_args, **event_kw)
+            try:
+                return super()._proxy_to_logger(method_name, event, *event_args, **event_kw)
+            except BaseException as error:  # noqa: BLE001 - a report must not stop what it reports
+                contained(error)
+                _print(error)
         return None
 
 
@@ -63,6 +68,15 @@ def get_logger(room: str) -> RoomLogger:
         context_class=dict,
     )
     return cast("RoomLogger", lazy.bind())  # once: the lazy one would bind for every record
+
+
+def _print(failure: BaseException) -> None:
+    """Show why a record was lost where the standard library shows it."""
+    if logging.raiseExceptions and sys.stderr is not None:
+        try:
+            traceback.print_exception(failure, file=sys.stderr)
+        except BaseException as error:  # noqa: BLE001 - stderr may be closed, or anything
+            contained(error)
 
 
 def _rename_reserved(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

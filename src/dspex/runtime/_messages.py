@@ -6,7 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from dspex.runtime._context import CURRENT
+from dspex._guard import text_of
+from dspex.runtime._context import current_process
 from dspex.runtime._exit import ExitReason
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = [
     "IdleTimeout",
     "StopEnvelope",
     "SystemEnvelope",
+    "as_answer",
 ]
 
 R = TypeVar("R")
@@ -67,7 +69,7 @@ class CallEnvelope:
             False when the caller has gone (timed out, was cancelled, was answered), or the replying process is
             dying itself: the value was dropped.
         """
-        process = CURRENT.get()
+        process = current_process()
         if process is not None and process.dead_to_the_world:
             return False
         self._forget()
@@ -80,15 +82,17 @@ class CallEnvelope:
         """
         Answer the caller with an exception, which its ``call`` raises; False when the caller has gone.
 
-        A dying process may still do this: it is how a task that is killed tells whom it worked for.
+        A dying process may still do this: it is how a task that is killed tells whom it worked for. An exception
+        that means something to Python itself (StopIteration, a cancellation, an interrupt) reaches the caller as the
+        cause of a RuntimeError: as itself it would end the caller's loop, its task or the program.
         """
-        process = CURRENT.get()
+        process = current_process()
         if process is not None and process.dead:
             return False
         self._forget()
         if self.future.done():
             return False
-        self.future.set_exception(error)
+        self.future.set_exception(as_answer(error))
         return True
 
     @property
@@ -110,10 +114,29 @@ class CallEnvelope:
         self.future = future.get_loop().create_future()
         self.future.cancel()
 
+    def __copy__(self) -> CallEnvelope:
+        return self
+
+    def __deepcopy__(self, memo: object) -> CallEnvelope:
+        return self
+
     def _forget(self) -> None:
         if self.deferred_by is not None:
             self.deferred_by.pop(self, None)
             self.deferred_by = None
+
+
+def as_answer(error: BaseException | type[BaseException]) -> Exception:
+    """Return ``error`` as what an awaited future may raise in somebody else's task."""
+    if isinstance(error, type) and issubclass(error, BaseException):
+        error = error()
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    if not isinstance(error, BaseException):
+        raise TypeError(f"a call fails with an exception, not with a {type(error).__name__}")
+    answer = RuntimeError(f"the answer is {type(error).__name__}: {text_of(error)}")
+    answer.__cause__ = error
+    return answer
 
 
 class SystemEnvelope(CallEnvelope):

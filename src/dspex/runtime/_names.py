@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from dspex.errors import AlreadyRegistered, CallCycle, CallTimeout, NoSuchActor, ServiceUnavailable
-from dspex.runtime._context import current_process
+from dspex.errors import AlreadyRegistered, CallTimeout, NoSuchActor, ServiceUnavailable
+from dspex.runtime._chain import chain_of, refuse_cycle
+from dspex.runtime._context import HOME
+from dspex.runtime._deadlines import finite_timeout
 
 if TYPE_CHECKING:
     from dspex.runtime._actor_process import ActorProcess
@@ -26,6 +28,7 @@ class Names:
         self._holders: dict[str, ActorProcess] = {}
         self._parked: dict[str, dict[asyncio.Future[ActorRef], None]] = {}  # who waits for a name, the oldest first
         self._unavailable: dict[str, object] = {}
+        self._wishes: dict[Process, list[str]] = {}  # the names that a process waits for, directly or through others
 
     def __contains__(self, name: object) -> bool:
         return name in self._holders
@@ -101,15 +104,19 @@ class Names:
             CallTimeout: Nobody did.
             ServiceUnavailable: Its service has failed to start several times running.
             CallCycle: Who is about to take it is waiting for the caller, or is the caller.
+            RuntimeClosed: The runtime is not open.
+            WrongLoop: Called from another loop or thread.
         """
+        timeout = finite_timeout(timeout)
+        self._runtime.refuse_elsewhere(f"waiting for {name!r}")
         ref = self.whereis(name)
         if ref is not None:
             return ref
         if name in self._unavailable:
             raise ServiceUnavailable(name, self._unavailable[name])
-        caller, holder = current_process(), self._holders.get(name)
-        if caller is not None and holder is not None and holder.alive and holder in caller.chain():
-            raise CallCycle([*(each.label for each in caller.chain()), holder.label])
+        home = HOME.get()
+        chain = chain_of(home) if home is not None else ()
+        self._refuse_cycle(name, chain)
         future: asyncio.Future[ActorRef] = self._runtime.loop.create_future()
         self._parked.setdefault(name, {})[future] = None
         timer = None
@@ -117,6 +124,8 @@ class Names:
             timer = self._runtime.clock.call_later(
                 timeout, _nobody, future, name, timeout, context=self._runtime.context
             )
+        for each in chain:
+            self._wishes.setdefault(each, []).append(name)
         try:
             return await future
         except asyncio.CancelledError:
@@ -124,9 +133,25 @@ class Names:
                 future.exception()  # it may have failed in this very tick, and nobody else will look
             raise
         finally:
+            for each in chain:
+                self._wishes[each].remove(name)
+                if not self._wishes[each]:
+                    del self._wishes[each]
             if timer is not None:
                 timer.cancel()
             self._unpark(name, future)
+
+    def _refuse_cycle(self, name: str, chain: tuple[Process, ...]) -> None:
+        """Follow who is about to take ``name``, the name that one waits for, and so on: nobody may wait for us."""
+        todo, seen = [name], {name}
+        while todo and chain:
+            holder = self._holders.get(todo.pop())
+            if holder is None or not holder.alive:
+                continue
+            refuse_cycle(chain, holder)
+            further = [each for each in self._wishes.get(holder, ()) if each not in seen]
+            seen.update(further)
+            todo += further
 
     def _unpark(self, name: str, future: asyncio.Future[ActorRef]) -> None:
         parked = self._parked.get(name)

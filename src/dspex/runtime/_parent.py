@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dspex.errors import AlreadyRegistered, StartFailed
+from dspex._guard import shown
+from dspex.errors import StartFailed
 from dspex.runtime._actor import Actor
 from dspex.runtime._child_spec import ChildSpec, ShutdownPolicy
 from dspex.runtime._children import Child
 from dspex.runtime._exit import KILL, SHUTDOWN
+from dspex.runtime._library_actor import LibraryActor
 from dspex.runtime._next import Ignore
 
 if TYPE_CHECKING:
     from dspex.runtime._actor_process import ActorProcess
+    from dspex.runtime._messages import Exit
+    from dspex.runtime._ref import ActorRef
 
 __all__ = ["Parent"]
 
 
-class Parent(Actor):
+class Parent(LibraryActor):
     """What supervisors have in common: children in start order, found by id and by pid."""
 
     trap_exit: ClassVar[bool] = True
@@ -25,7 +30,7 @@ class Parent(Actor):
 
     def __init__(self) -> None:
         self._children: dict[str, Child] = {}
-        self._by_pid: dict[int, Child] = {}
+        self._by_pid: dict[int, Child] = {}  # a child that is being restarted is found under its last pid
 
     def records(self) -> tuple[Child, ...]:
         """The children's records, oldest first, for inspection."""
@@ -43,11 +48,12 @@ class Parent(Actor):
         try:
             actor = spec.start(*self._arguments(spec), **spec.kwargs)
             if not isinstance(actor, Actor):
-                raise TypeError(f"{child.id}: start returned {actor!r}, not an Actor")
+                raise _not_an_actor(child.id, actor)
             if spec.kind is None:
                 child.spec = spec = spec.resolved(actor.kind)
-            return self.runtime.spawn(actor, name=spec.name, label=child.id, parent=self._process)
-        except (Exception, AlreadyRegistered) as error:  # noqa: BLE001 - a constructor is user code: its failure is an answer
+            return self.runtime.spawn(actor, name=spec.name, label=child.id, parent=self._dspex_process)
+        except BaseException as error:  # noqa: BLE001 - a constructor is user code: its failure is an answer
+            self.runtime.contain(error)
             failure = StartFailed(child.id, error)
             failure.__cause__ = error
             return failure
@@ -58,16 +64,16 @@ class Parent(Actor):
 
         A child whose ``init`` returned Ignore has not failed: it stays stopped.
         """
-        if self._process.parent_exit is not None:
+        if self._dspex_process.parent_exit is not None:
             return StartFailed(child.id, SHUTDOWN)
         process = self._spawn(child)
         if isinstance(process, StartFailed):
             return process
-        self._process.starting = process
+        self._dspex_process.starting = process
         try:
             outcome = await self.runtime.await_start(process, None)
         finally:
-            self._process.starting = None
+            self._dspex_process.starting = None
         if outcome is not None:
             if isinstance(outcome.reason, Ignore):
                 child.state = "stopped"
@@ -77,19 +83,32 @@ class Parent(Actor):
         return None
 
     def _running(self, child: Child, process: ActorProcess) -> None:
+        self._by_pid.pop(child.pid, None)
         child.started(process, self.runtime.clock.now())
-        self._by_pid[process.pid] = child
+        self._by_pid[child.pid] = child
+
+    def _found(self, ref: ActorRef | None) -> Child | None:
+        """Return the child whose incarnation, the last if it is being restarted, ``ref`` means."""
+        # Pids are numbers of one runtime, and processes of others send signals, too.
+        return self._by_pid.get(ref.pid) if ref is not None and ref._process.runtime is self.runtime else None
+
+    def _dead_child(self, message: Exit) -> Child | None:
+        """Return the child whose death this is; None for other signals, those of living children among them."""
+        child = self._found(message.ref)  # type: ignore[arg-type]  # a child is an actor
+        process = child.process if child is not None else None
+        dead = process is not None and message.ref is not None and process is message.ref._process and process.dead
+        return child if dead else None
 
     async def _stop(self, child: Child) -> None:
         process = self._release(child)
         if process is None:
             return
         if child.spec.shutdown is not ShutdownPolicy.BRUTAL_KILL:
-            process.receive_exit(SHUTDOWN, self._process)
+            process.receive_exit(SHUTDOWN, self._dspex_process)
             if await process.wait_exit(child.spec.grace) is not None:
                 child.last_exit = process.exit_reason
                 return
-        process.receive_exit(KILL, self._process)
+        process.receive_exit(KILL, self._dspex_process)
         child.last_exit = await process.wait_exit(None)
 
     def _release(self, child: Child) -> ActorProcess | None:
@@ -99,11 +118,18 @@ class Parent(Actor):
             self.runtime._names.no_longer_unavailable(child.spec.name)
         process, child.process = child.process, None
         if process is not None:
-            self._by_pid.pop(process.pid, None)
             process.released = True
+        self._by_pid.pop(child.pid, None)
         return process
 
     async def _stop_all(self) -> None:
         for child in reversed(list(self._children.values())):
             await self._stop(child)
             child.state = "stopped"
+
+
+def _not_an_actor(child_id: str, made: object) -> TypeError:
+    if inspect.iscoroutine(made):
+        made.close()  # it must not warn that nobody awaited it
+        return TypeError(f"{child_id}: start is a coroutine function; it must return an Actor, which has its own init")
+    return TypeError(f"{child_id}: start returned {shown(made)}, not an Actor")

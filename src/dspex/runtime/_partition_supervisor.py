@@ -14,7 +14,7 @@ from dspex.runtime._child_spec import ChildSpec
 from dspex.runtime._children import Child
 from dspex.runtime._ref import ActorRef, NamedRef
 from dspex.runtime._supervisor import Supervisor
-from dspex.runtime._supervisor_ref import SupervisorRef
+from dspex.runtime._supervisor_ref import Management, SupervisorRef
 
 __all__ = ["PartitionSupervisor", "PartitionSupervisorRef", "stable_hash"]
 
@@ -51,7 +51,7 @@ def _encoded(key: object) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Resize:
+class _Resize(Management):
     size: int
 
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
+from dspex._guard import contained, exact_text
 from dspex.runtime._at_once import begun_in
-from dspex.runtime._context import CURRENT
+from dspex.runtime._context import HOME
 from dspex.runtime._exit import (
     KILL,
     KILLED,
@@ -19,6 +20,7 @@ from dspex.runtime._exit import (
     Crashed,
     ExitReason,
     Kill,
+    Killed,
     Normal,
     is_abnormal,
 )
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from dspex.runtime._runtime import Runtime
     from dspex.runtime._task_process import TaskProcess
 
-__all__ = ["Process", "callers_of"]
+__all__ = ["Process", "callers_of", "is_cancellation"]
 
 _log = get_logger("runtime")
 
@@ -48,11 +50,15 @@ class Process:
 
     Death has a fixed order, driven by callbacks so that it needs no task of its own: the reason is recorded, the
     coroutine ends (or is fenced), children are ended, owned resources are closed, names are released, pending calls
-    fail, links get their exit signal, monitors their ``Down``, and last those who wait for the exit.
+    fail, links get their exit signal, monitors their ``Down``, and last those who wait for the exit. Nothing that
+    other people's code raises on this way stops it.
     """
 
     callers: tuple[int, ...] = ()
     """The pids of those at whose wish a task runs, the nearest first; actors run at nobody's."""
+
+    quiet: bool = False
+    """Whether its normal end is kept from those it is linked to."""
 
     __slots__ = (
         "_children",
@@ -79,7 +85,7 @@ class Process:
         self.runtime = runtime
         self.parent = parent
         self.pid = runtime.next_pid()
-        self.label = label or f"process {self.pid}"
+        self.label = exact_text(label) or f"process {self.pid}"
         self.context = context
         self.exit_reason: ExitReason | None = None
         self.dead = False
@@ -162,19 +168,17 @@ class Process:
 
     def _launch(self, coroutine: Any) -> None:
         """Run ``coroutine`` as this process's task, past any task factory (an eager one would run it at once)."""
-        self.context.run(CURRENT.set, self)
+        self.context.run(HOME.set, self)
         task = asyncio.Task(coroutine, loop=self.runtime.loop, name=self.label, context=self.context)
         self._task = task
         task.add_done_callback(self._task_done, context=self.runtime.context)
 
-    def let_through(self, error: BaseException) -> None:
+    def pass_interrupt(self, error: BaseException) -> None:
         """
-        Raise ``error`` again if it is no failure of this process: a cancellation, or an interrupt nobody sees to.
+        Raise the interrupt in ``error`` again if nobody else sees to it; do nothing for other failures.
 
-        Either may come in a group. The interrupt is raised as itself, for asyncio ends its loop for no group.
+        It may come in a group. It is raised as itself, for asyncio does not end its loop for a group.
         """
-        if isinstance(error, BaseExceptionGroup) and _only_cancellations(error):
-            raise error
         interrupt = _interrupt_in(error)
         if interrupt is not None and not self.runtime.interrupted(interrupt):
             raise interrupt
@@ -182,7 +186,7 @@ class Process:
     def own(self, resource: Any, close: Callable[[Any], object]) -> None:
         """Have ``close(resource)`` called on exit; at once when the exit is already past."""
         if self.dead:
-            awaitable = begin_closing(resource, close)
+            awaitable = begin_closing(self.runtime, resource, close)
             if awaitable is not None:
                 Janitor(self.runtime, self.label, [awaitable], lambda: None)
             return
@@ -253,7 +257,7 @@ class Process:
             self._ended()
         elif not task.done():
             task.cancel()
-            self._arm_fence(self.runtime.kill_budget if reason == KILLED else self.runtime.exit_budget)
+            self._arm_fence(self.runtime.kill_budget if isinstance(reason, Killed) else self.runtime.exit_budget)
 
     def _arm_fence(self, budget: float) -> None:
         if self._fence_timer is not None:
@@ -286,12 +290,13 @@ class Process:
         error = None if task.cancelled() else task.exception()
         if self.fenced:
             self.runtime.zombies.pop(task, None)
+            self._task = None
             return
         if self._fence_timer is not None:
             self._fence_timer.cancel()
             self._fence_timer = None
         if self.exit_reason is None:
-            if task.cancelled() or (isinstance(error, BaseExceptionGroup) and _only_cancellations(error)):
+            if task.cancelled() or (error is not None and is_cancellation(error)):
                 self.exit_reason = KILLED  # a cancellation nobody asked for
             elif error is not None:
                 self.exit_reason = Crashed(error)
@@ -307,7 +312,7 @@ class Process:
                 child.owner_died(reason)
             if self._children:
                 clock, context = self.runtime.clock, self.runtime.context
-                budget = self.runtime.kill_budget if reason == KILLED else self.runtime.exit_budget
+                budget = self.runtime.kill_budget if isinstance(reason, Killed) else self.runtime.exit_budget
                 self._fence_timer = clock.call_later(budget, self._kill_children, context=context)
                 self._waits_for_children = True
                 return
@@ -333,7 +338,7 @@ class Process:
         """Close what the process owned, the last first; what closes asynchronously gets a bounded janitor task."""
         while self._resources:
             resources, self._resources = self._resources, None
-            pending = [done for each in reversed(resources) if (done := begin_closing(*each)) is not None]
+            pending = [done for each in reversed(resources) if (done := begin_closing(self.runtime, *each)) is not None]
             if pending:
                 Janitor(self.runtime, self.label, pending, self._close_resources)
                 return
@@ -352,6 +357,8 @@ class Process:
             links, self._links = self._links, None
             for other in links:
                 urgent = other._links is not None and other._links.pop(self, False)
+                if self.quiet and isinstance(reason, Normal):
+                    continue
                 other.receive_exit(reason, self, from_link=True, urgent=urgent)
         if self._watchers:
             watchers, self._watchers = self._watchers, None
@@ -369,8 +376,9 @@ class Process:
         if self._on_dead is not None:
             callbacks, self._on_dead = self._on_dead, None
             for callback in callbacks:
-                callback()
-        self._task = None
+                self._call_back(callback)
+        if not self.fenced:  # code of a fenced process is known by its task: it has no say
+            self._task = None
         self.context = runtime.context  # its own refers to this process: a cycle for the garbage collector
 
     def _tell_parent(self, parent: Process, reason: ExitReason) -> None:
@@ -393,13 +401,20 @@ class Process:
             self._watchers.pop(number, None)
 
     def on_dead(self, callback: Callable[[], object]) -> None:
-        """Call ``callback()`` in the tick this process is dead, at once if it is; it must not raise."""
+        """Call ``callback()`` in the tick this process is dead, at once if it is; one that raises is reported."""
         if self.dead:
-            callback()
+            self._call_back(callback)
             return
         if self._on_dead is None:
             self._on_dead = []
         self._on_dead.append(callback)
+
+    def _call_back(self, callback: Callable[[], object]) -> None:
+        try:
+            callback()
+        except BaseException as error:  # noqa: BLE001 - one who is told must not keep the others from hearing
+            self.runtime.contain(error)
+            _log.error("a callback at the end of a process failed", actor=self.label, exc_info=error)
 
     def not_on_dead(self, callback: Callable[[], object]) -> None:
         """Undo ``on_dead``; unknown callbacks are fine."""
@@ -410,16 +425,19 @@ class Process:
         """Return the exit reason once dead, or None after ``timeout`` seconds."""
         if self.dead:
             return self.exit_reason
-        future: asyncio.Future[ExitReason | None] = self.runtime.loop.create_future()
+        runtime = self.runtime
+        future: asyncio.Future[ExitReason | None] = runtime.loop.create_future()
         if self._waiters is None:
             self._waiters = {}
         self._waiters[future] = None
         timer = None
         if timeout is not None:
-            timer = self.runtime.clock.call_later(timeout, _give_up, future, context=self.runtime.context)
+            timer = runtime.clock.call_later(timeout, _give_up, future, context=runtime.context)
+        noted = runtime.exit_waits.begin((self,))
         try:
             return await future
         finally:
+            runtime.exit_waits.end(noted)
             if timer is not None:
                 timer.cancel()
             if self._waiters is not None:
@@ -435,8 +453,11 @@ def callers_of(caller: Process) -> tuple[int, ...]:
     return (caller.pid, *caller.callers[: _CALLERS_KEPT - 1])
 
 
-def _only_cancellations(group: BaseExceptionGroup[BaseException]) -> bool:
-    return group.split(asyncio.CancelledError)[1] is None
+def is_cancellation(error: BaseException) -> bool:
+    """Say whether ``error`` is a cancellation, or a group of nothing else."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(asyncio.CancelledError)[1] is None
+    return isinstance(error, asyncio.CancelledError)
 
 
 def _interrupt_in(error: BaseException) -> KeyboardInterrupt | None:
@@ -453,6 +474,14 @@ def _give_up(future: asyncio.Future[ExitReason | None]) -> None:
 
 def _stack_of(task: asyncio.Task[Any]) -> str:
     """Return where a suspended task is, innermost frame last: asyncio itself knows the outermost only."""
+    try:
+        return _frames_of(task)
+    except BaseException as error:  # noqa: BLE001 - source lines come from loaders that may be anybody's
+        contained(error)
+        return "<stack that cannot be shown>"
+
+
+def _frames_of(task: asyncio.Task[Any]) -> str:
     frames = []
     inner: Any = task.get_coro()
     while inner is not None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from asyncio import _get_running_loop
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar, overload
 
 from dspex.errors import ActorExited, CallCycle, CallTimeout, MailboxFull, NoSuchActor
 from dspex.runtime import _system
 from dspex.runtime._at_once import CALLS_BEFORE_TURN, DEEPEST, NOT_YET, handle_at_once
 from dspex.runtime._chain import chain_into
-from dspex.runtime._context import CURRENT, current_process
-from dspex.runtime._exit import KILL, NORMAL, SHUTDOWN, ExitReason
+from dspex.runtime._context import HOME, current_process
+from dspex.runtime._deadlines import NEVER, finite_timeout
+from dspex.runtime._exit import KILL, NORMAL, SHUTDOWN, ExitReason, as_reason
 from dspex.runtime._messages import CAST, Call, CallEnvelope, StopEnvelope
 from dspex.runtime._system import Statistics, TraceHook, ask
 from dspex.runtime._threads import call_from_thread, cast_from_thread
@@ -25,9 +27,33 @@ __all__ = ["ActorRef", "NamedRef", "ProcessRef"]
 
 R = TypeVar("R")
 
+_FOR_EVER: Final = float("inf")
 
-class ProcessRef:
-    """A handle on one incarnation of one process; after its death it only ever says so."""
+
+class Handle:
+    """A handle on a process, or on whoever has a name: it stays with its runtime, so a copy of it is itself."""
+
+    __slots__ = ()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} means a process of this runtime, in this OS process: it cannot be pickled. "
+            "Send a name, and use `runtime.named(name)` where it arrives"
+        )
+
+
+class ProcessRef(Handle):
+    """
+    A handle on one incarnation of one process; after its death it only ever says so.
+
+    It belongs to the loop of its runtime: elsewhere its methods raise WrongLoop, and its properties may be read.
+    """
 
     __slots__ = ("_process",)
 
@@ -66,9 +92,10 @@ class ProcessRef:
 
     def exit(self, reason: ExitReason = SHUTDOWN) -> None:
         """Signal an exit: trapping actors get a message, others die unless ``reason`` is normal; ``KILL`` kills."""
+        self._refuse_elsewhere()
         caller = current_process()
         if caller is None or not caller.dead:  # code of a fenced process has no say
-            self._process.receive_exit(reason, caller)
+            self._process.receive_exit(as_reason(reason), caller)
 
     def kill(self) -> None:
         """End the process at once, without clean-up of its own; ``exit(KILL)``."""
@@ -109,7 +136,14 @@ class ProcessRef:
 
     async def wait_exit(self, timeout: float | None = None) -> ExitReason | None:
         """Return the exit reason once the process is dead, its children too; None after ``timeout`` seconds."""
+        timeout = finite_timeout(timeout)
+        if not self._process.dead:
+            self._refuse_elsewhere()
         return await self._process.wait_exit(timeout)
+
+    def _refuse_elsewhere(self) -> None:
+        if not self._process.dead and _get_running_loop() is not self._process.runtime.loop:
+            self._process.runtime.refuse_other_loops()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ProcessRef) and other._process is self._process
@@ -145,21 +179,27 @@ class ActorRef(ProcessRef):
             NoSuchActor: The actor was dead already.
             MailboxFull: Its bounded mailbox has no room.
             CallCycle: The actor (or one it waits for) is waiting for the caller.
+            WrongLoop: Called from another loop or thread; ``call_from_thread`` is for that.
+            SpecError: ``timeout`` is not a number.
         Cancellation: the answer is dropped; nothing of the call stays behind.
         """
         process = self._process
         if process.exit_reason is not None:
             raise NoSuchActor(process.label)
-        runtime, caller = process.runtime, CURRENT.get()
+        if timeout is not None and not timeout > NEVER:
+            finite_timeout(timeout)
+        runtime, home = process.runtime, HOME.get()
+        if _get_running_loop() is not runtime.loop:
+            runtime.refuse_other_loops()
         chain: tuple[Process, ...] = ()
-        if caller is not None:
-            chain = chain_into(caller, process)
+        if home is not None:
+            chain = chain_into(home, process)
         envelope = CallEnvelope(message, chain)
         mailbox, resting = process.mailbox, process.resting
         if resting is not None and mailbox.waiter is resting and runtime.calls_at_once and len(chain) < DEEPEST:
             runtime.calls_at_once -= 1
             answer = handle_at_once(process, resting, envelope)
-            if answer is not NOT_YET and (caller is None or caller.exit_reason is None):
+            if answer is not NOT_YET and (not chain or chain[-1].exit_reason is None):
                 return answer
         else:
             runtime.calls_at_once = CALLS_BEFORE_TURN
@@ -168,7 +208,7 @@ class ActorRef(ProcessRef):
                 raise MailboxFull(process.label, mailbox.limit or 0)
         future = envelope.future
         queue = deadline = None
-        if timeout is not None:
+        if timeout is not None and timeout != _FOR_EVER:
             queue = runtime.deadlines[timeout]
             deadline = queue.add(future, process)
         try:
@@ -186,9 +226,11 @@ class ActorRef(ProcessRef):
         process = self._process
         if process.exit_reason is not None:
             return False
-        caller = CURRENT.get()
-        if caller is not None and caller.dead_to_the_world:
-            return False
+        runtime, home = process.runtime, HOME.get()
+        if _get_running_loop() is not runtime.loop:
+            runtime.refuse_other_loops()
+        if home is not None and home.exit_reason is not None and current_process() is home:
+            return False  # a process that is dead to the world sends nothing
         return process.mailbox.put((CAST, message))
 
     def send(self, message: object) -> bool:
@@ -196,9 +238,11 @@ class ActorRef(ProcessRef):
         process = self._process
         if process.exit_reason is not None:
             return False
-        caller = CURRENT.get()
-        if caller is not None and caller.dead_to_the_world:
-            return False
+        runtime, home = process.runtime, HOME.get()
+        if _get_running_loop() is not runtime.loop:
+            runtime.refuse_other_loops()
+        if home is not None and home.exit_reason is not None and current_process() is home:
+            return False  # as for ``cast``
         return process.mailbox.put(message)
 
     @overload
@@ -229,6 +273,7 @@ class ActorRef(ProcessRef):
         Cancellation: the message is not sent.
         """
         process = self._process
+        self._refuse_elsewhere()
         while process.exit_reason is None and not _is_fenced():
             if process.mailbox.put((CAST, message)):
                 return
@@ -246,13 +291,15 @@ class ActorRef(ProcessRef):
             CallTimeout: It is still alive after ``timeout`` seconds.
             CallCycle: The caller is the actor itself, or below it in the tree.
         """
-        process = self._process
+        process, timeout, reason = self._process, finite_timeout(timeout), as_reason(reason)
         if process.exit_reason is not None:
             raise NoSuchActor(process.label)
-        caller = current_process()
-        if caller is not None:
-            chain_into(caller, process)
-            if process.owns(caller):
+        self._refuse_elsewhere()
+        home = HOME.get()
+        if home is not None:
+            chain_into(home, process)
+            caller = current_process()
+            if caller is not None and process.owns(caller):
                 raise CallCycle((caller.label, process.label))
         if process.stop_asleep(reason):
             return
@@ -313,7 +360,7 @@ class ActorRef(ProcessRef):
         await ask(self._process, partial(_system.remove_trace, hook), timeout)
 
 
-class NamedRef:
+class NamedRef(Handle):
     """
     A handle on whoever holds a name; resolved at each use.
 
@@ -339,7 +386,7 @@ class NamedRef:
             ServiceUnavailable: The name's service has failed to start several times running.
             CallTimeout: Nobody took the name, or answered, in time.
         """
-        runtime = self.runtime
+        runtime, timeout = self.runtime, finite_timeout(timeout)
         while (ref := runtime._names.whereis(self.name)) is None:
             started = runtime.clock.now()
             await runtime._names.wait(self.name, timeout)
@@ -349,13 +396,20 @@ class NamedRef:
 
     def cast(self, message: object) -> bool:
         """Cast to the holder of the name; False when nobody holds it."""
+        self._refuse_elsewhere()
         ref = self.runtime._names.whereis(self.name)
         return ref is not None and ref.cast(message)
 
     def send(self, message: object) -> bool:
         """Send to the holder of the name; False when nobody holds it."""
+        self._refuse_elsewhere()
         ref = self.runtime._names.whereis(self.name)
         return ref is not None and ref.send(message)
+
+    def _refuse_elsewhere(self) -> None:
+        runtime = self.runtime
+        if not runtime.closed and _get_running_loop() is not runtime.loop:
+            runtime.refuse_other_loops()
 
     def __repr__(self) -> str:
         return f"<{self.name} by name>"
@@ -369,7 +423,10 @@ def _is_fenced() -> bool:
 def _calling_actor(what: str) -> ActorProcess:
     caller = current_process()
     if caller is None:
-        raise RuntimeError(f"{what} is for actors: call it from a handler, or use `await ref.wait_exit()`")
+        raise RuntimeError(
+            f"{what} is for actors: call it from a handler itself (not from a plain task that it started), "
+            "or use `await ref.wait_exit()`"
+        )
     if caller.dead_to_the_world:
         raise ActorExited(caller.label, caller.exit_reason)
     return caller.as_actor(what)

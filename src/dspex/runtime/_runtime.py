@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import threading
+from asyncio import _get_running_loop
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
@@ -12,21 +14,27 @@ from typing import Any, Self
 import anyio
 
 from dspex._clock import Clock, LoopClock
+from dspex._guard import contained
 from dspex._random import generator
 from dspex.errors import (
     ActorExited,
     CallCycle,
     LeakedTasks,
+    RuntimeClosed,
+    SpecError,
     StartFailed,
     WrongLoop,
 )
 from dspex.runtime._actor import Actor
 from dspex.runtime._actor_process import ActorProcess
 from dspex.runtime._at_once import CALLS_BEFORE_TURN
-from dspex.runtime._context import CURRENT, current_process
-from dspex.runtime._deadlines import Deadlines
+from dspex.runtime._chain import ExitWaits, chain_of
+from dspex.runtime._context import HOME, current_process
+from dspex.runtime._deadlines import Deadlines, finite_timeout
 from dspex.runtime._exit import KILL, SHUTDOWN, ExitReason
 from dspex.runtime._groups import Groups
+from dspex.runtime._log import get_logger
+from dspex.runtime._messages import CallEnvelope
 from dspex.runtime._names import Names
 from dspex.runtime._next import Ignore
 from dspex.runtime._process import Process, callers_of
@@ -40,13 +48,16 @@ from dspex.telemetry import Telemetry
 
 __all__ = ["Runtime"]
 
+_log = get_logger("runtime")
+
 
 class Runtime:
     """
     What Erlang calls a node, inside one event loop.
 
-    Use it as ``async with Runtime() as runtime``; leaving ends every process, newest first, and raises LeakedTasks
-    when code has swallowed its cancellation.
+    Use it as ``async with Runtime() as runtime``; leaving ends every process and raises LeakedTasks when code has
+    swallowed its cancellation. It belongs to the loop it was opened in: from another loop or thread, its methods and
+    those of its refs raise WrongLoop, but for those that say ``from_thread``.
 
     Args:
         clock: Time and timers; the running loop's by default.
@@ -84,10 +95,13 @@ class Runtime:
         self.janitors: set[asyncio.Task[None]] = set()
         self.timers = Timers()
         self.groups = Groups()
+        self.exit_waits = ExitWaits()
         self.gate = ThreadGate()
         self.on_interrupt: Callable[[KeyboardInterrupt], object] | None = None
         self._watchdog = Watchdog(self, watchdog) if watchdog is not None else None
         self.loop: asyncio.AbstractEventLoop
+        self.closed = True  # until it is opened
+        self._thread = 0
         self.clock: Clock
         self.deadlines: Deadlines
         self.create_future: Callable[[], asyncio.Future[Any]]
@@ -102,6 +116,8 @@ class Runtime:
     def open(self) -> None:
         """Bind to the running loop; everything else needs this first."""
         self.loop = asyncio.get_running_loop()
+        self.closed = False
+        self._thread = threading.get_ident()
         self.clock = self._given_clock if self._given_clock is not None else LoopClock(self.loop)
         plain = getattr(self.loop.create_future, "__func__", None) is asyncio.BaseEventLoop.create_future
         self.create_future = partial(asyncio.Future, loop=self.loop) if plain else self.loop.create_future
@@ -114,8 +130,17 @@ class Runtime:
         """Pass on a KeyboardInterrupt in an actor; False when nobody wants to hear of it."""
         if self.on_interrupt is None:
             return False
-        self.on_interrupt(error)
+        try:
+            self.on_interrupt(error)
+        except BaseException as failure:  # noqa: BLE001 - it is called while a process dies
+            _log.error("on_interrupt failed", exc_info=failure)
+            return False
         return True
+
+    def contain(self, error: BaseException) -> None:
+        """Let ``error``, raised by code that a process runs as it dies, go no further; an interrupt is passed on."""
+        if not isinstance(error, KeyboardInterrupt) or not self.interrupted(error):
+            contained(error)
 
     async def __aenter__(self) -> Self:
         self.open()
@@ -126,15 +151,23 @@ class Runtime:
     ) -> None:
         await self.close()
 
-    async def close(self, reason: ExitReason = SHUTDOWN, timeout: float = 5.0) -> None:
+    async def close(self, reason: ExitReason = SHUTDOWN, timeout: float | None = 5.0) -> None:
         """
-        End every process, the newest root first; who is not dead after ``timeout`` seconds is killed.
+        End every process; closing a second time does nothing.
+
+        All roots are told at once, the newest first, and end side by side; who is not dead after ``timeout`` seconds
+        is killed.
 
         Raises:
             LeakedTasks: Code swallowed its cancellation and still runs.
             CallCycle: The caller is one of the processes to be ended.
+            WrongLoop: Called from another loop; once that of the runtime has ended, nothing can be closed any more.
         Cancellation: who is left is killed; only then the cancellation goes on its way.
         """
+        if self.closed:
+            return
+        timeout = finite_timeout(timeout)
+        self.refuse_elsewhere("close")
         caller = current_process()
         if caller is not None and caller.runtime is self and caller.alive:
             raise CallCycle((caller.label, "the runtime it lives in"))
@@ -153,20 +186,25 @@ class Runtime:
             raise cancelled
         closing.result()
 
-    async def _close(self, reason: ExitReason, timeout: float) -> None:
+    async def _close(self, reason: ExitReason, timeout: float | None) -> None:
         try:
             await self._end_all(reason, timeout)
         finally:
             if self._watchdog is not None:
                 self._watchdog.stop()
 
-    async def _end_all(self, reason: ExitReason, timeout: float) -> None:
-        while roots := self.roots():
-            process = roots[-1]
-            process.receive_exit(reason, None)
-            if await process.wait_exit(timeout) is None:
-                process.receive_exit(KILL, None)
-                await process.wait_exit(None)
+    async def _end_all(self, reason: ExitReason, timeout: float | None) -> None:
+        until = None if timeout is None else self.clock.now() + timeout
+        while roots := self.roots()[::-1]:  # again for those that dying processes have started
+            for process in roots:
+                process.receive_exit(reason, None)
+            for process in roots:
+                left = None if until is None else max(0.0, until - self.clock.now())
+                if await process.wait_exit(left) is None:  # the time of all is over
+                    for late in roots:
+                        late.receive_exit(KILL, None)
+                    await process.wait_exit(None)
+        self.closed = True  # in the tick in which nobody was left: nothing can have started since
         await asyncio.sleep(0)  # a death in this very tick: who waited for an answer hears of it before all is closed
         if self.parting:
             await asyncio.wait(self.parting)
@@ -182,6 +220,27 @@ class Runtime:
     def roots(self) -> tuple[Process, ...]:
         """The processes nobody owns, oldest first."""
         return tuple(process for process in self.processes.values() if process.parent is None)
+
+    def refuse_elsewhere(self, wanted: str) -> None:
+        """
+        Let nobody in but code of the runtime's own loop, while it is open.
+
+        Raises:
+            RuntimeClosed: The runtime is not open; ``wanted`` says what was to be done.
+            WrongLoop: This is another loop or thread.
+        """
+        if self.closed:
+            raise RuntimeClosed(wanted)
+        if _get_running_loop() is not self.loop:
+            self.refuse_other_loops()
+
+    def refuse_other_loops(self) -> None:
+        """Raise WrongLoop in another loop or thread, and when ours has ended; while it only rests, its thread may."""
+        running = _get_running_loop()
+        if running is not self.loop and (
+            running is not None or threading.get_ident() != self._thread or self.loop.is_closed()
+        ):
+            raise WrongLoop
 
     # --- starting -------------------------------------------------------------------------------------------
 
@@ -205,9 +264,15 @@ class Runtime:
         Raises:
             AlreadyRegistered: ``name``, or the key ``via``, is taken by a live process; nothing was started.
             ActorExited: ``parent`` is dying; nothing was started.
+            SpecError: ``actor`` is not an Actor, or this instance has been started before.
+            RuntimeClosed: The runtime is not open.
+            WrongLoop: Called from another loop or thread.
         """
-        if asyncio.get_running_loop() is not self.loop:
-            raise WrongLoop
+        self.refuse_elsewhere("start")
+        if not isinstance(actor, Actor):
+            raise SpecError("actor", actor, "an instance of a subclass of Actor")
+        if "_dspex_process" in vars(actor):
+            raise SpecError("actor", actor, "an instance that was never started: it is the state of one process")
         if parent is not None and parent.exit_reason is not None:
             raise ActorExited(parent.label, parent.exit_reason)
         if name is not None:
@@ -243,8 +308,12 @@ class Runtime:
         Raises:
             StartFailed: ``init`` raised, returned ``Stop`` or took too long; or it returned ``Ignore``.
             AlreadyRegistered: The name or the key is taken.
+            SpecError: ``actor`` is not an Actor, or this instance has been started before.
+            RuntimeClosed: The runtime is not open.
+            WrongLoop: Called from another loop or thread.
         Cancellation: the actor is killed before this returns.
         """
+        timeout = finite_timeout(timeout)
         process = self.spawn(actor, name=name, via=via, label=label, parent=current_process())
         outcome = await self.await_start(process, timeout)
         if outcome is not None:
@@ -256,9 +325,9 @@ class Runtime:
         started = process.started
         if started is None:
             return StartFailed(process.label, process.exit_reason) if process.exit_reason is not None else None
-        starter = current_process()
-        if starter is not None:
-            process.begin_start(starter)
+        home = HOME.get()
+        if home is not None:
+            process.begin_start(chain_of(home))
         timer = None
         if timeout is not None:
             timer = self.clock.call_later(timeout, process.receive_exit, KILL, None, context=self.context)
@@ -291,9 +360,20 @@ class Runtime:
 
         Args:
             context: Where it runs; by default a clean one, never the caller's.
+
+        Raises:
+            WrongLoop: Called from another loop or thread.
         """
-        caller = CURRENT.get()
-        serves, callers = (caller.serving, callers_of(caller)) if caller is not None else (None, ())
+        loop, home = _get_running_loop(), HOME.get()
+        if loop is not self.loop:
+            self.refuse_other_loops()
+        serves: CallEnvelope | None = None
+        callers: tuple[int, ...] = ()
+        if home is not None:
+            callers = callers_of(home)
+            # What an actor works on is known only while it is at work; a task works on one call for all its life.
+            if isinstance(home, TaskProcess) or current_process() is home:
+                serves = home.serving
         where = self.context.copy() if context is None else context
         process = TaskProcess(self, owner, label, where, serves, callers)
         if owner.exit_reason is not None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from dspex._guard import shown
 from dspex.errors import ChildError, SpecError, StartFailed
 from dspex.runtime._child_spec import (
     AutoShutdown,
@@ -18,7 +19,7 @@ from dspex.runtime._child_spec import (
 from dspex.runtime._children import Child
 from dspex.runtime._exit import SHUTDOWN, ExitReason, Shutdown
 from dspex.runtime._messages import Exit, From
-from dspex.runtime._next import Ignore, Next, NoReply, Reply, Stop
+from dspex.runtime._next import Ignore, Next, Reply, Stop
 from dspex.runtime._parent import Parent
 from dspex.runtime._ref import ActorRef
 from dspex.runtime._reports import report_giving_up, report_restart, report_start_failure
@@ -26,10 +27,12 @@ from dspex.runtime._restart import RestartWindow, ends_supervisor, plan_restart,
 from dspex.runtime._supervisor_ref import (
     DeleteChild,
     GetChildSpec,
+    Management,
     RestartChild,
     StartChild,
     SupervisorRef,
     TerminateChild,
+    WhichChild,
     WhichChildren,
 )
 
@@ -121,29 +124,26 @@ class Supervisor(Parent):
 
     async def handle_call(self, message: Any, sender: From) -> Next:
         """Carry out a management call; rules that refuse it are answers, not crashes."""
-        if isinstance(message, WhichChildren):
+        if type(message) is WhichChildren:
             return Reply(tuple(child.info() for child in reversed(self._children.values())))
+        if not issubclass(type(message), Management):
+            return self.refuse(message, sender)
         try:
             answer = await self._carry_out(message)
         except (ChildError, SpecError, StartFailed) as error:
             answer = error
         return Reply(answer)
 
-    async def handle_cast(self, message: Any) -> Next:
-        """Ignore casts: a supervisor has no use for them, and must not crash over one."""
-        self._process.report_unexpected(message)
-        return NoReply()
-
     async def handle_info(self, message: Any) -> Next:
         """React to the death of a child, and to notes to self."""
-        if isinstance(message, Exit):
+        if type(message) is Exit:
             return await self._child_exited(message)
-        if isinstance(message, _Retry):
+        if type(message) is _Retry:
             return await self._retry(message.id)
-        if isinstance(message, _Started):
+        if type(message) is _Started:
             self._service_started(message)
         else:
-            self._process.report_unexpected(message)
+            self._dspex_process.report_unexpected(message)
         return None
 
     async def terminate(self, reason: ExitReason) -> None:
@@ -155,29 +155,38 @@ class Supervisor(Parent):
     async def _carry_out(self, message: object) -> object:
         match message:
             case StartChild(spec):
+                if not isinstance(spec, ChildSpec):
+                    raise SpecError("spec", spec, "a ChildSpec")
                 return await self._add_child(spec)
-            case TerminateChild(child_id):
-                await self._terminate(self._find(child_id))
+            case TerminateChild(which):
+                await self._terminate(self._find(which))
                 return None
-            case RestartChild(child_id):
-                child = self._find(child_id)
+            case RestartChild(which):
+                child = self._find(which)
                 self._refuse_unless_stopped(child)
                 failure = await self._start(child)
                 if failure is not None:
                     raise failure
                 return self._answer(child)
-            case DeleteChild(child_id):
-                self._refuse_unless_stopped(self._find(child_id))
-                del self._children[child_id]
+            case DeleteChild(which):
+                child = self._find(which)
+                self._refuse_unless_stopped(child)
+                del self._children[child.id]
                 return None
-            case GetChildSpec(child_id):
-                return self._spec_of(self._find(child_id))
-        raise NotImplementedError(f"a supervisor does not handle calls like {message!r}")
+            case GetChildSpec(which):
+                return self._spec_of(self._find(which))
+            case WhichChild(which):
+                return self._find(which).info()
+        raise SpecError("message", message, f"a management call that {type(self).__name__} knows")
 
-    def _find(self, child_id: str) -> Child:
-        child = self._children.get(child_id)
+    def _find(self, which: str | ActorRef) -> Child:
+        child = None
+        if isinstance(which, ActorRef):
+            child = self._found(which)
+        elif isinstance(which, str):
+            child = self._children.get(which)
         if child is None:
-            raise ChildError(child_id, "not_found")
+            raise ChildError(which if isinstance(which, str) else shown(which), "not_found")
         return child
 
     @staticmethod
@@ -221,18 +230,19 @@ class Supervisor(Parent):
     # --- restarting -----------------------------------------------------------------------------------------
 
     async def _child_exited(self, message: Exit) -> Next:
-        child = self._by_pid.pop(message.ref.pid, None) if message.ref is not None else None
+        child = self._dead_child(message)
         if child is None:
             return None
         child.process = None
         child.state = "stopped"
         child.last_exit = message.reason
         if not should_restart(child.spec.restart, message.reason):
+            self._by_pid.pop(child.pid, None)
             if child.spec.restart is Restart.TEMPORARY:
                 self._children.pop(child.id, None)
             return self._shut_down_if_done(child)
         child.restarts += 1
-        report_restart(self._process, child, message.reason)
+        report_restart(self._dspex_process, child, message.reason)
         state = child.backoff or child.delay
         if state is not None:
             self._restart_later(child, state.next_delay(self.runtime.clock.now()))
@@ -260,7 +270,7 @@ class Supervisor(Parent):
         """Restart ``child`` and whom the strategy says, for one unit of intensity; a failure is retried later."""
         window = child.window if child.window is not None else self._window
         if not window.allow(self.runtime.clock.now()):
-            report_giving_up(self._process, child)
+            report_giving_up(self._dspex_process, child)
             return Stop(SHUTDOWN)
         alone = self.strategy is RestartStrategy.ONE_FOR_ONE  # then the siblings, who may be many, do not matter
         plan = plan_restart(self.strategy, () if alone else list(self._children), child.id)
@@ -273,7 +283,7 @@ class Supervisor(Parent):
             failure = await self._start(each)
             if failure is not None:
                 each.state = "restarting"
-                report_start_failure(self._process, each, failure)
+                report_start_failure(self._dspex_process, each, failure)
                 if each.delay is not None:
                     self._restart_later(each, each.delay.next_delay(self.runtime.clock.now()))
                 else:
@@ -283,8 +293,8 @@ class Supervisor(Parent):
 
     def _note(self, note: object) -> None:
         """Queue a note to self, whatever bound the mailbox has: one that is lost is a child that is never restarted."""
-        if self._process.alive:
-            self._process.mailbox.put_always(note)
+        if self._dspex_process.alive:
+            self._dspex_process.mailbox.put_always(note)
 
     # --- services: restart with backoff, never waiting in the mailbox ---------------------------------------
 
@@ -327,7 +337,7 @@ class Supervisor(Parent):
     def _service_failed(self, child: Child, failure: object) -> None:
         assert child.backoff is not None
         delay, unavailable = child.backoff.start_failed(self.runtime.clock.now())
-        report_start_failure(self._process, child, failure)
+        report_start_failure(self._dspex_process, child, failure)
         if unavailable and child.spec.name is not None:
             self.runtime._names.mark_unavailable(child.spec.name, failure)
         self._restart_later(child, delay)

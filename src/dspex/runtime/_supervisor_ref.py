@@ -14,56 +14,75 @@ from dspex.runtime._ref import ActorRef
 __all__ = [
     "DeleteChild",
     "GetChildSpec",
+    "Management",
     "RestartChild",
     "StartChild",
     "SupervisorRef",
     "TerminateChild",
+    "WhichChild",
     "WhichChildren",
 ]
 
 
+class Management:
+    """Base of what a supervisor is asked by its ref; it answers any other call with an error."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
-class StartChild:
+class StartChild(Management):
     """Start one more child."""
 
     spec: ChildSpec
 
 
 @dataclass(frozen=True, slots=True)
-class TerminateChild:
+class TerminateChild(Management):
     """Stop a child, keep its spec."""
 
-    id: str
+    which: str | ActorRef
 
 
 @dataclass(frozen=True, slots=True)
-class RestartChild:
+class RestartChild(Management):
     """Start a stopped child again."""
 
-    id: str
+    which: str | ActorRef
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteChild:
+class DeleteChild(Management):
     """Forget a stopped child."""
 
-    id: str
+    which: str | ActorRef
 
 
 @dataclass(frozen=True, slots=True)
-class GetChildSpec:
+class GetChildSpec(Management):
     """Tell how a child is started."""
 
-    id: str
+    which: str | ActorRef
 
 
 @dataclass(frozen=True, slots=True)
-class WhichChildren:
+class WhichChild(Management):
+    """Tell how a child is."""
+
+    which: str | ActorRef
+
+
+@dataclass(frozen=True, slots=True)
+class WhichChildren(Management):
     """Tell how the children are."""
 
 
 class SupervisorRef(ActorRef):
-    """A handle on a supervisor, with its management calls; they wait for as long as it takes."""
+    """
+    A handle on a supervisor, with its management calls; they wait for as long as it takes.
+
+    A child is named by its id, or by a ref; the ref of a child that is being restarted means that child still.
+    """
 
     __slots__ = ()
 
@@ -81,21 +100,25 @@ class SupervisorRef(ActorRef):
         """
         return cast("ActorRef", await self._manage(StartChild(spec)))
 
-    async def terminate_child(self, child_id: str) -> None:
+    async def terminate_child(self, child_id: str | ActorRef) -> None:
         """Stop a child and keep its spec; fine when it is stopped already. ChildError ``not_found`` otherwise."""
         await self._manage(TerminateChild(child_id))
 
-    async def restart_child(self, child_id: str) -> ActorRef:
+    async def restart_child(self, child_id: str | ActorRef) -> ActorRef:
         """Start a stopped child again. ChildError: ``running``, ``restarting``, ``not_found`` or ``ignored``."""
         return cast("ActorRef", await self._manage(RestartChild(child_id)))
 
-    async def delete_child(self, child_id: str) -> None:
+    async def delete_child(self, child_id: str | ActorRef) -> None:
         """Forget a stopped child. ChildError: ``running``, ``restarting`` or ``not_found``."""
         await self._manage(DeleteChild(child_id))
 
-    async def get_childspec(self, child_id: str) -> ChildSpec:
+    async def get_childspec(self, child_id: str | ActorRef) -> ChildSpec:
         """Return the spec of a child, defaults filled in. ChildError ``not_found``."""
         return cast("ChildSpec", await self._manage(GetChildSpec(child_id)))
+
+    async def which_child(self, child_id: str | ActorRef) -> ChildInfo:
+        """Return how a child is. ChildError ``not_found``."""
+        return cast("ChildInfo", await self._manage(WhichChild(child_id)))
 
     async def which_children(self) -> tuple[ChildInfo, ...]:
         """Return the children, newest first."""

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from dspex._guard import exact_text
 from dspex.errors import NoSuchActor
 from dspex.runtime._chain import chain_into
-from dspex.runtime._context import current_process
-from dspex.runtime._deadlines import expire
+from dspex.runtime._context import HOME, current_process
+from dspex.runtime._deadlines import expire, finite_timeout
 from dspex.runtime._log import get_logger
 from dspex.runtime._messages import SystemEnvelope
 
@@ -24,7 +25,7 @@ _log = get_logger("runtime")
 
 _HANDLERS: Final = ("handle_call", "handle_cast", "handle_info", "handle_continue")
 _TRACER: Final = "_dspex_tracer"
-_NOT_STATE: Final = frozenset(("_process", _TRACER, *_HANDLERS))
+_NOT_STATE: Final = frozenset(("_dspex_process", _TRACER, *_HANDLERS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +56,23 @@ def set_label(label: str) -> None:
     Give the calling process another label, which logs and snapshots show from now on.
 
     Raises:
-        RuntimeError: The caller is no process.
+        RuntimeError: The caller is not a process.
+        TypeError: ``label`` is not text.
     """
     process = current_process()
     if process is None:
         raise RuntimeError("only a process has a label: call set_label from a handler or a task")
-    process.label = label
+    process.label = exact_text(label)
 
 
 async def ask(process: ActorProcess, work: Callable[[ActorProcess], Any], timeout: float | None) -> Any:
     """Have the actor's own loop do ``work`` between two messages; what it raises is raised here."""
+    timeout = finite_timeout(timeout)
     if process.exit_reason is not None:
         raise NoSuchActor(process.label)
-    runtime, caller = process.runtime, current_process()
-    chain: tuple[Process, ...] = chain_into(caller, process) if caller is not None else ()
+    runtime, home = process.runtime, HOME.get()
+    runtime.refuse_elsewhere("a look into an actor")
+    chain: tuple[Process, ...] = chain_into(home, process) if home is not None else ()
     envelope = SystemEnvelope(work, chain)
     process.mailbox.put_urgent(envelope)
     timer = None
@@ -165,7 +169,8 @@ class _Tracer:
         for hook in tuple(self.hooks):
             try:
                 hook(event)
-            except Exception as error:  # noqa: BLE001 - somebody who looks on must not crash whom he looks at
+            except BaseException as error:  # noqa: BLE001 - somebody who looks on must not crash whom he looks at
+                self._process.runtime.contain(error)
                 _log.error("trace hook failed and is removed", actor=self._process.label, exc_info=error)
                 self.remove(hook)
 

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from dspex.errors import ActorExited, CallTimeout, SpecError
 from dspex.runtime._child_spec import ShutdownPolicy, check_seconds
-from dspex.runtime._context import current_process
+from dspex.runtime._context import current_process, home_process
 from dspex.runtime._exit import KILL, NO_PROCESS, SHUTDOWN, Crashed, ExitReason
 from dspex.runtime._process import Process
 from dspex.runtime._ref import ProcessRef
@@ -158,7 +158,7 @@ class TaskHandle(Generic[R]):
         self._spent = True
 
     def _refuse_strangers(self) -> None:
-        if current_process() is not self._owner:
+        if self._owner not in (current_process(), home_process()):  # a plain task of the owner may await it, too
             whose = self._owner.label if self._owner is not None else "code outside the runtime"
             raise RuntimeError(f"{self._task.label} is awaited by who started it: {whose}")
 
@@ -260,16 +260,18 @@ class _Ends:
         if self._settled:
             return True
         runtime = self._tasks[0].runtime
-        future: asyncio.Future[bool] = runtime.loop.create_future()
+        future: asyncio.Future[bool] = runtime.create_future()
         self._enough = future
         timer = None
         if timeout is not None:
             timer = runtime.clock.call_later(timeout, _settle, future, False, context=runtime.context)
         for task, callback in watched:
             task.on_dead(callback)
+        noted = runtime.exit_waits.begin(frozenset(self._tasks))
         try:
             return await future
         finally:
+            runtime.exit_waits.end(noted)
             if timer is not None:
                 timer.cancel()
             for task, callback in watched:

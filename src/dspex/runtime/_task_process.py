@@ -7,7 +7,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from dspex.runtime._exit import KILL, Crashed, ExitReason
-from dspex.runtime._process import Process
+from dspex.runtime._process import Process, is_cancellation
 from dspex.runtime._ref import ProcessRef
 
 if TYPE_CHECKING:
@@ -22,10 +22,11 @@ class TaskProcess(Process):
     One coroutine with an exit reason and a result.
 
     The link to its owner is one-way: the owner's death kills it, its own death is only seen by who awaits it.
-    ``result`` is meaningful when ``returned`` is true; a task may also end normally by an exit signal to itself.
+    ``result`` is meaningful when ``returned`` is true; a task may also end normally by an exit signal to itself. The
+    normal end of a ``quiet`` one is no signal to those it is linked to.
     """
 
-    __slots__ = ("callers", "result", "returned", "serves")
+    __slots__ = ("callers", "quiet", "result", "returned", "serves")
 
     def __init__(
         self,
@@ -39,6 +40,7 @@ class TaskProcess(Process):
         super().__init__(runtime, owner, label, context)
         self.serves = serves
         self.callers = callers
+        self.quiet = False
         self.returned = False
         self.result: Any = None  # whatever the coroutine returned
 
@@ -50,12 +52,13 @@ class TaskProcess(Process):
         try:
             result = await work(*args)
         except (SystemExit, KeyboardInterrupt) as error:  # asyncio would let them through and tear the loop down
-            self.let_through(error)
             if self.exit_reason is None:
                 self.exit_reason = Crashed(error)
+            self.pass_interrupt(error)
             return
         except BaseExceptionGroup as error:
-            self.let_through(error)
+            if not is_cancellation(error):
+                self.pass_interrupt(error)
             raise
         if self.exit_reason is None:
             self.result = result

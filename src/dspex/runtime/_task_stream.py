@@ -131,7 +131,11 @@ class TaskStream(Generic[T, R]):
             if self._ended and not self._window:
                 raise StopAsyncIteration
             self._wake.clear()
-            await self._wake.wait()
+            noted = self._owner.runtime.exit_waits.begin(self._window)
+            try:
+                await self._wake.wait()
+            finally:
+                self._owner.runtime.exit_waits.end(noted)
 
     def _take(self) -> tuple[T, TaskProcess] | None:
         """Remove and return the next pair that may be handed over, if there is one."""
@@ -183,6 +187,7 @@ class TaskStream(Generic[T, R]):
         task.on_dead(partial(self._died, task))
         if self._linked_to is not None:
             self._linked_to.link(task)
+            task.quiet = True  # its normal end is a result, and not news for a consumer that traps exits
         if self._options.timeout is not None:
             self._time(task, self._options.timeout)
 

@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from dspex.errors import ActorExited, ChildError, NoSuchActor, SpecError
-from dspex.runtime._actor import Actor
 from dspex.runtime._context import current_process
+from dspex.runtime._library_actor import LibraryActor
 from dspex.runtime._ref import ActorRef
 from dspex.runtime._task_handle import OnTimeout, TaskHandle
 from dspex.runtime._task_process import TaskProcess
@@ -118,7 +118,7 @@ class TaskSupervisorRef(ActorRef):
         return TaskStream(self._process, work, items, options, admit=partial(_admit, self._process, "stream item"))
 
 
-class TaskSupervisor(Actor):
+class TaskSupervisor(LibraryActor):
     """
     Owns tasks: they die with it, it does not die with them.
 

@@ -11,10 +11,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast
 
+from dspex._guard import contained
 from dspex.errors import ActorExited
+from dspex.runtime._awaited import THREAD
 from dspex.runtime._exit import SHUTDOWN
+from dspex.runtime._log import get_logger
 
 __all__ = ["ThreadPool"]
+
+_log = get_logger("runtime")
 
 R = TypeVar("R")
 
@@ -134,7 +139,11 @@ class ThreadPool:
         else:
             self.busy -= 1
         if not job.settle(value, error):
-            self._on_late(job.label)
+            try:
+                self._on_late(job.label)
+            except BaseException as failure:  # noqa: BLE001 - or the pool would lose this thread
+                contained(failure)
+                _log.error("on_late failed", pool=self._name, exc_info=failure)
         if not self._closing:
             self._idle.append(worker)
             self._serve()
@@ -196,10 +205,12 @@ class _Worker:
         while (job := self.jobs.get()) is not None:
             value: object = None
             failure: BaseException | None = None
+            THREAD.answer = job.answer  # a call back into the runtime is made for who waits for this
             try:
                 value = job.function()
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is the caller's to see
                 failure = error
+            THREAD.answer = None
             if not self._tell(self._ended, self, job, value, failure):
                 return
             del job, value, failure

@@ -9,10 +9,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from dspex._clock import monotonic
-from dspex.errors import ActorError, CallTimeout, MailboxFull, NoSuchActor, WrongLoop
-from dspex.runtime._chain import chain_into
-from dspex.runtime._context import current_process
-from dspex.runtime._deadlines import expire
+from dspex.errors import ActorError, ActorExited, CallTimeout, MailboxFull, NoSuchActor, WrongLoop
+from dspex.runtime._awaited import waits_for, work_of_thread
+from dspex.runtime._chain import refuse_cycle
+from dspex.runtime._context import home_process
+from dspex.runtime._deadlines import expire, finite_timeout
+from dspex.runtime._exit import NO_PROCESS
 from dspex.runtime._messages import CAST, CallEnvelope
 
 if TYPE_CHECKING:
@@ -65,14 +67,14 @@ class ThreadGate:
 
 def call_from_thread(process: ActorProcess, message: object, timeout: float | None) -> Any:
     """Call ``process`` and block this thread until it has answered; the rules are those of ``ActorRef``'s method."""
-    runtime = process.runtime
+    runtime, timeout = process.runtime, finite_timeout(timeout)
     answer: Future[Any] = Future()
     runtime.gate.enter(answer, process.label)
     asking = _Asking(process, message, timeout, answer)
     try:
         if process.exit_reason is not None:
             raise NoSuchActor(process.label)
-        _hand_over(runtime, process.label, asking.ask, current_process())
+        _hand_over(runtime, process.label, asking.ask, home_process(), work_of_thread())
         return _wait(runtime, process.label, answer, timeout)
     finally:
         runtime.gate.leave(answer)
@@ -83,8 +85,8 @@ def call_from_thread(process: ActorProcess, message: object, timeout: float | No
 
 def cast_from_thread(process: ActorProcess, message: object) -> bool:
     """Hand a cast to the loop of ``process``; False when it is known to be dead already."""
-    caller = current_process()
-    if process.exit_reason is not None or (caller is not None and caller.dead_to_the_world):
+    home = home_process()
+    if process.exit_reason is not None or (home is not None and home.dead_to_the_world):
         return False
     with suppress(NoSuchActor):
         _hand_over(process.runtime, process.label, _cast, process, message)
@@ -102,15 +104,27 @@ class _Asking:
         self.answer = answer
         self.envelope: CallEnvelope | None = None
 
-    def ask(self, caller: Process | None) -> None:
-        """Send the call, unless the thread has given up meanwhile."""
+    def ask(self, home: Process | None, work: object) -> None:
+        """
+        Send the call, unless the thread has given up meanwhile.
+
+        Args:
+            home: The process that the thread's work comes from.
+            work: The future that the thread works for: if ``home`` waits for that, it waits for this call.
+        """
         process, answer = self.process, self.answer
         if answer.done():
             return
         try:
             if process.exit_reason is not None:
                 raise NoSuchActor(process.label)
-            chain = chain_into(caller, process) if caller is not None else ()
+            chain: tuple[Process, ...] = ()
+            if home is not None:
+                if home.dead_to_the_world:
+                    raise ActorExited(home.label, home.exit_reason or NO_PROCESS)
+                if waits_for(home, work):
+                    chain = home.chain()
+                    refuse_cycle(chain, process)
             envelope = CallEnvelope(self.message, chain)
             if not process.mailbox.put(envelope):
                 raise MailboxFull(process.label, process.mailbox.limit or 0)

@@ -32,7 +32,7 @@ class WorkerThread:
         def call() -> None:
             try:
                 function(*args)
-            except Exception as error:  # noqa: BLE001 - nobody waits for it: the caller said who is to know
+            except BaseException as error:  # noqa: BLE001 - nobody waits for it: the caller said who is to know
                 failed(error)
 
         self._pool.submit(call)

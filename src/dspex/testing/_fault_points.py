@@ -121,7 +121,7 @@ class AppliedFaults:
     ) -> Callable[..., Any]:  # whatever the callback takes and returns
         @functools.wraps(callback)
         async def guarded(actor: Actor, *arguments: Any) -> Any:
-            await self.visit(kind, actor._process)  # noqa: SLF001 - no other way leads from an actor to its process
+            await self.visit(kind, actor._dspex_process)  # noqa: SLF001 - no other way leads from an actor to its process
             return await callback(actor, *arguments)
 
         return guarded

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dspex.errors import ActorExited, StartFailed, WrongLoop
+from dspex._guard import shown
+from dspex.errors import ActorExited, StartFailed, UnknownMessage, WrongLoop
 from dspex.runtime import (
     KILLED,
     NORMAL,
@@ -16,7 +17,10 @@ from dspex.runtime import (
     Backoff,
     ChildSpec,
     Crashed,
+    DynamicSupervisor,
+    Other,
     From,
+    LibraryActor,
     Reply,
     Runtime,
     Stop,
@@ -25,7 +29,7 @@ from dspex.runtime import (
     TaskSupervisor,
     TaskSupervisorRef,
 )
-from dspex.runtime._log import get_logger, heard, shown
+from dspex.runtime._log import get_logger, heard
 from dspex.testing import VirtualClock
 
 
@@ -109,12 +113,17 @@ async def test_waiting_for_a_start_that_is_over(runtime: Runtime) -> None:
     assert await runtime.wait_name("n", None) == named
 
 
-async def test_a_supervisor_crashes_on_a_call_it_does_not_know(runtime: Runtime) -> None:
-    """As every server does: the bug is the caller's, and must show."""
-    ref = await runtime.start(Supervisor())
-    with pytest.raises(ActorExited) as caught:
+@pytest.mark.parametrize("kind", [Supervisor, DynamicSupervisor, TaskSupervisor])
+async def test_a_supervisor_refuses_what_it_does_not_know(runtime: Runtime, kind: type[LibraryActor]) -> None:
+    """The bug is the caller's, and must show there; the children are not to pay for it."""
+    ref = await runtime.start(kind())
+    with pytest.raises(UnknownMessage, match="'what'"):
         await ref.call("what")
-    assert isinstance(caught.value.reason, Crashed)
+    ref.cast("what")
+    ref.send("what")
+    ref.exit(Other("what"))
+    with pytest.raises(UnknownMessage):
+        await ref.call("what")
 
 
 async def test_a_service_whose_constructor_fails_is_tried_again(runtime: Runtime, clock: VirtualClock) -> None:
@@ -191,7 +200,7 @@ def test_reports_survive_what_they_report(caplog: pytest.LogCaptureFixture) -> N
     (record,) = caplog.records
     assert (record.__dict__["name_"], record.__dict__["message_"], record.__dict__["own"]) == ("n", "m", "o")
     assert shown(Unprintable()) == "<Unprintable that cannot be shown>"
-    assert str(Crashed(Unprintable())) == "crashed: Unprintable: <message that cannot be shown>"
+    assert str(Crashed(Unprintable())) == "crashed: Unprintable: <Unprintable that cannot be shown>"
 
 
 def test_nobody_but_a_null_handler_is_nobody() -> None:

@@ -66,21 +66,29 @@ async def test_rule_4_j_owned_resources_are_closed_on_every_exit(
 
 @pytest.mark.parametrize("stubborn", [False, True])
 async def test_closing_has_its_time_and_no_more(runtime: Runtime, clock: VirtualClock, stubborn: bool) -> None:
-    """A resource that will not close delays the end by a bounded time; what comes after it is given up."""
+    """A resource that will not close delays the end by a bounded time, and keeps no other one open."""
     free = asyncio.Event()
+    closed: list[str] = []
 
     async def hang(_: object) -> None:
         await (deaf(runtime.loop, free) if stubborn else forever())
 
+    async def close(name: str) -> None:
+        await runtime.sleep(0.0)
+        closed.append(name)
+
     doer = Doer()
     ref = await runtime.start(doer)
-    doer.own("after", hang)
+    doer.own("first", close)
+    doer.own("hangs, too", hang)
+    doer.own("second", close)
     doer.own("hangs", hang)
     ref.kill()
     async with clock.autojump():
         assert await ref.wait_exit() == KILLED
-    assert clock.now() == runtime.close_budget + (runtime.kill_budget if stubborn else 0.0)
-    assert len(runtime.zombies) == stubborn
+    assert closed == ["second", "first"]
+    assert clock.now() == runtime.close_budget + runtime.kill_budget * (2 if stubborn else 1)
+    assert len(runtime.zombies) == 2 * stubborn
     free.set()
     await clock.settle()
     assert not runtime.zombies

@@ -124,10 +124,12 @@ async def test_an_interrupt_that_nobody_wants_goes_on(runtime: Runtime) -> None:
     """It leaves the loop, as it would without us."""
     process = (await runtime.start(Doer()))._process
     with pytest.raises(KeyboardInterrupt):
-        process.let_through(KeyboardInterrupt())
+        process.pass_interrupt(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt, match="inside"):
-        process.let_through(BaseExceptionGroup("", [ExceptionGroup("", [ValueError()]), KeyboardInterrupt("inside")]))
-    process.let_through(SystemExit())
+        process.pass_interrupt(
+            BaseExceptionGroup("", [ExceptionGroup("", [ValueError()]), KeyboardInterrupt("inside")])
+        )
+    process.pass_interrupt(SystemExit())
 
 
 async def test_a_handle_for_priority_names_its_actor(runtime: Runtime) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from dspex.errors import CacheError
 from dspex.protocols.cache import Hit, Lead
 from dspex.protocols.lm import LMResponse
-from dspex.runtime import Actor, Down, From, Next, NoReply, ProcessRef, Reply, WorkerThread, get_logger
+from dspex.runtime import Down, From, LibraryActor, Next, NoReply, ProcessRef, Reply, WorkerThread, get_logger
 from dspex.services.cache.memory import MemoryTier
 from dspex.services.cache.sqlite import SqliteCache, SqliteTable
 
@@ -66,7 +66,7 @@ class CacheTable:
         self.misses = 0
 
 
-class CacheServer(Actor):
+class CacheServer(LibraryActor):
     """
     Owns the tiers. A leader that dies, is cancelled or gives up hands the lead to the next waiter.
 
@@ -96,7 +96,8 @@ class CacheServer(Actor):
 
     async def handle_call(self, message: Any, sender: From) -> Next:
         """Answer a ``Lookup`` from memory, join it to a flight, ask the disk, or let it lead."""
-        assert isinstance(message, Lookup)
+        if not isinstance(message, Lookup):
+            return self.refuse(message, sender)
         found = self._table.memory.get_nowait(message.key) if message.read else None
         if found is not None:
             return Reply(Hit(found, "memory"))
@@ -120,6 +121,8 @@ class CacheServer(Actor):
             self._fill(message)
         elif isinstance(message, Abandon):
             self._abandon(message)
+        else:
+            return await super().handle_cast(message)
         return None
 
     async def handle_info(self, message: Any) -> Next:
@@ -159,7 +162,7 @@ class CacheServer(Actor):
             return None
         del self._table.flights[lead.key]
         self._leaders.pop(flight.monitor, None)
-        self._process.demonitor(flight.monitor)
+        self._dspex_process.demonitor(flight.monitor)
         return flight
 
     def _fill(self, message: Fill) -> None:
@@ -175,7 +178,7 @@ class CacheServer(Actor):
             return
         if message.error is None:
             self._leaders.pop(flight.monitor, None)
-            self._process.demonitor(flight.monitor)
+            self._dspex_process.demonitor(flight.monitor)
             self._hand_on(message.lead.key, flight)
             return
         self._land(message.lead)
@@ -215,7 +218,7 @@ class CacheServer(Actor):
         except CacheError as error:
             _log.warning("disk tier failed, going on without", error=str(error))
             found = None
-        self._process.mailbox.put_always(_DiskSaid(key, found))
+        self._dspex_process.mailbox.put_always(_DiskSaid(key, found))
 
     def _write_disk(self, worker: WorkerThread, disk: SqliteTable, key: str, response: LMResponse) -> None:
         """Queue the write in this tick: whatever happens to us, closing the worker runs behind it."""

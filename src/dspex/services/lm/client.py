@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from dspex._clock import TimerHandle
 from dspex.errors import AuthFailed, CircuitOpen, LMError, RateLimited, RequestRejected
 from dspex.protocols.lm import Usage
-from dspex.runtime import Actor, Down, From, Next, NoReply, ProcessRef, Reply
+from dspex.runtime import Down, From, LibraryActor, Next, NoReply, ProcessRef, Reply
 from dspex.services.lm.breaker import BreakerState, CircuitBreaker
 from dspex.services.lm.buckets import RateLimits, share_left
 from dspex.services.lm.first_bytes import FirstBytes
@@ -81,7 +81,7 @@ class Settle(NamedTuple):
     cancelled: bool = False
 
 
-class LMClient(Actor):
+class LMClient(LibraryActor):
     """
     Limits, breaker and retry policy of one model on one key.
 
@@ -135,13 +135,15 @@ class LMClient(Actor):
         """Answer ``Acquire`` now or when a slot is free, and ``Settle`` at once."""
         if isinstance(message, Acquire):
             return self._acquire(message, sender)
-        assert isinstance(message, Settle)
+        if not isinstance(message, Settle):
+            return self.refuse(message, sender)
         self._settle(message)
         return Reply(self._judge(message))
 
     async def handle_cast(self, message: Any) -> Next:
         """Take back the lease of an attempt that succeeded, or was broken off."""
-        assert isinstance(message, Settle)
+        if not isinstance(message, Settle):
+            return await super().handle_cast(message)
         self._settle(message)
         return None
 
@@ -421,7 +423,7 @@ class LMClient(Actor):
         monitor = self._monitor_of.pop(lease.id, None)
         if monitor is not None:
             self._monitors.pop(monitor, None)
-            self._process.demonitor(monitor)
+            self._dspex_process.demonitor(monitor)
 
     def _forget(self, lease: Lease, now: float) -> None:
         """Give back what a lease without verdict held: unsent is free, sent and unknown is charged as estimated."""
@@ -483,7 +485,7 @@ class LMClient(Actor):
             self._emit("dspex.lm.breaker", {"cooldown": cooldown}, state=self._breaker.state.value, was=was.value)
 
     def _emit(self, name: str, measurements: dict[str, float], **metadata: object) -> None:
-        lm = self._process._name or self._model  # noqa: SLF001 - the name that callers' events carry too
+        lm = self._dspex_process._name or self._model  # noqa: SLF001 - the name that callers' events carry too
         self.runtime.telemetry.emit(name, measurements, {"lm": lm, **metadata})
 
 

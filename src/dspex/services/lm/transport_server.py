@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dspex.protocols.model import Secret
-from dspex.runtime import Actor, From, Next, Reply
+from dspex.runtime import From, LibraryActor, Next, Reply
 from dspex.services.lm.channel import Channel
 from dspex.services.lm.leases import LeaseTable
 from dspex.services.lm.providers import Endpoint
@@ -21,7 +21,7 @@ class GetChannel:
     __slots__ = ()
 
 
-class TransportServer(Actor):
+class TransportServer(LibraryActor):
     """
     Opens the transport, publishes its channel in the lease table, and closes every socket when it ends.
 

@@ -10,7 +10,7 @@ from dspex.errors import BudgetExceeded
 from dspex.protocols.lm import Attempt, AttemptLog, Usage
 from dspex.protocols.model import LM, LMPool
 from dspex.protocols.money import Account, Budget, Estimate, Reservation, Spending
-from dspex.runtime import Actor, ChildSpec, Down, From, Next, ProcessRef, Reply
+from dspex.runtime import ChildSpec, Down, From, LibraryActor, Next, ProcessRef, Reply
 from dspex.services.money.prices import PriceTable
 
 __all__ = ["LEDGER", "Booking", "LedgerBook", "LedgerServer", "Reserve"]
@@ -205,7 +205,7 @@ def _is_lost(attempt: Attempt) -> bool:
     return attempt.outcome in UNKNOWN or (attempt.outcome == "TransportFailed" and attempt.first_byte is not None)
 
 
-class LedgerServer(Actor):
+class LedgerServer(LibraryActor):
     """Sets money aside, and settles for holders that die; whoever lives settles in the book itself."""
 
     def __init__(self, book: LedgerBook) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dspex.errors import ActorExited, CallTimeout, ConfigError, DeadlineExceeded, NoSuchActor, RetrievalError
 from dspex.protocols.retrieval import Passage, Retriever
-from dspex.runtime import Actor, Backoff, ChildSpec, From, Next, NoReply, Runtime, Supervisor, WorkerThread
+from dspex.runtime import Backoff, ChildSpec, From, LibraryActor, Next, NoReply, Runtime, Supervisor, WorkerThread
 
 __all__ = ["RETRIEVERS", "RetrieverClient", "RetrieverGateway", "Search"]
 
@@ -26,7 +26,7 @@ class Search:
     k: int
 
 
-class RetrieverClient(Actor):
+class RetrieverClient(LibraryActor):
     """Opens the index in a thread of its own and answers each search from there, as a deferred reply."""
 
     def __init__(self, name: str, open_retriever: OpenRetriever) -> None:
@@ -43,7 +43,8 @@ class RetrieverClient(Actor):
 
     async def handle_call(self, message: Any, sender: From) -> Next:
         """Start a search and answer when it is done."""
-        assert isinstance(message, Search)
+        if not isinstance(message, Search):
+            return self.refuse(message, sender)
         self.spawn_task(self._search, message, sender, label="search")
         return NoReply()
 

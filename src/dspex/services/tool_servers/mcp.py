@@ -13,7 +13,7 @@ from typing import Any, Self
 from dspex.errors import MissingExtra, ToolError, ToolServerFailed
 from dspex.protocols.content import FilePart, ImagePart, TextPart
 from dspex.protocols.lm import ToolSpec
-from dspex.runtime import Actor, ExitReason, From, Next, NoReply, Reply, TaskProcess, WorkerThread
+from dspex.runtime import ExitReason, From, LibraryActor, Next, NoReply, Reply, TaskProcess, WorkerThread
 
 __all__ = ["CallServerTool", "ListServerTools", "ServerAddress", "ServerTool", "ToolServer", "check_extra"]
 
@@ -77,7 +77,7 @@ class _Gone:
     why: Exception
 
 
-class ToolServer(Actor):
+class ToolServer(LibraryActor):
     """
     Keeps the connection in a task of its own, and answers each call from a task of its own.
 
@@ -108,7 +108,8 @@ class ToolServer(Actor):
         """Answer from memory, or from a task."""
         if isinstance(message, ListServerTools):
             return Reply(self._tools)
-        assert isinstance(message, CallServerTool)
+        if not isinstance(message, CallServerTool):
+            return self.refuse(message, sender)
         self.spawn_task(self._call, message, sender, label=f"call {message.name}")
         return NoReply()
 
