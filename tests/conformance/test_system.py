@@ -93,7 +93,7 @@ async def test_p68_a_state_is_replaced_or_left_alone(runtime: Runtime) -> None:
     with pytest.raises(KeyError, match="boom"):
         await ref.replace_state(wrong)
     with pytest.raises(TypeError):
-        await ref.replace_state(lambda state: {"_process": None})
+        await ref.replace_state(lambda state: {"_dspex_process": None})
     assert await ref.call("one") == 43
     await ref.replace_state(lambda state: {"count": 7})
     assert await ref.get_state() == {"count": 7}

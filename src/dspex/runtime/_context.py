@@ -12,7 +12,7 @@ from asyncio import _get_running_loop, current_task
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from dspex.runtime._awaited import waits_for, work_of_thread
+from dspex.runtime._awaited import waits_for
 
 if TYPE_CHECKING:
     from dspex.runtime._process import Process
@@ -27,18 +27,18 @@ def current_process() -> Process | None:
     """
     Return the process that is at work in this code, or None.
 
-    That is the process whose own task runs; in a task group, ``gather``, thread or another task that it awaits, the
-    process that awaits. None outside the runtime, and in what a process has started and does not wait for: plain tasks,
-    callbacks, the connections of ``asyncio.start_server``. Those call an actor as anybody does.
+    That is the process whose own task runs; in a task group, ``gather`` or another task that it awaits, the process
+    that awaits. None outside the runtime, and in what a process has started and does not wait for: plain tasks,
+    callbacks, threads, the connections of ``asyncio.start_server``. Those call an actor as anybody does.
     """
     home = HOME.get()
     if home is None:
         return None
     loop = _get_running_loop()
-    here = current_task(loop) if loop is not None else work_of_thread()
-    if here is None or home._task is None:
+    task = current_task(loop) if loop is not None else None
+    if task is None or home._task is None:
         return None
-    return home if home._task is here or waits_for(home, here) else None
+    return home if home._task is task or waits_for(home, task) else None
 
 
 def home_process() -> Process | None:

@@ -18,7 +18,6 @@ from dspex.runtime import (
     ChildSpec,
     Crashed,
     DynamicSupervisor,
-    Other,
     From,
     LibraryActor,
     Reply,
@@ -121,7 +120,6 @@ async def test_a_supervisor_refuses_what_it_does_not_know(runtime: Runtime, kind
         await ref.call("what")
     ref.cast("what")
     ref.send("what")
-    ref.exit(Other("what"))
     with pytest.raises(UnknownMessage):
         await ref.call("what")
 
