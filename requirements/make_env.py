@@ -1,0 +1,274 @@
+"""
+Make the virtual environment ENV, or let it grow: install requirements/NAME.lock and this project into it.
+
+    python3 requirements/make_env.py ENV NAME
+
+The lock is installed as it stands: without dependencies, which a test knows to be all locked, and nothing but files
+whose hashes are locked. An environment that is whole has the file ``.whole``, and ``.stamp-NAME`` for what is in it;
+one that was interrupted has neither, and is made from scratch the next time.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[1]
+STEPS: Final = 10
+"""How often the progress is told where it cannot be told in place."""
+PATIENCE: Final = 20.0
+"""Seconds after which it is told anyhow."""
+FETCHING: Final = re.compile(r"^\s*(?:Collecting|Processing|Requirement already satisfied:?) (?P<what>.*?) ?\(from -r .*$")
+SIZE: Final = re.compile(r"\((?P<size>[\d.]+ [kMG]B)\)$")
+# Settings of pip's that would put the packages elsewhere, or others beside them.
+UNWANTED: Final = ("TARGET", "PREFIX", "ROOT", "CONSTRAINT", "REQUIREMENT", "PYTHON", "NO_BINARY", "QUIET", "VERBOSE")
+
+NETWORK: Final = (
+    "the package index cannot be reached. Look at the network; behind a proxy set HTTPS_PROXY; an index of your own is "
+    "named by PIP_INDEX_URL or in pip.conf"
+)
+ADVICE: Final = (
+    (r"No space left on device|Errno 28\b", "the disk is full: free some space here, in {cache}, or in {tmp}"),
+    (r"Errno (?:13|30)\b|Permission denied", "a folder cannot be written: see whose {env} and {tmp} are"),
+    (
+        r"DO NOT MATCH THE HASHES",
+        "the index gave a file that is not the locked one: an index or a proxy changes files, or the cache is damaged "
+        "(try again with PIP_NO_CACHE_DIR=1)",
+    ),
+    (r"SSLError|CERTIFICATE_VERIFY_FAILED", "the index's certificate is not trusted: name yours with PIP_CERT"),
+    (r"NewConnectionError|Connection\w*Error|Timeout|[Tt]imed out|resolution|ProxyError|Max retries", NETWORK),
+    (
+        r"(?:from versions: none|No matching distribution)",
+        "the index lacks this file for Python {python} on {platform}. Look at PIP_INDEX_URL, PIP_NO_INDEX and pip.conf; "
+        "the index must be reachable. Or take another Python: PYTHON=/path/to/python3 after `make distclean`",
+    ),
+    (
+        r"subprocess-exited-with-error|Failed building|metadata-generation-failed",
+        "there is no ready-made file for Python {python} on {platform}, and building one failed. Take another Python: "
+        "PYTHON=/path/to/python3 after `make distclean`",
+    ),
+)
+
+
+class Failed(Exception):
+    """A step failed; the message says which and what to try."""
+
+
+class Progress:
+    """One line: rewritten on a terminal, said now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._in_place = sys.stdout.isatty()
+        self._said: tuple[str, int] = ("", 0)
+        self._when = time.monotonic()
+        self._open = False
+
+    def tell(self, doing: str, done: int, total: int, what: str = "") -> None:
+        """Tell that ``done`` of ``total`` are fetched or unpacked."""
+        text = f"  {doing} {done} of {total}" + (f": {what}" if what else "")
+        if self._in_place:
+            width = shutil.get_terminal_size().columns
+            sys.stdout.write(f"\r\033[K{text[: width - 1]}")
+            self._open = True
+        else:
+            step = done * STEPS // max(total, 1)
+            now = time.monotonic()
+            if (doing, step) == self._said and now - self._when < PATIENCE:
+                return
+            self._said, self._when = (doing, step), now
+            sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    def end(self) -> None:
+        """Leave the line that is rewritten."""
+        if self._open:
+            sys.stdout.write("\r\033[K")
+            sys.stdout.flush()
+            self._open = False
+
+
+def say(text: str) -> None:
+    """Say one line at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def has(*command: str) -> bool:
+    """Run a command and return whether it succeeds."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def make(env: Path) -> Path:
+    """Make an empty environment, unless there is a whole one, and return its interpreter."""
+    python = env / "bin" / "python"
+    if (env / ".whole").exists() and has(str(python), "-c", ""):
+        return python
+    base = Path(getattr(sys, "_base_executable", sys.executable))
+    say(f"Making {env} with {base} ({sys.version.split()[0]})")
+    try:
+        with_pip = has(str(base), "-c", "import ensurepip")
+        builder = venv.EnvBuilder(clear=True, symlinks=True, with_pip=with_pip)
+        builder.create(env)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise Failed(f"{env} cannot be made: {error}") from error
+    return python
+
+
+def pip_of(env: Path, python: Path) -> list[str]:
+    """Return the command that installs into the environment."""
+    if has(str(python), "-m", "pip", "--version"):
+        return [str(python), "-m", "pip"]
+    # without ensurepip: the base interpreter's own pip, 22.3 or newer, installs into the environment
+    base = str(getattr(sys, "_base_executable", sys.executable))
+    if not has(base, "-m", "pip", "--python", str(env), "--version"):
+        raise Failed(f"{base} has neither ensurepip nor pip 22.3: install its venv package (Debian: python3-venv)")
+    return [base, "-m", "pip", "--python", str(env)]
+
+
+def settings() -> dict[str, str]:
+    """Return the environment in which pip runs: the user's index and proxy, and nothing that leads elsewhere."""
+    unwanted = {f"PIP_{name}" for name in UNWANTED} | {"PYTHONPATH", "PYTHONHOME"}
+    kept = {name: value for name, value in os.environ.items() if name not in unwanted}
+    ours = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "PIP_ROOT_USER_ACTION": "ignore"}
+    return kept | ours | {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
+
+
+def lines_of(child: subprocess.Popen[str]) -> Iterator[str | None]:
+    """Yield what the child writes, line by line, and None each second in which it writes nothing."""
+    assert child.stdout is not None
+    stdout, lines = child.stdout, queue.Queue[str | None]()
+
+    def read() -> None:
+        for line in stdout:
+            lines.put(line.rstrip("\n"))
+        lines.put(None)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    while True:
+        try:
+            line = lines.get(timeout=1.0)
+        except queue.Empty:
+            yield None
+            continue
+        if line is None:
+            return
+        yield line
+
+
+def run_pip(command: list[str], progress: Progress, env: Path, lock: Path, purpose: str) -> tuple[int, list[str]]:
+    """Run pip, tell how far it is, and return its exit code and all that it wrote."""
+    total = len(re.findall(r"^\S+==", lock.read_text(), re.MULTILINE))
+    site = next((env / "lib").glob("python3*/site-packages"))
+    before = len(list(site.glob("*.dist-info")))
+    written: list[str] = []
+    doing, done, what, new = "fetched", 0, "", 0
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=settings(),
+        errors="replace", cwd=ROOT,
+    ) as child:  # fmt: skip
+        for line in lines_of(child):
+            if line is not None:
+                written.append(line)
+            if line is None:
+                pass
+            elif line.startswith("Ignoring "):
+                total -= 1  # it is locked for another system or Python
+            elif found := FETCHING.match(line):
+                if not done:
+                    say(f"Installing {total} packages into {env.name}, for {purpose}")
+                done += 1
+                what = found["what"].rpartition("/")[2]
+            elif line.startswith("Installing collected packages"):
+                progress.tell(doing, total, total)
+                doing, done, what = "unpacked", 0, ""
+                new = line.count(",") + 1
+            elif size := SIZE.search(line):
+                what = f"{what.split(' (')[0]} ({size['size']})"
+            elif line.startswith("WARNING: Retrying"):
+                progress.end()
+                say("  the package index does not answer, trying again")
+            if doing == "unpacked":
+                done, total = min(len(list(site.glob("*.dist-info"))) - before, new), new
+            if done:
+                progress.tell(doing, done, total, what)
+    progress.end()
+    return child.returncode, written
+
+
+def advice(written: str, env: Path) -> str:
+    """Return the likely cause of what pip could not do, and what to try."""
+    for pattern, text in ADVICE:
+        if re.search(pattern, written):
+            tmp = os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - it is only named
+            cache = os.environ.get("PIP_CACHE_DIR", "pip's cache")
+            python = ".".join(map(str, sys.version_info[:2]))
+            return text.format(env=env, tmp=tmp, cache=cache, python=python, platform=sys.platform)
+    return "look at what pip says above"
+
+
+def install(env: Path, name: str, purpose: str) -> None:
+    """Install a lock and the project."""
+    lock = ROOT / "requirements" / f"{name}.lock"
+    began = time.monotonic()
+    python = make(env)
+    pip = pip_of(env, python)
+    whole, stamps = env / ".whole", {stamp: stamp.stat().st_mtime_ns for stamp in env.glob(".stamp-*")}
+    for path in (whole, *stamps):  # before pip changes anything: who interrupts it leaves no whole environment
+        path.unlink(missing_ok=True)
+    changed, progress = False, Progress()
+    steps = {
+        f"the packages of requirements/{lock.name}": ["--no-deps", "--require-hashes", "-r", str(lock)],
+        "dspex itself": ["--no-deps", "--no-build-isolation", "-e", "."],
+    }
+    for what, arguments in steps.items():
+        command = [*pip, "install", "--progress-bar", "off", "--no-color", *arguments]
+        try:
+            code, written = run_pip(command, progress, env, lock, purpose)
+        except KeyboardInterrupt:
+            progress.end()
+            raise
+        changed |= any(line.startswith("Installing collected packages") for line in written)
+        if code:
+            if not changed:  # what could not be fetched can be fetched another time; what was there before, still is
+                whole.touch()
+                for stamp, when in stamps.items():
+                    stamp.touch()
+                    os.utime(stamp, ns=(when, when))
+            for line in [each for each in written if not each.startswith(("Ignoring", "WARNING: Location"))][-12:]:
+                sys.stderr.write(f"  pip: {line[:300]}\n")
+            raise Failed(f"{what} could not be installed into {env.name}: {advice('\n'.join(written), env)}")
+    whole.touch()
+    (env / f".stamp-{name}").touch()
+    say(f"Installed in {time.monotonic() - began:.0f} s")
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit code."""
+    env, name = Path(arguments[0]), arguments[1]
+    locks = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["dspex"]["locks"]
+    try:
+        install((ROOT / env), name, locks[name]["for"])
+    except KeyboardInterrupt:
+        sys.stderr.write(f"make: interrupted; {env} is not whole and will be made anew\n")
+        return 130
+    except Failed as error:
+        sys.stderr.write(f"make: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
