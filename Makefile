@@ -63,7 +63,7 @@ test-system:
 		if apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; then exit 0; fi; \
 	fi; \
 	echo "make: not installed, so the tests that need it cannot run:$$missing" >&2; \
-	[ "$$CI" != true ]
+	[ -z "$$CI" ]
 
 check: $(FOR_DEV) ## Everything that must hold: format, lint, types, fast tests, docs
 	@$(MAKE) --no-print-directory lint

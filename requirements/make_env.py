@@ -29,7 +29,9 @@ STEPS: Final = 10
 """How often the progress is told where it cannot be told in place."""
 PATIENCE: Final = 20.0
 """Seconds after which it is told anyhow."""
-FETCHING: Final = re.compile(r"^\s*(?:Collecting|Processing|Requirement already satisfied:?) (?P<what>.*?) ?\(from -r .*$")
+FETCHING: Final = re.compile(
+    r"^\s*(?:Collecting|Processing|Requirement already satisfied:?) (?P<what>.*?) ?\(from -r .*$"
+)
 SIZE: Final = re.compile(r"\((?P<size>[\d.]+ [kMG]B)\)$")
 # Settings of pip's that would put the packages elsewhere, or others beside them.
 UNWANTED: Final = ("TARGET", "PREFIX", "ROOT", "CONSTRAINT", "REQUIREMENT", "PYTHON", "NO_BINARY", "QUIET", "VERBOSE")
@@ -249,7 +251,8 @@ def install(env: Path, name: str, purpose: str) -> None:
                     os.utime(stamp, ns=(when, when))
             for line in [each for each in written if not each.startswith(("Ignoring", "WARNING: Location"))][-12:]:
                 sys.stderr.write(f"  pip: {line[:300]}\n")
-            raise Failed(f"{what} could not be installed into {env.name}: {advice('\n'.join(written), env)}")
+            why = advice("\n".join(written), env)
+            raise Failed(f"{what} could not be installed into {env.name}: {why}")
     whole.touch()
     (env / f".stamp-{name}").touch()
     say(f"Installed in {time.monotonic() - began:.0f} s")
