@@ -20,18 +20,19 @@ import threading
 import time
 import tomllib
 import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
-STEPS: Final = 10
+STEPS: Final = 5
 """How often the progress is told where it cannot be told in place."""
 PATIENCE: Final = 20.0
 """Seconds after which it is told anyhow."""
 FETCHING: Final = re.compile(
     r"^\s*(?:Collecting|Processing|Requirement already satisfied:?) (?P<what>.*?) ?\(from -r .*$"
 )
+FILE: Final = re.compile(r"^(?:.*/)?(?P<name>[A-Za-z0-9._]+)-(?P<version>[^-]+)(?:-.*\.whl|\.tar\.gz)$")
 SIZE: Final = re.compile(r"\((?P<size>[\d.]+ [kMG]B)\)$")
 # Settings of pip's that would put the packages elsewhere, or others beside them.
 UNWANTED: Final = ("TARGET", "PREFIX", "ROOT", "CONSTRAINT", "REQUIREMENT", "PYTHON", "NO_BINARY", "QUIET", "VERBOSE")
@@ -40,27 +41,28 @@ NETWORK: Final = (
     "the package index cannot be reached. Look at the network; behind a proxy set HTTPS_PROXY; an index of your own is "
     "named by PIP_INDEX_URL or in pip.conf"
 )
-ADVICE: Final = (
-    (r"No space left on device|Errno 28\b", "the disk is full: free some space here, in {cache}, or in {tmp}"),
-    (r"Errno (?:13|30)\b|Permission denied", "a folder cannot be written: see whose {env} and {tmp} are"),
-    (
-        r"DO NOT MATCH THE HASHES",
-        "the index gave a file that is not the locked one: an index or a proxy changes files, or the cache is damaged "
-        "(try again with PIP_NO_CACHE_DIR=1)",
-    ),
-    (r"SSLError|CERTIFICATE_VERIFY_FAILED", "the index's certificate is not trusted: name yours with PIP_CERT"),
-    (r"NewConnectionError|Connection\w*Error|Timeout|[Tt]imed out|resolution|ProxyError|Max retries", NETWORK),
-    (
-        r"(?:from versions: none|No matching distribution)",
-        "the index lacks this file for Python {python} on {platform}. Look at PIP_INDEX_URL, PIP_NO_INDEX and pip.conf; "
-        "the index must be reachable. Or take another Python: PYTHON=/path/to/python3 after `make distclean`",
-    ),
-    (
-        r"subprocess-exited-with-error|Failed building|metadata-generation-failed",
-        "there is no ready-made file for Python {python} on {platform}, and building one failed. Take another Python: "
-        "PYTHON=/path/to/python3 after `make distclean`",
-    ),
+DAMAGED: Final = (
+    "the index gave a file that is not the locked one: an index or a proxy changes files, or pip's cache is damaged "
+    "(try again with PIP_NO_CACHE_DIR=1)"
 )
+LACKS: Final = (
+    "the index lacks this file for Python {python} on {platform}, or cannot be reached. Look at PIP_INDEX_URL, "
+    "PIP_NO_INDEX and pip.conf; or take another Python: `make distclean`, then PYTHON=/path/to/python3"
+)
+UNBUILT: Final = (
+    "there is no ready-made file for Python {python} on {platform}, and building one failed. Take another Python: "
+    "`make distclean`, then PYTHON=/path/to/python3"
+)
+ADVICE: Final = (
+    (r"No space left on device|Errno 28\b", "the disk is full: free some space in {env}, in {tmp} or in {cache}"),
+    (r"Errno (?:13|30)\b|Permission denied", "a folder cannot be written: see whose {env} and {tmp} are"),
+    (r"DO NOT MATCH THE HASHES", DAMAGED),
+    (r"SSLError|CERTIFICATE_VERIFY_FAILED", "the index's certificate is not trusted: name yours with PIP_CERT"),
+    (r"Connection\w*Error|Timeout|[Tt]imed out|resolution|ProxyError|Max retries|Connection broken", NETWORK),
+    (r"from versions: none|No matching distribution", LACKS),
+    (r"subprocess-exited-with-error|Failed building|metadata-generation-failed", UNBUILT),
+)
+"""What is found in pip's words, and what to try."""
 
 
 class Failed(Exception):
@@ -68,36 +70,67 @@ class Failed(Exception):
 
 
 class Progress:
-    """One line: rewritten on a terminal, said now and then elsewhere."""
+    """Reads what pip says and tells how far it is: one line, rewritten on a terminal, said now and then elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, env: Path, lock: Path, purpose: str) -> None:
+        self.changed = False
+        self._env = env
+        self._purpose = purpose
+        self._site = next((env / "lib").glob("python3*/site-packages"))
+        self._before = self._unpacked()
+        self._doing = "fetched"
+        self._done = 0
+        self._total = len(re.findall(r"^\S+==", lock.read_text(), re.MULTILINE))
+        self._what = ""
         self._in_place = sys.stdout.isatty()
         self._said: tuple[str, int] = ("", 0)
         self._when = time.monotonic()
-        self._open = False
 
-    def tell(self, doing: str, done: int, total: int, what: str = "") -> None:
-        """Tell that ``done`` of ``total`` are fetched or unpacked."""
-        text = f"  {doing} {done} of {total}" + (f": {what}" if what else "")
-        if self._in_place:
-            width = shutil.get_terminal_size().columns
-            sys.stdout.write(f"\r\033[K{text[: width - 1]}")
-            self._open = True
-        else:
-            step = done * STEPS // max(total, 1)
-            now = time.monotonic()
-            if (doing, step) == self._said and now - self._when < PATIENCE:
-                return
-            self._said, self._when = (doing, step), now
-            sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
+    def read(self, line: str | None) -> None:
+        """Take the next line of pip's, None when it has said nothing for a while."""
+        if line is not None:
+            self._understand(line)
+        if self.changed:
+            self._done = min(self._unpacked() - self._before, self._total)
+        if self._done:
+            self._tell(f"  {self._doing} {self._done} of {self._total}" + (self._what and f": {self._what}"))
 
     def end(self) -> None:
         """Leave the line that is rewritten."""
-        if self._open:
+        if self._in_place:
             sys.stdout.write("\r\033[K")
             sys.stdout.flush()
-            self._open = False
+
+    def _understand(self, line: str) -> None:
+        if line.startswith("Ignoring "):
+            self._total -= 1  # it is locked for another system or Python
+        elif found := FETCHING.match(line):
+            if not self._done:
+                say(f"Installing {self._total} packages into {self._env.name}, for {self._purpose}")
+            self._done += 1
+            self._what = FILE.sub(r"\g<name>==\g<version>", found["what"])
+        elif size := SIZE.search(line):
+            self._what = f"{self._what.split(' (')[0]} ({size['size']})"
+        elif line.startswith("Installing collected packages"):
+            self.changed = True
+            self._doing, self._total, self._what = "unpacked", line.count(",") + 1, ""
+        elif line.startswith("WARNING: Retrying"):
+            self.end()
+            say("  the package index does not answer; trying again")
+
+    def _tell(self, text: str) -> None:
+        if self._in_place:
+            sys.stdout.write(f"\r\033[K{text[: shutil.get_terminal_size().columns - 1]}")
+        else:
+            step, now = (self._doing, self._done * STEPS // self._total), time.monotonic()
+            if step == self._said and now - self._when < PATIENCE:
+                return
+            self._said, self._when = step, now
+            sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    def _unpacked(self) -> int:
+        return len(list(self._site.glob("*.dist-info")))
 
 
 def say(text: str) -> None:
@@ -170,55 +203,40 @@ def lines_of(child: subprocess.Popen[str]) -> Iterator[str | None]:
         yield line
 
 
-def run_pip(command: list[str], progress: Progress, env: Path, lock: Path, purpose: str) -> tuple[int, list[str]]:
-    """Run pip, tell how far it is, and return its exit code and all that it wrote."""
-    total = len(re.findall(r"^\S+==", lock.read_text(), re.MULTILINE))
-    site = next((env / "lib").glob("python3*/site-packages"))
-    before = len(list(site.glob("*.dist-info")))
-    written: list[str] = []
-    doing, done, what, new = "fetched", 0, "", 0
+def run_pip(command: list[str], heard: Callable[[str | None], None]) -> tuple[int, list[str]]:
+    """Run pip, pass on what it says as it says it, and return its exit code and all that it said."""
+    said: list[str] = []
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=settings(),
-        errors="replace", cwd=ROOT,
-    ) as child:  # fmt: skip
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=settings(),
+        cwd=ROOT,
+    ) as child:
         for line in lines_of(child):
             if line is not None:
-                written.append(line)
-            if line is None:
-                pass
-            elif line.startswith("Ignoring "):
-                total -= 1  # it is locked for another system or Python
-            elif found := FETCHING.match(line):
-                if not done:
-                    say(f"Installing {total} packages into {env.name}, for {purpose}")
-                done += 1
-                what = found["what"].rpartition("/")[2]
-            elif line.startswith("Installing collected packages"):
-                progress.tell(doing, total, total)
-                doing, done, what = "unpacked", 0, ""
-                new = line.count(",") + 1
-            elif size := SIZE.search(line):
-                what = f"{what.split(' (')[0]} ({size['size']})"
-            elif line.startswith("WARNING: Retrying"):
-                progress.end()
-                say("  the package index does not answer, trying again")
-            if doing == "unpacked":
-                done, total = min(len(list(site.glob("*.dist-info"))) - before, new), new
-            if done:
-                progress.tell(doing, done, total, what)
-    progress.end()
-    return child.returncode, written
+                said.append(line)
+            heard(line)
+    return child.returncode, said
 
 
-def advice(written: str, env: Path) -> str:
-    """Return the likely cause of what pip could not do, and what to try."""
-    for pattern, text in ADVICE:
-        if re.search(pattern, written):
-            tmp = os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - it is only named
-            cache = os.environ.get("PIP_CACHE_DIR", "pip's cache")
-            python = ".".join(map(str, sys.version_info[:2]))
-            return text.format(env=env, tmp=tmp, cache=cache, python=python, platform=sys.platform)
-    return "look at what pip says above"
+def failure(what: str, env: Path, said: list[str]) -> str:
+    """Show the end of what pip said, and return what failed, the likely cause and what to try."""
+    for line in [each for each in said if not each.startswith(("Ignoring ", "WARNING: Location"))][-12:]:
+        sys.stderr.write(f"  pip: {line[:300]}\n")
+    text = "\n".join(said)
+    hint = next((hint for pattern, hint in ADVICE if re.search(pattern, text)), "look at what pip says above")
+    hint = hint.format(
+        env=env,
+        tmp=os.environ.get("TMPDIR", "/tmp"),
+        cache=os.environ.get("PIP_CACHE_DIR", "pip's cache"),
+        python=".".join(map(str, sys.version_info[:2])),
+        platform=sys.platform,
+    )
+    return f"{what} could not be installed into {env.name}: {hint}"
 
 
 def install(env: Path, name: str, purpose: str) -> None:
@@ -226,33 +244,25 @@ def install(env: Path, name: str, purpose: str) -> None:
     lock = ROOT / "requirements" / f"{name}.lock"
     began = time.monotonic()
     python = make(env)
-    pip = pip_of(env, python)
+    pip = [*pip_of(env, python), "install", "--progress-bar", "off", "--no-color", "--no-deps"]
     whole, stamps = env / ".whole", {stamp: stamp.stat().st_mtime_ns for stamp in env.glob(".stamp-*")}
     for path in (whole, *stamps):  # before pip changes anything: who interrupts it leaves no whole environment
         path.unlink(missing_ok=True)
-    changed, progress = False, Progress()
-    steps = {
-        f"the packages of requirements/{lock.name}": ["--no-deps", "--require-hashes", "-r", str(lock)],
-        "dspex itself": ["--no-deps", "--no-build-isolation", "-e", "."],
-    }
-    for what, arguments in steps.items():
-        command = [*pip, "install", "--progress-bar", "off", "--no-color", *arguments]
-        try:
-            code, written = run_pip(command, progress, env, lock, purpose)
-        except KeyboardInterrupt:
-            progress.end()
-            raise
-        changed |= any(line.startswith("Installing collected packages") for line in written)
-        if code:
-            if not changed:  # what could not be fetched can be fetched another time; what was there before, still is
-                whole.touch()
-                for stamp, when in stamps.items():
-                    stamp.touch()
-                    os.utime(stamp, ns=(when, when))
-            for line in [each for each in written if not each.startswith(("Ignoring", "WARNING: Location"))][-12:]:
-                sys.stderr.write(f"  pip: {line[:300]}\n")
-            why = advice("\n".join(written), env)
-            raise Failed(f"{what} could not be installed into {env.name}: {why}")
+    progress = Progress(env, lock, purpose)
+    try:
+        code, said = run_pip([*pip, "--require-hashes", "-r", str(lock)], progress.read)
+    finally:
+        progress.end()
+    if code:
+        if not progress.changed:  # what was there before still is; what could not be fetched can be another time
+            whole.touch()
+            for stamp, when in stamps.items():
+                stamp.touch()
+                os.utime(stamp, ns=(when, when))
+        raise Failed(failure(f"the packages of requirements/{lock.name}", env, said))
+    code, said = run_pip([*pip, "--no-build-isolation", "-e", "."], lambda _: None)
+    if code:
+        raise Failed(failure("dspex itself", env, said))
     whole.touch()
     (env / f".stamp-{name}").touch()
     say(f"Installed in {time.monotonic() - began:.0f} s")
