@@ -225,7 +225,9 @@ def run_pip(command: list[str], heard: Callable[[str | None], None]) -> tuple[in
 
 def failure(what: str, env: Path, said: list[str]) -> str:
     """Show the end of what pip said, and return what failed, the likely cause and what to try."""
-    for line in [each for each in said if not each.startswith(("Ignoring ", "WARNING: Location"))][-12:]:
+    retry, noise = "WARNING: Retrying", ("Ignoring ", "WARNING: Location")
+    shown = {line.startswith(retry) or line: line for line in said if not line.startswith(noise)}  # one retry of many
+    for line in list(shown.values())[-12:]:
         sys.stderr.write(f"  pip: {line[:300]}\n")
     text = "\n".join(said)
     hint = next((hint for pattern, hint in ADVICE if re.search(pattern, text)), "look at what pip says above")
