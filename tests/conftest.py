@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 
@@ -24,3 +25,14 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("dev")
+
+
+def pytest_collection_finish() -> None:
+    """
+    Take what collecting six thousand tests has made out of the garbage collector's sight: it stays to the end.
+
+    Otherwise each full collection looks at half a million objects that no code under test has made, and holds the
+    loop of whichever test comes to collect, a good part of a second on a busy machine.
+    """
+    gc.collect()
+    gc.freeze()

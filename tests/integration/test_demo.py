@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,6 @@ import pytest
 
 from dspex.app.demo.ending import YOURS
 
-COMMAND = [sys.executable, "-W", "error", "-m", "dspex"]
 SAYS_SO = (
     "The model here is a rule learner without weights: it cannot read, it only notices which rule the demonstrations "
     "follow. --lm puts a real one in its place."
@@ -31,11 +29,15 @@ RULES = {"title", "title_first", "title_tail", "sentence", "span", "echo", "near
 
 
 @contextmanager
-def running(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A dspex of its own session, with its temporary files in ``folder``; killed if it outlives the block."""
+def running(folder: Path, *arguments: str, options: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
+    """
+    A dspex of its own session, with its temporary files in ``folder``; killed if it outlives the block.
+
+    ``options`` go to the interpreter.
+    """
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "OPENAI_API_KEY")}
     with subprocess.Popen(
-        [*COMMAND, *arguments],
+        [sys.executable, "-W", "error", *options, "-m", "dspex", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -65,11 +67,9 @@ def is_empty(session: int) -> bool:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What the demo writes, and that it ends as it should."""
     folder = tmp_path_factory.mktemp("demo")
-    started = time.monotonic()
     with running(folder, "demo") as child:
         out, err = child.communicate(timeout=110)
     assert (child.returncode, err) == (0, "")
-    assert time.monotonic() - started < 60
     assert is_empty(child.pid)
     assert list(folder.iterdir()) == []
     return out
@@ -137,30 +137,42 @@ def test_it_ends_with_the_tree_the_latencies_and_code(demo: str) -> None:
 # --- stopped ------------------------------------------------------------------------------------------------
 
 MOMENTS = [
-    pytest.param("", 0.3, id="importing"),
-    pytest.param("1. ", 0.5, id="indexing"),
-    pytest.param("2. ", 0.2, id="beginning to ask"),
-    pytest.param("3. ", 3.0, id="asking"),
-    pytest.param("4. ", 0.3, id="bootstrapping"),
-    pytest.param("   BootstrapFewShot", 1.5, id="scoring"),
+    pytest.param("1. ", id="indexing"),
+    pytest.param("3. ", id="beginning to ask"),
+    pytest.param("killed ", id="asking"),
+    pytest.param("4. ", id="bootstrapping"),
+    pytest.param("   BootstrapFewShot", id="scoring"),
+    pytest.param("   no demonstrations", id="scoring the second time"),
 ]
 
 
-@pytest.mark.timeout(90)
-@pytest.mark.parametrize(("line", "later"), MOMENTS)
-def test_ctrl_c_ends_it_within_two_seconds(tmp_path: Path, line: str, later: float) -> None:
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("line", MOMENTS)
+def test_ctrl_c_ends_it_there_and_then(tmp_path: Path, line: str) -> None:
+    """It does not go on to its end, and leaves nothing."""
     with running(tmp_path, "demo", "--questions", "50") as child:
         assert child.stdout is not None
-        while line and not child.stdout.readline().startswith(line):
-            assert child.poll() is None
-        time.sleep(later)
-        assert child.poll() is None
+        seen = ""
+        while line not in seen:
+            seen = child.stdout.readline()
+            assert seen
         child.send_signal(signal.SIGINT)
-        started = time.monotonic()
-        _, err = child.communicate(timeout=20)
-        took = time.monotonic() - started
+        out, err = child.communicate(timeout=60)
     assert (child.returncode, err) == (130, "")
-    assert took < 2.0
+    assert "6. " not in out
+    assert is_empty(child.pid)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.timeout(120)
+def test_ctrl_c_ends_it_while_it_is_being_imported(tmp_path: Path) -> None:
+    with running(tmp_path, "demo", options=("-X", "importtime")) as child:
+        assert child.stderr is not None
+        while not (seen := child.stderr.readline()).rstrip().endswith(" typer"):  # the first that its main() imports
+            assert seen
+        child.send_signal(signal.SIGINT)
+        out, _ = child.communicate(timeout=60)
+    assert (child.returncode, out) == (130, "")
     assert is_empty(child.pid)
     assert list(tmp_path.iterdir()) == []
 

@@ -52,12 +52,10 @@ class Culprit(Actor):
         return None
 
     async def beside(self) -> None:
-        self.hold_the_loop()
+        assert self.hold_the_loop()
 
-    def hold_the_loop(self) -> float:
-        began = monotonic()
-        assert self.release.wait(PATIENCE)
-        return monotonic() - began
+    def hold_the_loop(self) -> bool:
+        return self.release.wait(PATIENCE)
 
 
 def watchdogs() -> list[str]:
@@ -71,15 +69,14 @@ async def test_trap_2_2_c_the_handler_that_blocks_is_named(caplog: pytest.LogCap
     async with Runtime(telemetry=listener.telemetry, watchdog=LIMIT) as runtime:
         ref = await runtime.start(Culprit(listener.release), label="the culprit")
         with caplog.at_level(logging.ERROR, "dspex.watchdog"):
-            blocked_for = await ref.call("hold", timeout=None)
-    assert blocked_for < PATIENCE
+            assert await ref.call("hold", timeout=None)
     ((name, measurements, metadata),) = listener.events
     assert name == "dspex.loop.blocked"
     assert metadata["label"] == "the culprit"
     assert metadata["message"] == "str"
     assert "hold_the_loop" in metadata["stack"]
     assert "release.wait" in metadata["stack"]
-    assert LIMIT <= measurements["seconds"] < PATIENCE
+    assert measurements["seconds"] >= LIMIT
     record = next(each for each in caplog.records if "hold_the_loop" in vars(each)["stack"])
     fields = vars(record)
     assert record.getMessage() == "the event loop is blocked"
@@ -88,24 +85,33 @@ async def test_trap_2_2_c_the_handler_that_blocks_is_named(caplog: pytest.LogCap
     assert watchdogs() == []
 
 
+class Waits(threading.Event):
+    """Notes how long it is waited for, at most."""
+
+    def __init__(self, longest: list[float]) -> None:
+        super().__init__()
+        self.longest = longest
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self.longest.append(timeout)
+        return super().wait(timeout)
+
+
 @pytest.mark.allow_blocking("the point")
 async def test_the_handler_is_named_within_a_second() -> None:
     """With the usual limit, however unluckily it begins: just when the loop has given a sign of life."""
     listener = Listener()
-    async with Runtime(telemetry=listener.telemetry, watchdog=0.5) as runtime:
-        watchdog = runtime._watchdog
-        assert watchdog is not None
+    longest: list[float] = []
+    async with Runtime(telemetry=listener.telemetry) as runtime:
+        watchdog = Watchdog(runtime, 0.5)
+        watchdog._stopped, watchdog._beat = Waits(longest), Waits(longest)
         ref = await runtime.start(Culprit(listener.release))
-        for _ in range(3):  # a busy machine may be late once
-            while watchdog._beat.is_set():
-                await runtime.sleep(0.001)
-            while not watchdog._beat.is_set():
-                await runtime.sleep(0)
-            blocked_for = await ref.call("hold", timeout=None)
-            if blocked_for < 1.0:
-                break
-            listener.release.clear()
-    assert 0.5 <= blocked_for < 1.0
+        with watchdog:
+            assert await ref.call("hold", timeout=None)
+            named = list(longest)
+    until_the_next_look, until_it_is_named = named[0], named[1]  # a machine's own delays come on top
+    assert until_the_next_look + until_it_is_named <= 0.75
 
 
 @pytest.mark.allow_blocking("the point")
@@ -123,13 +129,13 @@ async def test_tasks_and_callbacks_are_named_too() -> None:
             done = asyncio.Event()
 
             def callback() -> None:
-                culprit.hold_the_loop()
+                assert culprit.hold_the_loop()
                 done.set()
 
             asyncio.get_running_loop().call_soon(callback)
             await done.wait()
             listener.release.clear()
-            culprit.hold_the_loop()
+            assert culprit.hold_the_loop()
     labels = [metadata["label"] for _, _, metadata in listener.events]
     assert labels[:2] == ["beside", "a callback"]
     assert labels[2].startswith("the task ")
@@ -200,7 +206,7 @@ async def test_one_long_block_is_named_once() -> None:
         watchdog._beat = Counting()
         with watchdog:
             ref = await runtime.start(Culprit(looks))
-            assert await ref.call("hold", timeout=None) < PATIENCE
+            assert await ref.call("hold", timeout=None)
     assert [name for name, _, _ in listener.events].count("dspex.loop.blocked") == 1
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -10,9 +9,9 @@ from collections.abc import Callable
 import typer
 
 from dspex.app.cli._interrupt import INTERRUPTED
-from dspex.errors import DspexError, MissingExtra
+from dspex.errors import DspexError
 
-__all__ = ["at_the_boundary", "need_simulator"]
+__all__ = ["at_the_boundary"]
 
 _NOT_ALL = 1
 _WRONG = 2
@@ -38,17 +37,6 @@ def at_the_boundary(command: Callable[[], object]) -> int:
         _say(found)
         return _WRONG
     return code if isinstance(code, int) else 0
-
-
-def need_simulator(command: str) -> None:
-    """
-    See whether the simulator can be imported.
-
-    Raises:
-        MissingExtra: Its extra is not installed.
-    """
-    if importlib.util.find_spec("h11") is None:
-        raise MissingExtra("simulator", command)
 
 
 def _ours(error: BaseException) -> Exception | None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dspex.app.cli._boundary import at_the_boundary, need_simulator
+from dspex.app.cli._boundary import at_the_boundary
 from dspex.app.cli._interrupt import interruptible
 
 __all__ = ["run"]
@@ -51,7 +51,6 @@ def demo(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a real model is paid.")] = False,
 ) -> int:
     """See it work, in a minute: an index, a tree of actors, questions answered while actors die, and an optimizer."""
-    need_simulator("dspex demo")
     from dspex.app.cli import _demo
 
     interruptible()
