@@ -29,9 +29,7 @@ STEPS: Final = 5
 """How often the progress is told where it cannot be told in place."""
 PATIENCE: Final = 20.0
 """Seconds after which it is told anyhow."""
-FETCHING: Final = re.compile(
-    r"^\s*(?:Collecting|Processing|Requirement already satisfied:?) (?P<what>.*?) ?\(from -r .*$"
-)
+FETCHING: Final = re.compile(r"^\s*(?:Collecting|Processing|Requirement already satisfied:?) (?P<what>\S+)(?: .*)?$")
 FILE: Final = re.compile(r"^(?:.*/)?(?P<name>[A-Za-z0-9._]+)-(?P<version>[^-]+)(?:-.*\.whl|\.tar\.gz)$")
 SIZE: Final = re.compile(r"\((?P<size>[\d.]+ [kMG]B)\)$")
 # Settings of pip's that would put the packages elsewhere, or others beside them.
