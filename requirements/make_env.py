@@ -11,12 +11,11 @@ one that was interrupted has neither, and is made from scratch the next time.
 from __future__ import annotations
 
 import os
-import queue
 import re
+import selectors
 import shutil
 import subprocess
 import sys
-import threading
 import time
 import tomllib
 import venv
@@ -178,27 +177,23 @@ def settings() -> dict[str, str]:
     return kept | ours | {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
 
 
-def lines_of(child: subprocess.Popen[str]) -> Iterator[str | None]:
+def lines_of(child: subprocess.Popen[bytes]) -> Iterator[str | None]:
     """Yield what the child writes, line by line, and None each second in which it writes nothing."""
     assert child.stdout is not None
-    stdout, lines = child.stdout, queue.Queue[str | None]()
-
-    def read() -> None:
-        for line in stdout:
-            lines.put(line.rstrip("\n"))
-        lines.put(None)
-
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    while True:
-        try:
-            line = lines.get(timeout=1.0)
-        except queue.Empty:
-            yield None
-            continue
-        if line is None:
-            return
-        yield line
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(child.stdout, selectors.EVENT_READ)
+        while True:
+            if not selector.select(timeout=1.0):
+                yield None
+                continue
+            read = os.read(child.stdout.fileno(), 65_536)
+            if not read:
+                break
+            *lines, rest = (rest + read).split(b"\n")
+            yield from (line.decode(errors="replace") for line in lines)
+    if rest:
+        yield rest.decode(errors="replace")
 
 
 def run_pip(command: list[str], heard: Callable[[str | None], None]) -> tuple[int, list[str]]:
@@ -209,8 +204,6 @@ def run_pip(command: list[str], heard: Callable[[str | None], None]) -> tuple[in
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
         env=settings(),
         cwd=ROOT,
     ) as child:
@@ -277,6 +270,9 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"make: interrupted; {env} is not whole and will be made anew\n")
         return 130
+    except BrokenPipeError:  # nobody reads us any more, and nobody may hear of that again while the interpreter ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Failed as error:
         sys.stderr.write(f"make: {error}\n")
         return 1
