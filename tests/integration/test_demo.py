@@ -142,7 +142,6 @@ MOMENTS = [
     pytest.param("killed ", id="asking"),
     pytest.param("4. ", id="bootstrapping"),
     pytest.param("   BootstrapFewShot", id="scoring"),
-    pytest.param("   no demonstrations", id="scoring the second time"),
 ]
 
 
