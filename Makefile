@@ -4,7 +4,8 @@ PYTHON ?=
 UV ?= uv
 ARGS ?=
 BIN := .venv/bin
-# Debian packages that tests need beside Python's own; none so far.
+# Debian packages that tests need beside Python's own; none so far. Such a test calls tests.support.missing.missing()
+# where it does not find what it needs.
 DEBIAN_PACKAGES :=
 
 export PYTHON UV

@@ -166,7 +166,7 @@ async def change_plans(simulator: SimulatorProcess, shares: dict[FaultKind, floa
     """Change the plan again and again, until cancelled."""
     for plan in plans(shares):
         await simulator.set_faults(plan)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # how often it changes; nothing waits for that
 
 
 @pytest.fixture

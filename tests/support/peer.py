@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import dspex
+from tests.support.missing import missing
 from tests.support.peer_programs import Shape
 
 __all__ = ["GOLDEN", "ask_dspy", "filled"]
@@ -23,10 +21,7 @@ GOLDEN = ROOT / "tests/golden/dspy"
 def ask_dspy(task: dict[str, Any]) -> Any:
     """Return what ``tests/support/dspy_peer.py`` answers; skips where there is no DSPy, and fails in CI."""
     if not PYTHON.exists():
-        missing = f"{PYTHON.relative_to(ROOT)} is not there: `make test-slow` makes it"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+        missing(f"{PYTHON.relative_to(ROOT)} is not there: `make test-slow` makes it")
     done = subprocess.run(
         [PYTHON, ROOT / "tests/support/dspy_peer.py"],
         input=json.dumps(task),
