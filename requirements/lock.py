@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,10 @@ ELSEWHERE = re.compile(r"^sys_platform == '(win32|emscripten)'$|and sys_platform
 
 def compile_lock(name: str, lock: dict[str, Any], *, keep: bool) -> None:
     """Write one lock; a part of another takes its versions from there."""
-    command = [os.environ.get("UV") or "uv", "pip", "compile", "pyproject.toml", "--universal"]
+    uv = shutil.which(os.environ.get("UV") or "uv")
+    if uv is None:
+        sys.exit("make: uv is not found; install it (pip install uv), or name it: make lock UV=/path/to/uv")
+    command = [uv, "pip", "compile", "pyproject.toml", "--universal"]
     command += ["--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url"]
     command += ["--quiet", "-o", f"requirements/{name}.lock"]
     command += [f"--extra={each}" for each in lock["extras"]] + [f"--group={each}" for each in lock["groups"]]
