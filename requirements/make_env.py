@@ -154,7 +154,9 @@ def make(env: Path) -> Path:
         builder = venv.EnvBuilder(clear=True, symlinks=True, with_pip=with_pip)
         builder.create(env)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise Failed(f"{env} cannot be made: {error}") from error
+        free = shutil.disk_usage(env.parent).free // 1_000_000
+        hint = f"{free} MB are free there; if that is enough, take another Python: PYTHON=/path/to/python3"
+        raise Failed(f"{env} cannot be made: {error}\n  {hint}") from error
     return python
 
 
