@@ -46,7 +46,7 @@ class Nursery:
         self.log: list[str] = []
         self.failing: dict[str, list[object]] = {}
 
-    def spec(self, name: str, kid: type[Kid] | None = None, **options: Any) -> ChildSpec:
+    def spec(self, name: str, kid: type[Kid] | None = None, /, **options: Any) -> ChildSpec:
         return ChildSpec(name, kid or Kid, (name, self), **options)
 
     def started(self, name: str) -> int:

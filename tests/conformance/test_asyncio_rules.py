@@ -459,7 +459,12 @@ async def test_trap_2_5_j_a_life_with_every_sort_of_process_leaves_nothing(clock
         stream = tasks.stream(runtime.sleep, [1.0] * 9, max_concurrency=3)
         asking = [
             asyncio.ensure_future(each)
-            for each in (host.call(forever), anext(stream), runtime.named("nobody").call("x"), runtime.sleep(900.0))
+            for each in (
+                host.call(forever),
+                anext(stream),
+                runtime.named("nobody", patient=True).call("x"),
+                runtime.sleep(900.0),
+            )
         ]
         runtime.send_after(600.0, host, "later")
         await clock.settle()

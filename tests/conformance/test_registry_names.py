@@ -17,6 +17,7 @@ from dspex.runtime import (
     Idle,
     Ignore,
     Registered,
+    Registration,
     Registry,
     Runtime,
     Stop,
@@ -109,6 +110,58 @@ def test_a_duplicate_key_names_nobody() -> None:
         registry.via("k")
     with pytest.raises(SpecError, match="unique"):
         registry.update_value("k", str)
+
+
+# --- all keys -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["unique", "duplicate"])
+async def test_p73_keys_select_and_count_see_the_living(runtime: Runtime, kind: Any) -> None:
+    """The oldest key first; of who dies nothing is shown, be its entries still there."""
+    registry = Registry(kind)
+    first, second = await runtime.start(Host()), await runtime.start(Host())
+    assert (registry.keys(), registry.select(), registry.count()) == ((), (), 0)
+    await do(first, lambda: registry.register("a", 1))
+    await do(second, lambda: registry.register(1, 2))
+    await do(second, lambda: registry.register(1.0, 3))
+    expected = [Registration("a", first, 1), Registration(1, second, 2), Registration(1.0, second, 3)]
+    if kind == "duplicate":
+        await do(second, lambda: registry.register("a", 4))
+        expected.insert(1, Registration("a", second, 4))
+    assert registry.keys() == ("a", 1, 1.0)
+    assert list(map(type, registry.keys())) == [str, int, float]
+    assert registry.select() == tuple(expected)
+    assert registry.select(lambda key, ref, value: ref == second and value < 4) == tuple(
+        each for each in expected if each.ref == second and each.value < 4
+    )
+    assert registry.select(lambda key, ref, value: isinstance(key, str) and value == 1) == (expected[0],)
+    assert registry.count(lambda key, ref, value: value > 1) == len(expected) - 1
+
+    def dying() -> object:
+        second.kill()
+        return registry.keys(), registry.count(), registry.count(lambda key, ref, value: ref == second)
+
+    with pytest.raises(ActorExited):
+        await do(second, dying)
+    assert (registry.keys(), registry.select(), registry.count()) == (("a",), (Registration("a", first, 1),), 1)
+
+
+async def test_a_filter_may_do_what_it_likes(runtime: Runtime) -> None:
+    """It sees what there was when it began; what it raises is its caller's."""
+    registry, host = Registry(), await runtime.start(Host())
+    for key in "abc":
+        await do(host, lambda key=key: registry.register(key))  # type: ignore[misc]  # a lambda's defaults have no types
+
+    def where(key: str, ref: object, value: object) -> bool:
+        registry.unregister(key)
+        registry.register(f"{key}{key}")
+        return key != "b"
+
+    found = await do(host, lambda: registry.select(where))
+    assert [each.key for each in found] == ["a", "c"]
+    assert registry.keys() == ("aa", "bb", "cc")
+    with pytest.raises(ZeroDivisionError):
+        registry.select(lambda key, ref, value: 1 // 0)
 
 
 # --- values and listeners -----------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """What type checkers must accept, and the types they must see; checked by test_typing.py, never run."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, Literal, assert_type
 
 import dspex
@@ -26,6 +26,16 @@ from dspex.programs import (
 from dspex.programs import details as details_of
 from dspex.programs.fields import Field
 from dspex.protocols.retrieval import Passage
+from dspex.runtime import (
+    Actor,
+    ActorRef,
+    ChildSpec,
+    NamedSupervisorRef,
+    NoSuchActor,
+    Registration,
+    Registry,
+    Runtime,
+)
 
 
 class QA(Signature):
@@ -183,3 +193,25 @@ async def apps(app: dspex.App) -> None:
         assert_type(sync.run(ask, question="q"), Ask)
         assert_type(sync.start(ask, question="q").result(), Ask)
         assert_type(sync.bind(ask)(question="q"), Ask)
+
+
+class Room(Actor):
+    """An actor of somebody's own."""
+
+
+async def address(runtime: Runtime) -> None:
+    registry = Registry()
+    rooms = assert_type(runtime.named_supervisor("rooms"), NamedSupervisorRef)
+    spec = ChildSpec("room", Room, name="room", via=registry.via("room"))
+    assert_type(await rooms.start_child(spec), ActorRef)
+    assert_type(await rooms.start_or_get(spec), ActorRef)
+    assert_type((await rooms.which_children())[0].ref, ActorRef | None)
+    await rooms.terminate(await runtime.start_or_get(Room(), via=registry.via(7), timeout=1.0))
+    assert_type(registry.keys(), tuple[Hashable, ...])
+    for entry in registry.select(lambda key, ref, value: value > 1 and ref.alive):
+        assert_type(entry, Registration)
+    assert_type(registry.count(), int)
+    try:
+        await runtime.named("room", patient=True).call("x")
+    except NoSuchActor as error:
+        assert_type(error.nearest, tuple[str, ...])

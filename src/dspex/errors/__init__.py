@@ -12,7 +12,7 @@ attribute, and the message says what to do next::
     │   ├── CallTimeout             no answer in time (also a TimeoutError)
     │   ├── ChildError              a supervisor refused a management call; ``why`` says which rule
     │   ├── MailboxFull             a bounded mailbox has no room
-    │   ├── NoSuchActor             nobody lives under this ref or name (also a LookupError)
+    │   ├── NoSuchActor             nobody lives under this ref, name or key; ``nearest`` (also a LookupError)
     │   ├── NotRegistered           the process holds no such key and is in no such group (also a LookupError)
     │   ├── RuntimeClosed           the runtime is not open (any more)
     │   ├── SpecError               a child spec or supervisor flag is not valid (also a ValueError)

@@ -38,11 +38,22 @@ class CallTimeout(ActorError, TimeoutError):
 
 
 class NoSuchActor(ActorError, LookupError):
-    """Nobody lives under this ref or name."""
+    """
+    Nobody lives under this ref, and nobody has or is about to have this name or key.
 
-    def __init__(self, target: str) -> None:
+    Attributes:
+        target: Who was asked for: a label, a name or a key.
+        nearest: The names (or keys that are texts) most like the one asked for, the likeliest first; at most three.
+    """
+
+    def __init__(self, target: str, *, place: str | None = None, nearest: Sequence[str] = ()) -> None:
         self.target = target
-        super().__init__(f"{target} is not alive")
+        self.nearest = tuple(nearest)
+        if place is None:
+            super().__init__(f"{target} is not alive")
+            return
+        hint = f"; the nearest: {', '.join(map(repr, self.nearest))}" if self.nearest else ""
+        super().__init__(f"nobody has {place}, and no supervisor is about to start an actor under it{hint}")
 
 
 class RuntimeClosed(ActorError):

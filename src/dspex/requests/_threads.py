@@ -34,7 +34,7 @@ class ToolThreads:
 
     def __init__(self, runtime: Runtime, *, limit: int = 32) -> None:
         self._runtime = runtime
-        self._owner = runtime.named(TOOL_THREADS)
+        self._owner = runtime.named(TOOL_THREADS, patient=True)
         self.limit = limit
         self.pool: ThreadPool | None = None
 
@@ -94,7 +94,9 @@ class ToolThreadsOwner(LibraryActor):
         if self._threads.pool is pool:
             self._threads.pool = None
         if stuck := await pool.aclose(GRACE):
-            _log.error("a tool does not end; its thread is left to itself", threads=stuck)
+            says = "a tool does not end; its thread is left to itself: {whose}"
+            whose = ", ".join(stack.partition("\n")[0] for stack in stuck)
+            _log.error("a tool does not end; its thread is left to itself", says=says, whose=whose, threads=stuck)
             zombies = self.runtime.zombies
             zombies[pool] = "\n".join(stuck)
             pool.when_empty(lambda: zombies.pop(pool, None))

@@ -1,5 +1,25 @@
 """Actors and supervisors for asyncio, with the semantics of Erlang/OTP. Knows nothing of language models."""
 
+from dspex.errors import (
+    ActorError,
+    ActorExited,
+    AlreadyRegistered,
+    AppAlreadyRunning,
+    AppNotRunning,
+    CallCycle,
+    CallTimeout,
+    ChildError,
+    LeakedTasks,
+    MailboxFull,
+    NoSuchActor,
+    NotRegistered,
+    RuntimeClosed,
+    ServiceUnavailable,
+    SpecError,
+    StartFailed,
+    UnknownMessage,
+    WrongLoop,
+)
 from dspex.runtime._actor import Actor
 from dspex.runtime._actor_loop import BadReturn
 from dspex.runtime._actor_process import ActorProcess
@@ -42,11 +62,11 @@ from dspex.runtime._partition_supervisor import PartitionSupervisor, PartitionSu
 from dspex.runtime._priority import PriorityRef
 from dspex.runtime._process import Process
 from dspex.runtime._ref import ActorRef, NamedRef, ProcessRef
-from dspex.runtime._registry import Entry, Registered, Registry, Unregistered
+from dspex.runtime._registry import Entry, Registered, Registration, Registry, Unregistered
 from dspex.runtime._run import run
 from dspex.runtime._runtime import Runtime
 from dspex.runtime._supervisor import Supervisor
-from dspex.runtime._supervisor_ref import SupervisorRef
+from dspex.runtime._supervisor_ref import NamedSupervisorRef, SupervisorRef
 from dspex.runtime._system import Statistics, TraceEvent, TraceHook, set_label
 from dspex.runtime._task_handle import OnTimeout, Returned, TaskHandle, TaskOutcome, await_many, yield_many
 from dspex.runtime._task_process import TaskProcess
@@ -66,14 +86,22 @@ __all__ = [
     "SHUTDOWN",
     "TIMED_OUT",
     "Actor",
+    "ActorError",
+    "ActorExited",
     "ActorProcess",
     "ActorRef",
+    "AlreadyRegistered",
+    "AppAlreadyRunning",
+    "AppNotRunning",
     "Application",
     "AutoShutdown",
     "Backoff",
     "BadReturn",
     "Call",
+    "CallCycle",
+    "CallTimeout",
     "ChildCounts",
+    "ChildError",
     "ChildInfo",
     "ChildSpec",
     "Continue",
@@ -92,12 +120,17 @@ __all__ = [
     "Ignore",
     "Kill",
     "Killed",
+    "LeakedTasks",
     "LibraryActor",
+    "MailboxFull",
     "NamedRef",
+    "NamedSupervisorRef",
     "Next",
     "NoProcess",
     "NoReply",
+    "NoSuchActor",
     "Normal",
+    "NotRegistered",
     "OnTimeout",
     "Other",
     "PartitionSupervisor",
@@ -106,6 +139,7 @@ __all__ = [
     "Process",
     "ProcessRef",
     "Registered",
+    "Registration",
     "Registry",
     "Reply",
     "Restart",
@@ -113,8 +147,12 @@ __all__ = [
     "RestartStrategy",
     "Returned",
     "Runtime",
+    "RuntimeClosed",
+    "ServiceUnavailable",
     "Shutdown",
     "ShutdownPolicy",
+    "SpecError",
+    "StartFailed",
     "Started",
     "Statistics",
     "Stop",
@@ -133,10 +171,12 @@ __all__ = [
     "TraceEvent",
     "TraceHook",
     "TreeNode",
+    "UnknownMessage",
     "Unregistered",
     "Via",
     "Watchdog",
     "WorkerThread",
+    "WrongLoop",
     "await_many",
     "current_process",
     "get_logger",

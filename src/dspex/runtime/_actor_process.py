@@ -14,6 +14,7 @@ from dspex.runtime._log import get_logger
 from dspex.runtime._messages import CallEnvelope, Down, Exit
 from dspex.runtime._process import Process, is_cancellation
 from dspex.runtime._ref import ActorRef
+from dspex.runtime._sentences import path_of, why
 
 if TYPE_CHECKING:
     from dspex.runtime._runtime import Runtime
@@ -178,7 +179,17 @@ class ActorProcess(ActorLoop):
         if is_abnormal(reason) and reason is not self.parent_exit and _log.heard:
             error = reason.error if isinstance(reason, Crashed) else None
             last = shown(self._current.message) if self._current is not None else None
-            _log.error("actor crashed", actor=self.label, reason=str(reason), last_call=last, exc_info=error)
+            _log.debug("actor crashed", actor=self.label)  # these words alone, for whoever looks for them
+            _log.error(
+                "actor crashed",
+                says="{path} crashed while it handled {last_call}: {why}" if last else "{path} crashed: {why}",
+                path=path_of(self),
+                why=why(reason),
+                actor=self.label,
+                reason=str(reason),
+                last_call=last,
+                exc_info=error,
+            )
 
     def _run_terminate(self, reason: ExitReason) -> None:
         """Run ``terminate`` in a task of its own: a kill during it must not be taken for its cancellation."""
@@ -213,7 +224,13 @@ class ActorProcess(ActorLoop):
 
     def _terminate_too_slow(self, reason: ExitReason) -> None:
         if self.exit_reason is None:
-            _log.error("terminate took too long", actor=self.label, seconds=self.actor.terminate_timeout)
+            _log.error(
+                "terminate took too long",
+                says="{path} is ended: its terminate took longer than {seconds} s",
+                path=path_of(self),
+                actor=self.label,
+                seconds=self.actor.terminate_timeout,
+            )
             self._die(reason)
 
     def _ended(self) -> None:
@@ -224,7 +241,9 @@ class ActorProcess(ActorLoop):
 
     def report_unexpected(self, message: object) -> None:
         """Say that a message came which the actor has no handler for."""
-        _log.warning("unexpected message", actor=self.label, content=shown(message))
+        says = "{path} has no handler for a message, which is dropped: {content}"
+        path, content = path_of(self), shown(message)
+        _log.warning("unexpected message", says=says, path=path, actor=self.label, content=content)
 
     def _fail_calls(self, reason: ExitReason) -> None:
         if self._last_reply is not None:

@@ -19,6 +19,7 @@ from dspex.runtime._log import get_logger
 from dspex.runtime._messages import Exit
 from dspex.runtime._next import Next, Stop
 from dspex.runtime._runtime import Runtime
+from dspex.runtime._sentences import why
 from dspex.runtime._supervisor import Supervisor
 from dspex.runtime._supervisor_ref import SupervisorRef
 
@@ -279,7 +280,13 @@ class _Master(LibraryActor):
         if type(message) is Exit and top is not None and message.ref == top and top._process.dead:
             self.failed = not isinstance(message.reason, Normal) and not self.asked_to_stop
             if self.failed:
-                _log.error("application ended by itself", application=self.application.name, reason=str(message.reason))
+                _log.error(
+                    "application ended by itself",
+                    says="the application {application} ended by itself: {why}",
+                    application=self.application.name,
+                    why=why(message.reason),
+                    reason=str(message.reason),
+                )
             return Stop(message.reason)
         return None
 
@@ -290,7 +297,12 @@ class _Master(LibraryActor):
             self.state = await self._run("prep_stop", application.prep_stop)
             top._process.receive_exit(SHUTDOWN, self._dspex_process)
             if await top.wait_exit(application.stop_timeout) is None:
-                _log.error("children took too long to stop", application=application.name)
+                _log.error(
+                    "children took too long to stop",
+                    says="the children of the application {application} did not stop within {seconds} s and are killed",
+                    application=application.name,
+                    seconds=application.stop_timeout,
+                )
                 top.kill()
                 await top.wait_exit()
         await self._run("stop", application.stop)
@@ -304,6 +316,12 @@ class _Master(LibraryActor):
         if reason is None:
             task.receive_exit(KILL, self._dspex_process)
             await task.wait_exit(None)
-        shown = "took too long" if reason is None else str(reason)
-        _log.error("hook failed", application=self.application.name, hook=name, reason=shown)
+        _log.error(
+            "hook failed",
+            says="the hook {hook} of the application {application} failed: {why}",
+            application=self.application.name,
+            hook=name,
+            why="it took too long" if reason is None else why(reason),
+            reason="took too long" if reason is None else str(reason),
+        )
         return self.state

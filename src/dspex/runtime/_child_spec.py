@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from dspex.errors import SpecError
 from dspex.runtime._actor import Actor
+from dspex.runtime._via import Via
 
 __all__ = ["AutoShutdown", "Backoff", "ChildSpec", "Restart", "RestartLimit", "RestartStrategy", "ShutdownPolicy"]
 
@@ -117,6 +118,7 @@ class ChildSpec:
         kind: ``"worker"`` or ``"supervisor"``; by default what the class of the actor says (``Actor.kind``), which for
             a ``start`` that is no class is known when it has made one.
         name: Registered in the runtime for whoever of the incarnations lives.
+        via: The same under a key of a registry of yours: ``registry.via(key)``; a child may have both.
         significant: Its end may end the supervisor, as ``auto_shutdown`` says; not for PERMANENT children.
         limit: How often it may be restarted, if not as often as its supervisor says (an extension of OTP).
         backoff: Restart it ever more slowly (an extension of OTP); whom the strategy restarts with it goes on
@@ -137,6 +139,7 @@ class ChildSpec:
     significant: bool = False
     limit: RestartLimit | None = None
     backoff: Backoff | None = None
+    via: Via | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not self.id:
@@ -157,6 +160,8 @@ class ChildSpec:
             raise SpecError("limit", self.limit, "None or a RestartLimit")
         if self.backoff is not None and not isinstance(self.backoff, Backoff):
             raise SpecError("backoff", self.backoff, "None or a Backoff")
+        if self.via is not None and not isinstance(self.via, Via):
+            raise SpecError("via", self.via, "None or what Registry.via(key) returns")
         if self.shutdown is None:
             if self.kind is not None:
                 default = ShutdownPolicy.INFINITY if self.kind == "supervisor" else 5.0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from dspex.runtime._exit import ExitReason
 from dspex.runtime._restart import BackoffState, RestartWindow
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Child", "ChildCounts", "ChildInfo", "ChildState"]
 
 ChildState = Literal["running", "restarting", "stopped"]
+
+_REMEMBERED: Final = 1000
+"""Restarts of one child that are counted, however many are allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,18 @@ class Child:
     """
 
     __slots__ = (
-        *("backoff", "delay", "id", "last_exit", "pid", "process", "restarts", "spec", "state", "timer", "window"),
+        "backoff",
+        "delay",
+        "id",
+        "last_exit",
+        "pid",
+        "process",
+        "recent",
+        "restarts",
+        "spec",
+        "state",
+        "timer",
+        "window",
     )
 
     def __init__(self, spec: ChildSpec, backoff: Backoff | None, child_id: str | None = None) -> None:
@@ -68,6 +83,7 @@ class Child:
         limit = spec.limit
         self.window = RestartWindow(limit.max_restarts, limit.max_seconds) if limit is not None else None
         self.timer: TimerHandle | None = None
+        self.recent: deque[float] | None = None  # when it was restarted, for reports
 
     def info(self) -> ChildInfo:
         """Return the frozen view of this record."""
@@ -82,6 +98,15 @@ class Child:
         for state in (self.backoff, self.delay):
             if state is not None:
                 state.started(now)
+
+    def count_restart(self, now: float, period: float) -> int:
+        """Note a restart, and return how many there were within ``period`` seconds, this one included."""
+        if self.recent is None:
+            self.recent = deque(maxlen=_REMEMBERED)
+        self.recent.append(now)
+        while now - self.recent[0] > period:
+            self.recent.popleft()
+        return len(self.recent)
 
     def cancel_timer(self) -> None:
         """Forget a restart that is due later."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from dspex.errors import ChildError, SpecError
@@ -12,14 +12,9 @@ from dspex.runtime._children import Child
 from dspex.runtime._exit import KILL, SHUTDOWN
 from dspex.runtime._ref import ActorRef
 from dspex.runtime._supervisor import Supervisor
-from dspex.runtime._supervisor_ref import Management, SupervisorRef
+from dspex.runtime._supervisor_ref import SupervisorRef, TerminateRef
 
 __all__ = ["DynamicSupervisor", "DynamicSupervisorRef"]
-
-
-@dataclass(frozen=True, slots=True)
-class _TerminateRef(Management):
-    ref: ActorRef
 
 
 class DynamicSupervisorRef(SupervisorRef):
@@ -34,7 +29,7 @@ class DynamicSupervisorRef(SupervisorRef):
         Raises:
             ChildError: ``not_found``: it is not a child of this supervisor (any more).
         """
-        await self._manage(_TerminateRef(ref))
+        await self._manage(TerminateRef(ref))
 
 
 class DynamicSupervisor(Supervisor):
@@ -66,8 +61,9 @@ class DynamicSupervisor(Supervisor):
         self._started = 0
 
     async def _carry_out(self, message: object) -> object:
-        if isinstance(message, _TerminateRef):
+        if isinstance(message, TerminateRef):
             child = self._find(message.ref)
+            self._no_longer_expect(child)
             await self._stop(child)
             self._children.pop(child.id, None)
             return None
@@ -89,6 +85,7 @@ class DynamicSupervisor(Supervisor):
         failure = await self._start(child)
         if child.process is None:
             self._children.pop(child.id, None)
+            self._no_longer_expect(child)
         if failure is not None:
             raise failure
         return self._answer(child)
@@ -110,6 +107,7 @@ class DynamicSupervisor(Supervisor):
     def _forget_if_stopped(self, child: Child) -> None:
         if child.state == "stopped":
             self._children.pop(child.id, None)
+            self._no_longer_expect(child)
 
     async def _stop_all(self) -> None:
         """Tell all at once; then wait for the most hurried first, so that nobody's time is spent on another's."""

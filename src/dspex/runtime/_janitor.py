@@ -26,7 +26,8 @@ def begin_closing(runtime: Runtime, resource: Any, close: Callable[[Any], object
         return result if inspect.isawaitable(result) else None
     except BaseException as error:  # noqa: BLE001 - one resource that cannot be closed must not keep the others open
         runtime.contain(error)
-        _log.error("closing a resource failed", resource=shown(resource), exc_info=error)
+        says, what = "{resource} could not be closed: {error}", shown(resource)
+        _log.error("closing a resource failed", says=says, resource=what, exc_info=error)
         return None
 
 
@@ -63,9 +64,10 @@ class Janitor:
         task.add_done_callback(self._closed, context=runtime.context)
 
     def _too_slow(self) -> None:
-        _log.error("closing resources took too long", actor=self._label)
-        self._cancel()
         runtime = self._runtime
+        says = "{actor} took longer than {seconds} s to close its resources: those that are left begin now"
+        _log.error("closing resources took too long", says=says, actor=self._label, seconds=runtime.close_budget)
+        self._cancel()
         then = self._end_all if self._pending else self._give_up
         while self._pending:
             self._next()
@@ -116,4 +118,4 @@ async def _await(runtime: Runtime, closing: Awaitable[object]) -> None:
         if isinstance(error, asyncio.CancelledError):
             raise
         runtime.contain(error)
-        _log.error("closing a resource failed", exc_info=error)
+        _log.error("closing a resource failed", says="a resource could not be closed: {error}", exc_info=error)

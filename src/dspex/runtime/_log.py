@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 import structlog
 
 from dspex._guard import contained
+from dspex.runtime._sentences import SAYS, sentence
 
 __all__ = ["RoomLogger", "get_logger", "heard"]
 
@@ -55,6 +56,10 @@ def get_logger(room: str) -> RoomLogger:
     """
     Return a structured logger over the standard library's ``dspex.<room>``.
 
+    ``log.warning("restarting", says="{path} restarting: {reason}", path=..., reason=...)`` makes a record whose
+    message is that sentence, its fields put in, each in one line and not too long. The record has the fields as they
+    are, and the first argument as ``event``, which is also the message where there is no ``says``.
+
     structlog's own configuration is the application's affair: it is neither read nor changed here.
     """
     root = logging.getLogger("dspex")
@@ -63,7 +68,7 @@ def get_logger(room: str) -> RoomLogger:
     logger = logging.getLogger(f"dspex.{room}")
     lazy = structlog.wrap_logger(
         logger,
-        processors=[structlog.stdlib.filter_by_level, _rename_reserved, structlog.stdlib.render_to_log_kwargs],
+        processors=[structlog.stdlib.filter_by_level, _rename_reserved, _as_record],
         wrapper_class=RoomLogger,
         context_class=dict,
     )
@@ -77,6 +82,16 @@ def _print(failure: BaseException) -> None:
             traceback.print_exception(failure, file=sys.stderr)
         except BaseException as error:  # noqa: BLE001 - stderr may be closed, or anything
             contained(error)
+
+
+def _as_record(logger: logging.Logger, method: str, event: MutableMapping[str, Any]) -> Any:
+    """Return the arguments of the standard library's logger: the sentence, and beside it the fields."""
+    name = event["event"]
+    event["event"] = sentence(name, event)
+    event.pop(SAYS, None)
+    arguments = structlog.stdlib.render_to_log_kwargs(logger, method, event)
+    arguments["extra"]["event"] = name
+    return arguments
 
 
 def _rename_reserved(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

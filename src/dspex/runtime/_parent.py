@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dspex._guard import shown
 from dspex.errors import StartFailed
 from dspex.runtime._actor import Actor
+from dspex.runtime._announced import Announcements, places_of
 from dspex.runtime._child_spec import ChildSpec, ShutdownPolicy
 from dspex.runtime._children import Child
 from dspex.runtime._exit import KILL, SHUTDOWN
@@ -31,6 +32,7 @@ class Parent(LibraryActor):
     def __init__(self) -> None:
         self._children: dict[str, Child] = {}
         self._by_pid: dict[int, Child] = {}  # a child that is being restarted is found under its last pid
+        self._announced = Announcements()
 
     def records(self) -> tuple[Child, ...]:
         """The children's records, oldest first, for inspection."""
@@ -51,7 +53,9 @@ class Parent(LibraryActor):
                 raise _not_an_actor(child.id, actor)
             if spec.kind is None:
                 child.spec = spec = spec.resolved(actor.kind)
-            return self.runtime.spawn(actor, name=spec.name, label=child.id, parent=self._dspex_process)
+            if isinstance(actor, Parent):
+                self._announced.keep(self._dspex_process, child, actor._announced)
+            return self.runtime.spawn(actor, name=spec.name, via=spec.via, label=child.id, parent=self._dspex_process)
         except BaseException as error:  # noqa: BLE001 - a constructor is user code: its failure is an answer
             self.runtime.contain(error)
             failure = StartFailed(child.id, error)
@@ -66,6 +70,7 @@ class Parent(LibraryActor):
         """
         if self._dspex_process.parent_exit is not None:
             return StartFailed(child.id, SHUTDOWN)
+        self._expect(child)
         process = self._spawn(child)
         if isinstance(process, StartFailed):
             return process
@@ -77,6 +82,7 @@ class Parent(LibraryActor):
         if outcome is not None:
             if isinstance(outcome.reason, Ignore):
                 child.state = "stopped"
+                self._no_longer_expect(child)
                 return None
             return outcome
         self._running(child, process)
@@ -86,6 +92,15 @@ class Parent(LibraryActor):
         self._by_pid.pop(child.pid, None)
         child.started(process, self.runtime.clock.now())
         self._by_pid[child.pid] = child
+        self._announced.started(child)
+
+    def _expect(self, child: Child) -> None:
+        """Announce that we see to the name and the key of ``child``: who calls by them may wait."""
+        self._announced.add(self._dspex_process, child)
+
+    def _no_longer_expect(self, child: Child) -> None:
+        """Note that ``child`` is not started again unless somebody says so: who waits for it waits in vain."""
+        self._announced.drop(child)
 
     def _found(self, ref: ActorRef | None) -> Child | None:
         """Return the child whose incarnation, the last if it is being restarted, ``ref`` means."""
@@ -114,8 +129,9 @@ class Parent(LibraryActor):
     def _release(self, child: Child) -> ActorProcess | None:
         """Stop counting on ``child``: its exit, and what was to be done about an earlier one, are no news any more."""
         child.cancel_timer()
-        if child.backoff is not None and child.spec.name is not None:
-            self.runtime._names.no_longer_unavailable(child.spec.name)
+        if child.backoff is not None:
+            for parking, key in places_of(self.runtime, child.spec):
+                parking.no_longer_unavailable(key)
         process, child.process = child.process, None
         if process is not None:
             process.released = True

@@ -15,6 +15,7 @@ from dspex.runtime._children import Child
 from dspex.runtime._ref import ActorRef, NamedRef
 from dspex.runtime._supervisor import Supervisor
 from dspex.runtime._supervisor_ref import Management, SupervisorRef
+from dspex.runtime._via import Via
 
 __all__ = ["PartitionSupervisor", "PartitionSupervisorRef", "stable_hash"]
 
@@ -123,6 +124,7 @@ class PartitionSupervisor(Supervisor):
 
     Args:
         spec: What each partition is; its id is not used, and a name becomes ``name/0``, ``name/1``, ...
+            and the key of a ``via`` becomes ``(key, 0)``, ``(key, 1)``, ...
         partitions: How many; as many as the machine has cores by default.
         with_arguments: ``(args, number) -> args``: the arguments of partition ``number``.
         max_restarts, max_seconds: As for Supervisor; shared by all partitions.
@@ -171,10 +173,12 @@ class PartitionSupervisor(Supervisor):
         for number in range(before - 1, size - 1, -1):
             child = self.child(number)
             if child is not None:
+                self._no_longer_expect(child)
                 await self._terminate(child)
         for number in range(before, size):
             child = self._children.setdefault(str(number), Child(self._specs[number], self.backoff))
             if child.state == "stopped" and (failure := await self._start(child)) is not None:
+                self._no_longer_expect(child)
                 raise failure
             self.size = number + 1
 
@@ -182,7 +186,8 @@ class PartitionSupervisor(Supervisor):
 def _copy(spec: ChildSpec, number: int, with_arguments: WithArguments | None) -> ChildSpec:
     args = spec.args if with_arguments is None else with_arguments(spec.args, number)
     name = None if spec.name is None else _name_of(spec.name, number)
-    return replace(spec, id=str(number), args=args, name=name)
+    via = None if spec.via is None else Via(spec.via.registry, (spec.via.key, number), spec.via.value)
+    return replace(spec, id=str(number), args=args, name=name, via=via)
 
 
 def _name_of(name: str, number: int) -> str:

@@ -27,6 +27,7 @@ from dspex.runtime._exit import (
 from dspex.runtime._janitor import Janitor, begin_closing
 from dspex.runtime._log import get_logger
 from dspex.runtime._messages import Down
+from dspex.runtime._sentences import path_of, where
 
 if TYPE_CHECKING:
     from dspex._clock import TimerHandle
@@ -278,7 +279,14 @@ class Process:
         self.fenced = True
         stack = _stack_of(task)
         self.runtime.zombies[task] = f"{self.label}\n{stack}"
-        _log.error("process ignores cancellation and is fenced", actor=self.label, stack=stack)
+        _log.error(
+            "process ignores cancellation and is fenced",
+            says="{path} ignores its cancellation and is fenced; its code goes on at {at}",
+            path=path_of(self),
+            at=where(stack),
+            actor=self.label,
+            stack=stack,
+        )
         if self.runtime.telemetry.active:
             self.runtime.telemetry.emit("dspex.process.fenced", {}, {"label": self.label, "stack": stack})
         self._ended()
@@ -414,7 +422,8 @@ class Process:
             callback()
         except BaseException as error:  # noqa: BLE001 - one who is told must not keep the others from hearing
             self.runtime.contain(error)
-            _log.error("a callback at the end of a process failed", actor=self.label, exc_info=error)
+            says, path = "a callback at the end of {path} failed: {error}", path_of(self)
+            _log.error("a last callback failed", says=says, path=path, actor=self.label, exc_info=error)
 
     def not_on_dead(self, callback: Callable[[], object]) -> None:
         """Undo ``on_dead``; unknown callbacks are fine."""

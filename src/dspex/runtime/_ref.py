@@ -364,15 +364,16 @@ class NamedRef(Handle):
     """
     A handle on whoever holds a name; resolved at each use.
 
-    While the name is free (its actor is being restarted) ``call`` parks, up to its timeout: nothing has been sent,
-    so nothing is lost.
+    While the name is free and a supervisor is to start its actor (again), ``call`` parks, up to its timeout: nothing
+    has been sent, so nothing is lost. When nobody is expected, it fails at once, unless the handle is ``patient``.
     """
 
-    __slots__ = ("name", "runtime")
+    __slots__ = ("name", "patient", "runtime")
 
-    def __init__(self, runtime: Runtime, name: str) -> None:
+    def __init__(self, runtime: Runtime, name: str, *, patient: bool = False) -> None:
         self.runtime = runtime
         self.name = name
+        self.patient = patient
 
     @overload
     async def call(self, message: Call[R], *, timeout: float | None = 5.0) -> R: ...
@@ -383,13 +384,15 @@ class NamedRef(Handle):
         Call the holder of the name, waiting for one if need be; errors as ``ActorRef.call``.
 
         Raises:
+            NoSuchActor: Nobody has the name, and no supervisor is about to start an actor under it; with the nearest
+                names.
             ServiceUnavailable: The name's service has failed to start several times running.
             CallTimeout: Nobody took the name, or answered, in time.
         """
         runtime, timeout = self.runtime, finite_timeout(timeout)
         while (ref := runtime._names.whereis(self.name)) is None:
             started = runtime.clock.now()
-            await runtime._names.wait(self.name, timeout)
+            await runtime._names.wait(self.name, timeout, patient=self.patient)
             if timeout is not None:
                 timeout = max(0.0, timeout - (runtime.clock.now() - started))
         return await ref.call(message, timeout=timeout)

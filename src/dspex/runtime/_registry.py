@@ -6,22 +6,38 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, overload
 
-from dspex.errors import ActorExited, AlreadyRegistered, NotRegistered, SpecError
+from dspex._guard import shown
+from dspex.errors import ActorError, ActorExited, AlreadyRegistered, NotRegistered, SpecError
+from dspex.runtime._actor_process import ActorProcess
 from dspex.runtime._context import current_process
 from dspex.runtime._locks import KeyLocks
+from dspex.runtime._log import get_logger
+from dspex.runtime._parking import Parking
 from dspex.runtime._process import Process
 from dspex.runtime._ref import ActorRef, NamedRef, ProcessRef
 from dspex.runtime._via import Via
 
-__all__ = ["Entry", "Registered", "Registry", "Unregistered"]
+__all__ = ["Entry", "Registered", "Registration", "Registry", "Unregistered"]
+
+_log = get_logger("runtime")
 
 T = TypeVar("T")
+Strict = tuple[type, Hashable]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One registration: who, and the value it attached."""
 
+    ref: ProcessRef
+    value: Any  # of the registrant's own choosing
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """One registration with its key, as ``Registry.select`` lists them."""
+
+    key: Hashable
     ref: ProcessRef
     value: Any  # of the registrant's own choosing
 
@@ -63,10 +79,11 @@ class Registry:
         if keys not in ("unique", "duplicate"):
             raise ValueError(f"keys must be 'unique' or 'duplicate', not {keys!r}")
         self.keys_kind = keys
-        self._entries: dict[tuple[type, Hashable], list[tuple[Process, Any]]] = {}
-        self._owned: dict[Process, set[tuple[type, Hashable]]] = {}
+        self._entries: dict[Strict, list[tuple[Process, Any]]] = {}
+        self._owned: dict[Process, set[Strict]] = {}
         self._listeners = tuple(listeners)
         self._locks = KeyLocks()
+        self._parking = Parking(self._holder, lambda: self._entries, _text, _place)
 
     def register(self, key: Hashable, value: object = None) -> None:
         """
@@ -91,6 +108,7 @@ class Registry:
             owner.own(owner, self._forget)
         self._owned[owner].add(strict)
         self._tell(Registered(self, key, owner.ref, value))
+        self._wake(strict, owner)
 
     def refuse_if_taken(self, key: Hashable) -> None:
         """Raise AlreadyRegistered when ``key`` is unique and a living process holds it."""
@@ -137,9 +155,31 @@ class Registry:
         entries = self._entries.get((type(key), key), ())
         return tuple(Entry(owner.ref, value) for owner, value in entries if owner.exit_reason is None)
 
-    def keys(self, ref: ProcessRef) -> tuple[Hashable, ...]:
-        """Return the keys a process is registered under."""
-        return tuple(key for _, key in self._owned.get(ref._process, ()))
+    def keys(self, ref: ProcessRef | None = None) -> tuple[Hashable, ...]:
+        """Return the keys a process is registered under; without one, all keys with a live entry, oldest first."""
+        if ref is not None:
+            return tuple(key for _, key in self._owned.get(ref._process, ()))
+        return tuple(
+            key for (_, key), entries in self._entries.items() if any(owner.exit_reason is None for owner, _ in entries)
+        )
+
+    def select(self, where: Callable[[Any, ProcessRef, Any], object] | None = None) -> tuple[Registration, ...]:
+        """
+        Return the live entries of all keys, or those for which ``where(key, ref, value)`` is true; the oldest first.
+
+        It looks at every entry: for one key there is ``lookup``.
+        """
+        live = [
+            Registration(key, owner.ref, value)
+            for (_, key), entries in self._entries.items()
+            for owner, value in entries
+            if owner.exit_reason is None
+        ]  # a list of its own, for ``where`` is the user's, and may register or unregister
+        return tuple(each for each in live if where is None or where(each.key, each.ref, each.value))
+
+    def count(self, where: Callable[[Any, ProcessRef, Any], object] | None = None) -> int:
+        """Return how many live entries there are, or for how many of them ``where(key, ref, value)`` is true."""
+        return len(self.select(where))
 
     def dispatch(self, key: Hashable, function: Callable[[tuple[Entry, ...]], object]) -> None:
         """Call ``function`` with the entries of ``key``, in the caller; not at all when there are none."""
@@ -167,7 +207,7 @@ class Registry:
 
     def via(self, key: Hashable, value: object = None) -> Via:
         """
-        Return ``key`` as the name of an actor, for ``Runtime.start(via=...)`` and for calls.
+        Return ``key`` as the name of an actor, for ``Runtime.start(via=...)``, for ``ChildSpec`` and for calls.
 
         Raises:
             SpecError: The keys of this registry are not unique.
@@ -179,20 +219,57 @@ class Registry:
     def __len__(self) -> int:
         return sum(len(entries) for entries in self._entries.values())
 
+    # --- inside ---------------------------------------------------------------------------------------------
+
+    def ready(self, strict: Hashable) -> ActorRef | None:
+        """Return the actor that holds a key (with its type, as of ``Via.place``) and is initialised, or None."""
+        process = self._holder(strict)
+        if process is None or process.exit_reason is not None or process.started is not None or process.stopping:
+            return None
+        return process.ref
+
+    def _holder(self, strict: Any) -> ActorProcess | None:
+        """Return the actor that has a key, be it dying; plain tasks, which may register too, cannot be called."""
+        return next((owner for owner, _ in self._entries.get(strict, ()) if isinstance(owner, ActorProcess)), None)
+
+    def _wake(self, strict: Strict, owner: Process) -> None:
+        """Wake those who wait for a key once its new owner is initialised."""
+        if not isinstance(owner, ActorProcess):
+            return
+        started = owner.started
+        if started is None:
+            self._parking.taken(strict, owner.ref)
+        else:
+            started.add_done_callback(
+                lambda _: self._parking.taken(strict, owner.ref) if owner.exit_reason is None else None,
+                context=owner.runtime.context,
+            )
+
     def _tell(self, message: Registered | Unregistered) -> None:
         for listener in self._listeners:
-            listener.send(message)
+            try:
+                listener.send(message)
+            except ActorError as error:  # it lives in another loop: that is no affair of who registers
+                says = "{listener} cannot hear of {key}: {error}"
+                key = shown(message.key)
+                _log.error("listener not told", says=says, listener=shown(listener), key=key, exc_info=error)
 
     def _forget(self, owner: Process) -> None:
         for strict in self._owned.pop(owner, ()):
-            self._remove(owner, strict)
+            try:
+                self._remove(owner, strict)
+            except BaseException as error:  # noqa: BLE001 - a key may be hashed by anybody's code; the others must go
+                owner.runtime.contain(error)
+                says = "the key {key} of a dead process stays in its registry: {error}"
+                _log.error("key not removed", says=says, key=shown(strict[1]), exc_info=error)
 
-    def _remove(self, owner: Process, strict: tuple[type, Hashable]) -> None:
+    def _remove(self, owner: Process, strict: Strict) -> None:
         left = [each for each in self._entries.get(strict, ()) if each[0] is not owner]
         if left:
             self._entries[strict] = left
         else:
             self._entries.pop(strict, None)
+            self._parking.dismiss(strict)
 
 
 def _caller() -> Process:
@@ -200,3 +277,11 @@ def _caller() -> Process:
     if process is None:
         raise RuntimeError("only a process can register itself: call this from a handler")
     return process
+
+
+def _text(strict: Strict) -> str | None:
+    return strict[1] if isinstance(strict[1], str) else None
+
+
+def _place(strict: Strict) -> str:
+    return f"the key {shown(strict[1])} of a registry"

@@ -79,7 +79,12 @@ async def _run(applications: tuple[Application, ...], runtime: Runtime, loop: as
                 for application in reversed(opened):
                     await application.close()
     except LeakedTasks as error:
-        _log.error("code ignored its cancellation", stacks=error.stacks)
+        _log.error(
+            "code ignored its cancellation",
+            says="code ignored its cancellation and still runs: {whose}",
+            whose=", ".join(stack.partition("\n")[0] for stack in error.stacks),
+            stacks=error.stacks,
+        )
         return 1
     finally:
         signals.release()

@@ -39,6 +39,8 @@ from dspex.runtime._names import Names
 from dspex.runtime._next import Ignore
 from dspex.runtime._process import Process, callers_of
 from dspex.runtime._ref import ActorRef, NamedRef
+from dspex.runtime._start_or_get import start_or_get
+from dspex.runtime._supervisor_ref import NamedSupervisorRef
 from dspex.runtime._task_process import TaskProcess
 from dspex.runtime._threads import ThreadGate
 from dspex.runtime._timers import Timer, Timers
@@ -133,7 +135,7 @@ class Runtime:
         try:
             self.on_interrupt(error)
         except BaseException as failure:  # noqa: BLE001 - it is called while a process dies
-            _log.error("on_interrupt failed", exc_info=failure)
+            _log.error("on_interrupt failed", says="on_interrupt of the runtime failed: {error}", exc_info=failure)
             return False
         return True
 
@@ -283,9 +285,11 @@ class Runtime:
         process = ActorProcess(self, actor, parent, shown)
         if name is not None:
             self._names.enter(name, process)
-        if via is not None:
-            via.registry.enter(process, via.key, via.value)
         process.run()
+        if via is not None:  # its code runs from the next turn of the loop on
+            via.registry.enter(process, via.key, via.value)
+        if actor.kind == "supervisor":
+            self._names.begins(process)
         return process
 
     async def start(
@@ -319,6 +323,41 @@ class Runtime:
         if outcome is not None:
             raise outcome
         return process.ref
+
+    async def start_or_get(
+        self,
+        actor: Actor,
+        *,
+        name: str | None = None,
+        via: Via | None = None,
+        label: str = "",
+        timeout: float | None = None,
+    ) -> ActorRef:
+        """
+        Return who holds ``name`` (without one, ``via``) once it is initialised; start ``actor`` there if nobody does.
+
+        However many ask at once, there is one actor, and all get its ref; it is linked below the process that has
+        started it, and ends with that. Where it should outlive its starters, ask a supervisor: the handles on
+        supervisors have the same method. When the one that is waited for fails to start, the next who asked starts its
+        own; so the failure that somebody gets is that of its own actor.
+
+        Args:
+            timeout: Seconds for all of it; an actor of ours that is not initialised by then is killed.
+
+        Raises:
+            SpecError: Neither a name nor a key was given.
+            StartFailed: As ``start``.
+            AlreadyRegistered: Nobody holds the name, but another actor the key.
+            CallTimeout: Who holds the place is not initialised in time.
+            ServiceUnavailable: The service of that name has failed to start several times running.
+            CallCycle: Who holds the place, or is about to, waits for the caller, or is the caller.
+        Cancellation: an actor of ours is killed before this returns.
+        """
+
+        async def start(left: float | None) -> ActorRef:
+            return await self.start(actor, name=name, via=via, label=label, timeout=left)
+
+        return await start_or_get(self, start, name, via, timeout)
 
     async def await_start(self, process: ActorProcess, timeout: float | None) -> StartFailed | None:
         """Wait for the ``init`` of a spawned actor; return what went wrong, or None."""
@@ -388,9 +427,19 @@ class Runtime:
         """Return who holds ``name`` and is initialised, or None."""
         return self._names.whereis(name)
 
-    def named(self, name: str) -> NamedRef:
-        """Return a handle on whoever holds ``name``, now or later."""
-        return NamedRef(self, name)
+    def named(self, name: str, *, patient: bool = False) -> NamedRef:
+        """
+        Return a handle on whoever holds ``name``, now or later.
+
+        Args:
+            patient: Calls wait for whoever may take the name, even while no supervisor is about to start anybody
+                under it; otherwise such a call fails at once with NoSuchActor.
+        """
+        return NamedRef(self, name, patient=patient)
+
+    def named_supervisor(self, name: str, *, patient: bool = False) -> NamedSupervisorRef:
+        """Return a handle on whichever supervisor holds ``name``, now or later, with its management calls."""
+        return NamedSupervisorRef(self, name, patient=patient)
 
     async def wait_name(self, name: str, timeout: float | None) -> ActorRef:
         """

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from dspex._guard import shown
 from dspex.errors import ChildError, SpecError, StartFailed
+from dspex.runtime._announced import places_of
 from dspex.runtime._child_spec import (
     AutoShutdown,
     Backoff,
@@ -32,6 +33,7 @@ from dspex.runtime._supervisor_ref import (
     StartChild,
     SupervisorRef,
     TerminateChild,
+    TerminateRef,
     WhichChild,
     WhichChildren,
 )
@@ -113,6 +115,8 @@ class Supervisor(Parent):
 
     async def init(self) -> Stop | None:
         """Start the children in order; on a failure stop those that run and fail the start."""
+        for child in self._children.values():
+            self._expect(child)  # before the first of them starts, which may call the others
         for child in list(self._children.values()):
             failure = await self._start(child)
             if failure is not None:
@@ -158,14 +162,17 @@ class Supervisor(Parent):
                 if not isinstance(spec, ChildSpec):
                     raise SpecError("spec", spec, "a ChildSpec")
                 return await self._add_child(spec)
-            case TerminateChild(which):
-                await self._terminate(self._find(which))
+            case TerminateChild(which) | TerminateRef(which):
+                child = self._find(which)
+                self._no_longer_expect(child)
+                await self._terminate(child)
                 return None
             case RestartChild(which):
                 child = self._find(which)
                 self._refuse_unless_stopped(child)
                 failure = await self._start(child)
                 if failure is not None:
+                    self._no_longer_expect(child)
                     raise failure
                 return self._answer(child)
             case DeleteChild(which):
@@ -210,6 +217,7 @@ class Supervisor(Parent):
         failure = await self._start(child)
         if failure is not None:
             self._children.pop(spec.id, None)
+            self._no_longer_expect(child)
             raise failure
         if child.process is None and spec.restart is Restart.TEMPORARY:
             del self._children[spec.id]
@@ -226,6 +234,7 @@ class Supervisor(Parent):
         child.state = "stopped"
         if child.spec.restart is Restart.TEMPORARY:
             self._children.pop(child.id, None)
+            self._no_longer_expect(child)
 
     # --- restarting -----------------------------------------------------------------------------------------
 
@@ -238,11 +247,12 @@ class Supervisor(Parent):
         child.last_exit = message.reason
         if not should_restart(child.spec.restart, message.reason):
             self._by_pid.pop(child.pid, None)
+            self._no_longer_expect(child)
             if child.spec.restart is Restart.TEMPORARY:
                 self._children.pop(child.id, None)
             return self._shut_down_if_done(child)
         child.restarts += 1
-        report_restart(self._dspex_process, child, message.reason)
+        report_restart(self._dspex_process, child, message.reason, self._window_of(child))
         state = child.backoff or child.delay
         if state is not None:
             self._restart_later(child, state.next_delay(self.runtime.clock.now()))
@@ -268,9 +278,9 @@ class Supervisor(Parent):
 
     async def _restart(self, child: Child) -> Next:
         """Restart ``child`` and whom the strategy says, for one unit of intensity; a failure is retried later."""
-        window = child.window if child.window is not None else self._window
+        window = self._window_of(child)
         if not window.allow(self.runtime.clock.now()):
-            report_giving_up(self._dspex_process, child)
+            report_giving_up(self._dspex_process, child, window)
             return Stop(SHUTDOWN)
         alone = self.strategy is RestartStrategy.ONE_FOR_ONE  # then the siblings, who may be many, do not matter
         plan = plan_restart(self.strategy, () if alone else list(self._children), child.id)
@@ -290,6 +300,9 @@ class Supervisor(Parent):
                     self._note(_Retry(child_id))
                 return None
         return None
+
+    def _window_of(self, child: Child) -> RestartWindow:
+        return child.window if child.window is not None else self._window
 
     def _note(self, note: object) -> None:
         """Queue a note to self, whatever bound the mailbox has: one that is lost is a child that is never restarted."""
@@ -331,6 +344,7 @@ class Supervisor(Parent):
         child.process = None
         if isinstance(message.outcome, Ignore):
             child.state = "stopped"
+            self._no_longer_expect(child)
         else:
             self._service_failed(child, message.outcome)
 
@@ -338,8 +352,9 @@ class Supervisor(Parent):
         assert child.backoff is not None
         delay, unavailable = child.backoff.start_failed(self.runtime.clock.now())
         report_start_failure(self._dspex_process, child, failure)
-        if unavailable and child.spec.name is not None:
-            self.runtime._names.mark_unavailable(child.spec.name, failure)
+        if unavailable:
+            for parking, key in places_of(self.runtime, child.spec):
+                parking.mark_unavailable(key, failure)
         self._restart_later(child, delay)
 
 

@@ -14,6 +14,7 @@ from dspex.runtime._context import HOME, current_process
 from dspex.runtime._deadlines import expire, finite_timeout
 from dspex.runtime._log import get_logger
 from dspex.runtime._messages import SystemEnvelope
+from dspex.runtime._sentences import path_of
 
 if TYPE_CHECKING:
     from dspex.runtime._actor_process import ActorProcess
@@ -171,7 +172,9 @@ class _Tracer:
                 hook(event)
             except BaseException as error:  # noqa: BLE001 - somebody who looks on must not crash whom he looks at
                 self._process.runtime.contain(error)
-                _log.error("trace hook failed and is removed", actor=self._process.label, exc_info=error)
+                says, path = "a trace hook of {path} failed and is removed: {error}", path_of(self._process)
+                label = self._process.label
+                _log.error("trace hook failed and is removed", says=says, path=path, actor=label, exc_info=error)
                 self.remove(hook)
 
     def remove(self, hook: TraceHook) -> None:

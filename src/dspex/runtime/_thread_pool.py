@@ -98,7 +98,16 @@ class ThreadPool:
 
     def when_empty(self, callback: Callable[[], object]) -> None:
         """Have ``callback`` called when the last thread of a closed pool has ended."""
-        self._empty.add_done_callback(lambda _: callback())
+
+        def empty(_: object) -> None:
+            try:
+                callback()
+            except BaseException as error:  # noqa: BLE001 - as for on_late
+                contained(error)
+                says = "when_empty of the pool {pool} failed: {error}"
+                _log.error("when_empty failed", says=says, pool=self._name, exc_info=error)
+
+        self._empty.add_done_callback(empty)
 
     # --- on the loop ------------------------------------------------------------------------------------------
 
@@ -143,7 +152,8 @@ class ThreadPool:
                 self._on_late(job.label)
             except BaseException as failure:  # noqa: BLE001 - or the pool would lose this thread
                 contained(failure)
-                _log.error("on_late failed", pool=self._name, exc_info=failure)
+                says = "on_late of the pool {pool} failed: {error}"
+                _log.error("on_late failed", says=says, pool=self._name, exc_info=failure)
         if not self._closing:
             self._idle.append(worker)
             self._serve()

@@ -16,6 +16,7 @@ from dspex._clock import monotonic
 from dspex.runtime._actor_process import ActorProcess
 from dspex.runtime._child_spec import check_seconds
 from dspex.runtime._log import get_logger
+from dspex.runtime._sentences import path_of, where
 
 if TYPE_CHECKING:
     from dspex.runtime._runtime import Runtime
@@ -110,32 +111,47 @@ class Watchdog:
 
     def _report(self, asked: float) -> None:
         frame = sys._current_frames().get(self._loop_thread)
-        label, message = self._who()
+        label, message, path = self._who()
         stack = _shown(frame)
         if self._beat.is_set():
             return  # it has just come to life, and the stack is that of somebody innocent
         seconds = monotonic() - asked
-        _log.error("the event loop is blocked", actor=label, handling=message, seconds=round(seconds, 3), stack=stack)
+        handling = " with a {handling}" if message is not None else ""
+        _log.error(
+            "the event loop is blocked",
+            says="the event loop is blocked for {seconds} s by {path}" + handling + ", at {at}",
+            path=path,
+            at=where(stack),
+            actor=label,
+            handling=message,
+            seconds=round(seconds, 3),
+            stack=stack,
+        )
         if self._runtime.telemetry.active:
             metadata = {"label": label, "message": message, "stack": stack}
             self._runtime.telemetry.emit("dspex.loop.blocked", {"seconds": seconds}, metadata)
 
-    def _who(self) -> tuple[str, str | None]:
-        """Return the label of the process whose code runs, and the type of the message an actor handles."""
+    def _who(self) -> tuple[str, str | None, str]:
+        """Return the label of the process whose code runs, the type of the message an actor handles, and its path."""
         task: asyncio.Task[Any] | None = asyncio.current_task(self._runtime.loop)
         if task is None:
-            return "a callback", None
+            return "a callback", None, "a callback"
         for process in tuple(self._runtime.processes.values()):
             if process._task is task:
                 call = process._current if isinstance(process, ActorProcess) else None
-                return process.label, type(call.message).__name__ if call is not None else None
-        return f"the task {task.get_name()}", None
+                return process.label, type(call.message).__name__ if call is not None else None, path_of(process)
+        return (name := f"the task {task.get_name()}"), None, name
 
     def _report_pauses(self) -> None:
         while self._pauses:
             seconds, info = self._pauses.popleft()
             generation, collected = info["generation"], info["collected"]
-            _log.warning("garbage collection held the loop", seconds=round(seconds, 3), generation=generation)
+            _log.warning(
+                "garbage collection held the loop",
+                says="a garbage collection of generation {generation} held the loop for {seconds} s",
+                seconds=round(seconds, 3),
+                generation=generation,
+            )
             if self._runtime.telemetry.active:
                 measurements = {"seconds": seconds, "collected": float(collected)}
                 self._runtime.telemetry.emit("dspex.loop.gc", measurements, {"generation": generation})

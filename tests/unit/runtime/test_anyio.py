@@ -197,7 +197,7 @@ async def test_waiting_for_a_name_or_an_exit_leaves_nothing(
 ) -> None:
     """Nor does sleeping on the runtime's clock."""
     for wait in (
-        lambda: runtime.named("nobody").call("x", timeout=30),
+        lambda: runtime.named("nobody", patient=True).call("x", timeout=30),
         lambda: server.wait_exit(30),
         lambda: runtime.sleep(30),
     ):

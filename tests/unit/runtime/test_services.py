@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from dspex.errors import ActorExited, ChildError, ServiceUnavailable, SpecError
+from dspex.errors import ActorExited, ChildError, NoSuchActor, ServiceUnavailable, SpecError
 from dspex.runtime import (
     KILLED,
     NORMAL,
@@ -216,11 +216,14 @@ async def test_management_of_a_service_that_waits_for_its_restart(family: Fixtur
         await family.supervisor.restart_child(NAMED)
     await family.supervisor.terminate_child(NAMED)
     assert clock.pending == 0
-    call = family.call(timeout=None)
+    with pytest.raises(NoSuchActor):
+        await family.call(timeout=None)
+    waiting = asyncio.ensure_future(family.runtime.wait_name(NAMED, None))
     await clock.advance(10.0)
-    assert not call.done()
+    assert not waiting.done()
     await family.supervisor.restart_child(NAMED)
-    assert await call == "x"
+    assert await waiting == family.runtime.whereis(NAMED)
+    assert await family.call() == "x"
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])

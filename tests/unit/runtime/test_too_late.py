@@ -31,7 +31,7 @@ from dspex.runtime import (
     Via,
     WorkerThread,
     _deadlines,
-    _names,
+    _parking,
     _runtime,
     _task_handle,
 )
@@ -50,7 +50,7 @@ def done(runtime: Runtime) -> Any:
     "late",
     [
         lambda future: process_module._give_up(future),
-        lambda future: _names._nobody(future, "n", 1.0),
+        lambda future: _parking._nobody_came(future, "the name 'n'", 1.0),
         lambda future: _deadlines.expire(future, None, 1.0),  # type: ignore[arg-type]  # it is not looked at
         lambda future: _runtime._wake(future),
         lambda future: _task_handle._settle(future, True),
@@ -101,18 +101,18 @@ async def test_who_gave_up_waiting_is_not_told(runtime: Runtime, clock: VirtualC
     process = (await runtime.start(Doer()))._process
     process._name = "taken"
     names.announce(process)
-    names.mark_unavailable("unavailable", "reason")
+    names.parking.mark_unavailable("unavailable", "reason")
     names.close()
     process._name = None
     failing = await wait_for("failing")
-    names.mark_unavailable("failing", "reason")
+    names.parking.mark_unavailable("failing", "reason")
     failing.cancel()
     for waiting in (taken, unavailable, closed, failing):
         with pytest.raises(asyncio.CancelledError):
             await waiting
     runtime.when_named("other", told.append)()
     runtime.when_named("failing", told.append)
-    names.mark_unavailable("failing", "reason")
+    names.parking.mark_unavailable("failing", "reason")
     await clock.settle()
     names.leave("nobody's", process)
     assert told == []

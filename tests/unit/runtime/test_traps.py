@@ -205,7 +205,7 @@ async def test_an_init_that_swallows_its_cancellation_has_not_succeeded(runtime:
                     raise KeyError("other") from None
 
     process = runtime.spawn(Stubborn(), name="n")
-    parked = asyncio.ensure_future(runtime.named("n").call(answer, timeout=None))
+    parked = asyncio.ensure_future(runtime.named("n", patient=True).call(answer, timeout=None))
     await asyncio.sleep(0)
     process.receive_exit(Other("told to"), None)
     failure = await runtime.await_start(process, None)
@@ -274,7 +274,7 @@ async def test_rule_4_d_closing_survives_cancellation(clock: VirtualClock, how: 
 async def test_closing_ends_who_waits_for_a_name(clock: VirtualClock) -> None:
     """Nobody will ever take it."""
     async with Runtime(clock=clock) as runtime:
-        waiting = asyncio.ensure_future(runtime.named("nobody").call("x", timeout=None))
+        waiting = asyncio.ensure_future(runtime.named("nobody", patient=True).call("x", timeout=None))
         await clock.settle()
     with pytest.raises(NoSuchActor, match="runtime"):
         await waiting

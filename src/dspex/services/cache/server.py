@@ -216,7 +216,8 @@ class CacheServer(LibraryActor):
         try:
             found = await self._worker.run(self._disk.get, key)
         except CacheError as error:
-            _log.warning("disk tier failed, going on without", error=str(error))
+            says = "the cache could not read its disk tier and goes on without: {error}"
+            _log.warning("disk tier failed, going on without", says=says, error=str(error))
             found = None
         self._dspex_process.mailbox.put_always(_DiskSaid(key, found))
 
@@ -264,4 +265,5 @@ class _DiskSaid:
 
 
 def _cannot_write(error: BaseException) -> None:
-    _log.warning("disk tier failed, the answer is kept in memory only", error=str(error))
+    says = "the cache could not write its disk tier and keeps the answer in memory only: {error}"
+    _log.warning("disk tier failed, the answer is kept in memory only", says=says, error=str(error))

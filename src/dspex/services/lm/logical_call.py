@@ -81,7 +81,7 @@ class LogicalCall(NotedCall):
         on_delta: OnDelta | None = None,
         streams: bool = False,
     ) -> None:
-        client = runtime.named(account.client_name(lm.model_name))
+        client = runtime.named(account.client_name(lm.model_name), patient=True)  # asked until it answers: it must wait
         super().__init__(runtime, lm, log, client.name)
         self.account = account
         self.client = client
@@ -174,7 +174,8 @@ class LogicalCall(NotedCall):
         while channel is None:
             left = max(0.0, self.deadline - self.runtime.clock.now())
             try:
-                channel = await self.runtime.named(self.account.transport_name).call(GetChannel(), timeout=left)
+                transport = self.runtime.named(self.account.transport_name, patient=True)
+                channel = await transport.call(GetChannel(), timeout=left)
             except (ActorExited, NoSuchActor):
                 continue
         return channel

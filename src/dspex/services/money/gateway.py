@@ -30,7 +30,7 @@ class MoneyGateway:
         self._runtime = runtime
         self._book = book
         self._members = members
-        self._ledger = runtime.named(LEDGER)
+        self._ledger = runtime.named(LEDGER, patient=True)  # asked again until it answers: each try must wait
 
     def cost(self, lm: LM | LMPool, usage: Usage) -> Decimal | None:
         """Return what these tokens of this model cost, in dollars; None where its price is unknown."""
