@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from dspex._guard import text_of
 from dspex.errors._base import DspexError
 
 __all__ = [
@@ -37,7 +38,7 @@ class ServiceUnavailable(ServiceError):
     def __init__(self, service: str, reason: object) -> None:
         self.service = service
         self.reason = reason
-        super().__init__(f"{service} is unavailable: {reason}")
+        super().__init__(f"{service} is unavailable: {text_of(reason)}")
 
 
 class CacheError(ServiceError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
+from dspex._guard import shown
 from dspex.runtime._exit import ExitReason
 from dspex.runtime._next import Continue, Idle, Ignore, Next, Started, Stop
 from dspex.runtime._priority import PriorityRef
@@ -62,11 +63,11 @@ class Actor:
 
     async def handle_call(self, message: Any, sender: From) -> Next:
         """Answer with ``Reply(value)``, or keep ``sender``, return ``NoReply()`` and ``sender.reply(value)`` later."""
-        raise NotImplementedError(f"{type(self).__name__} does not handle calls ({message!r})")
+        raise NotImplementedError(f"{type(self).__name__} does not handle calls ({shown(message)})")
 
     async def handle_cast(self, message: Any) -> Next:
         """React to a message that wants no answer."""
-        raise NotImplementedError(f"{type(self).__name__} does not handle casts ({message!r})")
+        raise NotImplementedError(f"{type(self).__name__} does not handle casts ({shown(message)})")
 
     async def handle_info(self, message: Any) -> Next:
         """React to ``send``, ``Down``, ``Exit``, ``IdleTimeout``; by default the message is logged and dropped."""
@@ -75,7 +76,7 @@ class Actor:
 
     async def handle_continue(self, argument: Any) -> Next:
         """Do what ``Continue(argument)`` asked for."""
-        raise NotImplementedError(f"{type(self).__name__} does not handle continue ({argument!r})")
+        raise NotImplementedError(f"{type(self).__name__} does not handle continue ({shown(argument)})")
 
     async def terminate(self, reason: ExitReason) -> None:
         """Say goodbye within ``terminate_timeout``; not after a kill, a failed ``init`` or an untrapped exit signal."""

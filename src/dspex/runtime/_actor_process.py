@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from dspex._guard import shown
+from dspex._guard import shown, text_of
 from dspex.errors import ActorExited, StartFailed
 from dspex.runtime._actor import Actor
 from dspex.runtime._actor_loop import ActorLoop, ParentExit
@@ -186,7 +186,7 @@ class ActorProcess(ActorLoop):
                 path=path_of(self),
                 why=why(reason),
                 actor=self.label,
-                reason=str(reason),
+                reason=text_of(reason),
                 last_call=last,
                 exc_info=error,
             )

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self, cast
 
 import anyio
 
+from dspex._guard import text_of
 from dspex.errors import AppAlreadyRunning, AppNotRunning, CallCycle
 from dspex.runtime._actor_process import ActorProcess
 from dspex.runtime._child_spec import ChildSpec, RestartStrategy, check_seconds
@@ -285,7 +286,7 @@ class _Master(LibraryActor):
                     says="the application {application} ended by itself: {why}",
                     application=self.application.name,
                     why=why(message.reason),
-                    reason=str(message.reason),
+                    reason=text_of(message.reason),
                 )
             return Stop(message.reason)
         return None
@@ -322,6 +323,6 @@ class _Master(LibraryActor):
             application=self.application.name,
             hook=name,
             why="it took too long" if reason is None else why(reason),
-            reason="took too long" if reason is None else str(reason),
+            reason="took too long" if reason is None else text_of(reason),
         )
         return self.state

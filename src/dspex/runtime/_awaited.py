@@ -42,12 +42,10 @@ def waits_for(process: Process, awaited: object) -> bool:
         return False
     begun = getattr(process, "begun", None)  # a handler that waits since its first step: its task has not heard of it
     blocked = begun.awaited if begun is not None else getattr(waiter, "_fut_waiter", None)
-    if blocked is None:
-        return False
     todo, seen = [awaited], {id(awaited)}
     while todo:
         each = todo.pop()
-        if each is waiter or each is blocked:
+        if each is waiter or (each is blocked and each is not None):
             return True
         for woken in _woken_by(each):
             if id(woken) not in seen and len(seen) < _FARTHEST:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Container
+from itertools import islice
+from typing import Final
 
 from dspex.errors import ActorExited, CallCycle
 from dspex.runtime._awaited import waits_for
 from dspex.runtime._context import HOME, current_process
 from dspex.runtime._exit import NO_PROCESS
+from dspex.runtime._messages import CallEnvelope
 from dspex.runtime._process import Process
 
-__all__ = ["ExitWaits", "chain_into", "chain_of", "refuse_cycle"]
+__all__ = ["ExitWaits", "chain_into", "chain_of", "refuse_cycle", "refuse_wait"]
+
+_LOOKED_AT: Final = 1000
+"""Queued messages that are looked through before a wait without end."""
 
 
 def chain_of(home: Process) -> tuple[Process, ...]:
@@ -43,6 +49,23 @@ def refuse_cycle(chain: tuple[Process, ...], target: Process) -> None:
     """Raise CallCycle if ``target`` waits for one of ``chain``: for its answer, or for its exit."""
     if target in chain or target.runtime.exit_waits.holds_up(target, chain):
         raise CallCycle([*(each.label for each in chain), target.label])
+
+
+def refuse_wait(awaited: Container[Process]) -> None:
+    """
+    Raise CallCycle if one of ``awaited`` waits for an answer of the process at work, which is about to wait for it.
+
+    The call came before the wait, so that nobody could refuse the call.
+    """
+    process = current_process()
+    mailbox = getattr(process, "mailbox", None)
+    if process is None or mailbox is None or not mailbox.items:
+        return
+    for item in islice(mailbox.items, _LOOKED_AT):
+        if type(item) is CallEnvelope and item.waiting:
+            for each in item.chain:
+                if each in awaited:
+                    raise CallCycle((process.label, *(one.label for one in item.chain), process.label))
 
 
 class ExitWaits:

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from dspex._guard import shown
 from dspex.errors import ActorExited, NoSuchActor, NotRegistered
 from dspex.runtime._context import current_process
 from dspex.runtime._ref import ActorRef
@@ -82,7 +83,7 @@ class Groups:
         _refuse_the_dying()
         left = tuple(ref for ref in refs if self._remove_one(strict, ref._process))
         if not left:
-            raise NotRegistered(f"a member of {group!r}", ", ".join(map(repr, refs)))
+            raise NotRegistered(f"a member of {shown(group)}", ", ".join(map(repr, refs)))
         self._tell(strict, "leave", left)
 
     def members(self, group: Hashable) -> tuple[ActorRef, ...]:

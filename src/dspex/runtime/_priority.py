@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from asyncio import _get_running_loop
 from typing import TYPE_CHECKING
 
 from dspex.runtime._context import current_process
 from dspex.runtime._messages import CAST
+from dspex.runtime._ref import ActorRef, Handle
 
 if TYPE_CHECKING:
     from dspex.runtime._actor_process import ActorProcess
-    from dspex.runtime._ref import ActorRef
 
 __all__ = ["PriorityRef"]
 
 
-class PriorityRef:
+class PriorityRef(Handle):
     """
     A handle whose messages the actor handles before ordinary ones, in the order they were sent.
 
@@ -47,6 +48,8 @@ class PriorityRef:
 
     def _put(self, item: object) -> bool:
         process, sender = self._process, current_process()
+        if process.exit_reason is None and _get_running_loop() is not process.runtime.loop:
+            process.runtime.refuse_other_loops()
         if not self._open or process.exit_reason is not None or (sender is not None and sender.dead_to_the_world):
             return False
         mailbox = process.mailbox

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
-from dspex._guard import contained, exact_text
+from dspex._guard import contained, exact_text, text_of
 from dspex.runtime._at_once import begun_in
 from dspex.runtime._context import HOME
 from dspex.runtime._exit import (
@@ -453,7 +453,7 @@ class Process:
                 self._waiters.pop(future, None)
 
     def __repr__(self) -> str:
-        state = "alive" if self.exit_reason is None else f"exited: {self.exit_reason}"
+        state = "alive" if self.exit_reason is None else f"exited: {text_of(self.exit_reason)}"
         return f"<{type(self).__name__} {self.label} [{state}]>"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar, overload
 from dspex.errors import ActorExited, CallCycle, CallTimeout, MailboxFull, NoSuchActor
 from dspex.runtime import _system
 from dspex.runtime._at_once import CALLS_BEFORE_TURN, DEEPEST, NOT_YET, handle_at_once
-from dspex.runtime._chain import chain_into
+from dspex.runtime._chain import chain_into, refuse_wait
 from dspex.runtime._context import HOME, current_process
 from dspex.runtime._deadlines import NEVER, finite_timeout
 from dspex.runtime._exit import KILL, NORMAL, SHUTDOWN, ExitReason, as_reason
@@ -135,10 +135,20 @@ class ProcessRef(Handle):
         _calling_actor("unlink").unlink(self._process)
 
     async def wait_exit(self, timeout: float | None = None) -> ExitReason | None:
-        """Return the exit reason once the process is dead, its children too; None after ``timeout`` seconds."""
+        """
+        Return the exit reason once the process is dead, its children too; None after ``timeout`` seconds.
+
+        Raises:
+            CallCycle: The process waits for an answer of the caller, and the caller would wait without end.
+            WrongLoop: Called from another loop or thread.
+            SpecError: ``timeout`` is not a number.
+        Cancellation: the process goes on.
+        """
         timeout = finite_timeout(timeout)
         if not self._process.dead:
             self._refuse_elsewhere()
+            if timeout is None:
+                refuse_wait((self._process,))
         return await self._process.wait_exit(timeout)
 
     def _refuse_elsewhere(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dspex._guard import text_of
 from dspex.errors import StartFailed
 from dspex.runtime._log import get_logger
 from dspex.runtime._sentences import nth, path_of, why
@@ -32,7 +33,7 @@ def report_restart(supervisor: Process, child: Child, reason: ExitReason, window
             why=why(reason),
             supervisor=supervisor.label,
             child=child.id,
-            reason=str(reason),
+            reason=text_of(reason),
         )
     telemetry = supervisor.runtime.telemetry
     if telemetry.active:
@@ -51,7 +52,7 @@ def report_start_failure(supervisor: Process, child: Child, failure: object) -> 
         why=why(failure.reason if isinstance(failure, StartFailed) else failure),
         supervisor=supervisor.label,
         child=child.id,
-        reason=str(failure),
+        reason=text_of(failure),
     )
     telemetry = supervisor.runtime.telemetry
     if telemetry.active:

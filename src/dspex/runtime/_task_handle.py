@@ -10,8 +10,10 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from dspex.errors import ActorExited, CallTimeout, SpecError
+from dspex.runtime._chain import refuse_wait
 from dspex.runtime._child_spec import ShutdownPolicy, check_seconds
 from dspex.runtime._context import current_process, home_process
+from dspex.runtime._deadlines import finite_timeout
 from dspex.runtime._exit import KILL, NO_PROCESS, SHUTDOWN, Crashed, ExitReason
 from dspex.runtime._process import Process
 from dspex.runtime._ref import ProcessRef
@@ -72,6 +74,7 @@ class TaskHandle(Generic[R]):
     async def _result(self) -> R:
         self._spend()
         try:
+            refuse_wait((self._task,))
             await self._task.wait_exit(None)
         except BaseException:  # whatever it is: undone here, then raised on
             self._spent = False  # the result is still there for who asks again
@@ -87,6 +90,9 @@ class TaskHandle(Generic[R]):
         Cancellation: the task goes on.
         """
         self._refuse_strangers()
+        timeout = finite_timeout(timeout)
+        if timeout is None:
+            refuse_wait((self._task,))
         await self._task.wait_exit(timeout)
         return self.outcome()
 
@@ -250,7 +256,10 @@ class _Ends:
         self.failed: int | None = None
 
     async def wait(self, timeout: float | None) -> bool:
-        """Return whether it happened within ``timeout`` seconds."""
+        """Return whether it happened within ``timeout`` seconds; CallCycle if it never could."""
+        timeout = finite_timeout(timeout)
+        if timeout is None:
+            refuse_wait(self._tasks)
         watched = []
         for place, task in enumerate(self._tasks):
             if task.dead:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
 from dspex.errors import ActorExited, CallTimeout, SpecError
+from dspex.runtime._chain import refuse_wait
 from dspex.runtime._child_spec import check_seconds
 from dspex.runtime._context import current_process
 from dspex.runtime._exit import KILL, Crashed, ExitReason, Normal, Other
@@ -131,6 +132,7 @@ class TaskStream(Generic[T, R]):
             if self._ended and not self._window:
                 raise StopAsyncIteration
             self._wake.clear()
+            refuse_wait(self._window)
             noted = self._owner.runtime.exit_waits.begin(self._window)
             try:
                 await self._wake.wait()

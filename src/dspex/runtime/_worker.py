@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from dspex.runtime._messages import as_answer
+
 __all__ = ["WorkerThread"]
 
 R = TypeVar("R")
@@ -38,8 +40,15 @@ class WorkerThread:
         self._pool.submit(call)
 
     async def run(self, function: Callable[..., R], *args: Any) -> R:
-        """Run ``function(*args)`` in the thread and return its result."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
+        """Run ``function(*args)`` in the thread and return its result; StopIteration comes as a RuntimeError."""
+
+        def call() -> R:
+            try:
+                return function(*args)
+            except StopIteration as error:  # asyncio's future refuses it, and would never be done
+                raise as_answer(error) from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
     async def aclose(self, last: Callable[[], object] | None = None) -> None:
         """
