@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
+import dataclasses
+import functools
+import itertools
+import pickle
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -30,6 +35,7 @@ from dspex.runtime import (
     DynamicSupervisor,
     Exit,
     Groups,
+    NamedRef,
     Other,
     Registry,
     Restart,
@@ -674,3 +680,182 @@ async def test_a_tree_of_a_thousand_levels_is_shown(runtime: Runtime) -> None:
     assert repr(snapshot) == "<TreeNode Supervisor, 1 below>"
     top.kill()
     assert await top.wait_exit() == KILLED
+
+
+# --- handles are copied as themselves -----------------------------------------------------------------------------
+
+
+async def test_a_handle_copies_to_itself_and_is_not_pickled(runtime: Runtime) -> None:
+    """``dataclasses.asdict`` deep-copies a message; what leaves the OS process is a name."""
+
+    @dataclasses.dataclass
+    class Hello:
+        who: object
+
+    registry = Registry()
+    ref = await runtime.start(Doer(), name="d", via=registry.via("k"))
+    process: Any = ref._process
+    via = registry.via("k")
+    for handle in (ref, runtime.named("d"), via, process.actor.priority_ref()):
+        assert copy.copy(handle) is handle
+        assert copy.deepcopy(handle) is handle
+        assert dataclasses.asdict(Hello([handle]))["who"] == [handle]
+        with pytest.raises(TypeError, match="Send a name"):
+            pickle.dumps(handle)
+    assert registry.via("k") == via
+    assert registry.via("k") != registry.via("l")
+    assert via != "k"
+    assert len({via, registry.via("k")}) == 1
+    assert repr(via) == "<'k' of a registry>"
+    kept: list[Any] = []
+
+    async def keep(actor: Doer, sender: Any) -> Any:
+        kept.append(sender)
+        return await answer()
+
+    await ref.call(keep)
+    assert copy.copy(kept[0]) is kept[0]
+    assert copy.deepcopy(kept) == kept
+
+
+async def test_an_answer_is_an_exception_or_a_mistake(runtime: Runtime) -> None:
+    """A class is made an exception of; what is none is the server's own mistake."""
+
+    class Server(Doer):
+        async def handle_call(self, message: Any, sender: Any) -> Any:
+            sender.fail(message)
+            return None
+
+    for given, expected in ((KeyError, KeyError), (StopIteration, RuntimeError), ("text", ActorExited)):
+        ref = await runtime.start(Server())
+        with pytest.raises(expected):
+            await ref.call(given)
+
+
+async def test_code_that_somebody_drives_by_hand_waits_for_nobody_else(runtime: Runtime) -> None:
+    """There is no task to be found waiting; nothing is left of it either."""
+    registry = Registry()
+    gate = asyncio.Event()
+    other = await runtime.start(Doer())
+
+    async def go(actor: Doer, _: object) -> Any:
+        def by_hand() -> None:
+            for coroutine in (other.wait_exit(), registry.lock("k", gate.wait)):
+                coroutine.send(None)
+                coroutine.close()
+            gate.set()
+
+        asyncio.get_running_loop().call_soon(by_hand)
+        return await answer()
+
+    holding = asyncio.ensure_future(registry.lock("k", gate.wait))
+    await asyncio.sleep(0)
+    ref = await runtime.start(Doer())
+    await ref.call(go)
+    await holding
+    assert not runtime.exit_waits
+    assert len(registry._locks) == 0
+
+
+async def test_searches_look_at_what_is_not_there_yet(runtime: Runtime) -> None:
+    """A closure whose cell is empty, and futures beyond the farthest."""
+    loop = asyncio.get_running_loop()
+    ref = await runtime.start(Doer())
+    seen: list[bool] = []
+
+    async def go(actor: Doer, _: object) -> Any:
+        future = loop.create_future()
+
+        def callback(_: object) -> object:
+            return later  # bound below, after the search
+
+        future.add_done_callback(callback)
+        seen.append(waits_for(actor.ref._process, future))
+        later = None
+        many = [loop.create_future() for _ in range(400)]
+        for each, following in itertools.pairwise(many):
+            each.add_done_callback(functools.partial(_pass_on, following))
+        seen.append(waits_for(actor.ref._process, many[0]))
+        for each in (future, *many):
+            each.cancel()
+        return await answer_with(later)
+
+    await ref.call(go)
+    assert seen == [False, False]
+
+
+def _pass_on(following: object, _: object) -> None:
+    """Only mention it."""
+
+
+async def test_a_handler_that_is_a_plain_function_cannot_return_by_an_exception(runtime: Runtime) -> None:
+    """StopIteration is how a coroutine returns: from a function it is a crash as any."""
+
+    class Server(Doer):
+        def handle_call(self, message: Any, sender: Any) -> Any:
+            raise StopIteration("not a return")
+
+    ref = await runtime.start(Server())
+    with pytest.raises(ActorExited, match="StopIteration"):
+        await ref.call("x")
+
+
+async def test_a_wait_that_comes_after_the_call_is_refused(runtime: Runtime) -> None:
+    """The task has called already, and waits in the mailbox of who now would wait for it."""
+
+    async def go(actor: Doer, _: object) -> Any:
+        task = actor.spawn_task(_calls, actor.ref)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert actor.ref._process.mailbox.items
+        with pytest.raises(CallCycle):
+            await task.ref.wait_exit()
+        return await answer()
+
+    ref = await runtime.start(Doer())
+    assert await ref.call(go, timeout=None) == "answer"
+    assert await ref.call(answer) == "answer"
+
+
+async def _calls(ref: ActorRef) -> None:
+    await ref.call(answer, timeout=None)
+
+
+async def test_a_key_that_fails_when_it_is_hashed_stays_alone(
+    runtime: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The other keys of the dead are free; and a listener in another loop is no affair of who registers."""
+
+    class Key:
+        broken = False
+
+        def __hash__(self) -> int:
+            if self.broken:
+                raise ZeroDivisionError
+            return 1
+
+    registry = Registry(listeners=[_Foreign(runtime, "x"), runtime.named("nobody")])
+    key = Key()
+
+    async def register(actor: Doer, _: object) -> Any:
+        registry.register(key)
+        registry.register("plain")
+        return await answer()
+
+    ref = await runtime.start(Doer())
+    await ref.call(register)
+    key.broken = True
+    ref.kill()
+    await ref.wait_exit()
+    assert registry.lookup("plain") == ()
+    assert [record.event for record in caplog.records if hasattr(record, "event")].count("key not removed") == 1
+    assert any("cannot hear of" in record.message for record in caplog.records)
+
+
+class _Foreign(NamedRef):
+    """A name in a runtime of another loop."""
+
+    __slots__ = ()
+
+    def send(self, message: object) -> bool:
+        raise WrongLoop
