@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
+from dspex.errors import ConfigError
 from dspex.protocols.model import Secret
 from dspex.services.lm.proxies import Proxies
 
-__all__ = ["read_key", "read_no_color", "read_proxies"]
+__all__ = ["read_cache_folder", "read_key", "read_no_color", "read_proxies"]
 
 
 def read_key(variable: str) -> Secret | None:
@@ -24,3 +27,15 @@ def read_proxies() -> Proxies:
 def read_no_color() -> bool:
     """Whether the user wants no colours (the NO_COLOR convention)."""
     return bool(os.environ.get("NO_COLOR"))
+
+
+def read_cache_folder() -> Path:
+    """Return dspex's folder in the user's cache: below ``XDG_CACHE_HOME``, or where the system has caches."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    if Path(given).is_absolute():
+        return Path(given) / "dspex"
+    try:
+        home = Path.home()
+    except RuntimeError as error:  # a user without a home
+        raise ConfigError(f"there is no folder for caches: {error}; XDG_CACHE_HOME names one") from error
+    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "dspex"

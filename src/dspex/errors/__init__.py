@@ -14,6 +14,7 @@ attribute, and the message says what to do next::
     │   ├── MailboxFull             a bounded mailbox has no room
     │   ├── NoSuchActor             nobody lives under this ref, name or key; ``nearest`` (also a LookupError)
     │   ├── NotRegistered           the process holds no such key and is in no such group (also a LookupError)
+    │   ├── OsProcessFailed         a program could not be started, or ended as it should not
     │   ├── RuntimeClosed           the runtime is not open (any more)
     │   ├── SpecError               a child spec or supervisor flag is not valid (also a ValueError)
     │   ├── StartFailed             ``init`` failed; the reason is the cause
@@ -93,6 +94,7 @@ from dspex.errors._actors import (
     MailboxFull,
     NoSuchActor,
     NotRegistered,
+    OsProcessFailed,
     RuntimeClosed,
     SpecError,
     StartFailed,
@@ -214,6 +216,7 @@ __all__ = [
     "NotInRequest",
     "NotRegistered",
     "OptimizationError",
+    "OsProcessFailed",
     "OutputNotSet",
     "Overloaded",
     "ProgramError",

@@ -17,6 +17,7 @@ __all__ = [
     "MailboxFull",
     "NoSuchActor",
     "NotRegistered",
+    "OsProcessFailed",
     "RuntimeClosed",
     "SpecError",
     "StartFailed",
@@ -106,6 +107,24 @@ class NotRegistered(ActorError, LookupError):
         self.name = name
         self.process = process
         super().__init__(f"{process} is not registered as {name}")
+
+
+class OsProcessFailed(ActorError):
+    """
+    A program could not be started, was not ready in time, or ended as it should not.
+
+    Attributes:
+        program: Its name, without its arguments.
+        code: Its exit code; the negative number of the signal that ended it; None while it has not ended.
+        lines: The last lines that it wrote.
+    """
+
+    def __init__(self, program: str, why: str, code: int | None = None, lines: Sequence[str] = ()) -> None:
+        self.program = program
+        self.code = code
+        self.lines = tuple(lines)
+        said = f"; it wrote: {' | '.join(self.lines)}" if self.lines else ""
+        super().__init__(f"{program} {why}{said}")
 
 
 class StartFailed(ActorError):

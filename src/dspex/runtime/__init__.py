@@ -13,6 +13,7 @@ from dspex.errors import (
     MailboxFull,
     NoSuchActor,
     NotRegistered,
+    OsProcessFailed,
     RuntimeClosed,
     ServiceUnavailable,
     SpecError,
@@ -58,6 +59,7 @@ from dspex.runtime._library_actor import LibraryActor
 from dspex.runtime._log import get_logger
 from dspex.runtime._messages import Call, Down, Exit, From, IdleTimeout
 from dspex.runtime._next import Continue, Idle, Ignore, Next, NoReply, Reply, Started, Stop
+from dspex.runtime._os_process import GetOsProcess, OsProcess, OsProcessInfo
 from dspex.runtime._partition_supervisor import PartitionSupervisor, PartitionSupervisorRef
 from dspex.runtime._priority import PriorityRef
 from dspex.runtime._process import Process
@@ -113,6 +115,7 @@ __all__ = [
     "Exit",
     "ExitReason",
     "From",
+    "GetOsProcess",
     "GroupChange",
     "Groups",
     "Idle",
@@ -132,6 +135,9 @@ __all__ = [
     "Normal",
     "NotRegistered",
     "OnTimeout",
+    "OsProcess",
+    "OsProcessFailed",
+    "OsProcessInfo",
     "Other",
     "PartitionSupervisor",
     "PartitionSupervisorRef",

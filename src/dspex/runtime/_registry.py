@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, overload
 
 from dspex._guard import shown
-from dspex.errors import ActorError, ActorExited, AlreadyRegistered, NotRegistered, SpecError
+from dspex.errors import ActorExited, AlreadyRegistered, DspexError, NotRegistered, SpecError
 from dspex.runtime._actor_process import ActorProcess
 from dspex.runtime._context import current_process
 from dspex.runtime._locks import KeyLocks
@@ -249,7 +249,7 @@ class Registry:
         for listener in self._listeners:
             try:
                 listener.send(message)
-            except ActorError as error:  # it lives in another loop: that is no affair of who registers
+            except DspexError as error:  # it lives in another loop: that is no affair of who registers
                 says = "{listener} cannot hear of {key}: {error}"
                 key = shown(message.key)
                 _log.error("listener not told", says=says, listener=shown(listener), key=key, exc_info=error)

@@ -34,6 +34,8 @@ from dspex.runtime import (
     ExitReason,
     From,
     NoReply,
+    OsProcess,
+    OsProcessInfo,
     Other,
     PartitionSupervisor,
     Registry,
@@ -636,6 +638,24 @@ async def worker_threads(runtime: Runtime, fail: Raise) -> None:
     with suppress(BaseException):
         await worker.aclose(plain(fail))
     assert worker._pool._shutdown  # the thread is gone, whatever was raised
+
+
+@scenario("OsProcess(ready)")
+async def readiness(runtime: Runtime, fail: Raise) -> None:
+    """The question is asked again until the start has taken too long; no program is left."""
+    started: list[int] = []
+
+    async def ready(info: OsProcessInfo) -> bool:
+        started.append(info.pid)
+        fail()
+        return True
+
+    keywords = {"ready": ready, "start_timeout": 0.1, "stop_timeout": 0.1}
+    top: Any = await runtime.start(Supervisor())
+    with pytest.raises(dspex.errors.StartFailed):
+        await top.start_child(ChildSpec("program", OsProcess, (["sleep", "60"],), keywords))
+    assert started
+    assert top.alive
 
 
 @scenario("run(loop_factory)", "Telemetry.span(now)")

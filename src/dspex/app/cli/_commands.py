@@ -39,21 +39,38 @@ def demo(
     api_base: Annotated[
         str | None, typer.Option(help="The address of another server that speaks the model's protocol.")
     ] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="Ask a real model on this machine, fetched once (500 MB); needs no key.")
+    ] = False,
+    gguf: Annotated[Path | None, typer.Option(help="With --local: a model of your own, as a GGUF file.")] = None,
     questions: Annotated[
-        int | None, typer.Option(help="How many questions to ask: 300, or 40 of a real model.", show_default=False)
+        int | None,
+        typer.Option(
+            help="How many questions to ask: 300, or 40 of a real model, 60 with --local.", show_default=False
+        ),
     ] = None,
     chaos: Annotated[
         bool | None,
-        typer.Option(help="Kill actors while they work; of itself only without --lm.", show_default=False),
+        typer.Option(help="Kill actors while they work; of itself not with --lm.", show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed, the same questions and scores.")] = 0,
-    port: Annotated[int, typer.Option(help="The simulator's port; 0 takes a free one.")] = 0,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a real model is paid.")] = False,
+    port: Annotated[int, typer.Option(help="The simulator's port, or the local model's; 0 takes a free one.")] = 0,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask before a real model is paid, or fetched.")
+    ] = False,
 ) -> int:
     """See it work, in a minute: an index, a tree of actors, questions answered while actors die, and an optimizer."""
     from dspex.app.cli import _demo
 
     interruptible()
+    if not local and gguf is not None:
+        raise typer.BadParameter("--gguf needs --local, which runs it")
+    if local:
+        if lm is not None:
+            raise typer.BadParameter("--local runs a model of its own: leave --lm out")
+        return _demo.run_with_local_model(
+            gguf=gguf, api_base=api_base, questions=questions, chaos=chaos, seed=seed, port=port, yes=yes
+        )
     return _demo.run(lm=lm, api_base=api_base, questions=questions, chaos=chaos, seed=seed, port=port, yes=yes)
 
 

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any
 
-from dspex.app._app import App
+from dspex.app._app import App, RunnableProgram
 from dspex.app.demo.board import Board
-from dspex.app.demo.chaos import kill_in_turn
-from dspex.app.demo.program import RAG
-from dspex.app.demo.questions import Question
 
 __all__ = ["ask_all"]
 
-_KILL_EVERY = 2.0
 _DRAW_EVERY = 0.1
 
 
 async def ask_all(
     app: App,
-    program: RAG,
-    asked: Sequence[Question],
+    program: RunnableProgram[..., Any],
+    asked: Sequence[Mapping[str, Any]],
     board: Board,
     draw: Callable[[], object],
     *,
     at_once: int,
-    kill: bool,
+    beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> None:
     """
     Ask every question, a number of them at once, and write down on the board how each ends.
@@ -33,11 +30,11 @@ async def ask_all(
     Args:
         app: Who runs them.
         program: What runs.
-        asked: The questions.
+        asked: The inputs of each question.
         board: Where it is written down.
         draw: Called ten times a second meanwhile.
         at_once: How many run at the same time.
-        kill: Whether actors are killed meanwhile, one every two seconds.
+        beside: Runs meanwhile, and is cancelled at the end: what kills actors, for example.
 
     Cancellation: the running requests are stopped first.
     """
@@ -45,24 +42,30 @@ async def ask_all(
     places = iter(range(len(asked)))
     try:
         async with asyncio.TaskGroup() as around:
-            beside = [around.create_task(_draw(app, draw))]
-            if kill:
-                beside.append(around.create_task(kill_in_turn(app, _KILL_EVERY, board.killed)))
+            meanwhile = [around.create_task(_draw(app, draw))]
+            if beside is not None:
+                meanwhile.append(around.create_task(beside()))
             async with asyncio.TaskGroup() as workers:
                 for _ in range(at_once):
                     workers.create_task(_work(app, program, asked, board, places))
             board.ended = board.now()
-            for task in beside:
+            for task in meanwhile:
                 task.cancel()
     finally:
         detach()
     draw()
 
 
-async def _work(app: App, program: RAG, asked: Sequence[Question], board: Board, places: Iterator[int]) -> None:
+async def _work(
+    app: App,
+    program: RunnableProgram[..., Any],
+    asked: Sequence[Mapping[str, Any]],
+    board: Board,
+    places: Iterator[int],
+) -> None:
     """Take the next question until there is none."""
     for place in places:
-        request = app.start(program, question=asked[place].question)
+        request = app.start(program, **asked[place])
         board.requests[place] = request
         board.ends[place] = await request.outcome()
 

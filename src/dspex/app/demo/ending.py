@@ -15,7 +15,7 @@ from dspex.app.demo.show import Show
 from dspex.programs import ChatAdapter
 from dspex.services.retrieval.sqlite_index import SqliteIndex
 
-__all__ = ["DEMOS", "YOURS", "answered", "close", "estimate"]
+__all__ = ["DEMOS", "YOURS", "answered", "close", "estimate", "totals"]
 
 DEMOS = 4
 """How many demonstrations the optimizer bootstraps."""
@@ -80,11 +80,17 @@ def answered(show: Show, board: Board, met: str) -> None:
 
 
 def close(show: Show, app: App, board: Board) -> None:
-    """Say what is left of it: the tree, latencies, tokens, and the lines that do the same."""
+    """Say what is left of it, and the lines that do the same."""
+    totals(show, app, board)
+    show.title(6, "The same in an app of yours")
+    show.block(YOURS, code=True)
+
+
+def totals(show: Show, app: App, board: Board) -> None:
+    """Say what is left of it: the tree, latencies, tokens."""
     show.title(5, "The same tree, after all that")
     show.block(app.tree().render())
-    totals = [end.totals for end in board.ends if end is not None and end.totals is not None]
-    times = sorted(each.duration for each in totals)
+    times = sorted(end.totals.duration for end in board.ends if end is not None and end.totals is not None)
     show.say(
         f"seconds for one of the {board.total} questions: "
         + ", ".join(f"p{share} {_percentile(times, share):.2f}" for share in (50, 95, 99))
@@ -94,8 +100,6 @@ def close(show: Show, app: App, board: Board) -> None:
     show.say(
         f"{tree.book.calls:,} calls paid for, {tree.book.usage.total_tokens:,} tokens; {hits:,} answers from the cache"
     )
-    show.title(6, "The same in an app of yours")
-    show.block(YOURS, code=True)
 
 
 def estimate(library: Library, sizes: Sizes) -> str:

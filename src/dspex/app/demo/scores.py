@@ -17,7 +17,7 @@ from dspex.evaluation import Comparison, Report, exact_match
 from dspex.optimizers import BootstrapFewShot
 from dspex.programs import details
 
-__all__ = ["score_programs", "swapped"]
+__all__ = ["counting", "score_programs", "swapped"]
 
 RULE_HEADER: Final = "x-simulator-rule"
 """Where the simulator says which rule an answer follows; nothing but this table ever reads it."""
@@ -44,7 +44,7 @@ async def score_programs(app: App, library: Library, sizes: Sizes, seed: int, sh
     }
     reports = {}
     for name, program in programs.items():
-        with _counting(app, show, f"scoring {name}", sizes.dev):
+        with counting(app, show, f"scoring {name}", sizes.dev):
             reports[name] = await app.evaluate(program, library.sets.dev, exact_match(), max_concurrency=sizes.at_once)
     show.table([Row(name, report.score, report.interval, _rules(report)) for name, report in reports.items()])
     none, wrong, right, _ = reports.values()
@@ -83,7 +83,7 @@ def swapped(demos: Sequence[Demo]) -> list[Demo]:
 
 
 @contextmanager
-def _counting(app: App, show: Show, what: str, total: int) -> Iterator[None]:
+def counting(app: App, show: Show, what: str, total: int) -> Iterator[None]:
     """Show how many requests have ended."""
     with show.progress(what, total) as tell:
         ended = 0

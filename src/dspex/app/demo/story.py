@@ -6,12 +6,14 @@ import asyncio
 import platform
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from dspex.app._app import App
 from dspex.app.demo import ending, model
 from dspex.app.demo.asking import ask_all
 from dspex.app.demo.board import Board
+from dspex.app.demo.chaos import kill_in_turn
 from dspex.app.demo.library import Library, build_library
 from dspex.app.demo.options import DemoOptions
 from dspex.app.demo.program import RAG, WithGold
@@ -27,6 +29,7 @@ SAYS_SO = (
 )
 
 _DEADLINE = 60.0
+_KILL_EVERY = 2.0
 
 
 def run_demo(options: DemoOptions, show: Show, agree: Callable[[str], bool]) -> int:
@@ -102,7 +105,9 @@ class _Story:
         self._show.title(3, f"{sizes.ask} questions, {sizes.at_once} at once{while_}")
         board = Board(sizes.ask, app.running_tree().runtime.clock.now)
         with self._show.board(board) as draw:
-            await ask_all(app, RAG(), self._library.sets.ask, board, draw, at_once=sizes.at_once, kill=options.kills)
+            killing = partial(kill_in_turn, app, _KILL_EVERY, board.killed) if options.kills else None
+            asked = [{"question": each.question} for each in self._library.sets.ask]
+            await ask_all(app, RAG(), asked, board, draw, at_once=sizes.at_once, beside=killing)
         ending.answered(self._show, board, await provider.met())
         await self._ask_again(app)
         return board
