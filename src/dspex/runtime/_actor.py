@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast
 
 from dspex._guard import shown
 from dspex.runtime._exit import ExitReason
@@ -50,7 +50,7 @@ class Actor:
     ref_class: ClassVar[type[ActorRef]] = ActorRef
     kind: ClassVar[Literal["worker", "supervisor"]] = "worker"
 
-    _dspex_process: ActorProcess
+    _dspex_process: ActorProcess = cast("ActorProcess", None)  # until it is started
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse a class that would take the place of what the runtime calls: that breaks far from here, and late."""

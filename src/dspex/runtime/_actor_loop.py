@@ -9,6 +9,7 @@ from dspex._guard import shown
 from dspex.errors import StartFailed
 from dspex.runtime._actor import Actor
 from dspex.runtime._at_once import Begun
+from dspex.runtime._deadlines import finite_timeout
 from dspex.runtime._exit import NORMAL, Crashed, ExitReason, Shutdown, as_reason
 from dspex.runtime._log import get_logger
 from dspex.runtime._mailbox import Mailbox
@@ -361,6 +362,8 @@ class ActorLoop(Process):
         raise BadReturn(handler, outcome)
 
     def _start_idle_timer(self, seconds: float) -> None:
+        if finite_timeout(seconds) is None:  # for ever, which a timer cannot be set to
+            return
         self._timer = self.runtime.clock.call_later(seconds, self._idle, context=self.runtime.context)
 
     def _idle(self) -> None:

@@ -47,7 +47,8 @@ def handle_at_once(process: ActorLoop, resting: asyncio.Future[None], envelope: 
     """
     loop, mailbox, task = process.runtime.loop, process.mailbox, process._task
     caller = asyncio.current_task(loop)
-    if caller is None or task is None:  # a coroutine that somebody drives by hand
+    if caller is None or task is None:  # a coroutine that somebody drives by hand, or that of another loop
+        process.runtime.refuse_other_loops()
         mailbox.put(envelope)
         return NOT_YET
     mailbox.waiter = process.resting = None  # at work: what comes now is queued

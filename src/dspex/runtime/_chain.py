@@ -68,43 +68,44 @@ def refuse_wait(awaited: Container[Process]) -> None:
                     raise CallCycle((process.label, *(one.label for one in item.chain), process.label))
 
 
-class ExitWaits:
-    """Who waits for whose exit, of one runtime: a task that calls back to such an actor waits for ever."""
+class ExitWaits(dict[Process, Container[Process]]):
+    """
+    Who waits for whose exit, of one runtime: a task that calls back to such an actor waits for ever.
 
-    __slots__ = ("_of_processes", "_of_tasks")
+    ``of_tasks`` are the waits of plain tasks, and the process each comes from.
+    """
+
+    __slots__ = ("of_tasks",)
 
     def __init__(self) -> None:
-        self._of_processes: dict[Process, Container[Process]] = {}
-        self._of_tasks: dict[asyncio.Task[object], tuple[Process, Container[Process]]] = {}
+        super().__init__()
+        self.of_tasks: dict[asyncio.Task[object], tuple[Process, Container[Process]]] = {}
 
     def begin(self, awaited: Container[Process]) -> object:
         """Note that the code that runs now waits for one of ``awaited`` to exit; return what ``end`` wants."""
         home = HOME.get()
         if home is None:
             return None
-        task = asyncio.current_task()
+        task = asyncio.current_task(home.runtime.loop)
         if home._task is task:
-            self._of_processes[home] = awaited
+            self[home] = awaited
             return home
         if task is not None:  # a plain task of that process, which may wait for it in turn
-            self._of_tasks[task] = (home, awaited)
+            self.of_tasks[task] = (home, awaited)
         return task
 
     def end(self, noted: object) -> None:
         """Note that the wait is over; once for each ``begin``."""
         if noted is not None:
-            self._of_processes.pop(noted, None)  # type: ignore[call-overload]  # it is in one of the two
-            self._of_tasks.pop(noted, None)  # type: ignore[call-overload]
+            self.pop(noted, None)  # type: ignore[call-overload]  # it is in one of the two
+            self.of_tasks.pop(noted, None)  # type: ignore[call-overload]
 
     def holds_up(self, target: Process, chain: tuple[Process, ...]) -> bool:
         """Say whether ``target`` waits for the exit of one of ``chain``."""
-        awaited = self._of_processes.get(target)
+        awaited = self.get(target)
         if awaited is not None and any(each in awaited for each in chain):
             return True
-        for task, (home, theirs) in self._of_tasks.items():
+        for task, (home, theirs) in self.of_tasks.items():
             if home is target and any(each in theirs for each in chain) and waits_for(target, task):
                 return True
         return False
-
-    def __len__(self) -> int:
-        return len(self._of_processes) + len(self._of_tasks)

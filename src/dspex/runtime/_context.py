@@ -8,11 +8,12 @@ whether the process itself is at work: it is the process's own task, or one that
 
 from __future__ import annotations
 
-from asyncio import _get_running_loop, current_task
+from asyncio import current_task
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from dspex.runtime._awaited import waits_for
+from dspex.runtime._here import here
 
 if TYPE_CHECKING:
     from dspex.runtime._process import Process
@@ -34,8 +35,10 @@ def current_process() -> Process | None:
     home = HOME.get()
     if home is None:
         return None
-    loop = _get_running_loop()
-    task = current_task(loop) if loop is not None else None
+    runtime = home.runtime
+    if here() != runtime.here:  # a thread, to which the context was copied
+        return None
+    task = current_task(runtime.loop)
     if task is None or home._task is None:
         return None
     return home if home._task is task or waits_for(home, task) else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from dspex._guard import shown
 from dspex.errors import ActorExited, NoSuchActor, NotRegistered
 from dspex.runtime._context import current_process
-from dspex.runtime._ref import ActorRef
+from dspex.runtime._ref import ActorRef, Itself
 
 if TYPE_CHECKING:
     from dspex.runtime._actor_process import ActorProcess
@@ -30,7 +30,7 @@ class GroupChange:
     refs: tuple[ActorRef, ...]
 
 
-class Groups:
+class Groups(Itself):
     """
     A scope of named groups: who is in a group, as often as it has joined.
 

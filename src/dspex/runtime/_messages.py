@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from dspex._guard import text_of
-from dspex.runtime._context import current_process
+from dspex.runtime._context import HOME, current_process
 from dspex.runtime._exit import ExitReason
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ class CallEnvelope:
             False when the caller has gone (timed out, was cancelled, was answered), or the replying process is
             dying itself: the value was dropped.
         """
-        process = current_process()
-        if process is not None and process.dead_to_the_world:
+        home = HOME.get()
+        if home is not None and home.exit_reason is not None and current_process() is home:
             return False
         self._forget()
         if self.future.done():
@@ -86,8 +86,8 @@ class CallEnvelope:
         that means something to Python itself (StopIteration, a cancellation, an interrupt) reaches the caller as the
         cause of a RuntimeError: as itself it would end the caller's loop, its task or the program.
         """
-        process = current_process()
-        if process is not None and process.dead:
+        home = HOME.get()
+        if home is not None and home.dead and current_process() is home:
             return False
         self._forget()
         if self.future.done():

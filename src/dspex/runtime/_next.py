@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from dspex.runtime._deadlines import finite_timeout
 from dspex.runtime._exit import NORMAL, ExitReason
 
 __all__ = ["Continue", "Idle", "Ignore", "Next", "NoReply", "Reply", "Started", "Stop"]
@@ -26,9 +27,17 @@ class Continue:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Deliver ``IdleTimeout`` to ``handle_info`` unless a message comes within ``seconds``."""
+    """
+    Deliver ``IdleTimeout`` to ``handle_info`` unless a message comes within ``seconds``.
+
+    Raises:
+        SpecError: ``seconds`` is not a number.
+    """
 
     seconds: float
+
+    def __post_init__(self) -> None:
+        finite_timeout(self.seconds)
 
 
 @dataclass(unsafe_hash=True, slots=True)  # a frozen one takes three times as long to make, and is made for each call

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from asyncio import _get_running_loop
 from typing import TYPE_CHECKING
 
 from dspex.runtime._context import current_process
+from dspex.runtime._here import here
 from dspex.runtime._messages import CAST
 from dspex.runtime._ref import ActorRef, Handle
 
@@ -48,7 +48,7 @@ class PriorityRef(Handle):
 
     def _put(self, item: object) -> bool:
         process, sender = self._process, current_process()
-        if process.exit_reason is None and _get_running_loop() is not process.runtime.loop:
+        if process.exit_reason is None and here() != process.runtime.here:
             process.runtime.refuse_other_loops()
         if not self._open or process.exit_reason is not None or (sender is not None and sender.dead_to_the_world):
             return False

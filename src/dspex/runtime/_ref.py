@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from asyncio import _get_running_loop
+from asyncio import current_task
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar, overload
 
-from dspex.errors import ActorExited, CallCycle, CallTimeout, MailboxFull, NoSuchActor
+from dspex.errors import ActorExited, CallCycle, CallTimeout, MailboxFull, NoSuchActor, WrongLoop
 from dspex.runtime import _system
 from dspex.runtime._at_once import CALLS_BEFORE_TURN, DEEPEST, NOT_YET, handle_at_once
-from dspex.runtime._chain import chain_into, refuse_wait
+from dspex.runtime._chain import chain_into, refuse_cycle, refuse_wait
 from dspex.runtime._context import HOME, current_process
 from dspex.runtime._deadlines import NEVER, finite_timeout
 from dspex.runtime._exit import KILL, NORMAL, SHUTDOWN, ExitReason, as_reason
+from dspex.runtime._here import here
 from dspex.runtime._messages import CAST, Call, CallEnvelope, StopEnvelope
 from dspex.runtime._system import Statistics, TraceHook, ask
 from dspex.runtime._threads import call_from_thread, cast_from_thread
@@ -30,8 +31,8 @@ R = TypeVar("R")
 _FOR_EVER: Final = float("inf")
 
 
-class Handle:
-    """A handle on a process, or on whoever has a name: it stays with its runtime, so a copy of it is itself."""
+class Itself:
+    """Something that there is once: a copy of it, also as a part of something else that is copied, is itself."""
 
     __slots__ = ()
 
@@ -40,6 +41,12 @@ class Handle:
 
     def __deepcopy__(self, memo: object) -> Self:
         return self
+
+
+class Handle(Itself):
+    """A handle on a process, or on whoever has a name: it stays with its runtime."""
+
+    __slots__ = ()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -152,8 +159,9 @@ class ProcessRef(Handle):
         return await self._process.wait_exit(timeout)
 
     def _refuse_elsewhere(self) -> None:
-        if not self._process.dead and _get_running_loop() is not self._process.runtime.loop:
-            self._process.runtime.refuse_other_loops()
+        runtime = self._process.runtime
+        if here() != runtime.here and not self._process.dead:
+            runtime.refuse_other_loops()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ProcessRef) and other._process is self._process
@@ -199,11 +207,16 @@ class ActorRef(ProcessRef):
         if timeout is not None and not timeout > NEVER:
             finite_timeout(timeout)
         runtime, home = process.runtime, HOME.get()
-        if _get_running_loop() is not runtime.loop:
+        if here() != runtime.here:
             runtime.refuse_other_loops()
         chain: tuple[Process, ...] = ()
         if home is not None:
-            chain = chain_into(home, process)
+            if home.exit_reason is None and home._task is current_task(runtime.loop):  # most calls
+                chain, waits = home.chain(), runtime.exit_waits
+                if process in chain or process in waits or waits.of_tasks:
+                    refuse_cycle(chain, process)
+            else:
+                chain = chain_into(home, process)
         envelope = CallEnvelope(message, chain)
         mailbox, resting = process.mailbox, process.resting
         if resting is not None and mailbox.waiter is resting and runtime.calls_at_once and len(chain) < DEEPEST:
@@ -218,14 +231,16 @@ class ActorRef(ProcessRef):
                 raise MailboxFull(process.label, mailbox.limit or 0)
         future = envelope.future
         queue = deadline = None
-        if timeout is not None and timeout != _FOR_EVER:
-            queue = runtime.deadlines[timeout]
-            deadline = queue.add(future, process)
         try:
+            if timeout is not None and timeout != _FOR_EVER:
+                queue = runtime.deadlines[timeout]
+                deadline = queue.add(future, process)
             return await future
-        except BaseException:  # whatever it is: undone here, then raised on
+        except BaseException as error:  # whatever it is: undone here, then raised on
             envelope.abandon()
             del future  # it has the error, whose traceback has this frame: not to be left to the garbage collector
+            if type(error) is RuntimeError:  # as a future says of a task of another loop
+                runtime.refuse_other_loops()
             raise
         finally:
             if queue is not None and deadline is not None:
@@ -237,11 +252,14 @@ class ActorRef(ProcessRef):
         if process.exit_reason is not None:
             return False
         runtime, home = process.runtime, HOME.get()
-        if _get_running_loop() is not runtime.loop:
+        if here() != runtime.here:
             runtime.refuse_other_loops()
         if home is not None and home.exit_reason is not None and current_process() is home:
             return False  # a process that is dead to the world sends nothing
-        return process.mailbox.put((CAST, message))
+        try:
+            return process.mailbox.put((CAST, message))
+        except RuntimeError as error:  # the loop is closed
+            raise WrongLoop from error
 
     def send(self, message: object) -> bool:
         """Send ``message`` to ``handle_info``; False when the actor is dead or its mailbox full."""
@@ -249,11 +267,14 @@ class ActorRef(ProcessRef):
         if process.exit_reason is not None:
             return False
         runtime, home = process.runtime, HOME.get()
-        if _get_running_loop() is not runtime.loop:
+        if here() != runtime.here:
             runtime.refuse_other_loops()
         if home is not None and home.exit_reason is not None and current_process() is home:
             return False  # as for ``cast``
-        return process.mailbox.put(message)
+        try:
+            return process.mailbox.put(message)
+        except RuntimeError as error:  # as for ``cast``
+            raise WrongLoop from error
 
     @overload
     def call_from_thread(self, message: Call[R], *, timeout: float | None = 5.0) -> R: ...
@@ -301,7 +322,9 @@ class ActorRef(ProcessRef):
             CallTimeout: It is still alive after ``timeout`` seconds.
             CallCycle: The caller is the actor itself, or below it in the tree.
         """
-        process, timeout, reason = self._process, finite_timeout(timeout), as_reason(reason)
+        process, reason = self._process, as_reason(reason)
+        if timeout is not None:
+            timeout = finite_timeout(timeout)
         if process.exit_reason is not None:
             raise NoSuchActor(process.label)
         self._refuse_elsewhere()
@@ -420,9 +443,8 @@ class NamedRef(Handle):
         return ref is not None and ref.send(message)
 
     def _refuse_elsewhere(self) -> None:
-        runtime = self.runtime
-        if not runtime.closed and _get_running_loop() is not runtime.loop:
-            runtime.refuse_other_loops()
+        if not self.runtime.closed:
+            self.runtime.refuse_other_loops()
 
     def __repr__(self) -> str:
         return f"<{self.name} by name>"

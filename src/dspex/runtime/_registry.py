@@ -14,7 +14,7 @@ from dspex.runtime._locks import KeyLocks
 from dspex.runtime._log import get_logger
 from dspex.runtime._parking import Parking
 from dspex.runtime._process import Process
-from dspex.runtime._ref import ActorRef, NamedRef, ProcessRef
+from dspex.runtime._ref import ActorRef, Itself, NamedRef, ProcessRef
 from dspex.runtime._via import Via
 
 __all__ = ["Entry", "Registered", "Registration", "Registry", "Unregistered"]
@@ -61,7 +61,7 @@ class Unregistered:
     ref: ProcessRef
 
 
-class Registry:
+class Registry(Itself):
     """
     A table of keys, with one (``"unique"``) or many (``"duplicate"``) entries each.
 

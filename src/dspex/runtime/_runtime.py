@@ -29,16 +29,18 @@ from dspex.runtime._actor import Actor
 from dspex.runtime._actor_process import ActorProcess
 from dspex.runtime._at_once import CALLS_BEFORE_TURN
 from dspex.runtime._chain import ExitWaits, chain_of
+from dspex.runtime._child_spec import check_seconds
 from dspex.runtime._context import HOME, current_process
 from dspex.runtime._deadlines import Deadlines, finite_timeout
 from dspex.runtime._exit import KILL, SHUTDOWN, ExitReason
 from dspex.runtime._groups import Groups
+from dspex.runtime._here import here
 from dspex.runtime._log import get_logger
 from dspex.runtime._messages import CallEnvelope
 from dspex.runtime._names import Names
 from dspex.runtime._next import Ignore
 from dspex.runtime._process import Process, callers_of
-from dspex.runtime._ref import ActorRef, NamedRef
+from dspex.runtime._ref import ActorRef, Itself, NamedRef
 from dspex.runtime._start_or_get import start_or_get
 from dspex.runtime._supervisor_ref import NamedSupervisorRef
 from dspex.runtime._task_process import TaskProcess
@@ -53,7 +55,7 @@ __all__ = ["Runtime"]
 _log = get_logger("runtime")
 
 
-class Runtime:
+class Runtime(Itself):
     """
     What Erlang calls a node, inside one event loop.
 
@@ -69,6 +71,9 @@ class Runtime:
         exit_budget: The same for one that was merely told to exit.
         close_budget: Seconds for closing the resources of a dead process.
         watchdog: Name what holds the loop for this many seconds, as ``Watchdog`` does; None does not watch.
+
+    Raises:
+        SpecError: A budget is not a number of seconds from 0 on.
 
     Attributes:
         groups: A scope of process groups to start with.
@@ -86,6 +91,8 @@ class Runtime:
         close_budget: float = 2.0,
         watchdog: float | None = None,
     ) -> None:
+        for name, budget in (("kill", kill_budget), ("exit", exit_budget), ("close", close_budget)):
+            check_seconds(f"{name}_budget", budget, minimum=0.0)
         self.telemetry = telemetry if telemetry is not None else Telemetry()
         self.random = generator(seed)
         self.kill_budget = kill_budget
@@ -103,6 +110,7 @@ class Runtime:
         self._watchdog = Watchdog(self, watchdog) if watchdog is not None else None
         self.loop: asyncio.AbstractEventLoop
         self.closed = True  # until it is opened
+        self.here: object = None
         self._thread = 0
         self.clock: Clock
         self.deadlines: Deadlines
@@ -119,6 +127,7 @@ class Runtime:
         """Bind to the running loop; everything else needs this first."""
         self.loop = asyncio.get_running_loop()
         self.closed = False
+        self.here = here()
         self._thread = threading.get_ident()
         self.clock = self._given_clock if self._given_clock is not None else LoopClock(self.loop)
         plain = getattr(self.loop.create_future, "__func__", None) is asyncio.BaseEventLoop.create_future
@@ -233,8 +242,7 @@ class Runtime:
         """
         if self.closed:
             raise RuntimeClosed(wanted)
-        if _get_running_loop() is not self.loop:
-            self.refuse_other_loops()
+        self.refuse_other_loops()
 
     def refuse_other_loops(self) -> None:
         """Raise WrongLoop in another loop or thread, and when ours has ended; while it only rests, its thread may."""
@@ -270,10 +278,11 @@ class Runtime:
             RuntimeClosed: The runtime is not open.
             WrongLoop: Called from another loop or thread.
         """
-        self.refuse_elsewhere("start")
+        if self.closed or here() != self.here:
+            self.refuse_elsewhere("start")
         if not isinstance(actor, Actor):
             raise SpecError("actor", actor, "an instance of a subclass of Actor")
-        if "_dspex_process" in vars(actor):
+        if actor._dspex_process is not None:
             raise SpecError("actor", actor, "an instance that was never started: it is the state of one process")
         if parent is not None and parent.exit_reason is not None:
             raise ActorExited(parent.label, parent.exit_reason)
@@ -317,7 +326,8 @@ class Runtime:
             WrongLoop: Called from another loop or thread.
         Cancellation: the actor is killed before this returns.
         """
-        timeout = finite_timeout(timeout)
+        if timeout is not None:
+            timeout = finite_timeout(timeout)
         process = self.spawn(actor, name=name, via=via, label=label, parent=current_process())
         outcome = await self.await_start(process, timeout)
         if outcome is not None:
@@ -403,8 +413,8 @@ class Runtime:
         Raises:
             WrongLoop: Called from another loop or thread.
         """
-        loop, home = _get_running_loop(), HOME.get()
-        if loop is not self.loop:
+        home = HOME.get()
+        if here() != self.here:
             self.refuse_other_loops()
         serves: CallEnvelope | None = None
         callers: tuple[int, ...] = ()
@@ -459,13 +469,15 @@ class Runtime:
     # --- time -----------------------------------------------------------------------------------------------
 
     async def sleep(self, seconds: float) -> None:
-        """Wait on this runtime's clock."""
+        """Wait on this runtime's clock; SpecError if ``seconds`` is not a number."""
+        until = finite_timeout(seconds)
         future: asyncio.Future[None] = self.loop.create_future()
-        timer = self.clock.call_later(seconds, _wake, future, context=self.context)
+        timer = self.clock.call_later(until, _wake, future, context=self.context) if until is not None else None
         try:
             await future
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
 
     def send_after(self, delay: float, target: ActorRef | NamedRef | Via, message: object) -> Timer:
         """

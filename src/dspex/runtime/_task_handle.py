@@ -16,7 +16,7 @@ from dspex.runtime._context import current_process, home_process
 from dspex.runtime._deadlines import finite_timeout
 from dspex.runtime._exit import KILL, NO_PROCESS, SHUTDOWN, Crashed, ExitReason
 from dspex.runtime._process import Process
-from dspex.runtime._ref import ProcessRef
+from dspex.runtime._ref import Itself, ProcessRef
 from dspex.runtime._task_process import TaskProcess
 
 __all__ = ["OnTimeout", "Returned", "TaskHandle", "TaskOutcome", "await_many", "yield_many"]
@@ -48,7 +48,7 @@ TaskOutcome = Returned[R] | ExitReason | None
 """How a task stands: it returned, it ended otherwise and why, or (None) it goes on."""
 
 
-class TaskHandle(Generic[R]):
+class TaskHandle(Itself, Generic[R]):
     """
     One task, for the process that started it, or for code outside of every process if such code did.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dspex.errors import WrongLoop
 from dspex.runtime._child_spec import check_seconds
 from dspex.runtime._context import current_process
-from dspex.runtime._ref import ActorRef, NamedRef
+from dspex.runtime._ref import ActorRef, Itself, NamedRef
 from dspex.runtime._via import Via
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Timer", "Timers"]
 
 
-class Timer:
+class Timer(Itself):
     """A message that is to be sent later; made by ``Runtime.send_after`` and ``Actor.send_after``."""
 
     __slots__ = ("_clock", "_due", "_handle", "_kin")

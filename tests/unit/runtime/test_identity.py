@@ -31,13 +31,16 @@ from dspex.runtime import (
     NORMAL,
     Actor,
     ActorRef,
+    Backoff,
     ChildSpec,
     DynamicSupervisor,
     Exit,
     Groups,
+    Idle,
     NamedRef,
     Other,
     Registry,
+    Reply,
     Restart,
     Runtime,
     StreamOptions,
@@ -255,8 +258,6 @@ async def test_what_an_actor_has_started_and_left_calls_it_as_anybody(runtime: R
 
 
 async def answer_with(value: object) -> Any:
-    from dspex.runtime import Reply
-
     return Reply(value)
 
 
@@ -507,8 +508,6 @@ async def test_only_the_death_of_a_child_is_its_death(runtime: Runtime, clock: V
 
 async def test_a_child_that_is_being_restarted_is_still_meant_by_its_ref(runtime: Runtime, clock: VirtualClock) -> None:
     """As in Elixir's DynamicSupervisor."""
-    from dspex.runtime import Backoff
-
     supervisor: Any = await runtime.start(DynamicSupervisor())
     spec = ChildSpec("c", Doer, backoff=Backoff(initial=1.0))
     first, second = await supervisor.start_child(spec), await supervisor.start_child(spec)
@@ -859,3 +858,39 @@ class _Foreign(NamedRef):
 
     def send(self, message: object) -> bool:
         raise WrongLoop
+
+
+async def test_what_there_is_once_is_copied_as_itself(runtime: Runtime) -> None:
+    """Messages of the library's own mention registries, and users' may mention anything."""
+    registry, groups = Registry(), Groups()
+    ref = await runtime.start(Doer())
+    tasks: Any = await runtime.start(TaskSupervisor())
+    handle, timer = tasks.start(asyncio.sleep, 0), runtime.send_after(5.0, ref, "x")
+    for each in (runtime, registry, groups, handle, timer):
+        assert copy.deepcopy([each])[0] is each
+        assert copy.copy(each) is each
+    await handle
+    timer.cancel()
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("-inf"), "5"])
+async def test_seconds_are_a_number_everywhere(runtime: Runtime, clock: VirtualClock, seconds: Any) -> None:
+    """A timer that is due at no time at all would keep others from being due."""
+    with pytest.raises(SpecError):
+        Idle(seconds)
+    with pytest.raises(SpecError):
+        await runtime.sleep(seconds)
+    with pytest.raises(SpecError, match="kill_budget"):
+        Runtime(kill_budget=seconds)
+
+    class Patient(Doer):
+        async def init(self) -> Any:
+            return Idle(float("inf"))
+
+    ref = await runtime.start(Patient())
+    assert clock.pending == 0
+    sleeping = asyncio.ensure_future(runtime.sleep(float("inf")))
+    await clock.settle()
+    assert clock.pending == 0
+    sleeping.cancel()
+    assert await ref.call(answer) == "answer"

@@ -1,0 +1,19 @@
+"""Where code runs: the cheapest thing that tells one loop's code from another's."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from asyncio import _get_running_loop
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["here"]
+
+here: Final[Callable[[], object]] = _get_running_loop if sys.version_info >= (3, 12) else threading.get_ident
+"""
+Returns what ``Runtime.here`` is in the code of its loop, and is not elsewhere.
+
+It is the running loop. Python 3.11 asks the operating system for the process id each time, which costs more than a
+whole cast, so there it is the thread. Another loop of the same thread is then found out by what fails in it.
+"""
