@@ -19,8 +19,8 @@ import uvloop
 
 from dspex._clock import LoopClock
 from dspex.errors import ConfigError, MissingExtra, TransportFailed
+from dspex.services.lm._parsers import ParserName
 from dspex.services.lm.transport import (
-    FastTransport,
     HttpxTransport,
     SlotTransport,
     Timeouts,
@@ -33,25 +33,25 @@ from tests.support.transports import (
     PEM,
     Answer,
     Opener,
-    fast,
     hang,
     ok,
     reset,
     say,
     say_and_close,
     serving,
-    slots,
     users,
+    with_h11,
+    with_httptools,
 )
 
 
-@pytest.fixture(params=[slots, fast])
+@pytest.fixture(params=[with_h11, with_httptools])
 def opened(request: pytest.FixtureRequest) -> Opener:
     """Our own transports."""
     return cast("Opener", request.param)
 
 
-@pytest.fixture(params=[slots, fast, users])
+@pytest.fixture(params=[with_h11, with_httptools, users])
 def any_opened(request: pytest.FixtureRequest) -> Opener:
     """Ours, and one of httpx's brought by the user."""
     return cast("Opener", request.param)
@@ -60,7 +60,7 @@ def any_opened(request: pytest.FixtureRequest) -> Opener:
 async def failure(reply: Awaitable[object]) -> TransportFailed:
     with pytest.raises(TransportFailed) as caught:
         await reply
-    assert caught.value.__cause__ is not None
+    assert isinstance(caught.value.__cause__, OSError | None)
     return caught.value
 
 
@@ -419,30 +419,33 @@ def clock() -> LoopClock:
     return LoopClock(asyncio.get_running_loop())
 
 
-async def test_the_fast_one_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_httptools_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """And asked for by name it says which extra it needs."""
-    assert isinstance(open_transport(clock=clock()), FastTransport)
-    assert isinstance(open_transport("slots", clock=clock()), SlotTransport)
-    monkeypatch.setitem(__import__("sys").modules, "aiohttp", None)
-    assert isinstance(open_transport(clock=clock()), SlotTransport)
+
+    def chosen(parser: ParserName = "auto") -> str:
+        transport = open_transport(clock=clock(), parser=parser)
+        assert isinstance(transport, SlotTransport)
+        return transport.parser
+
+    assert (chosen(), chosen("h11"), chosen("httptools")) == ("httptools", "h11", "httptools")
+    monkeypatch.setitem(__import__("sys").modules, "httptools", None)
+    assert chosen() == "h11"
     with pytest.raises(MissingExtra, match="fast"):
-        open_transport("fast", clock=clock())
+        chosen("httptools")
 
 
-@pytest.fixture(params=["fast", "core"])
-def installed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(params=["httptools", "h11"])
+def parser(request: pytest.FixtureRequest) -> ParserName:
     """With and without the extra."""
-    if request.param == "core":
-        monkeypatch.setitem(__import__("sys").modules, "aiohttp", None)
-    return str(request.param)
+    return cast("ParserName", request.param)
 
 
 class TestProxy:
-    async def test_a_plain_address_is_asked_for_through_it(self, installed: str) -> None:
+    async def test_a_plain_address_is_asked_for_through_it(self, parser: ParserName) -> None:
         """The proxy hears the whole address, and its own name and password."""
         async with serving(ok) as server:
             proxy = server.url.partition("/v1")[0].replace("//", "//me:secret@")
-            transport = open_transport(clock=clock(), proxy=proxy)
+            transport = open_transport(clock=clock(), proxy=proxy, parser=parser)
             try:
                 for _ in range(2):
                     assert (await transport.post("http://llm.test/v1/x", HEADERS, b"{}")).body == b"{}"
@@ -454,7 +457,7 @@ class TestProxy:
         assert head.startswith(b"post http://llm.test/v1/x http/1.1")
         assert b"proxy-authorization: basic bwu6c2vjcmv0" in head
 
-    async def test_a_secure_address_is_tunnelled(self, installed: str) -> None:
+    async def test_a_secure_address_is_tunnelled(self, parser: ParserName) -> None:
         """The proxy is asked to connect, and told nothing else; its refusal is a failure of the network."""
         met: list[bytes] = []
 
@@ -465,7 +468,7 @@ class TestProxy:
 
         async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
-            transport = open_transport(clock=clock(), proxy=f"http://127.0.0.1:{port}")
+            transport = open_transport(clock=clock(), proxy=f"http://127.0.0.1:{port}", parser=parser)
             try:
                 await failure(transport.post("https://llm.test/v1", HEADERS, b"{}"))
             finally:

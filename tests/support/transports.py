@@ -12,7 +12,8 @@ from typing import Any, cast
 import httpx
 
 from dspex._clock import LoopClock
-from dspex.services.lm.transport import FastTransport, HttpxTransport, SlotTransport, Transport
+from dspex.services.lm._parsers import ParserName
+from dspex.services.lm.transport import HttpxTransport, SlotTransport, Transport
 
 HEADERS = {"content-type": "application/json", "authorization": "Bearer sk-1"}
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Request-Id: r1\r\nContent-Length: 2\r\n\r\n{}"
@@ -130,8 +131,8 @@ Opener = Callable[..., contextlib.AbstractAsyncContextManager[Transport]]
 
 
 @contextlib.asynccontextmanager
-async def slots(**options: Any) -> AsyncIterator[Transport]:
-    transport = SlotTransport(clock=LoopClock(asyncio.get_running_loop()), **options)
+async def _slots(parser: ParserName, options: dict[str, Any]) -> AsyncIterator[Transport]:
+    transport = SlotTransport(clock=LoopClock(asyncio.get_running_loop()), parser=parser, **options)
     try:
         yield transport
     finally:
@@ -139,17 +140,21 @@ async def slots(**options: Any) -> AsyncIterator[Transport]:
         assert transport.open_connections == 0
 
 
-@contextlib.asynccontextmanager
-async def fast(**options: Any) -> AsyncIterator[Transport]:
-    transport = FastTransport(**options)
-    try:
-        yield transport
-    finally:
-        await transport.aclose()
-        assert transport.open_connections == 0
+def with_h11(**options: Any) -> contextlib.AbstractAsyncContextManager[Transport]:
+    """Open our transport with the parser of the core dependencies."""
+    return _slots("h11", options)
+
+
+def with_httptools(**options: Any) -> contextlib.AbstractAsyncContextManager[Transport]:
+    """Open our transport with the parser of the extra ``fast``."""
+    return _slots("httptools", options)
 
 
 @contextlib.asynccontextmanager
 async def users(**options: Any) -> AsyncIterator[Transport]:
     async with httpx.AsyncHTTPTransport(trust_env=False) as inner:
-        yield HttpxTransport(inner, **options)
+        transport = HttpxTransport(inner, **options)
+        try:
+            yield transport
+        finally:
+            await transport.aclose()

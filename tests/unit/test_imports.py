@@ -52,7 +52,7 @@ MAY_IMPORT = {
 IMPORTED_WHEN_USED = frozenset(
     {
         # extras, which may be missing
-        *("aiohttp", "bm25s", "genai_prices", "h11", "yarl", "mcp", "numpy", "opentelemetry", "optuna"),
+        *("bm25s", "genai_prices", "h11", "httptools", "mcp", "numpy", "opentelemetry", "optuna"),
         *("pydantic_monty", "ray", "rich", "starlette", "typer", "usearch", "uvicorn", "uvloop"),
         "annotationlib",  # Python 3.14 and newer have it
         # too heavy for ``import dspex``

@@ -1,14 +1,71 @@
-"""What a failure of the network means: one table for every HTTP library a transport may use, first match wins."""
+"""What a failure of the network means: our own exceptions, and one table for them and for those of a user's library."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from dspex.errors import TransportFailed
 
-__all__ = ["FAILURES", "Failure", "failure_of", "transport_failed"]
+__all__ = [
+    "FAILURES",
+    "AnswerCut",
+    "ConnectTimedOut",
+    "ConnectionBroken",
+    "ExchangeError",
+    "Failure",
+    "NotConnected",
+    "NotHttp",
+    "NotUnpacked",
+    "NothingCame",
+    "ReadTimedOut",
+    "WriteTimedOut",
+    "failure_of",
+    "plain_os_error",
+    "transport_failed",
+]
+
+
+class ExchangeError(Exception):
+    """One exchange failed below the shared half of a transport; its text is written by us and holds no header."""
+
+
+class ConnectTimedOut(ExchangeError):
+    """No connection in time."""
+
+
+class NotConnected(ExchangeError):
+    """Refused, unreachable, an unknown host, no TLS, or a proxy that refused."""
+
+
+class ReadTimedOut(ExchangeError):
+    """Nothing came in time."""
+
+
+class WriteTimedOut(ExchangeError):
+    """The peer took nothing in time."""
+
+
+class ConnectionBroken(ExchangeError):
+    """The connection broke; the cause is the operating system's error, where there is one."""
+
+
+class AnswerCut(ExchangeError):
+    """The peer closed the connection in the middle of an answer."""
+
+
+class NothingCame(AnswerCut):
+    """The peer closed the connection before a byte of the answer."""
+
+
+class NotHttp(ExchangeError):
+    """Bytes came that are not one HTTP answer."""
+
+
+class NotUnpacked(ExchangeError):
+    """The body is not in the encoding that the head names, or it ends early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,36 +92,32 @@ def _row(*names: str, text: str, closed: bool = False, saying: str = "") -> Fail
 
 _NO_CONNECTION: Final = "no connection to {origin} ({detail}): is the server running, and is api_base right?"
 _CUT: Final = "{origin} closed the connection before the answer was complete ({detail})"
-_REFUSED: Final = "{origin} refused the connection: is the server running, and is api_base right?"
 _SLOW: Final = "no connection to {origin} within {connect:g} s: is api_base right?"
+_BROKE: Final = "the connection to {origin} broke ({detail})"
+_NOT_HTTP: Final = "{origin} does not speak HTTP: {detail}"
 
 FAILURES: Final[tuple[Failure, ...]] = (
     # The operating system's word, whoever repeats it.
     _row(
         "ConnectionRefusedError", text="{origin} refused the connection: is the server running, and is api_base right?"
     ),
-    _row("gaierror", "ClientConnectorDNSError", text="the host of {origin} is not known: is api_base right?"),
-    _row("SSLError", "ClientSSLError", "CertificateError", text="no secure connection to {origin}: {detail}"),
-    # aiohttp.
-    _row("ConnectionTimeoutError", text=_SLOW),
-    _row("SocketTimeoutError", text="nothing came from {origin} for {read:g} s"),
-    _row("ServerDisconnectedError", "ClientConnectionResetError", text=_CUT, closed=True),
-    _row("ClientPayloadError", text=_CUT),
-    _row("ClientConnectorError", text=_NO_CONNECTION),
-    _row("ClientOSError", text="the connection to {origin} broke ({detail})", closed=True),
-    _row("ClientResponseError", text="{origin} does not speak HTTP: {detail}"),
-    # httpx, httpcore below it, and h11 below both.
-    _row("ConnectTimeout", "PoolTimeout", text=_SLOW),
-    _row("ReadTimeout", text="nothing came from {origin} for {read:g} s"),
-    _row("WriteTimeout", text="{origin} did not take the request within {write:g} s"),
-    _row("ConnectError", "ProxyError", text=_NO_CONNECTION),
-    _row("ReadError", "WriteError", "CloseError", text="the connection to {origin} broke ({detail})", closed=True),
+    _row("gaierror", text="the host of {origin} is not known: is api_base right?"),
+    _row("SSLError", "CertificateError", text="no secure connection to {origin}: {detail}"),
+    # Ours, and httpx's with httpcore and h11 below it, for the transport that a user brings.
+    _row("ConnectTimedOut", "ConnectTimeout", "PoolTimeout", text=_SLOW),
+    _row("ReadTimedOut", "ReadTimeout", text="nothing came from {origin} for {read:g} s"),
+    _row("WriteTimedOut", "WriteTimeout", text="{origin} did not take the request within {write:g} s"),
+    _row("NotConnected", "ConnectError", "ProxyError", text=_NO_CONNECTION),
+    _row("ConnectionBroken", "ReadError", "WriteError", "CloseError", text=_BROKE, closed=True),
+    _row("NothingCame", text=_CUT, closed=True),
+    _row("AnswerCut", text=_CUT),
+    _row("NotHttp", text=_NOT_HTTP),
     _row("RemoteProtocolError", saying="without sending a response", text=_CUT, closed=True),
     _row("RemoteProtocolError", saying="closed", text=_CUT),
-    _row("RemoteProtocolError", text="{origin} does not speak HTTP: {detail}"),
-    _row("DecodingError", text="the answer of {origin} cannot be unpacked: {detail}"),
+    _row("RemoteProtocolError", text=_NOT_HTTP),
+    _row("NotUnpacked", "DecodingError", text="the answer of {origin} cannot be unpacked: {detail}"),
     _row("TimeoutException", "TimeoutError", text="{origin} was too slow ({detail})"),
-    _row("ConnectionError", text="the connection to {origin} broke ({detail})", closed=True),
+    _row("ConnectionError", text=_BROKE, closed=True),
     _row("Exception", text="the exchange with {origin} failed: {detail}"),
 )
 
@@ -77,9 +130,34 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def transport_failed(error: BaseException, origin: str, timeouts: dict[str, float]) -> TransportFailed:
-    """Return the typed error for ``error``; raise it ``from`` the same, so that the cause is kept."""
-    detail = next((text for link in _chain(error) if (text := str(link))), type(error).__name__)
-    return TransportFailed(failure_of(error).text.format(origin=origin, detail=detail, **timeouts))
+    """
+    Return the typed error for ``error``, in our words and those of the operating system.
+
+    Its cause is a bare copy of the operating system's error, where there is one. A library's exceptions stay behind:
+    their texts and the local variables of their frames may hold the request's headers, and so the key. Raise the result
+    where no exception is being handled, because Python would keep that one as the context.
+    """
+    system: OSError | None = None
+    detail = ""
+    for link in _chain(error):
+        if isinstance(link, OSError):
+            system = link
+        if isinstance(link, (ExchangeError, OSError)):
+            detail = detail or str(link)
+    failed = TransportFailed(
+        failure_of(error).text.format(origin=origin, detail=detail or type(error).__name__, **timeouts)
+    )
+    failed.__cause__ = None if system is None else plain_os_error(system)
+    return failed
+
+
+def plain_os_error(error: OSError) -> OSError:
+    """Return a copy without traceback, cause and context: the frames of a socket's write hold what was written."""
+    if type(error).__module__ in ("builtins", "socket", "ssl"):
+        return copy.copy(error)
+    if error.errno is None:
+        return OSError(type(error).__name__)
+    return OSError(error.errno, error.strerror)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -1,5 +1,5 @@
 """
-The core transport: HTTP/1.1 by h11, over our own sockets.
+Our transport: HTTP/1.1 over our own sockets, read by httptools or by h11.
 
 httpx's own pool looks at every connection for every request, which at a few hundred in flight costs more than
 everything else: fifteen times the CPU of what is below. Here a connection is taken from the end of a list and put
@@ -8,69 +8,71 @@ back there.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
-import h11
 import httpx
 
 from dspex._clock import Clock
+from dspex.services.lm._answers import AnswerReader
+from dspex.services.lm._connect import Proxy, Route, open_socket
 from dspex.services.lm._exchange import Answer, ExchangeTransport, StaleConnection
-from dspex.services.lm._failures import failure_of
-from dspex.services.lm._http import MAX_BODY, Timeouts, label_of
-from dspex.services.lm._socket import Socket, open_socket
+from dspex.services.lm._failures import ExchangeError, NotHttp, ReadTimedOut, failure_of
+from dspex.services.lm._http import MAX_BODY, Timeouts
+from dspex.services.lm._parsers import Parser, ParserName, parser_named
+from dspex.services.lm._socket import Socket
 
 __all__ = ["SlotTransport"]
 
-_FAILURES: Final = (httpx.TransportError, httpx.DecodingError, h11.ProtocolError, OSError)
-_MAX_HEAD: Final = 2**17
-"""Bytes of an answer's head beyond which it is no HTTP; h11's own limit is too low for some proxies' cookies."""
-
-
-_MADE: Final = h11.Request(method=b"POST", target=b"/", headers=[(b"host", b"h")])
-_DONE: Final = h11.EndOfMessage()
+_FAILURES: Final = (ExchangeError, OSError)
 
 
 class _Slot:
     """One connection, and since when it lives and idles."""
 
-    __slots__ = ("born", "http", "idle_since", "socket")
+    __slots__ = ("born", "has_served", "idle_since", "reader", "socket")
 
-    def __init__(self, socket: Socket, now: float) -> None:
+    def __init__(self, socket: Socket, new_parser: Callable[[], Parser], now: float) -> None:
         self.socket = socket
-        self.http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
+        self.reader = AnswerReader(new_parser)
+        self.has_served = False
         self.born = self.idle_since = now
 
 
 class _Target:
-    """An address taken apart, and the idle connections that lead there."""
+    """The way to an address, and the idle connections that lead there."""
 
-    __slots__ = ("idle", "is_secure", "label", "name", "port", "start")
+    __slots__ = ("idle", "route", "start")
 
-    def __init__(self, url: str) -> None:
-        parsed = httpx.URL(url)
-        self.label = label_of(parsed)
-        self.start = b"POST %b HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity\r\n" % (parsed.raw_path, parsed.netloc)
-        self.is_secure = parsed.scheme == "https"
-        self.name = parsed.raw_host.decode("ascii")
-        self.port = parsed.port or (443 if self.is_secure else 80)
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        self.start = route.start()
         self.idle: deque[_Slot] = deque()
 
 
 class SlotTransport(ExchangeTransport):
     """
-    Connections in a list, the last one used is the next one taken; needs nothing but the core dependencies.
+    Connections in a list, the last one used is the next one taken.
+
+    A connection on which a byte comes that nobody asked for, before an answer, behind it or while it is idle, never
+    serves again.
 
     Args:
         clock: Tells ages and carries timeouts.
         timeouts: For exchanges that bring none of their own.
         verify: False accepts any certificate; a context decides for itself.
+        proxy: The http(s) address of a proxy, name and password included where it wants them.
+        parser: Reads the answers: ``httptools`` (the extra ``fast``), ``h11``, or ``auto``, the first where installed.
         max_body: Bytes of one answer, unpacked, beyond which it is refused.
         max_idle: Idle connections kept for each URL.
         max_idle_seconds: How long one may idle.
         max_age: Seconds after which a connection is not used again, so that a moved host name is noticed.
+
+    Raises:
+        MissingExtra: httptools was asked for and is not installed.
     """
 
     def __init__(
@@ -79,6 +81,8 @@ class SlotTransport(ExchangeTransport):
         clock: Clock,
         timeouts: Timeouts | None = None,
         verify: ssl.SSLContext | bool = True,
+        proxy: str | None = None,
+        parser: ParserName = "auto",
         max_body: int = MAX_BODY,
         max_idle: int = 256,
         max_idle_seconds: float = 60.0,
@@ -86,6 +90,8 @@ class SlotTransport(ExchangeTransport):
     ) -> None:
         super().__init__(clock, timeouts, max_body, _FAILURES)
         self._timers = clock
+        self._new_parser = parser_named(parser)
+        self._proxy = None if proxy is None else Proxy(proxy)
         self._verify = verify
         self._ssl_context = verify if isinstance(verify, ssl.SSLContext) else None
         self._max_idle = max_idle
@@ -93,6 +99,11 @@ class SlotTransport(ExchangeTransport):
         self._max_age = max_age
         self._targets: dict[str, _Target] = {}
         self._sockets: set[Socket] = set()
+
+    @property
+    def parser(self) -> str:
+        """The name of what reads the answers: ``httptools`` or ``h11``."""
+        return self._new_parser.name
 
     @property
     def open_connections(self) -> int:
@@ -113,15 +124,16 @@ class SlotTransport(ExchangeTransport):
             socket.abort()
         for closed in waiting:
             await closed
+        await super().aclose()
 
     def _target(self, url: str) -> _Target:
         target = self._targets.get(url)
         if target is None:
-            target = self._targets[url] = _Target(url)
+            target = self._targets[url] = _Target(Route.to(url, self._proxy))
         return target
 
     def _label(self, url: str) -> str:
-        return self._target(url).label
+        return self._target(url).route.label
 
     async def _send(
         self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts, *, fresh: bool
@@ -135,7 +147,7 @@ class SlotTransport(ExchangeTransport):
         slot.socket.received = 0
         answer = _SlotAnswer(self, target, slot, timeouts)
         try:
-            slot.socket.send(_request(slot.http, target, headers, body))
+            slot.socket.send(_request(target, headers, body))
             await answer.read_head()
         except BaseException as error:  # whatever it is: undone here, then raised on
             slot.socket.abort()
@@ -151,65 +163,67 @@ class SlotTransport(ExchangeTransport):
             idle.popleft().socket.abort()
         while idle:
             slot = idle.pop()
-            if not slot.socket.is_readable and slot.born + self._max_age > now:
+            socket = slot.socket
+            # No await from here until the request has been written: a byte that comes later is the answer's.
+            if not socket.is_readable and slot.born + self._max_age > now and not socket.has_unseen():
+                socket.is_idle = False
                 return slot
-            slot.socket.abort()
+            socket.abort()
         return None
 
     def give(self, slot: _Slot, target: _Target) -> None:
         """Take back a connection whose answer has been read to its end."""
-        http = slot.http
-        if (
-            slot.socket.is_sending
-            or self._closed
-            or http.our_state is not h11.DONE
-            or http.their_state is not h11.DONE
-            or http.trailing_data[0]
-        ):
-            slot.socket.abort()
+        reader, socket = slot.reader, slot.socket
+        is_clean = reader.may_stay and not reader.has_excess and not socket.is_readable
+        if not is_clean or socket.is_sending or self._closed:
+            socket.abort()
             return
-        http.start_next_cycle()
+        reader.next_answer()
+        slot.has_served = True
+        socket.is_idle = True
         slot.idle_since = self._now()
         target.idle.append(slot)
         if len(target.idle) > self._max_idle:
             target.idle.popleft().socket.abort()
 
+    def now(self) -> float:
+        """Return the time of the clock that carries the timeouts."""
+        return self._now()
+
     async def _open(self, target: _Target, timeout: float) -> _Slot:
-        if target.is_secure and self._ssl_context is None:
+        route = target.route
+        is_secure = route.is_secure or (route.proxy is not None and route.proxy.is_secure)
+        if is_secure and self._ssl_context is None:
             self._ssl_context = httpx.create_ssl_context(verify=self._verify, trust_env=False)
         socket = Socket(self._timers, self._sockets.discard)
-        ssl_context = self._ssl_context if target.is_secure else None
-        await open_socket(socket, target.name, target.port, ssl_context=ssl_context, timeout=timeout)
+        context = self._ssl_context if is_secure else None
+        await open_socket(socket, route, ssl_context=context, timeout=timeout, new_parser=self._new_parser)
         if not socket.lost:  # noted only now: while connecting, the loop closes it, on uvloop without a word
             self._sockets.add(socket)
         if self._closed:
             socket.abort()
-        self._refuse_if_closed(target.label)
-        return _Slot(socket, self._now())
+        self._refuse_if_closed(route.label)
+        return _Slot(socket, self._new_parser, self._now())
 
     def __repr__(self) -> str:
         return f"<SlotTransport {self.open_connections} open>"
 
 
-def _request(http: h11.Connection, target: _Target, headers: Mapping[str, str], body: bytes) -> list[bytes]:
+def _request(target: _Target, headers: Mapping[str, str], body: bytes) -> list[bytes]:
     """
     Return a whole request.
 
-    h11 writes requests slowly, normalising names that we know to be normal: here it is only told that one was made.
-
     Raises:
-        h11.LocalProtocolError: A header would break out of its line.
+        ExchangeError: A header would break out of its line.
     """
     text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if not text.count("\r") == text.count("\n") == len(headers) or "\0" in text:
-        raise h11.LocalProtocolError("a header holds a line end or a zero")
-    http.send(_MADE)
-    http.send(_DONE)
-    return [target.start, text.encode(), b"content-length: %d\r\n\r\n" % len(body), body]
+        raise ExchangeError("a header holds a line end or a zero")
+    return [target.start, text.encode(errors="replace"), b"content-length: %d\r\n\r\n" % len(body), body]
 
 
 class _SlotAnswer:
-    """One answer as h11 reads it."""
+    """One answer as it comes on its connection."""
 
     __slots__ = ("_slot", "_target", "_timeouts", "_transport", "raw_headers", "status")
 
@@ -224,34 +238,59 @@ class _SlotAnswer:
         self.raw_headers: list[tuple[bytes, bytes]] = []
 
     async def read_head(self) -> None:
-        """Wait for status and headers; hints that come before them are passed over."""
+        """
+        Wait for status and headers; hints that come before them are passed over.
+
+        Raises:
+            NotHttp: It is not an answer, or came before the question.
+            ReadTimedOut: Nothing came in time, or the head did not end in time: a drop now and then is not an answer.
+        """
+        slot, timeouts = self._slot, self._timeouts
+        reader, socket = slot.reader, slot.socket
+        if not slot.has_served and socket.has_unseen():
+            for _ in range(3):  # rounds after which the loop has read it: is it a byte, TLS's own affair, or the end?
+                await asyncio.sleep(0)
+        if socket.has_bytes:
+            raise NotHttp("it answered before it was asked")
+        until: float | None = None
         while True:
-            event = await self._event()
-            if type(event) is h11.Response:
-                self.status = event.status_code
-                self.raw_headers = [(bytes(name), bytes(value)) for name, value in event.headers]
-                return
+            silence = timeouts.silence if until is None else until - self._transport.now()
+            if silence <= 0:
+                raise ReadTimedOut("")
+            self._heard(await socket.read(silence, timeouts.write))
+            if reader.has_head:
+                break
+            if not reader.is_in_line:
+                until = None  # an interim answer has come whole
+            elif until is None:
+                until = self._transport.now() + timeouts.silence
+        self.status = reader.status
+        self.raw_headers = reader.headers
 
     async def next_bytes(self) -> bytes:
         """Return the next piece of the body; at its end the connection goes back to the list."""
-        while True:
-            event = await self._event()
-            if type(event) is h11.Data:
-                if event.data:
-                    return bytes(event.data)
-            else:
-                self._transport.give(self._slot, self._target)
+        reader = self._slot.reader
+        while not (piece := reader.take()):
+            if reader.has_ended:
+                self._end()
                 return b""
+            self._heard(await self._slot.socket.read(self._timeouts.silence, self._timeouts.write))
+        return piece
 
     async def abort(self) -> None:
         """Close the connection."""
         self._slot.socket.abort()
 
-    async def _event(self) -> object:
-        http, socket, timeouts = self._slot.http, self._slot.socket, self._timeouts
-        while (event := http.next_event()) is h11.NEED_DATA:
-            data = await socket.read(timeouts.silence, timeouts.write)
-            if not data and http.their_state is h11.SEND_RESPONSE:
-                raise h11.RemoteProtocolError("Server disconnected without sending a response.")
-            http.receive_data(data)
-        return event
+    def _heard(self, data: bytes) -> None:
+        reader = self._slot.reader
+        if data:
+            reader.feed(data)
+        else:
+            reader.finish()
+
+    def _end(self) -> None:
+        slot = self._slot
+        if slot.has_served and (slot.reader.has_excess or slot.socket.has_bytes):
+            # The first of two answers may be a late one to an earlier question: nobody can tell, so neither counts.
+            raise NotHttp("two answers came to one question")
+        self._transport.give(slot, self._target)

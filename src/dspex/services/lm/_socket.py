@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
+import select
 from collections.abc import Callable
 from contextvars import Context
 from typing import Final, cast
 
-import httpx
-
 from dspex._clock import Clock
-from dspex.services.lm._clean_context import in_context
+from dspex.services.lm._failures import ConnectionBroken, ExchangeError, ReadTimedOut, WriteTimedOut, plain_os_error
 
-__all__ = ["Socket", "open_socket"]
+__all__ = ["Socket"]
 
 _UNREAD: Final = 2**18
 """Bytes nobody has read beyond which the server is held back."""
@@ -25,6 +23,7 @@ class Socket(asyncio.Protocol):
 
     Bytes sent wait until the next read, so that head and body of a request leave in one system call.
     ``received`` counts bytes since the owner last set it to zero; ``lost`` says that the loop has closed the socket.
+    ``is_idle``, which the owner sets, says that nobody has asked anything: a byte that comes then closes the socket.
     """
 
     def __init__(self, clock: Clock, on_lost: Callable[[Socket], None]) -> None:
@@ -33,13 +32,15 @@ class Socket(asyncio.Protocol):
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._error: Exception | None = None
+        self._error: OSError | None = None
         self._ended = False
         self.lost = False
         self._paused = False
         self._incoming: list[bytes] = []
         self._unread = 0
         self._holding_back = False
+        self._poll: Callable[[int], object] | None = None
+        self.is_idle = False
         self._outgoing: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] | None = None
@@ -49,7 +50,7 @@ class Socket(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass
 
     def data_received(self, data: bytes) -> None:
         """Keep what came and wake the reader."""
@@ -57,6 +58,8 @@ class Socket(asyncio.Protocol):
         self._incoming.append(data)
         self._unread += len(data)
         transport = self._transport
+        if self.is_idle:
+            self.abort()
         if self._unread > _UNREAD and not self._holding_back and transport is not None and not transport.is_closing():
             self._holding_back = True
             transport.pause_reading()
@@ -70,7 +73,8 @@ class Socket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake whoever waits; the socket is closed."""
         self._ended = self.lost = True
-        self._error = exc
+        # The loop's exception has a frame with the bytes it could not write, and so with the key.
+        self._error = plain_os_error(exc) if isinstance(exc, OSError) else None
         self._wake()
         self._on_lost(self)
         if self._closed is not None and not self._closed.done():
@@ -93,9 +97,44 @@ class Socket(asyncio.Protocol):
         return self._ended or bool(self._incoming)
 
     @property
+    def has_bytes(self) -> bool:
+        """Whether there is something to read."""
+        return bool(self._incoming)
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The loop's transport, once there is a connection; another one once TLS has begun on it."""
+        return self._transport
+
+    @transport.setter
+    def transport(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    @property
     def is_sending(self) -> bool:
         """Whether the peer has not yet taken what was sent: it answered before it had heard all."""
-        return self._paused
+        transport = self._transport
+        return self._paused or (transport is not None and transport.get_write_buffer_size() > 0)
+
+    def has_unseen(self) -> bool:
+        """
+        Ask the operating system whether there is something to read that the loop has not seen yet, or the end.
+
+        Between two rounds of the loop a server may have sent what nobody asked for; taken for the answer to the next
+        question, it would shift every answer by one. On TLS a message about the session counts as well, which costs a
+        connection and nothing else.
+        """
+        if self._poll is None:
+            sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+            number = sock.fileno() if sock is not None else -1
+            if number < 0:
+                return True
+            if not hasattr(select, "poll"):  # on Windows
+                return bool(select.select([number], [], [], 0)[0])
+            poll = select.poll()
+            poll.register(number, select.POLLIN)
+            self._poll = poll.poll
+        return bool(self._poll(0))
 
     def send(self, pieces: list[bytes]) -> None:
         """Keep bytes for the next read to send."""
@@ -106,10 +145,9 @@ class Socket(asyncio.Protocol):
         Send what waits to be sent, then return what has come, or nothing at the end.
 
         Raises:
-            httpx.ReadTimeout: Nothing came in time.
-            httpx.WriteTimeout: The peer took nothing in time.
-            httpx.ReadError: The connection broke.
-            httpx.WriteError: It was broken before anything could be sent.
+            ReadTimedOut: Nothing came in time.
+            WriteTimedOut: The peer took nothing in time.
+            ConnectionBroken: It broke, perhaps before anything could be sent.
         Cancellation: leaves the connection as it is; its owner closes it.
         """
         if self._outgoing:
@@ -117,9 +155,9 @@ class Socket(asyncio.Protocol):
         while not self._incoming:
             if self._ended:
                 if self._error is not None:
-                    raise httpx.ReadError(str(self._error)) from self._error
+                    raise ConnectionBroken(str(self._error)) from self._error
                 return b""
-            await self._wait(timeout, httpx.ReadTimeout)
+            await self._wait(timeout, ReadTimedOut)
         data = b"".join(self._incoming)
         self._incoming.clear()
         self._unread = 0
@@ -143,14 +181,15 @@ class Socket(asyncio.Protocol):
     async def _flush(self, timeout: float) -> None:
         assert self._transport is not None
         if self._ended or self._transport.is_closing():
-            raise httpx.WriteError("the server had closed the connection") from self._error
-        data = b"".join(self._outgoing)
-        self._outgoing.clear()
-        self._transport.write(data)
+            raise ConnectionBroken("the server had closed the connection") from self._error
+        outgoing, self._outgoing = self._outgoing, []
+        # In no variable: whoever reports crashes writes down those of every frame, and the key is in the request.
+        self._transport.write(b"".join(outgoing))
+        outgoing.clear()
         while self._paused and not self._ended and not self._incoming:  # an early answer is an answer
-            await self._wait(timeout, httpx.WriteTimeout)
+            await self._wait(timeout, WriteTimedOut)
 
-    async def _wait(self, timeout: float, late: type[httpx.TimeoutException]) -> None:
+    async def _wait(self, timeout: float, late: type[ExchangeError]) -> None:
         """Wait until the loop has something to say."""
         waiter = self._waiter = self._loop.create_future()
         timer = self._clock.call_later(timeout, _fail, waiter, late, context=self._context)
@@ -165,30 +204,6 @@ class Socket(asyncio.Protocol):
             waiter.set_result(None)
 
 
-def _fail(waiter: asyncio.Future[None], late: type[httpx.TimeoutException]) -> None:
+def _fail(waiter: asyncio.Future[None], late: type[ExchangeError]) -> None:
     if not waiter.done():
         waiter.set_exception(late(""))
-
-
-async def open_socket(
-    socket: Socket, host: str, port: int, *, ssl_context: ssl.SSLContext | None, timeout: float | None
-) -> None:
-    """
-    Connect ``socket``, in a clean context.
-
-    Raises:
-        httpx.ConnectTimeout: No connection in time.
-        httpx.ConnectError: Refused, unreachable, unknown host, or no TLS.
-    Cancellation: nothing is left open.
-    """
-
-    async def connect() -> None:
-        async with asyncio.timeout(timeout):
-            await asyncio.get_running_loop().create_connection(lambda: socket, host, port, ssl=ssl_context)
-
-    try:
-        await in_context(connect(), Context())
-    except TimeoutError as error:
-        raise httpx.ConnectTimeout(str(error)) from error
-    except OSError as error:
-        raise httpx.ConnectError(str(error)) from error

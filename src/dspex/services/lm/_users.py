@@ -1,4 +1,4 @@
-"""The transport a user brings, and httpx's own where a proxy is asked for."""
+"""The transport a user brings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import httpx
 
 from dspex._clock import Clock
 from dspex.services.lm._exchange import Answer, ExchangeTransport
+from dspex.services.lm._failures import ExchangeError
 from dspex.services.lm._http import MAX_BODY, Timeouts, label_of
 
 __all__ = ["HttpxTransport"]
@@ -16,7 +17,7 @@ __all__ = ["HttpxTransport"]
 
 class HttpxTransport(ExchangeTransport):
     """
-    A transport of httpx's kind: one that the user brings (a mock, an instrumented one), or httpx's own.
+    A transport of httpx's kind that the user brings: a mock, an instrumented one, or httpx's own.
 
     It runs in the caller's context and is asked once per attempt. One that needs no key, because it answers by itself,
     says so with an attribute ``needs_key = False``.
@@ -26,7 +27,6 @@ class HttpxTransport(ExchangeTransport):
         clock: The running loop's, if not given.
         timeouts: For exchanges that bring none of their own.
         max_body: Bytes of one answer, unpacked, beyond which it is refused.
-        owned: Close ``transport`` in the end; otherwise whoever made it closes it.
     """
 
     def __init__(
@@ -36,23 +36,11 @@ class HttpxTransport(ExchangeTransport):
         clock: Clock | None = None,
         timeouts: Timeouts | None = None,
         max_body: int = MAX_BODY,
-        owned: bool = False,
     ) -> None:
-        super().__init__(clock, timeouts, max_body, (httpx.TransportError, httpx.DecodingError, OSError))
+        super().__init__(clock, timeouts, max_body, (httpx.TransportError, httpx.DecodingError, ExchangeError, OSError))
         self._transport = transport
-        self._owned = owned
         self.needs_key = getattr(transport, "needs_key", True)
         self.open_connections = 0
-
-    async def aclose(self) -> None:
-        """
-        Close the transport if it is ours; the user's stays open.
-
-        Cancellation: httpx's own transport closes its connections all the same.
-        """
-        if self._owned:
-            self._closed = True
-            await self._transport.aclose()
 
     def _label(self, url: str) -> str:
         return label_of(httpx.URL(url))
@@ -70,26 +58,34 @@ class HttpxTransport(ExchangeTransport):
 
 
 class _HttpxAnswer:
-    """One answer as httpx reads it, which unpacks it too."""
+    """One answer as httpx reads it; what nobody has read yet is unpacked by us, within our limits."""
 
-    __slots__ = ("_pieces", "_response", "raw_headers", "status")
-
-    is_unpacked = True
+    __slots__ = ("_pieces", "_response", "is_unpacked", "raw_headers", "status")
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
-        self._pieces: AsyncIterator[bytes] = response.aiter_bytes()
+        self.is_unpacked = True
+        try:
+            self._pieces = _once(response.content)  # read before, by the transport: httpx has unpacked it
+        except httpx.ResponseNotRead:
+            self.is_unpacked = False
+            self._pieces = response.aiter_raw()
         self.status = response.status_code
         self.raw_headers = response.headers.raw
 
     async def next_bytes(self) -> bytes:
         """Return the next piece of the body; at its end the answer is closed."""
-        piece = await anext(self._pieces, b"")
-        if not piece:
-            await self._response.aclose()
-        return piece
+        while (piece := await anext(self._pieces, None)) is not None:
+            if piece:
+                return piece
+        await self._response.aclose()
+        return b""
 
     async def abort(self) -> None:
         """Close the answer, and with it its connection."""
         async with contextlib.aclosing(self._pieces):  # type: ignore[type-var]  # httpx gives a generator
             await self._response.aclose()
+
+
+async def _once(whole: bytes) -> AsyncIterator[bytes]:
+    yield whole

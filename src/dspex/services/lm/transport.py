@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ssl
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
 
 from dspex._clock import Clock
-from dspex.errors import ConfigError, MissingExtra
-from dspex.services.lm._fast import FastTransport
+from dspex.errors import ConfigError
 from dspex.services.lm._http import MAX_BODY, HttpReply, HttpStream, OnResend, Timeouts, Transport
+from dspex.services.lm._parsers import ParserName
 from dspex.services.lm._routed import RoutedTransport
 from dspex.services.lm._slots import SlotTransport
 from dspex.services.lm._users import HttpxTransport
@@ -19,7 +19,6 @@ from dspex.services.lm.proxies import Proxies
 
 __all__ = [
     "MAX_IDLE",
-    "FastTransport",
     "HttpReply",
     "HttpStream",
     "HttpxTransport",
@@ -46,7 +45,6 @@ class Network(NamedTuple):
 
 
 def open_transport(
-    kind: Literal["auto", "slots", "fast"] = "auto",
     *,
     clock: Clock,
     timeouts: Timeouts | None = None,
@@ -55,51 +53,45 @@ def open_transport(
     max_body: int = MAX_BODY,
     max_idle: int = MAX_IDLE,
     transport: httpx.AsyncBaseTransport | None = None,
+    parser: ParserName = "auto",
 ) -> Transport:
     """
     Return a transport; no connection is opened yet.
 
     Args:
-        kind: ``auto`` takes the fast one where its extra is installed.
         clock: The clock of the loop it will run on.
         timeouts: For exchanges that bring none of their own.
         verify: False accepts any certificate; a context decides for itself.
         proxy: The http(s) address of a proxy, with ``user:password@`` where it wants one, or an environment's
-            ``Proxies``, which choose by address. Without the extra ``fast``, httpx's own transport speaks to it, whose
-            cost grows with the number of connections.
+            ``Proxies``, which choose by address.
         max_body: Bytes of one answer, unpacked, beyond which it is ``ResponseInvalid``.
         max_idle: Idle connections kept for the next calls; fewer than are in flight at once means opening some anew
             whenever there is a pause.
         transport: The user's own, used instead of ours and left open; it brings its own TLS and proxy.
+        parser: Reads the answers: ``httptools`` (the extra ``fast``), ``h11``, or ``auto``, the first where installed.
 
     Raises:
-        MissingExtra: ``fast`` was asked for and is not installed.
-        ConfigError: ``proxy`` is no http(s) address, or was given together with ``transport``.
+        MissingExtra: httptools was asked for and is not installed.
+        ConfigError: ``proxy`` is not an http(s) address, or was given together with ``transport``.
     """
     check_proxy(proxy, transport)
+
+    def open_slots(way: str | None) -> Transport:
+        return SlotTransport(
+            clock=clock,
+            timeouts=timeouts,
+            verify=verify,
+            proxy=way,
+            parser=parser,
+            max_body=max_body,
+            max_idle=max_idle,
+        )
+
     if isinstance(proxy, Proxies):
-
-        def through(way: str | None) -> Transport:
-            return open_transport(
-                kind, clock=clock, timeouts=timeouts, verify=verify, proxy=way, max_body=max_body, max_idle=max_idle
-            )
-
-        return RoutedTransport(proxy, through)
+        return RoutedTransport(proxy, open_slots)
     if transport is not None:
         return HttpxTransport(transport, clock=clock, timeouts=timeouts, max_body=max_body)
-    if kind != "slots":
-        try:
-            return FastTransport(
-                clock=clock, timeouts=timeouts, verify=verify, proxy=proxy, max_body=max_body, max_idle=max_idle
-            )
-        except MissingExtra:
-            if kind == "fast":
-                raise
-    if proxy is not None:
-        unlimited = httpx.Limits(max_connections=None, max_keepalive_connections=max_idle, keepalive_expiry=60.0)
-        inner = httpx.AsyncHTTPTransport(verify=verify, trust_env=False, limits=unlimited, proxy=proxy)
-        return HttpxTransport(inner, clock=clock, timeouts=timeouts, max_body=max_body, owned=True)
-    return SlotTransport(clock=clock, timeouts=timeouts, verify=verify, max_body=max_body, max_idle=max_idle)
+    return open_slots(proxy)
 
 
 def check_proxy(proxy: str | Proxies | None, transport: httpx.AsyncBaseTransport | None = None) -> None:
@@ -128,4 +120,6 @@ def _check_address(proxy: str, name: str) -> None:
     except ValueError:
         is_good = False
     if not is_good:
-        raise ConfigError(f"{name} must be an address such as 'http://proxy.example:3128'; SOCKS is not spoken")
+        raise ConfigError(
+            f"{name} must be an address such as 'http://proxy.example:3128'; SOCKS proxies are not supported"
+        )

@@ -1,0 +1,161 @@
+"""Opening a connection to a server: directly, or through an HTTP proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from base64 import b64encode
+from collections.abc import Callable
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from dspex.services.lm._answers import AnswerReader
+from dspex.services.lm._clean_context import in_context
+from dspex.services.lm._failures import ConnectTimedOut, NotConnected, NotHttp
+from dspex.services.lm._http import label_of
+from dspex.services.lm._parsers import Parser
+from dspex.services.lm._socket import Socket
+
+__all__ = ["Proxy", "Route", "open_socket"]
+
+_FOREVER: Final = 10.0**6
+"""Seconds; the time to connect is limited as a whole."""
+
+
+class Proxy:
+    """The address of an HTTP proxy taken apart; its repr does not show the password."""
+
+    __slots__ = ("_credentials", "host", "is_secure", "port")
+
+    def __init__(self, address: str) -> None:
+        parts = urlsplit(address)
+        self.is_secure = parts.scheme == "https"
+        self.host = parts.hostname or ""
+        self.port = parts.port or (443 if self.is_secure else 80)
+        self._credentials = b""
+        if parts.username or parts.password:
+            pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+            self._credentials = b"proxy-authorization: Basic %b\r\n" % b64encode(pair.encode())
+
+    def header(self) -> bytes:
+        """Return the header line that tells the proxy who asks; nothing where it does not want to know."""
+        return self._credentials
+
+    def __repr__(self) -> str:
+        return f"<Proxy {self.host}:{self.port}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """
+    One address taken apart.
+
+    Attributes:
+        label: Scheme and host, for messages.
+        is_secure: Whether TLS is spoken to the server.
+        host: Its name or address.
+        port: Its port.
+        authority: Host and port as the address has them.
+        path: With its query.
+        proxy: The proxy on the way.
+    """
+
+    label: str
+    is_secure: bool
+    host: str
+    port: int
+    authority: bytes
+    path: bytes
+    proxy: Proxy | None
+
+    @classmethod
+    def to(cls, url: str, proxy: Proxy | None) -> Route:
+        """Return the route to an address."""
+        parsed = httpx.URL(url)
+        is_secure = parsed.scheme == "https"
+        port = parsed.port or (443 if is_secure else 80)
+        host = parsed.raw_host.decode("ascii")
+        return cls(label_of(parsed), is_secure, host, port, parsed.netloc, parsed.raw_path, proxy)
+
+    def start(self) -> bytes:
+        """Return the first lines of a request; a proxy that is not tunnelled through hears the whole address."""
+        target, extra = self.path, b""
+        if self.proxy is not None and not self.is_secure:
+            target, extra = b"http://%b%b" % (self.authority, self.path), self.proxy.header()
+        return b"POST %b HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity\r\n%b" % (target, self.authority, extra)
+
+
+async def open_socket(
+    socket: Socket,
+    route: Route,
+    *,
+    ssl_context: ssl.SSLContext | None,
+    timeout: float,
+    new_parser: Callable[[], Parser],
+) -> None:
+    """
+    Connect ``socket``, in a clean context.
+
+    Args:
+        socket: Not connected yet.
+        route: Where to.
+        ssl_context: For the TLS of the server and of the proxy.
+        timeout: Seconds for all of it: names, proxy, TLS.
+        new_parser: Reads the proxy's answer.
+
+    Raises:
+        ConnectTimedOut: No connection in time.
+        NotConnected: Refused, unreachable, unknown host, no TLS, or the proxy refused.
+    Cancellation: nothing is left open.
+    """
+    proxy = route.proxy
+    host, port = (route.host, route.port) if proxy is None else (proxy.host, proxy.port)
+    is_secure = route.is_secure if proxy is None else proxy.is_secure
+
+    async def connect() -> None:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(timeout):
+            await loop.create_connection(lambda: socket, host, port, ssl=ssl_context if is_secure else None)
+            if proxy is None or not route.is_secure:
+                return
+            try:
+                await _tunnel(socket, route, proxy, new_parser)
+                assert socket.transport is not None
+                assert ssl_context is not None
+                secure = await loop.start_tls(socket.transport, socket, ssl_context, server_hostname=route.host)
+                if secure is None:  # so says a loop whose socket was closed meanwhile
+                    raise NotConnected("the proxy closed the connection")
+                socket.transport = secure
+            except BaseException:  # whatever it is: undone here, then raised on
+                socket.abort()
+                raise
+
+    try:
+        await in_context(connect(), Context())
+    except TimeoutError as error:
+        raise ConnectTimedOut("") from error
+    except OSError as error:
+        raise NotConnected(str(error)) from error
+    except UnicodeError:
+        raise NotConnected("the host cannot be a name") from None
+
+
+async def _tunnel(socket: Socket, route: Route, proxy: Proxy, new_parser: Callable[[], Parser]) -> None:
+    """Ask the proxy for a connection to the server."""
+    host = f"[{route.host}]" if ":" in route.host else route.host
+    target = f"{host}:{route.port}".encode()
+    socket.send([b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (target, target, proxy.header())])
+    reader = AnswerReader(new_parser)
+    while not reader.has_head:
+        data = await socket.read(_FOREVER, _FOREVER)
+        if not data:
+            raise NotConnected("the proxy closed the connection")
+        reader.feed(data)
+    if not 200 <= reader.status < 300:
+        raise NotConnected(f"the proxy answered {reader.status}")
+    if reader.take() or reader.has_excess:
+        raise NotHttp("the proxy said more than it was asked")

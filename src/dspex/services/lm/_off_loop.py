@@ -1,0 +1,43 @@
+"""A thread for work that would hold the loop up, started when there is some."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from dspex.runtime import WorkerThread
+
+__all__ = ["OffLoop"]
+
+R = TypeVar("R")
+
+
+class OffLoop:
+    """
+    One thread, which most owners never need.
+
+    Args:
+        name: Of the thread.
+    """
+
+    __slots__ = ("_name", "_thread")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._thread: WorkerThread | None = None
+
+    async def run(self, function: Callable[..., R], *args: Any) -> R:
+        """
+        Return what ``function(*args)`` gives, called in the thread, one call after the other.
+
+        Cancellation: the caller goes on at once, the call runs to its end.
+        """
+        if self._thread is None:
+            self._thread = WorkerThread(self._name)
+        return await self._thread.run(function, *args)
+
+    async def aclose(self) -> None:
+        """End the thread; another call starts another one. Cancellation: as ``WorkerThread.aclose``."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            await thread.aclose()

@@ -1,0 +1,197 @@
+"""
+The two parsers an answer may be read by: httptools, which is llhttp in C, where it is installed, and h11.
+
+Neither decides which bytes are an answer: ``_answers`` does, the same for both, and gives them nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+import h11
+
+from dspex.errors import MissingExtra
+from dspex.services.lm._failures import NotHttp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["H11Parser", "HttptoolsParser", "Parser", "ParserName", "parser_named"]
+
+ParserName = Literal["auto", "httptools", "h11"]
+
+
+class Parser(Protocol):
+    """Reads the answers of one connection, one after the other."""
+
+    headers: list[tuple[bytes, bytes]]
+    """The lines of the latest head, names in lower case, values without spaces around them; the reader empties it."""
+    pieces: list[bytes]
+    """Pieces of the body that nobody has taken yet; the reader empties it."""
+    is_complete: bool
+    """Whether the answer has ended, interim ones aside, by its length or by its last chunk."""
+
+    def feed(self, data: bytes) -> None:
+        """
+        Read the next bytes of the answer.
+
+        Raises:
+            NotHttp: They are not what the parser takes for an answer.
+        """
+        ...
+
+    def next_answer(self) -> None:
+        """Get ready for another answer behind a complete one."""
+        ...
+
+
+_UNREADABLE: Final = "its answer cannot be read"
+_REQUEST: Final = h11.Request(method=b"POST", target=b"/", headers=[(b"host", b"h")])
+_REQUEST_END: Final = h11.EndOfMessage()
+_LARGEST_EVENT: Final = 2**18
+"""Bytes above our own limit for a head, so that h11's is never met."""
+
+
+class H11Parser:
+    """h11, in Python; it needs to be told of a request, whose bytes we write ourselves because it writes slowly."""
+
+    __slots__ = ("_http", "headers", "is_complete", "pieces")
+
+    name: Final = "h11"
+
+    def __init__(self) -> None:
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LARGEST_EVENT)
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.pieces: list[bytes] = []
+        self._asked()
+
+    def feed(self, data: bytes) -> None:
+        """Read the next bytes of the answer, as ``Parser.feed``."""
+        http = self._http
+        problem = False
+        try:
+            http.receive_data(data)
+            while (event := http.next_event()) is not h11.NEED_DATA and event is not h11.PAUSED:
+                kind = type(event)
+                if kind is h11.Data:
+                    self.pieces.append(bytes(event.data))  # type: ignore[union-attr]  # the kind says it
+                elif kind is h11.EndOfMessage:
+                    self.is_complete = True
+                    break
+                else:
+                    self.headers = list(event.headers)  # type: ignore[union-attr]  # a head, final or interim
+        except h11.RemoteProtocolError:
+            problem = True
+        if problem:  # raised here, so that h11's exception is not its context
+            raise NotHttp(_UNREADABLE)
+
+    def next_answer(self) -> None:
+        """Get ready for another answer behind a complete one."""
+        self._http.start_next_cycle()
+        self._asked()
+
+    def _asked(self) -> None:
+        self._http.send(_REQUEST)
+        self._http.send(_REQUEST_END)
+        self.is_complete = False
+
+
+class _Heard:
+    """What llhttp calls; apart from the parser, which would be in a cycle with it, for the collector to find."""
+
+    __slots__ = ("headers", "is_complete", "pieces")
+
+    def __init__(self) -> None:
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.pieces: list[bytes] = []
+        self.is_complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value.strip(b" \t")))
+
+    def on_body(self, data: bytes) -> None:
+        self.pieces.append(data)
+
+    def on_message_complete(self) -> None:
+        self.is_complete = True
+
+
+class HttptoolsParser:
+    """llhttp, by httptools."""
+
+    __slots__ = ("_error", "_feed", "_heard")
+
+    name: Final = "httptools"
+
+    def __init__(self) -> None:
+        httptools = _httptools()
+        self._heard = _Heard()
+        self._feed: Callable[[bytes], None] = httptools.HttpResponseParser(self._heard).feed_data
+        self._error: type[Exception] = httptools.HttpParserError
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The lines of the latest head."""
+        return self._heard.headers
+
+    @headers.setter
+    def headers(self, value: list[tuple[bytes, bytes]]) -> None:
+        self._heard.headers = value
+
+    @property
+    def pieces(self) -> list[bytes]:
+        """Pieces of the body that nobody has taken yet."""
+        return self._heard.pieces
+
+    @pieces.setter
+    def pieces(self, value: list[bytes]) -> None:
+        self._heard.pieces = value
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the answer has ended."""
+        return self._heard.is_complete
+
+    @is_complete.setter
+    def is_complete(self, value: bool) -> None:
+        self._heard.is_complete = value
+
+    def feed(self, data: bytes) -> None:
+        """Read the next bytes of the answer, as ``Parser.feed``."""
+        problem = False
+        try:
+            self._feed(data)
+        except self._error:
+            problem = True
+        if problem:  # raised here, so that the library's exception is not its context
+            raise NotHttp(_UNREADABLE)
+
+    def next_answer(self) -> None:
+        """Get ready for another answer behind a complete one; llhttp begins anew by itself."""
+        self._heard.is_complete = False
+
+
+def _httptools() -> Any:  # a module without types
+    return importlib.import_module("httptools")
+
+
+def parser_named(name: ParserName) -> type[H11Parser | HttptoolsParser]:
+    """
+    Return a parser by its name; ``auto`` is httptools where it is installed. Nothing else chooses.
+
+    Raises:
+        MissingExtra: httptools was asked for and is not installed.
+    """
+    if name == "h11":
+        return H11Parser
+    missing = False
+    try:
+        _httptools()
+    except ImportError:
+        missing = True
+    if not missing:
+        return HttptoolsParser
+    if name == "auto":
+        return H11Parser
+    raise MissingExtra("fast", "the parser httptools")
