@@ -33,6 +33,8 @@ _HEAD: Final = re.compile(
 ).fullmatch
 _BARE: Final = re.compile(rb"(?<!\r)\n|\r[^\n]").search
 _LENGTH: Final = re.compile(rb"[0-9]{1,15}").fullmatch
+_CODING: Final = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked\r\n", re.IGNORECASE).search
+"""llhttp overlooks a coding with a tab behind it."""
 _CHUNK: Final = re.compile(
     rb"([0-9A-Fa-f]{1,15})(?:;" + _TOKEN + rb"(?:=(?:" + _TOKEN + rb'|"[\t\x20!#-\[\]-\x7e]*"))?)*\r\n'
 ).fullmatch
@@ -198,7 +200,7 @@ class AnswerReader:
                     raise NotHttp("the length of its answer is unclear")
                 length = value
             elif name == b"transfer-encoding":
-                if coding is not None or value.lower() != b"chunked" or close:
+                if coding is not None or value.lower() != b"chunked" or close or _CODING(head) is None:
                     raise NotHttp("the coding of its answer is unclear")
                 coding = value
             elif name == b"connection":
@@ -223,6 +225,7 @@ class AnswerReader:
                 raise NotHttp("an answer whose end is unclear")
         elif coding is not None:
             self._place = _CHUNK_SIZE
+            self.headers = [(name, value.lower() if value is coding else value) for name, value in self.headers]
         elif length is not None:
             self._place, self._left = _IN_LENGTH, int(length)
         else:

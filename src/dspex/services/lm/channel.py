@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from dspex.protocols.lm import EmbedResponse, LMResponse
 from dspex.protocols.model import Secret
 from dspex.protocols.scope import OnDelta
 from dspex.services.lm._http import HttpReply, OnBegin
+from dspex.services.lm._off_loop import OffLoop
+from dspex.services.lm.wires._json import LARGE
 
 if TYPE_CHECKING:
     from dspex.services.lm.providers import Endpoint
@@ -24,12 +27,13 @@ __all__ = ["Channel"]
 class Channel:
     """Sends encoded requests to ``endpoint`` with ``key``; its repr tells the key's fingerprint only."""
 
-    __slots__ = ("_key", "_sending", "endpoint", "transport")
+    __slots__ = ("_key", "_off_loop", "_sending", "endpoint", "transport")
 
     def __init__(self, endpoint: Endpoint, key: Secret | None, transport: Transport) -> None:
         self.endpoint = endpoint
         self.transport = transport
         self._key = key
+        self._off_loop = OffLoop("dspex-decode")
         self._sending: set[asyncio.Task[Any]] = set()
 
     async def send(
@@ -76,7 +80,7 @@ class Channel:
             reply = await self.transport.post(
                 url, first, body, on_resend=lambda: headers(on_resend()), on_begin=on_begin
             )
-            return self._decode(reply)
+            return await self._decode(reply)
 
     async def embed(
         self,
@@ -97,7 +101,10 @@ class Channel:
             reply = await self.transport.post(
                 url, headers(attempt), body, on_resend=lambda: headers(on_resend()), on_begin=on_begin
             )
-        return endpoint.embeddings.decode(*reply, texts=texts, now=wall_time(), key_hint=endpoint.key_hint)
+            decode = functools.partial(
+                endpoint.embeddings.decode, *reply, texts=texts, now=wall_time(), key_hint=endpoint.key_hint
+            )
+            return decode() if len(reply.body) < LARGE else await self._off_loop.run(decode)
 
     def _headers(self, idempotency_key: str) -> Callable[[int], dict[str, str]]:
         """Return what makes the headers of the attempt of a number."""
@@ -119,9 +126,14 @@ class Channel:
         finally:
             self._sending.discard(task)
 
-    def _decode(self, reply: HttpReply) -> LMResponse:
+    async def _decode(self, reply: HttpReply) -> LMResponse:
+        """Read an answer; a large one in a thread, so that the loop goes on."""
         status, headers, body = reply
-        return self.endpoint.wire.decode(status, headers, body, now=wall_time(), key_hint=self.endpoint.key_hint)
+        now, key_hint, wire = wall_time(), self.endpoint.key_hint, self.endpoint.wire
+        if len(body) < LARGE:
+            return wire.decode(status, headers, body, now=now, key_hint=key_hint)
+        decode = functools.partial(wire.decode, status, headers, body, now=now, key_hint=key_hint)
+        return await self._off_loop.run(decode)
 
     async def _read(self, answer: HttpStream, on_delta: OnDelta) -> LMResponse:
         """Hand on the pieces of a streamed answer as they come, and return the whole."""
@@ -129,7 +141,7 @@ class Channel:
         kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         if not is_success or kind == "application/json":
             # An error, or a server that does not stream.
-            return self._decode(HttpReply(answer.status, answer.headers, await answer.read()))
+            return await self._decode(HttpReply(answer.status, answer.headers, await answer.read()))
         endpoint = self.endpoint
         decoder = endpoint.wire.decoder(answer.headers, now=wall_time(), key_hint=endpoint.key_hint)
         pieces = aiter(answer)
@@ -154,7 +166,10 @@ class Channel:
         """End the attempts under way, whatever phase they are in, and close every socket."""
         for task in tuple(self._sending):
             task.cancel()
-        await self.transport.aclose()
+        try:
+            await self.transport.aclose()
+        finally:
+            await self._off_loop.aclose()
 
     def __repr__(self) -> str:
         shown = self._key.fingerprint if self._key is not None else "no key"
