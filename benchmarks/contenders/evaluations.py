@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 import time
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import dspex
 from benchmarks._contender import Figure, Run, Setup
 from benchmarks.contenders.http import MODEL, QUESTION, app_at
+from dspex.services.lm._parsers import ParserName
 
 __all__ = ["EXAMPLES", "IN_FLIGHT", "THREADS", "dspy_tuned", "evaluate_core", "evaluate_fast", "evaluate_tuned"]
 
@@ -45,8 +46,8 @@ def _rate(examples: int, seconds: float, **more: float) -> Figure:
     return Figure(seconds / examples, {"examples_per_second": examples / seconds, **more})
 
 
-async def _ours(setup: Setup, kind: Literal["slots", "fast"]) -> Run:
-    app = await app_at(Setup(_late_url(setup), setup.stack), kind, at_once=IN_FLIGHT)
+async def _ours(setup: Setup, parser: ParserName) -> Run:
+    app = await app_at(Setup(_late_url(setup), setup.stack), parser, at_once=IN_FLIGHT)
     program = dspex.Predict("question -> answer")
     examples = [dspex.Example(_fields(number)) for number in range(EXAMPLES)]
 
@@ -61,13 +62,13 @@ async def _ours(setup: Setup, kind: Literal["slots", "fast"]) -> Run:
 
 
 async def evaluate_core(setup: Setup) -> Run:
-    """``app.evaluate`` on the transport of the core dependencies."""
-    return await _ours(setup, "slots")
+    """``app.evaluate`` with the parser of the core dependencies."""
+    return await _ours(setup, "h11")
 
 
 async def evaluate_fast(setup: Setup) -> Run:
-    """``app.evaluate`` on the transport of the extra ``fast``."""
-    return await _ours(setup, "fast")
+    """``app.evaluate`` with the parser of the extra ``fast``."""
+    return await _ours(setup, "httptools")
 
 
 async def evaluate_tuned(setup: Setup) -> Run:

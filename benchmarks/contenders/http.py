@@ -6,7 +6,7 @@ import asyncio
 import functools
 import itertools
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import Any
 
 import dspex
 from benchmarks._contender import Run, Setup
@@ -14,6 +14,7 @@ from dspex._clock import LoopClock
 from dspex.app import _tree
 from dspex.programs.adapters.chat import ChatAdapter
 from dspex.protocols.lm import LMRequest
+from dspex.services.lm._parsers import ParserName
 from dspex.services.lm.limits import ClientLimits
 from dspex.services.lm.providers import resolve_endpoint
 from dspex.services.lm.transport import open_transport
@@ -58,21 +59,19 @@ def in_flight(call: Callable[[str], Awaitable[object]], at_once: int = IN_FLIGHT
 # --- dspex --------------------------------------------------------------------------------------------------
 
 
-async def app_at(
-    setup: Setup, kind: Literal["slots", "fast"], *, cache: str | None = None, at_once: int = IN_FLIGHT
-) -> dspex.App:
-    """Return a running App that asks the server through this transport."""
-    # An App takes the fast transport where it is installed, as it is here; the core one has to be forced on it.
-    _tree.open_transport = functools.partial(open_transport, kind)
+async def app_at(setup: Setup, parser: ParserName, *, cache: str | None = None, at_once: int = IN_FLIGHT) -> dspex.App:
+    """Return a running App that reads the server's answers with this parser."""
+    # An App takes httptools where it is installed, as it is here; the core's parser has to be forced on it.
+    _tree.open_transport = functools.partial(open_transport, parser=parser)
     lm = dspex.LM(MODEL, api_base=setup.url, api_key="benchmark")
     return await setup.stack.enter_async_context(
         dspex.App(lm=lm, cache=cache, limits=ClientLimits(max_in_flight=at_once))
     )
 
 
-async def predict(setup: Setup, kind: Literal["slots", "fast"], at_once: int = IN_FLIGHT) -> Run:
+async def predict(setup: Setup, parser: ParserName, at_once: int = IN_FLIGHT) -> Run:
     """Predict, each call a request of its own."""
-    app = await app_at(setup, kind, at_once=at_once)
+    app = await app_at(setup, parser, at_once=at_once)
     program = dspex.Predict("question -> answer")
 
     async def call(question: str) -> object:
@@ -83,18 +82,18 @@ async def predict(setup: Setup, kind: Literal["slots", "fast"], at_once: int = I
 
 
 async def predict_fast(setup: Setup) -> Run:
-    """Predict on the transport of the extra ``fast``, each call a request of its own."""
-    return await predict(setup, "fast")
+    """Predict with the parser of the extra ``fast``, each call a request of its own."""
+    return await predict(setup, "httptools")
 
 
 async def predict_core(setup: Setup) -> Run:
-    """Predict on the transport of the core dependencies."""
-    return await predict(setup, "slots")
+    """Predict with the parser of the core dependencies."""
+    return await predict(setup, "h11")
 
 
 async def predict_cached(setup: Setup) -> Run:
     """The same question again and again, answered from memory, each call a request of its own."""
-    app = await app_at(setup, "fast", cache="memory")
+    app = await app_at(setup, "httptools", cache="memory")
     program = dspex.Predict("question -> answer")
 
     async def run(operations: int) -> None:
@@ -114,9 +113,9 @@ def prepared(url: str) -> tuple[str, dict[str, str], bytes]:
     return endpoint.url(lm.model_name), headers, body
 
 
-async def post(setup: Setup, kind: Literal["slots", "fast"], at_once: int = IN_FLIGHT) -> Run:
+async def post(setup: Setup, parser: ParserName, at_once: int = IN_FLIGHT) -> Run:
     """A transport alone, posting one prepared body."""
-    transport = open_transport(kind, clock=LoopClock(asyncio.get_running_loop()))
+    transport = open_transport(parser=parser, clock=LoopClock(asyncio.get_running_loop()))
     setup.stack.push_async_callback(transport.aclose)
     url, headers, body = prepared(setup.url)
 
@@ -127,13 +126,13 @@ async def post(setup: Setup, kind: Literal["slots", "fast"], at_once: int = IN_F
 
 
 async def post_fast(setup: Setup) -> Run:
-    """The fast transport alone, posting one prepared body."""
-    return await post(setup, "fast")
+    """The transport alone with the parser of the extra ``fast``, posting one prepared body."""
+    return await post(setup, "httptools")
 
 
 async def post_core(setup: Setup) -> Run:
-    """The core transport alone, posting one prepared body."""
-    return await post(setup, "slots")
+    """The transport alone with the core's parser, posting one prepared body."""
+    return await post(setup, "h11")
 
 
 # --- DSPy ---------------------------------------------------------------------------------------------------

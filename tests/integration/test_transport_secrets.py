@@ -1,4 +1,4 @@
-"""Every failure that a server or a proxy can make shows the key nowhere: in no cause, context or variable of a frame."""
+"""Every failure that a server or a proxy can make shows the key nowhere: no cause, context or variable of a frame."""
 
 from __future__ import annotations
 
@@ -185,6 +185,16 @@ async def test_cancelled(opened: Opener, begun: bytes) -> None:
     async with serving(say(begun)) as server, opened() as transport:
         asking = asyncio.ensure_future(ask(transport, server.url))
         await server.arrived.wait()
+        asking.cancel()
+        await fails(asking)
+
+
+async def test_cancelled_while_a_server_does_not_read(opened: Opener) -> None:
+    """The request has been begun to be written."""
+    async with serving(hang) as server, opened() as transport:
+        asking = asyncio.ensure_future(ask(transport, server.url, b"x" * 8_000_000))
+        await server.met.wait()
+        server.peers[0].transport.pause_reading()
         asking.cancel()
         await fails(asking)
 

@@ -30,7 +30,7 @@ _UNPACKED_OFF_LOOP: Final = 2**22
 
 
 class StaleConnection(Exception):
-    """A kept-alive connection was closed before a byte of the answer came; the library's error is the cause."""
+    """A kept-alive connection was closed before a byte of the answer came; it stays inside."""
 
 
 class Answer(Protocol):

@@ -135,8 +135,9 @@ class Transport(Protocol):
             on_begin: Told of the answer's beginning.
 
         Raises:
-            TransportFailed: No complete answer came; the library's error is the cause.
-            ResponseInvalid: The answer is larger than the limit: another one would be, too (``should_retry`` is False).
+            TransportFailed: No complete answer came; the cause is the operating system's error, where there is one.
+            ResponseInvalid: The answer is larger than the limit, packed twice or in an unknown way: another one would
+                be, too (``should_retry`` is False).
         Cancellation: closes the socket; the server sees it at once.
         """
         ...
@@ -157,7 +158,8 @@ class Transport(Protocol):
 
         Raises:
             TransportFailed: No answer came, or it broke off, which iterating raises.
-            ResponseInvalid: The answer is larger than the limit: another one would be, too (``should_retry`` is False).
+            ResponseInvalid: The answer is larger than the limit, packed twice or in an unknown way: another one would
+                be, too (``should_retry`` is False).
         Cancellation: closes the socket; the server sees it at once.
         """
         ...
