@@ -20,9 +20,10 @@ class OffLoop:
         name: Of the thread.
     """
 
-    __slots__ = ("_name", "_thread")
+    __slots__ = ("_closed", "_name", "_thread")
 
     def __init__(self, name: str) -> None:
+        self._closed = False
         self._name = name
         self._thread: WorkerThread | None = None
 
@@ -32,12 +33,15 @@ class OffLoop:
 
         Cancellation: the caller goes on at once, the call runs to its end.
         """
+        if self._closed:  # somebody still reads what had come; no thread is started that nobody would end
+            return function(*args)
         if self._thread is None:
             self._thread = WorkerThread(self._name)
         return await self._thread.run(function, *args)
 
     async def aclose(self) -> None:
-        """End the thread; another call starts another one. Cancellation: as ``WorkerThread.aclose``."""
+        """End the thread; what is called later runs where it is called. Cancellation: as ``WorkerThread.aclose``."""
+        self._closed = True
         thread, self._thread = self._thread, None
         if thread is not None:
             await thread.aclose()
