@@ -17,8 +17,6 @@ _SCHEMA = {"type": "object", "properties": {"query": {"type": "string"}}, "requi
 _TEXT = "one two three"
 _COLD = {"temperature": 0}  # Anthropic's client has no name for it, its protocol has
 
-pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class:DeprecationWarning")  # Google's, of aiohttp
-
 
 class Birds(BaseModel):
     """What structured output is asked for."""
