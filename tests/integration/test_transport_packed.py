@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gzip
 import threading
 import tracemalloc
@@ -29,7 +30,8 @@ from tests.support.transports import (
 
 TEXT = bytes(range(256)) * 40
 MANY = 2**25
-ZEROS = gzip.compress(bytes(MANY))
+gzipped = functools.partial(gzip.compress, mtime=0)  # the same whenever it is called: tests are named by it
+ZEROS = gzipped(bytes(MANY))
 
 
 @pytest.fixture(params=[with_h11, with_httptools, users])
@@ -61,10 +63,10 @@ def packed(encoding: str, body: bytes, status: bytes = b"200 OK") -> Answer:
 @pytest.mark.parametrize(
     ("encoding", "pack"),
     [
-        ("gzip", gzip.compress),
-        ("X-GZIP", gzip.compress),
-        ("gzip, identity", gzip.compress),
-        ("gzip", lambda data: gzip.compress(data[:100]) + gzip.compress(b"") + gzip.compress(data[100:])),
+        ("gzip", gzipped),
+        ("X-GZIP", gzipped),
+        ("gzip, identity", gzipped),
+        ("gzip", lambda data: gzipped(data[:100]) + gzipped(b"") + gzipped(data[100:])),
         ("deflate", zlib.compress),
         ("deflate", raw_deflate),
         ("identity", bytes),
@@ -82,7 +84,7 @@ async def test_one_layer_is_undone(opened: Opener, encoding: str, pack: Callable
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 async def test_cut_anywhere_it_is_the_same(opened: Opener, encoding: str) -> None:
     """A byte in each chunk."""
-    body = (gzip.compress if encoding == "gzip" else zlib.compress)(TEXT[:300])
+    body = (gzipped if encoding == "gzip" else zlib.compress)(TEXT[:300])
     chunks = b"".join([b"1\r\n%b\r\n" % body[at : at + 1] for at in range(len(body))])
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nTransfer-Encoding: chunked\r\n\r\n"
     async with serving(say(head % encoding.encode() + chunks + b"0\r\n\r\n")) as server, opened() as transport:
@@ -99,14 +101,14 @@ async def test_an_empty_body_unpacks_to_nothing(opened: Opener, encoding: str) -
 @pytest.mark.parametrize(
     ("encoding", "body"),
     [
-        ("gzip", gzip.compress(TEXT)[:-1]),
-        ("gzip", gzip.compress(TEXT)[:20]),
-        ("gzip", gzip.compress(TEXT)[:1]),
-        ("gzip", gzip.compress(TEXT)[:-8] + b"\0" * 8),
-        ("gzip", gzip.compress(TEXT) + b"junk"),
-        ("gzip", gzip.compress(TEXT) + b"\x1f"),
+        ("gzip", gzipped(TEXT)[:-1]),
+        ("gzip", gzipped(TEXT)[:20]),
+        ("gzip", gzipped(TEXT)[:1]),
+        ("gzip", gzipped(TEXT)[:-8] + b"\0" * 8),
+        ("gzip", gzipped(TEXT) + b"junk"),
+        ("gzip", gzipped(TEXT) + b"\x1f"),
         ("gzip", TEXT),
-        ("gzip", gzip.compress(b"") * 1000),
+        ("gzip", gzipped(b"") * 1000),
         ("deflate", zlib.compress(TEXT)[:-1]),
         ("deflate", zlib.compress(TEXT) + b"x"),
         ("deflate", raw_deflate(TEXT)[:-2]),
@@ -137,12 +139,12 @@ async def test_more_than_one_layer_and_unknown_ones_are_refused(opened: Opener, 
 class TestBombs:
     async def test_in_two_layers(self, opened: Opener) -> None:
         """Few bytes that would be gigabytes are not even begun with."""
-        bomb = gzip.compress(ZEROS)
+        bomb = gzipped(ZEROS)
         async with serving(packed("gzip, gzip", bomb)) as server, opened() as transport:
             with pytest.raises(ResponseInvalid, match="packed 2 times"):
                 await transport.post(server.url, HEADERS, b"{}")
 
-    @pytest.mark.parametrize("bomb", [ZEROS, gzip.compress(bytes(2**19)) * 64], ids=["one", "many"])
+    @pytest.mark.parametrize("bomb", [ZEROS, gzipped(bytes(2**19)) * 64], ids=["one", "many"])
     async def test_the_limit_holds_while_unpacking(
         self, opened: Opener, bomb: bytes, tracing: Callable[[], int]
     ) -> None:
@@ -157,7 +159,7 @@ class TestBombs:
     async def test_the_limit_counts_unpacked_bytes(self, opened: Opener, over: int) -> None:
         """Just so many are allowed, in a thread or not."""
         for size in (1000, 2**20):
-            answer = packed("gzip", gzip.compress(bytes(size + over)))
+            answer = packed("gzip", gzipped(bytes(size + over)))
             async with serving(answer) as server, opened(max_body=size) as transport:
                 if over:
                     with pytest.raises(ResponseInvalid, match="more than"):
@@ -177,7 +179,7 @@ class TestBombs:
 
     async def test_a_stream_is_held_to_it_as_well(self, opened: Opener) -> None:
         """Its pieces are added up."""
-        async with serving(packed("gzip", gzip.compress(bytes(2**22)))) as server, opened(max_body=2**21) as transport:
+        async with serving(packed("gzip", gzipped(bytes(2**22)))) as server, opened(max_body=2**21) as transport:
             size = 0
             with pytest.raises(ResponseInvalid, match="more than"):
                 async with transport.stream(server.url, HEADERS, b"{}") as answer:
@@ -193,7 +195,7 @@ def unpacking_threads() -> int:
 async def test_much_is_unpacked_in_a_thread_and_little_is_not(opened: Opener) -> None:
     """The loop goes on meanwhile; the thread ends with the transport."""
     before = unpacking_threads()
-    async with serving(packed("gzip", gzip.compress(TEXT)), packed("gzip", ZEROS)) as server, opened() as transport:
+    async with serving(packed("gzip", gzipped(TEXT)), packed("gzip", ZEROS)) as server, opened() as transport:
         await transport.post(server.url, HEADERS, b"{}")
         assert unpacking_threads() == before
         for _ in range(2):
@@ -218,6 +220,6 @@ async def test_leaving_while_a_thread_unpacks_closes_the_socket(opened: Opener) 
 async def test_an_answer_that_a_users_transport_has_read_is_not_unpacked_again() -> None:
     """httpx has done it."""
     mock = httpx.MockTransport(
-        lambda _: httpx.Response(200, content=gzip.compress(TEXT), headers={"content-encoding": "gzip"})
+        lambda _: httpx.Response(200, content=gzipped(TEXT), headers={"content-encoding": "gzip"})
     )
     assert (await HttpxTransport(mock).post("http://api.test/v1", HEADERS, b"")).body == TEXT
