@@ -66,6 +66,11 @@ def linked(error: BaseException | None, seen: list[BaseException]) -> list[BaseE
     return seen
 
 
+def shown(value: object) -> str:
+    """Return how a value shows itself; of the large bodies, which would hold the loop up, the bytes."""
+    return value.decode("latin-1") if type(value) is bytes else repr(value)
+
+
 def check(error: BaseException) -> None:
     """Fail if a secret can be read anywhere, or if an exception of another library's is among the causes."""
     for link in linked(error, []):
@@ -74,7 +79,7 @@ def check(error: BaseException) -> None:
         for frame, line in traceback.walk_tb(link.__traceback__):
             if frame.f_globals["__name__"] != __name__:
                 where = f"{frame.f_code.co_qualname}, line {line}: "
-                said += [f"{where}{name} = {value!r}" for name, value in frame.f_locals.items()]
+                said += [f"{where}{name} = {shown(value)}" for name, value in frame.f_locals.items()]
         for each in said:
             assert not any(secret in each for secret in SECRETS), each[:400]
 
