@@ -114,7 +114,7 @@ class Janitor:
 async def _await(runtime: Runtime, closing: Awaitable[object]) -> None:
     try:
         await closing
-    except BaseException as error:
+    except BaseException as error:  # as in begin_closing; a cancellation is our own
         if isinstance(error, asyncio.CancelledError):
             raise
         runtime.contain(error)

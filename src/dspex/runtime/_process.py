@@ -59,7 +59,7 @@ class Process:
     """The pids of those at whose wish a task runs, the nearest first; actors run at nobody's."""
 
     quiet: bool = False
-    """Whether its normal end is kept from those it is linked to."""
+    """True keeps its normal end from those it is linked to."""
 
     __slots__ = (
         "_children",

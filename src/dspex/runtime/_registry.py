@@ -249,7 +249,7 @@ class Registry(Itself):
         for listener in self._listeners:
             try:
                 listener.send(message)
-            except DspexError as error:  # it lives in another loop: that is no affair of who registers
+            except DspexError as error:  # it lives in another loop: who registers must not suffer from that
                 says = "{listener} cannot hear of {key}: {error}"
                 key = shown(message.key)
                 _log.error("listener not told", says=says, listener=shown(listener), key=key, exc_info=error)

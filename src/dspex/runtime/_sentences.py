@@ -1,4 +1,4 @@
-"""What a log record says in words: what happened, to whom and why, in one line of a bounded length."""
+"""The words of a log record: what happened, to whom and why, in one line of a bounded length."""
 
 from __future__ import annotations
 

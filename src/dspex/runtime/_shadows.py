@@ -11,7 +11,7 @@ __all__ = ["refuse_shadows"]
 
 _LIBRARY: Final = "dspex."
 _RESERVED: Final = frozenset(("own", "priority_ref", "ref", "runtime", "send_after", "spawn_task"))
-"""What every actor has, to be called and not to be replaced."""
+"""Members that every actor has, to be called and not to be replaced."""
 
 
 def refuse_shadows(cls: type, root: type) -> None:

@@ -1,4 +1,4 @@
-"""What the demo with a model of this machine is asked to do."""
+"""The options of the demo with a model on this machine."""
 
 from __future__ import annotations
 
