@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from dspex._guard import shown
-from dspex.errors import StartFailed
+from dspex.errors import StartFailed, WrongLoop
 from dspex.runtime._actor import Actor
 from dspex.runtime._at_once import Begun
 from dspex.runtime._deadlines import finite_timeout
@@ -132,7 +132,9 @@ class ActorLoop(Process):
         return self.exit_reason is not None
 
     def set_result(self, _: None, /) -> None:
-        """Begin, for the first message has come."""
+        """Begin, for the first message has come; WrongLoop when the loop has ended meanwhile."""
+        if self.runtime.loop.is_closed():  # a task that cannot be scheduled would complain of that when it is collected
+            raise WrongLoop
         self._begin()
 
     async def _main(self) -> None:

@@ -86,7 +86,7 @@ class Process:
         self.runtime = runtime
         self.parent = parent
         self.pid = runtime.next_pid()
-        self.label = exact_text(label) or f"process {self.pid}"
+        self.label = (label if type(label) is str else exact_text(label)) or f"process {self.pid}"
         self.context = context
         self.exit_reason: ExitReason | None = None
         self.dead = False

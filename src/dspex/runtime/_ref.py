@@ -160,7 +160,7 @@ class ProcessRef(Handle):
 
     def _refuse_elsewhere(self) -> None:
         runtime = self._process.runtime
-        if here() != runtime.here and not self._process.dead:
+        if not self._process.dead and (here() != runtime.here or current_task(runtime.loop) is None):
             runtime.refuse_other_loops()
 
     def __eq__(self, other: object) -> bool:
@@ -322,7 +322,9 @@ class ActorRef(ProcessRef):
             CallTimeout: It is still alive after ``timeout`` seconds.
             CallCycle: The caller is the actor itself, or below it in the tree.
         """
-        process, reason = self._process, as_reason(reason)
+        process = self._process
+        if not isinstance(reason, ExitReason):
+            reason = as_reason(reason)
         if timeout is not None:
             timeout = finite_timeout(timeout)
         if process.exit_reason is not None:
