@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
+from dspex.runtime._here import task_of
 from dspex.runtime._next import NoReply, Reply
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def handle_at_once(process: ActorLoop, resting: asyncio.Future[None], envelope: 
         The answer, or ``NOT_YET``; the actor rests again, or its loop has been woken to go on.
     """
     loop, mailbox, task = process.runtime.loop, process.mailbox, process._task
-    caller = asyncio.current_task(loop)
+    caller = task_of(loop)
     if caller is None or task is None:  # a coroutine that somebody drives by hand, or that of another loop
         process.runtime.refuse_other_loops()
         mailbox.put(envelope)

@@ -11,6 +11,7 @@ from dspex.errors import ActorExited, CallCycle
 from dspex.runtime._awaited import waits_for
 from dspex.runtime._context import HOME, current_process
 from dspex.runtime._exit import NO_PROCESS
+from dspex.runtime._here import task_of
 from dspex.runtime._messages import CallEnvelope
 from dspex.runtime._process import Process
 
@@ -86,7 +87,7 @@ class ExitWaits(dict[Process, Container[Process]]):
         home = HOME.get()
         if home is None:
             return None
-        task = asyncio.current_task(home.runtime.loop)
+        task = task_of(home.runtime.loop)
         if home._task is task:
             self[home] = awaited
             return home

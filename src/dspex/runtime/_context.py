@@ -8,12 +8,11 @@ whether the process itself is at work: it is the process's own task, or one that
 
 from __future__ import annotations
 
-from asyncio import current_task
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from dspex.runtime._awaited import waits_for
-from dspex.runtime._here import here
+from dspex.runtime._here import here, task_of
 
 if TYPE_CHECKING:
     from dspex.runtime._process import Process
@@ -38,7 +37,7 @@ def current_process() -> Process | None:
     runtime = home.runtime
     if here() != runtime.here:  # a thread, to which the context was copied
         return None
-    task = current_task(runtime.loop)
+    task = task_of(runtime.loop)
     if task is None or home._task is None:
         return None
     return home if home._task is task or waits_for(home, task) else None

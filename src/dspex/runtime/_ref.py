@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import current_task
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar, overload
@@ -14,7 +13,7 @@ from dspex.runtime._chain import chain_into, refuse_cycle, refuse_wait
 from dspex.runtime._context import HOME, current_process
 from dspex.runtime._deadlines import NEVER, finite_timeout
 from dspex.runtime._exit import KILL, NORMAL, SHUTDOWN, ExitReason, as_reason
-from dspex.runtime._here import here
+from dspex.runtime._here import here, task_of
 from dspex.runtime._messages import CAST, Call, CallEnvelope, StopEnvelope
 from dspex.runtime._system import Statistics, TraceHook, ask
 from dspex.runtime._threads import call_from_thread, cast_from_thread
@@ -160,7 +159,7 @@ class ProcessRef(Handle):
 
     def _refuse_elsewhere(self) -> None:
         runtime = self._process.runtime
-        if not self._process.dead and (here() != runtime.here or current_task(runtime.loop) is None):
+        if not self._process.dead and (here() != runtime.here or runtime.loop.is_closed()):
             runtime.refuse_other_loops()
 
     def __eq__(self, other: object) -> bool:
@@ -211,7 +210,7 @@ class ActorRef(ProcessRef):
             runtime.refuse_other_loops()
         chain: tuple[Process, ...] = ()
         if home is not None:
-            if home.exit_reason is None and home._task is current_task(runtime.loop):  # most calls
+            if home.exit_reason is None and home._task is task_of(runtime.loop):  # most calls
                 chain, waits = home.chain(), runtime.exit_waits
                 if process in chain or process in waits or waits.of_tasks:
                     refuse_cycle(chain, process)

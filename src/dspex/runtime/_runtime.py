@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from asyncio import _get_running_loop, current_task
+from asyncio import _get_running_loop
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
@@ -278,7 +278,7 @@ class Runtime(Itself):
             RuntimeClosed: The runtime is not open.
             WrongLoop: Called from another loop or thread.
         """
-        if self.closed or here() != self.here or current_task(self.loop) is None:
+        if self.closed or here() != self.here or self.loop.is_closed():
             self.refuse_elsewhere("start")
         if not isinstance(actor, Actor):
             raise SpecError("actor", actor, "an instance of a subclass of Actor")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from dspex.runtime import (
     TaskSupervisorRef,
 )
 from dspex.runtime._log import get_logger, heard
+from dspex.runtime._process import _stack_of
 from dspex.testing import VirtualClock
 
 
@@ -228,3 +230,43 @@ def test_silence_does_not_even_look_at_its_fields(monkeypatch: pytest.MonkeyPatc
     logger.error("heard", field=1)
     assert logger.heard
     assert [(each.getMessage(), vars(each)["field"]) for each in records] == [("heard", 1)]
+
+
+class Failing(logging.Handler):
+    def handle(self, record: logging.LogRecord) -> bool:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("stderr", ["open", "none", "broken", "off"])
+def test_a_log_handler_that_fails_is_told_of_where_logging_tells(
+    stderr: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On stderr, unless there is none, or nobody wants to know."""
+
+    class Broken:
+        def write(self, text: str) -> None:
+            raise OSError("closed")
+
+        flush = write
+
+    handler, logger = Failing(), logging.getLogger("dspex")
+    if stderr == "off":
+        monkeypatch.setattr(logging, "raiseExceptions", False)
+    elif stderr != "open":
+        monkeypatch.setattr(sys, "stderr", None if stderr == "none" else Broken())
+    logger.addHandler(handler)
+    try:
+        get_logger("test").error("said")
+    finally:
+        logger.removeHandler(handler)
+    assert ("ZeroDivisionError" in capsys.readouterr().err) == (stderr == "open")
+
+
+async def test_a_stack_that_cannot_be_read_is_said_to_be_so(runtime: Runtime) -> None:
+    """Source lines come from loaders, which may raise anything."""
+
+    class Odd:
+        cr_frame = property(lambda self: 1 / 0)
+
+    task: Any = type("Task", (), {"get_coro": lambda self: Odd()})()
+    assert _stack_of(task) == "<stack that cannot be shown>"

@@ -456,8 +456,10 @@ def test_a_loop_that_has_ended_is_another_loop() -> None:
         return runtime, await runtime.start(Doer())
 
     runtime, ref = asyncio.run(leave())
-    with pytest.raises(WrongLoop, match="ended"):
-        ref.cast("x")
+    for say in (ref.cast, ref.send):
+        with pytest.raises(WrongLoop, match="ended"):
+            say("x")
+        ref._process.mailbox.waiter = ref._process  # asleep again, as the next finds it
 
     async def after() -> None:
         for act in (lambda: ref.call(answer), runtime.close, lambda: runtime.start(Doer()), ref.stop):
@@ -792,11 +794,17 @@ async def test_a_handler_that_is_a_plain_function_cannot_return_by_an_exception(
 
     class Server(Doer):
         def handle_call(self, message: Any, sender: Any) -> Any:
+            if message == "return":
+                return answer()
             raise StopIteration("not a return")
 
-    ref = await runtime.start(Server())
-    with pytest.raises(ActorExited, match="StopIteration"):
-        await ref.call("x")
+    for before in ([], ["return"]):  # by way of the mailbox, and at once in the caller's tick
+        ref = await runtime.start(Server())
+        for message in before:
+            assert await ref.call(message) == "answer"
+            await asyncio.sleep(0)
+        with pytest.raises(ActorExited, match="StopIteration"):
+            await ref.call("x")
 
 
 async def test_a_wait_that_comes_after_the_call_is_refused(runtime: Runtime) -> None:
@@ -894,3 +902,100 @@ async def test_seconds_are_a_number_everywhere(runtime: Runtime, clock: VirtualC
     assert clock.pending == 0
     sleeping.cancel()
     assert await ref.call(answer) == "answer"
+
+
+async def test_a_supervisor_below_another_cannot_stop_it(runtime: Runtime) -> None:
+    """It would wait for the end of who waits for its own; it is no chain of calls, but the tree says so."""
+    top: Any = await runtime.start(Supervisor([ChildSpec("child", Doer)]))
+    (info,) = await top.which_children()
+
+    async def stop(actor: Doer, _: object) -> Any:
+        with pytest.raises(CallCycle):
+            await top.stop()
+        return await answer()
+
+    assert await info.ref.call(stop) == "answer"
+
+
+async def test_a_call_that_a_supervisor_has_no_rule_for_is_refused(runtime: Runtime) -> None:
+    """One of another kind of supervisor, for example."""
+    from dspex.runtime._partition_supervisor import _Resize
+
+    top = await runtime.start(Supervisor())
+    answer_of_it = await top.call(_Resize(1))
+    assert isinstance(answer_of_it, SpecError)
+
+
+async def test_a_stray_task_speaks_for_nobody_when_it_starts_another(runtime: Runtime) -> None:
+    """A task serves the call that its starter works on; who only comes from an actor works on none of its calls."""
+    seen: list[object] = []
+
+    async def stray(actor: Doer) -> None:
+        await asyncio.sleep(0)
+        task = actor.spawn_task(answer)
+        seen.append(task.serving)
+        await task.ref.wait_exit()
+
+    async def leave(actor: Doer, _: object) -> Any:
+        return await answer_with(asyncio.ensure_future(stray(actor)))
+
+    ref = await runtime.start(Doer())
+    await (await ref.call(leave))
+    assert seen == [None]
+
+
+async def test_a_thread_that_nobody_waits_for_is_answered(runtime: Runtime) -> None:
+    """It has the actor's context, and the actor goes on."""
+    seen: list[Any] = []
+    gate = threading.Event()
+
+    def work(ref: ActorRef) -> None:
+        gate.wait(20)
+        seen.append(ref.call_from_thread(answer, timeout=20))
+
+    async def leave(actor: Doer, _: object) -> Any:
+        return await answer_with(asyncio.ensure_future(asyncio.to_thread(work, actor.ref)))
+
+    ref = await runtime.start(Doer())
+    working = await ref.call(leave)
+    gate.set()
+    await working
+    assert seen == ["answer"]
+
+
+async def test_two_tasks_of_one_actor_wait_for_names_at_once(runtime: Runtime) -> None:
+    """Those whom they work for wait for both, until both are there."""
+
+    async def wait(actor: Doer, _: object) -> Any:
+        both = [actor.runtime.wait_name(name, None) for name in ("a", "b")]
+        await asyncio.gather(*both)
+        return await answer()
+
+    ref = await runtime.start(Doer())
+    waiting = asyncio.ensure_future(ref.call(wait, timeout=None))
+    for name in ("a", "b"):
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await runtime.start(Doer(), name=name)
+    assert await waiting == "answer"
+    assert not runtime._names.parking._waiting_for
+
+
+async def test_a_gathered_handle_that_calls_back_is_found_by_its_call(runtime: Runtime) -> None:
+    """The plain task that ``gather`` makes waits for the exit, and the actor for the plain task."""
+
+    async def go(actor: Doer, _: object) -> Any:
+        gate = asyncio.Event()
+
+        async def late() -> None:
+            await gate.wait()
+            await actor.ref.call(answer, timeout=None)
+
+        task = actor.spawn_task(late)
+        asyncio.get_running_loop().call_later(0, gate.set)
+        await asyncio.gather(task.ref.wait_exit())
+        raise task.exit_reason.error  # type: ignore[union-attr]  # it has crashed
+
+    ref = await runtime.start(Doer())
+    with pytest.raises(ActorExited, match="call cycle"):
+        await ref.call(go, timeout=None)
