@@ -989,13 +989,24 @@ async def test_a_gathered_handle_that_calls_back_is_found_by_its_call(runtime: R
 
         async def late() -> None:
             await gate.wait()
-            await actor.ref.call(answer, timeout=None)
+            try:
+                await actor.ref.call(answer, timeout=None)
+            finally:
+                other.kill()
 
         task = actor.spawn_task(late)
         asyncio.get_running_loop().call_later(0, gate.set)
-        await asyncio.gather(task.ref.wait_exit())
+        await asyncio.gather(other.wait_exit(), task.ref.wait_exit())
         raise task.exit_reason.error  # type: ignore[union-attr]  # it has crashed
 
-    ref = await runtime.start(Doer())
+    ref, other = await runtime.start(Doer()), await runtime.start(Doer())
     with pytest.raises(ActorExited, match="call cycle"):
         await ref.call(go, timeout=None)
+
+
+async def test_a_reason_may_be_any_object(runtime: Runtime) -> None:
+    """It is wrapped, so that a death needs to know nothing of it."""
+    ref = await runtime.start(Doer())
+    reason: Any = "bye"
+    await ref.stop(reason)
+    assert ref.exit_reason == Other("bye")
