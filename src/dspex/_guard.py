@@ -12,7 +12,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, NoReturn
 
-__all__ = ["LONGEST_SHOWN", "contained", "exact_text", "shown", "text_of"]
+__all__ = ["LONGEST_SHOWN", "class_name", "contained", "exact_text", "shown", "text_of"]
+
+_NAME: Final = type.__dict__["__name__"]
 
 LONGEST_SHOWN: Final = 500
 """Characters of a value that a report shows."""
@@ -25,7 +27,7 @@ def contained(error: BaseException) -> None:
     An interrupt is meant for the program: it leaves the running loop in its next turn, when the caller has done what
     it must do. Without a running loop it is raised here.
     """
-    if isinstance(error, KeyboardInterrupt):
+    if issubclass(type(error), KeyboardInterrupt):  # its class may say of itself what it likes
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -44,8 +46,14 @@ def text_of(value: object) -> str:
 
 
 def exact_text(value: str) -> str:
-    """Return ``value`` as a ``str`` proper: a subclass may do anything when it is printed."""
+    """Return ``value`` as a ``str`` proper: a subclass may do anything when it is printed, compared or hashed."""
     return value if type(value) is str else str.__str__(value)
+
+
+def class_name(value: object) -> str:
+    """Return the name of the class of ``value``, past whatever its metaclass makes of that."""
+    name: str = _NAME.__get__(type(value))
+    return name
 
 
 def _guarded(render: Callable[[object], str], value: object) -> str:
@@ -53,7 +61,7 @@ def _guarded(render: Callable[[object], str], value: object) -> str:
         return exact_text(render(value))
     except BaseException as error:  # noqa: BLE001 - a report about a value must not fail because of the value
         contained(error)
-        return f"<{type(value).__name__} that cannot be shown>"
+        return f"<{class_name(value)} that cannot be shown>"
 
 
 def _raise(error: BaseException) -> NoReturn:

@@ -151,3 +151,23 @@ class CacheMachine(RuleBasedStateMachine):
 
 TestCache = CacheMachine.TestCase
 TestCache.settings = settings(stateful_step_count=25, deadline=None)
+
+
+async def test_an_answer_outlives_a_server_that_is_killed_with_it_in_its_mailbox() -> None:
+    """The message is lost with the mailbox; whoever asks again finds the answer all the same."""
+    async with Runtime() as runtime:
+        gateway = CacheGateway(runtime, memory=MemoryTier(), disk=None)
+        await runtime.start(Supervisor([gateway.spec()], backoff=Backoff(initial=0.0, maximum=0.0)))
+        owner = runtime.processes[(await runtime.start(Actor())).pid]
+        asker = Asker("a")
+        asker.told.set_result("fill")
+        server = runtime.whereis("cache")
+        assert server is not None
+
+        async def fill_and_kill() -> None:
+            await asker.run(gateway)
+            server.kill()  # in the tick of the fill
+
+        await runtime.spawn_task(owner, fill_and_kill).ref.wait_exit()
+        await server.wait_exit()
+        assert gateway.peek("a") == answer("a")

@@ -9,7 +9,17 @@ __all__ = [
 
 
 class DspexError(Exception):
-    """Base of everything dspex raises on purpose."""
+    """Base of everything dspex raises on purpose; copied and pickled by its text and its attributes."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _made_again, (type(self), self.args, self.__dict__)
+
+
+def _made_again(kind: type[DspexError], args: tuple[object, ...], attributes: dict[str, object]) -> DspexError:
+    error = kind.__new__(kind, *args)  # not by its constructor, which makes the text from the attributes
+    error.args = args  # some built-in bases leave that to their constructors
+    error.__dict__.update(attributes)
+    return error
 
 
 class InternalError(DspexError):

@@ -62,6 +62,7 @@ class OptimizerActor(LibraryActor):
         self._journal: Journal | None = None
         self._writer: JobWriter
         self._search: TaskProcess | None = None
+        self._watched = 0  # the monitor of the search
         self._cancelling = False
 
     async def init(self) -> Continue | None:
@@ -79,7 +80,7 @@ class OptimizerActor(LibraryActor):
             return Continue(_SETTLED)
         record.status = "running"
         self._search = self.spawn_task(self._run, label=f"search of {record.spec.id}")
-        self._search.ref.monitor()
+        self._watched = self._search.ref.monitor()
         if record.cancel_wanted:
             self._cancel()
         return None
@@ -124,12 +125,13 @@ class OptimizerActor(LibraryActor):
 
     async def handle_info(self, message: Any) -> Next:
         """React to the end of the search: with the job's, or by dying of it, so that it is begun again."""
-        if isinstance(message, Down):
-            if self._record.settled or isinstance(message.reason, Normal):
-                return Stop(NORMAL)
-            if not self._record.cancel_wanted:
-                why = message.reason
-                return Stop(why if isinstance(why, Crashed) else Other(f"its search was {why}"))
+        if not issubclass(type(message), Down) or message.monitor != self._watched:
+            return await super().handle_info(message)
+        if self._record.settled or isinstance(message.reason, Normal):
+            return Stop(NORMAL)
+        if not self._record.cancel_wanted:
+            why = message.reason
+            return Stop(why if isinstance(why, Crashed) else Other(f"its search was {why}"))
         return None
 
     def _cancel(self) -> None:

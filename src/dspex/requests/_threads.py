@@ -83,7 +83,7 @@ class ToolThreadsOwner(LibraryActor):
 
     async def handle_call(self, message: Any, sender: From) -> Next:
         """Answer with the pool, which is open by now."""
-        return Reply(self._threads.pool)
+        return Reply(self._threads.pool) if message is _GET_POOL else self.refuse(message, sender)
 
     def describe(self) -> str:
         """Tell how many calls are under way."""

@@ -13,7 +13,15 @@ from dspex.runtime._deadlines import finite_timeout
 from dspex.runtime._exit import NORMAL, Crashed, ExitReason, Shutdown, as_reason
 from dspex.runtime._log import get_logger
 from dspex.runtime._mailbox import Mailbox
-from dspex.runtime._messages import CAST, CallEnvelope, IdleTimeout, StopEnvelope, SystemEnvelope, as_answer
+from dspex.runtime._messages import (
+    CAST,
+    CallEnvelope,
+    IdleTimeout,
+    InfoEnvelope,
+    StopEnvelope,
+    SystemEnvelope,
+    as_answer,
+)
 from dspex.runtime._next import NOTHING, Continue, Idle, Ignore, NoReply, Reply, Started, Stop
 from dspex.runtime._process import Process, is_cancellation
 
@@ -212,6 +220,8 @@ class ActorLoop(Process):
                 elif kind is StopEnvelope or kind is ParentExit:
                     self._final = envelope.reason
                 else:
+                    if kind is InfoEnvelope:
+                        envelope = envelope.message
                     then = self._follow("handle_info", await actor.handle_info(envelope))
         except BaseException as error:  # where a crash becomes a reason, whatever was raised
             if is_cancellation(error):

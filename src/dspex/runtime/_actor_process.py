@@ -6,9 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from dspex._guard import shown, text_of
-from dspex.errors import ActorExited, StartFailed
+from dspex.errors import ActorExited, SpecError, StartFailed
 from dspex.runtime._actor import Actor
 from dspex.runtime._actor_loop import ActorLoop, ParentExit
+from dspex.runtime._deadlines import finite_timeout
 from dspex.runtime._exit import KILL, NO_PROCESS, Crashed, ExitReason, Kill, is_abnormal
 from dspex.runtime._log import get_logger
 from dspex.runtime._messages import CallEnvelope, Down, Exit
@@ -31,7 +32,7 @@ class ActorProcess(ActorLoop):
 
     def __init__(self, runtime: Runtime, actor: Actor, parent: Process | None, label: str) -> None:
         super().__init__(runtime, actor, parent, label)
-        actor._dspex_process = self
+        object.__setattr__(actor, "_dspex_process", self)  # past a frozen class, and whatever else users make of it
         self.released = False  # the parent has given it up: no exit signal for it
         self._monitors: dict[int, Process] | None = None
         self._priority_monitors: set[int] | None = None
@@ -195,7 +196,7 @@ class ActorProcess(ActorLoop):
         """Run ``terminate`` in a task of its own: a kill during it must not be taken for its cancellation."""
         task = asyncio.Task(self._terminate(reason), loop=self.runtime.loop, context=self.context)
         self._task = task
-        seconds = self.actor.terminate_timeout
+        seconds = _seconds_of(self.actor)
         if seconds is not None:
             clock, context = self.runtime.clock, self.runtime.context
             self._timer = clock.call_later(seconds, self._terminate_too_slow, reason, context=context)
@@ -264,3 +265,11 @@ class ActorProcess(ActorLoop):
     def _tell_parent(self, parent: Process, reason: ExitReason) -> None:
         if parent.exit_reason is None and not self.released:
             parent.receive_exit(reason, self, from_link=True)
+
+
+def _seconds_of(actor: Actor) -> float | None:
+    """Return the time that ``terminate`` has; that of the base class where an instance has set nonsense."""
+    try:
+        return finite_timeout(actor.terminate_timeout)
+    except SpecError:
+        return Actor.terminate_timeout

@@ -278,7 +278,7 @@ class _Master(LibraryActor):
     async def handle_info(self, message: Any) -> Next:
         """End with the tree."""
         top = self.supervisor
-        if type(message) is Exit and top is not None and message.ref == top and top._process.dead:
+        if type(message) is Exit and top is not None and top == message.ref and top._process.dead:
             self.failed = not isinstance(message.reason, Normal) and not self.asked_to_stop
             if self.failed:
                 _log.error(

@@ -93,6 +93,8 @@ def _held_by(callback: Any) -> list[object]:
         return [*callback.args, *_held_by(callback.func)]
     names = getattr(getattr(callback, "__code__", None), "co_freevars", ())
     closure = dict(zip(names, (_content(cell) for cell in getattr(callback, "__closure__", None) or ()), strict=False))
+    if closure.get("timeout_handle") is not None:
+        return []  # that one goes on by itself
     many = isinstance(counter := closure.get("counter"), int) and counter > 1
     if many and closure.get("return_when") == asyncio.FIRST_COMPLETED:
         return []  # somebody else may move that one on

@@ -59,8 +59,15 @@ def refuse_wait(awaited: Container[Process]) -> None:
     The call came before the wait, so that nobody could refuse the call.
     """
     process = current_process()
+    if process is None:
+        return
+    if process in awaited:
+        raise CallCycle((process.label, process.label))
+    for each in process.runtime.exit_waits.waiting_for(process):
+        if each in awaited:
+            raise CallCycle((process.label, each.label, process.label))
     mailbox = getattr(process, "mailbox", None)
-    if process is None or mailbox is None or not mailbox.items:
+    if mailbox is None or not mailbox.items:
         return
     for item in islice(mailbox.items, _LOOKED_AT):
         if type(item) is CallEnvelope and item.waiting:
@@ -100,6 +107,10 @@ class ExitWaits(dict[Process, Container[Process]]):
         if noted is not None:
             self.pop(noted, None)  # type: ignore[call-overload]  # it is in one of the two
             self.of_tasks.pop(noted, None)  # type: ignore[call-overload]
+
+    def waiting_for(self, process: Process) -> list[Process]:
+        """Return who waits for the exit of ``process``."""
+        return [each for each, awaited in self.items() if process in awaited] if self else []
 
     def holds_up(self, target: Process, chain: tuple[Process, ...]) -> bool:
         """Say whether ``target`` waits for the exit of one of ``chain``."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import enum
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
+from dspex._guard import exact_text
 from dspex.errors import SpecError
 from dspex.runtime._actor import Actor
+from dspex.runtime._deadlines import LONGEST
 from dspex.runtime._via import Via
 
 __all__ = ["AutoShutdown", "Backoff", "ChildSpec", "Restart", "RestartLimit", "RestartStrategy", "ShutdownPolicy"]
@@ -144,6 +145,9 @@ class ChildSpec:
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not self.id:
             raise SpecError("id", self.id, "a non-empty string")
+        object.__setattr__(self, "id", exact_text(self.id))
+        if self.name is not None:
+            object.__setattr__(self, "name", exact_name(self.name))
         if not callable(self.start):
             raise SpecError("start", self.start, "a callable that returns an Actor")
         if not isinstance(self.restart, Restart):
@@ -187,8 +191,15 @@ def _kind_of(start: Callable[..., Actor]) -> Literal["worker", "supervisor"] | N
     return start.kind if isinstance(start, type) and issubclass(start, Actor) else None
 
 
+def exact_name(name: object) -> str:
+    """Return ``name`` as a ``str`` proper; SpecError if it is not text."""
+    if not isinstance(name, str):
+        raise SpecError("name", name, "None or a string")
+    return exact_text(name)
+
+
 def check_seconds(field_name: str, value: object, *, minimum: float) -> None:
     """Raise SpecError unless ``value`` is a finite number of seconds from ``minimum`` on."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < minimum:  # type: ignore[arg-type,operator]  # number says so
+    if not number or not minimum <= value <= LONGEST:  # type: ignore[operator]  # number says so
         raise SpecError(field_name, value, f"a number of seconds >= {minimum:g}")

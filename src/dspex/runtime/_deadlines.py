@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from dspex.runtime._actor_process import ActorProcess
     from dspex.runtime._runtime import Runtime
 
-__all__ = ["NEVER", "Deadline", "DeadlineQueue", "Deadlines", "expire", "finite_timeout"]
+__all__ = ["LONGEST", "NEVER", "Deadline", "DeadlineQueue", "Deadlines", "expire", "finite_timeout"]
 
 NEVER: Final = float("-inf")
 """Smaller than every timeout that is a number."""
+LONGEST: Final = 1e9
+"""Seconds: thirty years, and less than any loop's timer can take; whoever waits for longer waits for ever."""
 
 _SLACK: Final = 64
 """Finished deadlines a queue may hold beside as many as half of it."""
@@ -35,7 +37,7 @@ def finite_timeout(timeout: float | None) -> float | None:
     number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
     if not number or not timeout > NEVER:  # nan is not greater than anything
         raise SpecError("timeout", timeout, "a number of seconds, or None for no limit")
-    return timeout if timeout < float("inf") else None
+    return timeout if timeout <= LONGEST else None
 
 
 def expire(future: asyncio.Future[Any], process: ActorProcess, timeout: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dspex._guard import text_of
+from dspex._guard import class_name, text_of
 
 __all__ = [
     "KILL",
@@ -80,7 +80,7 @@ class Crashed(ExitReason):
     error: BaseException
 
     def __str__(self) -> str:
-        return f"crashed: {type(self.error).__name__}: {text_of(self.error)}"
+        return f"crashed: {class_name(self.error)}: {text_of(self.error)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dspex._guard import contained, exact_text
+from dspex._guard import class_name, contained, exact_text, shown
 from dspex.runtime._actor import Actor
 from dspex.runtime._actor_process import ActorProcess
 from dspex.runtime._children import Child
@@ -65,7 +66,8 @@ class TreeNode:
         facts += [f"mailbox max {self.high_water}"] if self.high_water else []
         facts += [f"{self.tasks} tasks"] if self.tasks else []
         facts += [self.note] if self.note else []
-        return self.label + (f"  ({', '.join(facts)})" if facts else "")
+        line = self.label + (f"  ({', '.join(facts)})" if facts else "")
+        return line if line.isprintable() else " ".join(line.split())  # a label must not look like more lines
 
     def __repr__(self) -> str:
         return f"<TreeNode {self._line()}, {len(self.children)} below>"
@@ -123,10 +125,14 @@ def _absent(record: Child | None) -> TreeNode:
 
 def _note(actor: Actor) -> str:
     try:
-        return exact_text(actor.describe())
+        note: object = actor.describe()
+        if inspect.iscoroutine(note):
+            note.close()  # it must not warn that nobody awaited it
+            return "describe is a coroutine function; it must be a plain one"
+        return exact_text(note) if isinstance(note, str) else shown(note)
     except BaseException as error:  # noqa: BLE001 - an actor that cannot describe itself must not hide the others
         contained(error)
-        return f"describe failed: {type(error).__name__}"
+        return f"describe failed: {class_name(error)}"
 
 
 def _status(process: Process) -> str:

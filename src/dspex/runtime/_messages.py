@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import _get_running_loop
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from dspex._guard import text_of
+from dspex.errors import WrongLoop
 from dspex.runtime._context import HOME, current_process
 from dspex.runtime._exit import ExitReason
 
@@ -22,9 +24,11 @@ __all__ = [
     "Exit",
     "From",
     "IdleTimeout",
+    "InfoEnvelope",
     "StopEnvelope",
     "SystemEnvelope",
     "as_answer",
+    "as_info",
 ]
 
 R = TypeVar("R")
@@ -73,9 +77,12 @@ class CallEnvelope:
         if home is not None and home.exit_reason is not None and current_process() is home:
             return False
         self._forget()
-        if self.future.done():
+        future = self.future
+        if future.done():
             return False
-        self.future.set_result(value)
+        if _get_running_loop() is not future.get_loop():
+            _refuse_others(future.get_loop())
+        future.set_result(value)
         return True
 
     def fail(self, error: Exception) -> bool:
@@ -90,9 +97,12 @@ class CallEnvelope:
         if home is not None and home.dead and current_process() is home:
             return False
         self._forget()
-        if self.future.done():
+        future = self.future
+        if future.done():
             return False
-        self.future.set_exception(as_answer(error))
+        if _get_running_loop() is not future.get_loop():
+            _refuse_others(future.get_loop())
+        future.set_exception(as_answer(error))
         return True
 
     @property
@@ -126,6 +136,12 @@ class CallEnvelope:
             self.deferred_by = None
 
 
+def _refuse_others(loop: asyncio.AbstractEventLoop) -> None:
+    """Raise WrongLoop in another loop or thread; while the loop only rests, its thread may answer."""
+    if _get_running_loop() is not None or loop.is_running() or loop.is_closed():
+        raise WrongLoop
+
+
 def as_answer(error: BaseException | type[BaseException]) -> Exception:
     """Return ``error`` as what an awaited future may raise in somebody else's task."""
     if isinstance(error, type) and issubclass(error, BaseException):
@@ -157,6 +173,20 @@ CAST: Final = _Cast()
 """``(CAST, message)`` is a message that wants no answer: a plain tuple, for nothing is made faster."""
 
 
+class InfoEnvelope:
+    """A message to ``handle_info`` that would be taken for something else: a ``From`` that somebody sends on."""
+
+    __slots__ = ("message",)
+
+    def __init__(self, message: object) -> None:
+        self.message = message
+
+
+def as_info(message: object) -> object:
+    """Return ``message`` as what a mailbox takes for a message to ``handle_info``."""
+    return InfoEnvelope(message) if type(message) in _NOT_INFO else message
+
+
 class StopEnvelope:
     """A request to end with ``reason``, in mailbox order; ``terminate`` runs."""
 
@@ -164,6 +194,9 @@ class StopEnvelope:
 
     def __init__(self, reason: ExitReason) -> None:
         self.reason = reason
+
+
+_NOT_INFO: Final = frozenset((CallEnvelope, SystemEnvelope, StopEnvelope, InfoEnvelope))
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,13 +171,13 @@ class OsProcess(LibraryActor):
 
     async def handle_call(self, message: Any, sender: From) -> Next:
         """Tell what is known of the program."""
-        if isinstance(message, GetOsProcess):
+        if issubclass(type(message), GetOsProcess):
             return Reply(self._info())
         return self.refuse(message, sender)
 
     async def handle_info(self, message: Any) -> Next:
         """End when the program has ended."""
-        if not isinstance(message, _Ended):
+        if not issubclass(type(message), _Ended):
             return await super().handle_info(message)
         if message.code in self._normal_exits:
             return Stop(NORMAL)

@@ -14,11 +14,11 @@ from dspex.runtime._children import Child
 from dspex.runtime._exit import KILL, SHUTDOWN
 from dspex.runtime._library_actor import LibraryActor
 from dspex.runtime._next import Ignore
+from dspex.runtime._ref import ActorRef, ProcessRef
 
 if TYPE_CHECKING:
     from dspex.runtime._actor_process import ActorProcess
     from dspex.runtime._messages import Exit
-    from dspex.runtime._ref import ActorRef
 
 __all__ = ["Parent"]
 
@@ -105,7 +105,8 @@ class Parent(LibraryActor):
     def _found(self, ref: ActorRef | None) -> Child | None:
         """Return the child whose incarnation, the last if it is being restarted, ``ref`` means."""
         # Pids are numbers of one runtime, and processes of others send signals, too.
-        return self._by_pid.get(ref.pid) if ref is not None and ref._process.runtime is self.runtime else None
+        known = ref is not None and issubclass(type(ref), ProcessRef) and ref._process.runtime is self.runtime
+        return self._by_pid.get(ref.pid) if known and ref is not None else None
 
     def _dead_child(self, message: Exit) -> Child | None:
         """Return the child whose death this is; None for other signals, those of living children among them."""

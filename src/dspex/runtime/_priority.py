@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dspex.runtime._context import current_process
 from dspex.runtime._here import here
-from dspex.runtime._messages import CAST
+from dspex.runtime._messages import CAST, as_info
 from dspex.runtime._ref import ActorRef, Handle
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class PriorityRef(Handle):
 
     def send(self, message: object) -> bool:
         """Send to ``handle_info``; False when the actor is dead, this is closed or too many such messages wait."""
-        return self._put(message)
+        return self._put(as_info(message))
 
     def cast(self, message: object) -> bool:
         """Send to ``handle_cast``; False as for ``send``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["Process", "callers_of", "is_cancellation"]
 
 _log = get_logger("runtime")
+
+_EXCEPTIONS: Final = BaseExceptionGroup.__dict__["exceptions"]
 
 _CALLERS_KEPT: Final = 32
 """Callers a task remembers: a task that starts its own successor, for ever, must not grow."""
@@ -101,7 +103,11 @@ class Process:
         self._resources: list[tuple[Any, Callable[[Any], object]]] | None = None
         self._on_dead: list[Callable[[], object]] | None = None
         self._fence_timer: TimerHandle | None = None
-        runtime.processes[self.pid] = self
+
+    def enter(self) -> None:
+        """Take one's place in the runtime and below the parent, when everything that could fail is done."""
+        self.runtime.processes[self.pid] = self
+        parent = self.parent
         if parent is not None:
             if parent._children is None:
                 parent._children = {}
@@ -442,7 +448,7 @@ class Process:
         timer = None
         if timeout is not None:
             timer = runtime.clock.call_later(timeout, _give_up, future, context=runtime.context)
-        noted = runtime.exit_waits.begin((self,))
+        noted = runtime.exit_waits.begin((self,)) if timeout is None else None  # else it ends by itself
         try:
             return await future
         finally:
@@ -464,16 +470,27 @@ def callers_of(caller: Process) -> tuple[int, ...]:
 
 def is_cancellation(error: BaseException) -> bool:
     """Say whether ``error`` is a cancellation, or a group of nothing else."""
-    if isinstance(error, BaseExceptionGroup):
-        return error.split(asyncio.CancelledError)[1] is None
-    return isinstance(error, asyncio.CancelledError)
+    return all(issubclass(type(each), asyncio.CancelledError) for each in _leaves(error))
 
 
 def _interrupt_in(error: BaseException) -> KeyboardInterrupt | None:
-    if isinstance(error, BaseExceptionGroup):
-        inside = (_interrupt_in(each) for each in error.exceptions)
-        return next((each for each in inside if each is not None), None)
-    return error if isinstance(error, KeyboardInterrupt) else None
+    interrupts = (each for each in _leaves(error) if issubclass(type(each), KeyboardInterrupt))
+    return next(interrupts, None)  # type: ignore[return-value]  # just asked
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """
+    Yield ``error``, or what is in a group and the groups in it.
+
+    The types are asked, not the objects, whose classes may be anybody's; on a stack of our own, for groups may be deep.
+    """
+    left = [error]
+    while left:
+        each = left.pop()
+        if issubclass(type(each), BaseExceptionGroup):
+            left += _EXCEPTIONS.__get__(each)
+        else:
+            yield each
 
 
 def _give_up(future: asyncio.Future[ExitReason | None]) -> None:

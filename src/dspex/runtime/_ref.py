@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 
 from dspex.errors import ActorExited, CallCycle, CallTimeout, MailboxFull, NoSuchActor, WrongLoop
 from dspex.runtime import _system
 from dspex.runtime._at_once import CALLS_BEFORE_TURN, DEEPEST, NOT_YET, handle_at_once
 from dspex.runtime._chain import chain_into, refuse_cycle, refuse_wait
 from dspex.runtime._context import HOME, current_process
-from dspex.runtime._deadlines import NEVER, finite_timeout
+from dspex.runtime._deadlines import LONGEST, NEVER, finite_timeout
 from dspex.runtime._exit import KILL, NORMAL, SHUTDOWN, ExitReason, as_reason
 from dspex.runtime._here import here, task_of
-from dspex.runtime._messages import CAST, Call, CallEnvelope, StopEnvelope
+from dspex.runtime._messages import CAST, Call, CallEnvelope, InfoEnvelope, StopEnvelope
 from dspex.runtime._system import Statistics, TraceHook, ask
 from dspex.runtime._threads import call_from_thread, cast_from_thread
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["ActorRef", "NamedRef", "ProcessRef"]
 
 R = TypeVar("R")
-
-_FOR_EVER: Final = float("inf")
 
 
 class Itself:
@@ -120,10 +118,12 @@ class ProcessRef(Handle):
         Raises:
             RuntimeError: The caller is not an actor.
         """
+        self._refuse_elsewhere()
         return _calling_actor("monitor").monitor(self._process, priority=priority)
 
     def demonitor(self, monitor: int) -> None:
         """Forget a monitor of the calling actor and remove its ``Down`` if it is still queued."""
+        self._refuse_elsewhere()
         _calling_actor("demonitor").demonitor(monitor)
 
     def link(self, *, priority: bool = False) -> None:
@@ -134,10 +134,12 @@ class ProcessRef(Handle):
             priority: If the caller traps exits, its ``Exit`` comes before ordinary messages, so that it may overtake
                 what the process sent. A second call with another ``priority`` changes it.
         """
+        self._refuse_elsewhere()
         _calling_actor("link").link(self._process, priority=priority)
 
     def unlink(self) -> None:
         """Undo ``link``; no exit signal from it arrives afterwards."""
+        self._refuse_elsewhere()
         _calling_actor("unlink").unlink(self._process)
 
     async def wait_exit(self, timeout: float | None = None) -> ExitReason | None:
@@ -203,8 +205,8 @@ class ActorRef(ProcessRef):
         process = self._process
         if process.exit_reason is not None:
             raise NoSuchActor(process.label)
-        if timeout is not None and not timeout > NEVER:
-            finite_timeout(timeout)
+        if timeout is not None and (type(timeout) is not float or not NEVER < timeout <= LONGEST):
+            timeout = finite_timeout(timeout)
         runtime, home = process.runtime, HOME.get()
         if here() != runtime.here:
             runtime.refuse_other_loops()
@@ -231,7 +233,7 @@ class ActorRef(ProcessRef):
         future = envelope.future
         queue = deadline = None
         try:
-            if timeout is not None and timeout != _FOR_EVER:
+            if timeout is not None:
                 queue = runtime.deadlines[timeout]
                 deadline = queue.add(future, process)
             return await future
@@ -271,7 +273,7 @@ class ActorRef(ProcessRef):
         if home is not None and home.exit_reason is not None and current_process() is home:
             return False  # as for ``cast``
         try:
-            return process.mailbox.put(message)
+            return process.mailbox.put(InfoEnvelope(message) if type(message) is CallEnvelope else message)
         except RuntimeError as error:  # as for ``cast``
             raise WrongLoop from error
 
@@ -344,7 +346,7 @@ class ActorRef(ProcessRef):
         actual = await process.wait_exit(timeout)
         if actual is None:
             raise CallTimeout(process.label, timeout or 0.0)
-        if actual != reason:
+        if actual is not reason and (type(actual) is not type(reason) or actual != reason):
             raise ActorExited(process.label, actual)
 
     @property

@@ -49,7 +49,7 @@ def report_start_failure(supervisor: Process, child: Child, failure: object) -> 
         says="{path} failed to start ({nth} time running): {why}",
         path=f"{path_of(supervisor)}/{child.id}",
         nth=nth(failures),
-        why=why(failure.reason if isinstance(failure, StartFailed) else failure),
+        why=why(failure.reason if type(failure) is StartFailed else failure),
         supervisor=supervisor.label,
         child=child.id,
         reason=text_of(failure),

@@ -29,7 +29,7 @@ from dspex.runtime._actor import Actor
 from dspex.runtime._actor_process import ActorProcess
 from dspex.runtime._at_once import CALLS_BEFORE_TURN
 from dspex.runtime._chain import ExitWaits, chain_of
-from dspex.runtime._child_spec import check_seconds
+from dspex.runtime._child_spec import check_seconds, exact_name
 from dspex.runtime._context import HOME, current_process
 from dspex.runtime._deadlines import Deadlines, finite_timeout
 from dspex.runtime._exit import KILL, SHUTDOWN, ExitReason
@@ -124,8 +124,16 @@ class Runtime(Itself):
     # --- life cycle -----------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Bind to the running loop; everything else needs this first."""
-        self.loop = asyncio.get_running_loop()
+        """
+        Bind to the running loop; everything else needs this first.
+
+        Raises:
+            WrongLoop: It is open in another loop.
+        """
+        loop = asyncio.get_running_loop()
+        if not self.closed and self.loop is not loop and not self.loop.is_closed():
+            raise WrongLoop
+        self.loop = loop
         self.closed = False
         self.here = here()
         self._thread = threading.get_ident()
@@ -150,7 +158,7 @@ class Runtime(Itself):
 
     def contain(self, error: BaseException) -> None:
         """Let ``error``, raised by code that a process runs as it dies, go no further; an interrupt is passed on."""
-        if not isinstance(error, KeyboardInterrupt) or not self.interrupted(error):
+        if not issubclass(type(error), KeyboardInterrupt) or not self.interrupted(error):  # type: ignore[arg-type]
             contained(error)
 
     async def __aenter__(self) -> Self:
@@ -287,11 +295,13 @@ class Runtime(Itself):
         if parent is not None and parent.exit_reason is not None:
             raise ActorExited(parent.label, parent.exit_reason)
         if name is not None:
+            name = exact_name(name)
             self._names.refuse_if_taken(name)
         if via is not None:
             via.registry.refuse_if_taken(via.key)
         shown = label or f"{type(actor).__name__}{f' {name!r}' if name else ''}"
         process = ActorProcess(self, actor, parent, shown)
+        process.enter()
         if name is not None:
             self._names.enter(name, process)
         process.run()
@@ -425,6 +435,7 @@ class Runtime(Itself):
                 serves = home.serving
         where = self.context.copy() if context is None else context
         process = TaskProcess(self, owner, label, where, serves, callers)
+        process.enter()
         if owner.exit_reason is not None:
             process.receive_exit(KILL, None)  # born into a dead family: it ends before it begins
             return process

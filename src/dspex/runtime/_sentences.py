@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from dspex._guard import text_of
+from dspex._guard import class_name, text_of
 from dspex.runtime._exit import Crashed
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ def said(value: object, longest: int = _LONGEST) -> str:
 
 def why(reason: object) -> str:
     """Return what ended a process, or kept it from starting: a crash by its error alone."""
-    while not isinstance(reason, BaseException) and isinstance(reason, Crashed):
+    while type(reason) is Crashed:
         reason = reason.error
-    if isinstance(reason, BaseException):
+    if issubclass(type(reason), BaseException):
         text = said(reason)
-        return f"{type(reason).__name__}: {text}" if text else type(reason).__name__
+        return f"{class_name(reason)}: {text}" if text else class_name(reason)
     return said(reason)
 
 
@@ -70,7 +70,7 @@ def sentence(event: str, fields: Mapping[str, Any]) -> str:
         return event
     texts = {name: said(value) for name, value in fields.items()}
     error = fields.get("exc_info")
-    if isinstance(error, BaseException):
+    if issubclass(type(error), BaseException):
         texts["error"] = why(error)
     try:
         return str(template).format_map(texts)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from dspex._guard import shown
+from dspex._guard import exact_text, shown
 from dspex.errors import ChildError, SpecError, StartFailed
 from dspex.runtime._announced import places_of
 from dspex.runtime._child_spec import (
@@ -134,7 +134,7 @@ class Supervisor(Parent):
             return self.refuse(message, sender)
         try:
             answer = await self._carry_out(message)
-        except (ChildError, SpecError, StartFailed) as error:
+        except Exception as error:  # noqa: BLE001 - a mistake in what is asked must not end the children
             answer = error
         return Reply(answer)
 
@@ -188,12 +188,13 @@ class Supervisor(Parent):
 
     def _find(self, which: str | ActorRef) -> Child:
         child = None
-        if isinstance(which, ActorRef):
-            child = self._found(which)
-        elif isinstance(which, str):
-            child = self._children.get(which)
+        text = exact_text(which) if issubclass(type(which), str) else None  # type: ignore[arg-type]  # just asked
+        if text is not None:
+            child = self._children.get(text)
+        elif issubclass(type(which), ActorRef):
+            child = self._found(which)  # type: ignore[arg-type]  # just asked
         if child is None:
-            raise ChildError(which if isinstance(which, str) else shown(which), "not_found")
+            raise ChildError(shown(which) if text is None else text, "not_found")
         return child
 
     @staticmethod

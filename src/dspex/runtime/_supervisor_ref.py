@@ -189,7 +189,7 @@ class SupervisorRef(Manages, ActorRef):
         if starting is not None and starting.started is not None and caller is not None and starting.owns(caller):
             raise CallCycle((caller.label, self._process.label, starting.label))
         answer = await self.call(message, timeout=None)
-        if isinstance(answer, Exception):
+        if issubclass(type(answer), Exception):
             raise answer
         return answer
 

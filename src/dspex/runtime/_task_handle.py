@@ -164,6 +164,8 @@ class TaskHandle(Itself, Generic[R]):
         self._spent = True
 
     def _refuse_strangers(self) -> None:
+        if not self._task.dead:
+            self._task.runtime.refuse_other_loops()
         if self._owner not in (current_process(), home_process()):  # a plain task of the owner may await it, too
             whose = self._owner.label if self._owner is not None else "code outside the runtime"
             raise RuntimeError(f"{self._task.label} is awaited by who started it: {whose}")
@@ -258,7 +260,8 @@ class _Ends:
     async def wait(self, timeout: float | None) -> bool:
         """Return whether it happened within ``timeout`` seconds; CallCycle if it never could."""
         timeout = finite_timeout(timeout)
-        if timeout is None:
+        for_all = timeout is None and self._left >= len(self._tasks)  # any one of them may be the one that calls
+        if for_all:
             refuse_wait(self._tasks)
         watched = []
         for place, task in enumerate(self._tasks):
@@ -276,7 +279,7 @@ class _Ends:
             timer = runtime.clock.call_later(timeout, _settle, future, False, context=runtime.context)
         for task, callback in watched:
             task.on_dead(callback)
-        noted = runtime.exit_waits.begin(frozenset(self._tasks))
+        noted = runtime.exit_waits.begin(frozenset(self._tasks)) if for_all else None
         try:
             return await future
         finally:

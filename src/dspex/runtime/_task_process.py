@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
+from dspex.runtime._chain import refuse_wait
 from dspex.runtime._exit import KILL, Crashed, ExitReason
 from dspex.runtime._process import Process, is_cancellation
 from dspex.runtime._ref import ProcessRef
@@ -78,6 +79,12 @@ class TaskProcess(Process):
     def serving(self) -> CallEnvelope | None:
         """The call whose answer this task is working on."""
         return self.serves
+
+    async def wait_exit(self, timeout: float | None = None) -> ExitReason | None:
+        """Return the exit reason once dead, or None after ``timeout`` seconds; CallCycle if it waits for the caller."""
+        if timeout is None and not self.dead:
+            refuse_wait((self,))
+        return await super().wait_exit(timeout)
 
     def owner_died(self, reason: ExitReason) -> None:
         """Die: a task has nobody left to work for."""

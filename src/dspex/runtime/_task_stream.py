@@ -132,8 +132,11 @@ class TaskStream(Generic[T, R]):
             if self._ended and not self._window:
                 raise StopAsyncIteration
             self._wake.clear()
-            refuse_wait(self._window)
-            noted = self._owner.runtime.exit_waits.begin(self._window)
+            # Of several that come as they are ready, one that calls back does not hold up the others.
+            for_all = self._options.ordered or len(self._window) == 1
+            if for_all:
+                refuse_wait(self._window)
+            noted = self._owner.runtime.exit_waits.begin(self._window) if for_all else None
             try:
                 await self._wake.wait()
             finally:

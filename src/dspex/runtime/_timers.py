@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dspex.errors import WrongLoop
 from dspex.runtime._child_spec import check_seconds
 from dspex.runtime._context import current_process
+from dspex.runtime._messages import as_info
 from dspex.runtime._ref import ActorRef, Itself, NamedRef
 from dspex.runtime._via import Via
 
@@ -109,7 +110,7 @@ def _send(timer: Timer, target: ActorRef | NamedRef | Via, message: object) -> N
     timer._forget()
     process = _process_of(target)
     if process is not None and process.exit_reason is None:
-        process.mailbox.put_always(message)  # nobody is there to be told that a full mailbox refused it
+        process.mailbox.put_always(as_info(message))  # nobody is there to be told that a full mailbox refused it
 
 
 def _process_of(target: ActorRef | NamedRef | Via) -> ActorProcess | None:

@@ -62,9 +62,14 @@ class CacheGateway:
             return found
 
     def fill(self, lead: Lead, response: LMResponse) -> None:
-        """Store the answer; while the server is being restarted, in memory, where everybody looks first."""
-        if not self._server.cast(Fill(lead, response)):
-            self.table.memory.set_nowait(lead.key, response)
+        """Store the answer in memory, where everybody looks first, and have the server store it for longer."""
+        # First here: a server that is killed with the message in its mailbox would lose the answer.
+        memory, before = self.table.memory, self.table.memory.evicted
+        memory.set_nowait(lead.key, response)
+        evicted = memory.evicted - before
+        if evicted and self._runtime.telemetry.active:
+            self._runtime.telemetry.emit("dspex.cache.evict", {"count": evicted}, {"tier": "memory"})
+        self._server.cast(Fill(lead, response))
 
     def abandon(self, lead: Lead, error: Exception | None) -> None:
         """End the flight or hand on its lead; a server that is down sees it from our death."""

@@ -96,7 +96,7 @@ class CacheServer(LibraryActor):
 
     async def handle_call(self, message: Any, sender: From) -> Next:
         """Answer a ``Lookup`` from memory, join it to a flight, ask the disk, or let it lead."""
-        if not isinstance(message, Lookup):
+        if not issubclass(type(message), Lookup):
             return self.refuse(message, sender)
         found = self._table.memory.get_nowait(message.key) if message.read else None
         if found is not None:
@@ -117,9 +117,9 @@ class CacheServer(LibraryActor):
 
     async def handle_cast(self, message: Any) -> Next:
         """End a flight."""
-        if isinstance(message, Fill):
+        if issubclass(type(message), Fill):
             self._fill(message)
-        elif isinstance(message, Abandon):
+        elif issubclass(type(message), Abandon):
             self._abandon(message)
         else:
             return await super().handle_cast(message)
@@ -127,13 +127,15 @@ class CacheServer(LibraryActor):
 
     async def handle_info(self, message: Any) -> Next:
         """Hand on the lead of a leader that died, and take what the disk said."""
-        if isinstance(message, Down):
+        if issubclass(type(message), Down):
             key = self._leaders.pop(message.monitor, None)
             flight = self._table.flights.get(key) if key is not None else None
             if key is not None and flight is not None and flight.monitor == message.monitor:
                 self._hand_on(key, flight)
-        elif isinstance(message, _DiskSaid):
+        elif issubclass(type(message), _DiskSaid):
             self._disk_said(message)
+        else:
+            return await super().handle_info(message)
         return None
 
     def describe(self) -> str:

@@ -133,23 +133,23 @@ class LMClient(LibraryActor):
 
     async def handle_call(self, message: Any, sender: From) -> Next:
         """Answer ``Acquire`` now or when a slot is free, and ``Settle`` at once."""
-        if isinstance(message, Acquire):
+        if issubclass(type(message), Acquire):
             return self._acquire(message, sender)
-        if not isinstance(message, Settle):
+        if not issubclass(type(message), Settle):
             return self.refuse(message, sender)
         self._settle(message)
         return Reply(self._judge(message))
 
     async def handle_cast(self, message: Any) -> Next:
         """Take back the lease of an attempt that succeeded, or was broken off."""
-        if not isinstance(message, Settle):
+        if not issubclass(type(message), Settle):
             return await super().handle_cast(message)
         self._settle(message)
         return None
 
     async def handle_info(self, message: Any) -> Next:
         """Take back the lease of a holder that died, or look again after a pause or news of the key."""
-        if isinstance(message, Down):
+        if issubclass(type(message), Down):
             lease = self._monitors.pop(message.monitor, None)
             if lease is not None:
                 del self._monitor_of[lease.id]
@@ -161,6 +161,8 @@ class LMClient(LibraryActor):
             self._pump()
         elif message is _KEY_NEWS:
             self._pump()
+        else:
+            return await super().handle_info(message)
         return None
 
     def describe(self) -> str:

@@ -45,7 +45,7 @@ class TransportServer(LibraryActor):
 
     async def handle_call(self, message: Any, sender: From) -> Next:
         """Answer ``GetChannel``."""
-        return Reply(self._channel)
+        return Reply(self._channel) if type(message) is GetChannel else self.refuse(message, sender)
 
     def describe(self) -> str:
         """Tell where the sockets go and how many are open."""

@@ -226,9 +226,9 @@ class LedgerServer(LibraryActor):
                 self._book.settle(reservation)
 
     async def handle_call(self, message: Any, sender: From) -> Next:
-        """Set money aside, or answer with the book."""
-        if not isinstance(message, Reserve):
-            return Reply(self._book)
+        """Set money aside."""
+        if not issubclass(type(message), Reserve):
+            return self.refuse(message, sender)
         answer = self._book.reserve(message)
         if isinstance(answer, Reservation):
             self._watch(answer.id, message.holder)
@@ -236,8 +236,9 @@ class LedgerServer(LibraryActor):
 
     async def handle_info(self, message: Any) -> Next:
         """Settle for a holder that died."""
-        if isinstance(message, Down):
-            self._book.settle(self._monitors.pop(message.monitor, 0))
+        if not issubclass(type(message), Down):
+            return await super().handle_info(message)
+        self._book.settle(self._monitors.pop(message.monitor, 0))
         return None
 
     def _watch(self, reservation: int, holder: ProcessRef) -> None:

@@ -43,7 +43,7 @@ class RetrieverClient(LibraryActor):
 
     async def handle_call(self, message: Any, sender: From) -> Next:
         """Start a search and answer when it is done."""
-        if not isinstance(message, Search):
+        if not issubclass(type(message), Search):
             return self.refuse(message, sender)
         self.spawn_task(self._search, message, sender, label="search")
         return NoReply()

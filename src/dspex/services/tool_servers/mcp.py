@@ -106,16 +106,16 @@ class ToolServer(LibraryActor):
 
     async def handle_call(self, message: Any, sender: From) -> Next:
         """Answer from memory, or from a task."""
-        if isinstance(message, ListServerTools):
+        if issubclass(type(message), ListServerTools):
             return Reply(self._tools)
-        if not isinstance(message, CallServerTool):
+        if not issubclass(type(message), CallServerTool):
             return self.refuse(message, sender)
         self.spawn_task(self._call, message, sender, label=f"call {message.name}")
         return NoReply()
 
     async def handle_info(self, message: Any) -> Next:
         """Crash when the connection has ended."""
-        if isinstance(message, _Gone):
+        if issubclass(type(message), _Gone):
             raise message.why
         return await super().handle_info(message)
 
