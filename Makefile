@@ -102,8 +102,8 @@ distclean: clean ## Remove the environments too
 # --- a real model on this machine ----------------------------------------------------------------------------
 .PHONY: demo-real test-real
 
-demo-real: $(INSTALLED) ## Run the demo with a real model, fetched once (500 MB) into your cache folder
+demo-real: $(FOR_DEMO) ## Run the demo with a real model, fetched once (500 MB) into your cache folder
 	@$(BIN)/dspex demo --local $(ARGS)
 
-test-real: $(INSTALLED) ## Run the tests on that model; skipped with the reason where it cannot be had
+test-real: $(FOR_TESTS) ## Run the tests on that model; skipped with the reason where it cannot be had
 	$(BIN)/python -m pytest -m real tests/real $(ARGS)

@@ -186,7 +186,9 @@ def test_a_lock_is_read_with_its_comments_and_broken_lines(tmp_path: Path) -> No
 # --- what the user names ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "why"), [("missing", "No such file"), (".", "Is a directory"), ("text", "no GGUF")])
+@pytest.mark.parametrize(
+    ("name", "why"), [("missing", "No such file"), (".", "Is a directory"), ("text", "not a GGUF")]
+)
 def test_a_wrong_model_file_is_one_line(tmp_path: Path, name: str, why: str) -> None:
     (tmp_path / "text").write_text("words")
     with pytest.raises(ConfigError, match=f"--gguf .*{why}"):
@@ -256,6 +258,11 @@ def test_a_gain_is_called_one_only_where_it_is_sure(difference: float, p_value: 
     change = Comparison(difference, Interval(difference - 0.1, difference + 0.1), p_value, (), 30)
 
     assert verdict(change).startswith(f"{said} points (95 % interval ")
+
+
+def test_no_change_at_all_is_not_called_certain() -> None:
+    """An interval of no width says that nothing moved, and nothing of other messages."""
+    assert verdict(Comparison(0.0, Interval(0.0, 0.0), 1.0, (), 10)).startswith("no gain: not one")
 
 
 def test_the_server_program_says_what_is_wrong(tmp_path: Path) -> None:

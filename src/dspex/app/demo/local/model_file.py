@@ -175,7 +175,7 @@ def check_gguf(path: Path) -> Path:
     Return the file that the user has named, as a whole path.
 
     Raises:
-        ConfigError: It is not there, cannot be read, or is no GGUF file.
+        ConfigError: It is not there, cannot be read, or is not a GGUF file.
     """
     try:
         with path.open("rb") as file:
@@ -183,7 +183,7 @@ def check_gguf(path: Path) -> Path:
     except OSError as error:
         raise ConfigError(f"--gguf {path}: {error.strerror}") from error
     if magic != b"GGUF":
-        raise ConfigError(f"--gguf {path}: this is no GGUF file")
+        raise ConfigError(f"--gguf {path}: this is not a GGUF file")
     return path.resolve()
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from dspex.app.demo.local.options import AT_ONCE, ROWS
+from dspex.app.demo.local.options import ROWS
 
 __all__ = ["LEAST_ROWS", "TIME", "Pace"]
 
@@ -45,7 +45,3 @@ class Pace:
         spare = TIME - self.seconds(0)
         fit = spare / (self.row * (1 + _SHOWN)) if self.row else math.inf
         return int(max(LEAST_ROWS, min(ROWS, fit // LEAST_ROWS * LEAST_ROWS)))
-
-    def kill_every(self, rows: int) -> float:
-        """Return the seconds between two kills: a few of them while ``rows`` messages are asked."""
-        return self.row * max(rows / 6, AT_ONCE / 2)

@@ -8,6 +8,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -25,10 +26,11 @@ from dspex.app.demo.local.pace import TIME, Pace
 from dspex.app.demo.local.server import NAME, ModelServer, find_server, free_port, serving
 from dspex.app.demo.scores import counting
 from dspex.app.demo.show import Row, Show
-from dspex.errors import ActorError
+from dspex.errors import ActorError, ConfigError
 from dspex.evaluation import Comparison, Report, exact_match
 from dspex.optimizers import BootstrapFewShot
 from dspex.programs import Example, Predict
+from dspex.protocols.executor import Failed
 from dspex.protocols.model import LM
 from dspex.runtime import GetOsProcess
 from dspex.services.lm.limits import ClientLimits
@@ -45,10 +47,16 @@ _LIMITS: Final = ClientLimits(
     retry=RetryPolicy(max_attempts=200, base=0.5, cap=3.0),  # a server that is killed takes its time to come back
     retry_reserve=1_000.0,
 )
+_LIMITS_OF_OTHERS: Final = replace(_LIMITS, retry=RetryPolicy(max_attempts=5, base=0.5, cap=3.0))
+"""For a server that nobody here starts again."""
 _WARM_UP: Final = AT_ONCE
 _WORKED_OUT: Final = 4
 _SHOWN: Final = 16
 _SURE: Final = 0.05
+_ENOUGH: Final = 30
+"""Messages below which only a large difference can be told from chance."""
+_LOOK: Final = 0.1
+"""Seconds between two looks at how many messages are answered."""
 
 YOURS = """\
 import asyncio
@@ -133,7 +141,7 @@ class _Story:
             pace = await self._measure(app, now() - began)
             rows = self._rows.held_out[: self._options.rows or pace.rows()]
             self._announce(pace, len(rows))
-            board = await self._ask(app, rows, pace)
+            board = await self._ask(app, rows)
             await self._learn(app, rows)
             self._close(app, board, now() - began)
         return 0 if board.answered == board.total else 1
@@ -143,19 +151,25 @@ class _Story:
             self._lm,
             adapter="json",
             home=self._home,
-            limits=_LIMITS,
+            limits=_LIMITS if self._server is not None else _LIMITS_OF_OTHERS,
             timeouts=_PATIENCE,
             deadline=_DEADLINE,
             seed=self._options.seed,
         )
 
     async def _measure(self, app: App, loading: float) -> Pace:
-        """Ask a few messages that are not scored, and take the time."""
+        """
+        Ask a few messages that are not scored, and then take the time of a few more.
+
+        The first are slower than any later ones: the server has read nothing yet of what all prompts begin with.
+        """
         now = app.runtime.clock.now
-        began = now()
         with self._show.progress("measuring how fast it is", None):
-            warm_up = self._rows.train[-_WARM_UP:]
-            await asyncio.gather(*(app.start(sorter(), **_inputs(each)).outcome() for each in warm_up))
+            for wave in (self._rows.train[-2 * _WARM_UP : -_WARM_UP], self._rows.train[-_WARM_UP:]):
+                began = now()
+                ends = await asyncio.gather(*(app.start(sorter(), **_inputs(each)).outcome() for each in wave))
+                if failed := [end for end in ends if isinstance(end, Failed)]:
+                    raise ConfigError(f"the model does not answer: {failed[0].reason}")
         return Pace(loading, (now() - began) / _WARM_UP)
 
     def _announce(self, pace: Pace, rows: int) -> None:
@@ -167,7 +181,7 @@ class _Story:
         if seconds > TIME:
             self._show.notice("This machine is slow, or busy: that is longer than the quarter of an hour we wanted.")
 
-    async def _ask(self, app: App, rows: Sequence[Example], pace: Pace) -> Board:
+    async def _ask(self, app: App, rows: Sequence[Example]) -> Board:
         beside = ", the model's server among them" if self._server is not None else ""
         self._show.title(2, f"An App is a tree of supervised actors{beside}")
         self._show.block(app.tree().render())
@@ -175,18 +189,24 @@ class _Story:
         while_ = f", while {killed} are killed" if self._options.chaos else ""
         self._show.title(3, f"{len(rows)} messages to a bank, {AT_ONCE} at once{while_}")
         board = Board(len(rows), app.runtime.clock.now)
-        killing = partial(self._kill_in_turn, app, pace.kill_every(len(rows)), board) if self._options.chaos else None
+        killing = partial(self._kill_in_turn, app, board) if self._options.chaos else None
         with self._show.board(board) as draw:
             await ask_all(app, sorter(), list(map(_inputs, rows)), board, draw, at_once=AT_ONCE, beside=killing)
         ending.answered(self._show, board, "")
         return board
 
-    async def _kill_in_turn(self, app: App, every: float, board: Board) -> None:
-        """Kill the model's server, by the system's SIGKILL, and then one service after the other, until cancelled."""
+    async def _kill_in_turn(self, app: App, board: Board) -> None:
+        """
+        Kill the model's server, by the system's SIGKILL, and then one service after the other.
+
+        One dies each time that a fifth of the messages is answered, however long that takes on this machine.
+        """
         names = [*([NAME] if self._server is not None else []), *targets(app)]
         place = 0
         while True:
-            await app.runtime.sleep(every)
+            await app.runtime.sleep(_LOOK)
+            if board.answered < (place + 1) * board.total / 5:
+                continue
             name, place = names[place % len(names)], place + 1
             ref = app.runtime.whereis(name)
             if ref is None:  # it is not back yet
@@ -222,7 +242,12 @@ class _Story:
         ]
         better = sum(moved)
         self._show.say(f"The demonstrations: {verdict(change)}.")
-        self._show.say(f"{better} messages better, {len(moved) - better} worse, p = {change.p_value:.3f}")
+        p_value = f"p = {change.p_value:.3f}" if change.p_value >= 0.001 else "p < 0.001"
+        self._show.say(f"{better} messages better, {len(moved) - better} worse, {p_value}")
+        if len(rows) < _ENOUGH:
+            self._show.notice(
+                f"{len(rows)} messages can show a large difference only: with --questions 60 there are more."
+            )
 
     async def _score(self, app: App, program: Predict[SortMessage], rows: Sequence[Example], what: str) -> Report:
         with counting(app, self._show, what, len(rows)):
@@ -248,7 +273,7 @@ class _Story:
         shown = sum(len(predictor.demos) for predictor in learned.predictors().values())
         self._show.say(
             f"BootstrapFewShot went through {gone_through} of {len(self._rows.train)} other messages; "
-            f"it shows {shown}, those that it got right first."
+            f"it shows {shown}: up to {_WORKED_OUT} that it got right itself, the others as they are labelled."
         )
         return learned
 
@@ -262,6 +287,8 @@ class _Story:
 def verdict(change: Comparison) -> str:
     """Call a change of the score a gain or a loss only where chance alone would hardly have made it."""
     low, high = (100 * bound for bound in change.interval)
+    if low == high:  # of no width: nothing has changed, which is not to be taken for certainty
+        return "no gain: not one of these messages is answered better or worse"
     measured = f"{100 * change.difference:+.0f} points (95 % interval {low:+.0f} to {high:+.0f})"
     if change.p_value < _SURE:
         return f"a gain, {measured}" if change.difference > 0 else f"a loss, {measured}"

@@ -110,7 +110,10 @@ def _run_pip(command: str, pins: Sequence[Pin], *options: str) -> None:
         )
     if done.returncode:
         names = ", ".join(pin.name for pin in pins)
-        raise ConfigError(f"{names} cannot be had from the package index: {_reason(done.stderr)}")
+        raise ConfigError(
+            f"{names} cannot be had from the package index: {_reason(done.stderr)}. Look at the network and at pip's "
+            "settings (PIP_INDEX_URL, PIP_NO_INDEX), or name a server that runs already: --api-base URL"
+        )
 
 
 def _reason(said: str) -> str:
