@@ -55,7 +55,7 @@ _SHOWN: Final = 16
 _SURE: Final = 0.05
 _ENOUGH: Final = 30
 """Messages below which only a large difference can be told from chance."""
-_LOOK: Final = 0.1
+_LOOK: Final = 0.005
 """Seconds between two looks at how many messages are answered."""
 
 YOURS = """\
