@@ -421,3 +421,56 @@ async def test_a_tree_shows_one_line_for_each(runtime: Runtime) -> None:
     assert len(lines) == 4
     assert "coroutine function" in lines[2]
     assert lines[3].endswith("(7)")
+
+
+async def test_a_wait_of_asyncio_with_an_end_holds_up_nobody(runtime: Runtime) -> None:
+    """The actor goes on by itself, and then answers."""
+    left: list[Any] = []
+
+    async def go(actor: Doer, _: object) -> Any:
+        calling = asyncio.ensure_future(_call(actor.ref))
+        done, pending = await asyncio.wait([calling], timeout=0.001)
+        assert (done, pending) == (set(), {calling})
+        left.append(calling)
+        return await answer()
+
+    ref = await runtime.start(Doer())
+    assert await ref.call(go, timeout=None) == "answer"
+    await left[0]
+
+
+def test_the_thread_of_a_loop_that_rests_may_answer() -> None:
+    """Nothing runs there meanwhile, so nothing can be disturbed."""
+    loop = asyncio.new_event_loop()
+    runtime, kept = Runtime(), []
+
+    async def keep(actor: Doer, sender: Any) -> Any:
+        kept.append(sender)
+        return NoReply()
+
+    async def begin() -> asyncio.Future[Any]:
+        runtime.open()
+        calling = asyncio.ensure_future((await runtime.start(Keeper())).call(keep))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return calling
+
+    calling = loop.run_until_complete(begin())
+    assert kept[0].reply("here")
+    assert loop.run_until_complete(calling) == "here"
+    loop.run_until_complete(runtime.close())
+    loop.close()
+
+
+async def test_a_time_that_is_computed_is_read_when_it_is_needed(runtime: Runtime) -> None:
+    class Computed(Doer):
+        @property
+        def terminate_timeout(self) -> Any:  # type: ignore[override]
+            return 2.0
+
+        async def terminate(self, reason: object) -> None:
+            self.seen.append(reason)
+
+    ref = await runtime.start(Computed())
+    await ref.stop()
+    assert ref.exit_reason == NORMAL
