@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from dspex._guard import shown
@@ -95,7 +96,7 @@ class Janitor:
         closing = self._tasks.pop(task)
         runtime.janitors.discard(task)
         runtime.zombies.pop(task, None)
-        if inspect.iscoroutine(closing):
+        if type(closing) is CoroutineType:
             closing.close()  # cancelled before it began: it must not warn that nobody awaited it
         if not task.cancelled():
             task.exception()  # an interrupt, which the loop has seen: asyncio must not complain that nobody looked
