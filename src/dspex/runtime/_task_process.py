@@ -24,7 +24,7 @@ class TaskProcess(Process):
 
     The link to its owner is one-way: the owner's death kills it, its own death is only seen by who awaits it.
     ``result`` is meaningful when ``returned`` is true; a task may also end normally by an exit signal to itself. The
-    normal end of a ``quiet`` one is no signal to those it is linked to.
+    normal end of a ``quiet`` one sends no signal to those it is linked to.
     """
 
     __slots__ = ("callers", "quiet", "result", "returned", "serves")

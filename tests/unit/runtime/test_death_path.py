@@ -671,6 +671,12 @@ async def before_anything_runs(runtime: Runtime, fail: Raise) -> None:
 
     call()
     assert len(outcome) == 1
+    told: list[str] = []
+    detach = runtime.telemetry.attach("span", lambda name, *_: told.append(name))
+    with suppress(BaseException), runtime.telemetry.span("span", plain(fail), {}):
+        told.append("inside")
+    detach()
+    assert told == []  # without a clock there is no beginning
 
 
 # --- texts and logs, which no signature shows ---------------------------------------------------------------------

@@ -54,9 +54,9 @@ class AnswerReader:
         status: Of the final head.
         headers: Its lines, names in lower case.
         has_head: Whether it has come.
-        has_begun: Whether a byte of the answer has come.
+        has_begun: True when a byte of the answer has come.
         is_in_line: Whether an unfinished head, or line of a chunked body, is held.
-        has_ended: Whether the answer is complete.
+        has_ended: True when the answer is complete.
         has_excess: Whether bytes came behind it, which nobody asked for.
         may_stay: Whether the connection may serve again, as far as this answer says.
     """
@@ -84,22 +84,22 @@ class AnswerReader:
 
     @property
     def has_head(self) -> bool:
-        """Whether the final head has come."""
+        """True when the final head has come."""
         return self._place != _IN_HEAD
 
     @property
     def has_begun(self) -> bool:
-        """Whether a byte of the answer has come."""
+        """True when a byte of the answer has come."""
         return bool(self._held) or self._head_left < MAX_HEAD
 
     @property
     def is_in_line(self) -> bool:
-        """Whether an unfinished head or line is held."""
+        """True while an unfinished head or line is held."""
         return bool(self._held)
 
     @property
     def has_ended(self) -> bool:
-        """Whether the answer is complete."""
+        """True when the answer is complete."""
         return self._place == _AT_END
 
     def next_answer(self) -> None:
