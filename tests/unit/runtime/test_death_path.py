@@ -42,8 +42,10 @@ from dspex.runtime import (
     Reply,
     Runtime,
     Stop,
+    StreamOptions,
     Supervisor,
     SupervisorRef,
+    TaskStream,
     TaskSupervisor,
     ThreadPool,
     WorkerThread,
@@ -489,6 +491,17 @@ async def streams(runtime: Runtime, fail: Raise) -> None:
         await ref.call(consume)
     await grown.died()
     assert supervisor.alive
+    grown = family(runtime)
+    ref = await grown.start()
+
+    async def refused(actor: Doer) -> None:
+        stream = TaskStream(actor.ref._process, asyncio.sleep, [0], StreamOptions(1), admit=plain(fail))
+        with suppress(BaseException):
+            async with stream as results:
+                assert [result async for result in results] == []
+
+    await ref.call(refused)
+    await grown.lives()
 
 
 @scenario("ChildSpec(start)")
