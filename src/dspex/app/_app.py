@@ -212,7 +212,7 @@ class AppView:
             return MapRun(self._app.running_tree, plan, None)
 
         def open_journal() -> RowJournal:
-            fingerprint = self._app.running_tree().desk.fingerprint(program, self._options)
+            fingerprint = self._app.running_tree().job_service.fingerprint(program, self._options)
             return RowJournal(Path(journal), fingerprint, result_type(program), retry_failed=retry_failed)
 
         return MapRun(self._app.running_tree, plan, open_journal)
@@ -299,7 +299,7 @@ class AppView:
             AppNotRunning, AppClosed: The App is not there, or closing.
         Cancellation: the job is started all the same.
         """
-        return await self._app.running_tree().desk.compile(
+        return await self._app.running_tree().job_service.compile(
             program,
             optimizer,
             trainset=trainset,

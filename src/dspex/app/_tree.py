@@ -12,7 +12,7 @@ from typing import Any
 from dspex.app.config import read_key
 from dspex.errors import AppClosed, DspexError, LeakedTasks, StartFailed, WrongLoop
 from dspex.evaluation import OpenStream
-from dspex.optimizers import OPTIMIZERS, JobDesk
+from dspex.optimizers import OPTIMIZERS, JobService
 from dspex.protocols.model import LM, LMPool
 from dspex.protocols.money import Budget, Price
 from dspex.protocols.retrieval import Retriever
@@ -102,7 +102,7 @@ class AppTree:
         self.runner = RequestRunner(
             self.runtime, services, policy=StepPolicy(), max_running=max_running, max_waiting=max_waiting
         )
-        self.desk = JobDesk(self.runtime, self.runner, home, lms)
+        self.job_service = JobService(self.runtime, self.runner, home, lms)
         self.open_for_use = False
         self._root: SupervisorRef | None = None
         self._closing: asyncio.Future[None] | None = None
@@ -132,7 +132,7 @@ class AppTree:
             self.threads.spec(),
             self.runner.spec(),
             ChildSpec(EVALUATIONS, TaskSupervisor, name=EVALUATIONS),
-            self.desk.spec(),
+            self.job_service.spec(),
         ]
 
     @property
@@ -155,7 +155,7 @@ class AppTree:
             return
         self._closing = self.runtime.loop.create_future()
         self.runner.close_intake()
-        self.desk.close()
+        self.job_service.close()
         try:
             await self._end_child(OPTIMIZERS)
             await self._end_child(EVALUATIONS)
@@ -169,7 +169,7 @@ class AppTree:
             raise
         finally:
             self.open_for_use = False
-            self.desk.closed()
+            self.job_service.closed()
             self._closing.set_result(None)
 
     async def _end_child(self, name: str) -> None:

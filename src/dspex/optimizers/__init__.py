@@ -1,6 +1,6 @@
 """Optimizers: algorithms that make a better program out of a program and examples, as jobs that survive kills."""
 
-from dspex.optimizers._desk import OPTIMIZERS, JobDesk
+from dspex.optimizers._job_service import OPTIMIZERS, JobService
 from dspex.optimizers._record import JobEvent, JobStatus
 from dspex.optimizers.bootstrap import BootstrapFewShot
 from dspex.optimizers.job import Job, JobEvents
@@ -13,9 +13,9 @@ __all__ = [
     "Candidate",
     "Evaluation",
     "Job",
-    "JobDesk",
     "JobEvent",
     "JobEvents",
+    "JobService",
     "JobStatus",
     "LabeledFewShot",
     "Optimizer",

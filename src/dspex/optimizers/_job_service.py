@@ -29,7 +29,7 @@ from dspex.protocols.executor import Executor, RunOptions
 from dspex.protocols.model import LM, LMPool
 from dspex.runtime import ChildSpec, Runtime, SupervisorRef
 
-__all__ = ["OPTIMIZERS", "JobDesk"]
+__all__ = ["OPTIMIZERS", "JobService"]
 
 M = TypeVar("M", bound=Module)
 
@@ -42,7 +42,7 @@ PRIORITY = 10
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-class JobDesk:
+class JobService:
     """
     The jobs of one run of an App.
 
