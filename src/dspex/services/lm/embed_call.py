@@ -7,9 +7,9 @@ from typing import Any
 from dspex.protocols.lm import AttemptLog, EmbedRequest, EmbedResponse
 from dspex.protocols.model import LM
 from dspex.runtime import Runtime
-from dspex.services.lm.account import Account
 from dspex.services.lm.channel import Channel
 from dspex.services.lm.estimate import BYTES_PER_TOKEN, Estimate
+from dspex.services.lm.keyed_endpoint import KeyedEndpoint
 from dspex.services.lm.logical_call import LogicalCall, Sending
 from dspex.services.lm.wires._wire import EmbeddingsWire
 
@@ -22,7 +22,7 @@ class EmbedCall(LogicalCall):
 
     Args:
         runtime: Whose clock and names are used.
-        account: The key and endpoint.
+        keyed: The key and endpoint.
         lm: The model.
         log: What earlier attempts of this call have done.
         deadline: When the caller's time is over.
@@ -35,7 +35,7 @@ class EmbedCall(LogicalCall):
     def __init__(
         self,
         runtime: Runtime,
-        account: Account,
+        keyed: KeyedEndpoint,
         lm: LM,
         log: AttemptLog,
         deadline: float,
@@ -44,7 +44,7 @@ class EmbedCall(LogicalCall):
     ) -> None:
         body = wire.encode(lm.model_name, request)
         expects = Estimate(max(1, len(body) // BYTES_PER_TOKEN), 0)
-        super().__init__(runtime, account, lm, log, deadline, body, expects)
+        super().__init__(runtime, keyed, lm, log, deadline, body, expects)
         self._texts = len(request.texts)
 
     async def vectors(self) -> EmbedResponse:

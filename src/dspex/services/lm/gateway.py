@@ -25,10 +25,10 @@ from dspex.runtime import (
     Supervisor,
     SupervisorRef,
 )
-from dspex.services.lm.account import LM_SUPERVISOR, Account
 from dspex.services.lm.client import LMClient
 from dspex.services.lm.embed_call import EmbedCall
 from dspex.services.lm.estimate import estimate
+from dspex.services.lm.keyed_endpoint import LM_SUPERVISOR, KeyedEndpoint
 from dspex.services.lm.limits import LimitsBook
 from dspex.services.lm.local_call import LocalCall
 from dspex.services.lm.logical_call import LogicalCall
@@ -72,9 +72,9 @@ class LMGateway:
         self._keys = keys
         self._limits = limits
         self._open_transport = open_transport
-        self._accounts: dict[tuple[str, str, str], Account] = {}
+        self._keyed: dict[tuple[str, str, str], KeyedEndpoint] = {}
         self._runtime: Runtime | None = None
-        self._targets: dict[LM, tuple[Account, str]] = {}
+        self._targets: dict[LM, tuple[KeyedEndpoint, str]] = {}
         self._pools: dict[LMPool, PoolState] = {}
         for lm in self._lms.values():
             for member in self.members(lm):
@@ -91,24 +91,24 @@ class LMGateway:
         return ChildSpec(LM_SUPERVISOR, self._supervisor, kind="supervisor", name=LM_SUPERVISOR)
 
     def _supervisor(self) -> Supervisor:
-        return Supervisor([self._account_spec(each) for each in self._accounts.values()], backoff=Backoff())
+        return Supervisor([self._keyed_spec(each) for each in self._keyed.values()], backoff=Backoff())
 
-    def _account_spec(self, account: Account) -> ChildSpec:
-        name = f"{LM_SUPERVISOR}/{account.id}"
-        return ChildSpec(account.id, self._account_supervisor, (account,), kind="supervisor", name=name)
+    def _keyed_spec(self, keyed: KeyedEndpoint) -> ChildSpec:
+        name = f"{LM_SUPERVISOR}/{keyed.id}"
+        return ChildSpec(keyed.id, self._keyed_supervisor, (keyed,), kind="supervisor", name=name)
 
-    def _account_supervisor(self, account: Account) -> Supervisor:
-        arguments = (account.endpoint, account.key, account.table, self._open_transport)
-        transport = ChildSpec("transport", TransportServer, arguments, name=account.transport_name)
-        clients = [self._client_spec(account, model) for model in sorted(account.models)]
+    def _keyed_supervisor(self, keyed: KeyedEndpoint) -> Supervisor:
+        arguments = (keyed.endpoint, keyed.key, keyed.table, self._open_transport)
+        transport = ChildSpec("transport", TransportServer, arguments, name=keyed.transport_name)
+        clients = [self._client_spec(keyed, model) for model in sorted(keyed.models)]
         return Supervisor([transport, *clients], backoff=Backoff())
 
-    def _client_spec(self, account: Account, model: str) -> ChildSpec:
-        provider = account.endpoint.provider
+    def _client_spec(self, keyed: KeyedEndpoint, model: str) -> ChildSpec:
+        provider = keyed.endpoint.provider
         limits = self._limits.of(provider, model)
         follow = limits.follow_latency if limits.follow_latency is not None else provider in TELL_NO_LIMITS
-        arguments = (model, account.table, limits, follow)
-        return ChildSpec(model, LMClient, arguments, name=account.client_name(model))
+        arguments = (model, keyed.table, limits, follow)
+        return ChildSpec(model, LMClient, arguments, name=keyed.client_name(model))
 
     # --- finding --------------------------------------------------------------------------------------------
 
@@ -147,8 +147,8 @@ class LMGateway:
             return Capabilities(**lm.capabilities)
         return self._target(lm)[0].endpoint.wire.capabilities(lm)
 
-    def _target(self, lm: LM) -> tuple[Account, str]:
-        """Return the account and model of a record, noting both for the tree."""
+    def _target(self, lm: LM) -> tuple[KeyedEndpoint, str]:
+        """Return the keyed endpoint and the model of a record, noting both for the tree."""
         known = self._targets.get(lm)
         if known is not None:
             return known
@@ -157,20 +157,20 @@ class LMGateway:
         key = lm.api_key if lm.api_key is not None else next(kept, None)
         fingerprint = key.fingerprint if key is not None else "no-key"
         index = (endpoint.provider, endpoint.base_url, fingerprint)
-        account = self._accounts.get(index)
-        if account is None:
-            same = sum(each[0] == endpoint.provider for each in self._accounts)
+        keyed = self._keyed.get(index)
+        if keyed is None:
+            same = sum(each[0] == endpoint.provider for each in self._keyed)
             name = f"{endpoint.provider}-{fingerprint}" + (f"-{same + 1}" if same else "")
-            account = self._accounts[index] = Account(name, endpoint, key)
-        account.models.add(lm.model_name)
-        self._targets[lm] = (account, lm.model_name)
-        return account, lm.model_name
+            keyed = self._keyed[index] = KeyedEndpoint(name, endpoint, key)
+        keyed.models.add(lm.model_name)
+        self._targets[lm] = (keyed, lm.model_name)
+        return keyed, lm.model_name
 
-    async def _ensure(self, account: Account, model: str, runtime: Runtime) -> None:
+    async def _ensure(self, keyed: KeyedEndpoint, model: str, runtime: Runtime) -> None:
         """Start the supervisor or client of a model that the App was not started with."""
         for parent, spec in (
-            (LM_SUPERVISOR, self._account_spec(account)),
-            (f"{LM_SUPERVISOR}/{account.id}", self._client_spec(account, model)),
+            (LM_SUPERVISOR, self._keyed_spec(keyed)),
+            (f"{LM_SUPERVISOR}/{keyed.id}", self._client_spec(keyed, model)),
         ):
             ref = await runtime.wait_name(parent, 5.0)
             assert isinstance(ref, SupervisorRef)
@@ -259,22 +259,22 @@ class LMGateway:
         on_delta: OnDelta | None,
     ) -> LogicalCall:
         """Return the attempts of a call at one model, whose part of the tree is there."""
-        account, model = await self._at(lm, runtime)
-        wire = account.endpoint.wire
+        keyed, model = await self._at(lm, runtime)
+        wire = keyed.endpoint.wire
         streams = on_delta is not None and wire.capabilities(lm).streaming
         body = wire.encode(model, request, stream=streams)
         expects = estimate(request, body)
         return LogicalCall(
-            runtime, account, lm, log, deadline, body, expects, priority=priority, on_delta=on_delta, streams=streams
+            runtime, keyed, lm, log, deadline, body, expects, priority=priority, on_delta=on_delta, streams=streams
         )
 
-    async def _at(self, lm: LM, runtime: Runtime) -> tuple[Account, str]:
-        """Return the account and model of a record, whose part of the tree is there."""
+    async def _at(self, lm: LM, runtime: Runtime) -> tuple[KeyedEndpoint, str]:
+        """Return the keyed endpoint and the model of a record, whose part of the tree is there."""
         new = lm not in self._targets
-        account, model = self._target(lm)
+        keyed, model = self._target(lm)
         if new:
-            await self._ensure(account, model, runtime)
-        return account, model
+            await self._ensure(keyed, model, runtime)
+        return keyed, model
 
     async def embed(self, lm: LMChoice, request: EmbedRequest, log: AttemptLog, deadline: float) -> EmbedResponse:
         """
@@ -295,11 +295,11 @@ class LMGateway:
         endpoint.embed_url(model.model_name)  # says early that there is none
         wire = endpoint.embeddings
         assert wire is not None
-        account, _ = await self._at(model, runtime)
+        keyed, _ = await self._at(model, runtime)
         pieces = split(request, most_texts=wire.most_texts, most_bytes=wire.most_bytes)
         logs = parts_of(log, len(pieces)) if len(pieces) > 1 else [log]
         calls = [
-            EmbedCall(runtime, account, model, each, deadline, wire, piece)
+            EmbedCall(runtime, keyed, model, each, deadline, wire, piece)
             for piece, each in zip(pieces, logs, strict=False)
         ]
         if len(calls) == 1:

@@ -22,10 +22,10 @@ from dspex.protocols.model import LM
 from dspex.protocols.scope import OnDelta
 from dspex.runtime import Runtime, current_process
 from dspex.services.lm._noted import NotedCall
-from dspex.services.lm.account import Account
 from dspex.services.lm.channel import Channel
 from dspex.services.lm.client import Acquire, Busy, Settle
 from dspex.services.lm.estimate import Estimate
+from dspex.services.lm.keyed_endpoint import KeyedEndpoint
 from dspex.services.lm.leases import Lease
 from dspex.services.lm.retry import LOCAL, Raise, RetryAfter
 from dspex.services.lm.transport_server import GetChannel
@@ -39,7 +39,7 @@ class LogicalCall(NotedCall):
 
     Args:
         runtime: Whose clock and names are used.
-        account: The key and endpoint.
+        keyed: The key and endpoint.
         lm: The model.
         log: What earlier attempts of this call have done.
         deadline: When the caller's time is over.
@@ -52,7 +52,7 @@ class LogicalCall(NotedCall):
     """
 
     __slots__ = (
-        "account",
+        "keyed",
         "body",
         "claim",
         "client",
@@ -69,7 +69,7 @@ class LogicalCall(NotedCall):
     def __init__(
         self,
         runtime: Runtime,
-        account: Account,
+        keyed: KeyedEndpoint,
         lm: LM,
         log: AttemptLog,
         deadline: float,
@@ -81,15 +81,15 @@ class LogicalCall(NotedCall):
         on_delta: OnDelta | None = None,
         streams: bool = False,
     ) -> None:
-        client = runtime.named(account.client_name(lm.model_name), patient=True)  # asked until it answers: it must wait
+        client = runtime.named(keyed.client_name(lm.model_name), patient=True)  # asked until it answers: it must wait
         super().__init__(runtime, lm, log, client.name)
-        self.account = account
+        self.keyed = keyed
         self.client = client
         self.deadline = deadline
         self.body = body
         self.expects = expects
         self.priority = priority
-        self.key = f"{account.mark}-{log.idempotency_key}" if key is None else key
+        self.key = f"{keyed.mark}-{log.idempotency_key}" if key is None else key
         self.on_delta = on_delta
         self.streams = streams
         self.resent = 0
@@ -170,11 +170,11 @@ class LogicalCall(NotedCall):
 
     async def _channel(self) -> Channel:
         """Return the live channel, waiting for the transport's name while it is being restarted."""
-        channel = self.account.table.channel
+        channel = self.keyed.table.channel
         while channel is None:
             left = max(0.0, self.deadline - self.runtime.clock.now())
             try:
-                transport = self.runtime.named(self.account.transport_name, patient=True)
+                transport = self.runtime.named(self.keyed.transport_name, patient=True)
                 channel = await transport.call(GetChannel(), timeout=left)
             except (ActorExited, NoSuchActor):
                 continue
@@ -259,7 +259,7 @@ class Sending:
         call, lease = self._call, self.lease
         if not call.streams:
             lease.begun_at = call.runtime.clock.now()
-        lease.headroom = call.account.endpoint.wire.headroom(headers, now=wall_time())
+        lease.headroom = call.keyed.endpoint.wire.headroom(headers, now=wall_time())
 
     async def deliver(self, delta: LMDelta) -> None:
         """Hand a piece on; from the first one on nothing is tried again."""

@@ -163,7 +163,7 @@ class PoolCall:
 
     def _is_there(self, call: LogicalCall) -> bool:
         """Whether a member's client and transport are, and not being restarted."""
-        return self.runtime.whereis(call.client.name) is not None and call.account.table.channel is not None
+        return self.runtime.whereis(call.client.name) is not None and call.keyed.table.channel is not None
 
     async def _pause(self, now: float) -> None:
         """Wait until a member may be asked again; raise the last word when all are out."""

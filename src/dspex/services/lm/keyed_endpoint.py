@@ -9,14 +9,14 @@ from dspex.protocols.model import Secret
 from dspex.services.lm.leases import LeaseTable
 from dspex.services.lm.providers import Endpoint
 
-__all__ = ["LM_SUPERVISOR", "Account"]
+__all__ = ["LM_SUPERVISOR", "KeyedEndpoint"]
 
 LM_SUPERVISOR = "lm"
 """The name under which the room's supervisor is registered."""
 
 
 @dataclass(slots=True)
-class Account:
+class KeyedEndpoint:
     """One (provider, endpoint, key): what its supervisor is built from, and the data that survives restarts."""
 
     id: str
