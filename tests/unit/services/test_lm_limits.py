@@ -11,7 +11,7 @@ from dspex.errors import AuthFailed, ConfigError, QuotaExhausted, RequestRejecte
 from dspex.protocols.content import AudioPart, FilePart, ImagePart, TextPart, ToolResult
 from dspex.protocols.lm import LMRequest, Message
 from dspex.protocols.model import LMParams
-from dspex.services.lm.estimate import Estimate, estimate
+from dspex.services.lm.estimate import TokenEstimate, estimate
 from dspex.services.lm.limits import ClientLimits, LimitsBook
 from dspex.services.lm.retry import Raise, RetryAfter, RetryPolicy, Verdict, reworded
 
@@ -47,14 +47,14 @@ def test_the_closest_name_counts() -> None:
 
 
 class TestEstimate:
-    def of(self, *parts: Any, body: int = 400, **params: Any) -> Estimate:
+    def of(self, *parts: Any, body: int = 400, **params: Any) -> TokenEstimate:
         size = body + sum(len(each.base64) for each in parts if hasattr(each, "base64"))
         return estimate(LMRequest((Message("user", parts or "hello"),), LMParams(**params)), b"x" * size)
 
     def test_text_is_a_quarter_of_its_bytes(self) -> None:
         """And the answer what the call allows, for every answer it wants."""
-        assert self.of() == Estimate(100, None)
-        assert self.of(max_tokens=50, n=3) == Estimate(100, 150)
+        assert self.of() == TokenEstimate(100, None)
+        assert self.of(max_tokens=50, n=3) == TokenEstimate(100, 150)
         assert self.of(body=1).prompt == 1
 
     @pytest.mark.parametrize(("detail", "tokens"), [("low", 85), (None, 765), ("high", 1105)])

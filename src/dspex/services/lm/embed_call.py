@@ -8,7 +8,7 @@ from dspex.protocols.lm import AttemptLog, EmbedRequest, EmbedResponse
 from dspex.protocols.model import LM
 from dspex.runtime import Runtime
 from dspex.services.lm.channel import Channel
-from dspex.services.lm.estimate import BYTES_PER_TOKEN, Estimate
+from dspex.services.lm.estimate import BYTES_PER_TOKEN, TokenEstimate
 from dspex.services.lm.keyed_endpoint import KeyedEndpoint
 from dspex.services.lm.logical_call import LogicalCall, Sending
 from dspex.services.lm.wires._wire import EmbeddingsWire
@@ -43,7 +43,7 @@ class EmbedCall(LogicalCall):
         request: EmbedRequest,
     ) -> None:
         body = wire.encode(lm.model_name, request)
-        expects = Estimate(max(1, len(body) // BYTES_PER_TOKEN), 0)
+        expects = TokenEstimate(max(1, len(body) // BYTES_PER_TOKEN), 0)
         super().__init__(runtime, keyed, lm, log, deadline, body, expects)
         self._texts = len(request.texts)
 

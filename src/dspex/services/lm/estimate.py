@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from dspex.protocols.content import AudioPart, FilePart, ImagePart, MediaPart, ToolResult
 from dspex.protocols.lm import LMRequest
 
-__all__ = ["Estimate", "estimate"]
+__all__ = ["TokenEstimate", "estimate"]
 
 BYTES_PER_TOKEN: Final = 4
 """Of a request body in JSON: what English text has; scripts with longer characters have fewer per token."""
@@ -22,14 +22,14 @@ FILE_BYTES_PER_TOKEN: Final = 30
 """Of a PDF: about 1,500 tokens a page of 45 kB."""
 
 
-class Estimate(NamedTuple):
+class TokenEstimate(NamedTuple):
     """Tokens of the prompt, and of the longest answer; ``None`` where the call sets no length."""
 
     prompt: int
     answer: int | None
 
 
-def estimate(request: LMRequest, body: bytes) -> Estimate:
+def estimate(request: LMRequest, body: bytes) -> TokenEstimate:
     """Return what ``request``, written as ``body``, will take."""
     size, media = len(body), 0
     for message in request.messages:
@@ -42,7 +42,7 @@ def estimate(request: LMRequest, body: bytes) -> Estimate:
                     media += _media_tokens(each)
     params = request.params
     answer = params.max_tokens * max(1, params.n) if params.max_tokens is not None else None
-    return Estimate(max(1, size // BYTES_PER_TOKEN + media), answer)
+    return TokenEstimate(max(1, size // BYTES_PER_TOKEN + media), answer)
 
 
 def _media_tokens(part: MediaPart) -> int:

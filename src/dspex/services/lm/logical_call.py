@@ -24,7 +24,7 @@ from dspex.runtime import Runtime, current_process
 from dspex.services.lm._noted import NotedCall
 from dspex.services.lm.channel import Channel
 from dspex.services.lm.client import Acquire, Busy, Settle
-from dspex.services.lm.estimate import Estimate
+from dspex.services.lm.estimate import TokenEstimate
 from dspex.services.lm.keyed_endpoint import KeyedEndpoint
 from dspex.services.lm.leases import Lease
 from dspex.services.lm.retry import LOCAL, Raise, RetryAfter
@@ -74,7 +74,7 @@ class LogicalCall(NotedCall):
         log: AttemptLog,
         deadline: float,
         body: bytes,
-        expects: Estimate,
+        expects: TokenEstimate,
         *,
         priority: int = 0,
         key: str | None = None,
