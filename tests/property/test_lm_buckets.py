@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dspex.services.lm.buckets import Bucket, RateLimits, Reservation
+from dspex.services.lm.buckets import Bucket, RateLimits, TokenHold
 from dspex.services.lm.wires._wire import Headroom
 
 steps = st.floats(0, 40, allow_nan=False)
@@ -50,7 +50,7 @@ def test_the_wait_is_exactly_as_long_as_it_must_be(capacity: int, amount: int, t
 class Out:
     """A call on the wire, as the model sees it."""
 
-    held: Reservation
+    held: TokenHold
     estimate: int
 
 
@@ -114,7 +114,7 @@ class RatesMachine(RuleBasedStateMachine):
     @rule(left=st.integers(0, 400))
     def the_provider_says_less_is_left(self, left: int) -> None:
         """Others use the key too: the level goes down to what it says, never up."""
-        held = Reservation(0, self.rates.requests.taken, self.rates.tokens.taken)  # type: ignore[union-attr]
+        held = TokenHold(0, self.rates.requests.taken, self.rates.tokens.taken)  # type: ignore[union-attr]
         self.rates.observe(Headroom(tokens=left, token_limit=10_000), held, self.now, self.now)
         if self.tokens > left:
             self.tokens = float(left)

@@ -12,7 +12,7 @@ from typing import Final
 
 from dspex.services.lm.wires._wire import Headroom
 
-__all__ = ["Bucket", "RateLimits", "Reservation", "share_left"]
+__all__ = ["Bucket", "RateLimits", "TokenHold", "share_left"]
 
 MINUTE: Final = 60.0
 _PERIODS: Final = (MINUTE, 3_600.0, 86_400.0)
@@ -21,7 +21,7 @@ _CRUMB: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Reservation:
+class TokenHold:
     """
     What one call has taken out, and where the buckets stood then.
 
@@ -135,7 +135,7 @@ class RateLimits:
             wait = max(wait, self.tokens.wait(tokens, now))
         return wait
 
-    def reserve(self, tokens: int, now: float) -> Reservation:
+    def reserve(self, tokens: int, now: float) -> TokenHold:
         """Take one request of ``tokens`` out, which ``wait`` said is there."""
         requests_taken = tokens_taken = None
         if self.requests is not None:
@@ -144,25 +144,25 @@ class RateLimits:
         if self.tokens is not None:
             self.tokens.take(tokens, now)
             tokens_taken = self.tokens.taken
-        return Reservation(tokens, requests_taken, tokens_taken)
+        return TokenHold(tokens, requests_taken, tokens_taken)
 
-    def adopt(self, held: Reservation) -> Reservation:
+    def adopt(self, held: TokenHold) -> TokenHold:
         """Return what a predecessor's call holds of these buckets, which began empty: as much as of its own."""
         requests_taken = 0.0 if self.requests is not None else None
-        return Reservation(held.tokens, requests_taken, 0.0 if self.tokens is not None else None)
+        return TokenHold(held.tokens, requests_taken, 0.0 if self.tokens is not None else None)
 
-    def refund(self, held: Reservation, now: float) -> None:
+    def refund(self, held: TokenHold, now: float) -> None:
         """Put all of it back: the call was never sent."""
         if self.requests is not None and held.requests_taken is not None:
             self.requests.correct(1, now)
         self.charge(held, 0, now)
 
-    def charge(self, held: Reservation, tokens: int, now: float) -> None:
+    def charge(self, held: TokenHold, tokens: int, now: float) -> None:
         """Replace the estimate by what the call took; a request that was sent stays counted."""
         if self.tokens is not None and held.tokens_taken is not None:
             self.tokens.correct(min(held.tokens, self.tokens.capacity) - tokens, now)
 
-    def observe(self, room: Headroom, held: Reservation, sent_at: float, now: float) -> bool:
+    def observe(self, room: Headroom, held: TokenHold, sent_at: float, now: float) -> bool:
         """
         Heed what an answer's headers say is left; True when a limit was learned or has changed.
 

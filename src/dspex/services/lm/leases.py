@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dspex.services.lm.buckets import Reservation
+from dspex.services.lm.buckets import TokenHold
 from dspex.services.lm.key_health import KeyHealth
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NOTHING_HELD", "Lease", "LeaseTable"]
 
-NOTHING_HELD = Reservation()
+NOTHING_HELD = TokenHold()
 
 
 @dataclass(slots=True, eq=False)
@@ -46,7 +46,7 @@ class Lease:
     holder: ProcessRef
     ticket: int
     key_ticket: int = 0
-    held: Reservation = NOTHING_HELD
+    held: TokenHold = NOTHING_HELD
     sent: bool = False
     sent_at: float = 0.0
     begun_at: float | None = None
@@ -77,7 +77,7 @@ class LeaseTable:
         holder: ProcessRef,
         ticket: int,
         key_ticket: int = 0,
-        held: Reservation = NOTHING_HELD,
+        held: TokenHold = NOTHING_HELD,
         deadline: float = math.inf,
     ) -> Lease:
         """Record a new lease and return it."""
