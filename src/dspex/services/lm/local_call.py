@@ -7,13 +7,13 @@ from dspex.protocols.lm import AttemptLog, LMDelta, LMRequest, LMResponse
 from dspex.protocols.local import LocalLM
 from dspex.protocols.scope import OnDelta
 from dspex.runtime import Runtime
-from dspex.services.lm._noted import NotedCall
+from dspex.services.lm._call_log import CallLog
 from dspex.services.lm.retry import Raise, RetryPolicy
 
 __all__ = ["LocalCall"]
 
 
-class LocalCall(NotedCall):
+class LocalCall(CallLog):
     """
     The attempts of one call: no lease, no network, the retry policy of every call.
 

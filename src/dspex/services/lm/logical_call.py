@@ -21,7 +21,7 @@ from dspex.protocols.lm import AttemptLog, LMDelta, LMResponse, Usage
 from dspex.protocols.model import LM
 from dspex.protocols.scope import OnDelta
 from dspex.runtime import Runtime, current_process
-from dspex.services.lm._noted import NotedCall
+from dspex.services.lm._call_log import CallLog
 from dspex.services.lm.channel import Channel
 from dspex.services.lm.client import Acquire, Busy, Settle
 from dspex.services.lm.estimate import TokenEstimate
@@ -33,7 +33,7 @@ from dspex.services.lm.transport_server import GetChannel
 __all__ = ["LogicalCall", "Sending"]
 
 
-class LogicalCall(NotedCall):
+class LogicalCall(CallLog):
     """
     The attempts of one call at one model, in its step's own task: lease, send, settle.
 

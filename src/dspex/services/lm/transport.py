@@ -11,10 +11,10 @@ import httpx
 from dspex._clock import Clock
 from dspex.errors import ConfigError
 from dspex.services.lm._http import MAX_BODY, HttpReply, HttpStream, OnResend, Timeouts, Transport
+from dspex.services.lm._httpx_transport import HttpxTransport
 from dspex.services.lm._parsers import ParserName
-from dspex.services.lm._routed import RoutedTransport
+from dspex.services.lm._proxied_transport import ProxiedTransport
 from dspex.services.lm._slots import SlotTransport
-from dspex.services.lm._users import HttpxTransport
 from dspex.services.lm.proxies import Proxies
 
 __all__ = [
@@ -88,7 +88,7 @@ def open_transport(
         )
 
     if isinstance(proxy, Proxies):
-        return RoutedTransport(proxy, open_slots)
+        return ProxiedTransport(proxy, open_slots)
     if transport is not None:
         return HttpxTransport(transport, clock=clock, timeouts=timeouts, max_body=max_body)
     return open_slots(proxy)

@@ -11,10 +11,10 @@ from dspex.protocols.model import LM
 from dspex.runtime import Runtime
 from dspex.services.lm.retry import LOCAL
 
-__all__ = ["NotedCall"]
+__all__ = ["CallLog"]
 
 
-class NotedCall:
+class CallLog:
     """
     A call at one model, and the log that outlives the step which makes it.
 

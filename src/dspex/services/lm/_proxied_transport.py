@@ -8,10 +8,10 @@ from contextlib import AbstractAsyncContextManager
 from dspex.services.lm._http import HttpReply, HttpStream, OnBegin, OnResend, Timeouts, Transport
 from dspex.services.lm.proxies import Proxies
 
-__all__ = ["RoutedTransport"]
+__all__ = ["ProxiedTransport"]
 
 
-class RoutedTransport:
+class ProxiedTransport:
     """
     One transport for each way there is: directly, and through each proxy; opened when first needed.
 
@@ -78,4 +78,4 @@ class RoutedTransport:
             await way.aclose()
 
     def __repr__(self) -> str:
-        return f"<RoutedTransport {len(self._ways)} ways>"
+        return f"<ProxiedTransport {len(self._ways)} ways>"
