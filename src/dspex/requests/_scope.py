@@ -136,7 +136,9 @@ class RequestScope:
                 return self._result(found, model, (), "memory", started)
         log = AttemptLog(f"{record.id}-{len(record.logs) + 1}", step)
         record.logs.append(log)
-        work = partial(self._ask, model, request, log, key, on_delta, only=mode == "only", read=mode != "refresh")
+        work = partial(
+            self._complete_cached, model, request, log, key, on_delta, only=mode == "only", read=mode != "refresh"
+        )
         try:
             response, cached = await self._step(f"lm {step}", work, restartable=True)
         except BaseException:  # whatever it is: booked, then raised on
@@ -156,7 +158,7 @@ class RequestScope:
         log = AttemptLog(f"{record.id}-{len(record.logs) + 1}", step)
         record.logs.append(log)
         request = EmbedRequest(tuple(texts))
-        work = partial(self._buy_vectors, model, request, log)
+        work = partial(self._embed_paid, model, request, log)
         try:
             response: EmbedResponse = await self._step(f"embed {step}", work, restartable=True)
         finally:
@@ -199,7 +201,7 @@ class RequestScope:
 
     # --- an LM call, inside its step ------------------------------------------------------------------------
 
-    async def _ask(
+    async def _complete_cached(
         self,
         model: LM | LMPool,
         request: LMRequest,
@@ -226,7 +228,7 @@ class RequestScope:
                 cache.abandon(found, None)
             raise TransportFailed("the answer is not in the cache and cache='only' forbids asking the provider")
         try:
-            response = await self._buy(model, request, log, on_delta)
+            response = await self._complete_paid(model, request, log, on_delta)
         except LMError as error:
             if isinstance(found, Lead) and cache is not None:
                 cache.abandon(found, error if error.is_shared and not error.is_retryable else None)
@@ -235,7 +237,7 @@ class RequestScope:
             cache.fill(found, response)
         return response, None
 
-    async def _buy_vectors(self, model: LM | LMPool, request: EmbedRequest, log: AttemptLog) -> EmbedResponse:
+    async def _embed_paid(self, model: LM | LMPool, request: EmbedRequest, log: AttemptLog) -> EmbedResponse:
         """Ask for vectors, with the money for the texts set aside where somebody has a budget."""
         record, services = self._record, self._services
         account, deadline = record.account, record.deadline
@@ -248,7 +250,7 @@ class RequestScope:
         finally:
             services.money.settle(held, log.lm or model, log)
 
-    async def _buy(
+    async def _complete_paid(
         self, model: LM | LMPool, request: LMRequest, log: AttemptLog, on_delta: OnDelta | None
     ) -> LMResponse:
         """Ask the provider, with the money for it set aside where somebody has a budget."""
