@@ -13,7 +13,7 @@ from dspex.protocols.scope import RequestTotals, TraceStep
 from dspex.runtime import Shutdown
 
 if TYPE_CHECKING:
-    from dspex.requests._runner import Running
+    from dspex.requests._runner import LiveRequest
 
 __all__ = ["Request"]
 
@@ -29,7 +29,7 @@ class Request(Generic[R]):
 
     __slots__ = ("_running",)
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: LiveRequest) -> None:
         self._running = running
 
     @property

@@ -33,7 +33,7 @@ from dspex.runtime import (
     TaskSupervisorRef,
 )
 
-__all__ = ["REQUESTS", "RequestRunner", "Running", "Services"]
+__all__ = ["REQUESTS", "RequestRunner", "LiveRequest", "Services"]
 
 REQUESTS = "requests"
 """The name under which the RequestSupervisor is registered."""
@@ -67,7 +67,7 @@ class RequestRunner:
         self.services = services
         self.policy = policy
         self.admission = Admission(max_running, max_waiting)
-        self.live: dict[str, Running] = {}
+        self.live: dict[str, LiveRequest] = {}
         self.completed = 0
         self.failed = 0
         self._closed = False
@@ -99,7 +99,7 @@ class RequestRunner:
         record = RequestRecord(number, program, inputs, options, now, self._account(number, options, outer))
         if outer is not None:  # of another App, maybe: its deadline binds us, its place is not ours
             record.deadline = min(record.deadline, outer.deadline)
-        running = Running(self, record, takes_place=outer is None or outer.runtime is not self.runtime)
+        running = LiveRequest(self, record, takes_place=outer is None or outer.runtime is not self.runtime)
         running.begin()
         return Request(running)
 
@@ -140,7 +140,7 @@ class RequestRunner:
             timer.cancel()
         return not self.live
 
-    def _note_end(self, running: Running) -> None:
+    def _note_end(self, running: LiveRequest) -> None:
         self.live.pop(running.record.id, None)
         if running.error is None:
             self.completed += 1
@@ -152,7 +152,7 @@ class RequestRunner:
             self._idle.clear()
 
 
-class Running:
+class LiveRequest:
     """One request between acceptance and end: its process, its timers and who waits for it."""
 
     __slots__ = (
