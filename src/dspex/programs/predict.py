@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Generic, Self, cast, overload
 from typing_extensions import ParamSpec, TypeVar
 
 from dspex.errors import MissingInput, NotInRequest, SignatureError
-from dspex.programs._asking import Asking
 from dspex.programs._paths import clone
+from dspex.programs._predict_call import PredictCall
 from dspex.programs.adapters._adapter import Adapter
 from dspex.programs.adapters._choose import DEFAULT_ADAPTER, AdapterChoice, choose_adapter
 from dspex.programs.details import Details
@@ -197,7 +197,7 @@ class Predict(Module, Generic[S, P]):
         inputs = plan.check_inputs(kwargs, plan.name)
         path = scope.path_of(self) or plan.name
         adapter = self.adapter or scope.adapter or DEFAULT_ADAPTER
-        asked = await Asking(self, adapter, scope, path, inputs).run()
+        asked = await PredictCall(self, adapter, scope, path, inputs).run()
         prediction: S = self._predict(inputs, asked, scope, path)
         scope.record(self, inputs, asked.answers[0][1].outputs)
         return prediction
@@ -212,7 +212,7 @@ class Predict(Module, Generic[S, P]):
             vars(self)["_other_prefix"] = other  # a memo, whoever shares the predictor
         return other[2]
 
-    def _predict(self, inputs: Mapping[str, Any], asked: Asking, scope: Scope, path: str) -> Any:
+    def _predict(self, inputs: Mapping[str, Any], asked: PredictCall, scope: Scope, path: str) -> Any:
         """Make records of the declared class; what it does not declare goes to the details."""
         declared = plan_of(self._record).fields
         own_inputs = {name: value for name, value in inputs.items() if name in declared}

@@ -16,7 +16,7 @@ from dspex.protocols.scope import Delta, DeltaSink, LMResult, Reset, Scope
 if TYPE_CHECKING:
     from dspex.programs.predict import Predict
 
-__all__ = ["Answer", "Asking"]
+__all__ = ["Answer", "PredictCall"]
 
 _MAX_RESETS = 3
 """How often a stream that breaks off is started again."""
@@ -26,7 +26,7 @@ Answer = tuple[Completion, Parsed]
 """A completion, and what it says."""
 
 
-class Asking:
+class PredictCall:
     """
     Asks until there is an answer: the first turn, repair turns, and one attempt in the fallback's format.
 
@@ -92,7 +92,7 @@ class Asking:
             self._capabilities = self._scope.capabilities(self._predictor.lm)
         return self._capabilities
 
-    async def run(self) -> Asking:
+    async def run(self) -> PredictCall:
         """
         Ask, and read the answer.
 
