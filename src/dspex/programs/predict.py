@@ -59,7 +59,7 @@ class Predict(Module, Generic[S, P]):
     """How the signature is put to the model; None for the App's."""
     params: LMParams
     repair_turns: int
-    _record: type[Any]
+    _declared: type[Any]
     _prefix: tuple[Message, ...]
     _other_prefix: tuple[Adapter, type[Signature], tuple[Message, ...]] | None
     _lineage: tuple[weakref.ref[Any], ...]
@@ -101,7 +101,7 @@ class Predict(Module, Generic[S, P]):
         self._lineage = ()
         self._other_prefix = None
         self.signature = _checked(record)
-        self._record = self.signature
+        self._declared = self.signature
         self.demos = _shown(demos)
         self.adapter = choose_adapter(adapter)
         self._prefix = (self.adapter or DEFAULT_ADAPTER).prefix(self.signature, self.demos)
@@ -147,7 +147,7 @@ class Predict(Module, Generic[S, P]):
         Raises:
             SignatureError: Inputs or outputs of the class are missing from ``signature``.
         """
-        wanted, offered = plan_of(self._record), plan_of(signature)
+        wanted, offered = plan_of(self._declared), plan_of(signature)
         for name, field in wanted.fields.items():
             if name not in offered.fields or offered.fields[name].role != field.role:
                 raise SignatureError(f"{offered.name} lacks the {field.role} {name!r} of {wanted.name}")
@@ -214,7 +214,7 @@ class Predict(Module, Generic[S, P]):
 
     def _predict(self, inputs: Mapping[str, Any], asked: PredictCall, scope: Scope, path: str) -> Any:
         """Make records of the declared class; what it does not declare goes to the details."""
-        declared = plan_of(self._record).fields
+        declared = plan_of(self._declared).fields
         own_inputs = {name: value for name, value in inputs.items() if name in declared}
         results, repairs = tuple(asked.results), tuple(asked.repairs)
         records: list[Any] = []
@@ -223,10 +223,10 @@ class Predict(Module, Generic[S, P]):
             extras = {name: value for name, value in outputs.items() if name not in declared}
             tools = asked.request.tools
             found = Details(path, asked.messages, results, repairs, (), extras, completion, tools, scope)
-            records.append(build(self._record, {**own_inputs, **own}, found))
+            records.append(build(self._declared, {**own_inputs, **own}, found))
         if len(records) > 1:
             first: Details = records[0]._details_
-            every = (build(self._record, Signature.to_dict(records[0]), first), *records[1:])
+            every = (build(self._declared, Signature.to_dict(records[0]), first), *records[1:])
             records[0]._details_ = replace(first, completions=every)
         return records[0]
 

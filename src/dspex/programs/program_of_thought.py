@@ -102,7 +102,7 @@ class ProgramOfThought(Module, Generic[S, P]):
         self.max_steps = checked_steps(max_steps)
         self.interpreter = interpreter if interpreter is not None else MontyInterpreter()
         answer: ChainOfThought[S, P] = ChainOfThought(signature, **settings)
-        self._declared: Any = answer.predict._record  # noqa: SLF001 - the signature without the reasoning
+        self._declared: Any = answer.predict._declared  # noqa: SLF001 - the signature without the reasoning
         asked = (
             answer.predict.signature.append("final_generated_code", InputField(desc="what was run"), _PYTHON)
             .append("code_output", InputField(desc="what it gave"))

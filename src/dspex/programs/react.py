@@ -110,7 +110,7 @@ class ReAct(Module, Generic[S, P]):
         if FINISH in self.tools:
             raise ToolInvalid(FINISH, "the agent has a tool of this name of its own")
         answer: ChainOfThought[S, P] = ChainOfThought(signature, **settings)
-        declared: Any = answer.predict._record  # noqa: SLF001 - the signature without the reasoning
+        declared: Any = answer.predict._declared  # noqa: SLF001 - the signature without the reasoning
         self.react = Predict(_choosing(declared, tuple(self.tools), answer_in_finish), **settings)
         asked = answer.predict.signature.append("trajectory", InputField(desc="what was done to find out"), Trajectory)
         self.extract = answer.replace({"predict": answer.predict.with_signature(asked)})
