@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dspex._guard import shown
 from dspex.errors import StartFailed, WrongLoop
 from dspex.runtime._actor import Actor
-from dspex.runtime._at_once import Begun
+from dspex.runtime._at_once import StartedHandler
 from dspex.runtime._deadlines import finite_timeout
 from dspex.runtime._exit import NORMAL, Crashed, ExitReason, Shutdown, as_reason
 from dspex.runtime._log import get_logger
@@ -89,7 +89,7 @@ class ActorLoop(Process):
         self.start_info: object = None
         self.suspended = False
         self.resting: asyncio.Future[None] | None = None  # while it waits for whatever message comes
-        self.begun: Begun | None = None  # the call that a caller has begun to handle for us
+        self.begun: StartedHandler | None = None  # the call that a caller has begun to handle for us
         self.busy_since: float | None = None
         self.counted_from: tuple[float, int] | None = None  # statistics
         self._chain: tuple[Process, ...] = ()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dspex.runtime._actor_loop import ActorLoop
     from dspex.runtime._messages import CallEnvelope
 
-__all__ = ["CALLS_BEFORE_TURN", "DEEPEST", "NOT_YET", "Begun", "begun_in", "handle_at_once"]
+__all__ = ["CALLS_BEFORE_TURN", "DEEPEST", "NOT_YET", "StartedHandler", "begun_in", "handle_at_once"]
 
 CALLS_BEFORE_TURN: Final = 128
 """Calls of one runtime that are handled at once before one goes through the loop, so that everybody gets a turn."""
@@ -61,7 +61,7 @@ def handle_at_once(process: ActorLoop, resting: asyncio.Future[None], envelope: 
     _leave_task(loop, caller)
     _enter_task(loop, task)
     try:
-        begun = Begun(*process.context.run(_first_step, process.actor.handle_call, envelope))
+        begun = StartedHandler(*process.context.run(_first_step, process.actor.handle_call, envelope))
     except StopIteration as returned:
         outcome = returned.value
         kind = type(outcome)
@@ -73,12 +73,12 @@ def handle_at_once(process: ActorLoop, resting: asyncio.Future[None], envelope: 
             process._answered(envelope, outcome)
             begun = None
         else:
-            begun = Begun(_return(outcome))
+            begun = StartedHandler(_return(outcome))
     except BaseException as error:  # noqa: BLE001 - whatever it is: raised again in the actor's own loop
         trace = error.__traceback__
         for _ in range(2):  # our frames, which hold the envelope and tell nobody anything
             trace = trace.tb_next if trace is not None else None
-        begun = Begun(_raise(BaseException.with_traceback(error, trace)))  # not what its class makes of that
+        begun = StartedHandler(_raise(BaseException.with_traceback(error, trace)))  # not what its class makes of that
     finally:
         _leave_task(loop, task)
         _enter_task(loop, caller)
@@ -102,7 +102,7 @@ def _first_step(handle_call: Callable[[object, CallEnvelope], Awaitable[object]]
     return coroutine, coroutine.send(None)
 
 
-class Begun:
+class StartedHandler:
     """
     A coroutine whose first step has been made elsewhere; awaiting it goes on from there.
 
@@ -143,9 +143,9 @@ class Begun:
 
 
 def begun_in(frames: object) -> Coroutine[Any, Any, object] | None:
-    """Return the coroutine that a suspended ``Begun`` goes on with, for those who follow what awaits what."""
+    """Return the coroutine that a suspended ``StartedHandler`` goes on with, for those who follow what awaits what."""
     frame = getattr(frames, "gi_frame", None)
-    if frame is None or frame.f_code is not Begun.__await__.__code__:
+    if frame is None or frame.f_code is not StartedHandler.__await__.__code__:
         return None
     coroutine: Coroutine[Any, Any, object] = frame.f_locals["coroutine"]
     return coroutine
