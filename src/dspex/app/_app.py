@@ -315,8 +315,8 @@ class AppView:
         options = self._options
         if options.budget is None:
             return options
-        above = options.purse or self._app.running_tree().book.root
-        return replace(options, budget=None, purse=Account(name, options.budget, above))
+        above = options.paying_account or self._app.running_tree().book.root
+        return replace(options, budget=None, paying_account=Account(name, options.budget, above))
 
     def begin(self, program: RunnableProgram[P, R], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request[R]:
         """Start a request on inputs by position and by name: what ``run``, ``start`` and ``bind`` have in common."""

@@ -14,7 +14,7 @@ from dspex.protocols.money import Budget
 __all__ = ["changed"]
 
 
-_INTERNAL = ("stream", "purse", "dry")
+_INTERNAL = ("stream", "paying_account", "dry")
 """Options that only the App sets."""
 
 

@@ -96,9 +96,9 @@ class OptimizerActor(LibraryActor):
             records += await self._worker.run(journal.read, records[-1].seq if records else 0)
         for each in records:
             self._writer.learn(each)
-        purse = self._record.spec.options.purse
-        if purse is not None and self._record.incarnations == 1:
-            purse.spent += sum((_paid(each.data) for each in records if each.kind == "evaluation"), Spending())
+        paying_account = self._record.spec.options.paying_account
+        if paying_account is not None and self._record.incarnations == 1:
+            paying_account.spent += sum((_paid(each.data) for each in records if each.kind == "evaluation"), Spending())
         return next((each for each in records if each.kind == "finished"), None)
 
     def _open_journal(self) -> Journal:

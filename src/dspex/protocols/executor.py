@@ -29,7 +29,7 @@ class RunOptions:
     """Lower numbers go first when requests wait for a place: 0 interactive, 10 optimizer."""
     budget: Budget | None = None
     """The most that what is started may spend: one request, a job, or all rows of a map or an evaluation."""
-    purse: Account | None = None
+    paying_account: Account | None = None
     """Who pays above the request; the App sets it for jobs, maps and evaluations."""
     deps: object = None
     """What tools are given that ask for it by a parameter annotated ``dspex.Run[…]``."""

@@ -105,7 +105,7 @@ class RequestRunner:
 
     def _account(self, number: str, options: RunOptions, outer: RequestScope | None) -> Account:
         """Return who pays: the request itself where it has a budget, below its parent, its job or the App."""
-        above = options.purse or self.services.account
+        above = options.paying_account or self.services.account
         if outer is not None and outer.runtime is self.runtime:
             above = outer.account
         return above if options.budget is None else Account(f"request {number}", options.budget, above)

@@ -1,7 +1,7 @@
 """
 Whether a key is worth asking with: pure, driven with an explicit ``now``.
 
-An empty purse and a refused key are the same for every call with that key, so the first one to hear of it answers for
+An empty balance and a refused key are the same for every call with that key, so the first one to hear of it answers for
 all, until somebody has paid: one call is let through from time to time to find out.
 """
 

@@ -49,7 +49,7 @@ def may_answer_elsewhere(error: LMError) -> bool:
     """
     Whether another member may answer what this one could not.
 
-    A refused key, an empty purse, an outage or an overload are the member's own. So is a window that is too short:
+    A refused key, an empty balance, an outage or an overload are the member's own. So is a window that is too short:
     windows differ. A request that is wrong, or refused by policy, is the caller's: shopping for a provider that takes
     it is not for a library to do. Limits of the user's own that a call cannot fit are the member's, too.
     """

@@ -116,7 +116,7 @@ class RetryPolicy:
 
         The wait is full jitter, never shorter than the provider's Retry-After, and never reaches the deadline:
         a wait that would is no wait, the error is raised now. What the provider says of another try
-        (``should_retry``) beats the error's class, but never makes us knock with a refused key or an empty purse.
+        (``should_retry``) beats the error's class, but never makes us knock with a refused key or an empty balance.
 
         Args:
             error: What the attempt came to.

@@ -74,7 +74,7 @@ def anthropic_failure(
     details = error.get("details") if isinstance(error, dict) else None
     code = found.code or string(details, "error_code")
     if found.type == "invalid_request_error" and "credit balance is too low" in found.message.lower():
-        code = "credit_balance_exhausted"  # an empty purse, told as a mistake in the request
+        code = "credit_balance_exhausted"  # an empty balance, told as a mistake in the request
     elif "exceed context limit" in found.message.lower():
         code = "context_length_exceeded"
     return failure(

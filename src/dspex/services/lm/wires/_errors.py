@@ -141,7 +141,7 @@ ERRORS_TABLE: Final[tuple[ErrorRow, ...]] = (
     ErrorRow(ServerFailed, words=_SERVER),
     ErrorRow(RequestRejected, words=_REJECTED),
 )
-"""Codes that name a cause come before the statuses that several causes share (a 429 may be an empty purse)."""
+"""Codes that name a cause come before the statuses that several causes share (a 429 may be an empty balance)."""
 
 
 def classify(status: int, body: ErrorBody) -> type[LMError] | None:
