@@ -108,23 +108,23 @@ class PredictCall:
         messages = self.messages
         while True:
             self.request = self._compose(messages)
-            watched = _Watched.of(self._scope, self._path, self._adapter, self._signature, self._native)
+            pieces = _FieldPieces.of(self._scope, self._path, self._adapter, self._signature, self._native)
             try:
-                result = await self._complete(watched)
+                result = await self._complete(pieces)
             except (StreamInterrupted, LMError, StepCrashed) as error:
-                if watched is None or not await watched.start_again(error, resets_left):
+                if pieces is None or not await pieces.start_again(error, resets_left):
                     raise
                 resets_left -= 1
                 self._note(Repair("", "reset"))
                 continue
             self.results.append(result)
-            unread = self._read(result, first_was_told=watched is not None and watched.has_told)
+            unread = self._read(result, first_was_told=pieces is not None and pieces.has_told)
             if unread is None:
                 return self
             if turns_left <= 0 and fallback is None:
-                raise watched.interrupted(unread) if watched is not None and watched.has_told else unread
-            if watched is not None:
-                await watched.take_back(unread)
+                raise pieces.interrupted(unread) if pieces is not None and pieces.has_told else unread
+            if pieces is not None:
+                await pieces.take_back(unread)
             if turns_left > 0:
                 turns_left -= 1
                 self._note(Repair("", "turn"))
@@ -144,12 +144,12 @@ class PredictCall:
             request = replace(request, tools=self._native.specs(self._inputs), tool_choice="auto")
         return request
 
-    async def _complete(self, watched: _Watched | None) -> LMResult:
+    async def _complete(self, pieces: _FieldPieces | None) -> LMResult:
         scope, lm = self._scope, self._predictor.lm
-        if watched is None:
+        if pieces is None:
             return await scope.complete(self.request, lm=lm, step=self._path)
-        result = await scope.complete(self.request, lm=lm, step=self._path, on_delta=watched.take)
-        await watched.finish(result)
+        result = await scope.complete(self.request, lm=lm, step=self._path, on_delta=pieces.take)
+        await pieces.finish(result)
         return result
 
     def _read(self, result: LMResult, *, first_was_told: bool) -> ResponseUnparsable | None:
@@ -183,7 +183,7 @@ class PredictCall:
         self._scope.note_repair(plan_of(self._signature).name, repair.field, repair.kind)
 
 
-class _Watched:
+class _FieldPieces:
     """One turn that somebody watches: pieces of the first answer go to the sink as they come."""
 
     __slots__ = ("_adapter", "_native", "_parser", "_partial", "_path", "_sink", "_thoughts", "_took")
@@ -203,8 +203,8 @@ class _Watched:
     @classmethod
     def of(
         cls, scope: Scope, path: str, adapter: Adapter, signature: type[Signature], native: Native | None
-    ) -> _Watched | None:
-        """Return the watched turn; None when nobody watches."""
+    ) -> _FieldPieces | None:
+        """Return the pieces of a turn; None when nobody watches."""
         sink = scope.stream
         return None if sink is None else cls(sink, path, adapter, signature, native)
 

@@ -126,7 +126,7 @@ class Refine(Module, Generic[R, P]):
 
     def _attempt(self, program: Any, number: int, inputs: Mapping[str, Any]) -> Any:
         async def attempt() -> _Attempt:
-            scope = _Watched(current_scope.get())
+            scope = _StepNotes(current_scope.get())
             token = current_scope.set(scope)  # in this attempt's own context
             try:
                 answer = await rollout(program, number, self.temperature).forward(**inputs)
@@ -159,7 +159,7 @@ class Refine(Module, Generic[R, P]):
 
 
 @dataclass(slots=True)
-class _Watched:
+class _StepNotes:
     """A scope that also notes, in words, what the predictors of one attempt did."""
 
     inner: Scope

@@ -71,10 +71,10 @@ class LocalCall(CallLog):
         log.on_wire += 1
         log.sent += 1
         self.emit("dspex.lm.attempt.start", {"number": number}, {})
-        watched = _Watched(self, self._on_delta, number, started) if self._on_delta is not None else None
+        relay = _DeltaRelay(self, self._on_delta, number, started) if self._on_delta is not None else None
         try:
             response = await self._local.respond(
-                self._request, path=log.path, attempt=number, on_delta=watched.deliver if watched is not None else None
+                self._request, path=log.path, attempt=number, on_delta=relay.deliver if relay is not None else None
             )
         except Exception as error:  # noted here, then raised on
             status, usage = (error.status, error.usage) if isinstance(error, LMError) else (None, None)
@@ -84,14 +84,14 @@ class LocalCall(CallLog):
         if log.response is None:
             log.response = response
         log.on_wire -= 1
-        self.note(number, "ok", started, first_byte=watched.first if watched is not None else None)
-        if watched is not None:
+        self.note(number, "ok", started, first_byte=relay.first if relay is not None else None)
+        if relay is not None:
             for delta in log.rest():
-                await watched.deliver(delta)
+                await relay.deliver(delta)
         return response
 
 
-class _Watched:
+class _DeltaRelay:
     """Hands pieces on; from the first one on nothing is tried again."""
 
     __slots__ = ("_call", "_number", "_on_delta", "_started", "first")

@@ -206,7 +206,7 @@ async def _session(address: ServerAddress, ended: Callable[[], None]) -> AsyncIt
 
     async with _streams(address) as streams:
         reading, writing = streams[0], streams[1]
-        async with ClientSession(_Watched(reading, ended), writing) as session:
+        async with ClientSession(_MessageStream(reading, ended), writing) as session:
             await session.initialize()
             yield session
 
@@ -239,7 +239,7 @@ async def _http_streams(address: ServerAddress) -> AsyncIterator[Any]:
             yield streams
 
 
-class _Watched:
+class _MessageStream:
     """The stream of a server's messages; tells when it ends, which the library keeps to itself between calls."""
 
     def __init__(self, stream: Any, ended: Callable[[], None]) -> None:
@@ -256,7 +256,7 @@ class _Watched:
     async def __aexit__(self, *error: object) -> Any:
         return await self._stream.__aexit__(*error)
 
-    def __aiter__(self) -> _Watched:
+    def __aiter__(self) -> _MessageStream:
         return self
 
     async def __anext__(self) -> Any:
