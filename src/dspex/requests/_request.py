@@ -27,34 +27,34 @@ class Request(Generic[R]):
     It ends exactly once, in a result, a typed error, or a cancellation, at the latest one second after its deadline.
     """
 
-    __slots__ = ("_running",)
+    __slots__ = ("_live",)
 
-    def __init__(self, running: LiveRequest) -> None:
-        self._running = running
+    def __init__(self, live: LiveRequest) -> None:
+        self._live = live
 
     @property
     def id(self) -> str:
         """The request's number, as logs and events carry it."""
-        return self._running.record.id
+        return self._live.record.id
 
     @property
     def details(self) -> RequestTotals:
         """What the whole request took so far; final once it has ended."""
-        return self._running.totals()
+        return self._live.totals()
 
     @property
     def trace(self) -> tuple[TraceStep, ...]:
         """The predictors' calls, oldest first."""
-        return self._running.record.trace()
+        return self._live.record.trace()
 
     @property
     def done(self) -> bool:
         """Whether it has ended."""
-        return self._running.ended
+        return self._live.ended
 
     def cancel(self) -> None:
         """Stop the request; who awaits it gets ``asyncio.CancelledError``."""
-        self._running.stop(Shutdown("cancelled"))
+        self._live.stop(Shutdown("cancelled"))
 
     async def stop(self) -> None:
         """
@@ -62,14 +62,14 @@ class Request(Generic[R]):
 
         Cancellation: it is stopped all the same, before the cancellation travels on.
         """
-        running = self._running
-        running.stop(Shutdown("cancelled"))
-        with anyio.move_on_after(running.patience, shield=True):
-            await running.wait()
+        live = self._live
+        live.stop(Shutdown("cancelled"))
+        with anyio.move_on_after(live.patience, shield=True):
+            await live.wait()
 
     def when_ended(self, callback: Callable[[], object]) -> None:
         """Have ``callback`` called, in a turn of the loop of its own, when the request has ended."""
-        self._running.when_ended(callback)
+        self._live.when_ended(callback)
 
     async def outcome(self) -> Outcome:
         """
@@ -80,23 +80,23 @@ class Request(Generic[R]):
         Cancellation: the request is stopped, its sockets closed, before the cancellation travels on.
         """
         await self._end()
-        return self._running.outcome()
+        return self._live.outcome()
 
     async def _end(self) -> None:
-        running = self._running
+        live = self._live
         try:
-            await running.wait()
+            await live.wait()
         except asyncio.CancelledError:
             await self.stop()
             raise
-        if running.cancelled:
+        if live.cancelled:
             raise asyncio.CancelledError
 
     async def _result(self) -> R:
         await self._end()
-        if self._running.error is not None:
-            raise self._running.error
-        value: R = self._running.value
+        if self._live.error is not None:
+            raise self._live.error
+        value: R = self._live.value
         return value
 
     def __await__(self) -> Generator[Any, None, R]:

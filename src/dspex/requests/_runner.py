@@ -99,9 +99,9 @@ class RequestRunner:
         record = RequestRecord(number, program, inputs, options, now, self._account(number, options, outer))
         if outer is not None:  # of another App, maybe: its deadline binds us, its place is not ours
             record.deadline = min(record.deadline, outer.deadline)
-        running = LiveRequest(self, record, takes_place=outer is None or outer.runtime is not self.runtime)
-        running.begin()
-        return Request(running)
+        live = LiveRequest(self, record, takes_place=outer is None or outer.runtime is not self.runtime)
+        live.begin()
+        return Request(live)
 
     def _account(self, number: str, options: RunOptions, outer: RequestScope | None) -> Account:
         """Return who pays: the request itself where it has a budget, below its parent, its job or the App."""
@@ -124,8 +124,8 @@ class RequestRunner:
 
     def stop_all(self, reason: ExitReason) -> None:
         """End every live request with ``reason``."""
-        for running in tuple(self.live.values()):
-            running.stop(reason)
+        for live in tuple(self.live.values()):
+            live.stop(reason)
 
     async def drained(self, timeout: float) -> bool:
         """Wait until no request lives; False after ``timeout`` seconds."""
@@ -140,9 +140,9 @@ class RequestRunner:
             timer.cancel()
         return not self.live
 
-    def _note_end(self, running: LiveRequest) -> None:
-        self.live.pop(running.record.id, None)
-        if running.error is None:
+    def _note_end(self, live: LiveRequest) -> None:
+        self.live.pop(live.record.id, None)
+        if live.error is None:
             self.completed += 1
         else:
             self.failed += 1
