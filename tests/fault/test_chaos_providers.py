@@ -148,7 +148,7 @@ class State:
 async def at_rest(app: dspex.App) -> None:
     """Wait until no request, step or lease is left and every killed part is back."""
     tree = app.running_tree()
-    tables = [account.table for account in tree.lm._accounts.values()]
+    tables = [account.table for account in tree.lm._endpoints.values()]
     await until(lambda: not tree.runner.live and not living(tree.runtime, "lm "), "the requests to end", 30)
     await until(lambda: not any(table.leases for table in tables), "the leases to be settled")
     await until(lambda: all(table.channel is not None for table in tables), "the transports to be back")
@@ -157,7 +157,7 @@ async def at_rest(app: dspex.App) -> None:
 def victims(app: dspex.App) -> Iterator[str]:
     """The names of both clients and both transports, in turn."""
     names = []
-    for account in app.running_tree().lm._accounts.values():
+    for account in app.running_tree().lm._endpoints.values():
         names += [account.client_name("rules"), account.transport_name]
     return itertools.cycle(names)
 

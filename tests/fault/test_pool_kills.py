@@ -75,7 +75,7 @@ async def test_calls_at_a_pool_end_once_whatever_is_killed(simulators: list[Simu
         assert all(isinstance(each, dspex.DspexError) for each in failed), failed
         assert len(answered) >= 140, failed
         assert len(killed) >= 2
-        accounts = app.running_tree().lm._accounts.values()
+        accounts = app.running_tree().lm._endpoints.values()
         await until(lambda: not any(account.table.leases for account in accounts), "the leases to be given back")
         assert [each.label for each in runtime.processes.values() if " asks " in each.label] == []
         for request in requests:

@@ -48,7 +48,7 @@ def script(simulator: Simulator, *faults: Fault) -> None:
 async def idle(app: dspex.App, simulator: Simulator) -> None:
     """No lease is out and no socket is busy."""
     await off_the_wire(simulator)
-    accounts = app.running_tree().lm._accounts.values()
+    accounts = app.running_tree().lm._endpoints.values()
     await until(lambda: not any(account.table.leases for account in accounts), "the lease to be settled")
 
 

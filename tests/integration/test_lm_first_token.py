@@ -75,7 +75,7 @@ def event(delta: dict[str, Any], reason: str | None = None) -> bytes:
 
 
 def only_lease(app: dspex.App) -> Lease:
-    (account,) = app.running_tree().lm._accounts.values()
+    (account,) = app.running_tree().lm._endpoints.values()
     (lease,) = account.table.leases.values()
     return lease
 

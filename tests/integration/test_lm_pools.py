@@ -206,7 +206,7 @@ async def test_a_slow_first_member_is_hedged_and_broken_off(first: Simulator, se
             request = app.start(Ask(), question="q")
             prediction = await asyncio.wait_for(request, 5)
         await asyncio.wait_for(first.wait_until(lambda stats: stats.in_flight == 0), 5)
-        leases = [account.table.leases for account in app.running_tree().lm._accounts.values()]
+        leases = [account.table.leases for account in app.running_tree().lm._endpoints.values()]
         await until(lambda: not any(leases), "the leases to be settled")
         assert outcomes(request) == [("openai/b", "ok"), ("openai/a", "cancelled")]
         assert sorted(attempt.number for attempt in request.details.attempts) == [1, 2]
@@ -275,7 +275,7 @@ async def test_killing_a_step_in_the_middle_of_a_race_leaves_nothing_of_either(
         _, _, *again = found = [outcome for _, outcome in outcomes(request)]
         assert found[:2] == ["killed", "killed"]
         assert sorted(again, reverse=True) in (["ok"], ["ok", "cancelled"])  # a slow machine is hedged once more
-        leases = [account.table.leases for account in app.running_tree().lm._accounts.values()]
+        leases = [account.table.leases for account in app.running_tree().lm._endpoints.values()]
         await until(lambda: not any(leases), "the leases to be settled")
         assert [each for each in runtime_of(app).processes.values() if " asks " in each.label] == []
 

@@ -130,7 +130,7 @@ def look_at(app: dspex.App, heard: Heard) -> None:
     for process in tree.runtime.processes.values():
         actor = getattr(process, "actor", None)
         heard.note(process, process.ref, actor, *([actor.describe()] if actor is not None else []))
-    for account in tree.lm._accounts.values():
+    for account in tree.lm._endpoints.values():
         heard.note(account, account.table, account.table.channel, account.endpoint, *account.table.leases.values())
 
 
@@ -239,10 +239,10 @@ async def test_two_apps_with_keys_of_their_own_share_nothing(sim: Simulator) -> 
 
 
 def _mark(app: dspex.App) -> str:
-    (account,) = app.running_tree().lm._accounts.values()
+    (account,) = app.running_tree().lm._endpoints.values()
     return account.mark
 
 
 def _table(app: dspex.App) -> Any:  # a LeaseTable
-    (account,) = app.running_tree().lm._accounts.values()
+    (account,) = app.running_tree().lm._endpoints.values()
     return account.table

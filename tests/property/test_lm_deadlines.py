@@ -126,7 +126,7 @@ async def play(schedule: list[Fate], wanted: list[tuple[float, float]], deaths: 
         for request, deadline in open_:
             assert clock.now() <= deadline + GRACE + STEP, request.details
     assert world.runner.live == {}
-    tables = [account.table for account in world.gateway._accounts.values()]
+    tables = [account.table for account in world.gateway._endpoints.values()]
     await clock.advance(2.0)
     assert not any(table.leases for table in tables)
     assert living(world.runtime, "lm ") == []

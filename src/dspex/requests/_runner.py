@@ -33,7 +33,7 @@ from dspex.runtime import (
     TaskSupervisorRef,
 )
 
-__all__ = ["REQUESTS", "RequestRunner", "LiveRequest", "Services"]
+__all__ = ["REQUESTS", "LiveRequest", "RequestRunner", "Services"]
 
 REQUESTS = "requests"
 """The name under which the RequestSupervisor is registered."""

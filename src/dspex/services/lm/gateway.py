@@ -72,7 +72,7 @@ class LMGateway:
         self._keys = keys
         self._limits = limits
         self._open_transport = open_transport
-        self._keyed: dict[tuple[str, str, str], KeyedEndpoint] = {}
+        self._endpoints: dict[tuple[str, str, str], KeyedEndpoint] = {}
         self._runtime: Runtime | None = None
         self._targets: dict[LM, tuple[KeyedEndpoint, str]] = {}
         self._pools: dict[LMPool, PoolState] = {}
@@ -91,7 +91,7 @@ class LMGateway:
         return ChildSpec(LM_SUPERVISOR, self._supervisor, kind="supervisor", name=LM_SUPERVISOR)
 
     def _supervisor(self) -> Supervisor:
-        return Supervisor([self._keyed_spec(each) for each in self._keyed.values()], backoff=Backoff())
+        return Supervisor([self._keyed_spec(each) for each in self._endpoints.values()], backoff=Backoff())
 
     def _keyed_spec(self, keyed: KeyedEndpoint) -> ChildSpec:
         name = f"{LM_SUPERVISOR}/{keyed.id}"
@@ -157,11 +157,11 @@ class LMGateway:
         key = lm.api_key if lm.api_key is not None else next(kept, None)
         fingerprint = key.fingerprint if key is not None else "no-key"
         index = (endpoint.provider, endpoint.base_url, fingerprint)
-        keyed = self._keyed.get(index)
+        keyed = self._endpoints.get(index)
         if keyed is None:
-            same = sum(each[0] == endpoint.provider for each in self._keyed)
+            same = sum(each[0] == endpoint.provider for each in self._endpoints)
             name = f"{endpoint.provider}-{fingerprint}" + (f"-{same + 1}" if same else "")
-            keyed = self._keyed[index] = KeyedEndpoint(name, endpoint, key)
+            keyed = self._endpoints[index] = KeyedEndpoint(name, endpoint, key)
         keyed.models.add(lm.model_name)
         self._targets[lm] = (keyed, lm.model_name)
         return keyed, lm.model_name

@@ -52,13 +52,13 @@ class LogicalCall(CallLog):
     """
 
     __slots__ = (
-        "keyed",
         "body",
         "claim",
         "client",
         "deadline",
         "expects",
         "key",
+        "keyed",
         "on_delta",
         "priority",
         "resent",
