@@ -8,7 +8,7 @@ import pytest
 
 import dspex
 from dspex.services.lm.providers import PROVIDERS
-from dspex.services.lm.wires.openai_chat import OpenAIChat
+from dspex.services.lm.wires.chat.wire import OpenAIChat
 from dspex.simulator import Simulator
 from tests.support.programs import Ask, Question
 

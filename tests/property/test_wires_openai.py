@@ -25,8 +25,8 @@ from dspex.protocols.content import (
 from dspex.protocols.lm import JsonObject, JsonSchema, LMDelta, LMRequest, LMResponse, Message, ToolSpec
 from dspex.protocols.model import LMParams
 from dspex.services.lm.wires._wire import Wire
-from dspex.services.lm.wires.openai_chat import AzureChat, OpenAIChat
-from dspex.services.lm.wires.openai_responses import OpenAIResponses
+from dspex.services.lm.wires.chat.wire import AzureChat, OpenAIChat
+from dspex.services.lm.wires.responses.wire import OpenAIResponses
 
 CHAT = OpenAIChat()
 RESPONSES = OpenAIResponses()

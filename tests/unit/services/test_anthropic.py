@@ -34,7 +34,7 @@ from dspex.protocols.content import (
 from dspex.protocols.lm import JsonObject, JsonSchema, LMDelta, LMRequest, LMResponse, Message, ToolSpec, Usage
 from dspex.protocols.model import LM, LMParams, Secret
 from dspex.services.lm.wires._wire import Headroom
-from dspex.services.lm.wires.anthropic import Anthropic
+from dspex.services.lm.wires.anthropic.wire import Anthropic
 from tests.support.anthropic_answers import RICH, RICH_STREAM, answer, block, end, problem, start, stream, text
 
 WIRE = Anthropic()

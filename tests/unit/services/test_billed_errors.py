@@ -10,11 +10,11 @@ import pytest
 from dspex.errors import ContentRefused, LMError, ResponseInvalid, ServerFailed, StreamTruncated
 from dspex.protocols.lm import Usage
 from dspex.services.lm.wires._wire import EmbeddingsWire, Wire
-from dspex.services.lm.wires.anthropic import Anthropic
+from dspex.services.lm.wires.anthropic.wire import Anthropic
+from dspex.services.lm.wires.chat.wire import OpenAIChat
 from dspex.services.lm.wires.embeddings import GeminiEmbeddings, OpenAIEmbeddings
-from dspex.services.lm.wires.gemini import Gemini
-from dspex.services.lm.wires.openai_chat import OpenAIChat
-from dspex.services.lm.wires.openai_responses import OpenAIResponses
+from dspex.services.lm.wires.gemini.wire import Gemini
+from dspex.services.lm.wires.responses.wire import OpenAIResponses
 from tests.support import anthropic_answers, gemini_answers
 
 COUNTED = Usage(input_tokens=10, output_tokens=7)

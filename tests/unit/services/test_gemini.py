@@ -42,7 +42,7 @@ from dspex.protocols.lm import (
     Usage,
 )
 from dspex.protocols.model import LM, LMParams, Secret
-from dspex.services.lm.wires.gemini import Gemini
+from dspex.services.lm.wires.gemini.wire import Gemini
 from tests.support.gemini_answers import RICH, RICH_STREAM, answer, piece, problem, stream
 
 WIRE = Gemini()

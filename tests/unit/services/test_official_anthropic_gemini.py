@@ -19,8 +19,8 @@ from dspex.protocols.content import AudioPart, FilePart, ImagePart, TextPart, To
 from dspex.protocols.lm import JsonSchema, LMRequest, LMResponse, Message, ToolSpec
 from dspex.protocols.model import LMParams
 from dspex.services.lm.wires._wire import Wire
-from dspex.services.lm.wires.anthropic import Anthropic
-from dspex.services.lm.wires.gemini import Gemini
+from dspex.services.lm.wires.anthropic.wire import Anthropic
+from dspex.services.lm.wires.gemini.wire import Gemini
 from tests.support import anthropic_answers, gemini_answers
 
 WEATHER = ToolSpec("weather", "Tells the weather.", {"type": "object", "properties": {"city": {"type": "string"}}})

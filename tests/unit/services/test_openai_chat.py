@@ -26,7 +26,7 @@ from dspex.errors import (
 )
 from dspex.protocols.lm import Completion, LMRequest, LMResponse, Message, Usage
 from dspex.protocols.model import LMParams, Secret
-from dspex.services.lm.wires.openai_chat import OpenAIChat
+from dspex.services.lm.wires.chat.wire import OpenAIChat
 
 WIRE = OpenAIChat()
 NOW = 1_700_000_000.0

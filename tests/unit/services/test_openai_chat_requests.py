@@ -20,7 +20,7 @@ from dspex.protocols.content import (
 )
 from dspex.protocols.lm import Completion, JsonObject, JsonSchema, LMRequest, Message, ToolSpec
 from dspex.protocols.model import LMParams
-from dspex.services.lm.wires.openai_chat import OpenAIChat
+from dspex.services.lm.wires.chat.wire import OpenAIChat
 
 WIRE = OpenAIChat()
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}

@@ -41,7 +41,7 @@ from dspex.protocols.lm import (
     Usage,
 )
 from dspex.protocols.model import LMParams
-from dspex.services.lm.wires.openai_responses import OpenAIResponses
+from dspex.services.lm.wires.responses.wire import OpenAIResponses
 
 WIRE = OpenAIResponses()
 HEADERS = {"content-type": "text/event-stream", "x-request-id": "req_3"}

@@ -18,7 +18,7 @@ from dspex.errors import (
 )
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.lm import Completion, LMDelta, LMResponse, TokenLogprob, Usage
-from dspex.services.lm.wires.openai_chat import OpenAIChat
+from dspex.services.lm.wires.chat.wire import OpenAIChat
 
 WIRE = OpenAIChat()
 HEADERS = {"content-type": "text/event-stream; charset=utf-8", "x-request-id": "req_7"}

@@ -16,9 +16,9 @@ from typing_extensions import is_typeddict
 from dspex.protocols.content import AudioPart, FilePart, ImagePart, Part, ReasoningPart, TextPart, ToolCall, ToolResult
 from dspex.protocols.lm import EmbedRequest, JsonObject, JsonSchema, LMRequest, Message, ToolSpec
 from dspex.protocols.model import LMParams
+from dspex.services.lm.wires.chat.wire import OpenAIChat
 from dspex.services.lm.wires.embeddings import OpenAIEmbeddings
-from dspex.services.lm.wires.openai_chat import OpenAIChat
-from dspex.services.lm.wires.openai_responses import OpenAIResponses
+from dspex.services.lm.wires.responses.wire import OpenAIResponses
 
 THOUGHT = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
 USER: tuple[Part, ...] = (

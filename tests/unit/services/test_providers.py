@@ -13,7 +13,7 @@ from dspex.services.lm.gateway import LMGateway
 from dspex.services.lm.limits import LimitsBook
 from dspex.services.lm.providers import PROVIDERS, resolve_endpoint
 from dspex.services.lm.transport import open_transport
-from dspex.services.lm.wires.openai_chat import OpenAIChat
+from dspex.services.lm.wires.chat.wire import OpenAIChat
 
 
 def test_openai_is_reached_at_its_own_address() -> None:

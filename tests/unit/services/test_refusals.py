@@ -9,10 +9,10 @@ import pytest
 
 from dspex.errors import ContentRefused, LMError, ServerFailed
 from dspex.services.lm.wires._wire import Wire
-from dspex.services.lm.wires.anthropic import Anthropic
-from dspex.services.lm.wires.gemini import Gemini
-from dspex.services.lm.wires.openai_chat import OpenAIChat
-from dspex.services.lm.wires.openai_responses import OpenAIResponses
+from dspex.services.lm.wires.anthropic.wire import Anthropic
+from dspex.services.lm.wires.chat.wire import OpenAIChat
+from dspex.services.lm.wires.gemini.wire import Gemini
+from dspex.services.lm.wires.responses.wire import OpenAIResponses
 from tests.support import anthropic_answers, gemini_answers
 
 CUT = '{"answer": "yes"}'

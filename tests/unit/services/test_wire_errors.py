@@ -18,7 +18,7 @@ from dspex.errors import (
     ServerFailed,
 )
 from dspex.services.lm.wires._errors import error_body, inner_status
-from dspex.services.lm.wires.openai_chat import OpenAIChat
+from dspex.services.lm.wires.chat.wire import OpenAIChat
 
 
 def failure(status: int, body: object, **headers: str) -> LMError:

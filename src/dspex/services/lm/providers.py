@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 from dspex.errors import ConfigError
 from dspex.protocols.model import LM
 from dspex.services.lm.wires._wire import EmbeddingsWire, Wire
-from dspex.services.lm.wires.anthropic import Anthropic
+from dspex.services.lm.wires.anthropic.wire import Anthropic
+from dspex.services.lm.wires.chat.wire import AzureChat, OpenAIChat
 from dspex.services.lm.wires.embeddings import AzureEmbeddings, GeminiEmbeddings, OpenAIEmbeddings
-from dspex.services.lm.wires.gemini import Gemini
-from dspex.services.lm.wires.openai_chat import AzureChat, OpenAIChat
-from dspex.services.lm.wires.openai_responses import OpenAIResponses
+from dspex.services.lm.wires.gemini.wire import Gemini
+from dspex.services.lm.wires.responses.wire import OpenAIResponses
 
 __all__ = ["PROVIDERS", "Endpoint", "Provider", "resolve_endpoint"]
 

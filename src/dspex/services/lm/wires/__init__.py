@@ -1,1 +1,1 @@
-"""One file per provider protocol: pure translation between our records and its bytes."""
+"""One package per provider protocol: pure translation between our records and its bytes."""

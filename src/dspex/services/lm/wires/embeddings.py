@@ -15,9 +15,9 @@ from urllib.parse import quote
 from dspex.errors import LMError, ResponseInvalid
 from dspex.protocols.lm import EmbedRequest, EmbedResponse, Usage
 from dspex.services.lm.wires._errors import billed, inner_status, openai_failure
-from dspex.services.lm.wires._gemini_errors import gemini_failure
 from dspex.services.lm.wires._headers import azure_path
 from dspex.services.lm.wires._json import count, parse, shown, string, to_json
+from dspex.services.lm.wires.gemini.errors import gemini_failure
 
 __all__ = ["AzureEmbeddings", "GeminiEmbeddings", "OpenAIEmbeddings", "join", "split"]
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 from dspex.errors import RequestRejected
 from dspex.protocols.content import FilePart, ImagePart, MediaPart, Part, ReasoningPart, TextPart, ToolCall, ToolResult
 from dspex.protocols.lm import JsonSchema, LMRequest, Message
-from dspex.services.lm.wires._anthropic_answer import PROVIDER
-from dspex.services.lm.wires._anthropic_models import BUDGETS, ClaudeModel, claude_model
-from dspex.services.lm.wires._chat_request import check_extra, check_tool_choice
 from dspex.services.lm.wires._errors import unsayable
 from dspex.services.lm.wires._turns import add_extra, inline_data, replayed
+from dspex.services.lm.wires.anthropic.answer import PROVIDER
+from dspex.services.lm.wires.anthropic.models import BUDGETS, ClaudeModel, claude_model
+from dspex.services.lm.wires.chat.request import check_extra, check_tool_choice
 
 __all__ = ["message_fields"]
 

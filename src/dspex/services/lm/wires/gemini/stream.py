@@ -8,11 +8,11 @@ from typing import Any, Final
 from dspex.errors import StreamTruncated
 from dspex.protocols.lm import LMDelta, LMResponse
 from dspex.services.lm.wires._event_reader import EventReader
-from dspex.services.lm.wires._gemini_answer import finish_reason, invalid, items, read_answer
-from dspex.services.lm.wires._gemini_errors import gemini_failure, is_error
 from dspex.services.lm.wires._json import parse, shown, string
 from dspex.services.lm.wires._sse import ServerSentEvent
 from dspex.services.lm.wires._turns import plain_json
+from dspex.services.lm.wires.gemini.answer import finish_reason, invalid, items, read_answer
+from dspex.services.lm.wires.gemini.errors import gemini_failure, is_error
 
 __all__ = ["ContentStream"]
 

@@ -7,7 +7,11 @@ from typing import Any, Final
 
 from dspex.errors import LMError, StreamTruncated
 from dspex.protocols.lm import LMDelta, LMResponse
-from dspex.services.lm.wires._chat_answer import (
+from dspex.services.lm.wires._errors import ErrorBody, billed, error_body, failure, inner_status
+from dspex.services.lm.wires._event_reader import EventReader
+from dspex.services.lm.wires._json import parse, shown, string
+from dspex.services.lm.wires._sse import ServerSentEvent
+from dspex.services.lm.wires.chat.answer import (
     REASONING_FIELDS,
     arguments_of,
     content_of,
@@ -16,10 +20,6 @@ from dspex.services.lm.wires._chat_answer import (
     read_answer,
     usage_of,
 )
-from dspex.services.lm.wires._errors import ErrorBody, billed, error_body, failure, inner_status
-from dspex.services.lm.wires._event_reader import EventReader
-from dspex.services.lm.wires._json import parse, shown, string
-from dspex.services.lm.wires._sse import ServerSentEvent
 
 __all__ = ["ChatStream"]
 

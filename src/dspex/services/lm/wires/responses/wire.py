@@ -22,10 +22,10 @@ from dspex.services.lm.wires._errors import (
 from dspex.services.lm.wires._event_reader import EventReader
 from dspex.services.lm.wires._headers import bearer, openai_headroom
 from dspex.services.lm.wires._json import parse, shown, string, to_json
-from dspex.services.lm.wires._responses_answer import invalid, read_response, usage_of
-from dspex.services.lm.wires._responses_request import response_fields
 from dspex.services.lm.wires._sse import ServerSentEvent
 from dspex.services.lm.wires._wire import Headroom
+from dspex.services.lm.wires.responses.answer import invalid, read_response, usage_of
+from dspex.services.lm.wires.responses.request import response_fields
 
 __all__ = ["OpenAIResponses", "ResponsesStream"]
 

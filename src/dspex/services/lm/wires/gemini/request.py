@@ -8,11 +8,11 @@ from typing import Any, Final
 from dspex.errors import RequestRejected
 from dspex.protocols.content import MediaPart, Part, ReasoningPart, TextPart, ToolCall, ToolResult
 from dspex.protocols.lm import JsonSchema, LMRequest, Message
-from dspex.services.lm.wires._chat_request import check_extra, check_tool_choice
 from dspex.services.lm.wires._errors import unsayable
-from dspex.services.lm.wires._gemini_answer import PROVIDER
-from dspex.services.lm.wires._gemini_models import BUDGETS, gemini_model
 from dspex.services.lm.wires._turns import add_extra, inline_data, replayed
+from dspex.services.lm.wires.chat.request import check_extra, check_tool_choice
+from dspex.services.lm.wires.gemini.answer import PROVIDER
+from dspex.services.lm.wires.gemini.models import BUDGETS, gemini_model
 
 __all__ = ["content_fields"]
 

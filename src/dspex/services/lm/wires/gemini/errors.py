@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from dspex.errors import LMError
 from dspex.services.lm.wires._errors import ErrorBody, failure
-from dspex.services.lm.wires._gemini_answer import items
 from dspex.services.lm.wires._headers import duration
 from dspex.services.lm.wires._json import string
+from dspex.services.lm.wires.gemini.answer import items
 
 __all__ = ["gemini_failure", "is_error"]
 

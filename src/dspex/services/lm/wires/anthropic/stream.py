@@ -7,17 +7,17 @@ from typing import Any
 
 from dspex.errors import StreamTruncated
 from dspex.protocols.lm import LMDelta, LMResponse
-from dspex.services.lm.wires._anthropic_answer import (
+from dspex.services.lm.wires._errors import billed
+from dspex.services.lm.wires._event_reader import EventReader
+from dspex.services.lm.wires._json import parse, shown, string
+from dspex.services.lm.wires._sse import ServerSentEvent
+from dspex.services.lm.wires.anthropic.answer import (
     anthropic_failure,
     invalid,
     read_message,
     request_id,
     usage_of,
 )
-from dspex.services.lm.wires._errors import billed
-from dspex.services.lm.wires._event_reader import EventReader
-from dspex.services.lm.wires._json import parse, shown, string
-from dspex.services.lm.wires._sse import ServerSentEvent
 
 __all__ = ["MessageStream"]
 

@@ -8,12 +8,12 @@ from typing import Any, Final
 from dspex.errors import ResponseInvalid
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
-from dspex.services.lm.wires._chat_answer import arguments_of, logprobs_of
 from dspex.services.lm.wires._errors import ErrorBody, billed, error_body, failure
 from dspex.services.lm.wires._headers import x_headers
 from dspex.services.lm.wires._json import SHOWN, count, string
 from dspex.services.lm.wires._refusals import FILTERED, Refusal, is_withheld, refused
 from dspex.services.lm.wires._turns import place
+from dspex.services.lm.wires.chat.answer import arguments_of, logprobs_of
 
 __all__ = ["PROVIDER", "invalid", "read_response", "usage_of"]
 

@@ -17,10 +17,10 @@ from dspex.protocols.content import (
     ToolResult,
 )
 from dspex.protocols.lm import JsonSchema, LMRequest, Message
-from dspex.services.lm.wires._chat_answer import PROVIDER
 from dspex.services.lm.wires._errors import unsayable
 from dspex.services.lm.wires._json import to_json
 from dspex.services.lm.wires._turns import add_extra, inline_data
+from dspex.services.lm.wires.chat.answer import PROVIDER
 
 __all__ = ["add_parameters", "call_arguments", "chat_messages", "check_extra", "check_tool_choice"]
 

@@ -8,10 +8,10 @@ from typing import Any, Final
 from dspex.protocols.content import FilePart, ImagePart, Part, ReasoningPart, TextPart, ToolCall, ToolResult
 from dspex.protocols.lm import JsonSchema, LMRequest, Message
 from dspex.services.lm.wires._capabilities import capabilities_of
-from dspex.services.lm.wires._chat_request import call_arguments, check_extra, check_tool_choice
 from dspex.services.lm.wires._errors import unsayable
-from dspex.services.lm.wires._responses_answer import PROVIDER
 from dspex.services.lm.wires._turns import add_extra, replayed
+from dspex.services.lm.wires.chat.request import call_arguments, check_extra, check_tool_choice
+from dspex.services.lm.wires.responses.answer import PROVIDER
 
 __all__ = ["response_fields"]
 
