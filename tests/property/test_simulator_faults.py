@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dspex.simulator import Fault, FaultKind, FaultPlan, Latency, Limits
-from dspex.simulator._desk import Desk, Plan, Request
+from dspex.simulator._request_handler import AnswerPlan, ReceivedRequest, RequestHandler
 from dspex.simulator.faults import RETRY_FORMS
 from dspex.simulator.limits import Meter
 
@@ -92,12 +92,12 @@ def test_what_is_sent_does_not_depend_on_the_interleaving(
     """For every dialect: the k-th arrival of a body gets the same bytes and meets the same end."""
     plan = FaultPlan(seed=seed, shares=shares)
 
-    def answers(order: list[Any]) -> dict[str, list[Plan]]:
-        desk = Desk(plan, None, clock=lambda: 0.0)
-        met: dict[str, list[Plan]] = defaultdict(list)
+    def answers(order: list[Any]) -> dict[str, list[AnswerPlan]]:
+        handler = RequestHandler(plan, None, clock=lambda: 0.0)
+        met: dict[str, list[AnswerPlan]] = defaultdict(list)
         for (path, body, headers), number in order:
             raw = json.dumps({**body, "user": f"{path} {number}"}).encode()
-            done = desk.plan(Request("POST", path, headers, raw))
+            done = handler.plan(ReceivedRequest("POST", path, headers, raw))
             met[f"{path} {number}"].append(dataclasses.replace(done, arrival=0))
         return dict(met)
 
@@ -132,12 +132,12 @@ def test_a_meter_never_gives_more_than_its_limits(rpm: int, tpm: int, asked: lis
 @given(_PLANS, st.lists(st.tuples(st.sampled_from(["GET", "POST"]), st.sampled_from(["/v1/models", "/x", "/health"]))))
 def test_every_counted_request_is_in_flight_until_its_outcome(plan: FaultPlan, asked: list[tuple[str, str]]) -> None:
     """Counts balance: what arrives leaves once, and control routes are not counted."""
-    desk = Desk(plan, None)
-    plans = [desk.plan(Request(method, path, {}, b"")) for method, path in asked]
+    handler = RequestHandler(plan, None)
+    plans = [handler.plan(ReceivedRequest(method, path, {}, b"")) for method, path in asked]
     counted = [one for one in plans if one.outcome is not None]
 
-    assert desk.counters.in_flight == len(counted)
+    assert handler.counters.in_flight == len(counted)
     for one in plans:
-        desk.leave(one, one.outcome or "")
-    assert desk.counters.in_flight == 0
-    assert desk.counters.requests.total() == len(counted) == len(desk.journal.arrivals())
+        handler.leave(one, one.outcome or "")
+    assert handler.counters.in_flight == 0
+    assert handler.counters.requests.total() == len(counted) == len(handler.arrival_log.arrivals())

@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dspex.simulator.dialects import OpenAIChatDialect
+from dspex.simulator.dialects._checks import plain_schema
 from dspex.simulator.learner import Body, answer, tokens
-from dspex.simulator.wire import OpenAIChat
-from dspex.simulator.wire._checks import plain_schema
 
 _PIECES = st.sampled_from(
     [
@@ -99,7 +99,7 @@ def test_a_reply_to_a_schema_is_an_object(body: Body, schema: dict[str, object])
 @given(st.binary(max_size=80) | _JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_get_an_answer_in_the_provider_s_form(body: bytes) -> None:
     """What is no request is refused, with an error that says why."""
-    response = OpenAIChat().respond("/v1/chat/completions", body)
+    response = OpenAIChatDialect().respond("/v1/chat/completions", body)
 
     assert response.status == 400
     assert json.loads(response.parts[0])["error"]["message"]
@@ -110,16 +110,16 @@ def test_any_member_is_taken_or_refused(members: dict[str, Any], text: str) -> N
     """A valid body with any value in any member is answered or refused, never neither."""
     body = {"model": "m", "messages": [{"role": "user", "content": text}], **members}
 
-    assert OpenAIChat().respond("/v1/chat/completions", json.dumps(body).encode()).status in (200, 400)
+    assert OpenAIChatDialect().respond("/v1/chat/completions", json.dumps(body).encode()).status in (200, 400)
 
 
 @given(_TEXTS, st.booleans())
 def test_a_stream_and_a_whole_reply_say_the_same(text: str, tagged: bool) -> None:
-    """Streaming is a matter of the wire: what is said does not depend on it."""
+    """Streaming is a matter of the dialect: what is said does not depend on it."""
     body: dict[str, object] = {"model": "m", "messages": [{"role": "user", "content": text}]}
     path = "/v1/chat/completions"
-    whole = json.loads(OpenAIChat().respond(path, json.dumps(body).encode()).parts[0])
-    parts = OpenAIChat().respond(path, json.dumps({**body, "stream": True}).encode()).parts
+    whole = json.loads(OpenAIChatDialect().respond(path, json.dumps(body).encode()).parts[0])
+    parts = OpenAIChatDialect().respond(path, json.dumps({**body, "stream": True}).encode()).parts
     events = [json.loads(part.decode().removeprefix("data: ")) for part in parts[:-1]]
 
     said = "".join(event["choices"][0]["delta"].get("content") or "" for event in events)

@@ -1,4 +1,4 @@
-"""A provider in a box: a server that speaks the providers' wires, answers by rules, fails on request, and judges."""
+"""A provider in a box: a server that speaks the providers' dialects, answers by rules, fails on request, and judges."""
 
 from dspex.simulator._stats import SimulatorStats
 from dspex.simulator.faults import Fault, FaultKind, FaultPlan, FaultPlanInvalid, Latency

@@ -8,9 +8,9 @@ import struct
 
 import h11
 
-from dspex.simulator._desk import Desk, Plan, Request
+from dspex.simulator._request_handler import AnswerPlan, ReceivedRequest, RequestHandler
+from dspex.simulator.dialects import Response
 from dspex.simulator.faults import Fault, FaultKind
-from dspex.simulator.wire import Response
 
 __all__ = ["Connection"]
 
@@ -22,15 +22,15 @@ _BROKEN = (FaultKind.RESET, FaultKind.TRUNCATE, FaultKind.HANG, FaultKind.HANG_B
 _HANGS = (FaultKind.HANG, FaultKind.HANG_BODY)
 
 
-class _Gone(Exception):
+class _ConnectionGone(Exception):
     """The client has closed the connection."""
 
 
 class Connection:
     """Serves one client until it leaves, breaks the protocol, or a fault ends the connection."""
 
-    def __init__(self, desk: Desk, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._desk = desk
+    def __init__(self, handler: RequestHandler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._handler = handler
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(h11.SERVER)
@@ -38,10 +38,10 @@ class Connection:
 
     async def serve(self) -> None:
         """Answer requests until the connection ends; it is closed when this returns."""
-        self._number = self._desk.counters.connect()
+        self._number = self._handler.counters.connect()
         try:
             while True:
-                plan = self._desk.plan(await self._request())
+                plan = self._handler.plan(await self._request())
                 await self._carry_out(plan)
                 if plan.fault.kind in _BROKEN or self._http.our_state is not h11.DONE:
                     return
@@ -53,18 +53,18 @@ class Connection:
                     return
         except h11.RemoteProtocolError as error:
             self._refuse(error.error_status_hint)
-        except (_Gone, ConnectionError):
+        except (_ConnectionGone, ConnectionError):
             pass  # the client left; what it left behind has been counted
         finally:
-            self._desk.counters.disconnect()
+            self._handler.counters.disconnect()
             self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
 
-    async def _request(self) -> Request:
+    async def _request(self) -> ReceivedRequest:
         event = await self._event()
         if not isinstance(event, h11.Request):
-            raise _Gone
+            raise _ConnectionGone
         body = bytearray()
         while isinstance(data := await self._event(), h11.Data):
             body += data.data
@@ -72,13 +72,13 @@ class Connection:
                 raise h11.RemoteProtocolError("the body is too large", error_status_hint=413)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
         path, _, query = event.target.decode("latin-1").partition("?")
-        return Request(event.method.decode("latin-1"), path, headers, bytes(body), query, self._number)
+        return ReceivedRequest(event.method.decode("latin-1"), path, headers, bytes(body), query, self._number)
 
     async def _event(self) -> object:
         while True:
             event = self._http.next_event()
             if event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
-                raise _Gone
+                raise _ConnectionGone
             if event is not h11.NEED_DATA:
                 return event
             if self._http.they_are_waiting_for_100_continue:
@@ -88,26 +88,26 @@ class Connection:
     async def _receive(self) -> None:
         data = await self._reader.read(_CHUNK)
         if not data and self._http.their_state in (h11.IDLE, h11.DONE):
-            raise _Gone
+            raise _ConnectionGone
         self._http.receive_data(data)
 
     async def _close_early(self) -> None:
         """Close a connection that was to be kept; a request that is written to it all the same is not answered."""
         if self._writer.can_write_eof():
             self._writer.write_eof()
-        self._desk.stale(await self._request())
+        self._handler.stale(await self._request())
 
-    async def _carry_out(self, plan: Plan) -> None:
+    async def _carry_out(self, plan: AnswerPlan) -> None:
         outcome = "cancelled"  # unless it comes to the end
         try:
             await self._wait(None if plan.fault.kind is FaultKind.HANG else plan.fault.delay)
             await self._answer(plan)
             outcome = plan.outcome or ""
-        except _Gone:
+        except _ConnectionGone:
             outcome = plan.outcome or "" if plan.fault.kind in _HANGS else "cancelled"
             raise
         finally:
-            self._desk.leave(plan, outcome)
+            self._handler.leave(plan, outcome)
 
     async def _wait(self, seconds: float | None) -> None:
         """Let time pass, for ever when None; a client that leaves meanwhile ends it."""
@@ -118,7 +118,7 @@ class Connection:
                 while True:
                     await self._receive()  # a pipelined request is kept for later
 
-    async def _answer(self, plan: Plan) -> None:
+    async def _answer(self, plan: AnswerPlan) -> None:
         parts = self._framed(plan)
         fault = plan.fault
         match fault.kind:
@@ -149,7 +149,7 @@ class Connection:
                 self._write(b"".join(parts))
         await self._writer.drain()
 
-    def _framed(self, plan: Plan) -> list[bytes]:
+    def _framed(self, plan: AnswerPlan) -> list[bytes]:
         """Frame a response: its head, its parts, and what ends it."""
         response = plan.response
         sent = response.parts
@@ -182,5 +182,5 @@ class Connection:
         with contextlib.suppress(h11.LocalProtocolError):
             body = b'{"error":{"message":"This is not a valid HTTP request."}}'
             response = Response(status, (("content-type", "application/json"), ("connection", "close")), (body,))
-            for data in self._framed(Plan(response, _NO_FAULT, None)):
+            for data in self._framed(AnswerPlan(response, _NO_FAULT, None)):
                 self._write(data)

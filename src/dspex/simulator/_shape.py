@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from email.utils import format_datetime
 
+from dspex.simulator.dialects import Dialect, ErrorAnswer, Response, Twist
 from dspex.simulator.faults import Fault, FaultKind
-from dspex.simulator.wire import Failure, Response, Twist, Wire
 
 __all__ = ["REFUSED", "failure_of", "refusal", "shaped", "twist_of"]
 
@@ -16,22 +16,22 @@ _TWISTS = {
 }
 _BUSY = "The server is overloaded. Please try again later."
 _FAILURES = {
-    FaultKind.RATE_LIMIT: Failure(status=429, code="rate_limit_exceeded", message="Rate limit reached."),
-    FaultKind.SLOW_DOWN: Failure(
+    FaultKind.RATE_LIMIT: ErrorAnswer(status=429, code="rate_limit_exceeded", message="Rate limit reached."),
+    FaultKind.SLOW_DOWN: ErrorAnswer(
         status=429, code="slow_down", message="Your request rate rose too fast: slow down, then rise more slowly."
     ),
-    FaultKind.QUOTA: Failure(
+    FaultKind.QUOTA: ErrorAnswer(
         status=429, code="insufficient_quota", message="You exceeded your current quota, check your plan and billing."
     ),
-    FaultKind.BILLING: Failure(status=402, code="billing", message="Your credit balance is too low."),
-    FaultKind.SERVER_ERROR: Failure(status=500, message="The server had an error while processing your request."),
-    FaultKind.OVERLOADED: Failure(status=503, code="overloaded", message=_BUSY),
-    FaultKind.TIMEOUT: Failure(status=504, code="timeout", message="The request took too long."),
-    FaultKind.INVALID: Failure(status=400, code="invalid_request", message="The request is wrong, says the plan."),
-    FaultKind.UNAUTHORIZED: Failure(status=401, code="invalid_api_key", message="Incorrect API key provided."),
-    FaultKind.FORBIDDEN: Failure(status=403, code="permission_denied", message="Your key has no access to this model."),
-    FaultKind.NOT_FOUND: Failure(status=404, code="model_not_found", message="The model does not exist."),
-    FaultKind.CONTEXT: Failure(
+    FaultKind.BILLING: ErrorAnswer(status=402, code="billing", message="Your credit balance is too low."),
+    FaultKind.SERVER_ERROR: ErrorAnswer(status=500, message="The server had an error while processing your request."),
+    FaultKind.OVERLOADED: ErrorAnswer(status=503, code="overloaded", message=_BUSY),
+    FaultKind.TIMEOUT: ErrorAnswer(status=504, code="timeout", message="The request took too long."),
+    FaultKind.INVALID: ErrorAnswer(status=400, code="invalid_request", message="The request is wrong, says the plan."),
+    FaultKind.UNAUTHORIZED: ErrorAnswer(status=401, code="invalid_api_key", message="Incorrect API key provided."),
+    FaultKind.FORBIDDEN: ErrorAnswer(status=403, code="permission_denied", message="Your key may not use this model."),
+    FaultKind.NOT_FOUND: ErrorAnswer(status=404, code="model_not_found", message="The model does not exist."),
+    FaultKind.CONTEXT: ErrorAnswer(
         status=400,
         code="context_length_exceeded",
         param="messages",
@@ -48,7 +48,7 @@ def twist_of(fault: Fault) -> Twist:
     return _TWISTS.get(fault.kind, Twist.PLAIN)
 
 
-def failure_of(fault: Fault) -> Failure | None:
+def failure_of(fault: Fault) -> ErrorAnswer | None:
     """Return what a fault refuses a request with; None for those that let it be answered."""
     failure = _FAILURES.get(fault.kind)
     if failure is None:
@@ -61,9 +61,9 @@ def failure_of(fault: Fault) -> Failure | None:
     return replace(failure, message=message, retry_after=fault.retry_after)
 
 
-def refusal(wire: Wire, failure: Failure, fault: Fault, now: datetime) -> Response:
+def refusal(dialect: Dialect, failure: ErrorAnswer, fault: Fault, now: datetime) -> Response:
     """Word a refusal, with the time to wait in the form the fault asks for."""
-    response = wire.failure(failure)
+    response = dialect.failure(failure)
     headers = response.headers
     if fault.retry_form != "native" and failure.retry_after is not None:
         headers = tuple(one for one in headers if not one[0].startswith("retry-after"))
@@ -83,7 +83,7 @@ def _wait(fault: Fault, now: datetime) -> tuple[tuple[str, str], ...]:
     return (("retry-after", f"{fault.retry_after:g}"),)
 
 
-def shaped(wire: Wire, response: Response, fault: Fault, target: str) -> tuple[Response, Fault]:
+def shaped(dialect: Dialect, response: Response, fault: Fault, target: str) -> tuple[Response, Fault]:
     """Make of a good answer what the fault wants, and return with it what is left to be done on the socket."""
     parts = response.parts
     whole = len(parts) - response.ending  # an empty answer may be nothing but its end
@@ -98,9 +98,9 @@ def shaped(wire: Wire, response: Response, fault: Fault, target: str) -> tuple[R
         case FaultKind.CUT_STREAM:
             return response, replace(fault, kind=FaultKind.TRUNCATE)
         case FaultKind.STREAM_ERROR if response.is_stream:
-            return replace(response, parts=(*parts[:at], wire.broken(_FAILURES[FaultKind.OVERLOADED], at))), fault
+            return replace(response, parts=(*parts[:at], dialect.broken(_FAILURES[FaultKind.OVERLOADED], at))), fault
         case FaultKind.STREAM_ERROR:
-            return wire.failure(_FAILURES[FaultKind.OVERLOADED]), fault
+            return dialect.failure(_FAILURES[FaultKind.OVERLOADED]), fault
         case FaultKind.MALFORMED:
             which = max(0, at - 1)
             return replace(response, parts=(*parts[:which], _garbled(parts[which]), *parts[which + 1 :])), fault

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from dspex.simulator.dialects import Allowance
 from dspex.simulator.faults import FaultPlanInvalid
-from dspex.simulator.wire import Allowance
 
 __all__ = ["Limits", "Meter"]
 

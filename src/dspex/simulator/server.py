@@ -9,12 +9,12 @@ from types import TracebackType
 from typing import Self
 
 from dspex.simulator._connection import Connection
-from dspex.simulator._desk import Desk
+from dspex.simulator._request_handler import RequestHandler
 from dspex.simulator._stats import SimulatorStats
+from dspex.simulator.dialects import DIALECTS
 from dspex.simulator.faults import FaultPlan
 from dspex.simulator.judge import Arrival, ConformanceReport
 from dspex.simulator.limits import Limits
-from dspex.simulator.wire import WIRES
 
 __all__ = ["Simulator", "urls_at"]
 
@@ -51,7 +51,7 @@ class Simulator:
         """
         self._host = host
         self._port = port
-        self._desk = Desk(faults or FaultPlan(), key, limits=limits, clock=clock)
+        self._handler = RequestHandler(faults or FaultPlan(), key, limits=limits, clock=clock)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -68,45 +68,45 @@ class Simulator:
     @property
     def faults(self) -> FaultPlan:
         """The plan in force."""
-        return self._desk.faults
+        return self._handler.faults
 
     @property
     def requests(self) -> Mapping[str, int]:
         """Requests so far by outcome; see `SimulatorStats`."""
-        return dict(self._desk.counters.requests)
+        return dict(self._handler.counters.requests)
 
     def stats(self) -> SimulatorStats:
         """Return a snapshot of all counts."""
-        return self._desk.counters.snapshot()
+        return self._handler.counters.snapshot()
 
     async def wait_until(self, condition: Callable[[SimulatorStats], bool]) -> SimulatorStats:
         """
         Wait until the counts are as wanted, and return them; the caller sets the deadline.
 
         Args:
-            condition: Asked at once, and again after every change.
+            condition: ReceivedPrompt at once, and again after every change.
         """
         while not condition(stats := self.stats()):
             change = asyncio.get_running_loop().create_future()
-            self._desk.counters.waiting.append(change)
+            self._handler.counters.waiting.append(change)
             await change
         return stats
 
     def set_faults(self, plan: FaultPlan) -> None:
         """Replace the fault plan: for the next request on; its script starts afresh, arrivals count on."""
-        self._desk.set_faults(plan)
+        self._handler.set_faults(plan)
 
     def reset(self) -> None:
         """Forget all counts, arrivals included, so that the same requests meet the same faults again."""
-        self._desk.reset()
+        self._handler.reset()
 
     def arrivals(self) -> tuple[Arrival, ...]:
         """Return every request that has come, in order; of very many, the last 20,000."""
-        return self._desk.journal.arrivals()
+        return self._handler.arrival_log.arrivals()
 
     def judge(self) -> ConformanceReport:
         """Judge the clients by what has arrived since the start or the last reset."""
-        return self._desk.judge()
+        return self._handler.judge()
 
     async def __aenter__(self) -> Self:
         listening = socket.create_server((self._host, self._port), backlog=_BACKLOG)
@@ -146,7 +146,7 @@ class Simulator:
         assert task is not None
         self._connections.add(task)
         try:
-            await Connection(self._desk, reader, writer).serve()
+            await Connection(self._handler, reader, writer).serve()
         except asyncio.CancelledError:
             writer.transport.abort()  # the server closes, and waits for no client to read on
             await asyncio.sleep(0)  # a transport closes its socket in the next turn of the loop
@@ -156,4 +156,4 @@ class Simulator:
 
 def urls_at(root: str) -> dict[str, str]:
     """Return the base URL for the clients of each provider, given that of the server."""
-    return {wire.name: f"{root}{wire.base}" for wire in WIRES}
+    return {dialect.name: f"{root}{dialect.base}" for dialect in DIALECTS}

@@ -96,7 +96,7 @@ class SimulatorThread:
         Block until the counts are as wanted, and return them.
 
         Args:
-            condition: Asked in the simulator's thread, at once and again after every change.
+            condition: ReceivedPrompt in the simulator's thread, at once and again after every change.
             timeout: How many seconds to wait at most.
 
         Raises:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from dspex.simulator import learner
-from dspex.simulator.learner import Body, Reply, answer
+from dspex.simulator.learner import Body, LearnerReply, answer
 from dspex.simulator.learner._text import FUNCTION_WORDS, stem
 
 _SOURCES = sorted(Path(learner.__file__).parent.glob("*.py"))
@@ -26,7 +26,7 @@ _ALLOWED = {"re", "math", "json", "hashlib", "random", "collections", "dataclass
 _ASKED = 200
 
 
-def _value(reply: Reply) -> str:
+def _value(reply: LearnerReply) -> str:
     return reply.text.removeprefix("[[ ## answer ## ]]\n").removesuffix("\n\n[[ ## completed ## ]]")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from dspex.simulator.learner import Body, Reply, Role, answer, tokens
+from dspex.simulator.learner import Body, LearnerReply, Role, answer, tokens
 
 _PASSAGES = ("json.dumps | Serialize obj to a str.", "os.getcwd | Return the current directory. By Guido van Rossum.")
 _LAYOUT = "".join(f"[[ ## {name} ## ]]\n{{{name}}}\n\n" for name in ("passages", "question", "answer"))
@@ -24,7 +24,7 @@ def _marked(**fields: str) -> str:
     return "\n\n".join(f"[[ ## {name} ## ]]\n{value}" for name, value in fields.items())
 
 
-def _outputs(reply: Reply) -> dict[str, str]:
+def _outputs(reply: LearnerReply) -> dict[str, str]:
     parts = reply.text.split("[[ ## ")[1:]
     return {part.partition(" ## ]]")[0]: part.partition(" ## ]]\n")[2].strip() for part in parts}
 

@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
+from dspex.simulator.dialects import ErrorAnswer, OpenAIChatDialect, Response
+from dspex.simulator.dialects.openai_chat import WINDOW
 from dspex.simulator.learner import MODEL
-from dspex.simulator.wire import Failure, OpenAIChat, Response
-from dspex.simulator.wire.openai_chat import WINDOW
 
 _PATH = "/v1/chat/completions"
 
 
 def _post(body: object) -> Response:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return OpenAIChat().respond(_PATH, raw)
+    return OpenAIChatDialect().respond(_PATH, raw)
 
 
 def _asked(text: str = "one two", **members: object) -> dict[str, object]:
@@ -153,7 +153,8 @@ def test_a_wrong_body_is_a_400_that_names_the_member(body: object, param: str) -
 
 def test_a_failure_is_worded_as_the_provider_does() -> None:
     """A 429 says how long to wait twice: in whole seconds, and to the millisecond."""
-    response = OpenAIChat().failure(Failure(status=429, message="slow", code="rate_limit_exceeded", retry_after=1.25))
+    failure = ErrorAnswer(status=429, message="slow", code="rate_limit_exceeded", retry_after=1.25)
+    response = OpenAIChatDialect().failure(failure)
 
     assert dict(response.headers)["retry-after"] == "2"
     assert dict(response.headers)["retry-after-ms"] == "1250"
@@ -163,4 +164,4 @@ def test_a_failure_is_worded_as_the_provider_does() -> None:
 
 def test_the_models_are_listed() -> None:
     """The one model is the version of the learner."""
-    assert [one["id"] for one in _json(OpenAIChat().respond("/v1/models", b""))["data"]] == [MODEL]
+    assert [one["id"] for one in _json(OpenAIChatDialect().respond("/v1/models", b""))["data"]] == [MODEL]

@@ -5,7 +5,7 @@ import json
 import random
 from collections.abc import Mapping
 
-from dspex.simulator.learner._body import Body, Finish, Reply
+from dspex.simulator.learner._body import Body, Finish, LearnerReply
 from dspex.simulator.learner._reading import fitted, read_prompt, write
 from dspex.simulator.learner._rules import Learned, Looked, learn, look, nearest
 from dspex.simulator.learner._text import cut, idf_of, number_text, numbers, overlap, stems, tokens
@@ -13,7 +13,7 @@ from dspex.simulator.learner._text import cut, idf_of, number_text, numbers, ove
 MODEL = "rules-1"  # the version: it changes when any reply changes
 
 
-def answer(body: Body, index: int) -> Reply:
+def answer(body: Body, index: int) -> LearnerReply:
     """Answer a body with its choice numbered `index`: the same reply in any process and in any order."""
     prompt = read_prompt(body)
     tool, text = _tool_use(body, prompt.query.text) or (None, "")
@@ -26,7 +26,7 @@ def answer(body: Body, index: int) -> Reply:
         text = text[: min((at for at in map(text.find, body.stop) if at >= 0), default=len(text))]
     if body.limit is not None and tokens(text) > body.limit:
         text, finish = cut(text, body.limit), "length"
-    return Reply(text, tool, finish, learned.rule, learned.p, len(prompt.demos), tokens(text))
+    return LearnerReply(text, tool, finish, learned.rule, learned.p, len(prompt.demos), tokens(text))
 
 
 def _outputs(looked: Looked, temperature: float, source: random.Random) -> tuple[dict[str, object], Learned]:

@@ -1,4 +1,4 @@
-"""What goes into the learner and what comes out; whoever speaks a wire builds the one and sends the other."""
+"""What goes into the learner and what comes out; whoever speaks a dialect builds the one and sends the other."""
 
 import json
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class LearnerReply:
     """One completion: text, or a tool's name with its arguments as text; and the rule it follows, with its p."""
 
     text: str

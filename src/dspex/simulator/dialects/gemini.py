@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from urllib.parse import parse_qs
 
+from dspex.simulator.dialects._checks import Json, number, parsed, plain_schema, strings, whole
+from dspex.simulator.dialects._dialect import Allowance, BodyInvalid, ErrorAnswer, Response, Twist
+from dspex.simulator.dialects._prompt import ReceivedPrompt, Said, compact, headers_of, pieces, say
 from dspex.simulator.embedding import EMBEDDING_MODEL, embed
 from dspex.simulator.learner import MODEL, Body, Role, tokens
-from dspex.simulator.wire._asked import Asked, Said, compact, headers_of, pieces, say
-from dspex.simulator.wire._checks import Json, number, parsed, plain_schema, strings, whole
-from dspex.simulator.wire._wire import Allowance, BodyInvalid, Failure, Response, Twist
 
-__all__ = ["Gemini", "asked_of"]
+__all__ = ["GeminiDialect", "asked_of"]
 
 _JSON = ("content-type", "application/json; charset=UTF-8")
 _STREAM = ("content-type", "text/event-stream")
@@ -50,7 +50,7 @@ _QUOTAS = {
 _TRAP = 23.0  # the provider asks to wait seconds when a day's quota is spent, too: only the quota's id tells
 
 
-class Gemini:
+class GeminiDialect:
     """The generateContent dialect."""
 
     name = "gemini"
@@ -96,13 +96,13 @@ class Gemini:
             return self.failure(error.failure())
         return _response(body, asked, said, _BLOCKED.get(twist), sse=parse_qs(query).get("alt") == ["sse"])
 
-    def failure(self, failure: Failure) -> Response:
+    def failure(self, failure: ErrorAnswer) -> Response:
         """Say in Google's form that a request failed; how long to wait stands in the body."""
         error = _error(failure)
         status = _STATUS.get(failure.code or "", failure.status)
         return Response(status, (_JSON,), (compact({"error": error}),))
 
-    def broken(self, failure: Failure, at: int) -> bytes:
+    def broken(self, failure: ErrorAnswer, at: int) -> bytes:
         """Say it inside a stream, in the place of a piece."""
         return b"data: %b\r\n\r\n" % compact({"error": _error(failure)})
 
@@ -111,7 +111,7 @@ class Gemini:
         return ()
 
 
-def _error(failure: Failure) -> dict[str, object]:
+def _error(failure: ErrorAnswer) -> dict[str, object]:
     status = _STATUS.get(failure.code or "", failure.status)
     details: list[dict[str, object]] = []
     wait = failure.retry_after
@@ -147,7 +147,7 @@ def _member(value: object, name: str) -> object:
     return value.get(name, value.get(re.sub("([A-Z])", lambda found: f"_{found[1].lower()}", name)))
 
 
-def asked_of(body: Json, model: str, *, streams: bool = False) -> Asked:
+def asked_of(body: Json, model: str, *, streams: bool = False) -> ReceivedPrompt:
     """
     Read a generateContent body.
 
@@ -183,7 +183,9 @@ def asked_of(body: Json, model: str, *, streams: bool = False) -> Asked:
     )
     seen = ("text", "functionCall", "function_call", "functionResponse", "function_response")
     parts = [part for one in contents for part in _parts(one, "contents")]
-    return Asked(read, streams=streams, unseen=sum(1 for part in parts if not any(name in part for name in seen)))
+    return ReceivedPrompt(
+        read, streams=streams, unseen=sum(1 for part in parts if not any(name in part for name in seen))
+    )
 
 
 _CONFIG = (
@@ -262,7 +264,7 @@ def _schema(config: Json) -> Json | None:
     return plain_schema(schema) if isinstance(schema, Mapping) else {}
 
 
-def _response(body: bytes, asked: Asked, said: Sequence[Said], blocked: str | None, *, sse: bool) -> Response:
+def _response(body: bytes, asked: ReceivedPrompt, said: Sequence[Said], blocked: str | None, *, sse: bool) -> Response:
     prompt, completion = asked.prompt, sum(one.tokens for one in said)
     usage: dict[str, object] = {
         "promptTokenCount": prompt,

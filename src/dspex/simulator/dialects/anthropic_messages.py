@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from dspex.simulator.dialects._checks import Json, number, parsed, plain_schema, strings, text_of, unseen_in, whole
+from dspex.simulator.dialects._dialect import Allowance, BodyInvalid, ErrorAnswer, Response, Twist
+from dspex.simulator.dialects._prompt import ReceivedPrompt, Said, compact, event, headers_of, pieces, say
 from dspex.simulator.learner import MODEL, Body, Role
-from dspex.simulator.wire._asked import Asked, Said, compact, event, headers_of, pieces, say
-from dspex.simulator.wire._checks import Json, number, parsed, plain_schema, strings, text_of, unseen_in, whole
-from dspex.simulator.wire._wire import Allowance, BodyInvalid, Failure, Response, Twist
 
-__all__ = ["AnthropicMessages", "asked_of"]
+__all__ = ["AnthropicMessagesDialect", "asked_of"]
 
 _JSON = ("content-type", "application/json")
 _STREAM = ("content-type", "text/event-stream; charset=utf-8")
@@ -37,7 +37,7 @@ _ENDINGS = {
 }
 
 
-class AnthropicMessages:
+class AnthropicMessagesDialect:
     """The Messages dialect."""
 
     name = "anthropic"
@@ -74,14 +74,14 @@ class AnthropicMessages:
             return self.failure(error.failure())
         return _message(body, asked, said)
 
-    def failure(self, failure: Failure) -> Response:
+    def failure(self, failure: ErrorAnswer) -> Response:
         """Say in Anthropic's form that a request failed."""
         status = _STATUS.get(failure.code or "", failure.status)
         wait = failure.retry_after
         after = () if wait is None else (("retry-after", str(math.ceil(wait))),)
         return Response(status, (_JSON, *after), (compact(_error(failure)),))
 
-    def broken(self, failure: Failure, at: int) -> bytes:
+    def broken(self, failure: ErrorAnswer, at: int) -> bytes:
         """Say it inside a stream: an ``error`` event."""
         return event("error", _error(failure))
 
@@ -96,7 +96,7 @@ class AnthropicMessages:
         return tuple(found)
 
 
-def _error(failure: Failure) -> dict[str, object]:
+def _error(failure: ErrorAnswer) -> dict[str, object]:
     status = _STATUS.get(failure.code or "", failure.status)
     kind = _TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
     message = failure.message
@@ -118,7 +118,7 @@ def _models(name: str) -> Response:
     return Response(200, (_JSON,), (compact(one if name else listed),))
 
 
-def asked_of(body: Json, *, counted: bool = False) -> Asked:
+def asked_of(body: Json, *, counted: bool = False) -> ReceivedPrompt:
     """
     Read a Messages body; one that is only counted needs no ``max_tokens``.
 
@@ -148,7 +148,7 @@ def asked_of(body: Json, *, counted: bool = False) -> Asked:
         limit=limit,
         model=model,
     )
-    return Asked(read, streams=body.get("stream") is True, unseen=sum(_unseen(one) for one in messages))
+    return ReceivedPrompt(read, streams=body.get("stream") is True, unseen=sum(_unseen(one) for one in messages))
 
 
 def _unseen(message: Json) -> int:
@@ -231,7 +231,7 @@ def _block(name: str, said: Said) -> dict[str, object]:
     return {"type": "tool_use", "id": f"toolu_{name}", "name": said.tool, "input": _input(said.text)}
 
 
-def _message(body: bytes, asked: Asked, said: Sequence[Said]) -> Response:
+def _message(body: bytes, asked: ReceivedPrompt, said: Sequence[Said]) -> Response:
     name = hashlib.sha256(body).hexdigest()[:24]
     first = said[0] if said else None
     stop = "end_turn" if first is None else _ENDINGS.get(first.ending, first.ending)

@@ -8,41 +8,41 @@ from typing import Any
 
 import pytest
 
-from dspex.simulator.embedding import EMBEDDING_MODEL, embed
-from dspex.simulator.wire import (
-    WIRES,
+from dspex.simulator.dialects import (
+    DIALECTS,
     Allowance,
-    AnthropicMessages,
-    Failure,
-    Gemini,
-    OpenAIChat,
-    OpenAIEmbeddings,
-    OpenAIResponses,
+    AnthropicMessagesDialect,
+    Dialect,
+    ErrorAnswer,
+    GeminiDialect,
+    OpenAIChatDialect,
+    OpenAIEmbeddingsDialect,
+    OpenAIResponsesDialect,
     Response,
     Twist,
-    Wire,
     anthropic_messages,
     gemini,
     openai_chat,
     openai_responses,
 )
-from dspex.simulator.wire._asked import WINDOW
+from dspex.simulator.dialects._prompt import WINDOW
+from dspex.simulator.embedding import EMBEDDING_MODEL, embed
 
 _USER = {"role": "user", "content": "one two"}
 _SCHEMA = {"type": "object", "properties": {"query": {"type": "string"}}}
 _CONTENTS = [{"role": "user", "parts": [{"text": "one two"}]}]
 _GENERATE = "/v1beta/models/m:generateContent"
-_PATHS: dict[str, tuple[Wire, str, dict[str, Any]]] = {
-    "responses": (OpenAIResponses(), "/v1/responses", {"model": "m", "input": "one two"}),
-    "messages": (AnthropicMessages(), "/v1/messages", {"model": "m", "max_tokens": 99, "messages": [_USER]}),
-    "gemini": (Gemini(), _GENERATE, {"contents": _CONTENTS}),
-    "embeddings": (OpenAIEmbeddings(), "/v1/embeddings", {"model": "m", "input": "one two"}),
+_PATHS: dict[str, tuple[Dialect, str, dict[str, Any]]] = {
+    "responses": (OpenAIResponsesDialect(), "/v1/responses", {"model": "m", "input": "one two"}),
+    "messages": (AnthropicMessagesDialect(), "/v1/messages", {"model": "m", "max_tokens": 99, "messages": [_USER]}),
+    "gemini": (GeminiDialect(), _GENERATE, {"contents": _CONTENTS}),
+    "embeddings": (OpenAIEmbeddingsDialect(), "/v1/embeddings", {"model": "m", "input": "one two"}),
 }
 
 
 def _post(dialect: str, twist: Twist = Twist.PLAIN, **members: object) -> Response:
-    wire, path, body = _PATHS[dialect]
-    return wire.respond(path, json.dumps({**body, **members}).encode(), twist)
+    served, path, body = _PATHS[dialect]
+    return served.respond(path, json.dumps({**body, **members}).encode(), twist)
 
 
 def _json(response: Response) -> Any:
@@ -224,11 +224,11 @@ def test_a_prompt_longer_than_the_window_is_refused(dialect: str, member: str, w
 
 def test_every_failure_has_a_form_in_every_dialect() -> None:
     """An error object with a message, whole and inside a stream."""
-    for wire in WIRES:
+    for dialect in DIALECTS:
         for code in ("rate_limit_exceeded", "insufficient_quota", "overloaded", "timeout", None):
-            failure = Failure(status=500, message="why", code=code)
-            assert _json(wire.failure(failure))["error"]["message"] == "why"
-            assert b"why" in wire.broken(failure, 3)
+            failure = ErrorAnswer(status=500, message="why", code=code)
+            assert _json(dialect.failure(failure))["error"]["message"] == "why"
+            assert b"why" in dialect.broken(failure, 3)
 
 
 # --- one dialect at a time ------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def test_half_a_tool_call_is_no_input() -> None:
 def test_a_stream_without_events_is_an_array() -> None:
     """Gemini without ``alt=sse`` sends one JSON array in as many parts."""
     body = json.dumps({"contents": _CONTENTS, "generationConfig": {"temperature": 0}}).encode()
-    response = Gemini().respond("/v1beta/models/m:streamGenerateContent", body)
+    response = GeminiDialect().respond("/v1beta/models/m:streamGenerateContent", body)
     pieces = _json(response)
 
     assert response.is_stream
@@ -271,7 +271,7 @@ def test_a_blocked_prompt_has_feedback_and_no_candidate(stream: bool) -> None:
     """Gemini's empty answers say why."""
     action = "streamGenerateContent?alt=sse" if stream else "generateContent"
     raw = json.dumps({"contents": _CONTENTS}).encode()
-    response = Gemini().respond(f"/v1beta/models/m:{action}", raw, Twist.REFUSAL)
+    response = GeminiDialect().respond(f"/v1beta/models/m:{action}", raw, Twist.REFUSAL)
     said = json.loads(response.parts[0].removeprefix(b"data: "))
 
     assert said["promptFeedback"] == {"blockReason": "SAFETY"}
@@ -313,22 +313,23 @@ def test_limits_are_worded_as_the_providers_do() -> None:
     """A duration for one, a date for another, nothing for the third."""
     limits = {"requests": Allowance(60, 59, 1.0), "tokens": Allowance(1000, 0, 90.5)}
     now = datetime(2030, 1, 1, tzinfo=UTC)
-    openai, anthropic = dict(OpenAIChat().allowance(limits, now)), dict(AnthropicMessages().allowance(limits, now))
+    openai = dict(OpenAIChatDialect().allowance(limits, now))
+    anthropic = dict(AnthropicMessagesDialect().allowance(limits, now))
 
     assert (openai["x-ratelimit-limit-tokens"], openai["x-ratelimit-remaining-tokens"]) == ("1000", "0")
     assert (openai["x-ratelimit-reset-requests"], openai["x-ratelimit-reset-tokens"]) == ("1s", "1m30.5s")
     assert anthropic["anthropic-ratelimit-tokens-reset"] == "2030-01-01T00:01:30Z"
-    assert Gemini().allowance(limits, now) == ()
+    assert GeminiDialect().allowance(limits, now) == ()
 
 
 def test_keys_are_read_where_each_provider_sends_them() -> None:
     """A header of its own, a bearer token, or the query."""
-    assert OpenAIChat().key({"authorization": "Bearer k"}, "") == "k"
-    assert AnthropicMessages().key({"x-api-key": "k"}, "") == "k"
-    assert AnthropicMessages().key({"authorization": "Bearer k"}, "") == "k"
-    assert Gemini().key({"x-goog-api-key": "k"}, "") == "k"
-    assert Gemini().key({}, "alt=sse&key=k") == "k"
-    assert [wire.key({}, "") for wire in WIRES] == [None] * len(WIRES)
+    assert OpenAIChatDialect().key({"authorization": "Bearer k"}, "") == "k"
+    assert AnthropicMessagesDialect().key({"x-api-key": "k"}, "") == "k"
+    assert AnthropicMessagesDialect().key({"authorization": "Bearer k"}, "") == "k"
+    assert GeminiDialect().key({"x-goog-api-key": "k"}, "") == "k"
+    assert GeminiDialect().key({}, "alt=sse&key=k") == "k"
+    assert [dialect.key({}, "") for dialect in DIALECTS] == [None] * len(DIALECTS)
 
 
 def test_each_path_has_one_dialect() -> None:
@@ -346,10 +347,10 @@ def test_each_path_has_one_dialect() -> None:
         ("POST", "/v1/models/m:generateContent", {}),
         ("POST", "/v1beta/models/m:batchEmbedContents", {}),
     ]
-    claimed = [[wire.name for wire in WIRES if wire.claims(*one)] for one in asked]
+    claimed = [[dialect.name for dialect in DIALECTS if dialect.claims(*one)] for one in asked]
 
     assert [names[0] for names in claimed] == [
         *("openai", "anthropic", "gemini", "gemini", "openai", "openai", "anthropic", "anthropic", "openai"),
         *("gemini", "gemini"),
     ]
-    assert not any(wire.claims("POST", "/v1beta/models/m:explode", {}) for wire in WIRES)
+    assert not any(dialect.claims("POST", "/v1beta/models/m:explode", {}) for dialect in DIALECTS)

@@ -6,14 +6,14 @@ from typing import Any
 
 from dspex.simulator.judge import Arrival
 
-__all__ = ["Journal", "attempt_of", "call_of"]
+__all__ = ["ArrivalLog", "attempt_of", "call_of"]
 
 _KEPT = 20_000
 _NAMES = ("idempotency-key", "x-client-request-id")
 _ATTEMPTS = ("x-attempt", "x-stainless-retry-count")
 
 
-class Journal:
+class ArrivalLog:
     """The arrivals since the simulator started or was reset, the oldest forgotten first."""
 
     def __init__(self) -> None:

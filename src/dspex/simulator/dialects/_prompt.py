@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from dspex.simulator.learner import Body, Reply, answer, tokens
-from dspex.simulator.wire._wire import BodyInvalid, Twist
+from dspex.simulator.dialects._dialect import BodyInvalid, Twist
+from dspex.simulator.learner import Body, LearnerReply, answer, tokens
 
-__all__ = ["WINDOW", "Asked", "Ending", "Said", "compact", "event", "headers_of", "pieces", "say", "too_long"]
+__all__ = ["WINDOW", "Ending", "ReceivedPrompt", "Said", "compact", "event", "headers_of", "pieces", "say", "too_long"]
 
 WINDOW = 32_768  # tokens of prompt
 Ending = Literal["stop", "stop_sequence", "length", "tool_calls", "refusal", "filtered"]
@@ -18,7 +18,7 @@ _PIECE = re.compile(r"\S+\s*|\s+")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReceivedPrompt:
     """
     A request in no provider's words.
 
@@ -43,7 +43,7 @@ class Asked:
 class Said:
     """One choice: text, or a tool's name with its arguments as JSON text."""
 
-    reply: Reply
+    reply: LearnerReply
     text: str
     ending: Ending
     stopped_by: str | None = None
@@ -72,7 +72,7 @@ class _Unstopped(Body):
         return self._whole
 
 
-def say(asked: Asked, twist: Twist = Twist.PLAIN) -> tuple[Said, ...]:
+def say(asked: ReceivedPrompt, twist: Twist = Twist.PLAIN) -> tuple[Said, ...]:
     """
     Answer every choice that was asked for.
 
@@ -116,7 +116,7 @@ def pieces(text: str) -> list[str]:
     return _PIECE.findall(text)
 
 
-def headers_of(said: Iterable[Said], asked: Asked) -> tuple[tuple[str, str], ...]:
+def headers_of(said: Iterable[Said], asked: ReceivedPrompt) -> tuple[tuple[str, str], ...]:
     """Say which rule was followed, and how much of the request the learner could not see."""
     first = next(iter(said), None)
     rule = "none; p=1.00; demos=0"

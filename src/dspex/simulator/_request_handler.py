@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dspex.simulator._journal import Journal, attempt_of, call_of
+from dspex.simulator._arrival_log import ArrivalLog, attempt_of, call_of
 from dspex.simulator._shape import REFUSED, failure_of, refusal, shaped, twist_of
 from dspex.simulator._stats import Counters
+from dspex.simulator.dialects import DIALECTS, Dialect, ErrorAnswer, Response, Twist, fallback
 from dspex.simulator.faults import Fault, FaultKind, FaultPlan, FaultPlanInvalid
 from dspex.simulator.judge import ConformanceReport, judge
 from dspex.simulator.limits import Limits, Meter
-from dspex.simulator.wire import WIRES, Failure, Response, Twist, Wire, fallback
 
-__all__ = ["Desk", "Plan", "Request"]
+__all__ = ["AnswerPlan", "ReceivedRequest", "RequestHandler"]
 
 _KEPT = 4096  # replies; they are pure, so forgetting one costs time only
 _KEPT_BYTES = 64 * 1024  # of each; many vectors are made again instead
@@ -29,7 +29,7 @@ _TWISTED = (FaultKind.EMPTY, FaultKind.REFUSAL, FaultKind.FILTERED)
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ReceivedRequest:
     """A request as it was read off a connection; header names are lower case."""
 
     method: str
@@ -46,7 +46,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class AnswerPlan:
     """What to send and what to break; `outcome` is counted when it is done, None for what is not counted."""
 
     response: Response
@@ -66,62 +66,62 @@ class _Verdict:
     retry_after: float | None = None
 
 
-class Desk:
+class RequestHandler:
     """Everything about a simulator but its sockets."""
 
     def __init__(
         self,
         faults: FaultPlan,
         key: str | None,
-        wires: tuple[Wire, ...] = WIRES,
+        dialects: tuple[Dialect, ...] = DIALECTS,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.faults = faults
         self.counters = Counters()
-        self.journal = Journal()
+        self.arrival_log = ArrivalLog()
         self._key = key
-        self._wires = wires
+        self._dialects = dialects
         self._limits = limits
         self._meters: OrderedDict[str, Meter] = OrderedDict()
         self._clock = clock
         self._kept: OrderedDict[tuple[str, str, bytes, Twist], Response] = OrderedDict()
 
-    def plan(self, request: Request) -> Plan:
+    def plan(self, request: ReceivedRequest) -> AnswerPlan:
         """Decide about a request; one that is counted stays in flight until `leave` is told its outcome."""
         if request.path.startswith("/_simulator/") or request.path == "/health":
-            return Plan(self._control(request), Fault(), None)
+            return AnswerPlan(self._control(request), Fault(), None)
         asked = (request.method, request.path, request.headers)
-        wire = next((one for one in self._wires if one.claims(*asked)), None)
-        speaks = wire or fallback(request.path, self._wires)
+        dialect = next((one for one in self._dialects if one.claims(*asked)), None)
+        speaks = dialect or fallback(request.path, self._dialects)
         digest = hashlib.sha256(request.body).digest()
         seen, ahead = self.counters.arrive(request.path, digest)
-        refused = self._refusal(wire, request)
-        if wire is None or refused is not None:
-            failure = refused or Failure(status=404, message="")
+        refused = self._refusal(dialect, request)
+        if dialect is None or refused is not None:
+            failure = refused or ErrorAnswer(status=404, message="")
             verdict = _Verdict(speaks.failure(failure), Fault(), "rejected")
         else:
             fault = self.faults.scripted(request.path, ahead) or self.faults.decide(digest, seen)
-            verdict = self._verdict(wire, request, digest, fault)
+            verdict = self._verdict(dialect, request, digest, fault)
         request_id = (speaks.request_id_header, f"req_{digest.hex()[:20]}_{seen}")
         arrival = self._note(request, digest, verdict)
-        return Plan(verdict.response, verdict.fault, verdict.outcome, request_id, arrival)
+        return AnswerPlan(verdict.response, verdict.fault, verdict.outcome, request_id, arrival)
 
-    def leave(self, plan: Plan, outcome: str) -> None:
+    def leave(self, plan: AnswerPlan, outcome: str) -> None:
         """Count how a request ended."""
         if plan.outcome is not None:
             self.counters.leave(outcome)
-            self.journal.end(plan.arrival, self._clock(), outcome)
+            self.arrival_log.end(plan.arrival, self._clock(), outcome)
 
-    def stale(self, request: Request) -> None:
+    def stale(self, request: ReceivedRequest) -> None:
         """Note a request that was written to a connection closed before it."""
         digest = hashlib.sha256(request.body).digest()
         number = self._note(request, digest, _Verdict(Response(0, (), ()), Fault(), "stale"))
-        self.journal.end(number, self._clock(), "stale")
+        self.arrival_log.end(number, self._clock(), "stale")
 
-    def _note(self, request: Request, digest: bytes, verdict: _Verdict) -> int:
+    def _note(self, request: ReceivedRequest, digest: bytes, verdict: _Verdict) -> int:
         named_by, call = call_of(request.headers, digest)
-        return self.journal.begin(
+        return self.arrival_log.begin(
             call=call,
             named_by=named_by,
             attempt=attempt_of(request.headers),
@@ -134,56 +134,56 @@ class Desk:
             should_retry=verdict.fault.should_retry if verdict.fault.kind in REFUSED else None,
         )
 
-    def _refusal(self, wire: Wire | None, request: Request) -> Failure | None:
-        if wire is None:
+    def _refusal(self, dialect: Dialect | None, request: ReceivedRequest) -> ErrorAnswer | None:
+        if dialect is None:
             message = f"Unknown request URL: {request.method} {request.path}."
-            return Failure(status=404, message=message, code="unknown_url")
-        if (header := wire.lacks(request.headers)) is not None:
-            return Failure(status=400, message=f"{header}: header is required")
-        given = wire.key(request.headers, request.query) or ""
+            return ErrorAnswer(status=404, message=message, code="unknown_url")
+        if (header := dialect.lacks(request.headers)) is not None:
+            return ErrorAnswer(status=400, message=f"{header}: header is required")
+        given = dialect.key(request.headers, request.query) or ""
         if self._key is None or hmac.compare_digest(given.encode(), self._key.encode()):
             return None
-        return Failure(status=401, message="Incorrect API key provided.", code="invalid_api_key")
+        return ErrorAnswer(status=401, message="Incorrect API key provided.", code="invalid_api_key")
 
-    def _verdict(self, wire: Wire, request: Request, digest: bytes, fault: Fault) -> _Verdict:
+    def _verdict(self, dialect: Dialect, request: ReceivedRequest, digest: bytes, fault: Fault) -> _Verdict:
         now = datetime.now(UTC)
-        answer = self._answer(wire, request, digest, twist_of(fault))
-        meter = self._meter(wire, request)
+        answer = self._answer(dialect, request, digest, twist_of(fault))
+        meter = self._meter(dialect, request)
         short = None if meter is None else meter.take(self._clock(), answer.prompt + answer.completion)
-        told = () if meter is None else wire.allowance(meter.left(self._clock()), now)
+        told = () if meter is None else dialect.allowance(meter.left(self._clock()), now)
         if short is not None:
             counted, wait = short
             message = f"Rate limit reached for {counted} per minute. Please try again in {wait:.3f}s."
-            failure = Failure(
+            failure = ErrorAnswer(
                 status=429, message=message, code="rate_limit_exceeded", counted=counted, retry_after=wait
             )
-            return _Verdict(_with(wire.failure(failure), told), Fault(delay=fault.delay), "limited", wait)
+            return _Verdict(_with(dialect.failure(failure), told), Fault(delay=fault.delay), "limited", wait)
         if (refused := failure_of(fault)) is not None:
-            response = refusal(wire, refused, fault, now)
+            response = refusal(dialect, refused, fault, now)
             return _Verdict(_with(response, told), fault, fault.kind.value, refused.retry_after)
         is_wrong = 400 <= answer.status < 500
         if is_wrong and fault.kind in _TWISTED:
             fault = dataclasses.replace(fault, kind=FaultKind.NONE)
-        response, left = shaped(wire, answer, fault, request.target)
+        response, left = shaped(dialect, answer, fault, request.target)
         outcome = "rejected" if is_wrong and fault.kind in _WHOLE else fault.kind.value
         return _Verdict(_with(response, told), left, outcome)
 
-    def _meter(self, wire: Wire, request: Request) -> Meter | None:
+    def _meter(self, dialect: Dialect, request: ReceivedRequest) -> Meter | None:
         """Return what a key has left; listing models is free."""
         if self._limits is None or request.method != "POST":
             return None
-        key = wire.key(request.headers, request.query) or ""
+        key = dialect.key(request.headers, request.query) or ""
         meter = self._meters.setdefault(key, Meter(self._limits))
         self._meters.move_to_end(key)
         if len(self._meters) > _METERS:
             self._meters.popitem(last=False)
         return meter
 
-    def _answer(self, wire: Wire, request: Request, digest: bytes, twist: Twist) -> Response:
-        name = (wire.name, request.target, digest, twist)
+    def _answer(self, dialect: Dialect, request: ReceivedRequest, digest: bytes, twist: Twist) -> Response:
+        name = (dialect.name, request.target, digest, twist)
         kept = self._kept.get(name)
         if kept is None:
-            kept = wire.respond(request.target, request.body, twist)
+            kept = dialect.respond(request.target, request.body, twist)
             if sum(map(len, kept.parts)) <= _KEPT_BYTES:
                 self._kept[name] = kept
             if len(self._kept) > _KEPT:
@@ -194,15 +194,15 @@ class Desk:
 
     def judge(self) -> ConformanceReport:
         """Judge the clients by everything that has arrived."""
-        return judge(self.journal.arrivals())
+        return judge(self.arrival_log.arrivals())
 
     def reset(self) -> None:
         """Forget what has arrived and what it has used up."""
         self.counters.reset()
-        self.journal.reset()
+        self.arrival_log.reset()
         self._meters.clear()
 
-    def _control(self, request: Request) -> Response:
+    def _control(self, request: ReceivedRequest) -> Response:
         """Answer the simulator's own routes: health, stats, arrivals, faults, reset."""
         match request.method, request.path:
             case "GET", "/health":
@@ -210,7 +210,7 @@ class Desk:
             case "GET", "/_simulator/stats":
                 return _said(200, dataclasses.asdict(self.counters.snapshot()))
             case "GET", "/_simulator/arrivals":
-                return _said(200, {"arrivals": [dataclasses.asdict(one) for one in self.journal.arrivals()]})
+                return _said(200, {"arrivals": [dataclasses.asdict(one) for one in self.arrival_log.arrivals()]})
             case "GET", "/_simulator/report":
                 return _said(200, self.judge().to_json())
             case "GET", "/_simulator/faults":

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 
 from dspex.simulator import Fault, FaultKind
 from dspex.simulator._shape import shaped, twist_of
-from dspex.simulator.embedding import embed
-from dspex.simulator.wire import (
-    AnthropicMessages,
-    Gemini,
-    OpenAIChat,
-    OpenAIEmbeddings,
-    OpenAIResponses,
+from dspex.simulator.dialects import (
+    AnthropicMessagesDialect,
+    Dialect,
+    GeminiDialect,
+    OpenAIChatDialect,
+    OpenAIEmbeddingsDialect,
+    OpenAIResponsesDialect,
     Response,
     Twist,
-    Wire,
 )
+from dspex.simulator.embedding import embed
 
 _SCHEMA = {"type": "object", "properties": {"query": {"type": "string"}, "count": {"type": "integer"}}}
 _WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
@@ -74,18 +74,18 @@ def _gemini(text: str, mode: str, stream: bool) -> tuple[str, dict[str, Any]]:
     return f"/v1beta/models/m:{action}", body
 
 
-_ASKS: Mapping[str, tuple[Wire, Callable[[str, str, bool], tuple[str, dict[str, Any]]]]] = {
-    "chat": (OpenAIChat(), _chat),
-    "responses": (OpenAIResponses(), _responses),
-    "messages": (AnthropicMessages(), _messages),
-    "gemini": (Gemini(), _gemini),
+_ASKS: Mapping[str, tuple[Dialect, Callable[[str, str, bool], tuple[str, dict[str, Any]]]]] = {
+    "chat": (OpenAIChatDialect(), _chat),
+    "responses": (OpenAIResponsesDialect(), _responses),
+    "messages": (AnthropicMessagesDialect(), _messages),
+    "gemini": (GeminiDialect(), _gemini),
 }
 
 
 def _ask(dialect: str, text: str, mode: str, stream: bool, twist: Twist = Twist.PLAIN) -> Response:
-    wire, write = _ASKS[dialect]
+    served, write = _ASKS[dialect]
     target, body = write(text, mode, stream)
-    return wire.respond(target, json.dumps(body).encode(), twist)
+    return served.respond(target, json.dumps(body).encode(), twist)
 
 
 def _events(sent: bytes) -> list[Any]:
@@ -174,9 +174,9 @@ def test_every_dialect_says_the_same(text: str, mode: str) -> None:
 @given(text=_WORDS, mode=_MODES)
 def test_a_cut_stream_has_no_end_marker(dialect: str, text: str, mode: str) -> None:
     """Whatever was asked, what is left of it does not say that it is over."""
-    wire, _ = _ASKS[dialect]
+    served, _ = _ASKS[dialect]
     stream = _ask(dialect, text, mode, stream=True)
-    cut, _ = shaped(wire, stream, Fault(kind=FaultKind.CUT_STREAM), "/")
+    cut, _ = shaped(served, stream, Fault(kind=FaultKind.CUT_STREAM), "/")
     sent = b"".join(cut.parts)
 
     assert len(cut.parts) <= len(stream.parts) - stream.ending
@@ -189,9 +189,9 @@ def test_a_cut_stream_has_no_end_marker(dialect: str, text: str, mode: str) -> N
 @given(text=_WORDS, mode=_MODES, stream=st.booleans())
 def test_a_malformed_answer_is_no_json(dialect: str, text: str, mode: str, stream: bool) -> None:
     """One part of it is, in a whole answer the only one."""
-    wire, _ = _ASKS[dialect]
+    served, _ = _ASKS[dialect]
     response = _ask(dialect, text, mode, stream)
-    broken, _ = shaped(wire, response, Fault(kind=FaultKind.MALFORMED), "/")
+    broken, _ = shaped(served, response, Fault(kind=FaultKind.MALFORMED), "/")
 
     with pytest.raises(ValueError):
         events = _events(b"".join(broken.parts)) if stream else json.loads(b"".join(broken.parts))
@@ -215,16 +215,16 @@ def test_a_policy_has_status_200_and_a_form(dialect: str, text: str, kind: Fault
 
 
 _PATHS = [
-    (OpenAIChat(), "/v1/chat/completions"),
-    (OpenAIResponses(), "/v1/responses"),
-    (OpenAIEmbeddings(), "/v1/embeddings"),
-    (AnthropicMessages(), "/v1/messages"),
-    (AnthropicMessages(), "/v1/messages/count_tokens"),
-    (Gemini(), "/v1beta/models/m:generateContent"),
-    (Gemini(), "/v1beta/models/m:streamGenerateContent"),
-    (Gemini(), "/v1beta/models/m:countTokens"),
-    (Gemini(), "/v1beta/models/m:embedContent"),
-    (Gemini(), "/v1beta/models/m:batchEmbedContents"),
+    (OpenAIChatDialect(), "/v1/chat/completions"),
+    (OpenAIResponsesDialect(), "/v1/responses"),
+    (OpenAIEmbeddingsDialect(), "/v1/embeddings"),
+    (AnthropicMessagesDialect(), "/v1/messages"),
+    (AnthropicMessagesDialect(), "/v1/messages/count_tokens"),
+    (GeminiDialect(), "/v1beta/models/m:generateContent"),
+    (GeminiDialect(), "/v1beta/models/m:streamGenerateContent"),
+    (GeminiDialect(), "/v1beta/models/m:countTokens"),
+    (GeminiDialect(), "/v1beta/models/m:embedContent"),
+    (GeminiDialect(), "/v1beta/models/m:batchEmbedContents"),
 ]
 _MEMBERS = st.sampled_from(
     (
@@ -255,13 +255,13 @@ _GOOD: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize(("wire", "path"), _PATHS)
+@pytest.mark.parametrize(("dialect", "path"), _PATHS)
 @given(st.dictionaries(_MEMBERS, _JSON, max_size=2))
-def test_any_member_is_taken_or_refused(wire: Wire, path: str, members: dict[str, Any]) -> None:
+def test_any_member_is_taken_or_refused(dialect: Dialect, path: str, members: dict[str, Any]) -> None:
     """Whatever stands in a good body, it is answered or refused in the provider's own form, never neither."""
-    response = wire.respond(path, json.dumps({**_GOOD, **members}).encode())
+    response = dialect.respond(path, json.dumps({**_GOOD, **members}).encode())
 
-    assert wire.respond(path, json.dumps(_GOOD).encode()).status == 200
+    assert dialect.respond(path, json.dumps(_GOOD).encode()).status == 200
     assert response.status in (200, 400)
     if response.status == 400:
         assert json.loads(response.parts[0])["error"]["message"]

@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from datetime import datetime
 
-from dspex.simulator.wire._asked import compact, event
-from dspex.simulator.wire._checks import Json, plain_schema
-from dspex.simulator.wire._wire import Allowance, BodyInvalid, Failure, Response
+from dspex.simulator.dialects._checks import Json, plain_schema
+from dspex.simulator.dialects._dialect import Allowance, BodyInvalid, ErrorAnswer, Response
+from dspex.simulator.dialects._prompt import compact, event
 
 __all__ = [
     "CREATED",
@@ -49,14 +49,14 @@ class OpenAI:
         """Need no header."""
         return None
 
-    def failure(self, failure: Failure) -> Response:
+    def failure(self, failure: ErrorAnswer) -> Response:
         """Say in OpenAI's form that a request failed."""
         wait = failure.retry_after
         after = () if wait is None else (("retry-after", str(math.ceil(wait))), ("retry-after-ms", f"{wait * 1000:g}"))
         status = _STATUS.get(failure.code or "", failure.status)
         return whole_response(status, {"error": error_of(failure)}, *after)
 
-    def broken(self, failure: Failure, at: int) -> bytes:
+    def broken(self, failure: ErrorAnswer, at: int) -> bytes:
         """Say it inside a stream."""
         return event("", {"error": error_of(failure)})
 
@@ -73,7 +73,7 @@ class OpenAI:
         )
 
 
-def error_of(failure: Failure) -> dict[str, object]:
+def error_of(failure: ErrorAnswer) -> dict[str, object]:
     """Return the error object."""
     kind = "server_error" if failure.status >= 500 else "invalid_request_error"
     if failure.status == 429:

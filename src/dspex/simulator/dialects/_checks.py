@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from dspex.simulator.wire._wire import BodyInvalid
+from dspex.simulator.dialects._dialect import BodyInvalid
 
 __all__ = ["Json", "number", "parsed", "plain_schema", "strings", "text_of", "unseen_in", "whole"]
 

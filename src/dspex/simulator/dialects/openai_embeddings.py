@@ -4,19 +4,19 @@ import base64
 import struct
 from collections.abc import Mapping
 
+from dspex.simulator.dialects._checks import Json, parsed, whole
+from dspex.simulator.dialects._dialect import BodyInvalid, Response, Twist
+from dspex.simulator.dialects._openai import OpenAI, whole_response
 from dspex.simulator.embedding import EMBEDDING_MODEL, embed
 from dspex.simulator.learner import tokens
-from dspex.simulator.wire._checks import Json, parsed, whole
-from dspex.simulator.wire._openai import OpenAI, whole_response
-from dspex.simulator.wire._wire import BodyInvalid, Response, Twist
 
-__all__ = ["OpenAIEmbeddings"]
+__all__ = ["OpenAIEmbeddingsDialect"]
 
 _DIMENSIONS = 1536
 _MOST_INPUTS, _MOST_EACH, _MOST_TOGETHER = 2048, 8192, 300_000
 
 
-class OpenAIEmbeddings(OpenAI):
+class OpenAIEmbeddingsDialect(OpenAI):
     """The embeddings dialect."""
 
     def claims(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> bool:

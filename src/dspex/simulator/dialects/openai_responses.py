@@ -4,10 +4,9 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from dspex.simulator.learner import MODEL, Body, Role
-from dspex.simulator.wire._asked import Asked, Said, compact, event, headers_of, pieces, say
-from dspex.simulator.wire._checks import Json, number, parsed, text_of, unseen_in, whole
-from dspex.simulator.wire._openai import (
+from dspex.simulator.dialects._checks import Json, number, parsed, text_of, unseen_in, whole
+from dspex.simulator.dialects._dialect import BodyInvalid, ErrorAnswer, Response, Twist
+from dspex.simulator.dialects._openai import (
     CREATED,
     JSON,
     STREAM,
@@ -18,16 +17,17 @@ from dspex.simulator.wire._openai import (
     tool_choice_of,
     whole_response,
 )
-from dspex.simulator.wire._wire import BodyInvalid, Failure, Response, Twist
+from dspex.simulator.dialects._prompt import ReceivedPrompt, Said, compact, event, headers_of, pieces, say
+from dspex.simulator.learner import MODEL, Body, Role
 
-__all__ = ["OpenAIResponses", "asked_of"]
+__all__ = ["OpenAIResponsesDialect", "asked_of"]
 
 _ROLES: Mapping[object, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 _KEPT_NOWHERE = ("reasoning", "item_reference")
 _REASONS = {"length": "max_output_tokens", "filtered": "content_filter"}
 
 
-class OpenAIResponses(OpenAI):
+class OpenAIResponsesDialect(OpenAI):
     """The Responses dialect."""
 
     def claims(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> bool:
@@ -40,7 +40,7 @@ class OpenAIResponses(OpenAI):
         """Answer a request it claims."""
         if target.startswith("/v1/responses/"):
             name = target.removeprefix("/v1/responses/")
-            return self.failure(Failure(status=404, message=f"Response with id '{name}' not found: none is stored."))
+            return self.failure(ErrorAnswer(status=404, message=f"Response with id '{name}' not found: none is kept."))
         try:
             wanted = parsed(body)
             asked = asked_of(wanted)
@@ -50,14 +50,14 @@ class OpenAIResponses(OpenAI):
             return self.failure(replace(failed, param="input") if failed.param == "messages" else failed)
         return _response(body, wanted, asked, said)
 
-    def broken(self, failure: Failure, at: int) -> bytes:
+    def broken(self, failure: ErrorAnswer, at: int) -> bytes:
         """Say it inside a stream: an event of its own."""
         error = error_of(failure)
         said = {name: error[name] for name in ("code", "message", "param")}
         return event("error", {"type": "error", **said, "sequence_number": at})
 
 
-def asked_of(body: Json) -> Asked:
+def asked_of(body: Json) -> ReceivedPrompt:
     """
     Read a Responses body.
 
@@ -89,7 +89,7 @@ def asked_of(body: Json) -> Asked:
     )
     items = given if isinstance(given, list) else ()
     unseen = sum(unseen_in(one.get("content")) for one in items if isinstance(one, Mapping))
-    return Asked(read, streams=body.get("stream") is True, unseen=unseen)
+    return ReceivedPrompt(read, streams=body.get("stream") is True, unseen=unseen)
 
 
 def _messages(value: object) -> tuple[tuple[Role, str], ...]:
@@ -155,7 +155,7 @@ def _part(said: Said, text: str) -> dict[str, object]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
-def _response(body: bytes, wanted: Json, asked: Asked, said: Sequence[Said]) -> Response:
+def _response(body: bytes, wanted: Json, asked: ReceivedPrompt, said: Sequence[Said]) -> Response:
     name = hashlib.sha256(body).hexdigest()[:24]
     reason = next((_REASONS[one.ending] for one in said if one.ending in _REASONS), None)
     prompt, completion = asked.prompt, sum(one.tokens for one in said)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-__all__ = ["Allowance", "BodyInvalid", "Failure", "Response", "Twist", "Wire"]
+__all__ = ["Allowance", "BodyInvalid", "Dialect", "ErrorAnswer", "Response", "Twist"]
 
 
 class BodyInvalid(ValueError):
@@ -25,9 +25,9 @@ class BodyInvalid(ValueError):
         self.status = status
         super().__init__(expected if code else f"Invalid value for '{param}': expected {expected}.")
 
-    def failure(self) -> "Failure":
+    def failure(self) -> "ErrorAnswer":
         """Say it in no provider's words."""
-        return Failure(status=self.status, message=str(self), param=self.param, code=self.code)
+        return ErrorAnswer(status=self.status, message=str(self), param=self.param, code=self.code)
 
 
 class Twist(enum.StrEnum):
@@ -60,7 +60,7 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class ErrorAnswer:
     """
     What went wrong, in no provider's words; each dialect has its own for it.
 
@@ -89,7 +89,7 @@ class Allowance:
     reset: float
 
 
-class Wire(Protocol):
+class Dialect(Protocol):
     """One provider dialect. A dialect is one file: it is added to the tuple in this package's ``__init__``."""
 
     @property
@@ -123,11 +123,11 @@ class Wire(Protocol):
         """Answer a request it claims; whatever is wrong with it becomes the provider's own error."""
         ...
 
-    def failure(self, failure: Failure) -> Response:
+    def failure(self, failure: ErrorAnswer) -> Response:
         """Say in the provider's form that a request failed."""
         ...
 
-    def broken(self, failure: Failure, at: int) -> bytes:
+    def broken(self, failure: ErrorAnswer, at: int) -> bytes:
         """Say the same as the event numbered `at`, from 0, of a stream that had begun well."""
         ...
 

@@ -3,10 +3,9 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from dspex.simulator.learner import MODEL, Body, Role
-from dspex.simulator.wire._asked import WINDOW, Asked, Said, compact, event, headers_of, pieces, say
-from dspex.simulator.wire._checks import Json, number, parsed, strings, text_of, unseen_in, whole
-from dspex.simulator.wire._openai import (
+from dspex.simulator.dialects._checks import Json, number, parsed, strings, text_of, unseen_in, whole
+from dspex.simulator.dialects._dialect import BodyInvalid, Response, Twist
+from dspex.simulator.dialects._openai import (
     CREATED,
     STREAM,
     OpenAI,
@@ -15,9 +14,10 @@ from dspex.simulator.wire._openai import (
     tool_choice_of,
     whole_response,
 )
-from dspex.simulator.wire._wire import BodyInvalid, Response, Twist
+from dspex.simulator.dialects._prompt import WINDOW, ReceivedPrompt, Said, compact, event, headers_of, pieces, say
+from dspex.simulator.learner import MODEL, Body, Role
 
-__all__ = ["WINDOW", "OpenAIChat", "body_of"]
+__all__ = ["WINDOW", "OpenAIChatDialect", "body_of"]
 
 _ROLES: Mapping[object, Role] = {
     "system": "system",
@@ -30,7 +30,7 @@ _ROLES: Mapping[object, Role] = {
 _ENDINGS = {"refusal": "stop", "filtered": "content_filter", "stop_sequence": "stop"}
 
 
-class OpenAIChat(OpenAI):
+class OpenAIChatDialect(OpenAI):
     """The Chat Completions dialect."""
 
     def claims(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> bool:
@@ -67,7 +67,7 @@ def body_of(body: Json) -> Body:
     return asked_of(body).body
 
 
-def asked_of(body: Json) -> Asked:
+def asked_of(body: Json) -> ReceivedPrompt:
     """
     Read a Chat Completions body.
 
@@ -97,7 +97,7 @@ def asked_of(body: Json) -> Asked:
         model=model,
     )
     unseen = sum(unseen_in(one.get("content")) for one in messages)
-    return Asked(read, streams=body.get("stream") is True, unseen=unseen)
+    return ReceivedPrompt(read, streams=body.get("stream") is True, unseen=unseen)
 
 
 def _message(value: object, at: str) -> tuple[Role, str]:
@@ -116,7 +116,7 @@ def _tools(value: object) -> tuple[Json, ...]:
     return tuple(function_of(one, "tools") for one in held)
 
 
-def _completion(body: bytes, wanted: Json, asked: Asked, said: Sequence[Said]) -> Response:
+def _completion(body: bytes, wanted: Json, asked: ReceivedPrompt, said: Sequence[Said]) -> Response:
     rule = headers_of(said, asked)
     head = {
         "id": f"chatcmpl-{hashlib.sha256(body).hexdigest()[:24]}",

@@ -4,18 +4,18 @@ import re
 from collections.abc import Mapping
 from urllib.parse import parse_qs
 
-from dspex.simulator.wire._openai import OpenAI
-from dspex.simulator.wire._wire import Failure, Response, Twist, Wire
-from dspex.simulator.wire.openai_chat import OpenAIChat
-from dspex.simulator.wire.openai_embeddings import OpenAIEmbeddings
+from dspex.simulator.dialects._dialect import Dialect, ErrorAnswer, Response, Twist
+from dspex.simulator.dialects._openai import OpenAI
+from dspex.simulator.dialects.openai_chat import OpenAIChatDialect
+from dspex.simulator.dialects.openai_embeddings import OpenAIEmbeddingsDialect
 
-__all__ = ["AzureOpenAI"]
+__all__ = ["AzureOpenAIDialect"]
 
 _CALL = re.compile(r"/openai/(?:v1|deployments/[^/]+)/(chat/completions|embeddings)")
-_SPOKEN: Mapping[str, Wire] = {"chat/completions": OpenAIChat(), "embeddings": OpenAIEmbeddings()}
+_SPOKEN: Mapping[str, Dialect] = {"chat/completions": OpenAIChatDialect(), "embeddings": OpenAIEmbeddingsDialect()}
 
 
-class AzureOpenAI(OpenAI):
+class AzureOpenAIDialect(OpenAI):
     """The dialect of both interfaces: ``/openai/v1``, and the one by deployments, which wants an ``api-version``."""
 
     name = "azure"
@@ -35,5 +35,5 @@ class AzureOpenAI(OpenAI):
         found = _CALL.fullmatch(path)
         by_deployment = not path.startswith("/openai/v1/")
         if found is None or (by_deployment and not parse_qs(query).get("api-version")):
-            return self.failure(Failure(status=404, message="Resource not found", code="404"))
+            return self.failure(ErrorAnswer(status=404, message="Resource not found", code="404"))
         return _SPOKEN[found[1]].respond(path, body, twist)
