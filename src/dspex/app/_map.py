@@ -8,11 +8,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from dspex.app._rows import RowJournal, key_text
-from dspex.errors import ActorError, ActorExited, AppClosed, ConfigError, MissingInput, OptimizationError
-from dspex.evaluation import as_example
+from dspex.errors import ActorError, AppClosed, ConfigError, MissingInput
+from dspex.evaluation import RowRunner, as_example
+from dspex.evaluation.row_runner import failed_task
 from dspex.programs import pick_inputs
 from dspex.protocols.executor import Failed, Ok, RunOptions
-from dspex.runtime import Crashed, TaskResult, TaskStream
+from dspex.runtime import TaskStream
 
 if TYPE_CHECKING:
     from dspex.app._tree import AppTree
@@ -120,7 +121,8 @@ class MapRun(Generic[R]):
             raise
         if result.value is None and self._tree.closing:
             raise AppClosed
-        outcome = _outcome_of(result)
+        row = result.item
+        outcome = result.value if result.value is not None else failed_task(result, row.index, row.fields)
         self.done += 1
         self.failed += isinstance(outcome, Failed)
         self.recorded += outcome.recorded
@@ -161,26 +163,11 @@ class MapRun(Generic[R]):
             if known is not None:
                 return replace(known, row=row.fields, recorded=True)
         assert self._tree is not None
-        outcome = replace(
-            await self._tree.runner.run(self._plan.program, row.inputs, self._plan.options), row=row.fields
-        )
-        if isinstance(outcome, Failed) and isinstance(outcome.reason, AppClosed):
-            raise outcome.reason
+        runner = RowRunner(self._tree.runner, self._plan.options)
+        outcome = await runner.run(self._plan.program, row.inputs, row.fields)
         if journal is not None:
             await journal.end(row.key, outcome)
         return outcome
-
-
-def _outcome_of(result: TaskResult[_Row, Ok[R] | Failed]) -> Ok[R] | Failed:
-    """Return how a row ended; what makes every row pointless is raised."""
-    if result.value is not None:
-        return result.value
-    reason = result.reason
-    if isinstance(reason, Crashed) and isinstance(reason.error, Exception):
-        if isinstance(reason.error, (ConfigError, OptimizationError, AppClosed)):
-            raise reason.error
-        return Failed(reason.error, result.item.fields)
-    return Failed(ActorExited(f"row {result.item.index}", reason), result.item.fields)
 
 
 async def _each(rows: Rows) -> AsyncIterator[Any]:

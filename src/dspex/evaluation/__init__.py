@@ -2,7 +2,7 @@
 
 from dspex.evaluation._examples import Row, as_example, read_rows
 from dspex.evaluation._interval import Interval, mean_interval
-from dspex.evaluation.evaluator import OpenStream, Scored, evaluate, run_row, score_of
+from dspex.evaluation.evaluator import OpenStream, evaluate
 from dspex.evaluation.metrics import (
     Metric,
     MetricResult,
@@ -14,7 +14,8 @@ from dspex.evaluation.metrics import (
     normalize_text,
 )
 from dspex.evaluation.progress import OnProgress, Progress
-from dspex.evaluation.report import Change, Comparison, Latency, Report
+from dspex.evaluation.report import Change, Comparison, Latency, Report, Scored
+from dspex.evaluation.row_runner import RowRunner, score_of
 
 __all__ = [
     "Change",
@@ -28,6 +29,7 @@ __all__ = [
     "Progress",
     "Report",
     "Row",
+    "RowRunner",
     "Score",
     "Scored",
     "answer_passage_match",
@@ -39,6 +41,5 @@ __all__ = [
     "mean_interval",
     "normalize_text",
     "read_rows",
-    "run_row",
     "score_of",
 ]

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import inspect
-import math
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+import itertools
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from functools import partial
-from typing import Any, Protocol, TypeGuard, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from dspex.errors import ActorExited, ConfigError, EvaluationError, MetricFailed
-from dspex.evaluation._examples import Row, read_rows
-from dspex.evaluation.metrics import Metric, Score, check_metric
+from dspex.errors import ConfigError, EvaluationError
+from dspex.evaluation._examples import read_rows
+from dspex.evaluation.metrics import Metric, check_metric
 from dspex.evaluation.progress import OnProgress, Tally
-from dspex.evaluation.report import Report, RowOutcome, Scored
-from dspex.programs import Example
-from dspex.protocols.executor import Executor, Failed, Ok, RunOptions
-from dspex.runtime import Crashed, TaskResult, TaskStream
+from dspex.evaluation.report import Report, RowOutcome
+from dspex.evaluation.row_runner import FailureLimit, RowRunner, failed_task
+from dspex.protocols.executor import Executor, RunOptions
+from dspex.runtime import TaskStream
 
-__all__ = ["OpenStream", "Scored", "evaluate", "run_row", "score_of"]
+__all__ = ["OpenStream", "evaluate"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -69,7 +69,9 @@ async def evaluate(
     Raises:
         MissingInput, TypeError: A row lacks inputs or is no example; nothing was started.
         ConfigError: There are no examples, the metric is no function, or a limit makes no sense.
-        EvaluationError: More rows failed than ``max_failed`` allows; ``partial`` is the report.
+        ConfigError: Something is set up so that no row can succeed.
+        EvaluationError: More rows failed than ``max_failed`` allows, or the metric failed on each of the first few:
+            the rest are not run, and ``partial`` is the report of those that were.
         Exception: Whatever ``on_progress`` raised; every row under way has been stopped.
     Cancellation: every row under way is stopped before the cancellation travels on.
     """
@@ -82,81 +84,28 @@ async def evaluate(
     if inspect.iscoroutinefunction(on_progress):
         raise ConfigError("on_progress must be a plain function: nobody would await what an async one returns")
     tally = Tally(len(rows), on_progress) if on_progress is not None else None
-    work = partial(run_row, executor, program, metric=metric, options=options if options is not None else RunOptions())
+    runner = RowRunner(executor, options if options is not None else RunOptions())
+    work = partial(runner.score, program, metric=metric)
+    limit = FailureLimit(len(rows), max_failed)
     outcomes: dict[int, RowOutcome] = {}
-    async with open_stream(work, rows, max_concurrency=max_concurrency, ordered=False) as results:
+    # Once the limit is reached the source ends: no further row starts, and those under way, paid already, end.
+    source = itertools.takewhile(lambda _: not limit.reached, rows)
+    async with open_stream(work, source, max_concurrency=max_concurrency, ordered=False) as results:
         async for result in results:
-            outcome = outcomes[result.item.index] = _outcome_of(result)
+            row = result.item
+            outcome = result.value if result.value is not None else failed_task(result, row.index, row.example)
+            outcomes[row.index] = outcome
             if tally is not None:
-                tally.add(result.item.index, outcome)
-    name = type(program).__name__
-    report = Report(name, tuple(row.example for row in rows), tuple(outcomes[row.index] for row in rows), max_failed)
+                tally.add(row.index, outcome)
+            limit.add(outcome)
+    ended = [row for row in rows if row.index in outcomes]
+    report = Report(
+        type(program).__name__,
+        tuple(row.example for row in ended),
+        tuple(outcomes[row.index] for row in ended),
+        max_failed,
+        not_run=len(rows) - len(ended),
+    )
     if not report.has_score:
         raise EvaluationError(report.problem(), report)
     return report
-
-
-async def run_row(
-    executor: Executor, program: object, row: Row, metric: Metric[Any], options: RunOptions
-) -> RowOutcome:
-    """Run one row and score it; never raises for what program, services or metric did."""
-    try:
-        outcome = await executor.run(program, row.inputs, options)
-    except Exception as error:  # noqa: BLE001 - a row that cannot even be started is a failed row
-        outcome = Failed(error, row.inputs)
-    if isinstance(outcome, Failed):
-        return Failed(outcome.reason, row.example, outcome.totals)
-    try:
-        score = await score_of(metric, row.example, outcome.value, f"row {row.index}")
-    except MetricFailed as error:
-        return Failed(error, row.example, outcome.totals)
-    return _scored(row.example, outcome, score)
-
-
-def _scored(example: Example, outcome: Ok[Any], score: Score) -> Scored:
-    return Scored(example, outcome.value, score, outcome.trace, outcome.totals)
-
-
-async def score_of(metric: Metric[Any], example: Example, value: object, example_id: str) -> Score:
-    """
-    Ask the metric for its verdict on one answer.
-
-    Raises:
-        MetricFailed: It raised (the cause is kept), or returned no finite number.
-    """
-    try:
-        result = metric(example, value)
-        if inspect.isawaitable(result):
-            result = await result
-    except Exception as error:  # a metric is user code: what it raises is this row's failure
-        raise MetricFailed(example_id, f"{type(error).__name__}: {error}") from error
-    score = result if isinstance(result, Score) else None
-    number: object = result if score is None else score.value
-    if not _is_number(number):
-        raise MetricFailed(example_id, f"it returned {result!r}, which is no finite number")
-    if score is not None:
-        return Score(float(number), score.feedback, _parts(score.parts, example_id))
-    return Score(float(number))
-
-
-def _parts(parts: Mapping[str, float], example_id: str) -> Mapping[str, float]:
-    wrong = [
-        name for name, part in parts.items() if not isinstance(part, (bool, int, float)) or not math.isfinite(part)
-    ]
-    if wrong:
-        raise MetricFailed(example_id, f"these parts are no finite numbers: {', '.join(wrong)}")
-    return dict(parts)
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (bool, int, float)) and math.isfinite(value)
-
-
-def _outcome_of(result: TaskResult[Row, RowOutcome]) -> RowOutcome:
-    """Return how a row ended; one whose task was killed has failed, like any other."""
-    if result.value is not None:
-        return result.value
-    reason = result.reason
-    if isinstance(reason, Crashed) and isinstance(reason.error, Exception):
-        return Failed(reason.error, result.item.example)
-    return Failed(ActorExited(f"row {result.item.index}", reason), result.item.example)

@@ -91,12 +91,14 @@ class Report:
         examples: What it was evaluated on.
         outcomes: ``Scored`` or ``Failed``, one for each example.
         max_failed: The share of failed rows above which there is no score.
+        not_run: Rows that were not run because too many had failed before; they are not among the examples here.
     """
 
     program: str
     examples: tuple[Example, ...] = field(repr=False)
     outcomes: tuple[RowOutcome, ...] = field(repr=False)
     max_failed: float = 0.05
+    not_run: int = 0
 
     @cached_property
     def scored(self) -> tuple[Scored, ...]:
@@ -111,7 +113,7 @@ class Report:
     @property
     def has_score(self) -> bool:
         """Whether few enough rows failed for a score to mean something."""
-        return bool(self.scored) and len(self.failed) <= self.max_failed * len(self.outcomes)
+        return bool(self.scored) and not self.not_run and len(self.failed) <= self.max_failed * len(self.outcomes)
 
     @cached_property
     def score(self) -> float:
@@ -177,9 +179,10 @@ class Report:
     def problem(self) -> str:
         """Say why there is no score."""
         why = ", ".join(f"{name} ({count})" for name, count in self._reasons())
+        stopped = f" ({self.not_run} more rows were not run)" if self.not_run else ""
         return (
-            f"{len(self.failed)} of {len(self.outcomes)} rows failed, more than max_failed={self.max_failed:g} allows: "
-            f"{why}; the first: {self.failed[0].reason}"
+            f"{len(self.failed)} of {len(self.outcomes)} rows failed{stopped}, more than max_failed="
+            f"{self.max_failed:g} allows: {why}; the first: {self.failed[0].reason}"
         )
 
     def _values(self) -> Sequence[float]:

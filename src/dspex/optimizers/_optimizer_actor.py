@@ -7,8 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 from dspex.errors import ActorError, JobBusy, JobCancelled, OptimizationError
+from dspex.evaluation import RowRunner
+from dspex.optimizers._gate import Gate
 from dspex.optimizers._record import JobRecord, JobTable
-from dspex.optimizers._trials import Gate, Trials
 from dspex.optimizers._writer import JobWriter
 from dspex.optimizers.journal import Journal, Record
 from dspex.optimizers.optimizer import Study, candidate_of, program_of
@@ -162,9 +163,9 @@ class OptimizerActor(LibraryActor):
         record, spec = self._record, self._record.spec
         try:
             await self._note_start()
-            gate = Gate(self.runtime, PAUSES)
-            trials = Trials(self._executor, spec.options, gate, on_pause=self._note_pause, on_go=self._note_go)
-            candidate = await spec.optimizer.search(Study(spec, self._writer, trials))
+            gate = Gate(self.runtime, PAUSES, on_pause=self._note_pause, on_go=self._note_go)
+            runner = RowRunner(self._executor, spec.options, gate)
+            candidate = await spec.optimizer.search(Study(spec, self._writer, runner))
             program = program_of(spec.program, candidate)
             await self._writer.append("finished", {"_candidate": candidate_of(program)}, "result")
         except Exception as error:  # noqa: BLE001 - what a search raises is how its job ends

@@ -13,8 +13,7 @@ from pydantic_core import to_json
 
 from dspex._random import generator
 from dspex.errors import InternalError, MetricFailed
-from dspex.evaluation import Metric, Row, Score, mean_interval
-from dspex.optimizers._trials import Trials
+from dspex.evaluation import Metric, Row, RowRunner, Score, mean_interval
 from dspex.optimizers.fingerprint import digest
 from dspex.programs import Module
 from dspex.protocols.executor import Failed
@@ -93,13 +92,13 @@ class Study:
         val: The rows to choose by; may be none.
     """
 
-    def __init__(self, spec: JobSpec, writer: JobWriter, trials: Trials) -> None:
+    def __init__(self, spec: JobSpec, writer: JobWriter, runner: RowRunner) -> None:
         self.program: Module = spec.program
         self.train = spec.train
         self.val = spec.val
         self._seed = spec.seed
         self._writer = writer
-        self._trials = trials
+        self._runner = runner
 
     def generator(self, name: str) -> random.Random:
         """
@@ -124,7 +123,7 @@ class Study:
         """
         record = self._writer.evaluations.get(key)
         if record is None:
-            outcome = await self._trials.run(program, row, metric if metric is not None else _any_answer)
+            outcome = await self._runner.score(program, row, metric if metric is not None else _any_answer)
             data = {"row": row.index, **(_failure(outcome) if isinstance(outcome, Failed) else _success(outcome))}
             record = (await self._writer.append("evaluation", data, key)).data
         return _decoded(record)

@@ -206,3 +206,59 @@ class TestFailures:
 
         with pytest.raises(dspex.AppClosed):
             await running
+
+
+class TestStopping:
+    async def test_no_more_rows_start_once_too_many_have_failed(self, app: dspex.App) -> None:
+        asked: list[int] = []
+
+        class Third(dspex.Module):
+            async def forward(self, number: int) -> int:
+                asked.append(number)
+                if number % 3 == 0:
+                    raise LookupError("every third")
+                return number
+
+        numbers = [dspex.Example(number=number) for number in range(1000)]
+        with pytest.raises(dspex.EvaluationError, match="more rows were not run") as caught:
+            await app.evaluate(Third(), numbers, lambda example, value: True, max_concurrency=4)
+
+        partial = caught.value.partial
+        assert isinstance(partial, dspex.Report)
+        assert len(partial.failed) in range(51, 55)  # 5 % of 1,000, and those under way
+        assert len(partial.outcomes) == len(asked) == 1000 - partial.not_run < 170
+        assert not partial.has_score
+
+    async def test_a_metric_that_always_fails_stops_after_a_few_rows(self, app: dspex.App) -> None:
+        asked: list[str] = []
+
+        class Heard(Echo):
+            async def forward(self, text: str) -> str:
+                asked.append(text)
+                return text
+
+        def broken(example: dspex.Example, prediction: str) -> bool:
+            raise ZeroDivisionError
+
+        with pytest.raises(dspex.EvaluationError, match="ZeroDivisionError"):
+            await app.evaluate(Heard(), rows(*map(str, range(1000))), broken, max_concurrency=2)
+
+        assert len(asked) <= 8 + 2
+
+    async def test_who_allows_every_row_to_fail_has_every_row_run(self, app: dspex.App) -> None:
+        def broken(example: dspex.Example, prediction: str) -> bool:
+            raise ZeroDivisionError
+
+        with pytest.raises(dspex.EvaluationError) as caught:
+            await app.evaluate(Echo(), rows(*map(str, range(40))), broken, max_concurrency=2, max_failed=1.0)
+
+        assert isinstance(caught.value.partial, dspex.Report)
+        assert len(caught.value.partial.outcomes) == 40
+
+    async def test_a_configuration_error_is_not_the_outcome_of_a_row(self, app: dspex.App) -> None:
+        class Unset(dspex.Module):
+            async def forward(self, text: str) -> str:
+                raise dspex.ConfigError("there is no such model")
+
+        with pytest.raises(dspex.ConfigError, match="no such model"):
+            await app.evaluate(Unset(), rows("a", "b"), same, max_failed=1.0)

@@ -1,0 +1,194 @@
+"""The one place where rows are run: tries, outcomes, and when to stop. Evaluations, maps and jobs all use it."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeGuard, TypeVar
+
+from dspex.errors import ActorExited, MetricFailed
+from dspex.evaluation._examples import Row
+from dspex.evaluation.faults import is_accident, is_callers, is_hopeless, is_outage
+from dspex.evaluation.metrics import Metric, Score
+from dspex.evaluation.report import RowOutcome, Scored
+from dspex.programs import Example
+from dspex.protocols.executor import Executor, Failed, Ok, RunOptions
+from dspex.runtime import Crashed, TaskResult
+
+__all__ = ["MAX_ACCIDENTS", "FailureLimit", "OutageGate", "RowRunner", "failed_task", "score_of"]
+
+R = TypeVar("R")
+
+MAX_ACCIDENTS = 3
+"""How often one row may be killed, run out of time or get nonsense before that counts as its own failure."""
+
+DOOMED = 8
+"""So many rows, all failed in the metric itself, are enough to say that the metric is broken."""
+
+
+class OutageGate(Protocol):
+    """Where rows wait while a provider is down."""
+
+    async def enter(self) -> int:
+        """Wait until rows may run; return a ticket for the two calls below."""
+        ...
+
+    async def close(self, ticket: int, error: Exception) -> None:
+        """Hold rows back for a while: the provider is down."""
+        ...
+
+    def succeeded(self, ticket: int) -> None:
+        """Note that the provider answers."""
+        ...
+
+
+class RowRunner:
+    """
+    Runs programs on rows, each to its own outcome.
+
+    Without a gate a row has one try, and an outage is how it failed. With a gate an outage is waited for, and a row
+    that was killed or ran out of time is tried ``MAX_ACCIDENTS`` times.
+
+    Args:
+        executor: Where programs run.
+        options: How.
+        gate: Where rows wait out an outage.
+    """
+
+    def __init__(self, executor: Executor, options: RunOptions, gate: OutageGate | None = None) -> None:
+        self._executor = executor
+        self._options = options
+        self._gate = gate
+
+    async def run(self, program: object, inputs: Mapping[str, Any], fields: Mapping[str, Any]) -> Ok[Any] | Failed:
+        """
+        Run one row; ``fields`` is the row as the caller knows it, and stands in the outcome.
+
+        Raises:
+            ConfigError, AppClosed: The caller set something up that works for no row: this is not an outcome.
+            AuthFailed, BudgetExceeded, QuotaExhausted: With a gate: no row can succeed until somebody acts.
+        Cancellation: the request is stopped.
+        """
+        accidents = 0
+        while True:
+            ticket = await self._gate.enter() if self._gate is not None else 0
+            outcome = await self._try(program, inputs)
+            if isinstance(outcome, Ok):
+                if self._gate is not None:
+                    self._gate.succeeded(ticket)
+                return Ok(outcome.value, fields, outcome.trace, outcome.totals)
+            error = outcome.reason
+            if is_callers(error) or (self._gate is not None and is_hopeless(error)):
+                raise error
+            accidents += is_accident(error)
+            if self._gate is None or not self._again(error, accidents):
+                return Failed(error, fields, outcome.totals)
+            await self._gate.close(ticket, error)
+
+    async def score(self, program: object, row: Row, metric: Metric[Any]) -> RowOutcome:
+        """Run one row and ask the metric about the answer; raises and is cancelled as ``run``."""
+        outcome = await self.run(program, row.inputs, row.example)
+        if isinstance(outcome, Failed):
+            return outcome
+        try:
+            score = await score_of(metric, row.example, outcome.value, f"row {row.index}")
+        except MetricFailed as error:
+            return Failed(error, row.example, outcome.totals)
+        return Scored(row.example, outcome.value, score, outcome.trace, outcome.totals)
+
+    async def _try(self, program: object, inputs: Mapping[str, Any]) -> Ok[Any] | Failed:
+        try:
+            return await self._executor.run(program, inputs, self._options)
+        except Exception as error:  # noqa: BLE001 - a row that cannot even be started is a failed row
+            return Failed(error, inputs)
+
+    def _again(self, error: Exception, accidents: int) -> bool:
+        if is_outage(error):
+            return self._options.cache != "only"
+        return is_accident(error) and accidents < MAX_ACCIDENTS
+
+
+class FailureLimit:
+    """
+    Counts rows as they end, and says when the rest need not be paid for.
+
+    Args:
+        total: Rows there are.
+        max_failed: The share of them that may fail.
+
+    Attributes:
+        reached: Whether no score can come of the rest: more rows have failed than may, or the metric itself failed on
+            each of the first few.
+    """
+
+    __slots__ = ("_allowed", "_broken", "_done", "_failed", "_share", "reached")
+
+    def __init__(self, total: int, max_failed: float) -> None:
+        self._share = max_failed
+        self._allowed = max_failed * total
+        self._done = self._failed = self._broken = 0
+        self.reached = False
+
+    def add(self, outcome: Ok[Any] | Scored | Failed) -> None:
+        """Count a row."""
+        self._done += 1
+        if isinstance(outcome, Failed):
+            self._failed += 1
+            self._broken += isinstance(outcome.reason, MetricFailed)
+        doomed = self._broken == self._done >= DOOMED and self._share < 1
+        self.reached = self.reached or self._failed > self._allowed or doomed
+
+
+def failed_task(result: TaskResult[Any, Any], index: int, fields: Mapping[str, Any]) -> Failed:
+    """
+    Return the outcome of a row whose task ended without a value.
+
+    Raises:
+        Exception: The caller's own fault, which is not the outcome of a row.
+    """
+    reason = result.reason
+    if isinstance(reason, Crashed) and isinstance(reason.error, Exception):
+        if is_hopeless(reason.error):  # only what ``RowRunner.run`` raises on purpose
+            raise reason.error
+        return Failed(reason.error, fields)
+    return Failed(ActorExited(f"row {index}", reason), fields)
+
+
+# --- asking the metric --------------------------------------------------------------------------------------
+
+
+async def score_of(metric: Metric[Any], example: Example, value: object, example_id: str) -> Score:
+    """
+    Ask the metric for its verdict on one answer.
+
+    Raises:
+        MetricFailed: It raised (the cause is kept), or returned a value that is not a finite number.
+        ConfigError: The metric itself says that it is not set up.
+    """
+    try:
+        result = metric(example, value)
+        if inspect.isawaitable(result):
+            result = await result
+    except Exception as error:  # a metric is user code: what it raises is this row's failure
+        if is_callers(error):
+            raise
+        raise MetricFailed(example_id, f"{type(error).__name__}: {error}") from error
+    score = result if isinstance(result, Score) else None
+    number: object = result if score is None else score.value
+    if not _is_number(number):
+        raise MetricFailed(example_id, f"it returned {result!r}, which is not a finite number")
+    if score is not None:
+        return Score(float(number), score.feedback, _parts(score.parts, example_id))
+    return Score(float(number))
+
+
+def _parts(parts: Mapping[str, float], example_id: str) -> Mapping[str, float]:
+    wrong = [name for name, part in parts.items() if not _is_number(part)]
+    if wrong:
+        raise MetricFailed(example_id, f"these parts are not finite numbers: {', '.join(wrong)}")
+    return dict(parts)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (bool, int, float)) and math.isfinite(value)
