@@ -30,6 +30,7 @@ attribute, and the message says what to do next::
     │   │   ├── RateLimited         too many requests or tokens a minute
     │   │   ├── RequestRejected     the provider says the request itself is wrong
     │   │   │   └── ContextTooLong  the prompt does not fit the model's window
+    │   │   ├── ResponseIncomplete  the answer was cut off at a limit of tokens; ``partial`` is what came
     │   │   ├── ResponseInvalid     an answer came that is not one
     │   │   ├── ServerFailed        the provider failed (5xx, overloaded)
     │   │   └── TransportFailed     no complete answer came over the network
@@ -165,6 +166,7 @@ from dspex.errors._services import (
     QuotaExhausted,
     RateLimited,
     RequestRejected,
+    ResponseIncomplete,
     ResponseInvalid,
     RetrievalError,
     ServerFailed,
@@ -227,6 +229,7 @@ __all__ = [
     "RequestError",
     "RequestKilled",
     "RequestRejected",
+    "ResponseIncomplete",
     "ResponseInvalid",
     "ResponseUnparsable",
     "RetrievalError",

@@ -18,6 +18,7 @@ __all__ = [
     "QuotaExhausted",
     "RateLimited",
     "RequestRejected",
+    "ResponseIncomplete",
     "ResponseInvalid",
     "RetrievalError",
     "ServerFailed",
@@ -162,6 +163,23 @@ class ResponseInvalid(LMError):
     """An answer with a success status that is not one: not JSON, no choices, an unknown shape."""
 
     is_retryable = True
+
+
+class ResponseIncomplete(LMError):
+    """
+    The model's answer was cut off at a limit of tokens, also when it was asked again with a larger one.
+
+    Attributes:
+        partial: The text so far.
+        reason: The finish reason.
+    """
+
+    def __init__(
+        self, message: str, *, partial: str = "", reason: str = "length", request_id: str | None = None
+    ) -> None:
+        self.partial = partial
+        self.reason = reason
+        super().__init__(message, code=reason, request_id=request_id)
 
 
 class CircuitOpen(LMError):

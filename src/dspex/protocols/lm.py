@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from dspex.errors import StreamTruncated
 from dspex.protocols.content import Citation, Part, ReasoningPart, TextPart, ToolCall
+from dspex.protocols.ends import End, end_of
 from dspex.protocols.model import LM, LMChoice, LMParams, LMPool
 
 __all__ = [
@@ -154,7 +155,8 @@ class Completion:
     One of the ``n`` answers.
 
     Attributes:
-        finish_reason: ``stop``, ``length``, ``tool_calls``, ``content_filter`` or the provider's word.
+        finish_reason: ``stop``, ``length``, ``tool_calls``, ``content_filter`` or the provider's word; ``end`` says
+            what it means.
         tool_calls: The calls the model asks for, in its order.
         reasoning: What it thought, in pieces that can be sent back.
         logprobs: Per token, where they were asked for and given.
@@ -167,6 +169,11 @@ class Completion:
     reasoning: tuple[ReasoningPart, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
     citations: tuple[Citation, ...] = ()
+
+    @property
+    def end(self) -> End:
+        """Whether it is whole, by the table of ``protocols.ends``."""
+        return end_of(self.finish_reason)
 
     def turn(self) -> Message:
         """Return this answer as the assistant's turn of a conversation that goes on."""
@@ -242,6 +249,11 @@ class LMResponse:
     request_id: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     withheld: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every answer came to its own end: no other response is cached."""
+        return all(completion.end == "whole" for completion in self.completions)
 
     def deltas(self) -> list[LMDelta]:
         """Return the answer as the pieces of a stream that brought each part whole."""
