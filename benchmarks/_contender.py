@@ -1,4 +1,4 @@
-"""What a contender is."""
+"""The interface of contenders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Figure", "Measured", "Run", "Setup"]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a contender measured itself, where only a part of its turn counts: seconds in all."""
+    """The seconds that a contender measured itself, where only a part of its turn counts."""
 
     cpu: float
     wall: float
@@ -20,11 +20,11 @@ class Measured:
 @dataclass(frozen=True, slots=True)
 class Figure:
     """
-    What a contender measured itself, where its row is not about the cost of one operation.
+    The figures that a contender measured itself, where its row is not about the cost of one operation.
 
     Attributes:
-        value: What the row compares: bytes, or a percentile in seconds.
-        figures: What else a reader wants to know, by name.
+        value: The compared figure: bytes, or a percentile in seconds.
+        figures: Further figures for the reader, by name.
     """
 
     value: float
@@ -37,7 +37,7 @@ Run = Callable[[int], Awaitable[Measured | Figure | None] | Measured | Figure | 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a contender is made from; ``stack`` closes what it opened."""
+    """The arguments of a contender; ``stack`` closes the things it opened."""
 
     url: str
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)

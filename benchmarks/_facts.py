@@ -1,4 +1,4 @@
-"""What a reader of the results must know of the machine and the packages; nothing that names either's owner."""
+"""Facts about the machine and the packages that a reader of the results needs; none names either's owner."""
 
 from __future__ import annotations
 

@@ -76,11 +76,11 @@ def race(
     Run a group's contenders in alternation and yield each round: what one operation cost each of them.
 
     Args:
-        group: Who takes part.
+        group: The contenders.
         rounds: Turns of each contender in each of its processes.
-        starts: How often every process is started afresh: memory layout and hash seed differ between processes.
+        starts: The number of fresh starts of every process: memory layout and hash seed differ between processes.
         seconds: About how long a turn takes.
-        operations: How many operations a turn has instead.
+        operations: The number of operations of a turn instead.
     """
     for _ in range(starts):
         with contextlib.ExitStack() as stack:

@@ -20,11 +20,11 @@ HEADINGS = ("measured", "beside", "clock", "ratio", "quartiles", "budget", "verd
 @dataclass(frozen=True, slots=True)
 class Turn:
     """
-    What one operation cost a contender in one turn, in seconds.
+    The cost of one operation of a contender in one turn, in seconds.
 
     Attributes:
-        value: What a row that is not about such a cost compares.
-        figures: What else the contender has to say.
+        value: The compared figure of a row that is not about such a cost.
+        figures: Further figures of the contender.
     """
 
     cpu: float

@@ -1,4 +1,4 @@
-"""What a row is, and the group of contenders it is read from."""
+"""A row, and the group of contenders that it is read from."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Row:
 
     Attributes:
         name: Short and unique; ``--only`` takes it.
-        title: What is measured, for the table.
+        title: The measured thing, for the table.
         ours: The contender whose cost it is, as ``module:function@loop``.
         peer: The contender beside it.
         rivals: More of them, where the peer may choose how it runs: the one with the lowest median counts.
-        versus: What the peer is, for the table.
+        versus: The peer, for the table.
         budget: The aim. A row without one informs; ``reads`` then says which way its ratio goes.
         clock: CPU time of the whole process (the default: noise from neighbours hardly shows), or elapsed time; or
             what the contender measured itself: the 99th percentile of latencies, or memory.
@@ -48,7 +48,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How many operations a turn has where that is part of the question, and how often it is asked."""
+    """The number of operations of a turn where that is part of the question, and of turns."""
 
     full: int
     quick: int
@@ -64,9 +64,9 @@ class Group:
     Attributes:
         name: Short and unique; ``--only`` takes it.
         rows: The ratios read from it.
-        server: Whether the contenders talk to the chat-completions server.
+        server: True when the contenders talk to the chat-completions server.
         seconds: About how long one turn of one contender takes.
-        size: How many operations it has instead.
+        size: The number of operations instead.
     """
 
     name: str

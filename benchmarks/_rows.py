@@ -1,4 +1,4 @@
-"""What is measured: the groups that run together, and the ratios read from them."""
+"""The measurements: the groups that run together, and the ratios read from them."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ async def _serve(make: Callable[[Setup], Awaitable[Run]], url: str, answers: Tex
 
 def main(name: str, url: str = "") -> None:
     """Run the contender ``name``."""
-    # What libraries print goes to standard error: standard output carries answers only.
+    # Output of libraries goes to standard error: standard output carries answers only.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     where, _, loop = name.partition("@")

@@ -1,1 +1,1 @@
-"""Who takes part. Each function sets a contender up and returns what performs a number of operations."""
+"""The contenders. Each function sets a contender up and returns what performs a number of operations."""

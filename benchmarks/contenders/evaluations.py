@@ -20,7 +20,7 @@ THREADS = (32, 64, 128)
 """Below the first DSPy waits for the provider; at the last it has long been waiting for its own CPU."""
 
 THRESHOLDS = (10_000, 10, 10)
-"""How seldom the garbage collector looks in a program tuned for throughput, as the how-to on load advises."""
+"""The interval of the garbage collector in a program tuned for throughput, as the how-to on load advises."""
 
 WARM_UP = 1_000
 """Examples before the first turn: connections are opened, modules loaded, prompts planned."""

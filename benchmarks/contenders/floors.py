@@ -1,4 +1,4 @@
-"""What asyncio itself costs, without any library."""
+"""The cost of asyncio itself, without any library."""
 
 from __future__ import annotations
 

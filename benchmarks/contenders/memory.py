@@ -1,4 +1,4 @@
-"""What something idle weighs, measured in a fresh interpreter each time."""
+"""The weight of something idle, measured in a fresh interpreter each time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 TRACED = 20_000
-"""How many at most are started under tracemalloc."""
+"""The largest number that is started under tracemalloc."""
 
 
 def _fresh(what: str) -> Run:
@@ -52,5 +52,5 @@ async def waiting_requests(_setup: Setup) -> Run:
 
 
 async def published_erlang_process(_setup: Setup) -> Run:
-    """What Erlang's documentation says a process takes."""
+    """The size of a process by Erlang's documentation."""
     return lambda _operations: Figure(ERLANG_PROCESS, {"bytes": ERLANG_PROCESS})

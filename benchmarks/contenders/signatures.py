@@ -84,7 +84,7 @@ async def prompt(_setup: Setup) -> Run:
 
 
 async def prompt_of_call(_setup: Setup) -> Run:
-    """What a call of a predictor with demonstrations formats: they were written when it was made."""
+    """The text that a call of a predictor with demonstrations formats: it was written when the predictor was made."""
     adapter, signature = _ours()
     prefix = adapter.prefix(signature, DEMOS)
 

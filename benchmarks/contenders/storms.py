@@ -1,4 +1,4 @@
-"""How long a call takes while others crash and are restarted."""
+"""The duration of a call while others crash and are restarted."""
 
 from __future__ import annotations
 

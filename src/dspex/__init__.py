@@ -157,7 +157,7 @@ _ELSEWHERE = {
     "syncify": "app.sync() is for code that is not async",
     "track_usage": "dspex.details(prediction).usage, and request.details",
 }
-"""What DSPy has by these names, and where it is here."""
+"""Names of DSPy, and where to find the same thing here."""
 
 __version__ = "0.1.0"
 

@@ -12,7 +12,7 @@ __all__ = ["Clock", "LoopClock", "TimerHandle", "monotonic", "wall_time"]
 
 
 class TimerHandle(Protocol):
-    """What ``call_later`` returns: a timer that can be cancelled."""
+    """The return value of ``call_later``: a timer that can be cancelled."""
 
     def cancel(self) -> None:
         """Forget the timer; a second cancel, or one after it fired, does nothing."""

@@ -60,7 +60,7 @@ class RunnableProgram(Protocol[P, R_co]):
 
 class AppView:
     """
-    What can be run through an App, with the options of this view.
+    An App's programs with the options of this view.
 
     ``app.options(…)`` makes another one; the App itself is the view with the default options.
     """
@@ -98,7 +98,7 @@ class AppView:
             AppNotRunning, AppClosed, Overloaded: Nothing was started.
             DeadlineExceeded: Time is over; everything below has been stopped.
             RequestKilled: Its process was killed after ``forward`` had begun.
-            Exception: Whatever ``forward`` raised.
+            Exception: Any exception of ``forward``.
         Cancellation: everything below is stopped, sockets closed, before the cancellation travels on.
         """
         return await self.begin(program, args, kwargs)
@@ -159,7 +159,7 @@ class AppView:
         Raises:
             MissingInput, AppNotRunning, AppClosed, Overloaded: Nothing was started.
             ConfigError: An answer cannot be made up; or a model is not configured.
-            Exception: Whatever ``forward`` makes of answers without meaning.
+            Exception: Any exception of ``forward`` over answers without meaning.
         Cancellation: as ``run``.
         """
         dry = DryRun()
@@ -231,7 +231,7 @@ class AppView:
         Run ``program`` on every example and score the answers: ``print(await app.evaluate(rag, dev, exact_match()))``.
 
         Args:
-            program: What to evaluate.
+            program: The program to evaluate.
             examples: Examples, mappings or dataclasses; ``forward``'s parameters are picked from each.
             metric: Called with an example and what ``forward`` returned; sync or async.
             max_concurrency: Rows under way at once.
@@ -242,7 +242,7 @@ class AppView:
         Raises:
             MissingInput, ConfigError: A row lacks inputs, there are none, or the metric is none; nothing was started.
             EvaluationError: Too many rows failed; ``partial`` is the report.
-            Exception: Whatever ``on_progress`` raised; every row under way has been stopped.
+            Exception: Any exception of ``on_progress``; every row under way has been stopped.
             AppNotRunning, AppClosed: The App is not there, or closed meanwhile.
         Cancellation: every row under way is stopped before the cancellation travels on.
         """
@@ -284,7 +284,7 @@ class AppView:
         runs, continues one that was interrupted, or returns what it has found; no evaluation is paid twice.
 
         Args:
-            program: What to start from; it is never changed.
+            program: The program to start from; it is never changed.
             optimizer: For example ``BootstrapFewShot(metric)``.
             trainset: Examples, mappings or dataclasses to learn from.
             valset: Others to choose by, for optimizers that do.
@@ -293,7 +293,7 @@ class AppView:
             metric_version: Stands for the metric's source, where that cannot be read.
 
         Raises:
-            MissingInput, ConfigError: What was given makes no job; nothing was started.
+            MissingInput, ConfigError: The arguments make no job; nothing was started.
             JobMismatch: The name belongs to a job with other inputs.
             JobBusy: Another process runs it.
             AppNotRunning, AppClosed: The App is not there, or closing.
@@ -334,8 +334,8 @@ class App(AppView):
     Args:
         lm: The default model: ``"provider/model"``, an ``LM`` record, or an ``LMPool``.
         lms: More models, by the names that ``with_lm`` and ``options(lm=…)`` use.
-        adapter: How predictors without an adapter of their own put their signatures to a model: ``chat`` (the default),
-            ``json``, ``xml``, ``tool``, or an Adapter.
+        adapter: The adapter of predictors that have none of their own: ``chat`` (the default), ``json``, ``xml``,
+            ``tool``, or an Adapter.
         retriever: The default retriever: a path of a ``SqliteIndex``, or any ``Retriever``.
         retrievers: More of them, by the names that ``Retrieve('name')`` uses.
         cache: ``None`` caches nothing, ``"memory"`` in this process, a path or ``SqliteCache`` on disk as well.
@@ -346,13 +346,13 @@ class App(AppView):
         max_tool_threads: Blocking tools that are called at once, each in a thread; more wait, within their own time.
         limits: Attempts at once, requests and tokens a minute, and the retry policy: for every model, or by
             ``"provider/model"``, ``"provider/*"`` and ``"*"``.
-        timeouts: How long connecting, the first token and a silence may take until one attempt has failed.
+        timeouts: The seconds for connecting, for the first token and for a silence, after which one attempt has failed.
         proxy: The http(s) address of a proxy for every provider; ``"environment"`` goes by ``HTTPS_PROXY``,
             ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``, which are not looked at otherwise.
-        verify: How certificates are checked: a context with your own authority, or False for not at all.
+        verify: The check of certificates: a context with your own authority, or False for no check.
         transport: The user's own httpx transport, used for every provider instead of ours; it has its own proxy and
             certificates.
-        prices: What models cost, by name (``*`` fits anything), before what the extra ``prices`` knows.
+        prices: The prices of models, by name (``*`` fits anything); they come before those of the extra ``prices``.
         budget: The most that all requests of one tree may spend.
         telemetry: Where events go; ``app.telemetry.attach`` listens.
         seed: Seeds the jitter of retries and restarts.

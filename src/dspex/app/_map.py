@@ -28,7 +28,7 @@ Rows = Iterable[Any] | AsyncIterable[Any]
 
 @dataclass(frozen=True, slots=True)
 class MapPlan:
-    """What ``app.map`` was told."""
+    """The arguments of ``app.map``."""
 
     program: object
     rows: Rows

@@ -26,9 +26,9 @@ class RowJournal:
 
     Args:
         path: The SQLite file; made when missing.
-        fingerprint: What the rows are run through, as hashes by name.
+        fingerprint: The program and options of the rows, as hashes by name.
         result: Reads values back: of the type that the program's ``forward`` returns.
-        retry_failed: Whether rows that have failed before count as never run.
+        retry_failed: True when rows that have failed before count as never run.
     """
 
     def __init__(

@@ -62,7 +62,7 @@ class _Loop:
 
         Raises:
             AppNotRunning: It has not been opened.
-            Exception: Whatever the function raised.
+            Exception: Any exception of the function.
         """
         if self.portal is None:
             raise AppNotRunning
@@ -76,7 +76,7 @@ class _Loop:
 
 class SyncView:
     """
-    What can be run through an App by plain code; every method blocks until the answer is there.
+    An App's programs for plain code; every method blocks until the answer is there.
 
     ``options(…)`` makes another one, as ``App.options`` does.
     """
@@ -295,12 +295,12 @@ class SyncRequest(Generic[R]):
 
     @property
     def done(self) -> bool:
-        """Whether it has ended."""
+        """True when it has ended."""
         return self._request.done
 
     @property
     def details(self) -> RequestTotals:
-        """What the whole request took so far; final once it has ended."""
+        """The usage of the whole request so far; final once it has ended."""
         totals: RequestTotals = self._loop.call(lambda: self._request.details)
         return totals
 

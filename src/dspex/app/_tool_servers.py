@@ -62,7 +62,7 @@ def mcp_tools(
         server: A command with its arguments, or the http(s) address of a server (streamable HTTP).
         env: Variables for the command's environment.
         cwd: Where the command runs.
-        headers: What requests to the address carry, such as a token.
+        headers: The headers of requests to the address, such as a token.
         timeout: Seconds that a call may take.
         prefix: Put before the names of the tools.
         only: Chooses tools by the names that the server gives them; None takes all.

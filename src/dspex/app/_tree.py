@@ -59,7 +59,7 @@ WATCHDOG = 0.5
 
 
 class AppTree:
-    """What exists between ``start`` and ``aclose`` of an App: everything here is made afresh each time."""
+    """The part of an App that exists between ``start`` and ``aclose``: everything here is made afresh each time."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class AppTree:
 
     @property
     def closing(self) -> bool:
-        """Whether ``close`` has been called."""
+        """True when ``close`` has been called."""
         return self._closing is not None
 
     async def open_stream(self) -> OpenStream:

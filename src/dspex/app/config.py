@@ -25,7 +25,7 @@ def read_proxies() -> Proxies:
 
 
 def read_no_color() -> bool:
-    """Whether the user wants no colours (the NO_COLOR convention)."""
+    """True when the user wants no colours (the NO_COLOR convention)."""
     return bool(os.environ.get("NO_COLOR"))
 
 

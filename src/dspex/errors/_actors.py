@@ -1,4 +1,4 @@
-"""What the runtime refuses or reports."""
+"""Errors that the runtime raises or reports."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class NoSuchActor(ActorError, LookupError):
     Nobody lives under this ref, and nobody has or is about to have this name or key.
 
     Attributes:
-        target: Who was asked for: a label, a name or a key.
+        target: The one asked for: a label, a name or a key.
         nearest: The names (or keys that are texts) most like the one asked for, the likeliest first; at most three.
     """
 

@@ -1,4 +1,4 @@
-"""What goes wrong between a program, its tools and the code that models write."""
+"""Errors between a program, its tools and the code that models write."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class AgentBudgetSpent(ProgramError):
     An agent took all its steps without finishing, and was told not to answer from what it has.
 
     Attributes:
-        steps: How many it took.
-        trajectory: What it thought, called and saw: a ``Trajectory``.
+        steps: The number of steps it took.
+        trajectory: Its thoughts, calls and observations: a ``Trajectory``.
     """
 
     def __init__(self, agent: str, steps: int, trajectory: object) -> None:
@@ -68,8 +68,8 @@ class CodeFailed(ProgramError):
 
     Attributes:
         code: The last one.
-        problem: What it failed with.
-        rounds: How often the model was asked.
+        problem: The error it failed with.
+        rounds: The number of times the model was asked.
     """
 
     def __init__(self, program: str, code: str, problem: str, rounds: int) -> None:

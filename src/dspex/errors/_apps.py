@@ -1,4 +1,4 @@
-"""What is wrong with how an App was set up or used."""
+"""Errors in how an App was set up or used."""
 
 from __future__ import annotations
 

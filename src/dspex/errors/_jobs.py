@@ -1,4 +1,4 @@
-"""What stops an evaluation or an optimizer."""
+"""Errors that stop an evaluation or an optimizer."""
 
 from __future__ import annotations
 

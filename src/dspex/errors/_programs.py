@@ -1,4 +1,4 @@
-"""What is wrong with a program, its inputs or the model's answer to it."""
+"""Errors in a program, its inputs or the model's answer to it."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class AnswerRejected(ProgramError):
     Every answer was refused by the check of a ``Retry``.
 
     Attributes:
-        complaints: What was wrong with the last one.
+        complaints: The complaints about the last one.
         answer: The last one.
     """
 

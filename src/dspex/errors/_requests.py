@@ -1,4 +1,4 @@
-"""How a request can end without its result."""
+"""Ends of a request without its result."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class StreamInterrupted(RequestError):
     A streamed answer broke off after its first piece was handed on; it is not tried again behind the reader's back.
 
     Attributes:
-        predictor: Whose answer it was.
+        predictor: The predictor whose answer it was.
         partial: The fields as far as they came, by name.
     """
 

@@ -1,4 +1,4 @@
-"""What a language model, a retriever or the cache could not do."""
+"""Failures of a language model, a retriever or the cache."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class LMError(ServiceError):
         code: The provider's own error code, where it gave one.
         request_id: The provider's id of the failed request, for its support desk.
         retry_after: Seconds that the provider asks to be left alone, if it does.
-        should_retry: What the provider says about another try (``x-should-retry``); False forbids it, whatever
+        should_retry: The provider's word about another try (``x-should-retry``); False forbids it, whatever
             ``is_retryable`` says of the class.
         usage: The ``Usage`` that the provider counted for the failed attempt, and charges: of an answer that it
             withheld, say. None where it counted none.
@@ -67,9 +67,9 @@ class LMError(ServiceError):
     """
 
     is_retryable: ClassVar[bool] = False
-    """Whether the retry policy may try the same request again."""
+    """True when the retry policy may try the same request again."""
     is_shared: ClassVar[bool] = True
-    """Whether another caller with the same question would get the same error."""
+    """True when another caller with the same question would get the same error."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What a test asked of a stand-in that the stand-in does not have."""
+"""Questions of a test that its stand-in cannot answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may run now, who waits, and who is sent away: pure."""
+"""Decide who may run now, who waits, and who is refused: pure."""
 
 from __future__ import annotations
 

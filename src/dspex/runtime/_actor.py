@@ -38,7 +38,7 @@ class Actor:
         at_once: Handle a call in its caller's tick while the actor rests. Where many callers come in one turn of the
             loop and each has far to go, it is cheaper for them to be served together: False.
         hurried: Take the parent's exit signal before queued messages (supervisors do).
-        ref_class: What ``ref`` is an instance of.
+        ref_class: The class that ``ref`` is an instance of.
         kind: ``"supervisor"`` for those who keep others alive: by default they have all the time they need to stop.
     """
 

@@ -101,7 +101,7 @@ class ActorLoop(Process):
 
     @property
     def stopping(self) -> bool:
-        """Whether the loop has decided to end: what is queued from now on will not be handled."""
+        """True when the loop has decided to end: messages queued from now on are not handled."""
         return self._final is not None
 
     def chain(self) -> tuple[Process, ...]:
@@ -136,7 +136,7 @@ class ActorLoop(Process):
         self._launch(self._main())
 
     def done(self) -> bool:
-        """Whether nobody sleeps here (as what the mailbox wakes before there is a task)."""
+        """True when nobody sleeps here (an item that the mailbox wakes before there is a task)."""
         return self.exit_reason is not None
 
     def set_result(self, _: None, /) -> None:

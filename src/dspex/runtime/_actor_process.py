@@ -1,4 +1,4 @@
-"""What the process of an actor adds to its loop: exit signals as messages, monitors, and a death with ``terminate``."""
+"""The process of an actor. To the loop it adds exit signals as messages, monitors, and a death with ``terminate``."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ActorProcess(ActorLoop):
 
     @property
     def traps(self) -> bool:
-        """Whether an exit signal is a message to it."""
+        """True when an exit signal is a message to it."""
         return self.actor.trap_exit
 
     # --- signals --------------------------------------------------------------------------------------------
@@ -136,10 +136,11 @@ class ActorProcess(ActorLoop):
 
     def _asleep(self) -> bool:
         """
-        Whether it waits for a message, and its end is nobody's business right now.
+        True when it waits for a message and nothing stands against its end right now.
 
-        What it owns is not closed on its killer's stack; and whom it would take along may be running this very code,
-        which an exit signal must not meet half way through. So a chain of links dies by turns of the loop, too.
+        Its resources are not closed on its killer's stack. A process that it would take along may be running this very
+        code, and an exit signal must not meet that code half way through. So a chain of links dies by turns of the
+        loop, too.
         """
         waiter = self.mailbox.waiter
         if waiter is None or waiter.done() or self._resources or self._children or self._links:

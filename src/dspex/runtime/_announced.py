@@ -31,7 +31,7 @@ def places_of(runtime: Runtime, spec: ChildSpec) -> tuple[Place, ...]:
 
 class Announcements:
     """
-    What one supervisor has announced, child by child; and what children that are supervisors have announced in turn.
+    The announcements of one supervisor, child by child, and those of children that are supervisors in turn.
 
     The words of a supervisor that has died hold for as long as the one above it means to restart it, and until the
     successor has started and given its own. So a caller of a child parks through the restart of whatever is above.

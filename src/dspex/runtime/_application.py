@@ -110,7 +110,7 @@ class Application:
 
     @property
     def failed(self) -> bool:
-        """Whether the tree has ended by itself, other than normally."""
+        """True when the tree has ended by itself, other than normally."""
         return self._master.failed
 
     async def open(self, runtime: Runtime | None = None) -> None:

@@ -41,7 +41,7 @@ def handle_at_once(process: ActorLoop, resting: asyncio.Future[None], envelope: 
 
     Args:
         process: Of an actor that rests, so has no message and no idle timer.
-        resting: What its loop sleeps on.
+        resting: The object that its loop sleeps on.
 
     Returns:
         The answer, or ``NOT_YET``; the actor rests again, or its loop has been woken to go on.
@@ -108,7 +108,7 @@ class StartedHandler:
 
     Args:
         coroutine: The coroutine.
-        awaited: What it waits for, as it yielded it; None is a turn of the loop.
+        awaited: The future it waits for, as it yielded it; None is a turn of the loop.
     """
 
     __slots__ = ("_coroutine", "awaited", "cancelled")

@@ -34,7 +34,7 @@ def waits_for(process: Process, awaited: object) -> bool:
     Say whether ``process`` goes on only when ``awaited`` is done.
 
     Args:
-        process: Whose own task may wait.
+        process: The process whose own task may wait.
         awaited: A task or a future, of asyncio or of a thread.
     """
     waiter = process._task

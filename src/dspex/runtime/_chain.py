@@ -1,4 +1,4 @@
-"""Who waits for whom: a call that would come back to one of those who wait is refused at once."""
+"""Chains of callers and callees: a call that would come back to a waiting process is refused at once."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def refuse_wait(awaited: Container[Process]) -> None:
 
 class ExitWaits(dict[Process, Container[Process]]):
     """
-    Who waits for whose exit, of one runtime: a task that calls back to such an actor waits for ever.
+    Processes that wait for another's exit, in one runtime: a task that calls back to such an actor waits for ever.
 
     ``of_tasks`` are the waits of plain tasks, and the process each comes from.
     """

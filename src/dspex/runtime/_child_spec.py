@@ -1,4 +1,4 @@
-"""What a supervisor needs to know of a child, validated when it is written down."""
+"""The description of a child that a supervisor needs, validated when it is written down."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Restart(enum.Enum):
 
 
 class RestartStrategy(enum.Enum):
-    """Who is restarted with a child that crashed."""
+    """The children that are restarted with a child that crashed."""
 
     ONE_FOR_ONE = "one_for_one"
     """Nobody else."""
@@ -40,7 +40,7 @@ class RestartStrategy(enum.Enum):
 
 
 class AutoShutdown(enum.Enum):
-    """Whether a supervisor ends when its significant children have done their work."""
+    """The rule by which a supervisor ends when its significant children have done their work."""
 
     NEVER = "never"
     """It does not, and no child may be significant."""
@@ -51,7 +51,7 @@ class AutoShutdown(enum.Enum):
 
 
 class ShutdownPolicy(enum.Enum):
-    """How a child is stopped, other than by a number of seconds."""
+    """A way to stop a child, other than by a number of seconds."""
 
     BRUTAL_KILL = "brutal_kill"
     """Kill it at once."""
@@ -89,7 +89,7 @@ class Backoff:
 @dataclass(frozen=True, slots=True)
 class RestartLimit:
     """
-    How often one child may be restarted: an extension of OTP, whose limit is shared by all children.
+    The limit of restarts of one child: an extension of OTP, where all children share one limit.
 
     A child that has one does not use up its supervisor's; one restart too many, and the supervisor gives up.
 
@@ -109,7 +109,7 @@ class RestartLimit:
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
     """
-    How to start, restart and stop one child.
+    Instructions to start, restart and stop one child.
 
     Args:
         id: Unique inside one supervisor.
@@ -121,7 +121,7 @@ class ChildSpec:
         name: Registered in the runtime for whoever of the incarnations lives.
         via: The same under a key of a registry of yours: ``registry.via(key)``; a child may have both.
         significant: Its end may end the supervisor, as ``auto_shutdown`` says; not for PERMANENT children.
-        limit: How often it may be restarted, if not as often as its supervisor says (an extension of OTP).
+        limit: The limit of its own restarts; without one its supervisor's limit holds (an extension of OTP).
         backoff: Restart it ever more slowly (an extension of OTP); whom the strategy restarts with it goes on
             meanwhile. Unlike a supervisor's ``backoff``, this does not lift the limit.
 

@@ -1,4 +1,4 @@
-"""What a supervisor keeps of each child, and the frozen views that others see of it."""
+"""The supervisor's record of each child, and the frozen views that others see of it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ChildInfo:
 
 @dataclass(frozen=True, slots=True)
 class ChildCounts:
-    """How many children are specified, alive, supervisors and workers."""
+    """Numbers of children: specified, alive, supervisors and workers."""
 
     specs: int
     active: int
@@ -50,7 +50,7 @@ class Child:
     A supervisor's record of one child: its spec, and the incarnation that lives.
 
     Args:
-        spec: How to start it; children of one dynamic supervisor may share it.
+        spec: Its child spec; children of one dynamic supervisor may share it.
         backoff: The supervisor's, for all its children.
         child_id: Its id, if that is not the spec's.
     """

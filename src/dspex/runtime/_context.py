@@ -1,5 +1,5 @@
 """
-Whose code runs: the identity of processes.
+The identity of processes: which process runs the current code.
 
 A context variable alone cannot say it. asyncio copies the context into everything that a handler starts: tasks,
 callbacks, the connections of a server. So the variable tells where code comes from, and the running task tells

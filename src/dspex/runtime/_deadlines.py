@@ -77,7 +77,7 @@ class DeadlineQueue:
 
     @property
     def live(self) -> int:
-        """How many calls have not ended."""
+        """The number of calls that have not ended."""
         return self._live
 
     def add(self, future: asyncio.Future[Any], process: ActorProcess) -> Deadline:

@@ -24,9 +24,9 @@ class TreeNode:
 
     Attributes:
         status: ``running``, ``starting``, ``suspended``, ``restarting``, ``stopped`` or ``ending``.
-        restarts: How often its supervisor has restarted it.
+        restarts: The number of times its supervisor has restarted it.
         mailbox: Messages waiting now; ``high_water`` is the most there ever were in this incarnation.
-        note: What the actor says of itself in a few words (``describe``).
+        note: The actor's own few words about itself (``describe``).
         busy_since: When it began to handle the message it is at, by the runtime's clock; None when it waits for one.
     """
 

@@ -37,8 +37,8 @@ class Janitor:
     Awaits closings, the first first, then calls ``then``, once.
 
     After ``close_budget`` seconds the closing under way is cancelled, and all that are left begin at the same time:
-    one that hangs must not keep the others open. They have ``kill_budget`` seconds together. What then still runs
-    counts as leaked, and life goes on without it.
+    one that hangs must not keep the others open. They have ``kill_budget`` seconds together. A closer that still runs
+    then counts as leaked, and life goes on without it.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ from dspex.runtime._sentences import SAYS, sentence
 __all__ = ["RoomLogger", "get_logger", "heard"]
 
 _RESERVED: Final = frozenset(vars(logging.makeLogRecord({}))) - {"exc_info", "stack_info"} | {"message", "asctime"}
-"""What a log record has of its own: an extra field by one of these names would be an error."""
+"""The fields that every log record has: an extra field by one of these names would be an error."""
 
 
 def heard(logger: logging.Logger) -> bool:
@@ -39,7 +39,7 @@ class RoomLogger(structlog.stdlib.BoundLogger):
 
     @property
     def heard(self) -> bool:
-        """Whether somebody listens: what costs time to find out need not be found out otherwise."""
+        """True when somebody listens: without listeners, facts that cost time to find out are not looked for."""
         return heard(self._logger)
 
     def _proxy_to_logger(self, method_name: str, event: str | None = None, *event_args: str, **event_kw: Any) -> Any:

@@ -10,7 +10,7 @@ __all__ = ["Mailbox", "Sleeper"]
 
 
 class Sleeper(Protocol):
-    """What a reader sleeps on: a Future, or whatever else ``set_result`` wakes it by."""
+    """The object a reader sleeps on: a Future, or another object with ``set_result`` to wake it."""
 
     def done(self) -> bool:
         """Say whether there is nobody to wake."""
@@ -43,7 +43,7 @@ class Mailbox:
 
     @property
     def full(self) -> bool:
-        """Whether an ordinary item would not be taken."""
+        """True when an ordinary item would be refused."""
         return self.limit is not None and self.items is not None and len(self.items) >= self.limit
 
     def put(self, item: object) -> bool:

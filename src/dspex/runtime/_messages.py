@@ -1,4 +1,4 @@
-"""What travels to a mailbox: envelopes around users' messages, and the runtime's own notices."""
+"""The items in a mailbox: envelopes around users' messages, and the runtime's own notices."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class CallEnvelope:
 
     @property
     def waiting(self) -> bool:
-        """Whether the caller still waits."""
+        """True when the caller still waits."""
         return not self.future.done()
 
     def abandon(self) -> None:

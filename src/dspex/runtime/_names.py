@@ -26,7 +26,7 @@ class Names:
     The name table of one runtime: data, not a process.
 
     Attributes:
-        parking: Who waits for a name, and which names supervisors see to.
+        parking: The callers that wait for a name, and the names that supervisors see to.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -43,7 +43,7 @@ class Names:
 
     @property
     def waiting(self) -> int:
-        """How many wait for a name."""
+        """The number of callers that wait for a name."""
         return len(self.parking)
 
     def get(self, name: str) -> ActorProcess | None:
@@ -92,7 +92,7 @@ class Names:
             CallTimeout: Nobody did.
             NoSuchActor: Nobody holds it, and nobody is expected to; not if ``patient``.
             ServiceUnavailable: Its service has failed to start several times running.
-            CallCycle: Who is about to take it is waiting for the caller, or is the caller.
+            CallCycle: The process about to take it waits for the caller, or is the caller.
             RuntimeClosed: The runtime is not open.
             WrongLoop: Called from another loop or thread.
         """

@@ -1,4 +1,4 @@
-"""What happens next: the closed set of values a handler returns."""
+"""The closed set of values a handler returns: they say what happens next."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ class OsChild:
     A thread waits for its end, on every loop alike; it kills what is left of the group before it reaps anything.
 
     Args:
-        runtime: Whose loop and clock it uses.
-        program: What it is called in errors.
+        runtime: The process whose loop and clock it uses.
+        program: Its name in errors.
         output: Takes its lines.
         ended: Called once in the loop with its exit code, when its last output has been read.
     """

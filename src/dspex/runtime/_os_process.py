@@ -40,11 +40,11 @@ _HOST: Final = "127.0.0.1"
 @dataclass(frozen=True, slots=True)
 class OsProcessInfo:
     """
-    What is known of a running program.
+    The known facts about a running program.
 
     Attributes:
         pid: Its process id in the operating system.
-        port: What ``{port}`` stands for in this run; None without one.
+        port: The number that ``{port}`` stands for in this run; None without one.
         address: Where it can be reached: what ``ready_line`` has found as ``address``, or the port on this machine;
             empty where nothing says so.
     """
@@ -76,7 +76,7 @@ class OsProcess(LibraryActor):
 
     The program and all it starts are one process group. Stopping sends SIGTERM to the group, and SIGKILL to who is left
     after ``stop_timeout``; a kill of the actor is a SIGKILL at once, and so is the death of this Python process, in
-    whatever way it dies. When the program has ended, what it has started is killed. What it writes goes to the logger
+    whatever way it dies. When the program has ended, what it has started is killed. Its output goes to the logger
     ``dspex.os_process``, line by line, at level INFO. Its standard input is empty. A process that leaves the group, as
     daemons do, is out of reach. Needs a POSIX system.
 
@@ -84,7 +84,7 @@ class OsProcess(LibraryActor):
         argv: The program and its arguments, each as it is: there is no shell. ``{port}`` in an argument is replaced.
         env: The whole environment of the program; None hands on this process's.
         cwd: Where it runs.
-        port: What ``{port}`` stands for; 0 takes a free one at each start.
+        port: The number that ``{port}`` stands for; 0 takes a free one at each start.
         ready: Asked again and again, until it is true, whether the program can be used; what it raises means no.
         ready_line: A regular expression that a line of output has to contain first. A group of the name ``address``
             becomes ``OsProcessInfo.address``.

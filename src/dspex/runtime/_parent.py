@@ -24,7 +24,7 @@ __all__ = ["Parent"]
 
 
 class Parent(LibraryActor):
-    """What supervisors have in common: children in start order, found by id and by pid."""
+    """The common part of supervisors: children in start order, found by id and by pid."""
 
     trap_exit: ClassVar[bool] = True
     hurried: ClassVar[bool] = True

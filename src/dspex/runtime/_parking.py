@@ -1,4 +1,4 @@
-"""Who waits for a key to be taken, and who sees to it that somebody takes it: the same for names and for registries."""
+"""Waiting for a key to be taken, and seeing to it that somebody takes it: the same for names and for registries."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Parking:
     """
     The waiting room of one table of keys; data, not a process.
 
-    Of those who wait, callers are sent away as soon as nobody holds the key and nobody is expected to. Who waits
-    explicitly (patiently) stays for whoever may come.
+    Of those who wait, callers are sent away as soon as nobody holds the key and nobody is expected to. A caller that
+    waits explicitly (patiently) stays for whoever may come.
 
     Args:
         holder: Returns who holds a key, initialised or not.
@@ -134,7 +134,7 @@ class Parking:
             CallTimeout: Nobody did within ``timeout`` seconds.
             NoSuchActor: Nobody holds it and nobody is expected to; not if ``patient``.
             ServiceUnavailable: Its service has failed to start several times running.
-            CallCycle: Who is about to take it is waiting for the caller, or is the caller.
+            CallCycle: The process about to take it waits for the caller, or is the caller.
             RuntimeClosed: The runtime is not open.
             WrongLoop: Called from another loop or thread.
         """

@@ -69,7 +69,7 @@ class PartitionSupervisorRef(SupervisorRef):
 
     @property
     def size(self) -> int:
-        """How many partitions keys are distributed among now."""
+        """The number of partitions that keys are distributed among now."""
         return self._supervisor.size
 
     def partition(self, key: object) -> int:
@@ -123,9 +123,9 @@ class PartitionSupervisor(Supervisor):
     partitions, and the messages of one key still meet in order in one place.
 
     Args:
-        spec: What each partition is; its id is not used, and a name becomes ``name/0``, ``name/1``, ...
+        spec: The spec of each partition; its id is not used, and a name becomes ``name/0``, ``name/1``, ...
             and the key of a ``via`` becomes ``(key, 0)``, ``(key, 1)``, ...
-        partitions: How many; as many as the machine has cores by default.
+        partitions: The number of partitions; as many as the machine has cores by default.
         with_arguments: ``(args, number) -> args``: the arguments of partition ``number``.
         max_restarts, max_seconds: As for Supervisor; shared by all partitions.
 

@@ -1,4 +1,4 @@
-"""What every process is: an identity, an exit reason recorded once, and an orderly death."""
+"""The common part of every process: an identity, an exit reason recorded once, and an orderly death."""
 
 from __future__ import annotations
 
@@ -122,17 +122,17 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether no exit reason has been recorded yet."""
+        """True when no exit reason has been recorded yet."""
         return self.exit_reason is None
 
     @property
     def dead_to_the_world(self) -> bool:
-        """Whether what this process still says is to be dropped."""
+        """True when the messages that this process still sends are to be dropped."""
         return self.exit_reason is not None
 
     @property
     def traps(self) -> bool:
-        """Whether an exit signal is a message to it."""
+        """True when an exit signal is a message to it."""
         return False
 
     @property
@@ -159,7 +159,7 @@ class Process:
         return None
 
     def owns(self, other: Process) -> bool:
-        """Whether ``other`` is this process or lies below it in the tree."""
+        """True when ``other`` is this process or lies below it in the tree."""
         each: Process | None = other
         while each is not None:
             if each is self:

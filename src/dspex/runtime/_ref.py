@@ -71,7 +71,7 @@ class ProcessRef(Handle):
 
     @property
     def label(self) -> str:
-        """What it is called in logs and snapshots; ``set_label`` changes it."""
+        """Its name in logs and snapshots; ``set_label`` changes it."""
         return self._process.label
 
     @property
@@ -86,7 +86,7 @@ class ProcessRef(Handle):
 
     @property
     def alive(self) -> bool:
-        """Whether no exit reason has been recorded yet."""
+        """True when no exit reason has been recorded yet."""
         return self._process.alive
 
     @property
@@ -293,7 +293,7 @@ class ActorRef(ProcessRef):
         return call_from_thread(self._process, message, timeout)
 
     def cast_from_thread(self, message: object) -> bool:
-        """Cast from any thread; False when the actor is dead. What one thread sends arrives in order."""
+        """Cast from any thread; False when the actor is dead. Messages from one thread arrive in order."""
         return cast_from_thread(self._process, message)
 
     async def put(self, message: object) -> None:
@@ -351,10 +351,10 @@ class ActorRef(ProcessRef):
 
     @property
     def start_info(self) -> object:
-        """What its ``init`` had to say to who started it, by ``Started(info)``."""
+        """The value that its ``init`` gave to its starter by ``Started(info)``."""
         return self._process.start_info
 
-    # What follows is for people who look into a running system. The actor answers between two messages, before
+    # The rest is for people who look into a running system. The actor answers between two messages, before
     # those that wait, also while it is suspended; one that is busy with a message answers afterwards. All raise as
     # ``call`` does.
 

@@ -69,8 +69,9 @@ class Registry(Itself):
     strictly: ``1``, ``1.0`` and ``True`` are three keys.
 
     Args:
-        keys: Whether a key has one entry or many.
-        listeners: Who is sent ``Registered`` and ``Unregistered``. A death sends nothing: monitor who registers.
+        keys: ``"unique"`` allows one entry for a key, ``"duplicate"`` allows many.
+        listeners: The process that is sent ``Registered`` and ``Unregistered``. A death sends nothing: monitor who
+            registers.
     """
 
     def __init__(

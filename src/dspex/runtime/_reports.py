@@ -1,4 +1,4 @@
-"""What a supervisor tells the log and telemetry of its children."""
+"""A supervisor's reports about its children to the log and telemetry."""
 
 from __future__ import annotations
 

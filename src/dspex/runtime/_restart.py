@@ -21,7 +21,7 @@ def should_restart(restart: Restart, reason: ExitReason) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RestartPlan:
-    """Whom to stop, in this order, and whom to start afterwards, in this order."""
+    """The children to stop, in this order, and those to start afterwards, in this order."""
 
     stop: tuple[str, ...]
     start: tuple[str, ...]
@@ -42,7 +42,7 @@ def ends_supervisor(auto_shutdown: AutoShutdown, *, significant: bool, others_ac
 
     Args:
         auto_shutdown: The supervisor's flag.
-        significant: Whether that child was.
+        significant: True when that child was significant.
         others_active: For each child, whether it is significant and goes on or will.
     """
     if not significant or auto_shutdown is AutoShutdown.NEVER:
@@ -74,7 +74,7 @@ class RestartWindow:
 
 
 class BackoffState:
-    """How long to wait before the next start of one child, and whether it counts as unavailable."""
+    """The wait before the next start of one child, in seconds, and whether the child counts as unavailable."""
 
     __slots__ = ("_delay", "_healthy_since", "backoff", "failures")
 

@@ -109,7 +109,7 @@ def _first_end(opened: list[Application], loop: asyncio.AbstractEventLoop) -> as
 
 
 class _Signals:
-    """What the signals of the process mean to the loop, from now until ``release``."""
+    """The meaning of the process's signals for the loop, from now until ``release``."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, runtime: Runtime) -> None:
         self.killed_by = 0
@@ -122,7 +122,7 @@ class _Signals:
 
     @property
     def stopping(self) -> bool:
-        """Whether a signal has come, and has reached the loop."""
+        """True when a signal has come and has reached the loop."""
         return self._stopped.done()
 
     async def open(self, application: Application) -> None:

@@ -57,7 +57,7 @@ _log = get_logger("runtime")
 
 class Runtime(Itself):
     """
-    What Erlang calls a node, inside one event loop.
+    One runtime inside one event loop; Erlang calls it a node.
 
     Use it as ``async with Runtime() as runtime``; leaving ends every process and raises LeakedTasks when code has
     swallowed its cancellation. It belongs to the loop it was opened in: from another loop or thread, its methods and
@@ -368,9 +368,9 @@ class Runtime(Itself):
             SpecError: Neither a name nor a key was given.
             StartFailed: As ``start``.
             AlreadyRegistered: Nobody holds the name, but another actor the key.
-            CallTimeout: Who holds the place is not initialised in time.
+            CallTimeout: The process that holds the place is not initialised in time.
             ServiceUnavailable: The service of that name has failed to start several times running.
-            CallCycle: Who holds the place, or is about to, waits for the caller, or is the caller.
+            CallCycle: The process that holds the place, or is about to, waits for the caller, or is the caller.
         Cancellation: an actor of ours is killed before this returns.
         """
 
@@ -430,7 +430,7 @@ class Runtime(Itself):
         callers: tuple[int, ...] = ()
         if home is not None:
             callers = callers_of(home)
-            # What an actor works on is known only while it is at work; a task works on one call for all its life.
+            # The request of an actor is known only while it is at work; a task works on one call for all its life.
             if isinstance(home, TaskProcess) or current_process() is home:
                 serves = home.serving
         where = self.context.copy() if context is None else context
@@ -469,7 +469,7 @@ class Runtime(Itself):
         Raises:
             CallTimeout: Nobody did.
             ServiceUnavailable: Its service has failed to start several times running.
-            CallCycle: Who is about to take it is waiting for the caller, or is the caller.
+            CallCycle: The process about to take it waits for the caller, or is the caller.
         """
         return await self._names.wait(name, timeout)
 

@@ -28,10 +28,10 @@ async def start_or_get(
 
     Raises:
         SpecError: Neither a name nor a key was given.
-        CallTimeout: Who holds it is not initialised in time.
-        CallCycle: Who holds it, or is about to, waits for the caller.
+        CallTimeout: The process that holds it is not initialised in time.
+        CallCycle: The process that holds it, or is about to, waits for the caller.
         ServiceUnavailable: The service has failed to start several times running.
-        What ``start`` raises, when nobody else has the place.
+        The exceptions of ``start``, when nobody else has the place.
     """
     parking: Parking
     key: Any

@@ -66,7 +66,7 @@ class Supervisor(Parent):
 
     Args:
         children: Specs, in start order; ids are unique.
-        strategy: Who is restarted with a child that crashed.
+        strategy: The children that are restarted with a child that crashed.
         max_restarts: Restarts allowed within ``max_seconds``; one more and the supervisor gives up: it stops its
             children and exits ``shutdown``, which its own supervisor sees.
         max_seconds: The length of that window.

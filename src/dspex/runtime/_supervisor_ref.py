@@ -121,7 +121,7 @@ class Manages:
 
         However many ask at once, there is one actor, and all get its ref. A holder that is being restarted is waited
         for. When the one that is waited for fails to start, the next who asked starts its own; so the error that
-        somebody gets is that of its own spec. Who holds the place need not be a child of this supervisor.
+        somebody gets is that of its own spec. The holder of the place need not be a child of this supervisor.
 
         Raises:
             SpecError: The spec has neither a name nor a key.

@@ -31,7 +31,7 @@ _NOT_STATE: Final = frozenset(("_dspex_process", _TRACER, *_HANDLERS))
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What an actor has done since statistics were switched on, at ``since`` by the runtime's clock."""
+    """The counters of an actor since statistics were switched on, at ``since`` by the runtime's clock."""
 
     since: float
     now: float

@@ -1,4 +1,4 @@
-"""What who starts a task holds: its result, once; its end, as often as one likes; and the wish that it stop."""
+"""The starter of a task holds a handle: it gives the result once, tells the end at any time, and can ask it to stop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ R = TypeVar("R")
 
 
 class OnTimeout(enum.Enum):
-    """What becomes of a task that is not done in time."""
+    """The fate of a task that is not done in time."""
 
     NOTHING = "nothing"
     """It goes on, and can be waited for again."""
@@ -34,7 +34,7 @@ class OnTimeout(enum.Enum):
     KILL_TASK = "kill_task"
     """It is killed."""
     EXIT = "exit"
-    """Who consumes the stream gets CallTimeout."""
+    """The consumer of the stream gets CallTimeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Returned(Generic[R]):
 
 
 TaskOutcome = Returned[R] | ExitReason | None
-"""How a task stands: it returned, it ended otherwise and why, or (None) it goes on."""
+"""The state of a task: it returned, it ended otherwise and why, or (None) it goes on."""
 
 
 class TaskHandle(Itself, Generic[R]):
@@ -218,7 +218,7 @@ async def yield_many(
     Args:
         timeout: Seconds for all of them together.
         limit: Return as soon as this many have ended; the others go on.
-        on_timeout: What becomes of those that are not done in time: NOTHING, IGNORE or KILL_TASK.
+        on_timeout: The fate of those that are not done in time: NOTHING, IGNORE or KILL_TASK.
 
     Raises:
         RuntimeError: A task is somebody else's.

@@ -30,7 +30,7 @@ TIMED_OUT: Final = Other("timeout")
 
 
 class TaskResult(Generic[T, R]):
-    """How one input of a stream ended: ``item``, and ``value`` when the task returned, which ``ok`` says."""
+    """The end of one input of a stream: ``item``, and ``value`` when the task returned, which ``ok`` says."""
 
     __slots__ = ("item", "ok", "reason", "value")
 
@@ -43,7 +43,7 @@ class TaskResult(Generic[T, R]):
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """What ``TaskSupervisorRef.stream`` was told; SpecError names what is not valid."""
+    """The options of ``TaskSupervisorRef.stream``; SpecError names the invalid one."""
 
     max_concurrency: int
     ordered: bool = True

@@ -107,7 +107,7 @@ class TaskSupervisorRef(ActorRef):
         Args:
             ordered: Results come in the order of their inputs, not as they are ready.
             timeout: Seconds for each task.
-            on_timeout: What follows when a task takes longer. EXIT: CallTimeout is raised to the consumer, at once.
+            on_timeout: The action when a task takes longer. EXIT: CallTimeout is raised to the consumer, at once.
                 KILL_TASK: the task is killed and its result says TIMED_OUT.
             linked: A task that crashes ends the consuming process (which, if it traps exits, gets an ``Exit``).
 

@@ -35,7 +35,7 @@ class ThreadPool:
     Everything but the calls themselves happens on the loop that makes the pool.
 
     Args:
-        name: What the threads are called.
+        name: The prefix of the threads' names.
         limit: Calls at once that somebody waits for.
         spare: Threads beyond ``limit``, in place of those whose caller has gone.
         on_late: Told the label of a call that ended after its caller had gone.

@@ -1,4 +1,4 @@
-"""Who came when, and how it ended: what a client is judged by."""
+"""The log of arrivals and their ends, by which a client is judged."""
 
 from collections import deque
 from collections.abc import Mapping

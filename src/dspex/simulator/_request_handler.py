@@ -1,4 +1,4 @@
-"""What is answered to a request, and which fault it meets: decided at once, carried out by the connection."""
+"""Decisions about a request: its answer and its fault. They are made at once; the connection carries them out."""
 
 import dataclasses
 import hashlib
@@ -47,7 +47,7 @@ class ReceivedRequest:
 
 @dataclass(frozen=True, slots=True)
 class AnswerPlan:
-    """What to send and what to break; `outcome` is counted when it is done, None for what is not counted."""
+    """The response to send and the fault in it; `outcome` is counted at the end, None is not counted."""
 
     response: Response
     fault: Fault
@@ -58,7 +58,7 @@ class AnswerPlan:
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """What comes of a request: what is sent, what is broken, and what is noted about it."""
+    """The decision about a request: its response, its fault, and the facts to note about it."""
 
     response: Response
     fault: Fault

@@ -1,4 +1,4 @@
-"""What a fault makes of an answer, before any byte of it is sent: pure, dialect by dialect."""
+"""Shape an answer by its fault before any byte of it is sent: pure, dialect by dialect."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""What a running simulator has seen."""
+"""The counters of a running simulator."""
 
 import asyncio
 from collections import Counter
@@ -21,7 +21,7 @@ class SimulatorStats:
         in_flight_high: The most there were at once.
         connections: Open connections.
         connections_high: The most there were at once.
-        arrivals: How often each body arrived, by the SHA-256 of its bytes in hexadecimal digits.
+        arrivals: The number of arrivals of each body, by the SHA-256 of its bytes in hexadecimal digits.
     """
 
     requests: Mapping[str, int]

@@ -21,7 +21,7 @@ def embed(text: str, dimensions: int) -> list[float]:
 
     Args:
         text: Any text; one without words is hashed as a whole.
-        dimensions: How long the vector is.
+        dimensions: The length of the vector.
     """
     counts = stems(text) or {text: 1}
     vector = [0.0] * dimensions

@@ -34,7 +34,7 @@ class FaultPlanInvalid(ValueError):
 
 class FaultKind(enum.StrEnum):
     """
-    What happens to a request; the kinds exclude each other. Each dialect has its own status and words for a refusal.
+    The kinds of faults; a request meets one kind at most. Each dialect has its own status and words for a refusal.
 
     Refused, with the provider's own error: ``429`` (too fast, with a time to wait), ``slow_down`` (429: the ramp is too
     steep), ``quota`` and ``billing`` (no money or no daily quota: waiting does not help), ``500`` (or another 5xx),
@@ -121,20 +121,20 @@ class Latency:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """
-    What to do with one request.
+    The fault of one request.
 
     Attributes:
-        kind: What happens.
+        kind: The kind of fault.
         delay: Seconds before it happens; a hang never ends by itself.
         gap: Seconds between the events of a stream.
         retry_after: Seconds a ``429``, a ``slow_down`` or an ``overloaded`` asks to wait.
-        retry_form: How it is asked: ``native`` as the provider does, ``seconds`` or ``milliseconds`` in that header
-            alone, ``date`` as an HTTP date, ``none`` not at all.
-        should_retry: What the header ``x-should-retry`` of a refusal says; None sends none.
+        retry_form: The form of the request to wait: ``native`` as the provider does, ``seconds`` or ``milliseconds`` in
+            that header alone, ``date`` as an HTTP date, ``none`` not at all.
+        should_retry: The value of the header ``x-should-retry`` of a refusal; None sends none.
         status: The HTTP status of a ``500`` or a ``400``, another one of its family; the kind's own when None.
-        after_bytes: How many bytes of the response are sent before a reset; for ``truncate`` and ``hang_body``, how
-            many of its body, or None for half of it.
-        piece: How many bytes ``split`` and ``drip`` send at a time.
+        after_bytes: The bytes of the response that are sent before a reset; for ``truncate`` and ``hang_body``, the
+            bytes of its body, or None for half of it.
+        piece: The bytes that ``split`` and ``drip`` send at a time.
         pause: Seconds between the pieces of a ``drip``.
     """
 
@@ -172,17 +172,17 @@ class Fault:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultPlan:
     """
-    How often each kind of fault happens, and what it looks like.
+    The rate of each kind of fault, and its details.
 
     Attributes:
         seed: Another seed fails other requests at the same rates.
-        latency: How long answers take, faults other than hangs included.
+        latency: The duration of answers, faults other than hangs included.
         rate_429: Share of requests refused for their rate; the other rates likewise. Together at most 1.
         shares: The share of any kind, by the kind; five of them have a member of their own, and may stand in either.
         retry_after: Seconds a refusal asks to wait; see `Fault` for the forms.
-        retry_form: How it asks.
+        retry_form: The form of the request to wait.
         reset_after_bytes: Bytes of the response sent before a reset; 0 resets before any byte.
-        piece: How many bytes ``split`` and ``drip`` send at a time.
+        piece: The bytes that ``split`` and ``drip`` send at a time.
         pause: Seconds between the pieces of a ``drip``.
         script: By path, the faults of the first requests on it, in order of arrival; then the rates apply.
     """
@@ -251,7 +251,7 @@ class FaultPlan:
 
         Args:
             digest: SHA-256 of the request body.
-            arrival: How often this body had arrived before.
+            arrival: The number of earlier arrivals of this body.
         """
         source = hashlib.sha256(b"%d\n%b%d" % (self.seed, digest, arrival)).digest()
         mark, quantile = ((int.from_bytes(part) + 0.5) / 2**48 for part in (source[:6], source[6:12]))

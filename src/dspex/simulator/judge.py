@@ -1,5 +1,5 @@
 """
-How a client behaved, from the arrivals of its requests alone.
+A judgement on a client, from the arrivals of its requests alone.
 
 Arrivals belong to one *call* when they carry the same idempotency key, else the same ``x-client-request-id``, else the
 same body; of those that only share a body, one that follows an answer begins a new call.
@@ -22,7 +22,7 @@ _WAITS = frozenset({"429", "slow_down", "limited"})
 
 
 class FindingKind(enum.StrEnum):
-    """What a client can do wrong."""
+    """The mistakes that a client can make."""
 
     EARLY_RETRY = "early_retry"
     QUOTA_RETRIED = "quota_retried"
@@ -44,18 +44,18 @@ class Arrival:
     Attributes:
         number: Which it is, from 1, in order of arrival.
         call: The name of the logical call it belongs to.
-        named_by: What that name is: a header, or ``body`` for the SHA-256 of the body.
+        named_by: The source of that name: a header, or ``body`` for the SHA-256 of the body.
         attempt: Which attempt of the call it says it is.
         at: When it had been read.
         ended: When its answer had been sent; None while it is under way.
         path: Where it was sent to.
         connection: Which connection it came on, from 1.
-        in_flight: How many requests were under way, itself included.
-        outcome: How it ended: a fault's kind, ``ok``, ``rejected``, ``limited``, ``cancelled``, or ``stale`` for one
-            that was written to a connection the simulator had closed.
+        in_flight: The number of requests under way, itself included.
+        outcome: The end of the request: a fault's kind, ``ok``, ``rejected``, ``limited``, ``cancelled``, or ``stale``
+            for one that was written to a connection the simulator had closed.
         status: The HTTP status of the answer.
         retry_after: Seconds the answer asked to wait.
-        should_retry: What the answer said about retrying.
+        should_retry: The answer's word about retrying.
     """
 
     number: int = 0
@@ -74,12 +74,12 @@ class Arrival:
 
     @property
     def is_answered(self) -> bool:
-        """Whether it was given an answer to keep."""
+        """True when the answer was one to keep."""
         return self.outcome in _ANSWERED
 
     @property
     def is_refused(self) -> bool:
-        """Whether the answer says that the request itself is wrong."""
+        """True when the answer says that the request itself is wrong."""
         return self.outcome in _REFUSED and self.status not in _TRANSIENT and self.should_retry is not True
 
 
@@ -89,7 +89,7 @@ class Finding:
     One thing a client did wrong.
 
     Attributes:
-        kind: What.
+        kind: The mistake.
         text: In one line.
         call: In which call, empty when it concerns several.
         arrivals: The numbers of the requests that show it.
@@ -106,7 +106,7 @@ class NotResilient(AssertionError):
     A client misbehaved.
 
     Attributes:
-        findings: How, one by one.
+        findings: The details, one by one.
     """
 
     def __init__(self, findings: Sequence[Finding]) -> None:
@@ -117,14 +117,14 @@ class NotResilient(AssertionError):
 @dataclass(frozen=True, slots=True)
 class ConformanceReport:
     """
-    How a client behaved.
+    The judgement on a client.
 
     Attributes:
         calls: Logical calls.
         requests: Requests, redirects that were followed left out.
         answered: Calls that were answered in the end.
         reconnected: Requests that came again on a new connection after one was closed under them.
-        findings: What it did wrong, in order of arrival.
+        findings: Its mistakes, in order of arrival.
     """
 
     calls: int
@@ -147,7 +147,7 @@ class ConformanceReport:
         Fail a test if the client misbehaved.
 
         Args:
-            max_extra_load: How many requests beyond the first of each call are all right, as a share of the calls.
+            max_extra_load: The number of allowed requests beyond the first of each call, as a share of the calls.
             allow: Kinds of findings that are all right, such as concurrent duplicates of a client that hedges.
 
         Raises:

@@ -14,7 +14,7 @@ _MINUTE = 60.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """
-    What a provider allows each key.
+    A provider's limits for each key.
 
     Attributes:
         rpm: Requests a minute, None for any number.

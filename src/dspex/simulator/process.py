@@ -27,7 +27,7 @@ class SimulatorStartFailed(RuntimeError):
 
     Attributes:
         code: Its exit code, None when it was too slow and has been killed.
-        output: What it wrote to standard error.
+        output: Its standard error.
     """
 
     def __init__(self, code: int | None, output: str) -> None:
@@ -58,7 +58,7 @@ class SimulatorProcess:
         Args:
             host: Address to listen on.
             port: Port to listen on; 0 takes a free one.
-            faults: How to fail; not at all when None.
+            faults: The faults; none when it is None.
             key: The only key accepted; None accepts any, and none.
             limits: Requests and tokens a minute that each key may use, and is told of; any number when None.
         """

@@ -44,7 +44,7 @@ class Simulator:
         Args:
             host: Address to listen on.
             port: Port to listen on; 0 takes a free one.
-            faults: How to fail; not at all when None.
+            faults: The faults; none when it is None.
             key: The only key accepted; None accepts any, and none.
             limits: Requests and tokens a minute that each key may use, and is told of; any number when None.
             clock: Where limits and arrivals take their time from, in seconds.

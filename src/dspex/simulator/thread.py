@@ -42,7 +42,7 @@ class SimulatorThread:
         Args:
             host: Address to listen on.
             port: Port to listen on; 0 takes a free one.
-            faults: How to fail; not at all when None.
+            faults: The faults; none when it is None.
             key: The only key accepted; None accepts any, and none.
             limits: Requests and tokens a minute that each key may use, and is told of; any number when None.
         """
@@ -97,7 +97,7 @@ class SimulatorThread:
 
         Args:
             condition: ReceivedPrompt in the simulator's thread, at once and again after every change.
-            timeout: How many seconds to wait at most.
+            timeout: The longest wait, in seconds.
 
         Raises:
             TimeoutError: They were not in time.

@@ -1,11 +1,11 @@
 """
-What tests of programs and actors need.
+Tools for tests of programs and actors.
 
 A model, an index and a scope that play a script; time that stands still; faults at numbered points; who ended and
 why; nothing left behind.
 ``dspex.testing.strategies`` has what needs hypothesis.
 
-What only tests of programs need is imported when it is first used: tests of actors load the runtime alone.
+Tools for tests of programs are imported when they are first used: tests of actors load the runtime alone.
 """
 
 import importlib

@@ -48,7 +48,7 @@ def cassette(path: str | Path, *, strict: bool = False, through: httpx.AsyncBase
     Args:
         path: The file; it and its folder are made when something is recorded.
         strict: Never send anything, key or not: for CI.
-        through: What sends requests that are to be recorded; httpx's own transport, if not given.
+        through: The transport for requests that are to be recorded; httpx's own, if not given.
 
     Raises:
         ConfigError: The file is no cassette.
@@ -58,7 +58,7 @@ def cassette(path: str | Path, *, strict: bool = False, through: httpx.AsyncBase
 
 
 class Cassette(httpx.AsyncBaseTransport):
-    """What ``cassette`` returns; ``played`` and ``recorded`` count."""
+    """The value of ``cassette``; ``played`` and ``recorded`` count."""
 
     needs_key = False
     """The App asks it without a key, too."""

@@ -1,4 +1,4 @@
-"""Who began, who ended and why, and who was restarted by whom, in the order in which it happened."""
+"""A record of processes: who began, who ended and why, and who was restarted by whom, in order."""
 
 from __future__ import annotations
 

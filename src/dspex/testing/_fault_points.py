@@ -29,9 +29,9 @@ class AppliedFaults:
     A plan at work on a runtime.
 
     Attributes:
-        visits: How often each point was reached so far, whether or not something was to happen there.
+        visits: The number of visits of each point so far, with or without a fault there.
         fired: The faults that have happened, in that order.
-        over: Whether the block has been left: nothing counts any more.
+        over: True when the block has been left: nothing counts any more.
     """
 
     def __init__(self, plan: FaultPlan, runtime: Runtime) -> None:
@@ -171,5 +171,5 @@ def _called(process: Process) -> str:
 
 
 def _has(kind: type[Actor], name: str) -> bool:
-    """Whether a callback is the class's own; an actor without it may begin, or end, in another way."""
+    """True when a callback is the class's own; an actor without it may begin, or end, in another way."""
     return getattr(kind, name) is not getattr(Actor, name)

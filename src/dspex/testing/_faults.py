@@ -81,11 +81,11 @@ class Fault:
     At the ``visit``-th time (from 1) that a point is reached, do this; once.
 
     Args:
-        kind: What sort of point.
+        kind: The sort of point.
         of: The registered name of a process, or else its label (the id of its child spec); for ``event`` the name
             of the event. ``*`` stands for any text, and then all that match are counted together.
         visit: Counted over all incarnations, from the moment the plan is applied.
-        action: What goes wrong.
+        action: The fault.
 
     Raises:
         SpecError: A value is not valid; it names the field.
@@ -109,7 +109,7 @@ class Fault:
             raise SpecError("action", self.action, "no Delay at an event, whose emitter does not wait")
 
     def concerns(self, kind: PointKind, of: str) -> bool:
-        """Whether a visit of this point counts."""
+        """True when a visit of this point counts."""
         same = kind == self.kind or (self.kind == "message" and kind in _MESSAGES)
         return same and (self.of == of or fnmatchcase(of, self.of))
 
@@ -119,7 +119,7 @@ class Fault:
 
 class FaultPlan:
     """
-    What is to go wrong, and when.
+    A list of faults, each with its time.
 
     For example::
 
@@ -152,8 +152,8 @@ class FaultPlan:
         """
         Draw ``faults`` faults, each at one of the first ``visits`` visits of one of ``points``.
 
-        The same seed and points, in whatever order, give the same plan. What points there are, a run under an empty
-        plan tells (``AppliedFaults.visits``).
+        The same seed and points, in whatever order, give the same plan. To learn which points there are, run under an
+        empty plan and read ``AppliedFaults.visits``.
         """
         rng, choices, deeds = generator(seed), sorted(points), tuple(actions)
         drawn = []

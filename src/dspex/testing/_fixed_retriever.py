@@ -14,10 +14,10 @@ class FixedRetriever:
     A ``Retriever`` for tests: ``App(retriever=FixedRetriever(["Ada wrote it."]))``.
 
     Args:
-        passages: What every search finds, at most ``k`` of them, texts or Passages; or a function of the query.
+        passages: The result of every search, at most ``k`` passages: texts or Passages; or a function of the query.
 
     Attributes:
-        queries: What was searched for, as (query, k), oldest first.
+        queries: The searches, as (query, k), oldest first.
     """
 
     def __init__(self, passages: Sequence[str | Passage] | Callable[[str], Sequence[str | Passage]] = ()) -> None:

@@ -1,4 +1,4 @@
-"""What a piece of code leaves behind: tasks, timers, threads, sockets and open files, each with where it came from."""
+"""Leaks of a piece of code: tasks, timers, threads, sockets and open files, each with its origin."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class OpenThings:
         return [thread for thread in left if thread.is_alive()]
 
     def any_left(self) -> bool:
-        """Whether something new is open, ending threads and uncollected garbage included."""
+        """True when something new is open, ending threads and uncollected garbage included."""
         return bool(self.threads_left()) or bool(_open_files().keys() - self._files.keys())
 
     def left(self, grace: float = _THREAD_GRACE) -> list[str]:
@@ -82,7 +82,7 @@ async def assert_no_leaks(*, runtime: Runtime | None = None, clock: VirtualClock
     Looked at are the tasks of the running loop, the processes of runtimes opened inside the block (and of
     ``runtime``), threads, sockets, open files, and timers: those of asyncio's own loop and of ``clock`` (no other
     loop shows its timers). Threads of the loop's default executor, which belong to
-    the loop, are no leak. What is about to end has a moment to do so, in real time. While the block runs, threads,
+    the loop, are no leak. Things about to end have a moment to do so, in real time. While the block runs, threads,
     sockets, tasks and timers are noted with their origin, by replacing the functions that make them; so blocks may
     be nested, but not overlap.
 

@@ -34,8 +34,8 @@ class BrokenOff:
     A scripted answer that does not come to its end.
 
     Attributes:
-        answer: What comes of it: fields by name, or text. Only who watches the stream sees it.
-        error: How it ends; None is a StreamTruncated.
+        answer: The answer: fields by name, or text. Only who watches the stream sees it.
+        error: The error at its end; None is a StreamTruncated.
     """
 
     answer: str | Mapping[str, Any]  # field values are of any type
@@ -54,7 +54,7 @@ Answers = Sequence[object] | Callable[[LMRequest], object]
 @dataclass(frozen=True, slots=True)
 class ScriptedRequest:
     """
-    What a ``ScriptedLM`` was asked, once per attempt.
+    A request that a ``ScriptedLM`` got, one for each attempt.
 
     Attributes:
         path: Where the predictor that asked sits in its program, such as ``answer.predict``.
@@ -94,8 +94,8 @@ class ScriptedLM(LocalLM):
             answers.
         model: Its name, ``provider/model``, for prices and limits. Answers in a cache on disk belong to the name;
             without one it is fresh each time.
-        capabilities: What it can do, where it is not what most models can: write JSON by a schema, call tools, see,
-            hear. With ``many=False``, as it is, each of ``n`` answers is an answer of the script.
+        capabilities: The model's capabilities, where they differ from most models': write JSON by a schema, call tools,
+            see, hear. With ``many=False``, as it is, each of ``n`` answers is an answer of the script.
         params: Default sampling parameters.
 
     Raises:
@@ -108,7 +108,7 @@ class ScriptedLM(LocalLM):
     """The retry policy decides as ever, its waits take no time."""
 
     requests: list[ScriptedRequest]
-    """What was asked, oldest first."""
+    """The requests, oldest first."""
     _asked: Counter[str]
     _queues: dict[str, deque[ScriptedAnswer] | Callable[[LMRequest], Any]]
 
@@ -139,7 +139,7 @@ class ScriptedLM(LocalLM):
 
     @property
     def unused(self) -> Mapping[str, int]:
-        """How many answers each path has left; empty when the whole script was played."""
+        """The number of answers left for each path; empty when the whole script was played."""
         return {path: len(queue) for path, queue in self._queues.items() if isinstance(queue, deque) and queue}
 
     async def respond(self, request: LMRequest, *, path: str, attempt: int, on_delta: OnDelta | None) -> LMResponse:

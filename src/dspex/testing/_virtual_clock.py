@@ -67,10 +67,10 @@ class VirtualClock:
     It schedules nothing on the loop and owns no loop: ``Runtime(clock=VirtualClock())`` works on asyncio and
     uvloop alike. Timers fire in the order of their times, those of one time in the order they were made.
 
-    What the loop cannot see, this clock cannot see: threads, sockets and the loop's own timers run in real time.
+    This clock sees no more than the loop sees: threads, sockets and the loop's own timers run in real time.
 
     Args:
-        start: What ``now`` says at first.
+        start: The first value of ``now``.
     """
 
     def __init__(self, start: float = 0.0) -> None:
@@ -102,7 +102,7 @@ class VirtualClock:
 
     @property
     def pending(self) -> int:
-        """How many timers are set and neither cancelled nor fired."""
+        """The number of timers that are set and neither cancelled nor fired."""
         return len(self.timers())
 
     def timers(self) -> tuple[VirtualTimer, ...]:

@@ -59,7 +59,7 @@ def simulator(request: pytest.FixtureRequest) -> Iterator[SimulatorThread]:
 @pytest.fixture
 def scripted_app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., App]]:
     """
-    What makes an App whose model plays a script.
+    A function that makes an App whose model plays a script.
 
     ``async with scripted_app([{"answer": "Ada"}]) as app:``, or ``with scripted_app([…]).sync() as app:``.
     More arguments are the App's; its ``home`` is the test's own folder. A script that was not played to its end fails

@@ -50,14 +50,14 @@ class ScriptedScope:
 
     Args:
         script: Answers in order, by predictor path, or as a function of the request.
-        passages: What every retrieval finds; at most ``k`` of them are returned.
-        deps: What tools are given.
+        passages: The passages that every retrieval finds; at most ``k`` of them are returned.
+        deps: The dependencies that tools are given.
 
     Attributes:
         asked: The calls to models, oldest first.
         queries: The retrievals, as (retriever, query, k).
-        trace: What predictors recorded.
-        repairs: What predictors told telemetry, as (signature, field, kind).
+        trace: The records of predictors.
+        repairs: The reports of predictors to telemetry, as (signature, field, kind).
     """
 
     def __init__(self, script: Script = (), *, passages: Sequence[Passage] = (), deps: object = None) -> None:
@@ -107,7 +107,7 @@ class ScriptedScope:
 
     @property
     def deps(self) -> object:
-        """What tools are given."""
+        """The dependencies that tools are given."""
         return self._deps
 
     @property

@@ -28,9 +28,9 @@ def fault_plans(
 
     Args:
         points: Where something may go wrong; what a run under an empty plan has visited, for instance.
-        max_faults: How many faults a plan has at most.
+        max_faults: The largest number of faults in a plan.
         max_visit: The last visit of a point at which something may go wrong.
-        actions: What may go wrong; the first is what plans shrink to.
+        actions: The possible actions; plans shrink to the first.
     """
 
     def faults_at(point: FaultPoint) -> st.SearchStrategy[Fault]:

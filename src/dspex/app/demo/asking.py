@@ -28,12 +28,12 @@ async def ask_all(
     Ask every question, a number of them at once, and write down on the board how each ends.
 
     Args:
-        app: Who runs them.
-        program: What runs.
+        app: The App that runs them.
+        program: The program.
         asked: The inputs of each question.
         board: Where it is written down.
         draw: Called ten times a second meanwhile.
-        at_once: How many run at the same time.
+        at_once: The number that run at the same time.
         beside: Runs meanwhile, and is cancelled at the end: what kills actors, for example.
 
     Cancellation: the running requests are stopped first.

@@ -1,4 +1,4 @@
-"""What is going on, as numbers and cells: fed by telemetry, read by whoever draws it."""
+"""The state of the demo as numbers and cells: telemetry feeds it, a view draws it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _IN_SHORT: Mapping[str, str] = {
     "TransportFailed": "network",
     "ResponseInvalid": "garbled",
 }
-"""What a failed attempt came to, in a word."""
+"""The outcome of a failed attempt, in a word."""
 
 
 class Cell(Enum):
@@ -47,7 +47,7 @@ class Board:
     The questions being asked, and what happens meanwhile.
 
     Attributes:
-        total: How many questions there are.
+        total: The number of questions.
         now: The clock of the loop that asks them.
         requests: One per question once it is asked.
         ends: One per question once it is over.

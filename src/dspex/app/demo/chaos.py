@@ -33,7 +33,7 @@ async def kill_in_turn(app: App, every: float, killed: Callable[[str], object]) 
     Kill one of the targets every few seconds, until cancelled.
 
     Args:
-        app: Whose actors die.
+        app: The App whose actors die.
         every: Seconds between two kills.
         killed: Told the name before each kill.
     """

@@ -1,4 +1,4 @@
-"""What is said of the numbers: beforehand, and at the end."""
+"""The sentences about the numbers: beforehand, and at the end."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from dspex.services.retrieval.sqlite_index import SqliteIndex
 __all__ = ["DEMOS", "YOURS", "answered", "close", "estimate", "totals"]
 
 DEMOS = 4
-"""How many demonstrations the optimizer bootstraps."""
+"""The number of demonstrations that the optimizer bootstraps."""
 
 _TOKENS_OUT = 120
-"""What a short reasoning and an answer take of a real model."""
+"""The tokens that a real model spends on a short reasoning and an answer."""
 
 YOURS = '''\
 import asyncio

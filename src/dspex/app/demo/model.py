@@ -1,4 +1,4 @@
-"""Who answers: the simulator in a process of its own, or a real model that has answered once already."""
+"""The model that answers: the simulator in a process of its own, or a real model that has answered once already."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demo is asked to do, and how much of it."""
+"""The options of the demo."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["DemoOptions", "Sizes"]
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How many questions are asked, learned from and scored on, and how many run at once."""
+    """Numbers of questions: asked, learned from and scored on, and at the same time."""
 
     ask: int
     train: int
@@ -32,11 +32,11 @@ class DemoOptions:
     Attributes:
         lm: ``provider/model``; None has the simulator answer.
         api_base: The server of ``lm``, where it is not the provider's own.
-        questions: How many to ask; None asks 300 of the simulator and 40 of a real model.
-        chaos: Whether actors are killed; None kills them only where no real model is paid for the retries.
+        questions: The number to ask; None asks 300 of the simulator and 40 of a real model.
+        chaos: True when actors are killed; None kills them only where no real model is paid for the retries.
         seed: The same seed draws the same questions and gives the same scores.
         port: The simulator's port; 0 takes a free one.
-        yes: Whether to go ahead without asking.
+        yes: True to go ahead without asking.
     """
 
     lm: str | None = None
@@ -59,12 +59,12 @@ class DemoOptions:
 
     @property
     def simulated(self) -> bool:
-        """Whether the simulator answers."""
+        """True when the simulator answers."""
         return self.lm is None
 
     @property
     def kills(self) -> bool:
-        """Whether actors are killed while they work."""
+        """True when actors are killed while they work."""
         return self.simulated if self.chaos is None else self.chaos
 
     @property

@@ -24,7 +24,7 @@ class RAG(Module):
 
     Args:
         retriever: A name of the App's retrievers; None is its default one.
-        k: How many passages are read for one question.
+        k: The number of passages that are read for one question.
     """
 
     def __init__(self, retriever: str | None = None, *, k: int = 3) -> None:
@@ -44,7 +44,7 @@ class WithGold:
     It shows how far the answers could get if retrieval were perfect.
 
     Args:
-        retriever: What searches.
+        retriever: The retriever.
         gold: The right passage by question.
     """
 

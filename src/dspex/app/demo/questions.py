@@ -18,7 +18,7 @@ __all__ = ["Question", "QuestionSets", "questions", "split"]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What something does, in its documentation's words but without its name; ``answer`` is the dotted name."""
+    """A question about one name: its documentation's words without the name; ``answer`` is the dotted name."""
 
     question: str
     answer: str
@@ -55,7 +55,7 @@ def questions(passages: Sequence[Passage], count: int, seed: int) -> list[Questi
 
     Args:
         passages: The corpus; a passage's title is the answer.
-        count: How many.
+        count: The number of questions.
         seed: The same seed chooses the same questions of the same corpus.
 
     Raises:
@@ -101,7 +101,7 @@ def _summary(text: str) -> str:
 
 
 def _tells(word: str, name: frozenset[str]) -> bool:
-    """Whether a word, or a part of it, is a form of a part of the name, holds one, or is held by one."""
+    """True when a word, or a part of it, is a form of a part of the name, holds one, or is held by one."""
     return any(
         stem in name or any(len(stem) > 2 < len(part) and (part in stem or stem in part) for part in name)
         for stem in _stems(word)

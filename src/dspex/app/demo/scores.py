@@ -1,4 +1,4 @@
-"""Whether demonstrations help: four programs that differ in nothing else, scored on the same questions."""
+"""The effect of demonstrations: four programs that differ in nothing else, scored on the same questions."""
 
 from __future__ import annotations
 

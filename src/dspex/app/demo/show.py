@@ -1,4 +1,4 @@
-"""What the demo asks of whoever shows it: a terminal, or plain lines."""
+"""The view of the demo: a terminal, or plain lines."""
 
 from __future__ import annotations
 

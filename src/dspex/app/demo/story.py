@@ -37,8 +37,8 @@ def run_demo(options: DemoOptions, show: Show, agree: Callable[[str], bool]) -> 
     Run the demo and return the exit code: 0 when every question was answered.
 
     Args:
-        options: What was asked for.
-        show: Who shows it.
+        options: The options.
+        show: The view.
         agree: Asks the user whether to go ahead, before a real model is paid.
 
     Raises:

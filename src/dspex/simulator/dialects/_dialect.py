@@ -1,4 +1,4 @@
-"""What every provider dialect has in common: one request in, one response out, no clock and no network."""
+"""The common part of provider dialects: one request in, one response out, no clock and no network."""
 
 import enum
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ class Response:
     A response: one part and its length is announced, or a stream of parts, each sent as it is.
 
     Attributes:
-        ending: How many of the last parts only say that the stream is over; without them it is cut short.
+        ending: The number of last parts that only say that the stream is over; without them it is cut short.
         prompt: Tokens of the request, as its usage says.
         completion: Tokens of the answer, likewise.
     """
@@ -62,13 +62,13 @@ class Response:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorAnswer:
     """
-    What went wrong, in no provider's words; each dialect has its own for it.
+    An error in neutral words; each dialect has its own words for it.
 
     Attributes:
         status: The HTTP status, unless the dialect has another one for this code.
         code: ``rate_limit_exceeded``, ``slow_down``, ``insufficient_quota``, ``billing``, ``overloaded``, ``timeout``,
             ``invalid_api_key``, ``permission_denied``, ``context_length_exceeded``, or whatever OpenAI says.
-        counted: What a rate limit counts: ``requests`` or ``tokens``.
+        counted: The thing a rate limit counts: ``requests`` or ``tokens``.
         retry_after: Seconds to wait, said where the dialect says it: in headers, in the body, or both.
     """
 
@@ -82,7 +82,7 @@ class ErrorAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What is left of one limit: how much there is a minute, how much of it now, and in how many seconds all again."""
+    """One limit: its size a minute, the part of it left now, and the seconds until all of it is there again."""
 
     limit: int
     remaining: int
@@ -94,12 +94,12 @@ class Dialect(Protocol):
 
     @property
     def name(self) -> str:
-        """What the dialect is called where base URLs are listed."""
+        """The dialect's name where base URLs are listed."""
         ...
 
     @property
     def base(self) -> str:
-        """What its clients expect at the end of a base URL."""
+        """The end of the base URL that its clients expect."""
         ...
 
     @property

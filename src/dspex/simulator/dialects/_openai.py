@@ -1,4 +1,4 @@
-"""What OpenAI's dialects share: keys, errors, rate-limit headers, tools and schemas."""
+"""The common part of OpenAI's dialects: keys, errors, rate-limit headers, tools and schemas."""
 
 import math
 from collections.abc import Mapping

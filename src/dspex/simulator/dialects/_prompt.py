@@ -1,4 +1,4 @@
-"""What the dialects translate their bodies to, and what the learner says to it: the same for all of them."""
+"""A prompt in neutral words, translated from any dialect's body, and the learner's answer to it."""
 
 import json
 import re
@@ -24,7 +24,7 @@ class ReceivedPrompt:
 
     Attributes:
         body: Everything a reply may depend on.
-        streams: Whether the answer comes in pieces.
+        streams: True when the answer comes in pieces.
         unseen: Parts that are no text: images, audio, files. They are accepted, and the learner does not see them.
     """
 

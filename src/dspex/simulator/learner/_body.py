@@ -1,4 +1,4 @@
-"""What goes into the learner and what comes out; whoever speaks a dialect builds the one and sends the other."""
+"""The learner's input and output; each dialect makes the input and sends the output."""
 
 import json
 from collections.abc import Mapping

@@ -29,7 +29,7 @@ class ModelFile:
     A model that the package index has in parts.
 
     Attributes:
-        title: What people call it.
+        title: Its usual name.
         name: The file's name.
         digest: Its SHA-256.
         size: Its bytes.

@@ -24,8 +24,8 @@ class LocalOptions:
     Attributes:
         gguf: A model of the user's own; None fetches one.
         api_base: A server of the user's own, which is neither started nor killed.
-        rows: How many messages are asked; None as many as fit into the time, 60 at most.
-        chaos: Whether services, and the server among them, are killed meanwhile.
+        rows: The number of messages; None takes as many as fit into the time, 60 at most.
+        chaos: True when services, and the server among them, are killed meanwhile.
         seed: Where the optimizer's choices come from.
         port: The server's port; 0 takes a free one.
     """

@@ -1,4 +1,4 @@
-"""How long it takes: measured on a few messages, before more is begun."""
+"""The pace of the machine: measured on a few messages before more is begun."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _WORKED_OUT: Final = 24
 """Messages that the optimizer may have to go through."""
 
 _SHOWN: Final = 2.5
-"""How much longer an answer takes behind sixteen demonstrations."""
+"""The factor by which an answer behind sixteen demonstrations takes longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
     """
-    What the machine can do now.
+    The present speed of the machine.
 
     Attributes:
         loading: Seconds that the server took to answer for the first time, and will take again when it is killed.

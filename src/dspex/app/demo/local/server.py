@@ -31,20 +31,21 @@ _LOADS_IN: Final = 300.0
 _SCRIPT: Final = Path(__file__).with_name("serve_model.py")
 _PATIENCE: Final = 10.0
 _WHY: Final = "error loading model: "
-"""How llama.cpp begins what it says of a file that it cannot use."""
+"""The first words of llama.cpp about a file that it cannot use."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelServer:
     """
-    How a server is started.
+    The command line of a server.
 
     Attributes:
         packages: The folder with the server's package.
         gguf: The model.
         port: Where it listens; the same after each restart, for an LM's address stays as it is.
-        threads: How many compute; more than there are idle cores make it slower by far, for they spin.
-        embeddings: Whether it turns texts into vectors, instead of answering chats.
+        threads: The number of computing threads; more than there are idle cores make it slower by far, because they
+            spin.
+        embeddings: True when it turns texts into vectors, instead of answering chats.
     """
 
     packages: Path

@@ -85,8 +85,8 @@ def run_local(options: LocalOptions, show: Show, agree: Callable[[str], bool]) -
     Run the demo and return the exit code: 0 when every message was answered.
 
     Args:
-        options: What was asked for.
-        show: Who shows it.
+        options: The options.
+        show: The view.
         agree: Asks the user whether to go ahead, before much is fetched.
 
     Raises:
