@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
 
 from dspex.app._map import MapPlan, MapRun, Rows
-from dspex.app._options import changed
+from dspex.app._options import changed, context_of_caller
 from dspex.app._rows import RowJournal, result_type
 from dspex.app._sync import SyncApp
 from dspex.app._tree import AppTree
@@ -206,7 +206,7 @@ class AppView:
             JobBusy: Another process writes the journal.
             AppNotRunning, AppClosed: The App is not there, or closed meanwhile.
         """
-        options = self._with_purse(f"map of {type(program).__name__}")
+        options = self._for_many(f"map of {type(program).__name__}")
         plan = MapPlan(program, rows, key, max_concurrency, ordered, options)
         if journal is None:
             return MapRun(self._app.running_tree, plan, None)
@@ -248,7 +248,7 @@ class AppView:
         """
         tree = self._app.running_tree()
         stream = await tree.open_stream()
-        options = self._with_purse(f"evaluation of {type(program).__name__}")
+        options = self._for_many(f"evaluation of {type(program).__name__}")
         try:
             return await evaluate(
                 tree.runner,
@@ -307,12 +307,12 @@ class AppView:
             job=job,
             seed=seed,
             metric_version=metric_version,
-            options=self._with_purse(f"job {job or ''}".strip()),
+            options=self._for_many(f"job {job or ''}".strip()),
         )
 
-    def _with_purse(self, name: str) -> RunOptions:
-        """Return the options of many requests that share one budget."""
-        options = self._options
+    def _for_many(self, name: str) -> RunOptions:
+        """Return the options of many requests: they see the caller's context variables and share one budget."""
+        options = replace(self._options, context=context_of_caller())
         if options.budget is None:
             return options
         above = options.paying_account or self._app.running_tree().book.root

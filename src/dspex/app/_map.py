@@ -86,7 +86,11 @@ class MapRun(Generic[R]):
         try:
             open_stream = await tree.open_stream()
             self._stream = open_stream(
-                self._run, self._rows(), max_concurrency=plan.max_concurrency, ordered=plan.ordered
+                self._run,
+                self._rows(),
+                max_concurrency=plan.max_concurrency,
+                ordered=plan.ordered,
+                context=plan.options.context,
             )
         except BaseException:  # whatever it is: undone here, then raised on
             await self._close_journal()

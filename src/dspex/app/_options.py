@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import Context, copy_context
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +11,12 @@ from dspex.programs import choose_adapter
 from dspex.protocols.executor import RunOptions
 from dspex.protocols.model import LM, LMPool
 from dspex.protocols.money import Budget
+from dspex.protocols.scope import current_scope
 
-__all__ = ["changed"]
+__all__ = ["changed", "context_of_caller"]
 
 
-_INTERNAL = ("stream", "paying_account", "dry")
+_INTERNAL = ("stream", "paying_account", "dry", "context")
 """Options that only the App sets."""
 
 
@@ -48,3 +50,11 @@ def changed(options: RunOptions, changes: dict[str, Any]) -> RunOptions:
     if merged.cache not in ("use", "refresh", "bypass", "only"):
         raise ConfigError(f"cache={merged.cache!r} must be 'use', 'refresh', 'bypass' or 'only'")
     return merged
+
+
+def context_of_caller() -> Context:
+    """Return the caller's context variables for work that may outlive its request: the request's scope is left out."""
+    context = copy_context()
+    if current_scope.get(None) is not None:
+        context.run(current_scope.set, None)  # type: ignore[arg-type]  # a variable cannot be unset in a copy
+    return context

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from contextvars import Context
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -33,6 +34,7 @@ class OpenStream(Protocol):
         *,
         max_concurrency: int,
         ordered: bool,
+        context: Context | None,
     ) -> TaskStream[T, R]:
         """Run ``work`` over ``items``."""
         ...
@@ -84,13 +86,15 @@ async def evaluate(
     if inspect.iscoroutinefunction(on_progress):
         raise ConfigError("on_progress must be a plain function: nobody would await what an async one returns")
     tally = Tally(len(rows), on_progress) if on_progress is not None else None
-    runner = RowRunner(executor, options if options is not None else RunOptions())
+    options = options if options is not None else RunOptions()
+    runner = RowRunner(executor, options)
     work = partial(runner.score, program, metric=metric)
     limit = FailureLimit(len(rows), max_failed)
     outcomes: dict[int, RowOutcome] = {}
     # Once the limit is reached the source ends: no further row starts, and those under way, paid already, end.
     source = itertools.takewhile(lambda _: not limit.reached, rows)
-    async with open_stream(work, source, max_concurrency=max_concurrency, ordered=False) as results:
+    context = options.context
+    async with open_stream(work, source, max_concurrency=max_concurrency, ordered=False, context=context) as results:
         async for result in results:
             row = result.item
             outcome = result.value if result.value is not None else failed_task(result, row.index, row.example)

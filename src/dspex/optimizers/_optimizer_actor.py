@@ -80,7 +80,9 @@ class OptimizerActor(LibraryActor):
         if record.settled:
             return Continue(_SETTLED)
         record.status = "running"
-        self._search = self.spawn_task(self._run, label=f"search of {record.spec.id}")
+        context = record.spec.options.context
+        own = context.copy() if context is not None else None
+        self._search = self._dspex_process.spawn_task(self._run, label=f"search of {record.spec.id}", context=own)
         self._watched = self._search.ref.monitor()
         if record.cancel_wanted:
             self._cancel()

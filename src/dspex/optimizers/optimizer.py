@@ -97,6 +97,7 @@ class Study:
         self.train = spec.train
         self.val = spec.val
         self._seed = spec.seed
+        self._context = spec.options.context
         self._writer = writer
         self._runner = runner
 
@@ -161,7 +162,8 @@ class Study:
         process = current_process()
         if process is None:
             raise InternalError("a search runs outside its process")
-        async with TaskStream(process, work, items, StreamOptions(max_concurrency)) as stream:
+        options = StreamOptions(max_concurrency, context=self._context)
+        async with TaskStream(process, work, items, options) as stream:
             yield _InOrder(stream, work)
 
     # --- events ---------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -41,6 +42,8 @@ class RunOptions:
     """Whether ``Ok.trace`` is wanted."""
     dry: DryRun | None = None
     """Where calls are counted instead of made; ``app.estimate`` sets it, and what is started inside inherits it."""
+    context: Context | None = field(default=None, repr=False, compare=False)
+    """The caller's context variables, which each row of a map, an evaluation or a job sees; the App sets it."""
 
 
 @dataclass(frozen=True, slots=True)

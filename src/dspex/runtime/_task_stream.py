@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable, Iterator
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -50,6 +50,7 @@ class StreamOptions:
     timeout: float | None = None
     on_timeout: OnTimeout = OnTimeout.EXIT
     linked: bool = False
+    context: Context | None = None
 
     def __post_init__(self) -> None:
         if self.max_concurrency < 1:
@@ -185,7 +186,9 @@ class TaskStream(Generic[T, R]):
             raise ActorExited(self._owner.label, self._owner.exit_reason)
         if self._admit is not None:
             self._admit()
-        task = self._owner.spawn_task(self._work, item, label="stream item")
+        context = self._options.context
+        own = context.copy() if context is not None else None
+        task = self._owner.spawn_task(self._work, item, label="stream item", context=own)
         self._window[task] = item
         if self._options.ordered:
             self._next.append(task)

@@ -91,6 +91,7 @@ class TaskSupervisorRef(ActorRef):
         timeout: float | None = None,
         on_timeout: OnTimeout = OnTimeout.EXIT,
         linked: bool = False,
+        context: Context | None = None,
     ) -> TaskStream[T, R]:
         """
         Run ``work`` over ``items``, at most ``max_concurrency`` at a time; results as they are consumed.
@@ -110,11 +111,12 @@ class TaskSupervisorRef(ActorRef):
             on_timeout: The action when a task takes longer. EXIT: CallTimeout is raised to the consumer, at once.
                 KILL_TASK: the task is killed and its result says TIMED_OUT.
             linked: A task that crashes ends the consuming process (which, if it traps exits, gets an ``Exit``).
+            context: Each task runs in a copy of it; by default in a clean one, never the caller's.
 
         Raises:
             SpecError: An argument is not valid.
         """
-        options = StreamOptions(max_concurrency, ordered, timeout, on_timeout, linked)
+        options = StreamOptions(max_concurrency, ordered, timeout, on_timeout, linked, context)
         return TaskStream(self._process, work, items, options, admit=partial(_admit, self._process, "stream item"))
 
 
