@@ -46,10 +46,13 @@ event                                     measurements                          
 ``dspex.cache.coalesced``                 —                                       —
 ``dspex.cache.bypass``                    —                                       ``reason``
 ``dspex.cache.evict``                     ``count``                               ``tier``
+``dspex.cache.remove``                    —                                       —
 ``dspex.parse.repair``                    —                                       ``signature``, ``field``, ``kind``
 ``dspex.retriever.search.stop``           ``duration``, ``passages``              ``retriever``
 ``dspex.job.event``                       —                                       ``job``, ``event``
 ========================================  ======================================  ================================
+
+``cache.remove`` is an answer that could not be read: it is not served again.
 
 ``tool.late`` is a tool that blocked, and ended after its time was over: what it gave back was dropped.
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.imports import Module, Package, read_package
 
-BASE = frozenset({"errors", "telemetry", "_clock", "_random", "_guard"})
+BASE = frozenset({"errors", "telemetry", "_clock", "_random", "_guard", "_files"})
 EVERYTHING = BASE | {
     "runtime",
     "protocols",
@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "_guard": frozenset[str](),
     "errors": frozenset({"_guard"}),
     "_clock": frozenset[str](),
+    "_files": frozenset[str](),
     "_random": frozenset[str](),
     "telemetry": frozenset({"errors", "_clock", "_guard"}),
     "runtime": BASE,

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dspex._clock import wall_time
+from dspex._files import make_private
 from dspex.errors import JobBusy, JobMismatch, OptimizationError
 
 __all__ = ["VERSION", "Journal", "Record"]
@@ -75,6 +76,7 @@ class Journal:
         self._mine = (os.getpid(), _born(os.getpid()))
         with _translated(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(path)
             self._db = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
         try:
             with _translated(path):

@@ -121,6 +121,7 @@ class PredictCall:
             unread = self._read(result, first_was_told=pieces is not None and pieces.has_told)
             if unread is None:
                 return self
+            self._scope.reject(result)
             if turns_left <= 0 and fallback is None:
                 raise pieces.interrupted(unread) if pieces is not None and pieces.has_told else unread
             if pieces is not None:

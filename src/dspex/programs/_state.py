@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import platform
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from dspex._files import write_private
 from dspex.errors import SignatureError, StateError
 from dspex.programs.adapters._adapter import ADAPTER_NAMES, AdapterName
 from dspex.programs.adapters._values import to_plain
@@ -150,17 +149,7 @@ def write(path: Path, state: Mapping[str, Any]) -> None:
     """
     if state.keys() == {"self", "metadata"}:
         state = {**state["self"], "metadata": state["metadata"]}
-    text = json.dumps(state, indent=2, ensure_ascii=False) + "\n"
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:  # whatever it is: undone here, then raised on
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_private(path, json.dumps(state, indent=2, ensure_ascii=False) + "\n")
 
 
 # --- reading ----------------------------------------------------------------------------------------------------

@@ -109,6 +109,10 @@ class CacheService(Protocol):
         """Store the leader's answer and hand it to everyone waiting."""
         ...
 
+    def remove(self, key: str, response: LMResponse) -> None:
+        """Take an answer out that turned out to be none; another one under the same key stays."""
+        ...
+
     def abandon(self, lead: Lead, error: Exception | None) -> None:
         """
         End the flight without an answer.

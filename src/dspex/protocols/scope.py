@@ -72,6 +72,8 @@ class LMResult:
     duration: float
     cost: Decimal | None = None
     """US dollars, for attempts without an answer too; None where a price is unknown, 0 where a cache answered."""
+    key: str = ""
+    """Under which the answer is cached; empty where it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,10 @@ class Scope(Protocol):
 
     def note_repair(self, signature: str, field: str, kind: str) -> None:
         """Tell telemetry that a completion was repaired (``kind``: ``json``, ``literal``, ``turn``)."""
+        ...
+
+    def reject(self, result: LMResult) -> None:
+        """Say that an answer could not be read: no cache serves it again."""
         ...
 
     def totals(self) -> RequestTotals:

@@ -133,7 +133,7 @@ class RequestScope:
             if found is not None:
                 if on_delta is not None:
                     await _replay(found, on_delta)
-                return self._result(found, model, (), "memory", started)
+                return self._result(found, model, (), "memory", started, key=key)
         log = AttemptLog(f"{record.id}-{len(record.logs) + 1}", step)
         record.logs.append(log)
         work = partial(
@@ -148,7 +148,7 @@ class RequestScope:
         if cached is not None and on_delta is not None:
             await _replay(response, on_delta)  # out here, where no death of the step can cut it off
         charged = self._book_charges(log, calls=0) if log.charges else _NOTHING
-        return self._result(response, model, tuple(log.attempts), cached, started, log.lm, charged)
+        return self._result(response, model, tuple(log.attempts), cached, started, log.lm, charged, key=key)
 
     async def embed(self, texts: Sequence[str], *, lm: LMChoice, step: str) -> tuple[array[float], ...]:
         """Turn texts into vectors, as ``protocols.Scope.embed`` says."""
@@ -272,6 +272,8 @@ class RequestScope:
         started: float,
         answered_by: LM | None = None,
         charged: Decimal | None = _NOTHING,
+        *,
+        key: str,
     ) -> LMResult:
         """Count a logical call and return it; ``charged`` is what attempts at it cost that brought no answer."""
         model, record = answered_by or model, self._record
@@ -285,7 +287,7 @@ class RequestScope:
             record.cached_calls += 1
         if charged is not _NOTHING:
             cost = cost + charged if cost is not None and charged is not None else None
-        return LMResult(response, model, attempts, cached, self._runtime.clock.now() - started, cost)
+        return LMResult(response, model, attempts, cached, self._runtime.clock.now() - started, cost, key)
 
     def _book_charges(self, log: AttemptLog, *, calls: int) -> Decimal | None:
         """Note what attempts cost that brought no answer; the last one counts for the call, where nothing else does."""
@@ -314,6 +316,12 @@ class RequestScope:
         if self._runtime.telemetry.active:
             metadata = {"signature": signature, "field": field, "kind": kind, "request": self._record.id}
             self._runtime.telemetry.emit("dspex.parse.repair", {}, metadata)
+
+    def reject(self, result: LMResult) -> None:
+        """Take an answer that could not be read out of the cache."""
+        cache = self._services.cache
+        if cache is not None and result.key:
+            cache.remove(result.key, result.response)
 
     def totals(self) -> RequestTotals:
         """Return what the request took so far."""

@@ -6,8 +6,6 @@ import base64
 import codecs
 import hashlib
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any, Final
 
 import httpx
 
+from dspex._files import write_private
 from dspex.errors import CassetteMiss, ConfigError
 
 __all__ = ["Cassette", "cassette"]
@@ -275,11 +274,4 @@ def _write(path: Path, entries: Mapping[tuple[str, int], Entry]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     ordered = sorted(entries.values(), key=lambda entry: (entry["url"], entry["request"], entry["number"]))
     lines = [{"dspex_cassette": _VERSION}, *ordered]
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        Path(temporary).replace(path)
-    except BaseException:  # whatever it is: undone here, then raised on
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_private(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))

@@ -187,6 +187,9 @@ class ScriptedScope:
         """Add to ``repairs``."""
         self.repairs.append((signature, field, kind))
 
+    def reject(self, result: LMResult) -> None:
+        """Nothing is cached here."""
+
     def totals(self) -> RequestTotals:
         """Count the calls so far; tokens are counted by white space."""
         attempts = tuple(Attempt(number, "ok", 0.0, 200) for number in range(1, len(self.asked) + 1))

@@ -7,7 +7,7 @@ from dspex.protocols.cache import Hit, Lead
 from dspex.protocols.lm import LMResponse
 from dspex.runtime import ChildSpec, Runtime, current_process
 from dspex.services.cache.memory import MemoryTier
-from dspex.services.cache.server import Abandon, CacheServer, CacheTable, Fill, Lookup
+from dspex.services.cache.server import Abandon, CacheServer, CacheTable, Fill, Lookup, Remove
 from dspex.services.cache.sqlite import SqliteCache
 
 __all__ = ["CACHE", "CacheGateway"]
@@ -70,6 +70,13 @@ class CacheGateway:
         if evicted and self._runtime.telemetry.active:
             self._runtime.telemetry.emit("dspex.cache.evict", {"count": evicted}, {"tier": "memory"})
         self._server.cast(Fill(lead, response))
+
+    def remove(self, key: str, response: LMResponse) -> None:
+        """Take an answer out of every tier, if it is still the one that is kept."""
+        self.table.memory.remove_nowait(key, response)
+        self.table.unwanted[key] = response  # a server that is killed before it hears of it leaves it to the next
+        self._server.cast(Remove(key))
+        self._emit("dspex.cache.remove", {})
 
     def abandon(self, lead: Lead, error: Exception | None) -> None:
         """End the flight or hand on its lead; a server that is down sees it from our death."""

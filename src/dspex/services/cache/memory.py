@@ -51,6 +51,11 @@ class MemoryTier(SimpleMemoryCache):  # type: ignore[misc]  # aiocache ships no 
             self.bytes -= _size(gone)
             self.evicted += 1
 
+    def remove_nowait(self, key: str, response: LMResponse) -> None:
+        """Remove a response, if it is still the one that is kept under ``key``."""
+        if self._cache.get(key) == response:
+            self.bytes -= _size(self._cache.pop(key))
+
     async def _get(self, key: str, encoding: str = "utf-8", _conn: object = None) -> LMResponse | None:
         return self.get_nowait(key)
 

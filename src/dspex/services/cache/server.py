@@ -13,7 +13,7 @@ from dspex.runtime import Down, From, LibraryActor, Next, NoReply, ProcessRef, R
 from dspex.services.cache.memory import MemoryTier
 from dspex.services.cache.sqlite import SqliteCache, SqliteTable
 
-__all__ = ["Abandon", "CacheServer", "CacheTable", "Fill", "Lookup"]
+__all__ = ["Abandon", "CacheServer", "CacheTable", "Fill", "Lookup", "Remove"]
 
 _log = get_logger("cache")
 
@@ -43,6 +43,13 @@ class Abandon:
     error: Exception | None
 
 
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """An answer is unwanted: the table says which."""
+
+    key: str
+
+
 @dataclass(slots=True)
 class Flight:
     """One computation that many wait for."""
@@ -54,9 +61,9 @@ class Flight:
 
 
 class CacheTable:
-    """What outlives the actor: the memory tier, and who leads which flight."""
+    """What outlives the actor: the memory tier, who leads which flight, and answers that the disk is to forget."""
 
-    __slots__ = ("flights", "hits", "memory", "misses", "tokens")
+    __slots__ = ("flights", "hits", "memory", "misses", "tokens", "unwanted")
 
     def __init__(self, memory: MemoryTier) -> None:
         self.memory = memory
@@ -64,6 +71,7 @@ class CacheTable:
         self.tokens = 0
         self.hits = {"memory": 0, "disk": 0, "coalesced": 0}
         self.misses = 0
+        self.unwanted: dict[str, LMResponse] = {}
 
 
 class CacheServer(LibraryActor):
@@ -79,6 +87,7 @@ class CacheServer(LibraryActor):
         self._disk_spec = disk
         self._disk: SqliteTable | None = None
         self._worker: WorkerThread | None = None
+        self._reader: WorkerThread | None = None
         self._leaders: dict[int, str] = {}
         self._asking_disk: dict[str, deque[tuple[Lookup, From]]] = {}
 
@@ -87,6 +96,10 @@ class CacheServer(LibraryActor):
         if self._disk_spec is not None:
             self._worker = self.own(WorkerThread("dspex-cache"), self._close_disk)
             self._disk = await self._worker.run(self._disk_spec.open)
+            # Resources are closed in reverse: nobody reads any more when the file is closed.
+            self._reader = self.own(WorkerThread("dspex-cache-reader"), WorkerThread.aclose)
+        for key in tuple(self._table.unwanted):
+            self._remove(key)
         for key, flight in list(self._table.flights.items()):
             flight.waiters.clear()
             if flight.leader.alive:
@@ -121,6 +134,8 @@ class CacheServer(LibraryActor):
             self._fill(message)
         elif issubclass(type(message), Abandon):
             self._abandon(message)
+        elif issubclass(type(message), Remove):
+            self._remove(message.key)
         else:
             return await super().handle_cast(message)
         return None
@@ -204,6 +219,9 @@ class CacheServer(LibraryActor):
     # --- tiers ----------------------------------------------------------------------------------------------
 
     def _keep(self, key: str, response: LMResponse) -> None:
+        if self._table.unwanted.get(key) == response:
+            return  # its removal is behind this message
+        self._table.unwanted.pop(key, None)
         before = self._table.memory.evicted
         self._table.memory.set_nowait(key, response)
         evicted = self._table.memory.evicted - before
@@ -213,10 +231,10 @@ class CacheServer(LibraryActor):
             self._write_disk(self._worker, self._disk, key, response)
 
     async def _ask_disk(self, key: str) -> None:
-        assert self._worker is not None
+        assert self._reader is not None
         assert self._disk is not None
         try:
-            found = await self._worker.run(self._disk.get, key)
+            found = await self._reader.run(self._disk.get, key)
         except CacheError as error:
             says = "the cache could not read its disk tier and goes on without: {error}"
             _log.warning("disk tier failed, going on without", says=says, error=str(error))
@@ -235,9 +253,26 @@ class CacheServer(LibraryActor):
 
         worker.submit(write, failed=_cannot_write)
 
+    def _remove(self, key: str) -> None:
+        """Queue the removal behind the write of the answer, which came before it."""
+        response = self._table.unwanted.get(key)
+        if response is None:
+            return
+        self._table.memory.remove_nowait(key, response)
+        if self._worker is None or self._disk is None:
+            del self._table.unwanted[key]
+            return
+        disk = self._disk
+
+        def remove() -> None:
+            disk.remove(key, response)
+            self._table.unwanted.pop(key, None)
+
+        self._worker.submit(remove, failed=_cannot_remove)
+
     def _disk_said(self, said: _DiskSaid) -> None:
         asking = self._asking_disk.pop(said.key, deque())
-        if said.response is not None:
+        if said.response is not None and said.response != self._table.unwanted.get(said.key):
             self._table.memory.set_nowait(said.key, said.response)
             for _, sender in asking:
                 sender.reply(Hit(said.response, "disk"))
@@ -269,3 +304,8 @@ class _DiskSaid:
 def _cannot_write(error: BaseException) -> None:
     says = "the cache could not write its disk tier and keeps the answer in memory only: {error}"
     _log.warning("disk tier failed, the answer is kept in memory only", says=says, error=str(error))
+
+
+def _cannot_remove(error: BaseException) -> None:
+    says = "the cache could not take an unreadable answer out of its disk tier; it is not served all the same: {error}"
+    _log.warning("disk tier failed, an unreadable answer stays in it", says=says, error=str(error))

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from dspex._files import make_private
 from dspex.errors import RetrievalError
 from dspex.protocols.retrieval import Passage
 
@@ -155,6 +156,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _write(path: Path, passages: Iterable[Passage], progress: Callable[[int], object] | None) -> None:
+    make_private(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for statement in _SCHEMA:
             connection.execute(statement)
