@@ -49,7 +49,7 @@ def test_dspy_loads_what_was_written_here(tmp_path: Path) -> None:
     """Every shape, and a model with parameters; only sampling parameters reach DSPy's `config`."""
     for name, shape in SHAPES.items():
         filled(shape).save(tmp_path / f"{name}.json")
-    lm = dspex.LM("openai/gpt-4o-mini", api_key="sk-never-saved", temperature=0.2, user="me")
+    lm = dspex.LM("openai/gpt-4o-mini", api_key="sk-never-saved", temperature=0.2, extra_body={"user": "me"})
     chain = SHAPES["chain"].make(dspex).with_lm(lm)
     chain.with_config(temperature=0.7, repair_turns=0).with_adapter("json").save(tmp_path / "with_lm.json")
 
@@ -66,7 +66,7 @@ def test_dspy_loads_what_was_written_here(tmp_path: Path) -> None:
         if name == "with_lm":
             model = state["predict"].pop("lm")
             assert (model["model"], model["temperature"]) == ("openai/gpt-4o-mini", 0.2)
-            assert not {"user", "extra"} & model.keys()
+            assert not {"user", "extra_body"} & model.keys()
             expected["predict"].pop("lm")
         assert state == expected
 

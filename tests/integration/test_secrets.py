@@ -38,7 +38,8 @@ NOT_HERE = {FaultKind.NONE, FaultKind.DRIP, FaultKind.SPLIT}
 
 def model(wire: str, sim: Simulator, key: str = CANARY) -> dspex.LM:
     home, version, _ = WIRES[wire]
-    return dspex.LM(f"{wire}/rules", api_base=sim.urls[home] + version, api_key=key)
+    headers = {"x-tenant": CANARY}
+    return dspex.LM(f"{wire}/rules", api_base=sim.urls[home] + version, api_key=key, headers=headers)
 
 
 def is_right(example: dspex.Example, prediction: Any) -> bool:
@@ -139,7 +140,7 @@ async def test_a_key_is_nowhere_to_be_read(wire: str, sim: Simulator, heard: Hea
     """Answers whole and streamed, crashes and kills, saved state, caches and journals: all of it is searched."""
     lm = model(wire, sim)
     asyncio.get_running_loop().set_debug(True)
-    heard.note(lm, vars(type(lm)), lm.params, lm.api_key)
+    heard.note(lm, vars(type(lm)), lm.params, lm.api_key, lm.headers)
     async with dspex.App(lm, cache=str(tmp_path / "cache.db"), home=tmp_path / "home", limits=QUICK, seed=1) as app:
         app.telemetry.attach("dspex.", heard.telemetry)
         prediction = await app.run(Ask(), question="well?")

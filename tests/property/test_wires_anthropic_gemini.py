@@ -347,7 +347,9 @@ params = st.builds(
     reasoning=st.sampled_from([None, None, "none", "minimal", "high", "4096", "9" * 30, "²", "x"]),
     logprobs=st.sampled_from([None, None, 0, 3]),
     parallel_tool_calls=st.none() | st.booleans(),
-    extra=st.dictionaries(st.sampled_from(["tools", "generationConfig", "output_config", "x"]), values | json_like),
+    extra_body=st.dictionaries(
+        st.sampled_from(["tools", "generationConfig", "output_config", "x"]), values | json_like
+    ),
 )
 tools = st.builds(ToolSpec, broken_text, broken_text, json_like)
 requests = st.builds(

@@ -81,7 +81,9 @@ requests = st.builds(
         reasoning=st.none() | texts,
         logprobs=st.none() | st.integers(0, 3),
         parallel_tool_calls=st.none() | st.booleans(),
-        extra=st.dictionaries(st.sampled_from(["stream", "text", "reasoning", "stream_options", "x"]), json_values),
+        extra_body=st.dictionaries(
+            st.sampled_from(["stream", "text", "reasoning", "stream_options", "x"]), json_values
+        ),
     ),
     tools=st.lists(st.builds(ToolSpec, texts, texts, schemas), max_size=2).map(tuple),
     tool_choice=st.sampled_from(["auto", "none", "required", "t"]),

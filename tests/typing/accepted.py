@@ -215,3 +215,10 @@ async def address(runtime: Runtime) -> None:
         await runtime.named("room", patient=True).call("x")
     except NoSuchActor as error:
         assert_type(error.nearest, tuple[str, ...])
+
+
+async def settings(program: RAG) -> None:
+    lm = dspex.LM("openai/m", headers={"x-tenant": "t"}, temperature=0.5, stop=["x"], extra_body={"top_k": 3})
+    assert_type(lm.params.max_tokens, int | None)
+    assert_type(await Predict(QA, temperature=0.7, repair_turns=0)(passages=[], question="q"), QA)
+    assert_type(program.with_config(n=3, extra_body={"top_k": 3}), RAG)

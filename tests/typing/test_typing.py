@@ -64,7 +64,8 @@ def test_mypy_accepts_and_refuses_what_it_should(project: Path, installed: Path)
 
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, env=where)
 
-    found = re.findall(r"^\S*?(\w+)\.py:(\d+): error: ", done.stdout, re.MULTILINE)
+    told = re.findall(r"^\S*?(\w+)\.py:(\d+): error: ", done.stdout, re.MULTILINE)
+    found = list(dict.fromkeys(told))  # of a call with overloads, mypy may say two things
     assert [("refused", number) for number in EXPECTED] == [(name, int(number)) for name, number in found], done.stdout
 
 

@@ -15,6 +15,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from dspex.errors import ConfigError
 from dspex.evaluation import as_example
 from dspex.programs import Module
+from dspex.protocols.headers import header_identity
 from dspex.protocols.model import LM, LMPool
 
 __all__ = ["digest", "fingerprint_examples", "fingerprint_lms", "fingerprint_metric", "fingerprint_program"]
@@ -54,7 +55,8 @@ def fingerprint_lms(lms: Mapping[str, LM | LMPool]) -> str:
 
 def _lm(lm: str | LM | LMPool) -> object:
     if isinstance(lm, LM):
-        return [lm.model, lm.api_base, dataclasses.asdict(lm.params)]
+        headers = [header_identity(lm.headers)] if lm.headers else []
+        return [lm.model, lm.api_base, dataclasses.asdict(lm.params), *headers]
     return lm if isinstance(lm, str) else [[_lm(each) for each in lm.members], lm.weights]
 
 

@@ -32,7 +32,7 @@ MAX_BYTES = 256 * 2**20
 _log = logging.getLogger("dspex.programs")
 _SHARED = ("temperature", "max_tokens", "top_p", "stop", "n", "seed")
 """Parameters that DSPy, too, hands to its models."""
-_OWN = ("reasoning", "logprobs", "parallel_tool_calls", "extra")
+_OWN = ("reasoning", "logprobs", "parallel_tool_calls", "extra_body")
 _PARAMS = (*_SHARED, *_OWN)
 _CONFIG = (*_PARAMS, "repair_turns")
 _SECRET = re.compile(r"key|token$|secret|password|auth|credential|header", re.IGNORECASE)
@@ -125,12 +125,12 @@ def _dump_own_lm(lm: str | LM | LMPool) -> dict[str, Any]:
 def _dump_params(params: LMParams) -> dict[str, Any]:
     """Return what differs from the defaults; what looks like a secret is left out."""
     defaults = LMParams()
-    names = [name for name in _PARAMS if name != "extra" and getattr(params, name) != getattr(defaults, name)]
+    names = [name for name in _PARAMS if name != "extra_body" and getattr(params, name) != getattr(defaults, name)]
     found = {name: getattr(params, name) for name in names}
     if "stop" in found:
         found["stop"] = list(found["stop"])
-    extra = {name: to_plain(value) for name, value in params.extra.items() if not _SECRET.search(name)}
-    return {**found, **({"extra": extra} if extra else {})}
+    extra = {name: to_plain(value) for name, value in params.extra_body.items() if not _SECRET.search(name)}
+    return {**found, **({"extra_body": extra} if extra else {})}
 
 
 def _prefix(name: str) -> str:
@@ -287,9 +287,10 @@ def _load_lm(path: str, state: Mapping[str, Any], allow_api_base: bool) -> str |
         raise StateError(f"{where}: expected texts `model` and, if any, `api_base`")
     if base is not None and not allow_api_base:
         raise StateError(f"{where} names the server {base!r}: load with allow_api_base=True if it may have your key")
-    known = {"model", "api_base", "base_url", "capabilities", *_PARAMS}
+    known = {"model", "api_base", "base_url", "capabilities", "extra", *_PARAMS}
     _report(where, [name for name in sorted(state.keys() - known) if _DSPY_DEFAULTS.get(name, _log) != state[name]])
-    params = _params(where, {name: value for name, value in state.items() if name in _PARAMS}, _PARAMS)
+    given = {name: value for name, value in state.items() if name in (*_PARAMS, "extra")}
+    params = _params(where, given, _PARAMS)
     try:
         return LM(model, api_base=base, capabilities=_mapping(state.get("capabilities") or {}, where), **params)
     except (ValueError, TypeError) as error:
@@ -306,7 +307,9 @@ def _load_pool(path: str, state: Mapping[str, Any], allow_api_base: bool) -> LMP
 
 
 def _params(where: str, state: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """Return parameters of these names, each checked for its type."""
+    """Return parameters of these names, each checked for its type; files had ``extra`` for ``extra_body``."""
+    if "extra" in state and "extra_body" in names:
+        state = {"extra_body" if name == "extra" else name: value for name, value in state.items()}
     unknown = [name for name in state if name not in names]
     if unknown:
         raise StateError(f"{where}: unknown parameters {unknown}")
@@ -340,7 +343,7 @@ _EXPECTED: Mapping[str, Callable[[Any], bool]] = {
     "reasoning": lambda value: isinstance(value, str),
     "logprobs": _is_count,
     "parallel_tool_calls": lambda value: isinstance(value, bool),
-    "extra": lambda value: isinstance(value, dict) and not any(_SECRET.search(name) for name in value),
+    "extra_body": lambda value: isinstance(value, dict) and not any(_SECRET.search(name) for name in value),
 }
 
 

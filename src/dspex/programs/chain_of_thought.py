@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, overload
+from typing import Any, Generic, Unpack, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
@@ -14,6 +14,7 @@ from dspex.programs.module import Demo, Module
 from dspex.programs.predict import Predict
 from dspex.programs.prediction import Prediction
 from dspex.protocols.model import LMChoice
+from dspex.protocols.params import PredictorConfig
 
 __all__ = ["ChainOfThought"]
 
@@ -49,7 +50,7 @@ class ChainOfThought(Module, Generic[S, P]):
         lm: LMChoice = None,
         demos: Sequence[Demo] = (),
         adapter: AdapterChoice = None,
-        **config: Any,
+        **config: Unpack[PredictorConfig],
     ) -> None: ...
 
     @overload
@@ -60,7 +61,7 @@ class ChainOfThought(Module, Generic[S, P]):
         lm: LMChoice = None,
         demos: Sequence[Demo] = (),
         adapter: AdapterChoice = None,
-        **config: Any,
+        **config: Unpack[PredictorConfig],
     ) -> None: ...
 
     def __init__(self, signature: Any, **settings: Any) -> None:  # what Predict takes, as the overloads say

@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, Unpack, cast
 
 from typing_extensions import ParamSpec
 
@@ -14,6 +14,7 @@ from dspex.errors import NotInRequest, ProgramFrozen
 from dspex.programs import _paths, _state
 from dspex.programs.inputs import InputSpec, spec_of_function
 from dspex.protocols.model import LMChoice
+from dspex.protocols.params import PredictorConfig
 from dspex.protocols.scope import current_scope
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Module:
             raise LookupError(f"no predictor at {', '.join(unknown)}; there are {', '.join(predictors)}")
         return self.replace({path: predictors[path].with_demos(each) for path, each in demos.items()})
 
-    def with_config(self, **config: Any) -> Self:  # parameters are as open as the provider's JSON
+    def with_config(self, **config: Unpack[PredictorConfig]) -> Self:
         """Return a program whose predictors sample with these parameters (``temperature=0.7``, ``repair_turns=0``)."""
         return self._with_predictors(lambda _, predictor: predictor.with_config(**config))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, overload
+from typing import Any, Generic, Unpack, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
@@ -18,6 +18,7 @@ from dspex.programs.prediction import Prediction
 from dspex.programs.signature import Signature
 from dspex.protocols.executor import Failed, Ok
 from dspex.protocols.model import LMChoice
+from dspex.protocols.params import AttemptConfig
 
 __all__ = ["MultiChainComparison"]
 
@@ -55,7 +56,7 @@ class MultiChainComparison(Module, Generic[S, P]):
         m: int = 3,
         temperature: float = 0.7,
         lm: LMChoice = None,
-        **config: Any,
+        **config: Unpack[AttemptConfig],
     ) -> None: ...
 
     @overload
@@ -66,7 +67,7 @@ class MultiChainComparison(Module, Generic[S, P]):
         m: int = 3,
         temperature: float = 0.7,
         lm: LMChoice = None,
-        **config: Any,
+        **config: Unpack[AttemptConfig],
     ) -> None: ...
 
     def __init__(
@@ -76,7 +77,7 @@ class MultiChainComparison(Module, Generic[S, P]):
         m: int = 3,
         temperature: float = 0.7,
         lm: LMChoice = None,
-        **config: Any,  # parameters are as open as the provider's JSON
+        **config: Unpack[AttemptConfig],
     ) -> None:
         if m < 1:
             raise ValueError(f"m={m} must be at least 1")

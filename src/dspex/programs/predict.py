@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Generic, Self, cast, overload
+from typing import Any, ClassVar, Generic, Self, Unpack, cast, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
@@ -21,12 +21,15 @@ from dspex.programs.prediction import Prediction
 from dspex.programs.signature import Signature, build, plan_of
 from dspex.protocols.lm import Message
 from dspex.protocols.model import LM, LMChoice, LMParams, LMPool
+from dspex.protocols.params import PredictorConfig
 from dspex.protocols.scope import Scope, current_scope
 
 __all__ = ["Predict"]
 
 S = TypeVar("S")
 P = ParamSpec("P", default=...)
+
+_ARGUMENTS = ("adapter", "demos", "lm", "repair_turns")
 
 
 class Predict(Module, Generic[S, P]):
@@ -39,9 +42,9 @@ class Predict(Module, Generic[S, P]):
         demos: Demonstrations: field values by name.
         adapter: How the signature is put to the model: ``chat``, ``json``, ``xml``, ``tool``, or an Adapter such as
             ``JSONAdapter()``; None for the App's, which is ``chat`` if nothing is said.
-        config: Sampling parameters (``temperature=0.7``), and ``repair_turns``: how often the model may be shown
-            its own unreadable answer and asked again (default 1). With 0 the first answer is the last word: the
-            adapter's fallback is not tried either.
+        config: Sampling parameters (``temperature=0.7``; the provider's own in ``extra_body={…}``), and
+            ``repair_turns``: how often the model may be shown its own unreadable answer and asked again (default 1).
+            With 0 the first answer is the last word: the adapter's fallback is not tried either.
 
     Raises:
         SignatureError: The string is no signature, or there is nothing to ask for.
@@ -72,7 +75,7 @@ class Predict(Module, Generic[S, P]):
         lm: LMChoice = None,
         demos: Sequence[Demo] = (),
         adapter: AdapterChoice = None,
-        **config: Any,
+        **config: Unpack[PredictorConfig],
     ) -> None: ...
 
     @overload
@@ -83,7 +86,7 @@ class Predict(Module, Generic[S, P]):
         lm: LMChoice = None,
         demos: Sequence[Demo] = (),
         adapter: AdapterChoice = None,
-        **config: Any,
+        **config: Unpack[PredictorConfig],
     ) -> None: ...
 
     def __init__(
@@ -93,7 +96,7 @@ class Predict(Module, Generic[S, P]):
         lm: LMChoice = None,
         demos: Sequence[Demo] = (),
         adapter: AdapterChoice = None,
-        **config: Any,  # parameters are as open as the provider's JSON
+        **config: Unpack[PredictorConfig],
     ) -> None:
         record = Signature.from_string(signature) if isinstance(signature, str) else signature
         self.lm = _a_model(lm)
@@ -133,7 +136,7 @@ class Predict(Module, Generic[S, P]):
         prefix = (chosen or DEFAULT_ADAPTER).prefix(self.signature, self.demos)
         return self._changed(adapter=chosen, _prefix=prefix)
 
-    def with_config(self, **config: Any) -> Self:  # parameters are as open as the provider's JSON
+    def with_config(self, **config: Unpack[PredictorConfig]) -> Self:
         """Return a predictor that samples with these parameters (``temperature=0.7``, ``n=3``, ``repair_turns=0``)."""
         params, repair_turns = _configured(self.params, self.repair_turns, config)
         return self._changed(params=params, repair_turns=repair_turns)
@@ -257,4 +260,4 @@ def _configured(params: LMParams, repair_turns: int, config: Mapping[str, Any]) 
     turns = changes.pop("repair_turns", repair_turns)
     if not isinstance(turns, int) or turns < 0:
         raise ValueError(f"repair_turns={turns!r}: expected how often to ask again, 0 or more")
-    return (params.merged(changes) if changes else params), turns
+    return (params.merged(changes, beside=_ARGUMENTS) if changes else params), turns

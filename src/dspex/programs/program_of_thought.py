@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Generic, Literal, overload
+from typing import Any, Generic, Literal, Unpack, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
@@ -23,6 +23,7 @@ from dspex.programs.tools.trajectory import Observation, ToolStep, Trajectory
 from dspex.programs.types.code import Code
 from dspex.protocols.content import ToolCall
 from dspex.protocols.model import LMChoice
+from dspex.protocols.params import PredictorConfig
 from dspex.protocols.scope import Scope
 
 __all__ = ["ProgramOfThought"]
@@ -73,7 +74,7 @@ class ProgramOfThought(Module, Generic[S, P]):
         interpreter: Interpreter | None = None,
         lm: LMChoice = None,
         adapter: AdapterChoice = None,
-        **config: Any,
+        **config: Unpack[PredictorConfig],
     ) -> None: ...
 
     @overload
@@ -85,7 +86,7 @@ class ProgramOfThought(Module, Generic[S, P]):
         interpreter: Interpreter | None = None,
         lm: LMChoice = None,
         adapter: AdapterChoice = None,
-        **config: Any,
+        **config: Unpack[PredictorConfig],
     ) -> None: ...
 
     def __init__(
@@ -96,7 +97,7 @@ class ProgramOfThought(Module, Generic[S, P]):
         interpreter: Interpreter | None = None,
         lm: LMChoice = None,
         adapter: AdapterChoice = None,
-        **config: Any,  # parameters are as open as the provider's JSON
+        **config: Unpack[PredictorConfig],
     ) -> None:
         settings: dict[str, Any] = {"lm": lm, "adapter": adapter, **config}
         self.max_steps = checked_steps(max_steps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Generic, Literal, overload
+from typing import Any, Generic, Literal, Unpack, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
@@ -23,6 +23,7 @@ from dspex.programs.signature import Signature, build, make_class, plan_of
 from dspex.programs.tools.tool import Tool, as_tools
 from dspex.programs.tools.trajectory import Trajectory
 from dspex.protocols.model import LMChoice
+from dspex.protocols.params import PredictorConfig
 from dspex.protocols.scope import Scope
 
 __all__ = ["ReAct"]
@@ -76,7 +77,7 @@ class ReAct(Module, Generic[S, P]):
         answer_in_finish: bool = False,
         lm: LMChoice = None,
         adapter: AdapterChoice = None,
-        **config: Any,
+        **config: Unpack[PredictorConfig],
     ) -> None: ...
 
     @overload
@@ -90,7 +91,7 @@ class ReAct(Module, Generic[S, P]):
         answer_in_finish: bool = False,
         lm: LMChoice = None,
         adapter: AdapterChoice = None,
-        **config: Any,
+        **config: Unpack[PredictorConfig],
     ) -> None: ...
 
     def __init__(
@@ -103,7 +104,7 @@ class ReAct(Module, Generic[S, P]):
         answer_in_finish: bool = False,
         lm: LMChoice = None,
         adapter: AdapterChoice = None,
-        **config: Any,  # parameters are as open as the provider's JSON
+        **config: Unpack[PredictorConfig],
     ) -> None:
         settings: dict[str, Any] = {"lm": lm, "adapter": adapter, **config}
         self.tools = as_tools(tools, "the agent")

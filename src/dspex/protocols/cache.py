@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from dspex.protocols.content import AudioPart, FilePart, ImagePart, Part, ToolResult
+from dspex.protocols.headers import header_identity
 from dspex.protocols.lm import LMRequest, LMResponse, Message
 from dspex.protocols.model import LM, LMParams, LMPool
 
@@ -23,12 +24,13 @@ def cache_key(lm: LM | LMPool, request: LMRequest) -> str:
     """
     Return the canonical digest of a request: same question, same model, same server, same key.
 
-    ``request.params`` must be complete (the model's defaults merged in). The API key is no part of it.
+    ``request.params`` must be complete (the model's defaults merged in). The API key and credentials among
+    the model's headers are not part of it.
     """
     params = request.params
     fields = [getattr(params, name) for name in LMParams.__dataclass_fields__]
     turns = [_turn(message) for message in request.messages]
-    models = [lm.model, lm.api_base] if isinstance(lm, LM) else [_member(each) for each in lm.members]
+    models = _server(lm) if isinstance(lm, LM) else [_member(each) for each in lm.members]
     asked: list[object] = [KEY_VERSION, models, turns, fields]
     if request.tools or request.output is not None:
         tools = [(tool.name, tool.description, tool.parameters) for tool in request.tools]
@@ -37,11 +39,15 @@ def cache_key(lm: LM | LMPool, request: LMRequest) -> str:
     return hashlib.sha256(_canonical(asked).encode()).hexdigest()
 
 
+def _server(lm: LM) -> list[object]:
+    return [lm.model, lm.api_base, *([header_identity(lm.headers)] if lm.headers else [])]
+
+
 def _member(lm: LM | LMPool | str) -> object:
     """A pool's members bring parameters of their own; a single model's are in the request."""
     if isinstance(lm, LMPool):
         return [_member(each) for each in lm.members]
-    return lm if isinstance(lm, str) else [lm.model, lm.api_base, repr(lm.params)]
+    return lm if isinstance(lm, str) else [*_server(lm), repr(lm.params)]
 
 
 def _turn(message: Message) -> object:

@@ -274,7 +274,7 @@ class EmbedRequest:
 
     texts: tuple[str, ...]
     dimensions: int | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)  # the provider's own JSON
+    extra_body: Mapping[str, object] = field(default_factory=dict)  # the provider's own JSON
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,20 @@ import httpx
 
 from dspex._files import write_private
 from dspex.errors import CassetteMiss, ConfigError
+from dspex.protocols.headers import is_credential
 
 __all__ = ["Cassette", "cassette"]
 
 _VERSION: Final = 1
 _KEPT_HEADERS: Final = ("content-type", "request-id", "x-request-id")
 """Of an answer. Limits and waits are left out: they were about that day. No header of a request is kept."""
-_KEY_HEADERS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+_PLAIN: Final = frozenset(
+    (
+        *("accept", "accept-encoding", "anthropic-version", "connection", "content-length", "content-type", "host"),
+        *("idempotency-key", "user-agent", "x-attempt", "x-client-request-id"),
+    )
+)
+"""Headers that every request carries; any other may hold a secret."""
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _PASSING: Final = frozenset({401, 402, 403, 408, 409, 425, 429})
 """Refusals that say nothing of the request: they are handed on and not recorded, as are all from 500 on."""
@@ -92,12 +99,11 @@ class Cassette(httpx.AsyncBaseTransport):
                 [base64.b64decode(each["base64"]) if isinstance(each, dict) else each.encode() for each in pieces]
             )
             return httpx.Response(entry["status"], headers=entry["headers"], stream=content)
-        keys = _keys(request.headers)
-        if self._strict or not keys:
+        if self._strict or not _has_key(request.headers):
             why = "strict=True never records" if self._strict else "give the model its key to record it"
             advice = f"{why} ({len(self._entries)} answers are there)"
             raise CassetteMiss(str(self.path), digest, number, _shown(request.url, body), advice)
-        return await self._record(request, digest, body, keys)
+        return await self._record(request, digest, body, _secrets(request.headers))
 
     async def _record(self, request: httpx.Request, digest: str, body: bytes, keys: Sequence[str]) -> httpx.Response:
         """Send a request, and keep what comes of it once it was read to its end."""
@@ -215,8 +221,12 @@ def _shown(url: httpx.URL, body: bytes) -> str:
 # --- what is kept -------------------------------------------------------------------------------------------
 
 
-def _keys(headers: httpx.Headers) -> list[str]:
-    return [headers[name].removeprefix("Bearer ") for name in _KEY_HEADERS if name in headers]
+def _has_key(headers: httpx.Headers) -> bool:
+    return any(is_credential(name) for name in headers if name not in _PLAIN)
+
+
+def _secrets(headers: httpx.Headers) -> list[str]:
+    return [headers[name].removeprefix("Bearer ") for name in headers if name not in _PLAIN]
 
 
 def _redacted(value: Any, keys: Sequence[str]) -> Any:  # JSON of any shape

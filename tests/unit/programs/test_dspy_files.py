@@ -71,7 +71,7 @@ def test_what_is_left_behind_is_reported(caplog: pytest.LogCaptureFixture, tmp_p
 
 def test_own_words_stand_apart_from_what_dspy_reads(tmp_path: Path) -> None:
     """DSPy hands what it finds in `config` and `lm` to the provider: repair turns would be refused there."""
-    lm = dspex.LM("openai/x", temperature=0.5, reasoning="low", user="me")
+    lm = dspex.LM("openai/x", temperature=0.5, reasoning="low", extra_body={"user": "me"})
     program = dspex.Predict("q -> a").with_lm(lm).with_config(seed=1, repair_turns=0, logprobs=2).with_adapter("json")
     program.save(tmp_path / "p.json")
 
@@ -79,7 +79,7 @@ def test_own_words_stand_apart_from_what_dspy_reads(tmp_path: Path) -> None:
     assert state["lm"] == {"model": "openai/x", "temperature": 0.5}
     assert state["config"] == {"seed": 1}
     assert state["dspex"] == {
-        "lm": {"reasoning": "low", "extra": {"user": "me"}},
+        "lm": {"reasoning": "low", "extra_body": {"user": "me"}},
         "config": {"logprobs": 2},
         "repair_turns": 0,
         "adapter": "json",
@@ -89,7 +89,9 @@ def test_own_words_stand_apart_from_what_dspy_reads(tmp_path: Path) -> None:
     assert loaded.adapter == dspex.JSONAdapter()
 
 
-@pytest.mark.parametrize("lm", ["judge", dspex.LMPool(("judge", dspex.LM("openai/x", user="me")), (1.0, 2.0))])
+@pytest.mark.parametrize(
+    "lm", ["judge", dspex.LMPool(("judge", dspex.LM("openai/x", extra_body={"user": "me"})), (1.0, 2.0))]
+)
 def test_models_that_dspy_has_no_word_for(lm: str | dspex.LMPool, tmp_path: Path) -> None:
     """It sees none, and takes its default."""
     dspex.Predict("q -> a").with_lm(lm).save(tmp_path / "p.json")
@@ -104,4 +106,4 @@ def test_files_of_releases_before_are_loaded() -> None:
     state["self"]["lm"] = {"model": "openai/x", "extra": {"user": "me"}}
     loaded = dspex.Predict("q -> a").load_state(state)
     assert (loaded.repair_turns, loaded.adapter) == (0, dspex.XMLAdapter())
-    assert loaded.lm == dspex.LM("openai/x", user="me")
+    assert loaded.lm == dspex.LM("openai/x", extra_body={"user": "me"})

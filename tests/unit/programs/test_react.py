@@ -169,7 +169,7 @@ def test_wrong_words_are_told_where_they_are_written() -> None:
     with pytest.raises(ToolInvalid, match="give the agent a list of tools"):
         dspex.ReAct("question -> answer", search)  # type: ignore[call-overload]  # on purpose
     with pytest.raises(ValueError, match="an agent's steps are max_steps="):
-        dspex.ReAct("question -> answer", [search], max_iters=3)
+        dspex.ReAct("question -> answer", [search], max_iters=3)  # type: ignore[call-overload]  # on purpose
 
 
 def test_parameters_are_those_that_dspy_saves(tmp_path: Path) -> None:

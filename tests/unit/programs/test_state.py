@@ -115,7 +115,7 @@ class TestRoundTrip:
             logprobs=3,
             parallel_tool_calls=False,
             stop=("x",),
-            top_k=1,
+            extra_body={"top_k": 1},
         )
         Predict("question -> answer", lm=lm).save(tmp_path / "p.json")
 
@@ -180,9 +180,10 @@ class TestShape:
         assert _prefix(name) == prefix
 
     def test_keys_are_never_saved(self, tmp_path: Path) -> None:
-        lm = LM("openai/x", api_key="sk-hidden", extra_headers={"Authorization": "sk-hidden"}, user="me")
+        body = {"user": "me", "auth_token": "sk-hidden"}
+        lm = LM("openai/x", api_key="sk-hidden", headers={"X-Tenant": "sk-hidden"}, extra_body=body)
 
-        RAG().with_lm(lm).with_config(api_key="sk-hidden").save(tmp_path / "rag.json")
+        RAG().with_lm(lm).with_config(extra_body={"api_key": "sk-hidden"}).save(tmp_path / "rag.json")
 
         text = (tmp_path / "rag.json").read_text()
         assert "sk-hidden" not in text
@@ -245,7 +246,7 @@ class TestDamage:
             "answer.predict/lm/model",
             "answer.predict/lm/temperature",
             "answer.predict/lm/stop",
-            "answer.predict/lm/extra",
+            "answer.predict/lm/extra_body",
             "answer.predict/config",
             "metadata",
             "metadata/dspex",
@@ -265,7 +266,7 @@ class TestDamage:
         [
             ("answer.predict/signature/fields", [], "saved with 0 fields, this signature has 4"),
             ("answer.predict/config", {"temprature": 1}, "unknown parameters"),
-            ("answer.predict/config", {"extra": {"api_key": "x"}}, "extra cannot be"),
+            ("answer.predict/config", {"extra": {"api_key": "x"}}, "extra_body cannot be"),
             ("answer.predict/lm/temperature", "hot", "temperature cannot be 'hot'"),
             ("answer.predict/lm/model", "nothing", "not 'provider/model'"),
             ("metadata/dspex", {"schema": 99}, "upgrade dspex"),

@@ -32,10 +32,11 @@ from dspex.protocols.content import (
     ToolResult,
 )
 from dspex.protocols.lm import JsonObject, JsonSchema, LMDelta, LMRequest, LMResponse, Message, ToolSpec, Usage
-from dspex.protocols.model import LM, LMParams, Secret
+from dspex.protocols.model import LM, Secret
 from dspex.services.lm.wires._wire import Headroom
 from dspex.services.lm.wires.anthropic.wire import Anthropic
 from tests.support.anthropic_answers import RICH, RICH_STREAM, answer, block, end, problem, start, stream, text
+from tests.support.sampling import sampling
 
 WIRE = Anthropic()
 NOW = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
@@ -45,7 +46,7 @@ WEATHER = ToolSpec("weather", "Tells the weather.", {"type": "object", "properti
 
 def request(*messages: Message, **fields: Any) -> LMRequest:
     own = {name: fields.pop(name) for name in ("tools", "tool_choice", "output") if name in fields}
-    return LMRequest(messages or (Message("user", "Hi"),), LMParams().merged(fields), **own)
+    return LMRequest(messages or (Message("user", "Hi"),), sampling(fields), **own)
 
 
 def body(asked: LMRequest, model: str = MODEL, **options: Any) -> dict[str, Any]:
@@ -223,7 +224,7 @@ class TestEncode:
         search = {"type": "web_search_20250305", "name": "web_search"}
         schema = JsonSchema("x", {"type": "object"})
         found = body(
-            request(tools=(WEATHER,), output=schema, extra={"tools": [search], "output_config": {"effort": "low"}})
+            request(tools=(WEATHER,), output=schema, extra_body={"tools": [search], "output_config": {"effort": "low"}})
         )
 
         assert found["tools"][1] == search

@@ -186,6 +186,6 @@ def test_cache_key_depends_on_the_question_and_not_on_the_key() -> None:
         cache_key(lm, LMRequest((Message("user", "q"), Message("user", "")))),
         cache_key(lm, LMRequest(request.messages, LMParams(temperature=0.0))),
         cache_key(lm, LMRequest(request.messages, LMParams(seed=1))),
-        cache_key(lm, LMRequest(request.messages, LMParams(extra={"top_k": 1}))),
+        cache_key(lm, LMRequest(request.messages, LMParams(extra_body={"top_k": 1}))),
     ]
     assert len({key, *others}) == 8

@@ -45,7 +45,7 @@ def failure(body: object, texts: int = 1, *, status: int = 200, wire: Embeddings
 
 class TestOpenAI:
     def test_the_request(self) -> None:
-        request = EmbedRequest(("Grüße", ""), dimensions=256, extra={"user": "u"})
+        request = EmbedRequest(("Grüße", ""), dimensions=256, extra_body={"user": "u"})
 
         assert WIRE.encode("text-embedding-3-small", request).decode() == (
             '{"model":"text-embedding-3-small","input":["Grüße",""],"encoding_format":"base64","dimensions":256,'
@@ -126,7 +126,7 @@ class TestOpenAI:
 
 class TestGemini:
     def test_the_request(self) -> None:
-        request = EmbedRequest(("a", "b"), dimensions=64, extra={"taskType": "RETRIEVAL_QUERY"})
+        request = EmbedRequest(("a", "b"), dimensions=64, extra_body={"taskType": "RETRIEVAL_QUERY"})
         common = {"model": "models/gemini-embedding-001", "outputDimensionality": 64, "taskType": "RETRIEVAL_QUERY"}
 
         assert GEMINI.path("gemini-embedding-001") == "/models/gemini-embedding-001:batchEmbedContents"
@@ -194,7 +194,7 @@ class TestManyTexts:
 
         assert tuple(text for piece in pieces for text in piece.texts) == texts
         for piece in pieces:
-            assert (piece.dimensions, piece.extra) == (7, {"x": 1})
+            assert (piece.dimensions, piece.extra_body) == (7, {"x": 1})
             assert 0 < len(piece.texts) <= most_texts
             assert len(piece.texts) == 1 or len("".join(piece.texts).encode()) <= most_bytes
 

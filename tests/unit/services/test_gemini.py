@@ -41,9 +41,10 @@ from dspex.protocols.lm import (
     ToolSpec,
     Usage,
 )
-from dspex.protocols.model import LM, LMParams, Secret
+from dspex.protocols.model import LM, Secret
 from dspex.services.lm.wires.gemini.wire import Gemini
 from tests.support.gemini_answers import RICH, RICH_STREAM, answer, piece, problem, stream
+from tests.support.sampling import sampling
 
 WIRE = Gemini()
 NOW = 1_700_000_000.0
@@ -53,7 +54,7 @@ WEATHER = ToolSpec("weather", "Tells the weather.", {"type": "object", "properti
 
 def request(*messages: Message, **fields: Any) -> LMRequest:
     own = {name: fields.pop(name) for name in ("tools", "tool_choice", "output") if name in fields}
-    return LMRequest(messages or (Message("user", "Hi"),), LMParams().merged(fields), **own)
+    return LMRequest(messages or (Message("user", "Hi"),), sampling(fields), **own)
 
 
 def body(asked: LMRequest, model: str = MODEL, **options: Any) -> dict[str, Any]:
@@ -183,7 +184,7 @@ class TestEncode:
     def test_tools_and_the_choice_among_them(self) -> None:
         """The modes, and the names allowed."""
         declaration = {"name": "weather", "description": "Tells the weather."}
-        asked = body(request(tools=(WEATHER,), extra={"tools": [{"googleSearch": {}}]}))
+        asked = body(request(tools=(WEATHER,), extra_body={"tools": [{"googleSearch": {}}]}))
         assert asked["tools"] == [
             {"functionDeclarations": [{**declaration, "parametersJsonSchema": WEATHER.parameters}]},
             {"googleSearch": {}},

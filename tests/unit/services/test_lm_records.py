@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 
+from dspex.optimizers.fingerprint import fingerprint_lms
+from dspex.protocols.cache import cache_key
+from dspex.protocols.lm import LMRequest, Message
 from dspex.protocols.model import LM, LMPool, Secret
 from dspex.testing import ScriptedLM
 
-PLAIN = LM("openai/m", api_base="http://localhost:1/v1", capabilities={"tools": True}, temperature=0.5, top_k=3)
+PLAIN = LM(
+    "openai/m", api_base="http://localhost:1/v1", capabilities={"tools": True}, temperature=0.5, extra_body={"top_k": 3}
+)
 KEYED = LM("openai/m", api_key="sk-1234567890")
 
 
@@ -62,23 +67,96 @@ def test_a_model_that_answers_by_itself_is_not_pickled() -> None:
         ({"Temperature": 1.0}, "did you mean temperature"),
         ({"tempreature": 1.0}, "did you mean temperature"),
         ({"logprobss": 1}, "did you mean logprobs"),
-        ({"base_url": "http://localhost"}, "no parameter of a model: a server's address is api_base="),
+        ({"base_url": "http://localhost"}, "not a parameter of a model: a server's address is api_base="),
         ({"num_retries": 8}, r"attempts are App\(limits="),
+        ({"apibase": "http://localhost"}, "did you mean api_base="),
+        ({"timeout": 3}, r"waits are App\(timeouts="),
+        ({"dedline": 3}, r"did you mean deadline= \(a request's time is app.options"),
+        ({"extra_headers": {"a": "b"}}, "request headers are headers="),
+        ({"header": {"a": "b"}}, "did you mean headers="),
+        ({"extra": {"a": "b"}}, "own parameters are extra_body="),
+        ({"top_k": 3}, r"the provider's own parameters go into extra_body=\{'top_k': \.\.\.\}"),
+        ({"extra_body": [1]}, "expected a mapping of names to JSON values"),
+        ({"extra_body": {1: 2}}, "expected a mapping of names to JSON values"),
     ],
 )
 def test_parameters_that_cannot_be_are_refused_before_anything_is_sent(params: dict[str, Any], message: str) -> None:
-    """The provider's own are as open as its JSON; a slip in one of ours is no parameter of its own."""
+    """The provider's own parameters have a place of their own, so that a slip is never sent to it."""
     with pytest.raises(ValueError, match=message):
         LM("openai/m", **params)
 
 
-def test_the_providers_own_parameters_are_passed_on() -> None:
-    """Also one that looks like a slip, where it is given as what it is."""
-    lm = LM("openai/m", top_k=3, min_tokens=1, reasoning_effort="low", max_completion_tokens=9, temperature=None)
-    odd = LM("openai/m", extra={"max_token": 5})
+def test_an_unknown_argument_does_not_show_its_value() -> None:
+    """It may be a key under a wrong name."""
+    given: Any = {"apikey": "sk-1234567890"}
+    with pytest.raises(ValueError, match="did you mean api_key=") as caught:
+        LM("openai/m", **given)
 
-    assert lm.params.extra == {"top_k": 3, "min_tokens": 1, "reasoning_effort": "low", "max_completion_tokens": 9}
-    assert odd.params.extra == {"max_token": 5}
+    assert "sk-1" not in str(caught.value)
+
+
+def test_the_providers_own_parameters_are_passed_on() -> None:
+    """Changes join what is there."""
+    lm = LM("openai/m", extra_body={"top_k": 3, "max_token": 5}, temperature=None)
+
+    assert lm.params.extra_body == {"top_k": 3, "max_token": 5}
+    assert lm.params.merged({"extra_body": {"top_k": 4}}).extra_body == {"top_k": 4, "max_token": 5}
+    assert lm.params.merged({"extra_body": None}).extra_body == lm.params.extra_body
+
+
+class TestHeaders:
+    def test_names_are_shown_and_values_are_not(self) -> None:
+        lm = LM("openai/m", headers={"X-Tenant": "t-4711"})
+
+        assert list(lm.headers) == ["x-tenant"]
+        assert "t-4711" not in f"{lm!r} {lm.headers!r} {lm}"
+        assert "x-tenant" in repr(lm)
+
+    def test_records_with_other_headers_are_other_records(self) -> None:
+        one, same, other = (LM("openai/m", headers={"x-a": "1", "x-b": each}) for each in "112")
+
+        assert one == same
+        assert hash(one) == hash(same)
+        assert one != other
+        assert one == LM("openai/m", headers={"x-b": "1", "x-a": "1"})
+
+    def test_they_are_never_pickled(self) -> None:
+        with pytest.raises(TypeError, match="leave out api_key and headers"):
+            pickle.dumps(LM("openai/m", headers={"x-tenant": "t"}))
+
+    @pytest.mark.parametrize(
+        ("headers", "message"),
+        [
+            ({"x tenant": "t"}, "cannot be the name of a header"),
+            ({"": "t"}, "cannot be the name of a header"),
+            ({1: "t"}, "cannot be the name of a header"),
+            ({"x-a": "t", "X-A": "u"}, "x-a is given twice"),
+            ({"Host": "t-4711"}, "host is set by dspex itself"),
+            ({"content-length": "t-4711"}, "set by dspex itself"),
+            ({"idempotency-key": "t-4711"}, "set by dspex itself"),
+            ({"x-tenant": "t-4711\r\nx-evil: 1"}, "the value of x-tenant must be text"),
+            ({"x-tenant": " t-4711"}, "without spaces at its ends"),
+            ({"x-tenant": "Grüße-t-4711"}, "printable ASCII"),
+            ({"x-tenant": 4711}, "the value of x-tenant must be text"),
+        ],
+    )
+    def test_what_cannot_be_sent_is_refused_early(self, headers: Any, message: str) -> None:
+        with pytest.raises(ValueError, match=message) as caught:
+            LM("openai/m", headers=headers)
+
+        assert "t-4711" not in str(caught.value)
+
+    def test_a_flag_decides_the_answer_and_a_credential_does_not(self) -> None:
+        """As with API keys: a new token must not empty the cache."""
+
+        def key(**headers: str) -> str:
+            given = {name.replace("_", "-"): value for name, value in headers.items()}
+            return cache_key(LM("openai/m", headers=given), LMRequest((Message("user", "q"),)))
+
+        assert key(x_beta="1") != key(x_beta="2")
+        assert key() != key(x_beta="1")
+        assert key(x_gateway_token="1") == key(x_gateway_token="2")
+        assert fingerprint_lms({"a": LM("openai/m", headers={"x-beta": "1"})}) != fingerprint_lms({"a": LM("openai/m")})
 
 
 def test_a_pool_of_a_list_is_that_of_a_tuple() -> None:

@@ -11,13 +11,14 @@ import dspex
 from dspex.errors import ConfigError
 from dspex.protocols.content import ImagePart, TextPart
 from dspex.protocols.lm import LMRequest, Message, ToolSpec, Usage
-from dspex.protocols.model import LM, LMParams, LMPool
+from dspex.protocols.model import LM, LMPool
 from dspex.protocols.money import Account, Budget, Price, Spending
 from dspex.services.money.prices import ASSUMED_OUTPUT, MEDIA_TOKENS, PriceTable, estimate_tokens
+from tests.support.sampling import sampling
 
 
 def request(text: str = "x" * 400, **params: Any) -> LMRequest:
-    return LMRequest((Message("user", text),), LMParams().merged(params))
+    return LMRequest((Message("user", text),), sampling(params))
 
 
 # --- prices -------------------------------------------------------------------------------------------------

@@ -17,11 +17,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from dspex.protocols.content import AudioPart, FilePart, ImagePart, TextPart, ToolResult
 from dspex.protocols.lm import JsonSchema, LMRequest, LMResponse, Message, ToolSpec
-from dspex.protocols.model import LMParams
 from dspex.services.lm.wires._wire import Wire
 from dspex.services.lm.wires.anthropic.wire import Anthropic
 from dspex.services.lm.wires.gemini.wire import Gemini
 from tests.support import anthropic_answers, gemini_answers
+from tests.support.sampling import sampling
 
 WEATHER = ToolSpec("weather", "Tells the weather.", {"type": "object", "properties": {"city": {"type": "string"}}})
 SCHEMA = JsonSchema("x", {"type": "object", "properties": {}, "additionalProperties": False})
@@ -49,7 +49,7 @@ def asked(golden: dict[str, Any], wire: Wire, *media: Any, **fields: Any) -> LMR
         completion.turn(),
         Message("tool", (ToolResult(call.id, call.name, (TextPart("x"),), is_error=True),), cache="5m"),
     )
-    return LMRequest(turns, LMParams().merged({**fields, "stop": "x"}), (WEATHER,), output=SCHEMA, **own)
+    return LMRequest(turns, sampling({**fields, "stop": "x"}), (WEATHER,), output=SCHEMA, **own)
 
 
 # --- Anthropic ----------------------------------------------------------------------------------------------

@@ -25,15 +25,16 @@ from dspex.errors import (
     TransportFailed,
 )
 from dspex.protocols.lm import Completion, LMRequest, LMResponse, Message, Usage
-from dspex.protocols.model import LMParams, Secret
+from dspex.protocols.model import Secret
 from dspex.services.lm.wires.chat.wire import OpenAIChat
+from tests.support.sampling import sampling
 
 WIRE = OpenAIChat()
 NOW = 1_700_000_000.0
 
 
 def request(text: str = "Hi", **params: Any) -> LMRequest:
-    return LMRequest((Message("system", "Be brief."), Message("user", text)), LMParams().merged(params))
+    return LMRequest((Message("system", "Be brief."), Message("user", text)), sampling(params))
 
 
 def decode(status: int, body: object, **headers: str) -> LMResponse:
@@ -81,7 +82,7 @@ class TestEncode:
         assert WIRE.encode("gpt-5-mini", request("Grüß dich")).decode() == expected
 
     def test_every_parameter_has_its_field(self) -> None:
-        """Our names become the provider's; ``extra`` goes along as it is."""
+        """Our names become the provider's; ``extra_body`` goes along as it is."""
         params: dict[str, Any] = {"temperature": 0.0, "max_tokens": 9, "top_p": 0.5, "stop": "END", "n": 2, "seed": 3}
         fields = json.loads(WIRE.encode("m", request(**params, reasoning_effort="low")))
         del fields["messages"]

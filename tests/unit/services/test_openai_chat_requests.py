@@ -19,8 +19,8 @@ from dspex.protocols.content import (
     ToolResult,
 )
 from dspex.protocols.lm import Completion, JsonObject, JsonSchema, LMRequest, Message, ToolSpec
-from dspex.protocols.model import LMParams
 from dspex.services.lm.wires.chat.wire import OpenAIChat
+from tests.support.sampling import sampling
 
 WIRE = OpenAIChat()
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -40,7 +40,7 @@ def turns(*messages: Message) -> list[Any]:
 
 
 def fields(params: dict[str, Any] | None = None, **request: Any) -> dict[str, Any]:
-    found = encoded(LMRequest((), LMParams().merged(params or {}), **request))
+    found = encoded(LMRequest((), sampling(params or {}), **request))
     return {name: value for name, value in found.items() if name not in ("model", "messages")}
 
 
@@ -214,15 +214,13 @@ class TestParameters:
 
     def test_the_providers_own_parameters_come_last(self) -> None:
         """They may replace ours."""
-        assert fields({"temperature": 0.5, "extra": {"temperature": 1}, "prompt_cache_key": "p"}) == {
+        assert fields({"temperature": 0.5, "extra_body": {"temperature": 1}, "prompt_cache_key": "p"}) == {
             "temperature": 1,
             "prompt_cache_key": "p",
         }
 
     def test_a_stream_asks_for_its_usage(self) -> None:
-        found = encoded(
-            LMRequest((), LMParams().merged({"stream_options": {"include_obfuscation": False}})), stream=True
-        )
+        found = encoded(LMRequest((), sampling({"stream_options": {"include_obfuscation": False}})), stream=True)
 
         assert found["stream"] is True
         assert found["stream_options"] == {"include_usage": True, "include_obfuscation": False}

@@ -40,8 +40,8 @@ from dspex.protocols.lm import (
     ToolSpec,
     Usage,
 )
-from dspex.protocols.model import LMParams
 from dspex.services.lm.wires.responses.wire import OpenAIResponses
+from tests.support.sampling import sampling
 
 WIRE = OpenAIResponses()
 HEADERS = {"content-type": "text/event-stream", "x-request-id": "req_3"}
@@ -73,7 +73,7 @@ def document(*output: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 
 def encoded(*messages: Message, model: str = "gpt-4o", params: dict[str, Any] | None = None, **request: Any) -> Any:
-    return json.loads(WIRE.encode(model, LMRequest(messages, LMParams().merged(params or {}), **request)))
+    return json.loads(WIRE.encode(model, LMRequest(messages, sampling(params or {}), **request)))
 
 
 def decode(body: object, status: int = 200) -> LMResponse:
@@ -227,7 +227,7 @@ class TestRequest:
 
     def test_a_model_that_reasons_is_asked_for_thoughts_it_can_be_sent_again(self) -> None:
         """Encrypted, since nothing is kept; other models would refuse to be asked."""
-        found = encoded(model="gpt-5", params={"reasoning": "high", "extra": {"reasoning": {"summary": "auto"}}})
+        found = encoded(model="gpt-5", params={"reasoning": "high", "extra_body": {"reasoning": {"summary": "auto"}}})
 
         assert found["include"] == ["reasoning.encrypted_content"]
         assert found["reasoning"] == {"effort": "high", "summary": "auto"}

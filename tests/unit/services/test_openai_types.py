@@ -19,6 +19,7 @@ from dspex.protocols.model import LMParams
 from dspex.services.lm.wires.chat.wire import OpenAIChat
 from dspex.services.lm.wires.embeddings import OpenAIEmbeddings
 from dspex.services.lm.wires.responses.wire import OpenAIResponses
+from tests.support.sampling import sampling
 
 THOUGHT = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
 USER: tuple[Part, ...] = (
@@ -80,7 +81,7 @@ def unknown_to(types: Any, body: bytes) -> list[str]:
 @pytest.mark.parametrize("output", [None, JsonObject(), JsonSchema("place", {"type": "object"})])
 def test_chat(choice: str, output: JsonObject | JsonSchema | None) -> None:
     sound = Message("user", (AudioPart("audio/wav", b"RIFF"),))
-    params = PARAMS.merged({"n": 2, "seed": 3, "stop": ["END"], "prompt_cache_key": "k"})
+    params = PARAMS.merged({"n": 2, "seed": 3, "stop": ["END"], "extra_body": {"prompt_cache_key": "k"}})
     request = LMRequest((*MESSAGES, sound), params, TOOLS, choice, output)
 
     assert not unknown_to(CompletionCreateParamsNonStreaming, OpenAIChat("max_completion_tokens").encode("m", request))
@@ -102,7 +103,7 @@ def test_embeddings() -> None:
 
 def test_a_field_that_the_types_do_not_know_is_noticed() -> None:
     """So that the tests above can fail."""
-    body = OpenAIChat().encode("m", LMRequest(MESSAGES, LMParams().merged({"gpu": 1, "n": 2, "user": 3})))
+    body = OpenAIChat().encode("m", LMRequest(MESSAGES, sampling({"gpu": 1, "n": 2, "user": 3})))
 
     assert unknown_to(CompletionCreateParamsNonStreaming, body) == [".gpu", ".user"]
     assert unknown_to(CompletionCreateParamsNonStreaming, b'{"messages":[{"role":"user"}]}') == [

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dspex._clock import wall_time
 from dspex.errors import AuthFailed, StreamTruncated, TransportFailed
+from dspex.protocols.headers import HiddenHeaders
 from dspex.protocols.lm import EmbedResponse, LMResponse
 from dspex.protocols.model import Secret
 from dspex.protocols.scope import OnDelta
@@ -111,9 +112,18 @@ class Channel:
         endpoint, key = self.endpoint, self._key
         if key is None and endpoint.needs_key and self.transport.needs_key:
             raise AuthFailed(f"no API key for {endpoint.provider}: {endpoint.key_hint}")
-        return lambda number: endpoint.wire.headers(
-            key, idempotency_key=idempotency_key, attempt=number, key_hint=endpoint.key_hint
-        )
+
+        def make(number: int) -> dict[str, str]:
+            headers = endpoint.wire.headers(
+                key, idempotency_key=idempotency_key, attempt=number, key_hint=endpoint.key_hint
+            )
+            if type(headers) is not HiddenHeaders:  # from a wire of the user's own
+                headers = HiddenHeaders(headers)
+            for name, value in endpoint.headers.items():
+                headers[name] = value.reveal()
+            return headers
+
+        return make
 
     @contextlib.contextmanager
     def _on_the_wire(self) -> Iterator[None]:

@@ -72,7 +72,7 @@ class LMGateway:
         self._keys = keys
         self._limits = limits
         self._open_transport = open_transport
-        self._endpoints: dict[tuple[str, str, str], KeyedEndpoint] = {}
+        self._endpoints: dict[tuple[str, str, str, frozenset[tuple[str, Secret]]], KeyedEndpoint] = {}
         self._runtime: Runtime | None = None
         self._targets: dict[LM, tuple[KeyedEndpoint, str]] = {}
         self._pools: dict[LMPool, PoolState] = {}
@@ -156,7 +156,7 @@ class LMGateway:
         kept = filter(None, map(self._keys, endpoint.key_env))
         key = lm.api_key if lm.api_key is not None else next(kept, None)
         fingerprint = key.fingerprint if key is not None else "no-key"
-        index = (endpoint.provider, endpoint.base_url, fingerprint)
+        index = (endpoint.provider, endpoint.base_url, fingerprint, frozenset(endpoint.headers.items()))
         keyed = self._endpoints.get(index)
         if keyed is None:
             same = sum(each[0] == endpoint.provider for each in self._endpoints)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
 from dspex.errors import ConfigError
-from dspex.protocols.model import LM
+from dspex.protocols.headers import NO_HEADERS, carry_credentials
+from dspex.protocols.model import LM, Secret
 from dspex.services.lm.wires._wire import EmbeddingsWire, Wire
 from dspex.services.lm.wires.anthropic.wire import Anthropic
 from dspex.services.lm.wires.chat.wire import AzureChat, OpenAIChat
@@ -100,6 +101,7 @@ class Endpoint:
         key_env: The environment variables the key is looked for in when the record has none, in this order.
         needs_key: Whether a call without a key can only fail; false for a server of the user's own.
         embeddings: How texts are turned into vectors there, if they are.
+        headers: The record's own, which go over the wire's.
     """
 
     provider: str
@@ -108,6 +110,7 @@ class Endpoint:
     key_env: tuple[str, ...]
     needs_key: bool
     embeddings: EmbeddingsWire | None = None
+    headers: Mapping[str, Secret] = field(default_factory=lambda: NO_HEADERS)
 
     def url(self, model_name: str, *, stream: bool = False) -> str:
         """Return the address that requests to a model are posted to."""
@@ -128,6 +131,8 @@ class Endpoint:
     @property
     def key_hint(self) -> str:
         """Where the user can set the key."""
+        if not self.key_env:
+            return "give LM(..., api_key=...) or another header"
         return f"set {' or '.join(self.key_env)} or give LM(..., api_key=...)"
 
 
@@ -135,9 +140,20 @@ def resolve_endpoint(lm: LM) -> Endpoint:
     """
     Return where and how ``lm`` is reached; the environment is not read.
 
+    Headers that carry credentials stand in for the key: none is looked for then.
+
     Raises:
-        ConfigError: The provider is not known, or ``api_base`` is no http(s) address.
+        ConfigError: The provider is not known, or ``api_base`` is not an http(s) address.
     """
+    endpoint = _endpoint_of(lm)
+    if not lm.headers:
+        return endpoint
+    if carry_credentials(lm.headers):
+        endpoint = replace(endpoint, key_env=(), needs_key=False)
+    return replace(endpoint, headers=lm.headers)
+
+
+def _endpoint_of(lm: LM) -> Endpoint:
     provider = PROVIDERS.get(lm.provider)
     if provider is None:
         known = ", ".join(sorted(PROVIDERS))

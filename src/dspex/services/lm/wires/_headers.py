@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import quote
 
 from dspex.errors import AuthFailed
+from dspex.protocols.headers import HiddenHeaders
 from dspex.protocols.model import Secret
 from dspex.services.lm.wires._wire import Headroom
 
@@ -31,22 +32,13 @@ __all__ = [
 # --- requests -----------------------------------------------------------------------------------------------
 
 
-class _Unshown(dict[str, str]):
-    """Headers that show their names alone: who reports crashes often writes down local variables too."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"<headers {', '.join(self)}>"
-
-
 def request_headers(idempotency_key: str, attempt: int) -> dict[str, str]:
     """
     Return what every request of ours carries: one key for the logical call, a number for the attempt.
 
     The dict does not show its values, since a secret key will be among them.
     """
-    headers = _Unshown()
+    headers = HiddenHeaders()
     headers["content-type"] = "application/json"
     headers["accept"] = "application/json"
     headers["user-agent"] = "dspex"

@@ -37,13 +37,13 @@ def split(request: EmbedRequest, *, most_texts: int, most_bytes: int) -> list[Em
     for text in request.texts:
         size = len(text.encode("utf-8", "surrogatepass"))  # what has no UTF-8 is refused when it is written
         if texts and (len(texts) >= most_texts or held + size > most_bytes):
-            pieces.append(EmbedRequest(tuple(texts), request.dimensions, request.extra))
+            pieces.append(EmbedRequest(tuple(texts), request.dimensions, request.extra_body))
             texts, held = [], 0
         texts.append(text)
         held += size
     if texts:
         whole = len(texts) == len(request.texts)
-        pieces.append(request if whole else EmbedRequest(tuple(texts), request.dimensions, request.extra))
+        pieces.append(request if whole else EmbedRequest(tuple(texts), request.dimensions, request.extra_body))
     return pieces
 
 
@@ -80,13 +80,13 @@ class OpenAIEmbeddings:
         return "/embeddings"
 
     def encode(self, model_name: str, request: EmbedRequest) -> bytes:
-        """Return the compact JSON body; ``extra`` comes last. Raises ``RequestRejected`` for what is no JSON."""
+        """Return the compact JSON body; ``extra_body`` comes last. Raises ``RequestRejected`` for what is no JSON."""
         fields: dict[str, Any] = {"model": model_name, "input": list(request.texts)}  # JSON
         if self.packed:
             fields["encoding_format"] = "base64"
         if request.dimensions is not None:
             fields["dimensions"] = request.dimensions
-        fields.update(request.extra)
+        fields.update(request.extra_body)
         return to_json(fields)
 
     def decode(
@@ -123,7 +123,7 @@ class AzureEmbeddings(OpenAIEmbeddings):
 @dataclass(frozen=True, slots=True)
 class GeminiEmbeddings:
     """
-    The wire of ``POST {base}/models/{model}:batchEmbedContents``; ``extra`` joins the request of every text.
+    The wire of ``POST {base}/models/{model}:batchEmbedContents``; ``extra_body`` joins the request of every text.
 
     Attributes:
         most_texts: Gemini takes 100 texts a request.
@@ -142,7 +142,7 @@ class GeminiEmbeddings:
         common: dict[str, Any] = {"model": _gemini_name(model_name)}  # JSON
         if request.dimensions is not None:
             common["outputDimensionality"] = request.dimensions
-        common.update(request.extra)
+        common.update(request.extra_body)
         return to_json({"requests": [{"content": {"parts": [{"text": text}]}, **common} for text in request.texts]})
 
     def decode(

@@ -53,9 +53,9 @@ def message_fields(model_name: str, request: LMRequest, *, stream: bool) -> dict
         fields["stop_sequences"] = list(params.stop)
     if stream:
         fields["stream"] = True
-    if params.extra:
+    if params.extra_body:
         check_extra(request)
-        add_extra(fields, params.extra)
+        add_extra(fields, params.extra_body)
     return fields
 
 

@@ -182,12 +182,12 @@ def check_extra(request: LMRequest) -> None:
     Raises:
         RequestRejected: They switch streaming on or off, which the caller's way of asking does.
     """
-    if "stream" in request.params.extra:
+    if "stream" in request.params.extra_body:
         raise RequestRejected("the parameter 'stream' is set by how the answer is asked for; nothing was sent")
 
 
 def add_parameters(fields: dict[str, Any], request: LMRequest, *, length_field: str, seed_field: str) -> None:
-    """Add tools, the form of the answer and the parameters that were set; ``extra`` comes last, joins or replaces."""
+    """Add tools, the form of the answer and the parameters that were set; ``extra_body`` joins or replaces them."""
     if request.tools or request.tool_choice != "auto":
         _add_tools(fields, request)
     output = request.output
@@ -216,9 +216,9 @@ def add_parameters(fields: dict[str, Any], request: LMRequest, *, length_field: 
         fields["logprobs"] = True
         if params.logprobs:
             fields["top_logprobs"] = params.logprobs
-    if params.extra:
+    if params.extra_body:
         check_extra(request)
-        add_extra(fields, params.extra)
+        add_extra(fields, params.extra_body)
 
 
 def _add_tools(fields: dict[str, Any], request: LMRequest) -> None:

@@ -40,9 +40,9 @@ def content_fields(model_name: str, request: LMRequest) -> dict[str, Any]:
     config = _config(model_name, request)
     if config:
         fields["generationConfig"] = config
-    if request.params.extra:
+    if request.params.extra_body:
         check_extra(request)
-        add_extra(fields, request.params.extra)
+        add_extra(fields, request.params.extra_body)
     return fields
 
 

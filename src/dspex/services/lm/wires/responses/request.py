@@ -20,7 +20,7 @@ _NAME: Final = "OpenAI's Responses protocol"
 
 def response_fields(model_name: str, request: LMRequest) -> dict[str, Any]:
     """
-    Return the request as JSON values; ``extra`` comes last and joins or replaces ours.
+    Return the request as JSON values; ``extra_body`` comes last and joins or replaces ours.
 
     Nothing is kept on the server (``store`` is false): a model that reasons is therefore asked for its thoughts in
     encrypted form, which go back with the tool calls that they led to.
@@ -41,7 +41,7 @@ def response_fields(model_name: str, request: LMRequest) -> dict[str, Any]:
         fields["text"] = {"format": {"type": "json_object"}}
     _add_parameters(fields, request, reasons=capabilities_of(PROVIDER, model_name).reasoning)
     check_extra(request)
-    add_extra(fields, request.params.extra)
+    add_extra(fields, request.params.extra_body)
     return fields
 
 
