@@ -100,10 +100,13 @@ distclean: clean ## Remove the environments too
 	rm -rf .venv .bench-venv
 
 # --- a real model on this machine ----------------------------------------------------------------------------
-.PHONY: demo-real test-real
+.PHONY: demo-real test-real bench-real
 
 demo-real: $(FOR_DEMO) ## Run the demo with a real model, fetched once (500 MB) into your cache folder
 	@$(BIN)/dspex demo --local $(ARGS)
 
 test-real: $(FOR_TESTS) ## Run the tests on that model; skipped with the reason where it cannot be had
 	$(BIN)/python -m pytest -m real tests/real $(ARGS)
+
+bench-real: $(FOR_BENCH) ## Ask a real model in every form, beside DSPy and a plain prompt (ARGS=... names its server and data)
+	PYTHONPATH=src:. .bench-venv/bin/python -m benchmarks.real $(ARGS)

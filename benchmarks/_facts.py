@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 
-import pyperf
+import pyperf  # type: ignore[import-not-found]  # it is in the environment of the benchmarks only
 
 __all__ = ["facts", "versions"]
 

@@ -1,0 +1,1 @@
+"""A real model judges prompts, formats and defaults: ``python -m benchmarks.real``."""
