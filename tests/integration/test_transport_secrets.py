@@ -85,7 +85,7 @@ def check(error: BaseException) -> None:
 
 
 def ask(transport: Transport, url: str, body: bytes = b"{}", timeouts: Timeouts | None = None) -> Awaitable[HttpReply]:
-    headers = bearer(Secret(CANARY), idempotency_key="r1", attempt=1, key_hint="")
+    headers = bearer(Secret(CANARY), idempotency_key="r1", attempt=1)
     return transport.post(url, headers, body, timeouts)
 
 
@@ -136,7 +136,7 @@ async def test_what_a_server_can_do_on_a_connection_that_has_served(opened: Open
 @pytest.mark.parametrize("name", ANSWERS)
 async def test_what_a_server_can_do_in_a_stream(any_opened: Opener, name: str) -> None:
     async def read(transport: Transport, server: Server) -> None:
-        headers = bearer(Secret(CANARY), idempotency_key="r1", attempt=1, key_hint="")
+        headers = bearer(Secret(CANARY), idempotency_key="r1", attempt=1)
         async with transport.stream(server.url, headers, b"{}", Timeouts(read=0.05)) as answer:
             async for _ in answer:
                 pass
@@ -216,7 +216,7 @@ async def test_closed_before_and_meanwhile(opened: Opener) -> None:
 @pytest.mark.parametrize("value", ["a\r\nb: c", "a\0b", "a\udc80b\r"])
 async def test_a_header_that_cannot_be_sent(any_opened: Opener, value: str) -> None:
     async with serving(ok) as server, any_opened() as transport:
-        headers = bearer(Secret(CANARY), idempotency_key="r1", attempt=1, key_hint="")
+        headers = bearer(Secret(CANARY), idempotency_key="r1", attempt=1)
         headers["authorization"] = f"{CANARY}{value}"
         with pytest.raises((DspexError, ValueError)) as caught:
             await transport.post(server.url, headers, b"{}")

@@ -62,12 +62,12 @@ class Caller:
 
     async def whole(self, request: LMRequest, *, key: str = "key") -> LMResponse:
         answer = await self._post(self.wire.path("m", stream=False), self.wire.encode("m", request), key)
-        return self.wire.decode(answer.status_code, dict(answer.headers), answer.content, now=0.0)
+        return self.wire.decode(answer.status_code, dict(answer.headers), answer.content)
 
     async def streamed(self, request: LMRequest) -> tuple[list[LMDelta], LMResponse]:
         answer = await self._post(self.wire.path("m", stream=True), self.wire.encode("m", request, stream=True), "key")
         assert answer.status_code == 200, answer.text
-        decoder = self.wire.decoder(dict(answer.headers), now=0.0)
+        decoder = self.wire.decoder(dict(answer.headers))
         body = answer.content
         deltas = [delta for at in range(0, len(body), 7) for delta in decoder.feed(body[at : at + 7])]
         return deltas, decoder.finish()
@@ -80,9 +80,7 @@ class Caller:
         assert self.embeddings is not None
         body = self.embeddings.encode("m", EmbedRequest(texts, 64))
         answer = await self._post(self.embeddings.path("m"), body, "key")
-        response = self.embeddings.decode(
-            answer.status_code, dict(answer.headers), answer.content, texts=len(texts), now=0.0
-        )
+        response = self.embeddings.decode(answer.status_code, dict(answer.headers), answer.content, texts=len(texts))
         return [list(vector) for vector in response.vectors]
 
 

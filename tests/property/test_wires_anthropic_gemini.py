@@ -77,13 +77,13 @@ def outcome(act: Callable[[], object]) -> object:
 
 
 def streamed(wire: Wire, pieces: list[bytes]) -> tuple[list[LMDelta], LMResponse]:
-    decoder = wire.decoder({}, now=0.0)
+    decoder = wire.decoder({})
     deltas = [delta for piece in pieces for delta in decoder.feed(piece)]
     return deltas, decoder.finish()
 
 
 def unstreamed(wire: Wire, document: object) -> LMResponse:
-    return wire.decode(200, {}, json.dumps(document).encode(), now=0.0)
+    return wire.decode(200, {}, json.dumps(document).encode())
 
 
 # --- answers, whole and as streams --------------------------------------------------------------------------
@@ -257,7 +257,7 @@ def spoiled(draw: st.DrawFn) -> tuple[str, Any]:
 
 
 def check_answer(name: str, body: bytes, status: int) -> None:
-    result = outcome(lambda: WIRES[name].decode(status, {}, body, now=0.0))
+    result = outcome(lambda: WIRES[name].decode(status, {}, body))
     assert isinstance(result, (LMResponse, tuple))
     if status >= 300:
         assert isinstance(result, tuple)

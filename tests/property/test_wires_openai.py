@@ -216,7 +216,7 @@ events = json_values | st.fixed_dictionaries(
 def test_any_json_is_a_response_or_a_typed_error(wire: Wire, status: int, body: object) -> None:
     """Wrong types in known places included."""
     with contextlib.suppress(LMError):
-        wire.decode(status, {}, json.dumps(body).encode(), now=0.0)
+        wire.decode(status, {}, json.dumps(body).encode())
 
 
 @pytest.mark.parametrize("wire", WIRES)
@@ -224,7 +224,7 @@ def test_any_json_is_a_response_or_a_typed_error(wire: Wire, status: int, body: 
 def test_any_bytes_are_a_response_or_a_typed_error(wire: Wire, status: int, body: bytes) -> None:
     """A captive portal, a broken gateway, another protocol."""
     with contextlib.suppress(LMError):
-        wire.decode(status, {}, body, now=0.0)
+        wire.decode(status, {}, body)
 
 
 @pytest.mark.parametrize("wire", WIRES)
@@ -234,7 +234,7 @@ def test_any_bytes_are_a_response_or_a_typed_error(wire: Wire, status: int, body
 )
 def test_any_stream_is_a_response_or_a_typed_error(wire: Wire, documents: list[object], rest: bytes) -> None:
     """Whatever events come, in whatever order."""
-    decoder = wire.decoder(STREAM, now=0.0)
+    decoder = wire.decoder(STREAM)
     with contextlib.suppress(LMError):
         for document in documents:
             assert all(type(delta) is LMDelta for delta in decoder.feed(f"data: {json.dumps(document)}\n\n".encode()))
@@ -281,7 +281,7 @@ def told_by(response: LMResponse) -> dict[object, str]:
 
 
 def read(wire: Wire, pieces: list[bytes]) -> tuple[list[LMDelta], LMResponse]:
-    decoder = wire.decoder(STREAM, now=0.0)
+    decoder = wire.decoder(STREAM)
     deltas = [delta for piece in pieces for delta in decoder.feed(piece)]
     return deltas, decoder.finish()
 
@@ -339,7 +339,7 @@ def test_a_chat_stream_is_the_whole_answer(data: st.DataObject, messages: list[d
 
     deltas_read, response = read(CHAT, split_anywhere(data, stream))
 
-    assert response == CHAT.decode(200, STREAM, json.dumps(whole).encode(), now=0.0)
+    assert response == CHAT.decode(200, STREAM, json.dumps(whole).encode())
     assert added_up(deltas_read) == told_by(response)
 
 
@@ -376,7 +376,7 @@ def test_a_stream_of_responses_is_the_whole_answer(
 
     deltas, response = read(RESPONSES, split_anywhere(data, b"".join(line + newline * 2 for line in lines)))
 
-    assert response == RESPONSES.decode(200, STREAM, json.dumps(whole).encode(), now=0.0)
+    assert response == RESPONSES.decode(200, STREAM, json.dumps(whole).encode())
     assert added_up(deltas) == told_by(response)
 
 
@@ -388,15 +388,15 @@ def test_arguments_that_came_unquoted_are_an_answer_whatever_they_hold(arguments
     """Numbers that JSON does not know (NaN) are not the caller's mistake: nothing is rejected while it is read."""
     call = {"id": "1", "type": "function", "function": {"name": "t", "arguments": arguments}}
     body = json.dumps({"choices": [{"message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}).encode()
-    (found,) = CHAT.decode(200, {}, body, now=0.0).completions[0].tool_calls
+    (found,) = CHAT.decode(200, {}, body).completions[0].tool_calls
     assert json.dumps(found.arguments) == json.dumps(arguments)  # NaN is unequal to itself
     assert json.dumps(json.loads(found.raw)) == json.dumps(arguments)
 
     piece = {"choices": [{"delta": {"tool_calls": [{"index": 0, **call}]}, "finish_reason": "tool_calls"}]}
-    decoder = CHAT.decoder(STREAM, now=0.0)
+    decoder = CHAT.decoder(STREAM)
     decoder.feed(f"data: {json.dumps(piece)}\n\ndata: [DONE]\n\n".encode())
     assert json.dumps(decoder.finish().completions[0].tool_calls[0].arguments) == json.dumps(arguments)
 
     item = {"type": "function_call", "call_id": "1", "name": "t", "arguments": arguments}
-    whole = RESPONSES.decode(200, {}, json.dumps({"output": [item]}).encode(), now=0.0)
+    whole = RESPONSES.decode(200, {}, json.dumps({"output": [item]}).encode())
     assert json.dumps(whole.completions[0].tool_calls[0].arguments) == json.dumps(arguments)

@@ -22,7 +22,8 @@ attribute, and the message says what to do next::
     ├── ServiceError
     │   ├── CacheError              the cache cannot be opened or read
     │   ├── LMError                 one provider call failed for good; ``attempts`` lists the tries
-    │   │   ├── AuthFailed          the key is missing, wrong or lacks permission
+    │   │   ├── AuthFailed          the key is missing or wrong
+    │   │   │   └── PermissionDenied a model, a region or an operation is closed to the key
     │   │   ├── BudgetExceeded      the budget of the App, the job or the request is spent; not sent
     │   │   ├── CircuitOpen         the provider has failed too often lately; not sent
     │   │   ├── ContentRefused      the provider's policy refused the prompt or the answer
@@ -163,6 +164,7 @@ from dspex.errors._services import (
     ContentRefused,
     ContextTooLong,
     LMError,
+    PermissionDenied,
     QuotaExhausted,
     RateLimited,
     RequestRejected,
@@ -221,6 +223,7 @@ __all__ = [
     "OsProcessFailed",
     "OutputNotSet",
     "Overloaded",
+    "PermissionDenied",
     "ProgramError",
     "ProgramFrozen",
     "QuotaExhausted",

@@ -15,6 +15,7 @@ __all__ = [
     "ContentRefused",
     "ContextTooLong",
     "LMError",
+    "PermissionDenied",
     "QuotaExhausted",
     "RateLimited",
     "RequestRejected",
@@ -102,11 +103,23 @@ class QuotaExhausted(LMError):
 
 
 class AuthFailed(LMError):
-    """The key is missing, wrong or lacks permission."""
+    """The key is missing or wrong; as ``PermissionDenied``, it is right and lacks permission."""
+
+
+class PermissionDenied(AuthFailed):
+    """The key is right, and may not do this: a model, a region or an operation that is closed to it."""
 
 
 class RequestRejected(LMError):
-    """The provider says that the request itself is wrong."""
+    """
+    The provider says that the request itself is wrong.
+
+    Attributes:
+        parameter: Which of its parameters, in the words of the chat protocol (``response_format``); None where the
+            provider does not say.
+    """
+
+    parameter: str | None = None
 
 
 class ContextTooLong(RequestRejected):

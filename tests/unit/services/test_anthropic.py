@@ -14,6 +14,7 @@ from dspex.errors import (
     ContentRefused,
     ContextTooLong,
     LMError,
+    PermissionDenied,
     QuotaExhausted,
     RateLimited,
     RequestRejected,
@@ -33,6 +34,7 @@ from dspex.protocols.content import (
 )
 from dspex.protocols.lm import JsonObject, JsonSchema, LMDelta, LMRequest, LMResponse, Message, ToolSpec, Usage
 from dspex.protocols.model import LM, Secret
+from dspex.services.lm.wires._errors import completed
 from dspex.services.lm.wires._wire import Headroom
 from dspex.services.lm.wires.anthropic.wire import Anthropic
 from tests.support.anthropic_answers import RICH, RICH_STREAM, answer, block, end, problem, start, stream, text
@@ -67,17 +69,17 @@ def rejected(asked: LMRequest, model: str = MODEL) -> str:
 
 def decode(document: object, status: int = 200, headers: Mapping[str, str] | None = None) -> LMResponse:
     raw = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return WIRE.decode(status, headers or {}, raw, now=NOW, key_hint="set ANTHROPIC_API_KEY")
+    return WIRE.decode(status, headers or {}, raw)
 
 
 def failure(document: object, status: int = 200, headers: Mapping[str, str] | None = None) -> LMError:
     with pytest.raises(LMError) as caught:
         decode(document, status, headers)
-    return caught.value
+    return completed(caught.value, headers or {}, now=NOW, key_hint="set ANTHROPIC_API_KEY")
 
 
 def read(data: bytes, headers: Mapping[str, str] | None = None) -> tuple[list[LMDelta], LMResponse]:
-    decoder = WIRE.decoder(headers or {}, now=NOW, key_hint="set ANTHROPIC_API_KEY")
+    decoder = WIRE.decoder(headers or {})
     return decoder.feed(data), decoder.finish()
 
 
@@ -324,10 +326,11 @@ class TestHeaders:
     def test_a_key_that_is_no_header_is_not_sent_or_shown(self) -> None:
         """A line end in a key would be another header."""
         with pytest.raises(AuthFailed) as caught:
-            WIRE.headers(Secret("sk\nx"), idempotency_key="k", attempt=1, key_hint="set ANTHROPIC_API_KEY")
+            WIRE.headers(Secret("sk\nx"), idempotency_key="k", attempt=1)
 
-        assert "set ANTHROPIC_API_KEY" in str(caught.value)
-        assert "sk\nx" not in str(caught.value)
+        found = completed(caught.value, {}, now=NOW, key_hint="set ANTHROPIC_API_KEY")
+        assert "set ANTHROPIC_API_KEY" in str(found)
+        assert "sk\nx" not in str(found)
 
     def test_headroom_is_that_of_the_scarcer_tokens(self) -> None:
         """Resets are moments; a past one is now."""
@@ -454,9 +457,9 @@ class TestErrors:
             (400, "invalid_request_error", RequestRejected),
             (401, "authentication_error", AuthFailed),
             (402, "billing_error", QuotaExhausted),
-            (403, "permission_error", AuthFailed),
+            (403, "permission_error", PermissionDenied),
             (404, "not_found_error", RequestRejected),
-            (413, "request_too_large", RequestRejected),
+            (413, "request_too_large", ContextTooLong),
             (429, "rate_limit_error", RateLimited),
             (500, "api_error", ServerFailed),
             (504, "timeout_error", ServerFailed),

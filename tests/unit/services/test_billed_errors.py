@@ -57,7 +57,7 @@ WHOLE: list[tuple[Wire, dict[str, Any], type[LMError]]] = [
 
 def decoded(wire: Wire, document: dict[str, Any]) -> LMError:
     with pytest.raises(LMError) as caught:
-        wire.decode(200, {}, json.dumps(document).encode(), now=0.0)
+        wire.decode(200, {}, json.dumps(document).encode())
     return caught.value
 
 
@@ -130,7 +130,7 @@ def test_a_stream_that_comes_to_nothing_says_what_was_counted_at_its_end(
     wire: Wire, body: bytes, kind: type[LMError], counted: Usage | None
 ) -> None:
     """A count on the way is not yet what is charged; one after the answer's end is, its last mark missing or not."""
-    decoder = wire.decoder({"content-type": "text/event-stream"}, now=0.0)
+    decoder = wire.decoder({"content-type": "text/event-stream"})
     with pytest.raises(LMError) as caught:
         decoder.feed(body)
         decoder.finish()
@@ -149,7 +149,7 @@ def test_a_stream_that_comes_to_nothing_says_what_was_counted_at_its_end(
 def test_vectors_that_are_none_say_it_too(wire: EmbeddingsWire, document: dict[str, Any]) -> None:
     """The texts were read."""
     with pytest.raises(ResponseInvalid) as caught:
-        wire.decode(200, {}, json.dumps(document).encode(), texts=1, now=0.0)
+        wire.decode(200, {}, json.dumps(document).encode(), texts=1)
 
     assert caught.value.usage == Usage(input_tokens=10)
 
@@ -159,5 +159,5 @@ def test_a_refused_request_was_not_counted() -> None:
     for wire in (OpenAIChat(), Anthropic(), Gemini(), OpenAIResponses()):
         body = json.dumps({"error": {"message": "maximum context length", "code": "x"}}).encode()
         with pytest.raises(LMError) as caught:
-            wire.decode(400, {}, body, now=0.0)
+            wire.decode(400, {}, body)
         assert caught.value.usage is None

@@ -34,7 +34,7 @@ def packed(*numbers: float) -> str:
 
 
 def decode(body: object, texts: int, *, status: int = 200, wire: EmbeddingsWire = WIRE) -> EmbedResponse:
-    return wire.decode(status, {"x-request-id": "req_2"}, json.dumps(body).encode(), texts=texts, now=0.0)
+    return wire.decode(status, {"x-request-id": "req_2"}, json.dumps(body).encode(), texts=texts)
 
 
 def failure(body: object, texts: int = 1, *, status: int = 200, wire: EmbeddingsWire = WIRE) -> LMError:
@@ -107,7 +107,7 @@ class TestOpenAI:
     @pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b"[" * 100_000])
     def test_what_is_no_object_is_invalid(self, body: bytes) -> None:
         with pytest.raises(ResponseInvalid):
-            WIRE.decode(200, {}, body, texts=1, now=0.0)
+            WIRE.decode(200, {}, body, texts=1)
 
     def test_errors_are_those_of_every_wire(self) -> None:
         assert isinstance(failure({"error": {"message": "no", "code": "rate_limit_exceeded"}}, status=429), RateLimited)

@@ -13,6 +13,7 @@ from dspex.errors import (
     ContentRefused,
     ContextTooLong,
     LMError,
+    PermissionDenied,
     QuotaExhausted,
     RateLimited,
     RequestRejected,
@@ -42,6 +43,7 @@ from dspex.protocols.lm import (
     Usage,
 )
 from dspex.protocols.model import LM, Secret
+from dspex.services.lm.wires._errors import completed
 from dspex.services.lm.wires.gemini.wire import Gemini
 from tests.support.gemini_answers import RICH, RICH_STREAM, answer, piece, problem, stream
 from tests.support.sampling import sampling
@@ -79,17 +81,17 @@ def rejected(asked: LMRequest, model: str = MODEL) -> str:
 
 def decode(document: object, status: int = 200, headers: Mapping[str, str] | None = None) -> LMResponse:
     raw = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return WIRE.decode(status, headers or {}, raw, now=NOW, key_hint="set GEMINI_API_KEY")
+    return WIRE.decode(status, headers or {}, raw)
 
 
 def failure(document: object, status: int = 200, headers: Mapping[str, str] | None = None) -> LMError:
     with pytest.raises(LMError) as caught:
         decode(document, status, headers)
-    return caught.value
+    return completed(caught.value, headers or {}, now=NOW, key_hint="set GEMINI_API_KEY")
 
 
 def read(data: bytes, headers: Mapping[str, str] | None = None) -> tuple[list[LMDelta], LMResponse]:
-    decoder = WIRE.decoder(headers or {}, now=NOW, key_hint="set GEMINI_API_KEY")
+    decoder = WIRE.decoder(headers or {})
     return decoder.feed(data), decoder.finish()
 
 
@@ -394,7 +396,7 @@ class TestErrors:
         [
             (problem(400, "INVALID_ARGUMENT"), RequestRejected, "INVALID_ARGUMENT", None),
             (problem(400, "INVALID_ARGUMENT", BAD_KEY), AuthFailed, "API_KEY_INVALID", None),
-            (problem(403, "PERMISSION_DENIED"), AuthFailed, "PERMISSION_DENIED", None),
+            (problem(403, "PERMISSION_DENIED"), PermissionDenied, "PERMISSION_DENIED", None),
             (problem(404, "NOT_FOUND"), RequestRejected, "NOT_FOUND", None),
             (problem(429, "RESOURCE_EXHAUSTED"), RateLimited, "RESOURCE_EXHAUSTED", None),
             (problem(429, "RESOURCE_EXHAUSTED", MINUTE, RETRY), RateLimited, "RESOURCE_EXHAUSTED", 17.5),

@@ -29,11 +29,11 @@ MEDIA = (ImagePart("image/png", b"x"), FilePart("application/pdf", b"x", name="a
 
 
 def decode(wire: Wire, document: str) -> LMResponse:
-    return wire.decode(200, {}, document.encode(), now=0.0)
+    return wire.decode(200, {}, document.encode())
 
 
 def streamed(wire: Wire, data: bytes) -> LMResponse:
-    decoder = wire.decoder({}, now=0.0)
+    decoder = wire.decoder({})
     decoder.feed(data)
     return decoder.finish()
 

@@ -77,7 +77,7 @@ def encoded(*messages: Message, model: str = "gpt-4o", params: dict[str, Any] | 
 
 
 def decode(body: object, status: int = 200) -> LMResponse:
-    return WIRE.decode(status, {"x-request-id": "req_3"}, json.dumps(body).encode(), now=0.0, key_hint="set KEY")
+    return WIRE.decode(status, {"x-request-id": "req_3"}, json.dumps(body).encode())
 
 
 def failure(body: object, status: int = 200) -> LMError:
@@ -353,7 +353,7 @@ def event(kind: str, **fields: Any) -> bytes:
 
 
 def read(*pieces: bytes, headers: dict[str, str] = HEADERS) -> tuple[list[LMDelta], LMResponse]:
-    decoder = WIRE.decoder(headers, now=0.0)
+    decoder = WIRE.decoder(headers)
     deltas = [delta for piece in pieces for delta in decoder.feed(piece)]
     return deltas, decoder.finish()
 

@@ -31,7 +31,7 @@ def chunk(delta: dict[str, Any] | None = None, *, index: int = 0, reason: str | 
 
 
 def read(*pieces: bytes, headers: dict[str, str] = HEADERS) -> tuple[list[LMDelta], LMResponse]:
-    decoder = WIRE.decoder(headers, now=0.0, key_hint="set KEY")
+    decoder = WIRE.decoder(headers)
     deltas = [delta for piece in pieces for delta in decoder.feed(piece)]
     return deltas, decoder.finish()
 

@@ -79,7 +79,7 @@ def name(value: object) -> str:
 def test_an_answer_that_was_cut_off_is_refused(wire: Wire, document: dict[str, Any]) -> None:
     """Its text parses, and still nobody may take it for the answer; what came of it is kept."""
     with pytest.raises(ContentRefused) as caught:
-        wire.decode(200, {"x-request-id": "r1"}, json.dumps(document).encode(), now=0.0)
+        wire.decode(200, {"x-request-id": "r1"}, json.dumps(document).encode())
 
     assert (caught.value.partial, caught.value.status, caught.value.is_retryable) == (CUT, 200, False)
 
@@ -87,7 +87,7 @@ def test_an_answer_that_was_cut_off_is_refused(wire: Wire, document: dict[str, A
 @pytest.mark.parametrize(("wire", "body"), STREAMED, ids=name)
 def test_a_stream_that_was_cut_off_is_refused_at_its_end(wire: Wire, body: bytes) -> None:
     """The pieces were handed on; the end says what they are worth."""
-    decoder = wire.decoder(STREAM, now=0.0)
+    decoder = wire.decoder(STREAM)
 
     assert "".join(delta.text for delta in decoder.feed(body)) == CUT
     with pytest.raises(ContentRefused) as caught:
@@ -113,7 +113,7 @@ def test_a_stream_that_was_cut_off_is_refused_at_its_end(wire: Wire, body: bytes
 )
 def test_of_several_answers_the_withheld_ones_are_left_out(wire: Wire, document: dict[str, Any]) -> None:
     """They are counted, so that nobody wonders where they are."""
-    found = wire.decode(200, {}, json.dumps(document).encode(), now=0.0)
+    found = wire.decode(200, {}, json.dumps(document).encode())
 
     assert [completion.text for completion in found.completions] == ["whole"]
     assert found.withheld == 1
@@ -147,9 +147,9 @@ ERRORS: list[tuple[Wire, bytes, bytes]] = [
 def test_an_error_in_the_same_bytes_as_pieces_is_all_that_is_told(wire: Wire, pieces: bytes, error: bytes) -> None:
     """Nothing has been handed on then, so that the call may be tried again; pieces that came before stay told."""
     with pytest.raises(ServerFailed):
-        wire.decoder(STREAM, now=0.0).feed(pieces + error)
+        wire.decoder(STREAM).feed(pieces + error)
 
-    decoder = wire.decoder(STREAM, now=0.0)
+    decoder = wire.decoder(STREAM)
     assert "".join(delta.text for delta in decoder.feed(pieces)) == "Well"
     with pytest.raises(LMError) as caught:
         decoder.feed(error)

@@ -24,7 +24,7 @@ from dspex.services.lm.wires.chat.wire import OpenAIChat
 def failure(status: int, body: object, **headers: str) -> LMError:
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     with pytest.raises(LMError) as caught:
-        OpenAIChat().decode(status, names, json.dumps(body).encode(), now=0.0)
+        OpenAIChat().decode(status, names, json.dumps(body).encode())
     return caught.value
 
 

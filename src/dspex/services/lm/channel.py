@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dspex._clock import wall_time
-from dspex.errors import AuthFailed, StreamTruncated, TransportFailed
+from dspex.errors import AuthFailed, LMError, StreamTruncated, TransportFailed
 from dspex.protocols.headers import HiddenHeaders
 from dspex.protocols.lm import EmbedResponse, LMResponse
 from dspex.protocols.model import Secret
 from dspex.protocols.scope import OnDelta
 from dspex.services.lm._http import HttpReply, OnBegin
 from dspex.services.lm._off_loop import OffLoop
+from dspex.services.lm.wires._errors import completed
 from dspex.services.lm.wires._json import LARGE
 
 if TYPE_CHECKING:
@@ -102,10 +103,9 @@ class Channel:
             reply = await self.transport.post(
                 url, headers(attempt), body, on_resend=lambda: headers(on_resend()), on_begin=on_begin
             )
-            decode = functools.partial(
-                endpoint.embeddings.decode, *reply, texts=texts, now=wall_time(), key_hint=endpoint.key_hint
-            )
-            return decode() if len(reply.body) < LARGE else await self._off_loop.run(decode)
+            decode = functools.partial(endpoint.embeddings.decode, *reply, texts=texts)
+            with self._completing(reply.headers):
+                return decode() if len(reply.body) < LARGE else await self._off_loop.run(decode)
 
     def _headers(self, idempotency_key: str) -> Callable[[int], dict[str, str]]:
         """Return what makes the headers of the attempt of a number."""
@@ -114,9 +114,8 @@ class Channel:
             raise AuthFailed(f"no API key for {endpoint.provider}: {endpoint.key_hint}")
 
         def make(number: int) -> dict[str, str]:
-            headers = endpoint.wire.headers(
-                key, idempotency_key=idempotency_key, attempt=number, key_hint=endpoint.key_hint
-            )
+            with self._completing({}):
+                headers = endpoint.wire.headers(key, idempotency_key=idempotency_key, attempt=number)
             if type(headers) is not HiddenHeaders:  # from a wire of the user's own
                 headers = HiddenHeaders(headers)
             for name, value in endpoint.headers.items():
@@ -124,6 +123,15 @@ class Channel:
             return headers
 
         return make
+
+    @contextlib.contextmanager
+    def _completing(self, headers: Mapping[str, str]) -> Iterator[None]:
+        """Add to the errors of a wire what it does not know: the time, and where the user keeps the key."""
+        try:
+            yield
+        except LMError as error:
+            completed(error, headers, now=wall_time(), key_hint=self.endpoint.key_hint)
+            raise
 
     @contextlib.contextmanager
     def _on_the_wire(self) -> Iterator[None]:
@@ -138,12 +146,9 @@ class Channel:
 
     async def _decode(self, reply: HttpReply) -> LMResponse:
         """Read an answer; a large one in a thread, so that the loop goes on."""
-        status, headers, body = reply
-        now, key_hint, wire = wall_time(), self.endpoint.key_hint, self.endpoint.wire
-        if len(body) < LARGE:
-            return wire.decode(status, headers, body, now=now, key_hint=key_hint)
-        decode = functools.partial(wire.decode, status, headers, body, now=now, key_hint=key_hint)
-        return await self._off_loop.run(decode)
+        decode = functools.partial(self.endpoint.wire.decode, *reply)
+        with self._completing(reply.headers):
+            return decode() if len(reply.body) < LARGE else await self._off_loop.run(decode)
 
     async def _read(self, answer: HttpStream, on_delta: OnDelta) -> LMResponse:
         """Hand on the pieces of a streamed answer as they come, and return the whole."""
@@ -152,8 +157,7 @@ class Channel:
         if not is_success or kind == "application/json":
             # An error, or a server that does not stream.
             return await self._decode(HttpReply(answer.status, answer.headers, await answer.read()))
-        endpoint = self.endpoint
-        decoder = endpoint.wire.decoder(answer.headers, now=wall_time(), key_hint=endpoint.key_hint)
+        decoder = self.endpoint.wire.decoder(answer.headers)
         pieces = aiter(answer)
         while True:
             try:
@@ -164,9 +168,10 @@ class Channel:
                 except StreamTruncated as cut:
                     failure.usage = cut.usage
                     raise failure from failure.__cause__
-            if not data:
-                return decoder.finish()
-            deltas = decoder.feed(data)
+            with self._completing(answer.headers):
+                deltas = decoder.feed(data) if data else []
+                if not data:
+                    return decoder.finish()
             if deltas:
                 answer.begun()
             for delta in deltas:

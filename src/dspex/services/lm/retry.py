@@ -12,7 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from dspex.errors import AuthFailed, LMError, QuotaExhausted, RateLimited, ServerFailed, TransportFailed
+from dspex.errors import (
+    AuthFailed,
+    LMError,
+    PermissionDenied,
+    QuotaExhausted,
+    RateLimited,
+    ServerFailed,
+    TransportFailed,
+)
 
 __all__ = [
     "LOCAL",
@@ -51,6 +59,8 @@ def is_outage(error: LMError) -> bool:
 
 def is_key_failure(error: LMError) -> bool:
     """Whether the provider refused the key or its account: the next call would hear the same."""
+    if isinstance(error, PermissionDenied):  # what one request may not do, another may
+        return False
     return isinstance(error, QuotaExhausted) or (isinstance(error, AuthFailed) and error.status is not None)
 
 

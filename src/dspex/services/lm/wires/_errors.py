@@ -1,33 +1,21 @@
-"""What a provider's error answer means: one table, first matching row wins."""
+"""From a provider's error answer to our typed error: reading what it says, in whatever form it is written."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from dspex.errors import (
-    AuthFailed,
-    ContentRefused,
-    ContextTooLong,
-    LMError,
-    QuotaExhausted,
-    RateLimited,
-    RequestRejected,
-    ResponseInvalid,
-    ServerFailed,
-    TransportFailed,
-)
+from dspex.errors import AuthFailed, LMError, PermissionDenied, RequestRejected, ResponseInvalid, ServerFailed
 from dspex.protocols.lm import Usage
-from dspex.services.lm.wires._headers import parse_retry_after, set_key, should_retry
+from dspex.services.lm.wires._error_table import ErrorBody, classify
+from dspex.services.lm.wires._headers import duration, parse_retry_after, set_key, should_retry
 from dspex.services.lm.wires._json import SHOWN, parse, shown, string
 
 __all__ = [
-    "ERRORS_TABLE",
-    "ErrorBody",
-    "ErrorRow",
     "billed",
-    "classify",
+    "completed",
     "document_of",
     "error_body",
     "failure",
@@ -39,123 +27,11 @@ __all__ = [
 E = TypeVar("E", bound=LMError)
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorBody:
-    """What an error answer says about itself; what it leaves out is empty."""
-
-    message: str = ""
-    code: str = ""
-    type: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorRow:
-    """
-    One line of the table; a part left empty matches anything.
-
-    Attributes:
-        error: The class this answer becomes.
-        words: Provider codes or types, compared whole.
-        statuses: HTTP statuses.
-        phrases: Lower-case parts of the message, for servers that give no code.
-    """
-
-    error: type[LMError]
-    words: frozenset[str] = frozenset()
-    statuses: range | frozenset[int] = frozenset()
-    phrases: tuple[str, ...] = ()
-
-    def matches(self, status: int, body: ErrorBody) -> bool:
-        """Whether this row describes the answer."""
-        if self.words and not (body.code in self.words or body.type in self.words):
-            return False
-        if self.statuses and status not in self.statuses:
-            return False
-        return not self.phrases or any(phrase in body.message.lower() for phrase in self.phrases)
-
-
-_QUOTA = frozenset(
-    {
-        "insufficient_quota",
-        "credit_balance_exhausted",
-        "billing_error",
-        "billing_hard_limit_reached",
-        "billing_not_active",
-        "enforced_spend_limit_reached",
-        "spend_limit_exceeded",
-        "spend_limit_reached",
-        "monthly_spend_limit_reached",
-        "insufficient_balance",
-        "insufficient_credits",
-        "quota_exceeded",
-    }
-)
-_TOO_LONG = frozenset({"context_length_exceeded", "exceed_context_size_error", "model_context_window_exceeded"})
-_TOO_LONG_PHRASES = (
-    "maximum context length",
-    "context length exceeded",
-    "context window",
-    "context size",
-    "prompt is too long",
-)
-_REFUSED = frozenset({"content_filter", "content_policy_violation", "image_content_policy_violation"})
-_REJECTED = frozenset(
-    {
-        "bad_request",
-        "empty_image_file",
-        "failed_to_download_image",
-        "image_file_not_found",
-        "image_file_too_large",
-        "image_parse_error",
-        "image_too_large",
-        "image_too_small",
-        "invalid_base64_image",
-        "invalid_image",
-        "invalid_image_format",
-        "invalid_image_mode",
-        "invalid_image_url",
-        "invalid_prompt",
-        "invalid_request_error",
-        "model_not_found",
-        "unsupported_image_media_type",
-    }
-)
-_RATE = frozenset({"rate_limit_exceeded", "slow_down", "rate_limit_error", "too_many_requests"})
-_SERVER = frozenset({"server_is_overloaded", "overloaded_error", "server_error", "api_error", "engine_overloaded"})
-_AUTH = frozenset({"invalid_api_key", "invalid_organization", "account_deactivated", "authentication_error"})
-
-ERRORS_TABLE: Final[tuple[ErrorRow, ...]] = (
-    ErrorRow(QuotaExhausted, words=_QUOTA),
-    ErrorRow(QuotaExhausted, statuses=frozenset({402})),
-    ErrorRow(AuthFailed, words=_AUTH),
-    ErrorRow(AuthFailed, statuses=frozenset({401})),
-    ErrorRow(ContentRefused, words=_REFUSED),
-    ErrorRow(AuthFailed, statuses=frozenset({403})),
-    ErrorRow(ContextTooLong, words=_TOO_LONG),
-    ErrorRow(RateLimited, words=_RATE),
-    ErrorRow(RateLimited, statuses=frozenset({429})),
-    ErrorRow(ContextTooLong, statuses=frozenset({400, 413, 422}), phrases=_TOO_LONG_PHRASES),
-    ErrorRow(TransportFailed, statuses=frozenset({408, 409, 425})),
-    ErrorRow(RequestRejected, statuses=range(300, 500)),
-    ErrorRow(ServerFailed, statuses=range(500, 1000)),
-    ErrorRow(ServerFailed, words=_SERVER),
-    ErrorRow(RequestRejected, words=_REJECTED),
-)
-"""Codes that name a cause come before the statuses that several causes share (a 429 may be an empty balance)."""
-
-
-def classify(status: int, body: ErrorBody) -> type[LMError] | None:
-    """Return the class of an error answer, or ``None`` where no row knows it."""
-    return next((row.error for row in ERRORS_TABLE if row.matches(status, body)), None)
-
-
 def failure(
     status: int,
     headers: Mapping[str, str],
     found: ErrorBody,
     *,
-    now: float,
-    key_hint: str = "",
     request_id: str | None = None,
     retry_after: float | None = None,
     in_stream: bool = False,
@@ -167,10 +43,8 @@ def failure(
         status: The HTTP status, or the one that the body claims.
         headers: Response headers, names in lower case.
         found: What the body says.
-        now: Wall time, for a Retry-After that is a date.
-        key_hint: Where the user can set the key.
         request_id: The provider's id of the request.
-        retry_after: The wait that the body asks for; without one the headers are read.
+        retry_after: The wait that the body asks for; without one its message is read.
         in_stream: It came under a success status, after the answer had begun: an unknown reason is then the
             provider's failure.
     """
@@ -182,24 +56,86 @@ def failure(
     if error_class is AuthFailed:
         # The provider's own words often repeat part of the key: they are left out.
         message = f"the provider refused the API key ({status}{f', {found.code}' if found.code else ''})"
-        message += set_key(key_hint)
-    return error_class(
+    elif error_class is PermissionDenied:
+        message = f"the provider does not permit this request ({status}): {_without_keys(found.message[:SHOWN])}"
+    error = error_class(
         message,
         status=status,
         code=found.code or found.type or None,
         request_id=request_id,
-        retry_after=parse_retry_after(headers, now) if retry_after is None else retry_after,
+        retry_after=_asked_wait(found.message) if retry_after is None else retry_after,
         should_retry=should_retry(headers),
     )
+    if isinstance(error, RequestRejected):
+        error.parameter = _parameter(found)
+    return error
 
 
-def openai_failure(
-    status: int, headers: Mapping[str, str], document: object, body: bytes, *, now: float, key_hint: str
-) -> LMError:
+def completed(error: E, headers: Mapping[str, str], *, now: float, key_hint: str) -> E:
+    """
+    Add to an error of a wire what only the caller knows: the clock, and where the user keeps the key.
+
+    Args:
+        error: As the wire raised it.
+        headers: Of the answer, names in lower case; empty where none came.
+        now: Wall time, for a Retry-After that is a date.
+        key_hint: Where the user can set the key.
+    """
+    told = parse_retry_after(headers, now)
+    error.retry_after = error.retry_after if told is None or error.status is None else told
+    if type(error) is AuthFailed:
+        error.args = (f"{error}{set_key(key_hint)}",)
+    return error
+
+
+_WAIT: Final = re.compile(
+    r"(?:again|retry|retrying) in ([0-9][0-9.a-zµ]{0,20}?)(?: (second|minute|hour)s?)?[.,;)]?(?:\s|$)", re.IGNORECASE
+)
+_UNITS: Final = {"": 1.0, "second": 1.0, "minute": 60.0, "hour": 3600.0}
+_KEYS: Final = re.compile(r"\b(?:sk|pk|rk|gsk|xai|key|AIza|hf|nvapi)[-_A-Za-z0-9*.]{8,}|Bearer \S+")
+
+
+def _asked_wait(message: str) -> float | None:
+    """Return the seconds that a message asks us to wait: ``Please try again in 7.66s``."""
+    found = _WAIT.search(message[:SHOWN])
+    wait = duration(found[1]) if found is not None else None
+    return wait * _UNITS[(found[2] or "").lower()] if found is not None and wait is not None else None
+
+
+def _without_keys(message: str) -> str:
+    return _KEYS.sub("…", message) or "no reason given"
+
+
+_FORMS: Final = re.compile(
+    r"response_?format|json_schema|json_object|structured.?outputs?|response_?schema|response_?mime_?type|output_config"
+    r"|text\.format|guided_|grammar|json mode",
+    re.IGNORECASE,
+)
+_TOOLS: Final = re.compile(
+    r"(?:does not|do not|doesn't) support (?:tools|tool use|tool calling|function calling)|support tool use"
+    r"|tool choice requires|tools? (?:is|are) not supported|requires --jinja|tools param requires",
+    re.IGNORECASE,
+)
+_LENGTH: Final = re.compile(r"max_tokens.{0,80}(?:use|instead).{0,40}max_completion_tokens", re.IGNORECASE | re.DOTALL)
+
+
+def _parameter(found: ErrorBody) -> str | None:
+    """Return the parameter at fault, in the words of the chat protocol; None where nothing is said of it."""
+    message = found.message[:SHOWN]
+    if _LENGTH.search(message):
+        return "max_tokens"
+    if _TOOLS.search(message):
+        return "tools"
+    if _FORMS.search(found.parameter) or (not found.parameter and _FORMS.search(message)):
+        return "response_format"
+    return found.parameter or None
+
+
+def openai_failure(status: int, headers: Mapping[str, str], document: object, body: bytes) -> LMError:
     """Return the typed error of a failure answer in OpenAI's form; ``body`` is shown where it is in no form."""
     found = error_body(document) or ErrorBody(message=shown(body))
     request_id = headers.get("x-request-id")
-    return failure(status, headers, found, now=now, key_hint=key_hint, request_id=request_id)
+    return failure(status, headers, found, request_id=request_id)
 
 
 def document_of(
@@ -238,10 +174,14 @@ def error_body(document: object) -> ErrorBody | None:
         return ErrorBody(message=error)
     if not isinstance(error, dict):
         return None
-    found = ErrorBody(string(error, "message"), string(error, "code"), string(error, "type"))
+    inner, metadata = error.get("innererror"), error.get("metadata")
+    code = string(error, "code") or string(inner, "code")
+    if not code and isinstance(metadata, dict) and ("flagged_input" in metadata or "reasons" in metadata):
+        code = "content_policy_violation"  # OpenRouter's moderation, told as a 403
+    found = ErrorBody(string(error, "message"), code, string(error, "type"), string(error, "param"))
     if not found.message and isinstance(error.get("detail"), (str, list)):
         found = replace(found, message=str(error["detail"]))
-    return _with_upstream(found, error.get("metadata"))
+    return _with_upstream(found, metadata)
 
 
 def _with_upstream(found: ErrorBody, metadata: object) -> ErrorBody:
@@ -257,7 +197,8 @@ def _with_upstream(found: ErrorBody, metadata: object) -> ErrorBody:
     if not isinstance(error, dict) or not string(error, "message"):
         return found
     code, kind = string(error, "code"), string(error, "type")
-    return ErrorBody(string(error, "message"), found.code or code, found.type or kind)
+    parameter = found.parameter or string(error, "param")
+    return ErrorBody(string(error, "message"), found.code or code, found.type or kind, parameter)
 
 
 def inner_status(document: object, status: int) -> int:

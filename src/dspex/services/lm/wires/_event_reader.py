@@ -17,14 +17,10 @@ class EventReader(ABC):
 
     Args:
         headers: The answer's, names in lower case.
-        now: Wall time, for a Retry-After that is a date.
-        key_hint: Where the user can set the key.
     """
 
-    def __init__(self, headers: Mapping[str, str], *, now: float, key_hint: str) -> None:
+    def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = headers
-        self._now = now
-        self._key_hint = key_hint
         self._events = EventParser()
 
     def feed(self, data: bytes) -> list[LMDelta]:

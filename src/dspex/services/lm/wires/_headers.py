@@ -47,7 +47,7 @@ def request_headers(idempotency_key: str, attempt: int) -> dict[str, str]:
     return headers
 
 
-def checked_key(key: Secret, key_hint: str) -> str:
+def checked_key(key: Secret) -> str:
     """
     Return the key as a header may hold it.
 
@@ -56,7 +56,7 @@ def checked_key(key: Secret, key_hint: str) -> str:
     """
     if not _may_be_sent(key.reveal()):  # in no local variable of a frame that a traceback will show
         problem = "the API key is empty or holds spaces, line ends or characters that are not ASCII"
-        raise AuthFailed(f"{problem}; nothing was sent{set_key(key_hint)}")
+        raise AuthFailed(f"{problem}; nothing was sent")
     return key.reveal()
 
 
@@ -64,11 +64,11 @@ def _may_be_sent(value: str) -> bool:
     return bool(value) and value.isascii() and value.isprintable() and " " not in value
 
 
-def bearer(key: Secret | None, *, idempotency_key: str, attempt: int, key_hint: str) -> dict[str, str]:
+def bearer(key: Secret | None, *, idempotency_key: str, attempt: int) -> dict[str, str]:
     """Return the headers of a server that takes its key as a bearer token; raises as ``checked_key``."""
     headers = request_headers(idempotency_key, attempt)
     if key is not None:
-        headers["authorization"] = f"Bearer {checked_key(key, key_hint)}"
+        headers["authorization"] = f"Bearer {checked_key(key)}"
     return headers
 
 
@@ -110,7 +110,7 @@ def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
         if milliseconds is not None:
             return milliseconds / 1000
     value = headers.get("retry-after")
-    number = seconds(value)
+    number = duration(value)  # some servers write 7s or 1m30s
     if number is not None or value is None:
         return number
     try:

@@ -78,7 +78,7 @@ class Wire(Protocol):
         """
         ...
 
-    def headers(self, key: Secret | None, *, idempotency_key: str, attempt: int, key_hint: str = "") -> dict[str, str]:
+    def headers(self, key: Secret | None, *, idempotency_key: str, attempt: int) -> dict[str, str]:
         """
         Return the request headers, names in lower case.
 
@@ -87,9 +87,7 @@ class Wire(Protocol):
         """
         ...
 
-    def decode(
-        self, status: int, headers: Mapping[str, str], body: bytes, *, now: float, key_hint: str = ""
-    ) -> LMResponse:
+    def decode(self, status: int, headers: Mapping[str, str], body: bytes) -> LMResponse:
         """
         Return the answer, or raise what it means.
 
@@ -97,15 +95,13 @@ class Wire(Protocol):
             status: The HTTP status.
             headers: Response headers, names in lower case.
             body: The whole body.
-            now: Wall time, for a Retry-After that is a date.
-            key_hint: Where the user can set the key, named when it was refused.
 
         Raises:
             LMError: The typed error of a failure answer, or ResponseInvalid.
         """
         ...
 
-    def decoder(self, headers: Mapping[str, str], *, now: float, key_hint: str = "") -> StreamDecoder:
+    def decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
         """
         Return the reader of a streamed answer that came with a success status and these headers.
 
@@ -149,9 +145,7 @@ class EmbeddingsWire(Protocol):
         """
         ...
 
-    def decode(
-        self, status: int, headers: Mapping[str, str], body: bytes, *, texts: int, now: float, key_hint: str = ""
-    ) -> EmbedResponse:
+    def decode(self, status: int, headers: Mapping[str, str], body: bytes, *, texts: int) -> EmbedResponse:
         """
         Return the vectors of ``texts`` texts in their order, or raise what the answer means, as ``Wire.decode``.
 

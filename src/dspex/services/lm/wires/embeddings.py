@@ -89,11 +89,9 @@ class OpenAIEmbeddings:
         fields.update(request.extra_body)
         return to_json(fields)
 
-    def decode(
-        self, status: int, headers: Mapping[str, str], body: bytes, *, texts: int, now: float, key_hint: str = ""
-    ) -> EmbedResponse:
+    def decode(self, status: int, headers: Mapping[str, str], body: bytes, *, texts: int) -> EmbedResponse:
         """Return the vectors, sorted by ``index``; raises as ``EmbeddingsWire.decode``."""
-        read = _Answer(status, headers, body, partial(_openai_failure, headers, now, key_hint))
+        read = _Answer(status, headers, body, partial(_openai_failure, headers))
         read.usage = Usage(input_tokens=count(read.document.get("usage"), "prompt_tokens"))
         entries = read.entries("data", texts)
         vectors: list[array[float] | None] = [None] * texts
@@ -145,11 +143,9 @@ class GeminiEmbeddings:
         common.update(request.extra_body)
         return to_json({"requests": [{"content": {"parts": [{"text": text}]}, **common} for text in request.texts]})
 
-    def decode(
-        self, status: int, headers: Mapping[str, str], body: bytes, *, texts: int, now: float, key_hint: str = ""
-    ) -> EmbedResponse:
+    def decode(self, status: int, headers: Mapping[str, str], body: bytes, *, texts: int) -> EmbedResponse:
         """Return the vectors, which come in the order of the texts; raises as ``EmbeddingsWire.decode``."""
-        read = _Answer(status, headers, body, partial(_gemini_failure, headers, now, key_hint))
+        read = _Answer(status, headers, body, partial(_gemini_failure, headers))
         read.usage = Usage(input_tokens=count(read.document.get("usageMetadata"), "promptTokenCount"))
         vectors = tuple([read.vector(entry.get("values")) for entry in read.entries("embeddings", texts)])
         return read.checked(EmbedResponse(vectors, read.usage, ""))
@@ -165,17 +161,13 @@ def _gemini_name(model_name: str) -> str:
 _Failing = Callable[[int, object, bytes], LMError]
 
 
-def _openai_failure(
-    headers: Mapping[str, str], now: float, key_hint: str, status: int, document: object, body: bytes
-) -> LMError:
+def _openai_failure(headers: Mapping[str, str], status: int, document: object, body: bytes) -> LMError:
     claimed = inner_status(document, status) if status < 300 else status
-    return openai_failure(claimed, headers, document, body, now=now, key_hint=key_hint)
+    return openai_failure(claimed, headers, document, body)
 
 
-def _gemini_failure(
-    headers: Mapping[str, str], now: float, key_hint: str, status: int, document: object, body: bytes
-) -> LMError:
-    return gemini_failure(status, headers, document, now=now, key_hint=key_hint, otherwise=shown(body))
+def _gemini_failure(headers: Mapping[str, str], status: int, document: object, body: bytes) -> LMError:
+    return gemini_failure(status, headers, document, otherwise=shown(body))
 
 
 class _Answer:

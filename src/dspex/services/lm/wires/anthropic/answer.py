@@ -9,7 +9,8 @@ from typing import Any, Final
 from dspex.errors import LMError, ResponseInvalid
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.lm import Completion, LMResponse, Usage
-from dspex.services.lm.wires._errors import ErrorBody, billed, error_body, failure
+from dspex.services.lm.wires._error_table import ErrorBody
+from dspex.services.lm.wires._errors import billed, error_body, failure
 from dspex.services.lm.wires._headers import x_headers
 from dspex.services.lm.wires._json import count, string
 from dspex.services.lm.wires._refusals import Refusal, is_withheld, refused
@@ -59,8 +60,6 @@ def anthropic_failure(
     headers: Mapping[str, str],
     document: object,
     *,
-    now: float,
-    key_hint: str,
     otherwise: str = "",
     in_stream: bool = False,
 ) -> LMError:
@@ -81,8 +80,6 @@ def anthropic_failure(
         _STATUSES.get(found.type, status) if status < 300 else status,
         headers,
         replace(found, code=code),
-        now=now,
-        key_hint=key_hint,
         request_id=request_id(headers, document),
         in_stream=in_stream,
     )

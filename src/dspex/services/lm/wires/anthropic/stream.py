@@ -57,8 +57,8 @@ class _Block:
 class MessageStream(EventReader):
     """Reads the stream of ``POST /messages``; ``message_stop`` is what says that the answer is complete."""
 
-    def __init__(self, headers: Mapping[str, str], *, now: float, key_hint: str) -> None:
-        super().__init__(headers, now=now, key_hint=key_hint)
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__(headers)
         self._document: dict[str, Any] | None = None
         self._blocks: dict[int, _Block] = {}
         self._calls = 0
@@ -85,7 +85,7 @@ class MessageStream(EventReader):
 
     def _check_error(self, fields: Mapping[str, Any]) -> None:
         if string(fields, "type") == "error" or isinstance(fields.get("error"), dict):
-            raise anthropic_failure(200, self._headers, fields, now=self._now, key_hint=self._key_hint, in_stream=True)
+            raise anthropic_failure(200, self._headers, fields, in_stream=True)
 
     # --- one event ------------------------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ class Anthropic:
         """
         return to_json(message_fields(model_name, request, stream=stream))
 
-    def headers(self, key: Secret | None, *, idempotency_key: str, attempt: int, key_hint: str = "") -> dict[str, str]:
+    def headers(self, key: Secret | None, *, idempotency_key: str, attempt: int) -> dict[str, str]:
         """
         Return the request headers of one attempt; without a key there is no ``x-api-key``.
 
@@ -67,12 +67,10 @@ class Anthropic:
         headers = request_headers(idempotency_key, attempt)
         headers["anthropic-version"] = _VERSION
         if key is not None:
-            headers["x-api-key"] = checked_key(key, key_hint)
+            headers["x-api-key"] = checked_key(key)
         return headers
 
-    def decode(
-        self, status: int, headers: Mapping[str, str], body: bytes, *, now: float, key_hint: str = ""
-    ) -> LMResponse:
+    def decode(self, status: int, headers: Mapping[str, str], body: bytes) -> LMResponse:
         """
         Return the answer of a success status; unknown fields and blocks are ignored.
 
@@ -88,11 +86,11 @@ class Anthropic:
             raise invalid(f"a JSON {type(document).__name__} instead of an object", headers, status)
         if success and not (is_error and isinstance(document.get("error"), dict)):
             return read_message(document, headers, status)
-        raise anthropic_failure(status, headers, document, now=now, key_hint=key_hint, otherwise=shown(body))
+        raise anthropic_failure(status, headers, document, otherwise=shown(body))
 
-    def decoder(self, headers: Mapping[str, str], *, now: float, key_hint: str = "") -> MessageStream:
+    def decoder(self, headers: Mapping[str, str]) -> MessageStream:
         """Return the reader of one streamed answer."""
-        return MessageStream(headers, now=now, key_hint=key_hint)
+        return MessageStream(headers)
 
     def headroom(self, headers: Mapping[str, str], *, now: float) -> Headroom | None:
         """Return what the ``anthropic-ratelimit-…`` headers say; of input and output tokens, the scarcer."""

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from dspex.errors import LMError, StreamTruncated
 from dspex.protocols.lm import LMDelta, LMResponse
-from dspex.services.lm.wires._errors import ErrorBody, billed, error_body, failure, inner_status
+from dspex.services.lm.wires._error_table import ErrorBody
+from dspex.services.lm.wires._errors import billed, error_body, failure, inner_status
 from dspex.services.lm.wires._event_reader import EventReader
 from dspex.services.lm.wires._json import parse, shown, string
 from dspex.services.lm.wires._sse import ServerSentEvent
@@ -87,8 +88,8 @@ class _Call:
 class ChatStream(EventReader):
     """Reads the stream of ``POST /chat/completions``; ``[DONE]`` is what says that the answer is complete."""
 
-    def __init__(self, headers: Mapping[str, str], *, now: float, key_hint: str) -> None:
-        super().__init__(headers, now=now, key_hint=key_hint)
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__(headers)
         self._choices: dict[int, _Choice] = {}
         self._document: dict[str, Any] = {}
         self._done = False
@@ -141,8 +142,6 @@ class ChatStream(EventReader):
             inner_status(found, 200),
             self._headers,
             error_body(found) or ErrorBody(),
-            now=self._now,
-            key_hint=self._key_hint,
             request_id=self._headers.get("x-request-id"),
             in_stream=True,
         )

@@ -60,18 +60,16 @@ class OpenAIChat:
                 fields["stream_options"] = {"include_usage": True, **(options if isinstance(options, dict) else {})}
         return to_json(fields)
 
-    def headers(self, key: Secret | None, *, idempotency_key: str, attempt: int, key_hint: str = "") -> dict[str, str]:
+    def headers(self, key: Secret | None, *, idempotency_key: str, attempt: int) -> dict[str, str]:
         """
         Return the request headers of one attempt; without a key there is no ``authorization``.
 
         Raises:
             AuthFailed: The key holds characters that no header may hold; the message does not show it.
         """
-        return bearer(key, idempotency_key=idempotency_key, attempt=attempt, key_hint=key_hint)
+        return bearer(key, idempotency_key=idempotency_key, attempt=attempt)
 
-    def decode(
-        self, status: int, headers: Mapping[str, str], body: bytes, *, now: float, key_hint: str = ""
-    ) -> LMResponse:
+    def decode(self, status: int, headers: Mapping[str, str], body: bytes) -> LMResponse:
         """
         Return the answer of a success status; unknown fields are ignored.
 
@@ -91,13 +89,13 @@ class OpenAIChat:
                 if isinstance(choices, list) and choices:
                     return read_answer(document, choices, status, headers)
                 raise billed(invalid(f"no choices: {shown(body)}", headers, status), usage_of(document))
-            failed = openai_failure(inner_status(found, status), headers, found, body, now=now, key_hint=key_hint)
+            failed = openai_failure(inner_status(found, status), headers, found, body)
             raise billed(failed, usage_of(document))
-        raise openai_failure(status, headers, document, body, now=now, key_hint=key_hint)
+        raise openai_failure(status, headers, document, body)
 
-    def decoder(self, headers: Mapping[str, str], *, now: float, key_hint: str = "") -> ChatStream:
+    def decoder(self, headers: Mapping[str, str]) -> ChatStream:
         """Return the reader of one streamed answer."""
-        return ChatStream(headers, now=now, key_hint=key_hint)
+        return ChatStream(headers)
 
     def headroom(self, headers: Mapping[str, str], *, now: float) -> Headroom | None:
         """Return what the ``x-ratelimit-…`` headers say."""
@@ -120,9 +118,9 @@ class AzureChat(OpenAIChat):
         """Return what follows the resource's address."""
         return azure_path(model_name, "chat/completions", self.api_version)
 
-    def headers(self, key: Secret | None, *, idempotency_key: str, attempt: int, key_hint: str = "") -> dict[str, str]:
+    def headers(self, key: Secret | None, *, idempotency_key: str, attempt: int) -> dict[str, str]:
         """Return the request headers; the key travels as ``api-key``. Raises as ``OpenAIChat.headers``."""
         headers = request_headers(idempotency_key, attempt)
         if key is not None:
-            headers["api-key"] = checked_key(key, key_hint)
+            headers["api-key"] = checked_key(key)
         return headers

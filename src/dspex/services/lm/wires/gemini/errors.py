@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from dspex.errors import LMError
-from dspex.services.lm.wires._errors import ErrorBody, failure
+from dspex.services.lm.wires._error_table import ErrorBody
+from dspex.services.lm.wires._errors import failure
 from dspex.services.lm.wires._headers import duration
 from dspex.services.lm.wires._json import string
 from dspex.services.lm.wires.gemini.answer import items
@@ -43,8 +44,6 @@ def gemini_failure(
     headers: Mapping[str, str],
     document: object,
     *,
-    now: float,
-    key_hint: str,
     otherwise: str = "",
     in_stream: bool = False,
 ) -> LMError:
@@ -67,8 +66,6 @@ def gemini_failure(
         status,
         headers,
         body,
-        now=now,
-        key_hint=key_hint,
         request_id=headers.get("x-request-id"),
         retry_after=next((wait for wait in waits if wait is not None), None),
         in_stream=in_stream,

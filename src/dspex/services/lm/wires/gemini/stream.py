@@ -57,8 +57,8 @@ class _Candidate:
 class ContentStream(EventReader):
     """Reads the stream of ``:streamGenerateContent?alt=sse``, complete when each candidate says why it ended."""
 
-    def __init__(self, headers: Mapping[str, str], *, now: float, key_hint: str) -> None:
-        super().__init__(headers, now=now, key_hint=key_hint)
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__(headers)
         self._document: dict[str, Any] = {}
         self._candidates: dict[int, _Candidate] = {}
 
@@ -98,7 +98,7 @@ class ContentStream(EventReader):
     def _take(self, chunk: object, deltas: list[LMDelta] | None) -> None:
         """Add an event, and its pieces to ``deltas``; then raises ``ValueError`` where it is nested too deeply."""
         if is_error(chunk):
-            raise gemini_failure(200, self._headers, chunk, now=self._now, key_hint=self._key_hint, in_stream=True)
+            raise gemini_failure(200, self._headers, chunk, in_stream=True)
         if not isinstance(chunk, dict):
             return
         for number, fields in enumerate(items(chunk, "candidates")):

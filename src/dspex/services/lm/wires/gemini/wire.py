@@ -48,7 +48,7 @@ class Gemini:
         """
         return to_json(content_fields(model_name, request))
 
-    def headers(self, key: Secret | None, *, idempotency_key: str, attempt: int, key_hint: str = "") -> dict[str, str]:
+    def headers(self, key: Secret | None, *, idempotency_key: str, attempt: int) -> dict[str, str]:
         """
         Return the request headers of one attempt; without a key there is no ``x-goog-api-key``.
 
@@ -57,12 +57,10 @@ class Gemini:
         """
         headers = request_headers(idempotency_key, attempt)
         if key is not None:
-            headers["x-goog-api-key"] = checked_key(key, key_hint)
+            headers["x-goog-api-key"] = checked_key(key)
         return headers
 
-    def decode(
-        self, status: int, headers: Mapping[str, str], body: bytes, *, now: float, key_hint: str = ""
-    ) -> LMResponse:
+    def decode(self, status: int, headers: Mapping[str, str], body: bytes) -> LMResponse:
         """
         Return the answer of a success status; unknown fields are ignored.
 
@@ -74,16 +72,16 @@ class Gemini:
         success = 200 <= status < 300
         document = document_of(status, headers, body, invalid)
         if not success or is_error(document):
-            raise gemini_failure(status, headers, document, now=now, key_hint=key_hint, otherwise=shown(body))
+            raise gemini_failure(status, headers, document, otherwise=shown(body))
         if isinstance(document, list) and document:
-            return self.decoder(headers, now=now, key_hint=key_hint).read_list(document)
+            return self.decoder(headers).read_list(document)
         if not isinstance(document, dict):
             raise invalid(f"a JSON {type(document).__name__} instead of an object", headers, status)
         return read_answer(document, headers, status)
 
-    def decoder(self, headers: Mapping[str, str], *, now: float, key_hint: str = "") -> ContentStream:
+    def decoder(self, headers: Mapping[str, str]) -> ContentStream:
         """Return the reader of one streamed answer."""
-        return ContentStream(headers, now=now, key_hint=key_hint)
+        return ContentStream(headers)
 
     def headroom(self, headers: Mapping[str, str], *, now: float) -> Headroom | None:
         """Return nothing: the provider's headers do not speak of limits."""

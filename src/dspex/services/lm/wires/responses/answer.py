@@ -8,7 +8,8 @@ from typing import Any, Final
 from dspex.errors import ResponseInvalid
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
-from dspex.services.lm.wires._errors import ErrorBody, billed, error_body, failure
+from dspex.services.lm.wires._error_table import ErrorBody
+from dspex.services.lm.wires._errors import billed, error_body, failure
 from dspex.services.lm.wires._headers import x_headers
 from dspex.services.lm.wires._json import SHOWN, count, string
 from dspex.services.lm.wires._refusals import FILTERED, Refusal, is_withheld, refused
@@ -28,9 +29,7 @@ def invalid(problem: str, headers: Mapping[str, str], status: int = 200) -> Resp
     return ResponseInvalid(f"the provider's answer is no response: {problem}", status=status, request_id=request_id)
 
 
-def read_response(
-    document: Mapping[str, Any], status: int, headers: Mapping[str, str], *, now: float, key_hint: str
-) -> LMResponse:
+def read_response(document: Mapping[str, Any], status: int, headers: Mapping[str, str]) -> LMResponse:
     """
     Return what a response object says.
 
@@ -44,7 +43,7 @@ def read_response(
     usage = usage_of(document.get("usage"))
     if state == "failed":
         found = error_body({"error": document.get("error")}) or ErrorBody()
-        failed = failure(status, headers, found, now=now, key_hint=key_hint, request_id=request_id, in_stream=True)
+        failed = failure(status, headers, found, request_id=request_id, in_stream=True)
         raise billed(failed, usage)
     output = document.get("output")
     if state not in ("completed", "incomplete"):

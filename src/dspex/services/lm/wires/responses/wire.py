@@ -10,8 +10,8 @@ from dspex.errors import StreamTruncated
 from dspex.protocols.lm import Capabilities, LMDelta, LMRequest, LMResponse
 from dspex.protocols.model import LM, Secret
 from dspex.services.lm.wires._capabilities import capabilities_of_record
+from dspex.services.lm.wires._error_table import ErrorBody
 from dspex.services.lm.wires._errors import (
-    ErrorBody,
     billed,
     document_of,
     error_body,
@@ -60,18 +60,16 @@ class OpenAIResponses:
             fields["stream"] = True
         return to_json(fields)
 
-    def headers(self, key: Secret | None, *, idempotency_key: str, attempt: int, key_hint: str = "") -> dict[str, str]:
+    def headers(self, key: Secret | None, *, idempotency_key: str, attempt: int) -> dict[str, str]:
         """
         Return the request headers of one attempt; without a key there is no ``authorization``.
 
         Raises:
             AuthFailed: The key holds characters that no header may hold; the message does not show it.
         """
-        return bearer(key, idempotency_key=idempotency_key, attempt=attempt, key_hint=key_hint)
+        return bearer(key, idempotency_key=idempotency_key, attempt=attempt)
 
-    def decode(
-        self, status: int, headers: Mapping[str, str], body: bytes, *, now: float, key_hint: str = ""
-    ) -> LMResponse:
+    def decode(self, status: int, headers: Mapping[str, str], body: bytes) -> LMResponse:
         """
         Return the answer of a success status; unknown fields and items are ignored.
 
@@ -86,15 +84,15 @@ class OpenAIResponses:
             if not isinstance(document, dict):
                 raise invalid(f"a JSON {type(document).__name__} instead of an object", headers, status)
             if "output" in document or document.get("status") == "failed":
-                return read_response(document, status, headers, now=now, key_hint=key_hint)
+                return read_response(document, status, headers)
             if not isinstance(document.get("error"), (dict, str)):
                 raise billed(invalid(f"no output: {shown(body)}", headers, status), usage_of(document.get("usage")))
             status = inner_status(document, status)
-        raise openai_failure(status, headers, document, body, now=now, key_hint=key_hint)
+        raise openai_failure(status, headers, document, body)
 
-    def decoder(self, headers: Mapping[str, str], *, now: float, key_hint: str = "") -> ResponsesStream:
+    def decoder(self, headers: Mapping[str, str]) -> ResponsesStream:
         """Return the reader of one streamed answer."""
-        return ResponsesStream(headers, now=now, key_hint=key_hint)
+        return ResponsesStream(headers)
 
     def headroom(self, headers: Mapping[str, str], *, now: float) -> Headroom | None:
         """Return what the ``x-ratelimit-…`` headers say."""
@@ -108,8 +106,8 @@ _THOUGHTS: Final = frozenset({"response.reasoning_summary_text.delta", "response
 class ResponsesStream(EventReader):
     """Reads the events of a streamed response; the one that holds the whole response ends it."""
 
-    def __init__(self, headers: Mapping[str, str], *, now: float, key_hint: str) -> None:
-        super().__init__(headers, now=now, key_hint=key_hint)
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__(headers)
         self._response: dict[str, Any] | None = None  # the provider's own JSON
         self._items: dict[int, dict[str, Any]] = {}  # finished ones, for servers whose last event has none
         self._calls: dict[int, int] = {}  # output index to the call's place among the calls
@@ -136,7 +134,7 @@ class ResponsesStream(EventReader):
         document = self._response
         if not document.get("output") and self._items:
             document = {**document, "output": [self._items[place] for place in sorted(self._items)]}
-        return read_response(document, 200, self._headers, now=self._now, key_hint=self._key_hint)
+        return read_response(document, 200, self._headers)
 
     def _take_rest(self) -> None:
         """Read an event whose empty line never came; one that was cut short says nothing."""
@@ -215,8 +213,6 @@ class ResponsesStream(EventReader):
             inner_status(found, 200),
             self._headers,
             body,
-            now=self._now,
-            key_hint=self._key_hint,
             request_id=self._headers.get("x-request-id"),
             in_stream=True,
         )
