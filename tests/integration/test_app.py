@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import dspex
+from dspex.protocols.cache import CacheMode
 from dspex.services.lm.limits import ClientLimits
 from dspex.services.lm.retry import RetryPolicy
 from dspex.simulator import Fault, FaultKind, FaultPlan, Simulator
@@ -82,7 +83,7 @@ async def test_disk_cache_survives_the_app(simulator: Simulator, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("mode", "sent"), [("use", 1), ("refresh", 2), ("bypass", 2)])
-async def test_cache_modes(simulator: Simulator, mode: str, sent: int) -> None:
+async def test_cache_modes(simulator: Simulator, mode: CacheMode, sent: int) -> None:
     """``use`` reads and writes, ``refresh`` only writes, ``bypass`` does neither."""
     async with dspex.App(lm_at(simulator)) as app:
         view = app.options(cache=mode)
@@ -520,9 +521,17 @@ async def test_missing_and_unknown_inputs_start_nothing() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"deadline": 0}, {"deadline": "3"}, {"cache": "maybe"}, {"temperature": 1}, {"lm": 3}, {"priority": "high"}],
+    [
+        {"deadline": 0},
+        {"deadline": "3"},
+        {"cache": "maybe"},
+        {"temperature": 1},
+        {"lm": 3},
+        {"dedline": 3},
+        {"priority": "high"},
+    ],
 )
-def test_bad_options_are_refused(changes: dict[str, object]) -> None:
+def test_bad_options_are_refused(changes: Any) -> None:
     """An option that is unknown or makes no sense is a ConfigError."""
     with pytest.raises(dspex.ConfigError):
         dspex.App().options(**changes)

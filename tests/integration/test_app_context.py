@@ -175,4 +175,4 @@ def test_plain_code_has_context_variables_too(tmp_path: Path) -> None:
 def test_the_option_is_the_apps_own() -> None:
     """Nobody hands a context to ``options``."""
     with pytest.raises(dspex.ConfigError, match="unknown option 'context'"):
-        dspex.App().options(context=contextvars.copy_context())
+        dspex.App().options(context=contextvars.copy_context())  # type: ignore[call-arg]  # on purpose

@@ -90,7 +90,7 @@ def test_unknown_adapters_are_refused_at_once() -> None:
         with pytest.raises(dspex.ConfigError, match="expected one of chat, json, xml, tool"):
             dspex.App(answering(), adapter=refused)  # type: ignore[arg-type]  # on purpose
         with pytest.raises(dspex.ConfigError, match="expected one of chat, json, xml, tool"):
-            app.options(adapter=refused)
+            app.options(adapter=refused)  # type: ignore[arg-type]  # on purpose
 
 
 async def test_rows_answered_in_another_format_are_another_journals(tmp_path: Path) -> None:

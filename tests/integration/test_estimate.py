@@ -174,7 +174,7 @@ async def test_budget_and_books_are_untouched() -> None:
         with pytest.raises(dspex.BudgetExceeded):
             await app.run(Ask(), question="Who?")
         with pytest.raises(dspex.ConfigError, match="unknown option 'dry'"):
-            app.options(dry=None)
+            app.options(dry=None)  # type: ignore[call-arg]  # on purpose
 
 
 def test_plain_code_estimates_too() -> None:

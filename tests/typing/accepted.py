@@ -222,3 +222,11 @@ async def settings(program: RAG) -> None:
     assert_type(lm.params.max_tokens, int | None)
     assert_type(await Predict(QA, temperature=0.7, repair_turns=0)(passages=[], question="q"), QA)
     assert_type(program.with_config(n=3, extra_body={"top_k": 3}), RAG)
+
+
+async def reports(app: dspex.App) -> None:
+    view = app.options(deadline=3, lm="judge", adapter="json", cache="refresh", deps=Bank(), on_interrupt="reset")
+    report = assert_type(await view.evaluate(Predict(Ask), [], dspex.exact_match()), dspex.Report[Ask])
+    assert_type(report.scored[0].value.answer, str)
+    untyped: dspex.Report = report
+    assert_type(untyped.score, float)

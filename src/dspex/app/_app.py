@@ -8,10 +8,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 
 from dspex.app._map import MapPlan, MapRun, Rows
-from dspex.app._options import changed, context_of_caller
+from dspex.app._options import Options, changed, context_of_caller
 from dspex.app._rows import RowJournal, result_type
 from dspex.app._sync import SyncApp
 from dspex.app._tree import AppTree
@@ -71,7 +71,7 @@ class AppView:
         self._app = app
         self._options = options
 
-    def options(self, **changes: Any) -> AppView:  # the fields of RunOptions
+    def options(self, **changes: Unpack[Options]) -> AppView:
         """
         Return a frozen view with other options.
 
@@ -86,7 +86,7 @@ class AppView:
             ConfigError: An option is unknown or makes no sense.
         """
         if "adapter" in changes and changes["adapter"] is None:
-            changes = {**changes, "adapter": self._app._options.adapter}  # noqa: SLF001 - an App is a view too
+            changes["adapter"] = self._app._options.adapter  # noqa: SLF001 - an App is a view too
         return AppView(self._app, changed(self._options, changes))
 
     async def run(self, program: RunnableProgram[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -226,7 +226,7 @@ class AppView:
         max_concurrency: int = 64,
         max_failed: float = 0.05,
         on_progress: OnProgress | None = None,
-    ) -> Report:
+    ) -> Report[R]:
         """
         Run ``program`` on every example and score the answers: ``print(await app.evaluate(rag, dev, exact_match()))``.
 

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import difflib
 from contextvars import Context, copy_context
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, TypedDict, cast
 
 from dspex.errors import ConfigError
-from dspex.programs import choose_adapter
+from dspex.programs import AdapterChoice, choose_adapter
+from dspex.protocols.cache import CacheMode
 from dspex.protocols.executor import RunOptions
-from dspex.protocols.model import LM, LMPool
+from dspex.protocols.model import LM, LMChoice, LMPool
 from dspex.protocols.money import Budget
 from dspex.protocols.scope import current_scope
 
-__all__ = ["changed", "context_of_caller"]
+__all__ = ["Options", "changed", "context_of_caller"]
+
+
+class Options(TypedDict, total=False):
+    """What ``app.options`` takes by name; see there."""
+
+    deadline: float
+    lm: LMChoice
+    adapter: AdapterChoice
+    cache: CacheMode
+    priority: int
+    budget: Budget | None
+    deps: object
+    on_interrupt: Literal["raise", "reset"]
+    trace: bool
 
 
 _INTERNAL = ("stream", "paying_account", "dry", "context")
 """Options that only the App sets."""
 
 
-def changed(options: RunOptions, changes: dict[str, Any]) -> RunOptions:
+def changed(options: RunOptions, changes: Options) -> RunOptions:
     """
     Return ``options`` with ``changes``.
 
@@ -30,8 +46,10 @@ def changed(options: RunOptions, changes: dict[str, Any]) -> RunOptions:
     known = [name for name in RunOptions.__dataclass_fields__ if name not in _INTERNAL]
     for name in changes:
         if name not in known:
-            raise ConfigError(f"unknown option {name!r}; there are {', '.join(known)}")
-    merged = replace(options, **changes)
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}? There" if close else "there"
+            raise ConfigError(f"unknown option {name!r}; {hint} are {', '.join(known)}")
+    merged = replace(options, **cast("dict[str, Any]", changes))  # checked below, one by one
     if "adapter" in changes:
         try:
             merged = replace(merged, adapter=choose_adapter(changes["adapter"]))

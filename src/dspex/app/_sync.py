@@ -7,10 +7,11 @@ from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from dspex.app._options import Options
 from dspex.errors import AppAlreadyRunning, AppNotRunning
 from dspex.evaluation import Metric, OnProgress, Report
 from dspex.optimizers import Job, JobEvent, JobStatus, Optimizer
@@ -87,7 +88,7 @@ class SyncView:
         self._view = view
         self._loop = loop
 
-    def options(self, **changes: Any) -> SyncView:  # the fields of RunOptions
+    def options(self, **changes: Unpack[Options]) -> SyncView:
         """Return a frozen view with other options; raises ConfigError as ``App.options``."""
         return SyncView(self._view.options(**changes), self._loop)
 
@@ -164,18 +165,18 @@ class SyncView:
         max_concurrency: int = 64,
         max_failed: float = 0.05,
         on_progress: OnProgress | None = None,
-    ) -> Report:
+    ) -> Report[R]:
         """
         Run ``program`` on every example and score the answers; raises as ``App.evaluate``.
 
         ``on_progress`` is called in the App's thread.
         """
 
-        async def evaluate() -> Report:
+        async def evaluate() -> Report[R]:
             limits: dict[str, Any] = {"max_concurrency": max_concurrency, "max_failed": max_failed}
             return await self._view.evaluate(program, examples, metric, on_progress=on_progress, **limits)
 
-        report: Report = self._loop.call(evaluate)
+        report: Report[R] = self._loop.call(evaluate)
         return report
 
     def compile(

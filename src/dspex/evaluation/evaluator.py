@@ -7,7 +7,7 @@ import itertools
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from contextvars import Context
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from dspex.errors import ConfigError, EvaluationError
 from dspex.evaluation._examples import read_rows
@@ -45,13 +45,13 @@ async def evaluate(
     open_stream: OpenStream,
     program: object,
     examples: Iterable[object],
-    metric: Metric[Any],
+    metric: Metric[R],
     *,
     options: RunOptions | None = None,
     max_concurrency: int = 64,
     max_failed: float = 0.05,
     on_progress: OnProgress | None = None,
-) -> Report:
+) -> Report[R]:
     """
     Run ``program`` on every example and score the answers.
 

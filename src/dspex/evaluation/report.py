@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
+
+from typing_extensions import TypeVar
 
 from dspex.errors import ActorExited, EvaluationError
 from dspex.evaluation._interval import Interval, mean_interval, paired_p_value, t_interval
@@ -20,19 +22,22 @@ from dspex.protocols.scope import RequestTotals, TraceStep
 
 __all__ = ["Change", "Comparison", "Latency", "Report", "RowOutcome", "Scored", "cost_of"]
 
+R = TypeVar("R", default=Any)
+"""What the program returns."""
+
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(Generic[R]):
     """A row that ended in a score: the example, what the program returned, and the metric's verdict."""
 
     row: Example
-    value: Any  # whatever ``forward`` returned
+    value: R
     score: Score
     trace: tuple[TraceStep, ...] = ()
     totals: RequestTotals | None = None
 
 
-RowOutcome = Scored | Failed
+RowOutcome = Scored[R] | Failed
 """How one row ended."""
 
 
@@ -80,7 +85,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Generic[R]):
     """
     The outcome of an evaluation, in the order of the examples.
 
@@ -96,12 +101,12 @@ class Report:
 
     program: str
     examples: tuple[Example, ...] = field(repr=False)
-    outcomes: tuple[RowOutcome, ...] = field(repr=False)
+    outcomes: tuple[RowOutcome[R], ...] = field(repr=False)
     max_failed: float = 0.05
     not_run: int = 0
 
     @cached_property
-    def scored(self) -> tuple[Scored, ...]:
+    def scored(self) -> tuple[Scored[R], ...]:
         """The rows that have a score."""
         return tuple(each for each in self.outcomes if isinstance(each, Scored))
 
@@ -157,7 +162,7 @@ class Report:
         times = sorted(each.totals.duration for each in self.outcomes if each.totals is not None)
         return Latency(*(_percentile(times, share) for share in (0.5, 0.95, 0.99)))
 
-    def compare(self, other: Report) -> Comparison:
+    def compare(self, other: Report[Any]) -> Comparison:
         """
         Return how this report differs from ``other``, with a paired test over the rows that both scored.
 
@@ -207,7 +212,7 @@ class Report:
         return "\n".join(lines)
 
 
-def cost_of(outcome: RowOutcome) -> Decimal | None:
+def cost_of(outcome: RowOutcome[Any]) -> Decimal | None:
     """Return the dollars that one row has cost; None where that is unknown. A row never started has cost nothing."""
     if outcome.totals is not None:
         return outcome.totals.cost
@@ -215,7 +220,7 @@ def cost_of(outcome: RowOutcome) -> Decimal | None:
     return None if killed else Decimal(0)
 
 
-def _value(outcome: RowOutcome) -> float | None:
+def _value(outcome: RowOutcome[Any]) -> float | None:
     return outcome.score.value if isinstance(outcome, Scored) else None
 
 
