@@ -17,7 +17,7 @@ class BudgetInvalid(ValueError):
     """A budget is not written as ``<= 2.0x`` or ``>= 12x``."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(f"{text!r} is no budget: write '<= 2.0x' (of the peer's cost) or '>= 12x' (cheaper)")
+        super().__init__(f"{text!r} is not a budget: write '<= 2.0x' (of the peer's cost) or '>= 12x' (cheaper)")
 
 
 @dataclass(frozen=True, slots=True)

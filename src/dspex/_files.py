@@ -33,7 +33,7 @@ def write_private(path: Path, text: str) -> None:
 
     Raises:
         OSError: It cannot be written; what was there is untouched.
-        UnicodeEncodeError: Half of a surrogate pair is no text; what was there is untouched.
+        UnicodeEncodeError: Half of a surrogate pair is not text; what was there is untouched.
     """
     path = path.resolve()
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)

@@ -280,7 +280,7 @@ async def test_p49_a_crash_reaches_the_caller_at_once_and_the_log_once(
 async def test_p49_only_abnormal_ends_are_logged(
     runtime: Runtime, caplog: pytest.LogCaptureFixture, reason: ExitReason, logged: int
 ) -> None:
-    """Who stops as planned is no news."""
+    """Who stops as planned is not news."""
     ref = await start(runtime)
 
     async def stop(*_: object) -> Stop:

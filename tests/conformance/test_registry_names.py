@@ -198,7 +198,7 @@ async def test_p63_the_owner_updates_its_value(runtime: Runtime) -> None:
 
 
 async def test_listeners_hear_of_calls_only(runtime: Runtime, clock: VirtualClock) -> None:
-    """A death is no call: who wants to know of it monitors."""
+    """A death is not a call: who wants to know of it monitors."""
     listener = await runtime.start(Host())
     named = await runtime.start(Host(), name="listener")
     registry = Registry(listeners=[listener, runtime.named("listener"), runtime.named("nobody")])

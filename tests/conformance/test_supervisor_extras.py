@@ -256,7 +256,7 @@ async def test_terminating_a_waiting_child_ends_its_wait(runtime: Runtime, clock
 async def test_a_bounded_mailbox_does_not_lose_a_restart(
     runtime: Runtime, clock: VirtualClock, backoff: Backoff | None
 ) -> None:
-    """A note that the supervisor writes to itself is no message that may be refused."""
+    """A note that the supervisor writes to itself is not a message that may be refused."""
 
     class Bounded(Supervisor):
         mailbox_limit: ClassVar[int | None] = 1

@@ -155,7 +155,7 @@ async def test_a_suspended_actor_can_be_stopped_and_ended_by_its_parent(
 
 
 async def test_p75_statistics_count_messages_and_not_questions(runtime: Runtime, clock: VirtualClock) -> None:
-    """Two questions are no messages; after switching off there are none."""
+    """Two questions are not messages; after switching off there are none."""
     ref = await runtime.start(Counter())
     assert await ref.statistics() is None
     await ref.call("one")
@@ -201,7 +201,7 @@ async def test_a_trace_sees_what_goes_in_and_comes_out(runtime: Runtime, clock: 
 
 
 async def test_a_question_does_not_end_the_idle_time(runtime: Runtime, clock: VirtualClock) -> None:
-    """Who looks on is no message; the time begins afresh."""
+    """Who looks on is not a message; the time begins afresh."""
     ref = await runtime.start(Counter())
     asking = asyncio.ensure_future(ref.call("quiet", timeout=None))
     await clock.advance(6.0)

@@ -210,7 +210,7 @@ async def test_a_crash_is_a_result(runtime: Runtime, tasks: TaskSupervisorRef) -
 
 
 async def test_system_exit_in_a_task_is_the_consumers(runtime: Runtime, tasks: TaskSupervisorRef) -> None:
-    """It is no result that a loop over results should step over."""
+    """It is not a result that a loop over results should step over."""
 
     async def work(_: int) -> None:
         raise SystemExit(3)

@@ -196,7 +196,7 @@ async def test_a_normal_end_without_a_result_is_no_result(runtime: Runtime, task
 async def test_a_linked_task_ends_with_its_owner_and_a_supervised_one_does_not(
     runtime: Runtime, tasks: TaskSupervisorRef, clock: VirtualClock
 ) -> None:
-    """Whoever waits for neither; a normal end of the owner is no signal."""
+    """Whoever waits for neither; a normal end of the owner is not a signal."""
     host = await runtime.start(Host())
 
     async def work() -> tuple[Any, Any]:
@@ -320,7 +320,7 @@ async def test_p80_yield_many_kills_or_ignores_or_leaves_who_is_late(
 async def test_yield_many_may_be_content_with_some(
     runtime: Runtime, tasks: TaskSupervisorRef, clock: VirtualClock
 ) -> None:
-    """``limit`` ends it early, which is no timeout."""
+    """``limit`` ends it early, which is not a timeout."""
     handles = [tasks.start(_sleep_and_return, runtime, seconds) for seconds in (3.0, 1.0, 2.0)]
     async with clock.autojump():
         outcomes = await yield_many(handles, 5.0, limit=2, on_timeout=OnTimeout.KILL_TASK)

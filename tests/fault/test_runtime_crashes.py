@@ -40,7 +40,7 @@ async def main():
             tasks.start(ask)
     assert len(asyncio.all_tasks()) == 1
 
-# Development mode tells of each turn of the loop over 0.1 s too, which on a machine under load is no news of ours.
+# Development mode tells of each turn of the loop over 0.1 s too, which on a machine under load is not news of ours.
 logging.getLogger("asyncio").addFilter(lambda record: not record.msg.startswith("Executing %"))
 {run}
 """

@@ -276,7 +276,7 @@ async def test_cancelled_caller_closes_the_socket_of_its_stream(simulator: Simul
 
 
 async def test_failing_reader_ends_the_call_with_its_own_error(simulator: Simulator) -> None:
-    """It is no failure of the provider's: nothing is sent again, and its breaker does not count it."""
+    """It is not a failure of the provider's: nothing is sent again, and its breaker does not count it."""
     script(simulator, PAUSED)
 
     async def fail(delta: LMDelta) -> None:

@@ -351,7 +351,7 @@ class Talk(dspex.Signature):
 
 @pytest.mark.parametrize("able", [True, False], ids=["native", "text"])
 async def test_earlier_answers_are_told_to_whoever_chooses_too(able: bool) -> None:
-    """The answer is no field of the predictor that chooses; it is a turn of the conversation all the same."""
+    """The answer is not a field of the predictor that chooses; it is a turn of the conversation all the same."""
     done: Any = DONE[0] if able else {"next_thought": "t", "next_tool_name": "finish", "next_tool_args": {}}
     lm = ScriptedLM({"react": [done], "extract": [ANSWER]}, capabilities={"tools": able})
     async with dspex.App(lm=lm) as app:

@@ -424,11 +424,11 @@ def test_unknown_provider_is_refused_before_anything_starts() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"lm": 3}, "3 is no model: give 'provider/model', an LM or an LMPool"),
-        ({"lm": ["openai/m"]}, "is no model"),
-        ({"lms": {"judge": None}}, "None is no model"),
-        ({"timeouts": 3}, "3 is no Timeouts"),
-        ({"telemetry": print}, "is no Telemetry"),
+        ({"lm": 3}, "3 is not a model: give 'provider/model', an LM or an LMPool"),
+        ({"lm": ["openai/m"]}, "is not a model"),
+        ({"lms": {"judge": None}}, "None is not a model"),
+        ({"timeouts": 3}, "3 is not a Timeouts"),
+        ({"telemetry": print}, "is not a Telemetry"),
     ],
 )
 def test_what_is_not_of_its_kind_is_refused_when_the_app_is_made(settings: dict[str, Any], message: str) -> None:

@@ -148,5 +148,5 @@ async def test_bad_inputs_and_a_closed_app_start_nothing() -> None:
 
 
 async def test_runs_without_a_reader_have_no_sink(app: dspex.App) -> None:
-    """``run`` is no stream: predictors do not even parse pieces."""
+    """``run`` is not a stream: predictors do not even parse pieces."""
     assert await app.run(Counting(), count=3) == 3

@@ -79,7 +79,7 @@ def test_nothing_is_left_after_close() -> None:
 def test_failed_start_leaves_no_thread(tmp_path: Path) -> None:
     """A cache that cannot be opened is the caller's error, and the end of the thread."""
     before = set(threading.enumerate())
-    (tmp_path / "cache.db").write_text("this is no database, and long enough to be read as a bad header")
+    (tmp_path / "cache.db").write_text("this is not a database, and long enough to be read as a bad header")
     with pytest.raises(CacheError):
         dspex.App(cache=tmp_path / "cache.db").sync().open()
     assert set(threading.enumerate()) == before

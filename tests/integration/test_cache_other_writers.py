@@ -139,7 +139,7 @@ async def test_an_unreadable_answer_is_asked_for_again(tmp_path: Path, restarted
 
 
 async def test_a_repaired_conversation_begins_afresh(tmp_path: Path) -> None:
-    """The turn that could not be read is no answer; the one that could be read is."""
+    """The turn that could not be read is not an answer; the one that could be read is."""
     lm = ScriptedLM(garbage(1), model="scripted/m")
     async with dspex.App(lm, cache=tmp_path / "cache.db") as app:
         first = await app.run(ASK_AGAIN, question="q")

@@ -72,7 +72,7 @@ def test_dspy_loads_what_was_written_here(tmp_path: Path) -> None:
 
 
 def test_golden_files_are_what_dspy_writes(written_by_dspy: Path) -> None:
-    """The fast tests load them; they are no work of ours."""
+    """The fast tests load them; they are not work of ours."""
     assert len(list(GOLDEN.glob("*.json"))) >= 10
     for file in GOLDEN.glob("*.json"):
         assert content(file) == content(written_by_dspy / file.name)

@@ -196,7 +196,7 @@ async def main():
     async with app:
         print((await app.run(ask, question="Who?")).answer)
 
-# Development mode tells of each turn of the loop over 0.1 s too, which on a machine under load is no news of ours.
+# Development mode tells of each turn of the loop over 0.1 s too, which on a machine under load is not news of ours.
 logging.getLogger("asyncio").addFilter(lambda record: not record.msg.startswith("Executing %"))
 asyncio.run(main())
 asyncio.run(main())  # another loop, another tree

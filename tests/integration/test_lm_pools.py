@@ -298,7 +298,7 @@ async def test_a_cancelled_caller_ends_both_asks(first: Simulator, second: Simul
 
 
 async def test_a_killed_ask_is_made_again(first: Simulator) -> None:
-    """Something killed the process of one ask, not the step: that is no answer, and no end either."""
+    """Something killed the process of one ask, not the step: that is not an answer, and no end either."""
     first.set_faults(FaultPlan(script={CHAT: (HANG,)}))
     async with pooled(member(first, "a"), hedge_after=60.0, hedge_share=1.0) as app:
         request = app.start(Ask(), question="q")

@@ -277,7 +277,7 @@ async def test_an_answer_beyond_the_limit_is_refused() -> None:
 
 
 async def test_an_app_speaks_through_its_proxy(simulator: Simulator) -> None:
-    """Said once, for every provider; what is no proxy is said before anything is started."""
+    """Said once, for every provider; what is not a proxy is said before anything is started."""
 
     def answer(peer: Peer) -> None:
         body = json.dumps({"model": "m", "choices": [{"message": {"content": "Good day"}, "finish_reason": "stop"}]})
@@ -298,7 +298,7 @@ async def test_an_app_speaks_through_its_proxy(simulator: Simulator) -> None:
 async def test_an_app_goes_by_the_environment_s_proxies_where_it_is_told_to(
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not unless; and what is no proxy is named by its variable."""
+    """Not unless; and what is not a proxy is named by its variable."""
     body = json.dumps({"choices": [{"message": {"content": "hello"}, "finish_reason": "stop"}]}).encode()
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     async with serving(lambda peer: peer.transport.write(answer)) as server:

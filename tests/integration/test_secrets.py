@@ -193,7 +193,7 @@ async def test_no_failure_tells_the_key(wire: str, sim: Simulator, heard: Heard)
 
 @pytest.mark.parametrize("wire", WIRES)
 async def test_a_refused_key_is_not_in_its_error(wire: str, heard: Heard) -> None:
-    """Not even where the provider's answer quotes it, as some do; and the tail of a key is no secret kept."""
+    """Not even where the provider's answer quotes it, as some do; and the tail of a key is not a secret kept."""
     async with Simulator(key="another") as sim, dspex.App(model(wire, sim), limits=QUICK) as app:
         for _ in range(2):  # sent, and refused unsent since the key rests
             with pytest.raises(dspex.AuthFailed) as caught:

@@ -250,7 +250,7 @@ class TestFailures:
         assert "closed the connection before the answer was complete" in str(caught)
 
     async def test_cut_short(self, any_opened: Opener) -> None:
-        """Half a body is no body."""
+        """Half a body is not a body."""
         async with serving(say_and_close(OK[:-1])) as server, any_opened() as transport:
             caught = await failure(transport.post(server.url, HEADERS, b"{}"))
 

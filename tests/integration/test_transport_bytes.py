@@ -317,7 +317,7 @@ class TestEnds:
 
     @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 100 Continue\r\n\r\n"])
     async def test_a_head_that_drips(self, opened: Opener, begun: bytes) -> None:
-        """A byte now and then is no silence, but a head must come within the longest one."""
+        """A byte now and then is not silence, but a head must come within the longest one."""
         async with serving(say(begun + b"HTTP/1.1 200 OK\r\nX: ")) as server, opened() as transport:
             asking = asyncio.ensure_future(transport.post(server.url, HEADERS, b"{}", Timeouts(read=0.05)))
             await server.arrived.wait()

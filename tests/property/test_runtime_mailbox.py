@@ -184,7 +184,7 @@ def test_a_plan_stops_whom_it_starts_in_reverse(ids: list[str], data: st.DataObj
 def test_the_delay_doubles_for_those_who_live_no_longer_than_it(
     exits: list[tuple[bool, float]], initial: float, factor: float
 ) -> None:
-    """A start that fails is no health, however long it takes; one that succeeds ends the row of failures."""
+    """A start that fails is not health, however long it takes; one that succeeds ends the row of failures."""
     backoff = Backoff(initial=initial, maximum=initial * factor, reset_after=5.0, unavailable_after=3)
     state, now, failures = BackoffState(backoff), 0.0, 0
     expected: float | None = None
@@ -224,7 +224,7 @@ def test_only_transient_children_look_at_the_reason(restart: Restart) -> None:
 
 @given(flag=st.sampled_from(AutoShutdown), significant=st.booleans(), others=st.lists(st.booleans()))
 def test_auto_shutdown_needs_a_significant_end(flag: AutoShutdown, significant: bool, others: list[bool]) -> None:
-    """The first, or the last, as the flag says; the end of anybody else is no reason."""
+    """The first, or the last, as the flag says; the end of anybody else is not a reason."""
     ends = ends_supervisor(flag, significant=significant, others_active=others)
     allowed = {
         AutoShutdown.NEVER: False,

@@ -75,7 +75,7 @@ def test_any_json_arguments_give_a_result_or_an_observation(name: str, arguments
 
 @given(st.sampled_from([*TOOLS]), st.text(max_size=60) | JSON.map(json.dumps))
 def test_any_text_as_arguments_gives_a_result_or_an_observation(name: str, raw: str) -> None:
-    """As above, for arguments that are no JSON object."""
+    """As above, for arguments that are not a JSON object."""
     assert isinstance(called(ToolCall("1", name, None, raw)), Observation)
 
 

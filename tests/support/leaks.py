@@ -36,7 +36,7 @@ def creations_noted() -> Generator[None]:
 def nothing_left_open(request: pytest.FixtureRequest, creations_noted: None) -> Generator[None]:
     """Fail a test that leaves a thread, a socket or an open file."""
     if is_async_test(request.node) and request.node._loop_scope != "function":
-        runner_of(request)  # a loop that outlives the test is no leak
+        runner_of(request)  # a loop that outlives the test is not a leak
     opened = OpenThings(_origins)
     yield
     if opened.any_left():

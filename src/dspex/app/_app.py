@@ -235,7 +235,7 @@ class AppView:
             examples: Examples, mappings or dataclasses; ``forward``'s parameters are picked from each.
             metric: Called with an example and what ``forward`` returned; sync or async.
             max_concurrency: Rows under way at once.
-            max_failed: The share of rows that may fail; failed rows are no part of the score.
+            max_failed: The share of rows that may fail; failed rows are not part of the score.
             on_progress: Called after each row with a ``Progress``: ``on_progress=print`` will do. It must be quick;
                 what it raises ends the evaluation.
 
@@ -411,7 +411,7 @@ class App(AppView):
         self._network = Network(timeouts, proxies, verify, transport)
         for given, kind in ((timeouts, Timeouts), (telemetry, Telemetry)):
             if given is not None and not isinstance(given, kind):
-                raise ConfigError(f"{given!r:.60} is no {kind.__name__}")
+                raise ConfigError(f"{given!r:.60} is not a {kind.__name__}")
         if max_running < 1 or max_waiting < 0:
             raise ConfigError("max_running must be at least 1 and max_waiting at least 0")
         if isinstance(max_tool_threads, bool) or not isinstance(max_tool_threads, int) or max_tool_threads < 1:
@@ -552,7 +552,7 @@ def _records(default: LMChoice, named: Mapping[str, str | LM | LMPool]) -> dict[
         except ValueError as error:
             raise ConfigError(str(error)) from error
         if not isinstance(record, (LM, LMPool)):
-            raise ConfigError(f"{lm!r:.60} is no model: give 'provider/model', an LM or an LMPool")
+            raise ConfigError(f"{lm!r:.60} is not a model: give 'provider/model', an LM or an LMPool")
         for each in record.members if isinstance(record, LMPool) else [record]:
             if isinstance(record, LMPool):
                 refuse_local(each)

@@ -49,7 +49,7 @@ class RowJournal:
         Raises:
             JobMismatch: It belongs to another program.
             JobBusy: Another process writes it.
-            OptimizationError: It is no journal, or cannot be opened.
+            OptimizationError: It is not a journal, or cannot be opened.
         Cancellation: the file is closed again.
         """
         try:
@@ -147,7 +147,7 @@ def key_text(value: object, where: str) -> str:
     Return a row's key as the journal has it.
 
     Raises:
-        ConfigError: It is no text or number.
+        ConfigError: It is neither text nor a number.
     """
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise ConfigError(f"{where}the key is {value!r}; it must be a text or a whole number")
@@ -166,5 +166,5 @@ def result_type(program: object) -> TypeAdapter[Any]:
         declared = getattr(predictor, "signature", Any)
     try:
         return TypeAdapter(declared)
-    except Exception:  # noqa: BLE001 - pydantic raises many things for what is no type of data; plain JSON will do
+    except Exception:  # noqa: BLE001 - pydantic raises many things for what is not a type of data; plain JSON will do
         return TypeAdapter(Any)

@@ -18,7 +18,7 @@ class ScriptExhausted(StandInError):
     A ``ScriptedLM`` has no answer left for a predictor.
 
     Attributes:
-        path: Where the predictor sits in the program; empty when it is no part of one.
+        path: Where the predictor sits in the program; empty when it is not part of one.
         call: Which call of this predictor it was, from 1.
         known: The paths that the script has answers for.
     """
@@ -27,7 +27,7 @@ class ScriptExhausted(StandInError):
         self.path = path
         self.call = call
         self.known = tuple(known)
-        who = repr(path) if path else "a predictor that is no part of the program"
+        who = repr(path) if path else "a predictor that is not part of the program"
         have = f" (it has answers for {', '.join(map(repr, known))})" if known and path not in known else ""
         super().__init__(
             f"the script has no answer left for {who}, call {call}{have}; an answer that cannot be read is asked for "

@@ -46,7 +46,7 @@ def read_rows(program: object, examples: Iterable[object]) -> tuple[Row, ...]:
 
     Raises:
         MissingInput: A row lacks inputs; the message opens with its number, counted from 0.
-        TypeError: A row is no example.
+        TypeError: A row is not an example.
     """
     rows = []
     for index, given in enumerate(examples):

@@ -69,8 +69,8 @@ async def evaluate(
         on_progress: Called after each row; what it raises ends the evaluation.
 
     Raises:
-        MissingInput, TypeError: A row lacks inputs or is no example; nothing was started.
-        ConfigError: There are no examples, the metric is no function, or a limit makes no sense.
+        MissingInput, TypeError: A row lacks inputs or is not an example; nothing was started.
+        ConfigError: There are no examples, the metric is not a function, or a limit makes no sense.
         ConfigError: Something is set up so that no row can succeed.
         EvaluationError: More rows failed than ``max_failed`` allows, or the metric failed on each of the first few:
             the rest are not run, and ``partial`` is the report of those that were.

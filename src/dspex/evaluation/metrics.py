@@ -118,7 +118,7 @@ def answer_passage_match(field: str = "answer", passages: str = "passages") -> M
 def check_metric(metric: object) -> None:
     """Raise ConfigError, before anything is paid for, for what cannot give a verdict."""
     if not callable(metric):
-        raise ConfigError(f"metric={metric!r:.60} is no function of an example and a prediction; see dspex.exact_match")
+        raise ConfigError(f"metric={metric!r:.60} is not a function of (example, prediction); see dspex.exact_match")
     makers = {"exact_match": exact_match, "f1": f1, "answer_passage_match": answer_passage_match}
     for name, maker in makers.items():
         if metric is maker:

@@ -40,7 +40,7 @@ class BootstrapFewShot(Optimizer):
         max_concurrency: Rows under way at once.
 
     Raises:
-        ConfigError: A number makes no sense, or the metric is no function.
+        ConfigError: A number makes no sense, or the metric is not a function.
     """
 
     metric: Metric[Any] | None

@@ -64,7 +64,7 @@ class Journal:
 
     Raises:
         JobMismatch: The file belongs to a job with other inputs; ``changed`` names them.
-        OptimizationError: The file is no journal, or cannot be opened.
+        OptimizationError: The file is not a journal, or cannot be opened.
     """
 
     def __init__(self, path: Path, job: str, fingerprint: Mapping[str, str]) -> None:

@@ -42,7 +42,7 @@ class Evaluation:
     A recorded run of a program on one row.
 
     Attributes:
-        score: The metric's value; None when the row failed, which is no bad score.
+        score: The metric's value; None when the row failed, which is not a bad score.
         error: Why it failed.
         trace: The predictors' calls: path, and field values as JSON has them.
     """

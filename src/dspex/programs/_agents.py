@@ -23,7 +23,7 @@ S = TypeVar("S")
 
 
 def checked_steps(max_steps: object) -> int:
-    """Return how many steps there may be; ValueError where that is no positive number."""
+    """Return how many steps there may be; ValueError where that is not a positive number."""
     if not isinstance(max_steps, int) or max_steps < 1:
         raise ValueError(f"max_steps={max_steps!r}: expected 1 or more")
     return max_steps

@@ -45,7 +45,7 @@ async def judge(reward: Reward[R], inputs: Mapping[str, Any], answer: R) -> Judg
     feedback = getattr(found, "feedback", "")
     value = getattr(found, "value", found)  # a Score brings words with its number
     if not isinstance(value, (bool, int, float)) or not math.isfinite(value):
-        raise TypeError(f"the reward returned {found!r}, which is no finite number")
+        raise TypeError(f"the reward returned {found!r}, which is not a finite number")
     return Judged(float(value), feedback if isinstance(feedback, str) else "")
 
 

@@ -130,7 +130,7 @@ def check_name(name: str, where: str) -> None:
     Refuse names that cannot be fields.
 
     Raises:
-        SignatureError: The name is no identifier, a keyword, or starts with an underscore.
+        SignatureError: The name is not an identifier, a keyword, or starts with an underscore.
     """
     if not name.isidentifier() or keyword.iskeyword(name):
         raise SignatureError(f"{where}: {name!r} cannot be a field: it is not a name Python accepts for a parameter")

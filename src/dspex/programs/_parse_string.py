@@ -52,7 +52,7 @@ _TYPE = r"[A-Za-z_][\w.]*(?:\[[\w., |]*(?:\[[\w., |]*\][\w., |]*)*\])?"
 _FIELD = re.compile(
     rf"[ \t\r\n]*([A-Za-z]\w*)[ \t\r\n]*(?::[ ]*({_TYPE}(?: *\| *{_TYPE})*)[ \t\r\n]*)?(,|\Z)|.+", re.ASCII | re.DOTALL
 )
-"""A field and the mark behind it; what is no field matches to the end, without a name."""
+"""A field and the mark behind it; what is not a field matches to the end, without a name."""
 
 
 def split_signature(spec: str) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]] | None:

@@ -114,7 +114,7 @@ class PredictorPaths:
         return found
 
     def path_of(self, predictor: object) -> str:
-        """Return where the predictor sits (``answer.predict``); empty when it is no part of the program."""
+        """Return where the predictor sits (``answer.predict``); empty when it is not part of the program."""
         found = self._found
         if found is None:
             if predictor is self._program and getattr(predictor, "is_predictor", False):

@@ -160,11 +160,11 @@ def read(path: Path) -> Mapping[str, Any]:
     Return the content of a state file.
 
     Raises:
-        StateError: It is no JSON object, or too large.
+        StateError: It is not a JSON object, or too large.
         OSError: It cannot be read.
     """
     if path.stat().st_size > MAX_BYTES:
-        raise StateError(f"{path} is larger than {MAX_BYTES} bytes; that is no saved program")
+        raise StateError(f"{path} is larger than {MAX_BYTES} bytes; that is not a saved program")
     try:
         state = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:

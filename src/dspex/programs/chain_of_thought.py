@@ -37,7 +37,7 @@ class ChainOfThought(Module, Generic[S, P]):
         config: As for ``Predict``.
 
     Raises:
-        SignatureError: The string is no signature, or there is nothing to ask for.
+        SignatureError: The string is not a signature, or there is nothing to ask for.
     """
 
     predict: Predict[S, P]

@@ -57,7 +57,7 @@ class Example(Mapping[str, Any]):
         return Example(self._fields, **fields)
 
     def without(self, *names: str) -> Example:
-        """Return a copy without these fields; names it does not have are no error."""
+        """Return a copy without these fields; names it does not have are not an error."""
         return Example({name: value for name, value in self._fields.items() if name not in names})
 
     def to_dict(self) -> dict[str, Any]:

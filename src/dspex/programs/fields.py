@@ -142,7 +142,7 @@ def OutputField(  # noqa: N802 - named like the class it stands for
     ``default``, else ``default_factory``, else ``None``. Constraints are told to the model and checked.
 
     Args:
-        init: Always False: outputs are no constructor parameters; type checkers read this.
+        init: Always False: outputs are not constructor parameters; type checkers read this.
         default: The value of a missing output; mutable values need ``default_factory``.
         default_factory: Called for a fresh default each time.
         desc: What the model is told about the field.

@@ -38,7 +38,7 @@ class Embed(Module):
         Return a vector of float32 for each text; long lists are cut into several calls.
 
         Raises:
-            MissingInput: They are no texts; nothing was sent.
+            MissingInput: They are not texts; nothing was sent.
             ConfigError: The model makes no vectors.
             LMError: The provider's last word.
         Cancellation: the running call is cancelled and its socket closed.

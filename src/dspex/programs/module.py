@@ -122,7 +122,7 @@ class Module:
 
         Raises:
             LookupError: The program has no module at a path.
-            TypeError: A part is no Module.
+            TypeError: A part is not a Module.
         """
         modules = dict(_paths.walk(self, Module))
         unknown = [path for path in parts if path not in modules]

@@ -41,7 +41,7 @@ class MultiChainComparison(Module, Generic[S, P]):
         config: As for ``Predict``.
 
     Raises:
-        SignatureError: The string is no signature, or there is nothing to ask for.
+        SignatureError: The string is not a signature, or there is nothing to ask for.
         ValueError: ``m`` is below 1.
     """
 

@@ -47,9 +47,10 @@ class Predict(Module, Generic[S, P]):
             With 0 the first answer is the last word: the adapter's fallback is not tried either.
 
     Raises:
-        SignatureError: The string is no signature, or there is nothing to ask for.
-        ValueError: There is no such adapter, ``repair_turns`` is no count, or a parameter cannot be what its name says.
-        TypeError: A demonstration is no mapping, or ``lm`` is no model.
+        SignatureError: The string is not a signature, or there is nothing to ask for.
+        ValueError: There is no such adapter, ``repair_turns`` is not a count, or a parameter cannot be what its name
+            says.
+        TypeError: A demonstration is not a mapping, or ``lm`` is not a model.
     """
 
     is_predictor: ClassVar[bool] = True

@@ -57,7 +57,7 @@ class ProgramOfThought(Module, Generic[S, P]):
 
     Raises:
         MissingExtra: The extra ``sandbox`` is not installed.
-        SignatureError: The string is no signature, there is nothing to ask for, or a field's name is taken.
+        SignatureError: The string is not a signature, there is nothing to ask for, or a field's name is taken.
         ValueError: ``max_steps`` is not a positive number.
     """
 

@@ -58,7 +58,7 @@ class ReAct(Module, Generic[S, P]):
 
     Raises:
         ToolInvalid: A function cannot be a tool, or two tools have one name.
-        SignatureError: The string is no signature, there is nothing to ask for, or a field is called ``trajectory``.
+        SignatureError: The string is not a signature, there is nothing to ask for, or a field is called ``trajectory``.
         ValueError: ``max_steps`` is not a positive number.
     """
 

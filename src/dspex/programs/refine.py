@@ -141,7 +141,7 @@ class Refine(Module, Generic[R, P]):
         return attempt.judged.value >= self.threshold
 
     async def _advice(self, inputs: Mapping[str, Any], best: _Attempt) -> dict[str, str]:
-        """Ask what each predictor could do better; advice for what is no part of the program is dropped."""
+        """Ask what each predictor could do better; advice for what is not part of the program is dropped."""
         if not isinstance(self.program, Module):
             return {}
         modules = {path: each.signature.instructions for path, each in self.program.predictors().items()}

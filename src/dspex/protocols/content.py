@@ -109,7 +109,7 @@ class ToolCall:
     Attributes:
         id: What the result must repeat; made up by the wire where the provider has none.
         name: The tool.
-        arguments: The arguments by name; ``None`` when ``raw`` is no JSON object.
+        arguments: The arguments by name; ``None`` when ``raw`` is not a JSON object.
         raw: The arguments as they came.
         data: What the wire needs to send the call back unchanged.
     """

@@ -57,7 +57,7 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The text of the turn; parts that are no text are left out."""
+        """The text of the turn; parts that are not text are left out."""
         content = self.content
         if isinstance(content, str):
             return content

@@ -109,7 +109,7 @@ class LM:
     def __reduce__(self) -> tuple[object, ...]:
         """Make the record anew from its fields; raises ``TypeError`` where it holds a key, or answers by itself."""
         if type(self) is not LM:
-            raise TypeError(f"{self!r} is no plain LM record and cannot be pickled: make it where it is used")
+            raise TypeError(f"{self!r} is not a plain LM record and cannot be pickled: make it where it is used")
         return _remade, (
             self.model,
             self.api_base,

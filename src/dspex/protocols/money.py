@@ -66,7 +66,7 @@ class Price:
             except ArithmeticError:
                 price = Decimal(-1)
             if price is not None and not (price.is_finite() and price >= 0):
-                raise ValueError(f"{name}={value!r} is no number of dollars per million tokens")
+                raise ValueError(f"{name}={value!r} is not a number of dollars per million tokens")
             object.__setattr__(self, name, price)
         object.__setattr__(self, "tiers", tuple(sorted(tiers, key=lambda tier: tier[0])))
 
@@ -111,7 +111,7 @@ class Budget:
         try:
             limit = _decimal(usd)
         except ArithmeticError:
-            raise ValueError(f"usd={usd!r} is no number of dollars") from None
+            raise ValueError(f"usd={usd!r} is not a number of dollars") from None
         object.__setattr__(self, "usd", limit)
         object.__setattr__(self, "tokens", tokens)
         object.__setattr__(self, "calls", calls)

@@ -29,7 +29,7 @@ class Delta:
     Attributes:
         predictor: Where the predictor sits in the program, ``answer.predict`` for example.
         field: The output it belongs to.
-        text: What was added; for values that are no text, the JSON as it comes.
+        text: What was added; for values that are not text, the JSON as it comes.
         value_so_far: The value as far as it can be read: text, or a partial list, mapping or record.
     """
 
@@ -81,7 +81,7 @@ class TraceStep:
     """One predictor's call inside a request: what an optimizer turns into a demonstration."""
 
     path: str
-    """Where the predictor sits in the program (``answer.predict``); empty when it is no part of it."""
+    """Where the predictor sits in the program (``answer.predict``); empty when it is not part of it."""
     inputs: Mapping[str, Any]  # field values are of the signature's types
     outputs: Mapping[str, Any]
 
@@ -179,7 +179,7 @@ class Scope(Protocol):
         ...
 
     def path_of(self, predictor: object) -> str:
-        """Return where ``predictor`` sits in the request's program; empty when it is no part of it."""
+        """Return where ``predictor`` sits in the request's program; empty when it is not part of it."""
         ...
 
     def note_repair(self, signature: str, field: str, kind: str) -> None:

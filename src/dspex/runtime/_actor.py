@@ -108,7 +108,7 @@ class Actor:
         """
         Run ``work(*args)`` (a coroutine function) beside the mailbox, as a process this actor owns.
 
-        The task ends with the actor; its end is no message: reply from inside it, or let it send.
+        The task ends with the actor; its end is not a message: reply from inside it, or let it send.
         """
         return self._dspex_process.spawn_task(work, *args, label=label)
 

@@ -117,7 +117,7 @@ class ChildSpec:
         restart: PERMANENT by default.
         shutdown: Seconds between the request to stop and the kill; 5 for workers, INFINITY for supervisors.
         kind: ``"worker"`` or ``"supervisor"``; by default what the class of the actor says (``Actor.kind``), which for
-            a ``start`` that is no class is known when it has made one.
+            a ``start`` that is not a class is known when it has made one.
         name: Registered in the runtime for whoever of the incarnations lives.
         via: The same under a key of a registry of yours: ``registry.via(key)``; a child may have both.
         significant: Its end may end the supervisor, as ``auto_shutdown`` says; not for PERMANENT children.

@@ -51,7 +51,7 @@ class Groups(Itself):
         Raises:
             NoSuchActor: One of them is dead; nobody was added.
             ActorExited: The caller is dying.
-            RuntimeError: No ref was given and the caller is no actor.
+            RuntimeError: No ref was given and the caller is not an actor.
         """
         strict = (type(group), group)
         refs = refs or (_caller("join").ref,)
@@ -76,7 +76,7 @@ class Groups(Itself):
         Raises:
             NotRegistered: None of them is a member.
             ActorExited: The caller is dying.
-            RuntimeError: No ref was given and the caller is no actor.
+            RuntimeError: No ref was given and the caller is not an actor.
         """
         strict = (type(group), group)
         refs = refs or (_caller("leave").ref,)
@@ -107,7 +107,7 @@ class Groups(Itself):
             The number that ``GroupChange.monitor`` carries, and the members now.
 
         Raises:
-            RuntimeError: The caller is no actor.
+            RuntimeError: The caller is not an actor.
         """
         return self._watch((type(group), group)), self.members(group)
 

@@ -128,7 +128,7 @@ class Parent(LibraryActor):
         child.last_exit = await process.wait_exit(None)
 
     def _release(self, child: Child) -> ActorProcess | None:
-        """Stop counting on ``child``: its exit, and what was to be done about an earlier one, are no news any more."""
+        """Stop counting on ``child``: its exit, and what was to be done about an earlier one, are not news any more."""
         child.cancel_timer()
         if child.backoff is not None:
             for parking, key in places_of(self.runtime, child.spec):

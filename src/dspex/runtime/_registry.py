@@ -93,7 +93,7 @@ class Registry(Itself):
         Raises:
             AlreadyRegistered: The key is unique and taken, be it by the caller itself.
             ActorExited: The caller is dying.
-            RuntimeError: The caller is no process.
+            RuntimeError: The caller is not a process.
         """
         self.enter(_caller(), key, value)
 

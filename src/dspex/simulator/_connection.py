@@ -178,7 +178,7 @@ class Connection:
         self._writer.transport.abort()
 
     def _refuse(self, status: int) -> None:
-        """Answer what is no HTTP, if the protocol still allows an answer."""
+        """Answer what is not HTTP, if the protocol still allows an answer."""
         with contextlib.suppress(h11.LocalProtocolError):
             body = b'{"error":{"message":"This is not a valid HTTP request."}}'
             response = Response(status, (("content-type", "application/json"), ("connection", "close")), (body,))

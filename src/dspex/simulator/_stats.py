@@ -15,8 +15,8 @@ class SimulatorStats:
 
     Attributes:
         requests: Requests by outcome: ``ok``, the kind of the fault it met, such as ``429`` or ``reset``, ``limited``
-            (over a configured limit), ``rejected`` (a 4xx that is no fault) and ``cancelled`` (the client left before
-            its answer).
+            (over a configured limit), ``rejected`` (a 4xx that is not a fault) and ``cancelled`` (the client left
+            before its answer).
         in_flight: Requests read and not yet answered.
         in_flight_high: The most there were at once.
         connections: Open connections.

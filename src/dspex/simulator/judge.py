@@ -199,7 +199,7 @@ def _calls(seen: Iterable[Arrival]) -> list[list[Arrival]]:
 
 
 def _without_followed(call: Sequence[Arrival]) -> list[Arrival]:
-    """Leave out redirects that were followed: what came next is no retry."""
+    """Leave out redirects that were followed: what came next is not a retry."""
     return [one for one in call[:-1] if one.outcome != "redirect"] + [call[-1]]
 
 

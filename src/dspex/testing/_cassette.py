@@ -57,7 +57,7 @@ def cassette(path: str | Path, *, strict: bool = False, through: httpx.AsyncBase
         through: The transport for requests that are to be recorded; httpx's own, if not given.
 
     Raises:
-        ConfigError: The file is no cassette.
+        ConfigError: The file is not a cassette.
         CassetteMiss: At the call: the request is not in the file and cannot or may not be recorded.
     """
     return Cassette(Path(path), strict=strict, through=through)
@@ -244,7 +244,7 @@ def _redacted(value: Any, keys: Sequence[str]) -> Any:  # JSON of any shape
 
 
 def _texts(pieces: Sequence[bytes], keys: Sequence[str], *, in_pieces: bool) -> list[Any]:
-    """Return a body as texts, a stream's as they came; what is no text is in base64."""
+    """Return a body as texts, a stream's as they came; what is not text is in base64."""
     whole = b"".join(pieces)
     try:
         text = whole.decode()
@@ -275,7 +275,7 @@ def _read(path: Path) -> dict[tuple[str, int], Entry]:
     except (ValueError, LookupError, TypeError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"{path} is no cassette, or is damaged: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"{path} is not a cassette, or is damaged: {type(error).__name__}: {error}") from error
     return entries
 
 

@@ -82,7 +82,7 @@ async def assert_no_leaks(*, runtime: Runtime | None = None, clock: VirtualClock
     Looked at are the tasks of the running loop, the processes of runtimes opened inside the block (and of
     ``runtime``), threads, sockets, open files, and timers: those of asyncio's own loop and of ``clock`` (no other
     loop shows its timers). Threads of the loop's default executor, which belong to
-    the loop, are no leak. Things about to end have a moment to do so, in real time. While the block runs, threads,
+    the loop, are not leaks. Things about to end have a moment to do so, in real time. While the block runs, threads,
     sockets, tasks and timers are noted with their origin, by replacing the functions that make them; so blocks may
     be nested, but not overlap.
 
@@ -156,7 +156,7 @@ async def _settle(loop: asyncio.AbstractEventLoop, tasks: set[asyncio.Task[Any]]
     for _ in range(_TURNS):
         await asyncio.sleep(0)
     deadline = monotonic() + _THREAD_GRACE
-    while opened.threads_left() and monotonic() < deadline:  # noqa: ASYNC110 - the end of a thread is no event
+    while opened.threads_left() and monotonic() < deadline:  # noqa: ASYNC110 - the end of a thread is not an event
         await asyncio.sleep(_LOOK)  # the loop must turn: a thread may wait for it
     if asyncio.all_tasks(loop) - tasks:
         gc.collect()

@@ -99,7 +99,7 @@ class ScriptedLM(LocalLM):
         params: Default sampling parameters.
 
     Raises:
-        TypeError: A path's answers are no list and no function.
+        TypeError: A path's answers are neither a list nor a function.
     """
 
     __slots__ = ("_asked", "_queues", "requests")
@@ -203,7 +203,7 @@ def _completions(answer: ScriptedAnswer, request: LMRequest) -> tuple[Completion
     if isinstance(answer, (str, Mapping, ToolCall, Completion)):
         return (_completion([answer], request),)
     if not isinstance(answer, Sequence) or not answer:
-        raise TypeError(f"{answer!r} is no answer: give fields, a text, a tool call, a Completion or an error")
+        raise TypeError(f"{answer!r} is not an answer: give fields, a text, a tool call, a Completion or an error")
     if all(_is_call(each) for each in answer):
         return (_completion(answer, request),)
     return tuple(_completion([each], request) for each in answer)
@@ -219,7 +219,7 @@ def _completion(parts: Sequence[Any], request: LMRequest) -> Completion:  # each
         calls = tuple(_call(each, number) for number, each in enumerate(parts, 1))
         return Completion("", "tool_calls", calls)
     if not isinstance(first, Mapping):
-        raise TypeError(f"{first!r} is no answer: give fields, a text, a tool call or a Completion")
+        raise TypeError(f"{first!r} is not an answer: give fields, a text, a tool call or a Completion")
     if request.tool_choice not in ("auto", "none", "required"):  # the adapter has the outputs given as arguments
         return Completion("", "tool_calls", (_call({"tool": request.tool_choice, "arguments": first}, 1),))
     return Completion(_text(first, request))

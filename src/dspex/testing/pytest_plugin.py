@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note whether the test itself has passed: what a failed one left unused is no news."""
+    """Note whether the test itself has passed: what a failed one left unused is not news."""
     report = yield
     if report.when == "call":
         item.stash[_PASSED] = report.passed

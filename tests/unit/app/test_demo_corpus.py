@@ -120,7 +120,7 @@ class TestQuestions:
         ],
     )
     def test_the_name_is_taken_out_of_the_sentence(self, title: str, text: str, expected: str | None) -> None:
-        """In every form; what is then too short or too long is no question."""
+        """In every form; what is then too short or too long is not a question."""
         passage = Passage(text, title)
         if expected is None:
             with pytest.raises(ConfigError, match="gives 0 questions"):

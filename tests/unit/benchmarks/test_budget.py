@@ -28,5 +28,5 @@ def test_at_least_bounds_the_peers_cost_over_ours() -> None:
 @pytest.mark.parametrize("text", ["", "2x", "<2x", "<= 2", ">= x", "<= 2.0x ", "== 1x", "<= 0x"])
 def test_anything_else_is_refused(text: str) -> None:
     """A budget that cannot be read must not silently pass."""
-    with pytest.raises(BudgetInvalid, match="is no budget"):
+    with pytest.raises(BudgetInvalid, match="is not a budget"):
         Budget.parse(text)

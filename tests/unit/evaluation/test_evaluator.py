@@ -176,7 +176,7 @@ class TestFailures:
 
     @pytest.mark.parametrize(
         ("metric", "words"),
-        [("exact", "metric='exact' is no function"), (dspex.exact_match, r"give metric=exact_match\(\)")],
+        [("exact", "metric='exact' is not a function"), (dspex.exact_match, r"give metric=exact_match\(\)")],
     )
     async def test_what_gives_no_verdict_is_told_before_anything_is_paid(
         self, app: dspex.App, metric: Any, words: str

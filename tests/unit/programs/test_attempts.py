@@ -162,7 +162,7 @@ async def test_equal_rewards_take_the_first_and_scores_and_coroutines_are_reward
 async def test_reward_that_is_no_number_is_told(reward: Any) -> None:
     """Never a silent zero."""
     scope = ScriptedScope([{"answer": "one"}])
-    with pytest.raises(TypeError, match="no finite number"):
+    with pytest.raises(TypeError, match="not a finite number"):
         await scope.run(dspex.BestOfN(dspex.Predict(QA), 1, reward), question="?")
 
 

@@ -37,7 +37,7 @@ async def test_nearest_come_first_and_vectors_of_examples_are_made_once() -> Non
 
 
 async def test_async_vectorizers_and_named_fields() -> None:
-    """Labels are no inputs; the caller may say which fields count."""
+    """Labels are not inputs; the caller may say which fields count."""
 
     async def vectors(texts: Sequence[str]) -> list[list[float]]:
         return Letters()(texts)

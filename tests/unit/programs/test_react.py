@@ -123,7 +123,7 @@ async def test_conversation_that_does_not_fit_even_without_observations_is_an_er
 
 
 async def test_unknown_tools_are_corrected_by_the_predictor() -> None:
-    """A name that is no choice is an unreadable answer: the model is asked again."""
+    """A name that is not a choice is an unreadable answer: the model is asked again."""
     scope = ScriptedScope({"react": [step("nix"), step(query="a"), FINISH], "extract.predict": [ANSWER]})
 
     prediction = await scope.run(agent(), question="Who?")

@@ -256,7 +256,7 @@ class TestDamage:
         program = RAG()
         before = without_messages(program)
 
-        with contextlib.suppress(StateError):  # some junk is no damage: a list of no demonstrations, say
+        with contextlib.suppress(StateError):  # some junk is not damage: a list of no demonstrations, say
             program.load_state(damaged(path, junk))
 
         assert without_messages(program) == before

@@ -831,7 +831,7 @@ async def _calls(ref: ActorRef) -> None:
 async def test_a_key_that_fails_when_it_is_hashed_stays_alone(
     runtime: Runtime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The other keys of the dead are free; and a listener in another loop is no affair of who registers."""
+    """The other keys of the dead are free; and a listener in another loop is not an affair of who registers."""
 
     class Key:
         broken = False
@@ -905,7 +905,7 @@ async def test_seconds_are_a_number_everywhere(runtime: Runtime, clock: VirtualC
 
 
 async def test_a_supervisor_below_another_cannot_stop_it(runtime: Runtime) -> None:
-    """It would wait for the end of who waits for its own; it is no chain of calls, but the tree says so."""
+    """It would wait for the end of who waits for its own; it is not a chain of calls, but the tree says so."""
     top: Any = await runtime.start(Supervisor([ChildSpec("child", Doer)]))
     (info,) = await top.which_children()
 

@@ -242,7 +242,7 @@ def test_a_wrong_argument_is_refused_when_it_is_written_down(argv: Any, options:
 
 
 async def test_its_output_is_logged_line_by_line(runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
-    """Both streams, what is no text, a line that is too long, and one that never ends."""
+    """Both streams, what is not text, a line that is too long, and one that never ends."""
     caplog.set_level(logging.INFO, "dspex.os_process")
     script = r"echo 100 %s; printf '\377\n' >&2; head -c 9999 /dev/zero | tr '\0' x; printf '\r\nlast'"
     ref = await runtime.start(shell(script), label="server")

@@ -230,7 +230,7 @@ def test_ordinals(number: int, text: str) -> None:
 
 
 def test_whatever_a_value_makes_of_it_it_is_shown_in_one_short_line() -> None:
-    """No text of a user's may be long, have lines or raise, not even what is no Exception."""
+    """No text of a user's may be long, have lines or raise, not even what is not an Exception."""
     assert said("a\nb\t c") == "a b c"
     assert said("x" * 1000, 10) == "x" * 9 + "…"
     assert said(OddText()) == "<OddText that cannot be shown>"

@@ -261,7 +261,7 @@ class TestEncode:
         assert {name: value for name, value in found.items() if name not in ("model", "messages")} == expected
 
     def test_a_default_temperature_means_the_same_to_models_that_take_none(self) -> None:
-        """The newest models have one temperature; asking for it is no mistake."""
+        """The newest models have one temperature; asking for it is not a mistake."""
         assert "temperature" not in body(request(temperature=1.0), "claude-opus-4-8")
         assert "claude-opus-4-8 takes no temperature but its default" in rejected(
             request(temperature=0.2), "claude-opus-4-8"
@@ -364,7 +364,7 @@ class TestHeaders:
         ],
     )
     def test_a_reset_is_a_moment(self, moment: str, seconds: float | None) -> None:
-        """With its distance from UTC; what is no moment is not told."""
+        """With its distance from UTC; what is not a moment is not told."""
         headers = {"anthropic-ratelimit-requests-remaining": "1", "anthropic-ratelimit-requests-reset": moment}
 
         assert WIRE.headroom(headers, now=NOW) == Headroom(requests=1, requests_reset=seconds)

@@ -78,7 +78,7 @@ def test_codec_reads_anything(text: str) -> None:
     [('"v":2', '"v":1'), ('"usage":[1', '"usage":["x"'), ('[["answer"', "[[7"), ('"headers":{}', '"headers":[]')],
 )
 def test_codec_refuses_other_shapes(damage: tuple[str, str]) -> None:
-    """Another version, or a value of the wrong type, is no answer."""
+    """Another version, or a value of the wrong type, is not an answer."""
     damaged = encode_response(response()).replace(*damage)
 
     assert damaged != encode_response(response())

@@ -39,7 +39,7 @@ def test_the_pieces_make_up_the_answer(completions: list[Completion]) -> None:
 
 
 def test_arguments_stay_as_they_came() -> None:
-    """Also where they are no JSON: the reader of a stream would have seen the same."""
+    """Also where they are not JSON: the reader of a stream would have seen the same."""
     call = ToolCall("id", "look", None, raw='{"broken')
     (delta,) = LMResponse((Completion("", tool_calls=(call,)),), Usage(), "m").deltas()
 

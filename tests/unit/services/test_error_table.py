@@ -118,7 +118,7 @@ TOO_LONG: dict[str, tuple[Wire, int, bytes]] = {
         (
             b'{"error":{"message":"The decoder prompt (length 9000) is longer than the maximum model length of '
             b"4096. Make "
-            b"sure that `max_model_len` is no smaller than the number of text "
+            b"sure that `max_model_len` is not a smaller than the number of text "
             b'tokens.","type":"BadRequestError","param":'
             b'null,"code":400}}'
         ),

@@ -464,7 +464,7 @@ async def half_open(room: Room) -> Lease:
 
 @pytest.mark.parametrize("way", ["never sent", "cancelled", "restarted transport"])
 async def test_a_probe_that_tells_nothing_leaves_the_breaker_half_open(room: Room, way: str) -> None:
-    """The next call is the probe; a missing key or a cancelled caller is no proof of life."""
+    """The next call is the probe; a missing key or a cancelled caller is not proof of life."""
     probe = await half_open(room)
     match way:
         case "never sent":

@@ -160,7 +160,7 @@ class TestHeaders:
 
 
 def test_a_pool_of_a_list_is_that_of_a_tuple() -> None:
-    """It is a key of tables, so it keeps no list; a text is no list of members."""
+    """It is a key of tables, so it keeps no list; a text is not a list of members."""
     members: Any = [PLAIN, "judge"]
     weights: Any = [1.0, 2.0]
 

@@ -115,7 +115,7 @@ def test_estimate_of_a_pool_is_its_dearest_members() -> None:
 
 
 def test_tokens_of_a_prompt_count_tools_and_media() -> None:
-    """A picture is no text, and far from free."""
+    """A picture is not text, and far from free."""
     image = ImagePart("image/png", data=b"1234")
     with_image = LMRequest((Message("user", (TextPart("x" * 40), image)),))
     assert estimate_tokens(with_image) == 10 + MEDIA_TOKENS

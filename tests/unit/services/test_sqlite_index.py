@@ -65,7 +65,7 @@ def test_k_bounds_the_answer(index: SqliteIndex) -> None:
 
 @pytest.mark.parametrize("query", ["", "   ", "?!", "_", '"', "\0", "\ud800", "\N{COMBINING ACUTE ACCENT}"])
 def test_a_query_without_words_finds_nothing(index: SqliteIndex, query: str) -> None:
-    """It is no error either."""
+    """It is not an error either."""
     assert index.search(query, 3) == []
 
 

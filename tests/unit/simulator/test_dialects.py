@@ -151,7 +151,7 @@ def test_what_is_no_text_is_taken_and_said_not_to_be_seen(dialect: str, members:
     response = _post(dialect, **members)
 
     assert response.status == 200
-    assert dict(response.headers)["x-simulator-unseen"] == "1 parts that are no text"
+    assert dict(response.headers)["x-simulator-unseen"] == "1 parts that are not text"
 
 
 # --- refusals -------------------------------------------------------------------------------------------------

@@ -193,7 +193,7 @@ def _imports(tree: ast.Module) -> set[str]:
 
 
 def _literals(tree: ast.Module) -> list[str]:
-    """List the string literals that are no docstrings."""
+    """List the string literals that are not docstrings."""
     holders = (ast.Module, ast.ClassDef, ast.FunctionDef)
     docs = [node.body[0] for node in ast.walk(tree) if isinstance(node, holders) and node.body]
     skipped = {id(node.value) for node in docs if isinstance(node, ast.Expr)}

@@ -186,7 +186,7 @@ def test_a_tool_result_is_the_passage() -> None:
 
 
 def test_a_field_marked_as_left_out_is_left_out() -> None:
-    """A remark in parentheses in a field's place makes a demonstration incomplete; it is no value to learn from."""
+    """A remark in parentheses in a field's place makes a demonstration incomplete; it is not a value to learn from."""
     demo = _marked(passages="(left out)", question="serialize to a str")
     shown = _marked(note="(left out)", answer="json.dumps")
     query = _marked(passages=_NUMBERED, question="the current directory")

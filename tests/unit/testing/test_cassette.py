@@ -223,7 +223,7 @@ async def test_keys_in_other_headers(
 
 
 async def test_other_bodies_and_networks_that_fail(tmp_path: Path) -> None:
-    """Bytes that are no text survive; a network that fails leaves nothing."""
+    """Bytes that are not text survive; a network that fails leaves nothing."""
     file = tmp_path / "a.jsonl"
     request = httpx.Request("POST", OPENAI, headers={"authorization": f"Bearer {CANARY}"}, content=b"\xff\xfe")
 

@@ -243,5 +243,5 @@ def test_script_that_is_none_is_refused(script: object) -> None:
 async def test_answer_that_is_none_is_refused(answer: object) -> None:
     """The message says what an answer can be."""
     async with dspex.App(ScriptedLM(lambda request: answer)) as app:
-        with pytest.raises(TypeError, match="is no answer: give fields"):
+        with pytest.raises(TypeError, match="is not an answer: give fields"):
             await app.run(Ask(), question="Who?")

@@ -95,9 +95,9 @@ def _lines(source: TextIO, path: Path, *, numbered: bool) -> Iterator[dict[str, 
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise ConfigError(f"{path}, line {number} is no JSON: {error}") from error
+            raise ConfigError(f"{path}, line {number} is not JSON: {error}") from error
         if not isinstance(row, dict):
-            raise ConfigError(f"{path}, line {number} is no JSON object")
+            raise ConfigError(f"{path}, line {number} is not a JSON object")
         yield {**row, _ROW: number} if numbered else row
 
 

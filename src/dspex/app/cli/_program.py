@@ -20,7 +20,7 @@ def find_program(target: str, state: Path | None = None) -> Any:  # a Module, or
     A class is made an instance of; ``state`` is a saved program to load into it.
 
     Raises:
-        ConfigError: There is no such module or name, or it is no program.
+        ConfigError: There is no such module or name, or it is not a program.
         StateError: ``state`` cannot be loaded into it.
     """
     module_name, colon, name = target.partition(":")
@@ -43,7 +43,7 @@ def find_program(target: str, state: Path | None = None) -> Any:  # a Module, or
     program = _instance(found, target)
     if state is not None:
         if not isinstance(program, Module):
-            raise ConfigError(f"{target} is no Module: it has no state to load")
+            raise ConfigError(f"{target} is not a Module: it has no state to load")
         if not state.is_file():
             raise ConfigError(f"there is no file {state} to load")
         program = program.load(state)
@@ -57,5 +57,5 @@ def _instance(found: Any, target: str) -> Any:
         except TypeError as error:
             raise ConfigError(f"{target} needs arguments ({error}); name an instance of it instead") from error
     if not hasattr(type(found), "forward"):
-        raise ConfigError(f"{target} is no program: it has no `async def forward`")
+        raise ConfigError(f"{target} is not a program: it has no `async def forward`")
     return found

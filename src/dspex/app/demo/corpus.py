@@ -24,7 +24,7 @@ __all__ = ["passages"]
 _LEFT_OUT: Final = frozenset(
     {"antigravity", "distutils", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "test", "tests", "this", "turtledemo"}
 )
-"""Modules and folders of the standard library that are no documentation, or no longer there in newer versions."""
+"""Modules and folders of the standard library that are not documentation, or no longer there in newer versions."""
 
 _WRITTEN_IN_C: Final[Mapping[str, str]] = types.MappingProxyType(
     {

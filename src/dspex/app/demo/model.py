@@ -78,7 +78,7 @@ def real_model(options: DemoOptions) -> LM:
     Return the record that the flags name.
 
     Raises:
-        ConfigError: The name is no ``provider/model``.
+        ConfigError: The name is not ``provider/model``.
     """
     assert options.lm is not None
     try:

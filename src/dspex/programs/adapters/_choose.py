@@ -26,7 +26,7 @@ def choose_adapter(choice: AdapterChoice) -> Adapter | None:
     Return the adapter that is meant; None for the default.
 
     Raises:
-        ValueError: There is no adapter of that name, or it is no adapter.
+        ValueError: There is no adapter of that name, or it is not an adapter.
     """
     if choice is None or (not isinstance(choice, (str, type)) and isinstance(choice, Adapter)):
         return choice

@@ -27,7 +27,7 @@ def from_elements(adapter: TypeAdapter[Any], text: str) -> Any:
     Return the value that nested elements stand for.
 
     Raises:
-        ValueError: The text is no well-formed elements, or they are no value of the type.
+        ValueError: The text is not well-formed elements, or they are not a value of the type.
         RecursionError: They are nested too deeply.
     """
     try:

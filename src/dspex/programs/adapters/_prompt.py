@@ -79,7 +79,7 @@ class Rendered:
 
 
 def is_history(field: Field) -> bool:
-    """Tell whether a field is earlier turns, which are no section of the prompt."""
+    """Tell whether a field is earlier turns, which are not a section of the prompt."""
     return field.role == "input" and without_none(field.annotation) is History
 
 

@@ -93,7 +93,7 @@ def _take(
 
 
 def _may_be_empty(field: Field) -> bool:
-    """An empty section means "left out" where the field may be left out and an empty text is no value of it."""
+    """An empty section means "left out" where the field may be left out and an empty text is not a value of it."""
     return (field.has_default or field.optional) and not isinstance(field.codec, TextCodec)
 
 

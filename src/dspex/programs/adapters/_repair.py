@@ -56,7 +56,7 @@ def repaired(adapter: TypeAdapter[Any], text: str, problem: ValueError) -> Readi
 
 
 def _says_nothing(problem: ValueError) -> bool:
-    """Tell whether all that is known is that a text is no JSON; what is wrong with its value is better to know."""
+    """Tell whether all that is known is that a text is not JSON; what is wrong with its value is better to know."""
     return isinstance(problem, ValidationError) and problem.errors(include_url=False)[0]["type"] == "json_invalid"
 
 

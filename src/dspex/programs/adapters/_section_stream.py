@@ -56,7 +56,7 @@ class Sections:
         self._current: tuple[str, Section] | None = None
 
     def open(self, name: str) -> list[Piece]:
-        """Begin a section; it is ignored where it is no output, or not the first of its name."""
+        """Begin a section; it is ignored where it is not an output, or not the first of its name."""
         closed = self.close()
         field = self._fields.get(name)
         if field is not None and name not in self._seen:
@@ -69,7 +69,7 @@ class Sections:
         return self._current[1].add(text) if self._current is not None and text else []
 
     def close(self) -> list[Piece]:
-        """End the section; a value that is no text is told now."""
+        """End the section; a value that is not text is told now."""
         if self._current is None:
             return []
         name, section = self._current

@@ -163,7 +163,7 @@ class Codec:
         A text that holds the JSON of a value, which models write where an object was asked for, is read too.
 
         Raises:
-            ValueError: It is no value of the type.
+            ValueError: It is not a value of the type.
         """
         try:
             return self.adapter.validate_json(_to_json(value)), ""
@@ -286,7 +286,7 @@ class ChoiceCodec(Codec):
         try:
             return self._texts[_choice_key(value)]
         except (KeyError, TypeError):
-            return str(value)  # a demonstration with a value that is no choice
+            return str(value)  # a demonstration with a value that is not a choice
 
     def read(self, text: str) -> Reading:
         """Look it up; quotes, a full stop, an enum's class before its name, and its case are forgiven and reported."""
@@ -431,7 +431,7 @@ def _refuse_misfits(annotation: Any, constraints: dict[str, Any]) -> None:
     sized = annotation is str or get_origin(annotation) in (list, dict, set, tuple)
     if sized and names - _LENGTHS:
         raise SignatureError(
-            f"{type_text(annotation)} is no number: {', '.join(sorted(names - _LENGTHS))} does not fit"
+            f"{type_text(annotation)} is not a number: {', '.join(sorted(names - _LENGTHS))} does not fit"
         )
 
 

@@ -45,7 +45,7 @@ def content_of(value: object) -> Content:
 
 
 def text_of_content(content: Content) -> str:
-    """Return the text of a result; parts that are no text are named."""
+    """Return the text of a result; parts that are not text are named."""
     if isinstance(content, str):
         return content
     return "".join(part.text if isinstance(part, TextPart) else f"({part.media_type or 'a file'})" for part in content)

@@ -114,13 +114,13 @@ async def call_tool(tools: Mapping[str, Tool[..., Any]], call: ToolCall, scope: 
 
 
 def _arguments(call: ToolCall, scope: Scope) -> Mapping[str, Any]:
-    """Return the arguments; where they are no JSON object, as far as they can be repaired."""
+    """Return the arguments; where they are not a JSON object, as far as they can be repaired."""
     if call.arguments is not None:
         return call.arguments
     if not call.raw.strip():
         return {}
     try:
-        value, _ = repaired(_OBJECT, call.raw, ValueError("they are no JSON object"))
+        value, _ = repaired(_OBJECT, call.raw, ValueError("they are not a JSON object"))
     except ValueError as error:
         raise ToolArgumentsInvalid(call.name, f"{error}; they were {call.raw[:200]!r}", "as named above") from error
     scope.note_repair(call.name, "arguments", "json")

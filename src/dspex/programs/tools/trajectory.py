@@ -31,7 +31,7 @@ class Observation:
 
     @property
     def text(self) -> str:
-        """The content as text; what is no text is named."""
+        """The content as text; what is not text is named."""
         return text_of_content(self.content)
 
 

@@ -73,7 +73,7 @@ def media_type_of(name: str = "", data: bytes = b"") -> str:
         if pattern.match(data):
             return media_type
     path = name.partition("?")[0].partition("#")[0]
-    return _BY_SUFFIX.get(os.path.splitext(path)[1].lower(), "")  # noqa: PTH122 - an address is no path
+    return _BY_SUFFIX.get(os.path.splitext(path)[1].lower(), "")  # noqa: PTH122 - an address is not a path
 
 
 class Media(FieldType, MediaPart):
@@ -120,7 +120,7 @@ class Media(FieldType, MediaPart):
         Name an address; nothing is fetched here: the provider reads it. A ``data:`` address becomes its bytes.
 
         Raises:
-            ValueError: It is no address, or one of a local file.
+            ValueError: It is not an address, or one of a local file.
         """
         data = _DATA_URL.match(url)
         if data is not None:
@@ -131,7 +131,7 @@ class Media(FieldType, MediaPart):
             return cls.from_bytes(content, media_type=media_type or data[1] or "", **extras)
         if not _URL.match(url):
             shown = url if len(url) <= 60 else url[:60] + "…"
-            raise ValueError(f"{cls.__name__}: {shown!r} is no address; for a local file use {cls.__name__}.from_file")
+            raise ValueError(f"{cls.__name__}: {shown!r} is not an address; for a file use {cls.__name__}.from_file")
         return cls(media_type or media_type_of(url), url=url, **extras)
 
     def to_text(self) -> str:

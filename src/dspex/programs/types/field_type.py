@@ -95,7 +95,7 @@ class FieldType:
         Read a value from what a model wrote; white space around it is gone.
 
         Raises:
-            ValueError: The text is no such value.
+            ValueError: The text is not such a value.
         """
         raise ValueError(f"{cls.__name__} cannot be read from text: it does not define from_text")
 
@@ -114,7 +114,7 @@ class FieldType:
         Read a value from JSON; by default from its text.
 
         Raises:
-            ValueError: It is no such value.
+            ValueError: It is not such a value.
         """
         if not isinstance(value, str):
             raise ValueError(f"expected text for {cls.__name__}, got {type(value).__name__}")

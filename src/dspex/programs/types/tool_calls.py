@@ -23,7 +23,7 @@ class ToolCalls:
     prompt. Every other model writes a list of names and arguments.
 
     Attributes:
-        calls: Each with ``name``, ``arguments`` (None where they were no JSON object) and ``id``.
+        calls: Each with ``name``, ``arguments`` (None where they were not a JSON object) and ``id``.
 
     Args:
         calls: ToolCall records, (name, arguments) pairs, or mappings with ``name`` and ``args``.

@@ -19,7 +19,7 @@ def encode_response(response: LMResponse) -> str:
     Return the JSON text of a response, in ASCII: models can say half of a surrogate pair, files cannot.
 
     Raises:
-        TypeError: What a provider's wire has kept for the next turn is no JSON.
+        TypeError: What a provider's wire has kept for the next turn is not JSON.
     """
     return json.dumps(
         {
@@ -101,7 +101,7 @@ def _citation(text: object, title: object, url: object, start: Any, end: Any) ->
 
 def _object(value: object) -> dict[str, Any]:  # the provider's own JSON
     if not isinstance(value, dict):
-        raise TypeError(f"{value!r} is no object")
+        raise TypeError(f"{value!r} is not an object")
     return value
 
 

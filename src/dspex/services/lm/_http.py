@@ -42,7 +42,7 @@ class Timeouts:
         write: The longest the server may take nothing of the request.
         first_byte: From the attempt's start, connecting included, until the answer begins: a stream with its first
             token, another answer with the first byte of its body. What only keeps a connection alive, a head or a
-            ping, is no beginning. None: until then, too, only silence counts, by ``read``.
+            ping, is not a beginning. None: until then, too, only silence counts, by ``read``.
     """
 
     connect: float = 10.0

@@ -65,7 +65,7 @@ class LimitsBook:
         given: For every model, or by ``"provider/model"``, ``"provider/*"`` and ``"*"``; the closest one counts.
 
     Raises:
-        ConfigError: A name is none of these, or a value is no ``ClientLimits``.
+        ConfigError: A name is none of these, or a value is not ``ClientLimits``.
     """
 
     __slots__ = ("_by_name",)

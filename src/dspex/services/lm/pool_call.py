@@ -218,7 +218,7 @@ class PoolCall:
             if call is None or member == first:
                 try:
                     call = await self._open_call(self._members[member])
-                except RequestRejected:  # it cannot be asked this; that it may not help is no error
+                except RequestRejected:  # it cannot be asked this; that it may not help is not an error
                     continue
             if member == first:
                 call.key += "-again"  # the same key would be the same call to the provider

@@ -210,7 +210,7 @@ def _checked(api_base: str) -> str:
         except ValueError as error:
             problem = str(error)
     if problem:
-        raise ConfigError(f"api_base={api_base!r} is no address such as 'http://localhost:8000/v1': {problem}")
+        raise ConfigError(f"api_base={api_base!r} is not an address such as 'http://localhost:8000/v1': {problem}")
     return api_base.rstrip("/")
 
 

@@ -51,7 +51,7 @@ def is_overload(error: LMError) -> bool:
 
 
 def is_outage(error: LMError) -> bool:
-    """Whether the provider itself failed: what a circuit breaker counts. A rate limit or a bad request is no outage."""
+    """Return True for a failure of the provider itself, which a circuit breaker counts; a rate limit is none."""
     if error.code == LOCAL:
         return False
     return isinstance(error, ServerFailed) or (isinstance(error, TransportFailed) and error.status is None)

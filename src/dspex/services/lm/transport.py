@@ -99,7 +99,7 @@ def check_proxy(proxy: str | Proxies | None, transport: httpx.AsyncBaseTransport
     Say what is wrong with a proxy's address, without repeating it: it may hold a password.
 
     Raises:
-        ConfigError: It is no http(s) address, or there is a transport of the user's, which has its own.
+        ConfigError: It is not an http(s) address, or there is a transport of the user's, which has its own.
     """
     if proxy is None:
         return

@@ -34,14 +34,14 @@ class PriceTable:
         prices: ``{"openai/gpt-5-mini": Price(0.25, 2)}``; names may hold ``*``, and the longest that fits counts.
 
     Raises:
-        ConfigError: An entry is no Price.
+        ConfigError: An entry is not a Price.
     """
 
     def __init__(self, prices: Mapping[str, Price] | None = None) -> None:
         self._own = dict(prices or {})
         for name, price in self._own.items():
             if not isinstance(price, Price):
-                raise ConfigError(f"prices[{name!r}]={price!r} is no Price, such as Price(input=0.25, output=2)")
+                raise ConfigError(f"prices[{name!r}]={price!r} is not a Price, such as Price(input=0.25, output=2)")
         self._known: dict[LM, Price | None] = {}
 
     def price(self, lm: LM) -> Price | None:

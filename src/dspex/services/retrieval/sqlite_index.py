@@ -137,7 +137,7 @@ def _open(path: Path) -> sqlite3.Connection:
     if not path.exists():
         raise RetrievalError(f"there is no index at {path}: make one with SqliteIndex.build(path, passages)")
     if not path.is_file():
-        raise RetrievalError(f"{path} is not an index but a folder or something else that is no file")
+        raise RetrievalError(f"{path} is not an index but a folder or something else that is not a file")
     uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
     connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
     try:

@@ -25,7 +25,7 @@ class ReceivedPrompt:
     Attributes:
         body: Everything a reply may depend on.
         streams: True when the answer comes in pieces.
-        unseen: Parts that are no text: images, audio, files. They are accepted, and the learner does not see them.
+        unseen: Parts that are not text: images, audio, files. They are accepted, and the learner does not see them.
     """
 
     body: Body
@@ -122,7 +122,7 @@ def headers_of(said: Iterable[Said], asked: ReceivedPrompt) -> tuple[tuple[str, 
     rule = "none; p=1.00; demos=0"
     if first is not None:
         rule = f"{first.reply.rule}; p={first.reply.p:.2f}; demos={first.reply.demos}"
-    unseen = (("x-simulator-unseen", f"{asked.unseen} parts that are no text"),) if asked.unseen else ()
+    unseen = (("x-simulator-unseen", f"{asked.unseen} parts that are not text"),) if asked.unseen else ()
     return (("x-simulator-rule", rule), *unseen)
 
 

@@ -1,4 +1,4 @@
-"""A pure function from a request to a reply. It is no language model: it learns the rule demonstrations follow."""
+"""A pure function from a request to a reply. It is not a language model: it learns the rule demonstrations follow."""
 
 from dspex.simulator.learner._answer import MODEL, answer
 from dspex.simulator.learner._body import Body, Finish, LearnerReply, Role

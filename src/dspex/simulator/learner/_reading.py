@@ -103,7 +103,7 @@ def _case(fields: Mapping[str, str], reply: Mapping[str, str], wanted: Sequence[
 
 
 def _passages(value: str) -> tuple[tuple[str, str], ...] | None:
-    """Read a list of texts: a JSON list of strings or objects, or numbered lines. None when it is no such list."""
+    """Read a list of texts: a JSON list of strings or objects, or numbered lines. None when it is not such a list."""
     if _NUMBERED.match(value):
         return tuple(_passage(part) for part in _NUMBERED.split(value) if part.strip())
     items = _loads(value) if value.startswith("[") else None

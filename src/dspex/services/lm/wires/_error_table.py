@@ -186,7 +186,7 @@ ERRORS_TABLE: Final[tuple[ErrorRow, ...]] = (
     ErrorRow(QuotaExhausted, statuses=frozenset({402})),
     ErrorRow(QuotaExhausted, statuses=frozenset({400, 403, 429}), phrases=_QUOTA_PHRASES),
     ErrorRow(AuthFailed, words=_AUTH),
-    # What one request may not do is no fault of the key: everybody else may go on with it.
+    # What one request may not do is not a fault of the key: everybody else may go on with it.
     ErrorRow(ContentRefused, words=_REFUSED),
     ErrorRow(ContentRefused, statuses=frozenset({403, 451}), phrases=_REFUSED_PHRASES),
     ErrorRow(PermissionDenied, statuses=frozenset({400, 401, 403}), words=_DENIED),

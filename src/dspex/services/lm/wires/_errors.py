@@ -160,7 +160,7 @@ def document_of(
 
 def error_body(document: object) -> ErrorBody | None:
     """
-    Read what OpenAI, and the servers that speak its protocol, say in an error answer; None where it is no object.
+    Read what OpenAI, and the servers that speak its protocol, say in an error answer; None where it is not an object.
 
     That is ``{"error": {…}}``, ``{"error": "text"}``, the flat ``{"message": …}`` and ``{"detail": …}``, any of them
     in a list, and an upstream's error that a gateway passes on as JSON inside the message or in ``metadata.raw``.

@@ -15,7 +15,7 @@ def _plain(value: object) -> object:
     """Turn what json does not know into what it knows: schemas and arguments may be any mapping."""
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 _encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode

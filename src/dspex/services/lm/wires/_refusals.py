@@ -32,7 +32,7 @@ class Refusal(NamedTuple):
 
 def is_withheld(completion: Completion) -> bool:
     """
-    Whether a completion is no answer, however much of it came: its end was cut by a filter, or by the model itself.
+    Whether a completion is not an answer, however much of it came: its end was cut by a filter, or by the model itself.
 
     Half an answer may parse as a whole one, so the finish reason decides and not the text.
     """

@@ -60,7 +60,7 @@ class EventParser:
         Return the event that the end of the body left without its empty line, if there is one.
 
         The standard drops it. Some servers end so nevertheless, and an event that was cut short is told by its
-        data, which is no whole JSON then.
+        data, which is not whole JSON then.
         """
         events: list[ServerSentEvent] = []
         if self._pieces:

@@ -80,7 +80,7 @@ class OpenAIEmbeddings:
         return "/embeddings"
 
     def encode(self, model_name: str, request: EmbedRequest) -> bytes:
-        """Return the compact JSON body; ``extra_body`` comes last. Raises ``RequestRejected`` for what is no JSON."""
+        """Return the compact JSON body; ``extra_body`` comes last. Raises ``RequestRejected`` for what is not JSON."""
         fields: dict[str, Any] = {"model": model_name, "input": list(request.texts)}  # JSON
         if self.packed:
             fields["encoding_format"] = "base64"
@@ -136,7 +136,7 @@ class GeminiEmbeddings:
         return f"/{quote(_gemini_name(model_name))}:batchEmbedContents"
 
     def encode(self, model_name: str, request: EmbedRequest) -> bytes:
-        """Return the compact JSON body. Raises ``RequestRejected`` for what is no JSON."""
+        """Return the compact JSON body. Raises ``RequestRejected`` for what is not JSON."""
         common: dict[str, Any] = {"model": _gemini_name(model_name)}  # JSON
         if request.dimensions is not None:
             common["outputDimensionality"] = request.dimensions
@@ -207,7 +207,7 @@ class _Answer:
         if len(found) != texts:
             raise self.invalid(f"{len(found)} vectors for {texts} texts")
         if not all(isinstance(each, dict) for each in found):
-            raise self.invalid(f"{name} holds what is no object")
+            raise self.invalid(f"{name} holds what is not an object")
         return found
 
     def vector(self, value: object) -> array[float]:
@@ -225,7 +225,7 @@ class _Answer:
         except (ValueError, TypeError, OverflowError) as error:
             raise self.invalid("a vector cannot be read") from error
         if not vector or not math.isfinite(sum(vector)):
-            raise self.invalid("a vector is empty or holds what is no number")
+            raise self.invalid("a vector is empty or holds what is not a number")
         return vector
 
     def checked(self, response: EmbedResponse) -> EmbedResponse:

@@ -50,8 +50,8 @@ def request_id(headers: Mapping[str, str], document: object = None) -> str | Non
 
 
 def invalid(problem: str, headers: Mapping[str, str], status: int = 200) -> ResponseInvalid:
-    """Return the error for a success that is no message."""
-    message = f"the provider's answer is no message: {problem}"
+    """Return the error for a success that is not a message."""
+    message = f"the provider's answer is not a message: {problem}"
     return ResponseInvalid(message, status=status, request_id=request_id(headers))
 
 

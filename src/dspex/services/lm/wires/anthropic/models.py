@@ -50,7 +50,7 @@ _OPUS_4_1: Final = ClaudeModel(16384, "budget")
 _ALWAYS: Final = ClaudeModel(16384, "always", sampling=False)
 
 _NAME: Final = re.compile(r"claude-(?:[a-z]+-)?([0-9]{1,2})(?:[-.]([0-9]{1,2})(?![0-9]))?(?![0-9])", re.IGNORECASE)
-"""``claude-opus-4-7``, ``claude-3-5-sonnet-20241022``, ``claude-opus-4-20250514``: a date is no version."""
+"""``claude-opus-4-7``, ``claude-3-5-sonnet-20241022``, ``claude-opus-4-20250514``: a date is not a version."""
 
 
 def claude_model(name: str) -> ClaudeModel:

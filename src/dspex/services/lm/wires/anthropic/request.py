@@ -147,7 +147,7 @@ def _said(part: Part) -> _Block | None:
             return None  # it lost what the provider would know it by
         return {**block, "thinking": part.text} if block["type"] == "thinking" else dict(block)
     if isinstance(part, ToolCall):
-        # The provider's advice for arguments that were no JSON: an object that says so.
+        # The provider's advice for arguments that were not JSON: an object that says so.
         given = part.arguments if part.arguments is not None else {"INVALID_JSON": part.raw}
         kept = part.data.get(PROVIDER)
         rest = kept if isinstance(kept, Mapping) else {}
@@ -205,7 +205,7 @@ def _media(part: MediaPart) -> _Block:
         try:
             text = part.data.decode()
         except UnicodeDecodeError as error:
-            raise unsayable(f"a document of the type {found[0]!r} that is no UTF-8", _NAME) from error
+            raise unsayable(f"a document of the type {found[0]!r} that is not UTF-8", _NAME) from error
         source = {"type": "text", "media_type": "text/plain", "data": text}
     else:
         raise unsayable(f"a document of the type {found[0]!r} (application/pdf or text/… is needed)", _NAME)

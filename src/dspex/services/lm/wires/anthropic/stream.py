@@ -40,7 +40,7 @@ class _Block:
             self.pieces.append(string(fields, self.kind))
 
     def whole(self) -> dict[str, Any]:
-        """Return the block as an unstreamed answer would have it; an input that is no JSON object stays a string."""
+        """Return the block as an unstreamed answer would have it; an input that is not a JSON object stays a string."""
         joined = "".join(self.pieces)
         if self.kind in ("text", "thinking"):
             cited = {"citations": self.citations} if self.citations else {}
@@ -75,7 +75,7 @@ class MessageStream(EventReader):
                 self._read(event, [])
         if not self._done:
             cut = StreamTruncated("the stream ended without message_stop", request_id=request_id(self._headers))
-            if self._document is not None and string(self._document, "stop_reason"):  # what came before is no bill
+            if self._document is not None and string(self._document, "stop_reason"):  # what came before is not a bill
                 billed(cut, usage_of(self._document.get("usage")))
             raise cut
         if self._document is None:

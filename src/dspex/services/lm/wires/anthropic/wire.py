@@ -76,7 +76,7 @@ class Anthropic:
 
         Raises:
             LMError: What a failure answer means, by the table of ``wires._errors``.
-            ResponseInvalid: A success status with a body that is no message.
+            ResponseInvalid: A success status with a body that is not a message.
             ContentRefused: The model refused, or broke off.
         """
         success = 200 <= status < 300

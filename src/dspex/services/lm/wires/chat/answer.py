@@ -35,10 +35,10 @@ _REASONS: Final = {"eos": "stop", "model_length": "length", "max_tokens": "lengt
 
 
 def invalid(problem: str, headers: Mapping[str, str], status: int = 200) -> ResponseInvalid:
-    """Return the error for a success that is no chat completion."""
+    """Return the error for a success that is not a chat completion."""
     request_id = headers.get("x-request-id")
     return ResponseInvalid(
-        f"the provider's answer is no chat completion: {problem}", status=status, request_id=request_id
+        f"the provider's answer is not a chat completion: {problem}", status=status, request_id=request_id
     )
 
 
@@ -76,7 +76,7 @@ def read_answer(document: Mapping[str, Any], choices: list[Any], status: int, he
             raise billed(invalid(f"choice {place} has no message", headers, status), usage)
         completion = _completion(choice, message)
         if completion is None:
-            raise billed(invalid(f"the content of choice {place} is no text", headers, status), usage)
+            raise billed(invalid(f"the content of choice {place} is not text", headers, status), usage)
         refusal = message.get("refusal")
         if is_withheld(completion) or (refusal and not (completion.text or completion.tool_calls)):
             why = refusal if refusal and isinstance(refusal, str) else FILTERED
@@ -99,7 +99,7 @@ def read_answer(document: Mapping[str, Any], choices: list[Any], status: int, he
 
 
 def _completion(choice: Mapping[str, Any], message: Mapping[str, Any]) -> Completion | None:
-    """Return one answer, or None where its content is no text."""
+    """Return one answer, or None where its content is not text."""
     content = message.get("content")
     thoughts = ""
     if not isinstance(content, str):
@@ -152,7 +152,7 @@ def _reasoning(message: Mapping[str, Any], thoughts: str) -> tuple[ReasoningPart
 
 
 def _tool_calls(calls: list[Any]) -> tuple[ToolCall, ...]:
-    """Return the calls; what is no call is left out."""
+    """Return the calls; what is not a call is left out."""
     found: list[ToolCall] = []
     for place, call in enumerate(calls):
         if not isinstance(call, dict):

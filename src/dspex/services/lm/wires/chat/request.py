@@ -172,7 +172,7 @@ def check_tool_choice(request: LMRequest) -> None:
     names = [tool.name for tool in request.tools]
     if choice != "required" and choice not in names:
         known = ", ".join(names)
-        raise RequestRejected(f"tool_choice={choice!r} is no tool of the request (it has {known}); nothing was sent")
+        raise RequestRejected(f"tool_choice={choice!r} is not a tool of the request (it has {known}); nothing was sent")
 
 
 def check_extra(request: LMRequest) -> None:

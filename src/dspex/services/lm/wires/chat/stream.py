@@ -112,7 +112,7 @@ class ChatStream(EventReader):
             self._take_rest()
         if not self._done:
             cut = StreamTruncated("the stream ended without data: [DONE]", request_id=self._headers.get("x-request-id"))
-            if self._choices and all(choice.reason for choice in self._choices.values()):  # what came before is no bill
+            if self._choices and all(choice.reason for choice in self._choices.values()):  # no bill yet
                 billed(cut, usage_of(self._document))
             raise cut
         if not self._choices:
@@ -180,7 +180,7 @@ class ChatStream(EventReader):
         if content:
             parts = content_of(content)
             if parts is None:
-                raise invalid(f"the content of choice {index} is no text", self._headers)
+                raise invalid(f"the content of choice {index} is not text", self._headers)
             text, thoughts = parts
             if thoughts:
                 choice.thoughts.append(thoughts)
@@ -192,7 +192,7 @@ class ChatStream(EventReader):
             self._take_others(choice, index, delta, deltas)
 
     def _take_others(self, choice: _Choice, index: int, delta: Mapping[str, Any], deltas: list[LMDelta]) -> None:
-        """Read what is no text of the answer: thoughts, a refusal, tool calls, citations."""
+        """Read what is not text of the answer: thoughts, a refusal, tool calls, citations."""
         told = False
         for field in REASONING_FIELDS:
             if thoughts := string(delta, field):

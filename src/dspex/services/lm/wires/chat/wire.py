@@ -75,7 +75,7 @@ class OpenAIChat:
 
         Raises:
             LMError: What a failure answer means, by the table of ``wires._errors``.
-            ResponseInvalid: A success status with a body that is no chat completion.
+            ResponseInvalid: A success status with a body that is not a chat completion.
             ContentRefused: The model or a filter withheld every completion, or cut it off.
         """
         success = 200 <= status < 300

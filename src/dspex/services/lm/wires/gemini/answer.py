@@ -40,7 +40,7 @@ _REASONS: Final = {
 
 
 def invalid(problem: str, headers: Mapping[str, str], status: int = 200) -> ResponseInvalid:
-    """Return the error for a success that is no answer."""
+    """Return the error for a success that is not an answer."""
     message = f"the provider's answer holds no candidates: {problem}"
     return ResponseInvalid(message, status=status, request_id=headers.get("x-request-id"))
 

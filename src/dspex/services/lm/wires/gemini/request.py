@@ -121,7 +121,7 @@ def _say(part: Part, written: list[_Json]) -> None:
         if part.text:
             written.append({"text": part.text})
     elif isinstance(part, ToolCall):
-        # Arguments that were no JSON object become an object that says so.
+        # Arguments that were not a JSON object become an object that says so.
         given = part.arguments if part.arguments is not None else {"INVALID_JSON": part.raw}
         kept = _kept(part)
         call = {"id": part.id} if "id" in kept else {}

@@ -24,9 +24,9 @@ _CUT: Final = {"max_output_tokens": "length", "content_filter": "content_filter"
 
 
 def invalid(problem: str, headers: Mapping[str, str], status: int = 200) -> ResponseInvalid:
-    """Return the error for a success that is no response of this protocol."""
+    """Return the error for a success that is not a response of this protocol."""
     request_id = headers.get("x-request-id")
-    return ResponseInvalid(f"the provider's answer is no response: {problem}", status=status, request_id=request_id)
+    return ResponseInvalid(f"the provider's answer is not a response: {problem}", status=status, request_id=request_id)
 
 
 def read_response(document: Mapping[str, Any], status: int, headers: Mapping[str, str]) -> LMResponse:

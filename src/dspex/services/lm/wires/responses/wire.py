@@ -75,7 +75,7 @@ class OpenAIResponses:
 
         Raises:
             LMError: What a failure answer, or a response that failed, means by the table of ``wires._errors``.
-            ResponseInvalid: A success status with a body that is no response.
+            ResponseInvalid: A success status with a body that is not a response.
             ContentRefused: The model or a filter withheld the answer, or cut it off.
         """
         success = 200 <= status < 300
