@@ -1,13 +1,13 @@
 """
-Events: what happens inside, told to whoever listens, as it happens.
+Events: reports of what happens inside, given to listeners as it happens.
 
 An event is a name, a mapping of measurements and a mapping of metadata. Handlers run synchronously in the code
 that emits; one that raises is detached and the failure is logged (the rule of Erlang's ``telemetry``). With no
 handler attached, emitting is one attribute test.
 
-The two events of ``dspex.loop`` come from the watchdog's thread, for the loop's own cannot speak.
+The two events of ``dspex.loop`` come from the watchdog's thread, because the loop's own thread is blocked then.
 
-Spans emit ``<name>.start``, then ``<name>.stop`` or ``<name>.exception``; ``duration`` is in seconds.
+Work that takes time emits ``<name>.start``, then ``<name>.stop`` or ``<name>.exception``; ``duration`` is in seconds.
 
 ========================================  ======================================  ================================
 event                                     measurements                            metadata
@@ -67,9 +67,8 @@ off or withheld: they are left out; its ``lm`` is the record's model.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dspex._guard import contained
@@ -93,7 +92,7 @@ class Telemetry:
 
     def attach(self, prefix: str, handler: Handler) -> Callable[[], None]:
         """
-        Call ``handler`` for every event whose name starts with ``prefix``; return what detaches it.
+        Call ``handler`` for every event whose name starts with ``prefix``; return a function that detaches it.
 
         Args:
             prefix: For example ``"dspex.lm."``; the empty string means every event.
@@ -123,21 +122,6 @@ class Telemetry:
                     self.active = bool(self._handlers)
                     contained(error)
                     _report(prefix, error)
-
-    @contextlib.contextmanager
-    def span(self, name: str, now: Callable[[], float], metadata: Mapping[str, Any]) -> Iterator[None]:
-        """Emit ``name.start``, run the block, then emit ``name.stop`` or ``name.exception`` with ``duration``."""
-        if not self.active:
-            yield
-            return
-        started = now()
-        self.emit(f"{name}.start", _NOTHING, metadata)
-        try:
-            yield
-        except BaseException as error:  # whatever it is: told here, then raised on
-            self.emit(f"{name}.exception", {"duration": now() - started}, {**metadata, "error": error})
-            raise
-        self.emit(f"{name}.stop", {"duration": now() - started}, metadata)
 
 
 def _report(prefix: str, failure: BaseException) -> None:

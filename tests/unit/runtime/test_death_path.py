@@ -671,9 +671,9 @@ async def readiness(runtime: Runtime, fail: Raise) -> None:
     assert top.alive
 
 
-@scenario("run(loop_factory)", "Telemetry.span(now)")
+@scenario("run(loop_factory)")
 async def before_anything_runs(runtime: Runtime, fail: Raise) -> None:
-    """They are called before there is a process."""
+    """It is called before there is a process."""
     outcome: list[BaseException] = []
 
     def call() -> None:
@@ -684,12 +684,6 @@ async def before_anything_runs(runtime: Runtime, fail: Raise) -> None:
 
     call()
     assert len(outcome) == 1
-    told: list[str] = []
-    detach = runtime.telemetry.attach("span", lambda name, *_: told.append(name))
-    with suppress(BaseException), runtime.telemetry.span("span", plain(fail), {}):
-        told.append("inside")
-    detach()
-    assert told == []  # without a clock there is no beginning
 
 
 # --- texts and logs, which no signature shows ---------------------------------------------------------------------
