@@ -272,7 +272,7 @@ class TestEncode:
             (request(Message("user", (ToolCall("a", "b", {}),))), "ToolCall in a user turn"),
             (request(Message("assistant", (ImagePart("image/png", b"x"),))), "ImagePart in an assistant turn"),
             (request(tools=(WEATHER,), parallel_tool_calls=False), "one tool call at most"),
-            (request(tools=(WEATHER,), tool_choice="other"), "no tool of the request"),
+            (request(tools=(WEATHER,), tool_choice="other"), "not a tool of the request"),
             (request(reasoning="huge"), "is none of 'none', 'minimal'"),
             (request(stream=True), "'stream'"),
             (request(Message("user", "\ud800")), "cannot be written as JSON"),
