@@ -455,6 +455,7 @@ class App(AppView):
 
     async def _open(self) -> App:
         if self._tree is not None:
+            self._tree.check_process()
             raise AppAlreadyRunning
         tree = AppTree(
             lms=self._lms,
@@ -490,6 +491,9 @@ class App(AppView):
         tree = self._tree
         if tree is None:
             return
+        if not tree.is_of_this_process:  # its owner will close it
+            self._tree = None
+            return
         tree.check_loop()
         try:
             await tree.close()
@@ -511,6 +515,7 @@ class App(AppView):
 
         Raises:
             AppNotRunning: It has not been started, or is closed.
+            WrongProcess: It was started before this process was forked.
             WrongLoop: This is another loop or thread than the App's.
         """
         tree = self._tree
@@ -533,7 +538,7 @@ class App(AppView):
     def health(self) -> Mapping[str, object]:
         """Return a few numbers for a health endpoint: ``ready``, requests running and waiting, services down."""
         tree = self._tree
-        return tree.health() if tree is not None else {"ready": False}
+        return tree.health() if tree is not None and tree.is_of_this_process else {"ready": False}
 
     def __repr__(self) -> str:
         models = ", ".join(repr(lm.model) for lm in self._lms.values()) or "no model"

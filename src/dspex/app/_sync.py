@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+import anyio
+from anyio.from_thread import BlockingPortal
 
 from dspex.app._options import Options
-from dspex.errors import AppAlreadyRunning, AppNotRunning
+from dspex.errors import AppAlreadyRunning, AppNotRunning, WrongProcess
 from dspex.evaluation import Metric, OnProgress, Report
 from dspex.optimizers import Job, JobEvent, JobStatus, Optimizer
 from dspex.programs import Module
@@ -35,25 +38,47 @@ M = TypeVar("M", bound=Module)
 
 
 class _Loop:
-    """The portal to the App's thread while it is open."""
+    """
+    The App's thread, its loop, and the portal to it while it is open.
 
-    __slots__ = ("_opening", "portal")
+    Nothing here cleans up when it is collected: in a forked process there is no thread to clean up, and waiting for
+    it would be waiting for ever.
+    """
+
+    __slots__ = ("_pid", "_thread", "portal")
 
     def __init__(self) -> None:
+        self._pid = 0
+        self._thread: threading.Thread | None = None
         self.portal: BlockingPortal | None = None
-        self._opening: AbstractContextManager[BlockingPortal] | None = None
 
     def open(self, name: str) -> BlockingPortal:
-        if self._opening is not None:
+        if self._thread is not None:
+            self._check_process()
             raise AppAlreadyRunning
-        self._opening = start_blocking_portal("asyncio", name=name)
-        self.portal = self._opening.__enter__()
+        opened: Future[BlockingPortal] = Future()
+        self._pid = os.getpid()
+        self._thread = threading.Thread(target=_run_loop, args=(opened,), name=name, daemon=True)
+        self._thread.start()
+        self.portal = opened.result()
         return self.portal
 
     def close(self) -> None:
-        opening, self._opening, self.portal = self._opening, None, None
-        if opening is not None:
-            opening.__exit__(None, None, None)
+        thread, portal = self._thread, self.portal
+        self._thread = self.portal = None
+        if thread is not None and portal is not None and self.is_of_this_process:
+            with suppress(RuntimeError):  # its loop has ended
+                portal.call(portal.stop, False)
+            thread.join()
+
+    @property
+    def is_of_this_process(self) -> bool:
+        """False in a process that was forked from the one that opened it."""
+        return self._pid == os.getpid()
+
+    def _check_process(self) -> None:
+        if not self.is_of_this_process:
+            raise WrongProcess(self._pid)
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """
@@ -63,16 +88,33 @@ class _Loop:
 
         Raises:
             AppNotRunning: It has not been opened.
+            WrongProcess: It was opened before a fork.
             Exception: Any exception of the function.
         """
         if self.portal is None:
             raise AppNotRunning
+        self._check_process()
         future: Future[Any] = self.portal.start_task_soon(function, *args)
         try:
             return future.result()
         except BaseException:  # KeyboardInterrupt above all: nothing goes on behind the user's back
             future.cancel()
             raise
+
+
+def _run_loop(opened: Future[BlockingPortal]) -> None:
+    """Run a loop in this thread until its portal is stopped; what keeps it from starting is told to the opener."""
+
+    async def serve() -> None:
+        async with BlockingPortal() as portal:
+            opened.set_result(portal)
+            await portal.sleep_until_stopped()
+
+    try:
+        anyio.run(serve, backend="asyncio")
+    except BaseException as error:  # noqa: BLE001 - a thread has nobody above it
+        if not opened.done():
+            opened.set_exception(error)
 
 
 class SyncView:
@@ -239,6 +281,9 @@ class SyncApp(SyncView):
         """
         if self._loop.portal is None:
             return
+        if not self._loop.is_of_this_process:  # its owner will close it
+            self._loop.close()
+            return
         try:
             self._loop.call(self._app.aclose)
         finally:
@@ -259,7 +304,7 @@ class SyncApp(SyncView):
 
     def health(self) -> Mapping[str, object]:
         """Return a few numbers for a health endpoint, as ``App.health``."""
-        if self._loop.portal is None:
+        if self._loop.portal is None or not self._loop.is_of_this_process:
             return self._app.health()
         found: Mapping[str, object] = self._loop.call(self._app.health)
         return found

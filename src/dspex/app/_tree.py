@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dspex.app.config import read_key
-from dspex.errors import AppClosed, DspexError, LeakedTasks, StartFailed, WrongLoop
+from dspex.errors import AppClosed, DspexError, LeakedTasks, StartFailed, WrongLoop, WrongProcess
 from dspex.evaluation import OpenStream
 from dspex.optimizers import OPTIMIZERS, JobService
 from dspex.protocols.model import LM, LMPool
@@ -104,6 +105,7 @@ class AppTree:
         )
         self.job_service = JobService(self.runtime, self.runner, home, lms)
         self.open_for_use = False
+        self._pid = os.getpid()
         self._root: SupervisorRef | None = None
         self._closing: asyncio.Future[None] | None = None
 
@@ -188,8 +190,19 @@ class AppTree:
 
     # --- looking --------------------------------------------------------------------------------------------
 
+    @property
+    def is_of_this_process(self) -> bool:
+        """False in a process that was forked from the one that started the App."""
+        return self._pid == os.getpid()
+
+    def check_process(self) -> None:
+        """Raise WrongProcess in a process that was forked from the one that started the App."""
+        if not self.is_of_this_process:
+            raise WrongProcess(self._pid)
+
     def check_loop(self) -> None:
-        """Raise WrongLoop outside the loop that the App was started on."""
+        """Raise WrongLoop outside the loop that the App was started on, and WrongProcess in a fork of its process."""
+        self.check_process()
         try:
             running = asyncio.get_running_loop()
         except RuntimeError:

@@ -70,7 +70,8 @@ attribute, and the message says what to do next::
     │   ├── ConfigError             an argument of the App or a setting is wrong (also a ValueError)
     │   ├── LeakedTasks             code swallowed its cancellation and still runs
     │   ├── MissingExtra            an optional dependency is not installed (also an ImportError)
-    │   └── WrongLoop               the App was used from another loop or thread
+    │   ├── WrongLoop               the App was used from another loop or thread
+    │   └── WrongProcess            the App was started before this process was forked
     ├── EvaluationError             too many rows failed for a score to mean anything
     │   └── MetricFailed            the metric raised or returned no number
     ├── StandInError                a stand-in of a test has no answer (also a LookupError)
@@ -119,6 +120,7 @@ from dspex.errors._apps import (
     LeakedTasks,
     MissingExtra,
     WrongLoop,
+    WrongProcess,
 )
 from dspex.errors._base import (
     DspexError,
@@ -258,6 +260,7 @@ __all__ = [
     "TransportFailed",
     "UnknownMessage",
     "WrongLoop",
+    "WrongProcess",
 ]
 
 for _name in __all__:

@@ -14,6 +14,7 @@ __all__ = [
     "LeakedTasks",
     "MissingExtra",
     "WrongLoop",
+    "WrongProcess",
 ]
 
 
@@ -56,6 +57,17 @@ class WrongLoop(AppError, RuntimeError):
     def __init__(self) -> None:
         super().__init__(
             "this belongs to another event loop, or to one that has ended; from another thread use call_from_thread()"
+        )
+
+
+class WrongProcess(AppError, RuntimeError):
+    """The App was started before this process was forked, and runs in the other one: a fork has none of its threads."""
+
+    def __init__(self, started_in: int) -> None:
+        self.started_in = started_in
+        super().__init__(
+            f"the App was started in process {started_in}, from which this one was forked: it does not run here; "
+            f"start an App after the fork"
         )
 
 

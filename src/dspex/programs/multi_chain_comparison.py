@@ -7,7 +7,8 @@ from typing import Any, Generic, Unpack, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
-from dspex.programs._attempts import rollout, side_by_side
+from dspex.errors import ScopeClosed
+from dspex.programs._attempts import note, rollout, side_by_side
 from dspex.programs.chain_of_thought import ChainOfThought
 from dspex.programs.details import details
 from dspex.programs.fields import InputField, OutputField
@@ -16,6 +17,7 @@ from dspex.programs.module import Module
 from dspex.programs.predict import Predict
 from dspex.programs.prediction import Prediction
 from dspex.programs.signature import Signature
+from dspex.programs.voting import majority
 from dspex.protocols.executor import Failed, Ok
 from dspex.protocols.model import LMChoice
 from dspex.protocols.params import AttemptConfig
@@ -96,8 +98,10 @@ class MultiChainComparison(Module, Generic[S, P]):
         """
         Return the answer that follows from the attempts; an attempt that failed is shown as missing.
 
+        Where the comparison fails, it is the first answer that says what most attempts say.
+
         Raises:
-            Exception: What the first attempt raised, when all failed; or as ``Predict.forward``.
+            Exception: What the first attempt raised, when all failed.
         Cancellation: everything under way is cancelled.
         """
         inputs = bind_inputs(self.attempt, args, kwargs)
@@ -110,7 +114,14 @@ class MultiChainComparison(Module, Generic[S, P]):
             f"attempt_{number}": _shown(each.value) if isinstance(each, Ok) else "(no attempt)"
             for number, each in enumerate(outcomes, 1)
         }
-        return await self.compare.forward(**inputs, **shown)
+        try:
+            return await self.compare.forward(**inputs, **shown)
+        except ScopeClosed:
+            raise
+        except Exception:  # noqa: BLE001 - there are answers: a comparison that fails must not lose them
+            note(self.compare, "uncompared")
+            answers: list[S] = [each.value for each in outcomes if isinstance(each, Ok)]
+            return majority(answers)
 
     def _attempt(self, number: int, inputs: Mapping[str, Any]) -> Any:
         return lambda: rollout(self.attempt, number, self.temperature).forward(**inputs)

@@ -8,6 +8,7 @@ from typing import Any, Generic, NamedTuple
 
 from typing_extensions import ParamSpec, TypeVar
 
+from dspex.errors import ScopeClosed
 from dspex.programs._attempts import Judged, Reward, judge, note, rollout, side_by_side
 from dspex.programs.fields import InputField, OutputField
 from dspex.programs.inputs import InputSpec, bind_inputs, inputs_of
@@ -52,7 +53,8 @@ class Refine(Module, Generic[R, P]):
 
     Each round runs ``width`` attempts at once. When none reaches ``threshold``, a model reads what the best one did,
     step by step, and its advice joins the instructions of the predictors it concerns. The best answer of all rounds
-    is returned. Nothing is kept between calls. The algorithm is DSPy's ``Refine``, made concurrent.
+    is returned, whatever fails once there is one: the advice, a later attempt, the budget. Nothing is kept between
+    calls. The algorithm is DSPy's ``Refine``, made concurrent.
 
     Args:
         program: What to run.
@@ -116,13 +118,24 @@ class Refine(Module, Generic[R, P]):
             if best is not None and self._is_enough(best):
                 break
             if best is not None and round_ + 1 < self.n:
-                program = advised(self.program, await self._advice(inputs, best))
-                note(self.program, "advised")
+                program = await self._advised(program, inputs, best)
         if best is None:
             assert first_error is not None
             raise first_error
         answer: R = best.answer
         return answer
+
+    async def _advised(self, program: Any, inputs: Mapping[str, Any], best: _Attempt) -> Any:
+        """Return the program with advice for the next round; as it was where nobody can give any."""
+        try:
+            advice = await self._advice(inputs, best)
+        except ScopeClosed:
+            raise
+        except Exception:  # noqa: BLE001 - there is an answer: what its advice fails of, budgets included, must not lose it
+            note(self.program, "unadvised")
+            return program
+        note(self.program, "advised")
+        return advised(self.program, advice)
 
     def _attempt(self, program: Any, number: int, inputs: Mapping[str, Any]) -> Any:
         async def attempt() -> _Attempt:

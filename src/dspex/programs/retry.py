@@ -8,7 +8,7 @@ from typing import Any, Generic
 
 from typing_extensions import ParamSpec, TypeVar
 
-from dspex.errors import AnswerRejected
+from dspex.errors import AnswerRejected, ScopeClosed
 from dspex.programs._attempts import note, rollout
 from dspex.programs.inputs import InputSpec, bind_inputs, inputs_of
 from dspex.programs.module import Module, Program
@@ -75,14 +75,23 @@ class Retry(Module, Generic[R, P]):
         Return the first answer that the check accepts.
 
         Raises:
-            AnswerRejected: It accepted none; ``complaints`` are those of the last.
-            Exception: Whatever the program or the check raised.
+            AnswerRejected: It accepted none; ``complaints`` are those of the last. A later attempt that failed is its
+                cause.
+            Exception: Whatever the first attempt or the check raised.
         Cancellation: the running attempt is cancelled.
         """
         inputs = bind_inputs(self.program, args, kwargs)
         program: Any = self.program
+        failure: Exception | None = None
         for number in range(self.attempts):
-            answer: R = await program.forward(**inputs)
+            try:
+                answer: R = await program.forward(**inputs)
+            except Exception as error:  # there is an answer, though a refused one: it is worth more than none
+                if not number or isinstance(error, ScopeClosed):
+                    raise
+                failure = error
+                note(self.program, "failed")
+                continue
             complaints = await self._complaints(inputs, answer)
             if not complaints:
                 return answer
@@ -90,7 +99,7 @@ class Retry(Module, Generic[R, P]):
                 note(self.program, "rejected")
                 program = rollout(self._told(answer, complaints), number + 1, 1.0)
         if self.required:
-            raise AnswerRejected(type(self.program).__name__, complaints, answer)
+            raise AnswerRejected(type(self.program).__name__, complaints, answer) from failure
         return answer
 
     async def _complaints(self, inputs: Mapping[str, Any], answer: R) -> tuple[str, ...]:

@@ -13,7 +13,9 @@ from dspex.errors import AnswerRejected, MissingInput, TransportFailed
 from dspex.evaluation import Score
 from dspex.programs._attempts import side_by_side
 from dspex.protocols.lm import LMRequest
-from dspex.testing import ScriptedScope
+from dspex.testing import ScriptedLM, ScriptedScope
+
+ONE_TRY = dspex.ClientLimits(retry=dspex.RetryPolicy(max_attempts=1))
 
 
 class QA(dspex.Signature):
@@ -259,6 +261,60 @@ async def test_reached_threshold_asks_for_no_advice_and_the_best_of_all_rounds_i
 
 
 # --- comparing and voting -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        {"program": ["good", "bad"], "offer_feedback": [dspex.ServerFailed("busy", status=500)] * 9},
+        {"program": ["good", "bad"], "offer_feedback": [dspex.BudgetExceeded("no money")]},
+        {"program": ["good", dspex.BudgetExceeded("no money")], "offer_feedback": [{"discussion": "d", "advice": {}}]},
+        {"program": ["good", "bad"], "offer_feedback": ["garbage"] * 9},
+        {
+            "program": ["good", dspex.RequestRejected("no")],
+            "offer_feedback": [{"discussion": "d", "advice": {"x": "y"}}],
+        },
+    ],
+)
+async def test_the_best_answer_outlives_advice_and_attempts_that_fail(script: dict[str, list[Any]]) -> None:
+    """Whatever ends first, advice, attempts or money: there is an answer, and it is returned."""
+    program = [{"answer": each} if isinstance(each, str) else each for each in script["program"]]
+    lm = ScriptedLM({**script, "program": program})
+    async with dspex.App(lm, cache=None, limits=ONE_TRY) as app:
+        refine = dspex.Refine(dspex.Predict(QA), 2, lambda inputs, answer: answer.answer == "good", 2.0)
+        assert (await app.run(refine, question="?")).answer == "good"
+
+
+async def test_a_round_without_advice_is_a_round() -> None:
+    """The next attempt may be better all the same."""
+    lm = ScriptedLM({"program": [{"answer": "a"}, {"answer": "better"}], "offer_feedback": [dspex.AuthFailed("no")]})
+    async with dspex.App(lm, cache=None, limits=ONE_TRY) as app:
+        refine = dspex.Refine(dspex.Predict(QA), 2, length, 99)
+        assert (await app.run(refine, question="?")).answer == "better"
+
+
+async def test_a_refused_answer_outlives_a_later_attempt_that_fails() -> None:
+    """It is the last answer there is; as an error it has the failure as its cause, and attempts go on behind one."""
+    busy = dspex.ServerFailed("busy", status=500)
+    for required in (False, True):
+        lm = ScriptedLM({"program": [{"answer": "far too long"}, busy, {"answer": "long, too"}]})
+        retry = dspex.Retry(dspex.Predict(QA), must_be_short, attempts=3, required=required)
+        async with dspex.App(lm, cache=None, limits=ONE_TRY) as app:
+            if required:
+                with pytest.raises(dspex.AnswerRejected) as caught:
+                    await app.run(retry, question="?")
+                assert getattr(caught.value.answer, "answer", "") == "long, too"
+                assert isinstance(caught.value.__cause__, dspex.ServerFailed)
+            else:
+                assert (await app.run(retry, question="?")).answer == "long, too"
+
+
+async def test_a_comparison_that_fails_leaves_what_most_attempts_say() -> None:
+    """Three attempts were paid for."""
+    attempts = [{"reasoning": "r", "answer": each} for each in ("one", "two", "Two.")]
+    lm = ScriptedLM({"attempt.predict": attempts, "compare": [dspex.AuthFailed("no")]})
+    async with dspex.App(lm, cache=None, limits=ONE_TRY) as app:
+        assert (await app.run(dspex.MultiChainComparison(QA), question="?")).answer == "two"
 
 
 async def test_attempts_are_shown_to_the_comparison() -> None:
