@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--demos", action="append", type=int, default=[], choices=(0, 4), help="0, 4, or both")
     parser.add_argument("--rows", type=int, default=100, help="rows of each cell at most")
     parser.add_argument("--lanes", type=int, default=4, help="requests at once")
+    parser.add_argument("--first-turn", action="store_true", help="no repair turns; for a journal of its own")
     parser.add_argument("--report", action="store_true", help="measure nothing: write the result file and the page")
     parser.add_argument("--model", default="", help="with --report: the model's name and file")
     parser.add_argument("--note", action="append", default=[], help="with --report: what a reader must know")
@@ -67,9 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         forms = [each for each in forms if each not in left]
         if left:
             print(f"DSPy is not installed here: {', '.join(left)} left out", file=sys.stderr)
-    plan = Plan(tasks, forms, tuple(options.demos) or (0, 4), options.rows, options.lanes)
+    plan = Plan(tasks, forms, tuple(options.demos) or (0, 4), options.rows, options.lanes, options.first_turn)
     journal = Journal(options.journal)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for each in (signal.SIGINT, signal.SIGTERM):  # a shell makes its background jobs ignore Ctrl-C
+        signal.signal(each, signal.default_int_handler)
     try:
         whole = asyncio.run(
             measure(

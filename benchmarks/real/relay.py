@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -96,11 +97,12 @@ class Relay:
             self._kept.setdefault(int(lane), []).append(Exchange(json.loads(body), status, json.loads(content)))
         except (httpx.HTTPError, ValueError) as error:
             status, content = 502, json.dumps({"error": {"message": str(error)}}).encode()
-        handler.send_response(status)
-        handler.send_header("content-type", "application/json")
-        handler.send_header("content-length", str(len(content)))
-        handler.end_headers()
-        handler.wfile.write(content)
+        with contextlib.suppress(OSError):  # who asked has gone: the run was stopped
+            handler.send_response(status)
+            handler.send_header("content-type", "application/json")
+            handler.send_header("content-length", str(len(content)))
+            handler.end_headers()
+            handler.wfile.write(content)
 
     def __enter__(self) -> Self:
         self._thread.start()

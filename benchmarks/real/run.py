@@ -30,6 +30,7 @@ class Plan:
     Attributes:
         rows: Of each cell at most so many.
         lanes: Requests at once.
+        first_turn: Ask nobody again; for a journal of its own, of which completions are taken.
     """
 
     tasks: Sequence[Task]
@@ -37,6 +38,7 @@ class Plan:
     demos: Sequence[int] = (0, 4)
     rows: int = 100
     lanes: int = 4
+    first_turn: bool = False
 
     def work(self) -> Iterator[tuple[Task, Cell, int]]:
         """Return every row of every cell: all without demonstrations first, and a block of each cell in turn."""
@@ -75,7 +77,7 @@ async def measure(
             async def one(task: Task, cell: Cell, row: int, lane: int) -> None:
                 try:
                     side = sides.get((cell.form, cell.task)) or sides.setdefault(
-                        (cell.form, cell.task), make_side(cell.form, task, app)
+                        (cell.form, cell.task), make_side(cell.form, task, app, first_turn=plan.first_turn)
                     )
                     found = await _ask(side, task, cell, row, relay, lane)
                 finally:

@@ -56,12 +56,16 @@ def has_dspy() -> bool:
     return importlib.util.find_spec("dspy") is not None
 
 
-def make_side(form: str, task: Task, app: dspex.App) -> Side:
-    """Return who asks in this form."""
+def make_side(form: str, task: Task, app: dspex.App, *, first_turn: bool = False) -> Side:
+    """Return who asks in this form; of ours, without repair turns if only the first turn is wanted."""
     if form == "plain":
         return _Plain(task)
     side, _, adapter = form.partition("/")
-    return _Ours(task, adapter, app) if side == "dspex" else _Theirs(task, adapter)
+    return (
+        _Ours(task, adapter, app, {"repair_turns": 0} if first_turn else {})
+        if side == "dspex"
+        else _Theirs(task, adapter)
+    )
 
 
 def _as_json(value: Any) -> Any:
@@ -82,19 +86,20 @@ def _calls(found: Any) -> list[dict[str, Any]]:
 class _Ours:
     """dspex as a user has it, its App's limits those of a server on this machine."""
 
-    def __init__(self, task: Task, adapter: str, app: dspex.App) -> None:
+    def __init__(self, task: Task, adapter: str, app: dspex.App, config: Mapping[str, Any]) -> None:
         self._app = app
         signature = make_signature(task.name, dspex)
         self._task = task
         self._make: Any = dspex.ChainOfThought if task.reasons else dspex.Predict
         self._signature = signature
         self._adapter = adapter
+        self._config = config
         self._tools = {"tools": [dspex.tool(each) for each in TOOLS]} if task.name == "tool" else {}
 
     async def ask(self, inputs: Mapping[str, Any], demos: Sequence[Row], url: str) -> Answer:
         lm = dspex.LM("llamacpp/local", api_base=url, temperature=0.0, max_tokens=self._task.max_tokens)
         shown = [{**each.inputs, **self._tools, **self._demo(each.truth)} for each in demos]
-        program = self._make(self._signature, lm=lm, adapter=self._adapter, demos=shown)
+        program = self._make(self._signature, lm=lm, adapter=self._adapter, demos=shown, **self._config)
         try:
             prediction = await self._app.run(program, **inputs, **self._tools)
         except dspex.DspexError as error:

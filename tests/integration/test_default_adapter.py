@@ -8,6 +8,7 @@ from typing import Literal
 import pytest
 
 import dspex
+from dspex.simulator import Simulator
 from dspex.testing import ScriptedLM
 
 FORMATS = {
@@ -104,3 +105,18 @@ async def test_rows_answered_in_another_format_are_another_journals(tmp_path: Pa
         with pytest.raises(dspex.JobMismatch, match="adapter"):
             async with app.options(adapter="json").map(ask, rows, journal=tmp_path / "rows.db") as results:
                 _ = [each async for each in results]
+
+
+@pytest.mark.parametrize("name", ["chat", "json", "xml", "tool"])
+async def test_a_model_that_only_a_predictor_names_is_asked(name: Literal["chat", "json", "xml", "tool"]) -> None:
+    """Some adapters look at what it can do before it is asked for the first time, which does not bring it up."""
+    async with Simulator() as simulator, dspex.App(cache=None, deadline=20.0) as app:
+        lm = dspex.LM("llamacpp/of-its-own", api_base=simulator.url)
+        one = dspex.Predict("question -> answer", lm=lm, adapter=name)
+        two = dspex.Predict(
+            "question -> answer", lm=dspex.LM("llamacpp/of-its-own", api_base=simulator.url, max_tokens=7), adapter=name
+        )
+
+        for ask in (one, two):
+            prediction = await app.run(ask, question="Who?")
+            assert prediction.answer

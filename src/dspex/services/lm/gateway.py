@@ -75,6 +75,8 @@ class LMGateway:
         self._endpoints: dict[tuple[str, str, str, frozenset[tuple[str, Secret]]], KeyedEndpoint] = {}
         self._runtime: Runtime | None = None
         self._targets: dict[LM, tuple[KeyedEndpoint, str]] = {}
+        self._in_tree: set[LM] = set()
+        """Records whose client was started: others may be known already, by their capabilities alone."""
         self._pools: dict[LMPool, PoolState] = {}
         for lm in self._lms.values():
             for member in self.members(lm):
@@ -82,6 +84,7 @@ class LMGateway:
                     refuse_local(member)
                 if not isinstance(member, LocalLM):
                     self._target(member)
+                    self._in_tree.add(member)
 
     # --- the tree -------------------------------------------------------------------------------------------
 
@@ -270,10 +273,10 @@ class LMGateway:
 
     async def _at(self, lm: LM, runtime: Runtime) -> tuple[KeyedEndpoint, str]:
         """Return the keyed endpoint and the model of a record, whose part of the tree is there."""
-        new = lm not in self._targets
         keyed, model = self._target(lm)
-        if new:
+        if lm not in self._in_tree:
             await self._ensure(keyed, model, runtime)
+            self._in_tree.add(lm)  # only now: a call that is cancelled before leaves it to the next one
         return keyed, model
 
     async def embed(self, lm: LMChoice, request: EmbedRequest, log: AttemptLog, deadline: float) -> EmbedResponse:
