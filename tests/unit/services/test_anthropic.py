@@ -421,7 +421,6 @@ class TestDecode:
             ("model_context_window_exceeded", "length"),
             ("tool_use", "tool_calls"),
             ("pause_turn", "pause_turn"),
-            ("something_new", "something_new"),
         ],
     )
     def test_why_it_ended(self, reason: str, expected: str) -> None:
@@ -542,11 +541,28 @@ class TestStream:
 
         assert read(stream(*events))[1].usage == Usage(10, 5)
 
-    @pytest.mark.parametrize("kept", [0, 1, 5, len(RICH_STREAM) - 1])
+    @pytest.mark.parametrize("kept", [0, 1, 5, len(RICH_STREAM) - 2])
     def test_a_stream_without_its_end_is_truncated(self, kept: int) -> None:
-        """However much of it came, only ``message_stop`` completes it."""
-        with pytest.raises(StreamTruncated, match="message_stop"):
-            read(stream(*RICH_STREAM[:kept]) + b"event: message_stop\ndata: {")
+        """However much of it came, only its stop reason completes it."""
+        with pytest.raises(StreamTruncated, match="stop_reason"):
+            read(stream(*RICH_STREAM[:kept]) + b"event: message_delta\ndata: {")
+
+    def test_its_stop_reason_completes_it(self) -> None:
+        """The event that follows it says nothing more."""
+        assert read(stream(*RICH_STREAM[:-1]))[1] == read(stream(*RICH_STREAM))[1]
+
+    def test_the_last_event_alone_is_no_end(self) -> None:
+        """A server that stops one stream for another may send it all the same."""
+        with pytest.raises(StreamTruncated):
+            read(stream(*RICH_STREAM[:5], RICH_STREAM[-1]))
+
+    @pytest.mark.parametrize("reason", ["something_new", "error"])
+    def test_an_end_that_nobody_knows_is_no_answer(self, reason: str) -> None:
+        """New words are for ends that are not the usual one."""
+        found = failure(answer(text("Yes."), stop_reason=reason))
+
+        assert isinstance(found, ResponseInvalid)
+        assert reason in str(found)
 
     def test_a_last_event_without_its_empty_line_counts(self) -> None:
         """The connection may end right behind it."""

@@ -97,7 +97,7 @@ STREAMED: list[tuple[Wire, bytes, type[LMError], Usage | None]] = [
         COUNTED,
     ),
     (OpenAIChat(), data(CHAT_COUNT) + b"data: [DONE]\n\n", ResponseInvalid, COUNTED),
-    (OpenAIChat(), data(chunk("stop", content="a"), CHAT_COUNT), StreamTruncated, COUNTED),
+    (OpenAIChat(), data(chunk(None, content="a"), CHAT_COUNT) + b"data: [DONE]\n\n", StreamTruncated, COUNTED),
     (OpenAIChat(), data({**chunk(None, content="a"), **CHAT}), StreamTruncated, None),  # a count so far
     (OpenAIChat(), data(CHAT_COUNT), StreamTruncated, None),
     (
@@ -108,8 +108,8 @@ STREAMED: list[tuple[Wire, bytes, type[LMError], Usage | None]] = [
     ),
     (
         Anthropic(),
-        anthropic_answers.stream(anthropic_answers.start(), anthropic_answers.end("end_turn", output_tokens=7)[0]),
-        StreamTruncated,
+        anthropic_answers.stream(anthropic_answers.start(), anthropic_answers.end("refusal", output_tokens=7)[0]),
+        ContentRefused,
         COUNTED,
     ),
     (Anthropic(), anthropic_answers.stream(anthropic_answers.start()), StreamTruncated, None),

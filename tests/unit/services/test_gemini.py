@@ -352,13 +352,22 @@ class TestDecode:
         [
             ("STOP", "stop"),
             ("MAX_TOKENS", "length"),
-            ("MALFORMED_FUNCTION_CALL", "MALFORMED_FUNCTION_CALL"),
             ("FINISH_REASON_UNSPECIFIED", "unknown"),
         ],
     )
     def test_why_it_ended(self, reason: str, expected: str) -> None:
         """Ours where we have a word, else the provider's."""
         assert decode(answer({"text": "Yes."}, finish=reason)).completions[0].finish_reason == expected
+
+    @pytest.mark.parametrize(
+        "reason", ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MALFORMED_RESPONSE", "OTHER", "SOMETHING_NEW"]
+    )
+    def test_a_broken_end_is_no_answer(self, reason: str) -> None:
+        """Another try may bring one; what was counted is charged."""
+        found = failure(answer({"text": "Yes."}, finish=reason))
+
+        assert isinstance(found, ResponseInvalid)
+        assert (found.is_retryable, reason in str(found), found.usage is not None) == (True, True, True)
 
     def test_a_blocked_prompt_and_a_withheld_answer_are_errors(self) -> None:
         """The reason is the error's code."""

@@ -117,12 +117,12 @@ class TestMessages:
             {"role": "tool", "tool_call_id": "call_b", "content": "no data"},
         ]
 
-    def test_a_call_that_was_no_json_goes_back_as_it_came(self) -> None:
-        """The model sees what it wrote."""
+    def test_a_call_that_was_no_json_goes_back_inside_of_json(self) -> None:
+        """The model sees what it wrote, and servers that read the arguments of earlier calls can."""
         [turn] = turns(Message("assistant", (TextPart("Let me."), ToolCall("c", "weather", None, '{"city": Ulm'))))
 
         assert turn["content"] == "Let me."
-        assert turn["tool_calls"][0]["function"]["arguments"] == '{"city": Ulm'
+        assert turn["tool_calls"][0]["function"]["arguments"] == '{"INVALID_JSON":"{\\"city\\": Ulm"}'
 
     def test_thoughts_go_back_with_the_calls_they_led_to(self) -> None:
         """Under the name they came by; without a call they stay home."""

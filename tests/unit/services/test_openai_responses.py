@@ -293,8 +293,8 @@ class TestAnswer:
         ("reason", "expected"),
         [
             ("max_output_tokens", "length"),
-            ("other", "other"),
-            (None, "incomplete"),
+            ("other", "length"),
+            (None, "length"),
         ],
     )
     def test_an_answer_cut_short(self, reason: str | None, expected: str) -> None:

@@ -36,6 +36,9 @@ def read(*pieces: bytes, headers: dict[str, str] = HEADERS) -> tuple[list[LMDelt
     return deltas, decoder.finish()
 
 
+END = chunk(reason="stop") + DONE
+
+
 def failure(*pieces: bytes) -> LMError:
     with pytest.raises(LMError) as caught:
         read(*pieces)
@@ -96,7 +99,7 @@ class TestText:
             "usage": {"prompt_tokens": 2, "completion_tokens": 1},
         }
 
-        assert read(b"data: " + json.dumps(piece).encode() + b"\n\n", DONE)[1].usage == Usage(2, 1)
+        assert read(b"data: " + json.dumps(piece).encode() + b"\n\n", END)[1].usage == Usage(2, 1)
 
     def test_log_probabilities(self) -> None:
         token = {"token": "x", "logprob": -0.5, "bytes": [120], "top_logprobs": [{"token": "y", "logprob": -1.5}]}
@@ -104,7 +107,7 @@ class TestText:
         _, response = read(
             chunk({"content": "x"}, logprobs={"content": [token]}),
             chunk({"content": "z"}, logprobs={"content": [other]}),
-            DONE,
+            END,
         )
 
         expected = (TokenLogprob("x", -0.5, (("y", -1.5),)), TokenLogprob("z", -0.25))
@@ -116,7 +119,7 @@ class TestThoughts:
     def test_thoughts_come_apart_from_the_answer(self, field: str) -> None:
         """DeepSeek's name for them, and OpenRouter's."""
         deltas, response = read(
-            chunk({"content": None, field: "Let me "}), chunk({field: "see."}), chunk({"content": "42"}), DONE
+            chunk({"content": None, field: "Let me "}), chunk({field: "see."}), chunk({"content": "42"}), END
         )
 
         assert deltas == [LMDelta(reasoning="Let me "), LMDelta(reasoning="see."), LMDelta(text="42")]
@@ -133,7 +136,7 @@ class TestThoughts:
             chunk({"reasoning": "see.", "reasoning_details": [second]}),
             chunk({"reasoning_details": [third]}),
             chunk({"content": "42"}),
-            DONE,
+            END,
         )
 
         [part] = response.completions[0].reasoning
@@ -143,7 +146,7 @@ class TestThoughts:
     def test_thoughts_among_the_parts_of_the_content(self) -> None:
         """Mistral's way."""
         thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
-        deltas, response = read(chunk({"content": [thinking]}), chunk({"content": "Yes"}), DONE)
+        deltas, response = read(chunk({"content": [thinking]}), chunk({"content": "Yes"}), END)
 
         assert deltas == [LMDelta(reasoning="Hm."), LMDelta(text="Yes")]
         assert response.completions[0].text == "Yes"
@@ -151,6 +154,53 @@ class TestThoughts:
 
 
 class TestToolCalls:
+    @pytest.mark.parametrize("numbers", [(0, 0, 0), (None, None, None), (0, 1, 2)])
+    @pytest.mark.parametrize("ids", [("a", "b", "c"), ("", "", "")])
+    def test_calls_of_their_own_stay_apart(self, numbers: tuple[int | None, ...], ids: tuple[str, ...]) -> None:
+        """Servers that give every call one number, or none, send several calls, not one with glued arguments."""
+
+        def piece(at: int, **function: str) -> bytes:
+            fields: dict[str, Any] = {"id": ids[at], "type": "function", "function": function}
+            if numbers[at] is not None:
+                fields["index"] = numbers[at]
+            return chunk({"tool_calls": [fields]})
+
+        _, response = read(
+            piece(0, name="now", arguments="{}"),
+            piece(1, name="add", arguments='{"a":'),
+            piece(1, arguments="5}"),
+            piece(2, name="add", arguments='{"a":6}'),
+            chunk(reason="tool_calls"),
+            DONE,
+        )
+
+        assert [(call.name, call.arguments) for call in response.completions[0].tool_calls] == [
+            ("now", {}),
+            ("add", {"a": 5}),
+            ("add", {"a": 6}),
+        ]
+        assert len({call.id for call in response.completions[0].tool_calls}) == 3
+
+    @pytest.mark.parametrize("ids", [("a", "a", "a"), ("a", "b", "c"), ("a", "", "")])
+    def test_a_call_whose_name_is_repeated_is_one(self, ids: tuple[str, ...]) -> None:
+        """Some servers say the name in every piece, some make an id anew for each."""
+        pieces = [
+            chunk({"tool_calls": [{"index": 0, "id": each, "function": {"name": "add", "arguments": part}}]})
+            for each, part in zip(ids, ('{"a"', ": ", "5}"), strict=True)
+        ]
+        _, response = read(*pieces, chunk(reason="tool_calls"), DONE)
+
+        assert [call.arguments for call in response.completions[0].tool_calls] == [{"a": 5}]
+
+    def test_calls_with_one_id_are_told_apart_by_their_numbers(self) -> None:
+        pieces = [
+            chunk({"tool_calls": [{"index": at, "id": "call", "function": {"name": "add", "arguments": "{}"}}]})
+            for at in (0, 1)
+        ]
+        _, response = read(*pieces, chunk(reason="tool_calls"), DONE)
+
+        assert [call.id for call in response.completions[0].tool_calls] == ["call", "call-1"]
+
     def test_fragments_are_put_together_by_their_number(self) -> None:
         """The id and the name come first, the arguments bit by bit, calls in any order."""
 
@@ -193,7 +243,7 @@ class TestToolCalls:
         def call(call_id: str) -> bytes:
             return chunk({"tool_calls": [{"id": call_id, "function": {"name": "t", "arguments": {"a": 1}}}]})
 
-        _, response = read(call("x"), call("y"), DONE)
+        _, response = read(call("x"), call("y"), END)
 
         calls = response.completions[0].tool_calls
         assert [(each.id, each.arguments) for each in calls] == [("x", {"a": 1}), ("y", {"a": 1})]
@@ -201,31 +251,64 @@ class TestToolCalls:
     def test_arguments_that_json_cannot_say_again_are_read(self) -> None:
         """What a server sent is never a fault of the request."""
         nan = b'data: {"choices": [{"delta": {"tool_calls": [{"function": {"name": "t", "arguments": {"a": NaN}}}]}}]}'
-        _, response = read(nan + b"\n\n", DONE)
+        _, response = read(nan + b"\n\n", END)
 
         assert response.completions[0].tool_calls[0].raw == '{"a":NaN}'
 
     def test_a_number_beyond_reason_is_not_believed(self) -> None:
-        _, response = read(chunk({"tool_calls": [{"index": 10**9, "function": {"name": "t"}}]}), DONE)
+        _, response = read(chunk({"tool_calls": [{"index": 10**9, "function": {"name": "t"}}]}), END)
 
         assert response.completions[0].tool_calls == (ToolCall("call_0", "t", {}),)
 
 
 class TestEnds:
-    def test_without_the_marker_it_is_truncated(self) -> None:
-        """However complete it looks: the last piece of text may be missing."""
-        caught = failure(chunk({"content": "x"}), chunk(reason="stop"))
+    def test_without_a_finish_reason_it_is_truncated(self) -> None:
+        """A server that stops one stream for the sake of another sends the marker, and 13 of 800 characters."""
+        caught = failure(chunk({"content": "x"}), DONE)
 
         assert isinstance(caught, StreamTruncated)
         assert caught.request_id == "req_7"
 
+    def test_a_finish_reason_is_an_end_without_the_marker(self) -> None:
+        """Some servers never send the marker."""
+        assert read(chunk({"content": "x"}), chunk(reason="length"))[1].completions == (Completion("x", "length"),)
+
+    @pytest.mark.parametrize("word", ["null", ""])
+    def test_no_reason_in_words_is_none(self, word: str) -> None:
+        """Some servers write it in every piece."""
+        assert isinstance(failure(chunk({"content": "x"}, reason=word), DONE), StreamTruncated)
+
+    def test_one_answer_of_two_without_a_reason_is_truncated(self) -> None:
+        assert isinstance(failure(chunk({"content": "x"}, index=1), chunk(reason="stop"), DONE), StreamTruncated)
+
     @pytest.mark.parametrize("end", [b"data: [DONE]\n", b"data: [DONE]", b"data:[DONE]\r\n\r\n"])
     def test_the_marker_counts_without_its_empty_line(self, end: bytes) -> None:
         """Some servers close the connection right behind it."""
-        assert read(chunk({"content": "x"}), end)[1].completions[0].text == "x"
+        assert read(chunk({"content": "x"}), chunk(reason="stop"), end)[1].completions[0].text == "x"
+
+    def test_the_last_piece_counts_without_its_empty_line(self) -> None:
+        """It is whole JSON, so nothing of it is missing."""
+        assert read(chunk({"content": "x"}), chunk({"content": "y"}, reason="stop").rstrip())[1].completions == (
+            Completion("xy"),
+        )
 
     def test_what_follows_the_marker_is_passed_over(self) -> None:
-        assert len(read(chunk({"content": "x"}), DONE + chunk({"content": "y"}), b"garbage\n\n")[0]) == 1
+        assert len(read(chunk({"content": "x"}), END + chunk({"content": "y"}), b"garbage\n\n")[0]) == 1
+
+    def test_a_broken_end_is_no_answer(self) -> None:
+        """vLLM says abort where it gave up; another try may bring an answer."""
+        caught = failure(chunk({"content": "x"}), chunk(reason="abort"), DONE)
+
+        assert isinstance(caught, ResponseInvalid)
+        assert caught.is_retryable
+
+    @pytest.mark.parametrize("bad", [b"\xff", b"\xe2\x28\xa1", b"\xed\xa0\xbd"])
+    def test_bytes_that_are_not_utf8_are_refused(self, bad: bytes) -> None:
+        """As in a whole answer: nothing is replaced silently."""
+        caught = failure(b'data: {"choices":[{"delta":{"content":"a' + bad + b'"},"finish_reason":"stop"}]}\n\n', DONE)
+
+        assert isinstance(caught, ResponseInvalid)
+        assert "UTF-8" in str(caught)
 
     @pytest.mark.parametrize("stream", [b"", b"<html>no</html>", b'data: {"choices": [{"delta": {"content"'])
     def test_a_body_that_is_no_stream_is_truncated(self, stream: bytes) -> None:
@@ -280,6 +363,6 @@ def test_citations_of_a_stream() -> None:
         "type": "url_citation",
         "url_citation": {"start_index": 0, "end_index": 4, "title": "Facts", "url": "https://facts.example"},
     }
-    _, response = read(chunk({"content": "True"}), chunk({"annotations": [annotation]}), DONE)
+    _, response = read(chunk({"content": "True"}), chunk({"annotations": [annotation]}), END)
 
     assert response.completions[0].citations == (Citation("", "Facts", "https://facts.example", 0, 4),)

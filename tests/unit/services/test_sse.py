@@ -38,7 +38,6 @@ def events(*pieces: bytes) -> list[tuple[str, str]]:
         (b"\n\n\n", []),
         (b"", []),
         ("data: Grüße 🌍\u2028.\x85\n\n".encode(), [("", "Grüße 🌍\u2028.\x85")]),
-        (b"data: \xff\n\n", [("", "\ufffd")]),
         (b" data: a\n\n", []),
         (b"data: a:b\n\n", [("", "a:b")]),
     ],
@@ -83,3 +82,12 @@ def test_where_the_bytes_are_cut_makes_no_difference(stream: bytes, cuts: list[i
     pieces = [stream[a:b] for a, b in pairwise(places)]
 
     assert events(*pieces) == events(stream)
+
+
+@pytest.mark.parametrize("line", [b"data: \xff\n\n", b"event: \xff\n\n", b"data: \xed\xa0\xbd\n\n", b"data: \xe2\x82"])
+def test_bytes_that_are_not_utf8_are_refused(line: bytes) -> None:
+    """The standard puts a replacement character; here text never changes silently."""
+    parser = EventParser()
+    with pytest.raises(UnicodeDecodeError):
+        assert parser.feed(line) == []
+        parser.finish()

@@ -18,8 +18,9 @@ class EventParser:
     """
     An incremental parser: the bytes may be cut anywhere, inside a character or a line end too.
 
-    Lines end with LF, CR or CRLF; a byte order mark, comments, ``id`` and ``retry`` are passed over; bytes that are
-    no UTF-8 become U+FFFD, as the standard has it.
+    Lines end with LF, CR or CRLF; a byte order mark, comments, ``id`` and ``retry`` are passed over. Where the standard
+    puts U+FFFD for bytes that are not UTF-8, ``feed`` and ``finish`` raise ``UnicodeDecodeError``: text is never
+    changed silently.
     """
 
     __slots__ = ("_data", "_event", "_first", "_pieces", "_skip_lf")
@@ -84,6 +85,6 @@ class EventParser:
         if value.startswith(b" "):
             value = value[1:]
         if name == b"data":
-            self._data.append(value.decode(errors="replace"))
+            self._data.append(value.decode())
         elif name == b"event":
-            self._event = value.decode(errors="replace")
+            self._event = value.decode()

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from dspex.errors import LMError, ResponseInvalid
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
+from dspex.protocols.ends import finish_word
 from dspex.protocols.lm import Completion, LMResponse, Usage
+from dspex.services.lm.wires._answer import Answer, Choice
 from dspex.services.lm.wires._error_table import ErrorBody
-from dspex.services.lm.wires._errors import billed, error_body, failure
-from dspex.services.lm.wires._headers import x_headers
+from dspex.services.lm.wires._errors import error_body, failure
 from dspex.services.lm.wires._json import count, string
-from dspex.services.lm.wires._refusals import Refusal, is_withheld, refused
 from dspex.services.lm.wires._turns import place, plain_json
 
 __all__ = ["PROVIDER", "anthropic_failure", "invalid", "read_message", "request_id", "usage_of"]
@@ -21,14 +21,7 @@ __all__ = ["PROVIDER", "anthropic_failure", "invalid", "read_message", "request_
 PROVIDER: Final = "anthropic"
 """What reasoning from this wire is marked with."""
 
-_REASONS: Final = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-}
+_NOUN: Final = "a message"
 _STATUSES: Final = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -51,8 +44,7 @@ def request_id(headers: Mapping[str, str], document: object = None) -> str | Non
 
 def invalid(problem: str, headers: Mapping[str, str], status: int = 200) -> ResponseInvalid:
     """Return the error for a success that is not a message."""
-    message = f"the provider's answer is not a message: {problem}"
-    return ResponseInvalid(message, status=status, request_id=request_id(headers))
+    return Answer(_NOUN, status, headers, request_id(headers)).invalid(problem)
 
 
 def anthropic_failure(
@@ -93,27 +85,19 @@ def read_message(document: Mapping[str, Any], headers: Mapping[str, str], status
         ResponseInvalid: It has no content, or is nested too deeply.
         ContentRefused: The model refused, or broke off.
     """
-    usage = usage_of(document.get("usage"))
+    usage, model = usage_of(document.get("usage")), string(document, "model")
+    answer = Answer(_NOUN, status, headers, request_id(headers), usage, model)
     content = document.get("content")
     if not isinstance(content, list):
-        raise billed(invalid("it has no content", headers, status), usage)
+        raise answer.invalid("it has no content")
     try:
         completion = _completion(content, string(document, "stop_reason"))
     except ValueError as error:
-        raise billed(invalid(str(error), headers, status), usage) from error
-    if is_withheld(completion):
-        details = document.get("stop_details")
-        why = string(details, "explanation") or string(details, "category") or "no reason given"
-        code = string(details, "category") or "refusal"
-        refusal = Refusal(f"the model refused to answer: {why}", code, completion.text)
-        raise billed(refused([refusal], status=status, request_id=request_id(headers)), usage)
-    return LMResponse(
-        completions=(completion,),
-        usage=usage,
-        model=string(document, "model"),
-        request_id=request_id(headers),
-        headers=x_headers(headers),
-    )
+        raise answer.invalid(str(error)) from error
+    details = document.get("stop_details")
+    why = string(details, "explanation") or string(details, "category") or "no reason given"
+    code = string(details, "category") or "refusal"
+    return answer.response([Choice(0, completion, f"the model refused to answer: {why}", code)])
 
 
 def _completion(content: list[Any], reason: str) -> Completion:
@@ -145,7 +129,7 @@ def _completion(content: list[Any], reason: str) -> Completion:
             reasoning.append(ReasoningPart("", PROVIDER, {"block": block, **place(length, len(calls))}))
     return Completion(
         "".join(texts),
-        _REASONS.get(reason, reason) or "unknown",
+        finish_word(reason),
         tool_calls=tuple(calls),
         reasoning=tuple(reasoning),
         citations=tuple(citations),

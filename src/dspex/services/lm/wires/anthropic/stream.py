@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dspex.errors import StreamTruncated
+from dspex.errors import LMError, StreamTruncated
 from dspex.protocols.lm import LMDelta, LMResponse
-from dspex.services.lm.wires._errors import billed
 from dspex.services.lm.wires._event_reader import EventReader
 from dspex.services.lm.wires._json import parse, shown, string
 from dspex.services.lm.wires._sse import ServerSentEvent
@@ -16,7 +15,6 @@ from dspex.services.lm.wires.anthropic.answer import (
     invalid,
     read_message,
     request_id,
-    usage_of,
 )
 
 __all__ = ["MessageStream"]
@@ -55,7 +53,7 @@ class _Block:
 
 
 class MessageStream(EventReader):
-    """Reads the stream of ``POST /messages``; ``message_stop`` is what says that the answer is complete."""
+    """Reads the stream of ``POST /messages``; the stop reason is what says that the answer is complete."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         super().__init__(headers)
@@ -64,22 +62,22 @@ class MessageStream(EventReader):
         self._calls = 0
         self._done = False
 
+    def _invalid(self, problem: str) -> LMError:
+        return invalid(problem, self._headers)
+
     def finish(self) -> LMResponse:
-        """Return the whole answer; raises ``StreamTruncated`` without ``message_stop``, else as ``read_message``."""
+        """Return the whole answer; raises ``StreamTruncated`` without a stop reason, else as ``read_message``."""
         if not self._done:
-            for event in self._events.finish():
+            for event in self._rest():
                 try:
                     parse(event.data)
                 except ValueError:
                     break  # it was cut short
                 self._read(event, [])
-        if not self._done:
-            cut = StreamTruncated("the stream ended without message_stop", request_id=request_id(self._headers))
-            if self._document is not None and string(self._document, "stop_reason"):  # what came before is not a bill
-                billed(cut, usage_of(self._document.get("usage")))
-            raise cut
-        if self._document is None:
-            raise invalid("the stream held no message_start", self._headers)
+        if self._document is None and self._done:
+            raise self._invalid("the stream held no message_start")
+        if self._document is None or not string(self._document, "stop_reason"):
+            raise StreamTruncated("the stream ended without a stop_reason", request_id=request_id(self._headers))
         content = [self._blocks[index].whole() for index in sorted(self._blocks)]
         return read_message({**self._document, "content": content}, self._headers)
 
@@ -95,7 +93,7 @@ class MessageStream(EventReader):
         try:
             fields = parse(event.data)
         except ValueError as error:
-            raise invalid(f"an event is not JSON: {shown(event.data.encode())}", self._headers) from error
+            raise self._invalid(f"an event is not JSON: {shown(event.data.encode())}") from error
         if not isinstance(fields, dict):
             return
         self._check_error(fields)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 from dspex.errors import ResponseInvalid
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
+from dspex.protocols.ends import finish_word
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
-from dspex.services.lm.wires._errors import billed
-from dspex.services.lm.wires._headers import x_headers
+from dspex.services.lm.wires._answer import FILTERED, Answer, Choice
 from dspex.services.lm.wires._json import count, parse, string
-from dspex.services.lm.wires._refusals import FILTERED, Refusal, is_withheld, refused
 from dspex.services.lm.wires._turns import plain_json
 
 __all__ = [
@@ -20,9 +20,11 @@ __all__ = [
     "arguments_of",
     "content_of",
     "error_of",
+    "given_arguments",
     "invalid",
     "logprobs_of",
     "read_answer",
+    "reason_of",
     "usage_of",
 ]
 
@@ -31,15 +33,12 @@ PROVIDER: Final = "openai-chat"
 REASONING_FIELDS: Final = ("reasoning_content", "reasoning")
 """Where servers put a model's thoughts: the field of DeepSeek and its followers, and that of OpenRouter and Groq."""
 
-_REASONS: Final = {"eos": "stop", "model_length": "length", "max_tokens": "length", "function_call": "tool_calls"}
+_NOUN: Final = "a chat completion"
 
 
 def invalid(problem: str, headers: Mapping[str, str], status: int = 200) -> ResponseInvalid:
     """Return the error for a success that is not a chat completion."""
-    request_id = headers.get("x-request-id")
-    return ResponseInvalid(
-        f"the provider's answer is not a chat completion: {problem}", status=status, request_id=request_id
-    )
+    return Answer(_NOUN, status, headers, headers.get("x-request-id")).invalid(problem)
 
 
 def error_of(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -67,35 +66,24 @@ def read_answer(document: Mapping[str, Any], choices: list[Any], status: int, he
         ResponseInvalid: A choice has another shape.
         ContentRefused: The model or a filter withheld every completion, or cut it off.
     """
-    usage = usage_of(document)
-    found: list[tuple[int, Completion]] = []
-    refusals: list[Refusal] = []
+    answer = Answer(_NOUN, status, headers, headers.get("x-request-id"), usage_of(document), string(document, "model"))
+    found: list[Choice] = []
     for place, choice in enumerate(choices):
         message = choice.get("message") if isinstance(choice, dict) else None
         if not isinstance(message, dict):
-            raise billed(invalid(f"choice {place} has no message", headers, status), usage)
+            raise answer.invalid(f"choice {place} has no message")
         completion = _completion(choice, message)
         if completion is None:
-            raise billed(invalid(f"the content of choice {place} is not text", headers, status), usage)
-        refusal = message.get("refusal")
-        if is_withheld(completion) or (refusal and not (completion.text or completion.tool_calls)):
-            why = refusal if refusal and isinstance(refusal, str) else FILTERED
-            refusals.append(Refusal(f"the model refused to answer: {why}", partial=completion.text))
+            raise answer.invalid(f"the content of choice {place} is not text")
+        index, refusal = choice.get("index"), message.get("refusal")
+        index = index if type(index) is int else place
+        if not refusal:
+            found.append(Choice(index, completion))
             continue
-        index = choice.get("index")
-        found.append((index if isinstance(index, int) else place, completion))
-    if not found:
-        raise billed(refused(refusals, status=status, request_id=headers.get("x-request-id")), usage)
-    if len(found) > 1:
-        found.sort(key=lambda pair: pair[0])
-    return LMResponse(
-        completions=tuple([completion for _, completion in found]),
-        usage=usage,
-        model=string(document, "model"),
-        request_id=headers.get("x-request-id"),
-        headers=x_headers(headers),
-        withheld=len(refusals),
-    )
+        why = refusal if isinstance(refusal, str) else FILTERED
+        withheld = not (completion.text or completion.tool_calls)
+        found.append(Choice(index, completion, f"the model refused to answer: {why}", withheld=withheld))
+    return answer.response(found)
 
 
 def _completion(choice: Mapping[str, Any], message: Mapping[str, Any]) -> Completion | None:
@@ -107,8 +95,7 @@ def _completion(choice: Mapping[str, Any], message: Mapping[str, Any]) -> Comple
         if parts is None:
             return None
         content, thoughts = parts
-    reason = choice.get("finish_reason")
-    reason = _REASONS.get(reason, reason) if isinstance(reason, str) and reason else "unknown"
+    reason = finish_word(reason_of(choice))
     get = message.get
     calls, annotations, logprobs = get("tool_calls"), get("annotations"), choice.get("logprobs")
     thinks = thoughts or get("reasoning_content") or get("reasoning") or get("reasoning_details")
@@ -122,6 +109,12 @@ def _completion(choice: Mapping[str, Any], message: Mapping[str, Any]) -> Comple
         logprobs=logprobs_of(logprobs.get("content")) if isinstance(logprobs, dict) else None,
         citations=_citations(annotations) if isinstance(annotations, list) else (),
     )
+
+
+def reason_of(choice: Mapping[str, Any]) -> str:
+    """Return the provider's word for why a choice ended; empty where it says nothing, or says it in the word null."""
+    reason = choice.get("finish_reason")
+    return reason if isinstance(reason, str) and reason not in ("null", "None") else ""
 
 
 def content_of(content: object) -> tuple[str, str] | None:
@@ -152,40 +145,74 @@ def _reasoning(message: Mapping[str, Any], thoughts: str) -> tuple[ReasoningPart
 
 
 def _tool_calls(calls: list[Any]) -> tuple[ToolCall, ...]:
-    """Return the calls; what is not a call is left out."""
+    """Return the calls, each with an id of its own; other entries are left out."""
     found: list[ToolCall] = []
+    ids: set[str] = set()
     for place, call in enumerate(calls):
         if not isinstance(call, dict):
             continue
         call_id = string(call, "id") or f"call_{place}"
+        if call_id in ids:
+            call_id = f"{call_id}-{place}"
+        ids.add(call_id)
         if call.get("type") == "custom" and isinstance(call.get("custom"), dict):
             custom = call["custom"]
             found.append(ToolCall(call_id, string(custom, "name"), None, string(custom, "input"), {"custom": True}))
             continue
-        function = call.get("function")
+        function = call.get("function", call)  # some servers leave out the object in between
         if not (isinstance(function, dict) and isinstance(function.get("name"), str)):
             continue
-        raw, arguments = arguments_of(function.get("arguments"))
+        raw, arguments = arguments_of(given_arguments(function))
         found.append(ToolCall(call_id, function["name"], arguments, raw))
     return tuple(found)
 
 
+def given_arguments(function: object, name: str = "arguments") -> object:
+    """Return what a call gives its tool, under the protocol's word or under those that models really write."""
+    if not isinstance(function, dict):
+        return None
+    if name in function:
+        return function[name]
+    return next((function[word] for word in ("parameters", "args", "input") if word in function), None)
+
+
 def arguments_of(value: object) -> tuple[str, Mapping[str, Any] | None]:
-    """Return the arguments as text and as an object; a tool without parameters is often called with nothing."""
-    if isinstance(value, dict):  # some local servers leave out the quoting
+    """
+    Return the arguments as text and as an object, or None for an object that cannot be read.
+
+    A tool without parameters is often called with nothing, ``null`` or an empty list. Some models write the object as a
+    JSON string, some servers leave out the quoting, or send ``{}`` before the arguments themselves. Nothing that was
+    cut off is completed.
+    """
+    if isinstance(value, dict):
         try:
             return plain_json(value), value
         except ValueError:
             return "", value
-    if value is None or value == "":
+    if value is None or value == []:
         return "", {}
     if not isinstance(value, str):
         return str(value), None
-    try:
-        arguments = parse(value)
-    except ValueError:
-        return value, None
+    if value.strip() in ("", "null", "None", "[]"):
+        return "", {}
+    arguments = _object_of(value)
+    if isinstance(arguments, str):
+        value, arguments = arguments, _object_of(arguments)
+    if arguments is None and value.startswith("{}"):
+        value = value.removeprefix("{}")
+        arguments = _object_of(value)
     return value, arguments if isinstance(arguments, dict) else None
+
+
+def _object_of(text: str) -> Any:  # whatever JSON holds
+    """Return the value of a JSON text, line ends inside strings allowed; None for other text."""
+    try:
+        return parse(text)
+    except ValueError:
+        try:
+            return json.loads(text, strict=False)
+        except (ValueError, RecursionError):
+            return None
 
 
 def logprobs_of(content: object) -> tuple[TokenLogprob, ...] | None:

@@ -18,7 +18,7 @@ from dspex.protocols.content import (
 )
 from dspex.protocols.lm import JsonSchema, LMRequest, Message
 from dspex.services.lm.wires._errors import unsayable
-from dspex.services.lm.wires._json import to_json
+from dspex.services.lm.wires._json import parse, to_json
 from dspex.services.lm.wires._turns import add_extra, inline_data
 from dspex.services.lm.wires.chat.answer import PROVIDER
 
@@ -115,8 +115,22 @@ def _call(call: ToolCall) -> dict[str, Any]:
 
 
 def call_arguments(call: ToolCall) -> str:
-    """Return the arguments as the text that came, or as JSON where the call was made by a program."""
-    return call.raw or to_json(call.arguments or {}).decode()
+    """
+    Return the arguments as the text that came, or as JSON where the call was made by a program.
+
+    Text that is not a JSON object goes back inside of one: many servers read the arguments of earlier calls, and would
+    refuse every later turn.
+    """
+    if call.arguments is None:
+        return to_json({"INVALID_JSON": call.raw}).decode()
+    return call.raw if _is_object(call.raw) else to_json(call.arguments).decode()
+
+
+def _is_object(raw: str) -> bool:
+    try:
+        return isinstance(parse(raw), dict)
+    except ValueError:
+        return False
 
 
 def _parts(content: tuple[Part, ...], role: str) -> object:

@@ -17,8 +17,10 @@ from dspex.services.lm.wires.chat.answer import (
     arguments_of,
     content_of,
     error_of,
+    given_arguments,
     invalid,
     read_answer,
+    reason_of,
     usage_of,
 )
 
@@ -41,7 +43,7 @@ class _Choice:
         self.reasoning: dict[str, list[str]] = {}  # by the field they came in
         self.details: list[dict[str, Any]] = []  # the provider's own JSON
         self.refusal: list[str] = []
-        self.calls: dict[int, _Call] = {}
+        self.calls = _Calls()
         self.logprobs: list[Any] | None = None  # the provider's own JSON
         self.annotations: list[Any] = []  # the provider's own JSON
         self.reason = ""
@@ -59,8 +61,8 @@ class _Choice:
             message["reasoning_details"] = self.details
         if self.refusal:
             message["refusal"] = "".join(self.refusal)
-        if self.calls:
-            message["tool_calls"] = [self.calls[place].whole() for place in sorted(self.calls)]
+        if self.calls.all:
+            message["tool_calls"] = [call.whole() for call in sorted(self.calls.all, key=lambda call: call.number)]
         if self.annotations:
             message["annotations"] = self.annotations
         choice = {"index": index, "message": message, "finish_reason": self.reason}
@@ -69,14 +71,70 @@ class _Choice:
         return choice
 
 
-class _Call:
-    __slots__ = ("arguments", "custom", "id", "name")
+class _Calls:
+    """
+    The calls of one answer as far as they have come, told apart.
+
+    Servers that follow the protocol number them. Others give every call the number 0, or none at all, but an id or a
+    name of its own: glued together, two calls would be one with broken arguments.
+    """
+
+    __slots__ = ("_by_id", "_last", "_latest", "all")
 
     def __init__(self) -> None:
+        self.all: list[_Call] = []
+        """By their first piece."""
+        self._by_id: dict[str, _Call] = {}
+        self._latest: dict[int, _Call] = {}
+        self._last: _Call | None = None
+
+    def find(self, number: int | None, call_id: str, name: str, *, has_arguments: bool) -> _Call:
+        """Return the call that a piece belongs to: a known one, or a new one."""
+        call = self._by_id.get(call_id) if call_id else None
+        if call is not None and number not in (None, call.number):
+            call = None  # one id for all of them: the numbers tell them apart
+        if call is None:
+            call = self._last if number is None else self._latest.get(number)
+            if call is None or call.is_another(call_id, name, has_arguments):
+                number = number if number is not None else max((each.number for each in self.all), default=-1) + 1
+                call = _Call(number, len(self.all))
+                self.all.append(call)
+        call.id = call.id or call_id
+        if call_id:
+            self._by_id[call_id] = call
+        self._latest[call.number] = self._last = call
+        return call
+
+
+class _Call:
+    __slots__ = ("arguments", "custom", "id", "name", "number", "place")
+
+    def __init__(self, number: int, place: int) -> None:
+        self.number = number
+        """What the server counts it by; equal ones keep the order in which they began."""
+        self.place = place
+        """How many calls began before it."""
         self.id = ""
         self.name = ""
         self.arguments: list[str] = []
         self.custom = False
+
+    def is_another(self, call_id: str, name: str, has_arguments: bool) -> bool:
+        """Whether a piece with this id and name begins a call of its own, under the same number."""
+        if not name:
+            return False
+        if call_id and self.id:
+            may_go_on = name == self.name and self.arguments and not self._is_complete  # an id made anew for each piece
+            return call_id != self.id and not may_go_on
+        # Without ids: some servers repeat the name in every piece.
+        return bool(self.name) and (name != self.name or (has_arguments and self._is_complete))
+
+    @property
+    def _is_complete(self) -> bool:
+        """Whether its arguments are a whole JSON object."""
+        if not self.arguments:
+            return False
+        return self.custom or arguments_of("".join(self.arguments))[1] is not None
 
     def whole(self) -> dict[str, Any]:
         arguments = "".join(self.arguments)
@@ -86,7 +144,12 @@ class _Call:
 
 
 class ChatStream(EventReader):
-    """Reads the stream of ``POST /chat/completions``; ``[DONE]`` is what says that the answer is complete."""
+    """
+    Reads the stream of ``POST /chat/completions``.
+
+    The finish reasons say that the answer is complete, and not ``[DONE]``: a server that stops a running stream for
+    another one sends it without them, and others end properly without it.
+    """
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         super().__init__(headers)
@@ -103,26 +166,30 @@ class ChatStream(EventReader):
         try:
             chunk = parse(event.data)
         except ValueError as error:
-            raise invalid(f"an event is not JSON: {shown(event.data.encode())}", self._headers) from error
+            raise self._invalid(f"an event is not JSON: {shown(event.data.encode())}") from error
         self._take(chunk, deltas)
 
+    def _invalid(self, problem: str) -> LMError:
+        return invalid(problem, self._headers)
+
     def finish(self) -> LMResponse:
-        """Return the whole answer; raises ``StreamTruncated`` without ``[DONE]``, and as unstreamed decoding does."""
+        """Return the whole answer; raises ``StreamTruncated`` without finish reasons, else as unstreamed decoding."""
         if not self._done:
             self._take_rest()
-        if not self._done:
-            cut = StreamTruncated("the stream ended without data: [DONE]", request_id=self._headers.get("x-request-id"))
-            if self._choices and all(choice.reason for choice in self._choices.values()):  # no bill yet
-                billed(cut, usage_of(self._document))
-            raise cut
-        if not self._choices:
-            raise billed(invalid("the stream held no choices", self._headers), usage_of(self._document))
+        usage = usage_of(self._document)
+        if self._done and not self._choices:
+            raise billed(self._invalid("the stream held no choices"), usage)
+        if not (self._choices and all(choice.reason for choice in self._choices.values())):
+            cut = StreamTruncated(
+                "the stream ended without a finish_reason", request_id=self._headers.get("x-request-id")
+            )
+            raise billed(cut, usage) if self._done else cut  # what came before the end is not a bill
         choices = [choice.whole(index) for index, choice in self._choices.items()]
         return read_answer(self._document, choices, 200, self._headers)
 
     def _take_rest(self) -> None:
         """Read an event whose empty line never came; one that was cut short says nothing."""
-        for event in self._events.finish():
+        for event in self._rest():
             if event.data == _DONE:
                 self._done = True
                 return
@@ -130,8 +197,7 @@ class ChatStream(EventReader):
                 chunk = parse(event.data)
             except ValueError:
                 return
-            if (found := self._error_in(chunk)) is not None:
-                raise found
+            self._take(chunk, [])
 
     def _error_in(self, chunk: object) -> LMError | None:
         """Return the error that an event means, if it is one."""
@@ -150,7 +216,7 @@ class ChatStream(EventReader):
 
     def _take(self, chunk: object, deltas: list[LMDelta]) -> None:
         if not isinstance(chunk, dict):
-            raise invalid(f"an event is a JSON {type(chunk).__name__}", self._headers)
+            raise self._invalid(f"an event is a JSON {type(chunk).__name__}")
         if (found := self._error_in(chunk)) is not None:
             raise found
         choices = chunk.get("choices")
@@ -169,7 +235,7 @@ class ChatStream(EventReader):
         choice = self._choices.get(index)
         if choice is None:
             choice = self._choices[index] = _Choice()
-        choice.reason = string(fields, "finish_reason") or choice.reason
+        choice.reason = reason_of(fields) or choice.reason
         logprobs = fields.get("logprobs")
         if isinstance(logprobs, dict) and isinstance(logprobs.get("content"), list):
             choice.logprobs = [*(choice.logprobs or ()), *logprobs["content"]]
@@ -180,7 +246,7 @@ class ChatStream(EventReader):
         if content:
             parts = content_of(content)
             if parts is None:
-                raise invalid(f"the content of choice {index} is not text", self._headers)
+                raise self._invalid(f"the content of choice {index} is not text")
             text, thoughts = parts
             if thoughts:
                 choice.thoughts.append(thoughts)
@@ -209,36 +275,29 @@ class ChatStream(EventReader):
         if isinstance(annotations := delta.get("annotations"), list):
             choice.annotations.extend(annotations)
         if isinstance(calls := delta.get("tool_calls"), list):
-            for place, call in enumerate(calls):
+            for call in calls:
                 if isinstance(call, dict):
-                    self._take_call(choice, index, call, place, deltas)
+                    self._take_call(choice, index, call, deltas)
 
-    def _take_call(
-        self, choice: _Choice, index: int, fields: Mapping[str, Any], place: int, deltas: list[LMDelta]
-    ) -> None:
-        number = fields.get("index")
-        number = number if type(number) is int and 0 <= number < _MOST_CALLS else place
-        call_id = string(fields, "id")
-        call = choice.calls.get(number)
-        if call is not None and "index" not in fields and call_id and call.id and call_id != call.id:
-            call, number = None, max(choice.calls) + 1  # servers that number nothing send each call whole
-        if call is None:
-            call = choice.calls[number] = _Call()
-        call.id = call.id or call_id
+    def _take_call(self, choice: _Choice, index: int, fields: Mapping[str, Any], deltas: list[LMDelta]) -> None:
         custom = fields.get("custom")
-        call.custom = call.custom or isinstance(custom, dict)
         function = custom if isinstance(custom, dict) else fields.get("function")
         name = string(function, "name")
-        name = "" if call.name else name
-        call.name = call.name or name
-        value = function.get("input" if call.custom else "arguments") if isinstance(function, dict) else None
+        number = fields.get("index")
+        has_number = type(number) is int and 0 <= number < _MOST_CALLS
+        value = given_arguments(function, "input" if isinstance(custom, dict) else "arguments")
         if isinstance(value, dict):
             value = arguments_of(value)[0]
         arguments = value if isinstance(value, str) else ""
+        number = number if has_number else None
+        call = choice.calls.find(number, string(fields, "id"), name, has_arguments=bool(arguments))
+        call.custom = call.custom or isinstance(custom, dict)
+        name = "" if call.name else name
+        call.name = call.name or name
         if arguments:
             call.arguments.append(arguments)
         if name or arguments:
-            deltas.append(LMDelta(index, tool=number, tool_name=name, arguments=arguments))
+            deltas.append(LMDelta(index, tool=call.place, tool_name=name, arguments=arguments))
 
 
 def _add_detail(details: list[dict[str, Any]], detail: dict[str, Any]) -> None:

@@ -7,11 +7,10 @@ from typing import Any, Final
 
 from dspex.errors import ResponseInvalid
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
+from dspex.protocols.ends import finish_word
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
-from dspex.services.lm.wires._errors import billed
-from dspex.services.lm.wires._headers import x_headers
+from dspex.services.lm.wires._answer import Answer, Choice
 from dspex.services.lm.wires._json import count, string
-from dspex.services.lm.wires._refusals import Refusal, is_withheld, refused
 from dspex.services.lm.wires._turns import place, plain_json
 
 __all__ = ["PROVIDER", "finish_reason", "invalid", "items", "read_answer"]
@@ -19,30 +18,12 @@ __all__ = ["PROVIDER", "finish_reason", "invalid", "items", "read_answer"]
 PROVIDER: Final = "gemini"
 """What reasoning from this wire is marked with."""
 
-_REASONS: Final = {
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    **dict.fromkeys(
-        (
-            "SAFETY",
-            "RECITATION",
-            "BLOCKLIST",
-            "PROHIBITED_CONTENT",
-            "SPII",
-            "MODEL_ARMOR",
-            "IMAGE_SAFETY",
-            "IMAGE_PROHIBITED_CONTENT",
-            "IMAGE_RECITATION",
-        ),
-        "content_filter",
-    ),
-}
+_NOUN: Final = "an answer with candidates"
 
 
 def invalid(problem: str, headers: Mapping[str, str], status: int = 200) -> ResponseInvalid:
     """Return the error for a success that is not an answer."""
-    message = f"the provider's answer holds no candidates: {problem}"
-    return ResponseInvalid(message, status=status, request_id=headers.get("x-request-id"))
+    return Answer(_NOUN, status, headers, headers.get("x-request-id")).invalid(problem)
 
 
 def items(fields: object, name: str) -> Iterator[dict[str, Any]]:
@@ -69,42 +50,30 @@ def read_answer(document: Mapping[str, Any], headers: Mapping[str, str], status:
         ContentRefused: The prompt was blocked, or every candidate was withheld or cut off.
     """
     request_id = headers.get("x-request-id") or string(document, "responseId") or None
-    usage = _usage(document.get("usageMetadata"))
-    found: list[tuple[int, Completion]] = []
-    refusals: list[Refusal] = []
+    usage, model = _usage(document.get("usageMetadata")), string(document, "modelVersion")
+    answer = Answer(_NOUN, status, headers, request_id, usage, model)
+    found: list[Choice] = []
     for number, candidate in enumerate(items(document, "candidates")):
         index = candidate.get("index")
         index = index if type(index) is int else number
         try:
             completion = _completion(candidate, _call_ids(document, index))
         except ValueError as error:
-            raise billed(invalid(str(error), headers, status), usage) from error
-        if is_withheld(completion):
-            code, why = finish_reason(candidate), string(candidate, "finishMessage")
-            refusals.append(_refusal("the model refused to answer", code, why, completion.text))
-            continue
-        found.append((index, completion))
+            raise answer.invalid(str(error)) from error
+        code, why = finish_reason(candidate), string(candidate, "finishMessage")
+        found.append(_choice(index, completion, "the model refused to answer", code, why))
     feedback = document.get("promptFeedback")
     blocked = string(feedback, "blockReason")
-    if blocked and not (found or refusals):
-        refusals.append(_refusal("the prompt was blocked", blocked, string(feedback, "blockReasonMessage")))
-    if refusals and not found:
-        raise billed(refused(refusals, status=status, request_id=request_id), usage)
+    if blocked and not found:
+        why = string(feedback, "blockReasonMessage")
+        found.append(_choice(0, Completion("", "content_filter"), "the prompt was blocked", blocked, why))
     if not found:
-        raise billed(invalid("there is not even a reason", headers, status), usage)
-    found.sort(key=lambda pair: pair[0])
-    return LMResponse(
-        completions=tuple(completion for _, completion in found),
-        usage=usage,
-        model=string(document, "modelVersion"),
-        request_id=request_id,
-        headers=x_headers(headers),
-        withheld=len(refusals),
-    )
+        raise answer.invalid("there is not even a reason")
+    return answer.response(found)
 
 
-def _refusal(what: str, code: str, message: str, partial: str = "") -> Refusal:
-    return Refusal(f"{what} ({code}){f': {message}' if message else ''}", code, partial)
+def _choice(index: int, completion: Completion, what: str, code: str, message: str) -> Choice:
+    return Choice(index, completion, f"{what} ({code}){f': {message}' if message else ''}", code)
 
 
 def _call_ids(document: Mapping[str, Any], index: int) -> str:
@@ -164,11 +133,9 @@ def _completion(candidate: Mapping[str, Any], ids: str) -> Completion:
         elif part:
             reasoning.append(ReasoningPart("", PROVIDER, {"part": part, **at}))
     said = "".join(texts)
-    reason = finish_reason(candidate)
-    word = _REASONS.get(reason, reason) or "unknown"
     return Completion(
         said,
-        "tool_calls" if calls and word == "stop" else word,
+        finish_word(finish_reason(candidate), calls=bool(calls)),
         tool_calls=tuple(calls),
         reasoning=tuple(each.whole() if isinstance(each, _Thought) else each for each in reasoning),
         logprobs=_logprobs(candidate.get("logprobsResult")),

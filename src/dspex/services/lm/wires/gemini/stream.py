@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from dspex.errors import StreamTruncated
+from dspex.errors import LMError, StreamTruncated
 from dspex.protocols.lm import LMDelta, LMResponse
 from dspex.services.lm.wires._event_reader import EventReader
 from dspex.services.lm.wires._json import parse, shown, string
@@ -66,7 +66,7 @@ class ContentStream(EventReader):
         try:
             self._take(parse(event.data), deltas)
         except ValueError as error:
-            raise invalid(f"an event cannot be read: {shown(event.data.encode())}", self._headers) from error
+            raise self._invalid(f"an event cannot be read: {shown(event.data.encode())}") from error
 
     def read_list(self, chunks: list[Any]) -> LMResponse:
         """Return what events add up to that came as one JSON list: so they do without ``alt=sse``."""
@@ -74,9 +74,12 @@ class ContentStream(EventReader):
             self._take(chunk, None)
         return self.finish()
 
+    def _invalid(self, problem: str) -> LMError:
+        return invalid(problem, self._headers)
+
     def finish(self) -> LMResponse:
         """Return the whole answer; raises ``StreamTruncated`` if a candidate has no end, or as ``read_answer``."""
-        self._take_rest(self._events.finish())
+        self._take_rest(self._rest())
         candidates = [self._candidates[index].whole() for index in sorted(self._candidates)]
         blocked = string(self._document.get("promptFeedback"), "blockReason")
         if not all(map(finish_reason, candidates)) or not (candidates or blocked):

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from dspex.errors import ResponseInvalid
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
+from dspex.protocols.ends import end_of, finish_word
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
+from dspex.services.lm.wires._answer import FILTERED, Answer, Choice
 from dspex.services.lm.wires._error_table import ErrorBody
 from dspex.services.lm.wires._errors import billed, error_body, failure
-from dspex.services.lm.wires._headers import x_headers
 from dspex.services.lm.wires._json import SHOWN, count, string
-from dspex.services.lm.wires._refusals import FILTERED, Refusal, is_withheld, refused
 from dspex.services.lm.wires._turns import place
 from dspex.services.lm.wires.chat.answer import arguments_of, logprobs_of
 
@@ -20,13 +20,12 @@ __all__ = ["PROVIDER", "invalid", "read_response", "usage_of"]
 
 PROVIDER: Final = "openai-responses"
 """What reasoning from this wire is marked with."""
-_CUT: Final = {"max_output_tokens": "length", "content_filter": "content_filter"}
+_NOUN: Final = "a response"
 
 
 def invalid(problem: str, headers: Mapping[str, str], status: int = 200) -> ResponseInvalid:
     """Return the error for a success that is not a response of this protocol."""
-    request_id = headers.get("x-request-id")
-    return ResponseInvalid(f"the provider's answer is not a response: {problem}", status=status, request_id=request_id)
+    return Answer(_NOUN, status, headers, headers.get("x-request-id")).invalid(problem)
 
 
 def read_response(document: Mapping[str, Any], status: int, headers: Mapping[str, str]) -> LMResponse:
@@ -40,38 +39,37 @@ def read_response(document: Mapping[str, Any], status: int, headers: Mapping[str
     """
     state = document.get("status", "completed")
     request_id = headers.get("x-request-id")
-    usage = usage_of(document.get("usage"))
+    answer = Answer(_NOUN, status, headers, request_id, usage_of(document.get("usage")), string(document, "model"))
     if state == "failed":
         found = error_body({"error": document.get("error")}) or ErrorBody()
-        failed = failure(status, headers, found, request_id=request_id, in_stream=True)
-        raise billed(failed, usage)
+        raise billed(failure(status, headers, found, request_id=request_id, in_stream=True), answer.usage)
     output = document.get("output")
-    if state not in ("completed", "incomplete"):
-        raise billed(invalid(f"its status is {str(state)[:SHOWN]!r}", headers, status), usage)
+    if state not in ("completed", "incomplete", "cancelled"):
+        raise answer.invalid(f"its status is {str(state)[:SHOWN]!r}")
     if not isinstance(output, list):
-        raise billed(invalid("it has no output", headers, status), usage)
+        raise answer.invalid("it has no output")
     reader = _Reader()
     for item in output:
         if isinstance(item, dict):
             reader.take(item)
-    reason = "tool_calls" if reader.calls else "stop"
+    word = state
     if state == "incomplete":
-        cut = string(document.get("incomplete_details"), "reason")
-        reason = _CUT.get(cut, cut or "incomplete")
+        word = string(document.get("incomplete_details"), "reason")
+        word = word if end_of(word) in ("cut", "refused") else state
+    elif state == "completed" and reader.is_cut:
+        word = "incomplete"
     text = "".join(reader.texts)
     completion = Completion(
         text,
-        reason,
+        finish_word(word, calls=bool(reader.calls)),
         tool_calls=tuple(reader.calls),
         reasoning=tuple(reader.thoughts),
         logprobs=tuple(reader.logprobs) if reader.logprobs is not None else None,
         citations=tuple(reader.citations),
     )
-    if is_withheld(completion) or (reader.refusals and not (text or reader.calls)):
-        why = reader.refusals[0] if reader.refusals else FILTERED
-        refusal = Refusal(f"the model refused to answer: {why}", partial=text)
-        raise billed(refused([refusal], status=status, request_id=request_id), usage)
-    return LMResponse((completion,), usage, string(document, "model"), request_id, x_headers(headers))
+    why = reader.refusals[0] if reader.refusals else FILTERED
+    withheld = bool(reader.refusals) and not (text or reader.calls)
+    return answer.response([Choice(0, completion, f"the model refused to answer: {why}", withheld=withheld)])
 
 
 class _Reader:
@@ -84,9 +82,13 @@ class _Reader:
         self.thoughts: list[ReasoningPart] = []
         self.logprobs: list[TokenLogprob] | None = None
         self.citations: list[Citation] = []
+        self.is_cut = False
+        """An item says that it is incomplete, whatever the response says of itself."""
 
     def take(self, item: dict[str, Any]) -> None:
         kind = item.get("type")
+        if kind in ("message", "function_call") and item.get("status") == "incomplete":
+            self.is_cut = True
         if kind == "message":
             content = item.get("content")
             for part in content if isinstance(content, list) else ():

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dspex.errors import StreamTruncated
+from dspex.errors import LMError, StreamTruncated
 from dspex.protocols.lm import Capabilities, LMDelta, LMRequest, LMResponse
 from dspex.protocols.model import LM, Secret
 from dspex.services.lm.wires._capabilities import capabilities_of_record
@@ -121,8 +121,11 @@ class ResponsesStream(EventReader):
         try:
             document = parse(text)
         except ValueError as error:
-            raise invalid(f"an event is not JSON: {shown(text.encode())}", self._headers) from error
+            raise self._invalid(f"an event is not JSON: {shown(text.encode())}") from error
         self._take(name, document, deltas)
+
+    def _invalid(self, problem: str) -> LMError:
+        return invalid(problem, self._headers)
 
     def finish(self) -> LMResponse:
         """Return the whole answer; raises ``StreamTruncated`` without a last event, else as unstreamed decoding."""
@@ -138,7 +141,7 @@ class ResponsesStream(EventReader):
 
     def _take_rest(self) -> None:
         """Read an event whose empty line never came; one that was cut short says nothing."""
-        for name, text in self._events.finish():
+        for name, text in self._rest():
             try:
                 event = parse(text)
             except ValueError:
@@ -147,7 +150,7 @@ class ResponsesStream(EventReader):
 
     def _take(self, name: str, event: object, deltas: list[LMDelta]) -> None:
         if not isinstance(event, dict):
-            raise invalid(f"an event is a JSON {type(event).__name__}", self._headers)
+            raise self._invalid(f"an event is a JSON {type(event).__name__}")
         kind = string(event, "type") or name
         index = event.get("output_index")
         index = index if type(index) is int else 0
@@ -173,7 +176,7 @@ class ResponsesStream(EventReader):
         elif kind in _TERMINAL:
             response = event.get("response")
             if not isinstance(response, dict):
-                raise invalid(f"the event {kind} holds no response", self._headers)
+                raise self._invalid(f"the event {kind} holds no response")
             self._response = {"status": kind.removeprefix("response."), **response}
         elif kind == "error" or (not kind and "error" in event):
             raise self._failure(event)
