@@ -58,7 +58,7 @@ def _streamed() -> bytes:
     return head.encode() + body
 
 
-_RESPONSE = _response(ANSWER)
+RESPONSE = _response(ANSWER)
 _STREAM = _streamed()
 """Below ``/stream``: the answer in PIECES events, all at once."""
 _AGENT_RESPONSE = _response(AGENT_ANSWER)
@@ -80,9 +80,9 @@ class _Connection(asyncio.Protocol):
         while (end := _end_of_request(self._buffer)) is not None:
             request, self._buffer = self._buffer[:end], self._buffer[end:]
             if request.startswith(b"POST /late/"):
-                asyncio.get_running_loop().call_later(LATE, self._transport.write, _RESPONSE)
+                asyncio.get_running_loop().call_later(LATE, self._transport.write, RESPONSE)
                 continue
-            response = _RESPONSE
+            response = RESPONSE
             if request.startswith((b"POST /agent/", b"POST /stream/")):
                 response = _AGENT_RESPONSE if request.startswith(b"POST /agent/") else _STREAM
             self._transport.write(response)

@@ -35,7 +35,7 @@ from dspex.runtime._child_spec import (
     ShutdownPolicy,
 )
 from dspex.runtime._children import ChildCounts, ChildInfo
-from dspex.runtime._context import current_process
+from dspex.runtime._context import calling_process, current_process
 from dspex.runtime._dynamic_supervisor import DynamicSupervisor, DynamicSupervisorRef
 from dspex.runtime._exit import (
     KILL,
@@ -184,6 +184,7 @@ __all__ = [
     "WorkerThread",
     "WrongLoop",
     "await_many",
+    "calling_process",
     "current_process",
     "get_logger",
     "is_abnormal",

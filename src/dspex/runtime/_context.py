@@ -11,13 +11,14 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from dspex.errors import InternalError
 from dspex.runtime._awaited import waits_for
 from dspex.runtime._here import here, task_of
 
 if TYPE_CHECKING:
     from dspex.runtime._process import Process
 
-__all__ = ["HOME", "current_process", "home_process"]
+__all__ = ["HOME", "calling_process", "current_process", "home_process"]
 
 HOME: ContextVar[Process | None] = ContextVar("dspex_process", default=None)
 """The process that started this code, directly or through plain tasks and callbacks."""
@@ -41,6 +42,19 @@ def current_process() -> Process | None:
     if task is None or home._task is None:
         return None
     return home if home._task is task or waits_for(home, task) else None
+
+
+def calling_process() -> Process:
+    """
+    Return the process that is at work in this code, where there must be one.
+
+    Raises:
+        InternalError: This code runs outside of every process, or in what one has started and does not wait for.
+    """
+    process = current_process()
+    if process is None:
+        raise InternalError("this was called outside of every process, such as a step")
+    return process
 
 
 def home_process() -> Process | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from math import ceil, inf
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 
-from dspex.errors import ActorExited, CallCycle, CallTimeout, MailboxFull, NoSuchActor, WrongLoop
+from dspex.errors import ActorExited, CallCycle, CallTimeout, DeadlineExceeded, MailboxFull, NoSuchActor, WrongLoop
 from dspex.runtime import _system
 from dspex.runtime._at_once import CALLS_BEFORE_TURN, DEEPEST, NOT_YET, handle_at_once
 from dspex.runtime._chain import chain_into, refuse_cycle, refuse_wait
@@ -432,6 +433,41 @@ class NamedRef(Handle):
             if timeout is not None:
                 timeout = max(0.0, timeout - (runtime.clock.now() - started))
         return await ref.call(message, timeout=timeout)
+
+    async def ask(self, message: object, deadline: float = inf, *, patience: float | None = None) -> Any:
+        """
+        Call until somebody answers: a holder that dies with the question has a successor, which is asked again.
+
+        For a handle that is ``patient``, so that each try waits. A message that is handled twice must do no harm.
+
+        Args:
+            message: The question, the same one each time.
+            deadline: When there is no use in an answer any more: the runtime clock's seconds.
+            patience: Seconds to wait at a time for somebody to take the name, where that is less.
+
+        Raises:
+            DeadlineExceeded: Nobody answered by then, or within the second that follows.
+            CallTimeout: Nobody took the name within ``patience``; nobody has the question.
+            ServiceUnavailable: The name's service has failed to start several times running.
+            CallCycle, MailboxFull, WrongLoop: As ``call``.
+        Cancellation: the answer is dropped; nothing of the call stays behind.
+        """
+        runtime = self.runtime
+        while True:
+            left = deadline - runtime.clock.now()
+            # In whole seconds, which many calls share: each timeout has a queue and a timer of its own. Within the
+            # second too long it is the caller's own deadline that ends the wait.
+            timeout = float(ceil(min(max(left, 0.0), LONGEST))) if deadline != inf else None
+            ref: ActorRef | None = runtime._names.whereis(self.name)
+            if ref is None and patience is not None:
+                ref = await runtime._names.wait(self.name, patience)
+            try:
+                return await (ref if ref is not None else self).call(message, timeout=timeout)
+            except (ActorExited, NoSuchActor):
+                if left <= 0.0:
+                    raise DeadlineExceeded(0.0) from None
+            except CallTimeout as error:
+                raise DeadlineExceeded(0.0) from error
 
     def cast(self, message: object) -> bool:
         """Cast to the holder of the name; False when nobody holds it."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dspex.errors import ActorExited, CallTimeout, InternalError, NoSuchActor, ServiceUnavailable
+from dspex.errors import CallTimeout, ServiceUnavailable
 from dspex.protocols.cache import Hit, Lead
 from dspex.protocols.lm import LMResponse
-from dspex.runtime import ChildSpec, Runtime, current_process
+from dspex.runtime import ChildSpec, Runtime, calling_process
 from dspex.services.cache.memory import MemoryTier
 from dspex.services.cache.server import Abandon, CacheServer, CacheTable, Fill, Lookup, Remove
 from dspex.services.cache.sqlite import SqliteCache
@@ -41,25 +41,18 @@ class CacheGateway:
 
     async def lookup(self, key: str, deadline: float, *, read: bool = True) -> Hit | Lead | None:
         """Find the answer, wait for it, or become its leader; None when the cache is down for too long."""
-        process = current_process()
-        if process is None:
-            raise InternalError("a cache lookup was made outside a step")
-        message = Lookup(key, process.ref, read)
-        while True:
-            try:
-                await self._runtime.wait_name(CACHE, PATIENCE)
-                found: Hit | Lead = await self._server.call(message, timeout=None)
-            except (ActorExited, NoSuchActor):
-                continue  # it died with our question: its successor knows the flight
-            except (CallTimeout, ServiceUnavailable) as error:
-                self._emit("dspex.cache.bypass", {"reason": str(error)})
-                return None
-            if isinstance(found, Hit):
-                self._count_hit(found.tier)
-            else:
-                self.table.misses += 1
-                self._emit("dspex.cache.miss", {})
-            return found
+        message = Lookup(key, calling_process().ref, read)
+        try:  # one that dies with our question has a successor, which knows the flight
+            found: Hit | Lead = await self._server.ask(message, patience=PATIENCE)
+        except (CallTimeout, ServiceUnavailable) as error:
+            self._emit("dspex.cache.bypass", {"reason": str(error)})
+            return None
+        if isinstance(found, Hit):
+            self._count_hit(found.tier)
+        else:
+            self.table.misses += 1
+            self._emit("dspex.cache.miss", {})
+        return found
 
     def fill(self, lead: Lead, response: LMResponse) -> None:
         """Store the answer in memory, where everybody looks first, and have the server store it for longer."""

@@ -1,4 +1,4 @@
-"""What every logical call writes down of its attempts, whoever makes them."""
+"""How the attempts of a logical call are made and written down, whoever answers them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from dspex.errors import LMError, StreamTruncated
-from dspex.protocols.lm import Attempt, AttemptLog, Charge, Usage
+from dspex.protocols.lm import Attempt, AttemptLog, Charge, LMDelta, Usage
 from dspex.protocols.model import LM
+from dspex.protocols.scope import OnDelta
 from dspex.runtime import Runtime
 from dspex.services.lm.retry import LOCAL
 
@@ -16,22 +17,55 @@ __all__ = ["CallLog"]
 
 class CallLog:
     """
-    A call at one model, and the log that outlives the step which makes it.
+    A call at one model, its attempt under way, and the log that outlives the step which makes it.
 
     Args:
         runtime: Whose clock and telemetry are used.
         lm: The model.
         log: What earlier attempts of this call have done.
         name: What telemetry calls the model.
+        on_delta: Awaited with each piece of the answer.
+
+    Attributes:
+        number: Of the latest attempt, over all models of the call.
+        started: When it was sent, by the runtime's clock.
+        first_piece: Seconds until the first piece of its answer was handed on.
     """
 
-    __slots__ = ("lm", "log", "name", "runtime")
+    __slots__ = ("first_piece", "lm", "log", "name", "number", "on_delta", "runtime", "started")
 
-    def __init__(self, runtime: Runtime, lm: LM, log: AttemptLog, name: str) -> None:
+    def __init__(self, runtime: Runtime, lm: LM, log: AttemptLog, name: str, on_delta: OnDelta | None) -> None:
         self.runtime = runtime
         self.lm = lm
         self.log = log
         self.name = name
+        self.on_delta = on_delta
+        self.number = 0
+        self.started = 0.0
+        self.first_piece: float | None = None
+
+    def begin(self) -> None:
+        """Note that an attempt goes out; ``log.on_wire`` counts it already."""
+        log = self.log
+        self.number = len(log.attempts) + log.on_wire
+        self.started = self.runtime.clock.now()
+        self.first_piece = None
+        log.sent += 1
+        if self.runtime.telemetry.active:
+            self.emit("dspex.lm.attempt.start", {"number": self.number}, {})
+
+    async def deliver(self, delta: LMDelta) -> None:
+        """Hand a piece on; from the first one on nothing is tried again."""
+        if self.first_piece is None:
+            self.log.delivered = True
+            self.note_first_piece(self.runtime.clock.now())
+        assert self.on_delta is not None
+        await self.on_delta(delta)
+
+    def note_first_piece(self, now: float) -> None:
+        """Note that the answer has begun."""
+        self.first_piece = now - self.started
+        self.emit("dspex.lm.first_token", {"seconds": self.first_piece, "number": self.number}, {})
 
     def note(
         self,

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from dspex._clock import wall_time
 from dspex.errors import AuthFailed, LMError, StreamTruncated, TransportFailed
 from dspex.protocols.headers import HiddenHeaders
-from dspex.protocols.lm import EmbedResponse, LMResponse
+from dspex.protocols.lm import LMResponse
 from dspex.protocols.model import Secret
 from dspex.protocols.scope import OnDelta
-from dspex.services.lm._http import HttpReply, OnBegin
+from dspex.services.lm._http import HttpReply
 from dspex.services.lm._off_loop import OffLoop
 from dspex.services.lm.wires._errors import completed
 from dspex.services.lm.wires._json import LARGE
 
 if TYPE_CHECKING:
+    from dspex.services.lm.logical_call import LogicalCall
     from dspex.services.lm.providers import Endpoint
     from dspex.services.lm.transport import HttpStream, Transport
 
@@ -27,7 +27,7 @@ __all__ = ["Channel"]
 
 
 class Channel:
-    """Sends encoded requests to ``endpoint`` with ``key``; its repr tells the key's fingerprint only."""
+    """Sends the attempts of calls to ``endpoint`` with ``key``; its repr tells the key's fingerprint only."""
 
     __slots__ = ("_key", "_off_loop", "_sending", "endpoint", "transport")
 
@@ -38,117 +38,76 @@ class Channel:
         self._off_loop = OffLoop("dspex-decode")
         self._sending: set[asyncio.Task[Any]] = set()
 
-    async def send(
-        self,
-        model: str,
-        body: bytes,
-        *,
-        idempotency_key: str,
-        attempt: int,
-        on_resend: Callable[[], int],
-        on_begin: OnBegin,
-        on_delta: OnDelta | None = None,
-        streams: bool = False,
-    ) -> LMResponse:
+    async def send(self, call: LogicalCall) -> Any:
         """
-        Make one attempt at asking ``model``.
+        Make one attempt at ``call``, and tell it when its answer begins and when it is sent once more.
 
-        Args:
-            model: By its own name, without the provider's.
-            body: The encoded request.
-            idempotency_key: The logical call's.
-            attempt: The number the provider is told.
-            on_resend: Called when the transport sends once more over a fresh connection; returns that attempt's number.
-            on_begin: Called with the headers of the answer, whatever its status, when its body begins; for a stream,
-                when its head has come.
-            on_delta: Awaited with each piece of a streamed answer, which holds the provider back; what did not come in
-                pieces is the caller's to hand on.
-            streams: Whether the body asks for a stream.
+        Pieces of a streamed answer are handed to ``call.deliver``, which holds the provider back; what did not come in
+        pieces is the caller's to hand on.
+
+        Returns:
+            An ``LMResponse``; an ``EmbedResponse`` where texts are to be turned into vectors.
 
         Raises:
-            LMError: What the attempt came to, typed.
+            LMError: The attempt's outcome, typed.
             asyncio.CancelledError: Also when ``aclose`` ended the attempt; the caller knows whether it was cancelled.
         Cancellation: closes the socket.
         """
-        headers = self._headers(idempotency_key)
-        with self._on_the_wire():
-            first = headers(attempt)
-            if streams and on_delta is not None:
-                url = self.endpoint.url(model, stream=True)
-                async with self.transport.stream(url, first, body, on_resend=lambda: headers(on_resend())) as answer:
-                    on_begin(answer.headers)
-                    return await self._read(answer, on_delta)
-            url = self.endpoint.url(model)
-            reply = await self.transport.post(
-                url, first, body, on_resend=lambda: headers(on_resend()), on_begin=on_begin
-            )
-            return await self._decode(reply)
-
-    async def embed(
-        self,
-        model: str,
-        body: bytes,
-        *,
-        texts: int,
-        idempotency_key: str,
-        attempt: int,
-        on_resend: Callable[[], int],
-        on_begin: OnBegin,
-    ) -> EmbedResponse:
-        """Make one attempt at having ``model`` turn ``texts`` texts into vectors; the rest is as for ``send``."""
-        endpoint, headers = self.endpoint, self._headers(idempotency_key)
-        url = endpoint.embed_url(model)
-        assert endpoint.embeddings is not None
-        with self._on_the_wire():
-            reply = await self.transport.post(
-                url, headers(attempt), body, on_resend=lambda: headers(on_resend()), on_begin=on_begin
-            )
-            decode = functools.partial(endpoint.embeddings.decode, *reply, texts=texts)
-            with self._completing(reply.headers):
-                return decode() if len(reply.body) < LARGE else await self._off_loop.run(decode)
-
-    def _headers(self, idempotency_key: str) -> Callable[[int], dict[str, str]]:
-        """Return what makes the headers of the attempt of a number."""
-        endpoint, key = self.endpoint, self._key
-        if key is None and endpoint.needs_key and self.transport.needs_key:
+        endpoint, model = self.endpoint, call.lm.model_name
+        if self._key is None and endpoint.needs_key and self.transport.needs_key:
             raise AuthFailed(f"no API key for {endpoint.provider}: {endpoint.key_hint}")
-
-        def make(number: int) -> dict[str, str]:
-            with self._completing({}):
-                headers = endpoint.wire.headers(key, idempotency_key=idempotency_key, attempt=number)
-            if type(headers) is not HiddenHeaders:  # from a wire of the user's own
-                headers = HiddenHeaders(headers)
-            for name, value in endpoint.headers.items():
-                headers[name] = value.reveal()
-            return headers
-
-        return make
-
-    @contextlib.contextmanager
-    def _completing(self, headers: Mapping[str, str]) -> Iterator[None]:
-        """Add to the errors of a wire what it does not know: the time, and where the user keeps the key."""
-        try:
-            yield
-        except LMError as error:
-            completed(error, headers, now=wall_time(), key_hint=self.endpoint.key_hint)
-            raise
-
-    @contextlib.contextmanager
-    def _on_the_wire(self) -> Iterator[None]:
-        """Have the caller's task cancelled when the channel is closed."""
-        task = asyncio.current_task()
+        headers, task = self._headers(call), asyncio.current_task()
         assert task is not None
-        self._sending.add(task)
+        self._sending.add(task)  # cancelled when the channel is closed
         try:
-            yield
+            again = partial(self._headers_again, call)
+            if call.streams and call.on_delta is not None:
+                url = endpoint.url(model, stream=True)
+                async with self.transport.stream(url, headers, call.body, on_resend=again) as answer:
+                    call.note_head(answer.headers)
+                    return await self._read(answer, call.deliver)
+            url = endpoint.url(model) if call.texts is None else endpoint.embed_url(model)
+            reply = await self.transport.post(url, headers, call.body, None, again, call.note_head)
+            if len(reply.body) >= LARGE:
+                return await self._off_loop.run(self._decode, reply, call.texts)  # so that the loop goes on
+            return self._decode(reply, call.texts)
         finally:
             self._sending.discard(task)
 
-    async def _decode(self, reply: HttpReply) -> LMResponse:
-        """Read an answer; a large one in a thread, so that the loop goes on."""
-        decode = functools.partial(self.endpoint.wire.decode, *reply)
-        with self._completing(reply.headers):
-            return decode() if len(reply.body) < LARGE else await self._off_loop.run(decode)
+    def _headers(self, call: LogicalCall) -> dict[str, str]:
+        """Return the headers of the attempt under way: the wire's, and the user's own."""
+        endpoint = self.endpoint
+        try:
+            headers = endpoint.wire.headers(self._key, idempotency_key=call.key, attempt=call.number)
+        except LMError as error:
+            self._complete(error, {})
+            raise
+        if type(headers) is not HiddenHeaders:  # from a wire of the user's own
+            headers = HiddenHeaders(headers)
+        for name, value in endpoint.headers.items():
+            headers[name] = value.reveal()
+        return headers
+
+    def _headers_again(self, call: LogicalCall) -> dict[str, str]:
+        """Note that the transport sends once more, over a fresh connection, and return the headers of that attempt."""
+        call.note_resent()
+        return self._headers(call)
+
+    def _complete(self, error: LMError, headers: Mapping[str, str]) -> None:
+        """Add to an error of the wire what it does not know: the time, and where the user keeps the key."""
+        completed(error, headers, now=wall_time(), key_hint=self.endpoint.key_hint)
+
+    def _decode(self, reply: HttpReply, texts: int | None) -> Any:
+        """Read an answer, or the vectors of so many texts."""
+        status, headers, body = reply
+        try:
+            if texts is None:
+                return self.endpoint.wire.decode(status, headers, body)
+            assert self.endpoint.embeddings is not None
+            return self.endpoint.embeddings.decode(status, headers, body, texts=texts)
+        except LMError as error:
+            self._complete(error, headers)
+            raise
 
     async def _read(self, answer: HttpStream, on_delta: OnDelta) -> LMResponse:
         """Hand on the pieces of a streamed answer as they come, and return the whole."""
@@ -156,7 +115,10 @@ class Channel:
         kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         if not is_success or kind == "application/json":
             # An error, or a server that does not stream.
-            return await self._decode(HttpReply(answer.status, answer.headers, await answer.read()))
+            reply = HttpReply(answer.status, answer.headers, await answer.read())
+            if len(reply.body) >= LARGE:
+                return cast("LMResponse", await self._off_loop.run(self._decode, reply, None))
+            return cast("LMResponse", self._decode(reply, None))
         decoder = self.endpoint.wire.decoder(answer.headers)
         pieces = aiter(answer)
         while True:
@@ -168,10 +130,13 @@ class Channel:
                 except StreamTruncated as cut:
                     failure.usage = cut.usage
                     raise failure from failure.__cause__
-            with self._completing(answer.headers):
-                deltas = decoder.feed(data) if data else []
+            try:
                 if not data:
                     return decoder.finish()
+                deltas = decoder.feed(data)
+            except LMError as error:
+                self._complete(error, answer.headers)
+                raise
             if deltas:
                 answer.begun()
             for delta in deltas:

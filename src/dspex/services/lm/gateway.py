@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -26,8 +26,7 @@ from dspex.runtime import (
     SupervisorRef,
 )
 from dspex.services.lm.client import LMClient
-from dspex.services.lm.embed_call import EmbedCall
-from dspex.services.lm.estimate import estimate
+from dspex.services.lm.estimate import BYTES_PER_TOKEN, TokenEstimate, estimate
 from dspex.services.lm.keyed_endpoint import LM_SUPERVISOR, KeyedEndpoint
 from dspex.services.lm.limits import LimitsBook
 from dspex.services.lm.local_call import LocalCall
@@ -197,24 +196,24 @@ class LMGateway:
         on_delta: OnDelta | None = None,
     ) -> LMResponse:
         """Answer ``request`` as ``protocols.LMService.complete`` says."""
-        runtime = self._runtime
-        if runtime is None:
-            raise InternalError("the LM room was used before it was started")
+        runtime = self._started()
         if log.response is not None:
             return log.response
         model = self.resolve(lm)
-        ask = partial(self._ask, model, deadline, priority, runtime)
+        if isinstance(model, LM) and not isinstance(model, LocalLM) and model not in self._in_tree:
+            await self._at(model, runtime)
         if request.params.n > 1 and not self.capabilities(model).many:
+            ask = partial(self._ask, model, deadline, priority, runtime)
             told = partial(log.tell, on_delta) if on_delta is not None else None
             response = await ask_each(runtime, ask, request, log, told)
         else:
-            response = await ask(request, log, on_delta)
+            response = await self._ask(model, deadline, priority, runtime, request, log, on_delta)
         if response.withheld and runtime.telemetry.active:
             facts = {"lm": log.lm.model if log.lm is not None else "", "call": log.idempotency_key}
             runtime.telemetry.emit("dspex.lm.withheld", {"count": response.withheld}, facts)
         return response
 
-    async def _ask(
+    def _ask(
         self,
         model: LM | LMPool,
         deadline: float,
@@ -223,21 +222,16 @@ class LMGateway:
         request: LMRequest,
         log: AttemptLog,
         on_delta: OnDelta | None,
-    ) -> LMResponse:
-        """Make one logical call at a model or a pool."""
-        if log.response is not None:
-            if on_delta is not None:
-                await log.tell_rest(on_delta)
-            return log.response
+    ) -> Awaitable[LMResponse]:
+        """Return one logical call, ready to be awaited, at a model whose part of the tree is there, or at a pool."""
         if on_delta is not None:
             on_delta = partial(log.tell, on_delta)
-        if isinstance(model, LocalLM):
-            log.lm = model
-            retry = self._limits.of(model.provider, model.model_name).retry
-            return await LocalCall(runtime, model, request, log, deadline, retry, on_delta).run()
         if isinstance(model, LM):
             log.lm = model
-            return await (await self._call(model, request, log, deadline, priority, runtime, on_delta)).run()
+            if isinstance(model, LocalLM):
+                retry = self._limits.of(model.provider, model.model_name).retry
+                return LocalCall(runtime, model, request, log, deadline, retry, on_delta).run()
+            return self._call(model, request, log, deadline, priority, runtime, on_delta).run()
         state = self._pools.get(model)
         if state is None:
             state = self._pools[model] = PoolState(model)
@@ -247,11 +241,12 @@ class LMGateway:
             refuse_local(member)
             params = request.params.over(member.params)
             asked = replace(request, params=params) if params is not request.params else request
-            return await self._call(member, asked, log, deadline, priority, runtime, on_delta)
+            await self._at(member, runtime)
+            return self._call(member, asked, log, deadline, priority, runtime, on_delta)
 
-        return await PoolCall(runtime, state, members, call, log, deadline).run()
+        return PoolCall(runtime, state, members, call, log, deadline).run()
 
-    async def _call(
+    def _call(
         self,
         lm: LM,
         request: LMRequest,
@@ -261,8 +256,8 @@ class LMGateway:
         runtime: Runtime,
         on_delta: OnDelta | None,
     ) -> LogicalCall:
-        """Return the attempts of a call at one model, whose part of the tree is there."""
-        keyed, model = await self._at(lm, runtime)
+        """Return the attempts of a call at one model."""
+        keyed, model = self._target(lm)
         wire = keyed.endpoint.wire
         streams = on_delta is not None and wire.capabilities(lm).streaming
         body = wire.encode(model, request, stream=streams)
@@ -271,13 +266,13 @@ class LMGateway:
             runtime, keyed, lm, log, deadline, body, expects, priority=priority, on_delta=on_delta, streams=streams
         )
 
-    async def _at(self, lm: LM, runtime: Runtime) -> tuple[KeyedEndpoint, str]:
-        """Return the keyed endpoint and the model of a record, whose part of the tree is there."""
+    async def _at(self, lm: LM, runtime: Runtime) -> KeyedEndpoint:
+        """Return the keyed endpoint of a model, whose part of the tree is there."""
         keyed, model = self._target(lm)
         if lm not in self._in_tree:
             await self._ensure(keyed, model, runtime)
             self._in_tree.add(lm)  # only now: a call that is cancelled before leaves it to the next one
-        return keyed, model
+        return keyed
 
     async def embed(self, lm: LMChoice, request: EmbedRequest, log: AttemptLog, deadline: float) -> EmbedResponse:
         """
@@ -286,9 +281,7 @@ class LMGateway:
         Raises:
             ConfigError: The model is a pool, or its provider makes no embeddings.
         """
-        runtime = self._runtime
-        if runtime is None:
-            raise InternalError("the LM room was used before it was started")
+        runtime = self._started()
         model = self.resolve(lm)
         if not isinstance(model, LM):
             raise ConfigError("vectors of different models cannot be compared: embed with one LM, not with a pool")
@@ -298,19 +291,27 @@ class LMGateway:
         endpoint.embed_url(model.model_name)  # says early that there is none
         wire = endpoint.embeddings
         assert wire is not None
-        keyed, _ = await self._at(model, runtime)
+        keyed = await self._at(model, runtime)
         pieces = split(request, most_texts=wire.most_texts, most_bytes=wire.most_bytes)
         logs = parts_of(log, len(pieces)) if len(pieces) > 1 else [log]
-        calls = [
-            EmbedCall(runtime, keyed, model, each, deadline, wire, piece)
-            for piece, each in zip(pieces, logs, strict=False)
-        ]
+        calls = []
+        for piece, each in zip(pieces, logs, strict=False):
+            body = wire.encode(model.model_name, piece)
+            expects = TokenEstimate(max(1, len(body) // BYTES_PER_TOKEN), 0)
+            texts = len(piece.texts)
+            calls.append(LogicalCall(runtime, keyed, model, each, deadline, body, expects, texts=texts))
         if len(calls) == 1:
-            return await calls[0].vectors()
+            vectors: EmbedResponse = await calls[0].run()
+            return vectors
         try:
-            return join(await side_by_side(runtime, [call.vectors for call in calls]))
+            return join(await side_by_side(runtime, [call.run for call in calls]))
         finally:
             gather(log, logs)
+
+    def _started(self) -> Runtime:
+        if self._runtime is None:
+            raise InternalError("the LM room was used before it was started")
+        return self._runtime
 
 
 def refuse_local(member: object) -> None:

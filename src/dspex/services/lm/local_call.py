@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dspex.errors import LMError
-from dspex.protocols.lm import AttemptLog, LMDelta, LMRequest, LMResponse
+from dspex.protocols.lm import AttemptLog, LMRequest, LMResponse
 from dspex.protocols.local import LocalLM
 from dspex.protocols.scope import OnDelta
 from dspex.runtime import Runtime
@@ -27,7 +27,7 @@ class LocalCall(CallLog):
         on_delta: Awaited with each piece of the answer.
     """
 
-    __slots__ = ("_deadline", "_local", "_on_delta", "_policy", "_request")
+    __slots__ = ("_deadline", "_local", "_policy", "_request")
 
     def __init__(
         self,
@@ -39,73 +39,48 @@ class LocalCall(CallLog):
         policy: RetryPolicy,
         on_delta: OnDelta | None,
     ) -> None:
-        super().__init__(runtime, lm, log, lm.model)
+        super().__init__(runtime, lm, log, lm.model, on_delta)
         self._local = lm
         self._request = request
         self._deadline = deadline
         self._policy = policy
-        self._on_delta = on_delta
 
     async def run(self) -> LMResponse:
         """Make attempts until one answers or none may follow; raises and is cancelled as ``LMService.complete``."""
         self.note_lost_attempts()
         clock, random = self.runtime.clock, self.runtime.random
         while True:
-            attempt = len(self.log.attempts) + 1
             try:
-                return await self._attempt(attempt)
+                return await self._attempt()
             except LMError as error:
                 if self.log.delivered:
                     self.give_up(error)
                 verdict = self._policy.judge(
-                    error, attempt, now=clock.now(), deadline=self._deadline, rand=random.random
+                    error, self.number, now=clock.now(), deadline=self._deadline, rand=random.random
                 )
             if isinstance(verdict, Raise):
                 self.give_up(verdict.error)
-            self.note_retry(attempt, verdict.delay)
+            self.note_retry(self.number, verdict.delay)
             await self.runtime.sleep(verdict.delay if self._local.waits else 0.0)
 
-    async def _attempt(self, number: int) -> LMResponse:
+    async def _attempt(self) -> LMResponse:
         """Ask once, and write it down in the tick it ends."""
-        log, started = self.log, self.runtime.clock.now()
+        log = self.log
         log.on_wire += 1
-        log.sent += 1
-        self.emit("dspex.lm.attempt.start", {"number": number}, {})
-        relay = _DeltaRelay(self, self._on_delta, number, started) if self._on_delta is not None else None
+        self.begin()
+        on_delta = self.deliver if self.on_delta is not None else None
         try:
-            response = await self._local.respond(
-                self._request, path=log.path, attempt=number, on_delta=relay.deliver if relay is not None else None
-            )
+            response = await self._local.respond(self._request, path=log.path, attempt=self.number, on_delta=on_delta)
         except Exception as error:  # noted here, then raised on
             status, usage = (error.status, error.usage) if isinstance(error, LMError) else (None, None)
             log.on_wire -= 1
-            self.note(number, type(error).__name__, started, status, str(error), usage=usage)
+            self.note(self.number, type(error).__name__, self.started, status, str(error), usage=usage)
             raise
         if log.response is None:
             log.response = response
         log.on_wire -= 1
-        self.note(number, "ok", started, first_byte=relay.first if relay is not None else None)
-        if relay is not None:
+        self.note(self.number, "ok", self.started, first_byte=self.first_piece)
+        if on_delta is not None:
             for delta in log.rest():
-                await relay.deliver(delta)
+                await on_delta(delta)
         return response
-
-
-class _DeltaRelay:
-    """Hands pieces on; from the first one on nothing is tried again."""
-
-    __slots__ = ("_call", "_number", "_on_delta", "_started", "first")
-
-    def __init__(self, call: LocalCall, on_delta: OnDelta, number: int, started: float) -> None:
-        self._call = call
-        self._on_delta = on_delta
-        self._number = number
-        self._started = started
-        self.first: float | None = None
-
-    async def deliver(self, delta: LMDelta) -> None:
-        if self.first is None:
-            self._call.log.delivered = True
-            self.first = self._call.runtime.clock.now() - self._started
-            self._call.emit("dspex.lm.first_token", {"seconds": self.first, "number": self._number}, {})
-        await self._on_delta(delta)

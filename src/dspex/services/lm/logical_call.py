@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from math import ceil
 from typing import Any
 
 from dspex._clock import wall_time
-from dspex.errors import (
-    ActorExited,
-    CallTimeout,
-    DeadlineExceeded,
-    InternalError,
-    LMError,
-    NoSuchActor,
-    TransportFailed,
-)
-from dspex.protocols.lm import AttemptLog, LMDelta, LMResponse, Usage
+from dspex.errors import LMError, TransportFailed
+from dspex.protocols.lm import AttemptLog, Usage
 from dspex.protocols.model import LM
 from dspex.protocols.scope import OnDelta
-from dspex.runtime import Runtime, current_process
+from dspex.runtime import Runtime, calling_process, current_process
 from dspex.services.lm._call_log import CallLog
 from dspex.services.lm.channel import Channel
 from dspex.services.lm.client import Acquire, Busy, Settle
@@ -30,7 +21,7 @@ from dspex.services.lm.leases import Lease
 from dspex.services.lm.retry import LOCAL, Raise, RetryAfter
 from dspex.services.lm.transport_server import GetChannel
 
-__all__ = ["LogicalCall", "Sending"]
+__all__ = ["LogicalCall"]
 
 
 class LogicalCall(CallLog):
@@ -46,9 +37,9 @@ class LogicalCall(CallLog):
         body: The encoded request.
         expects: The tokens it will take.
         priority: Lower numbers are served first when calls wait.
-        key: The idempotency key, where it is not the log's.
         on_delta: Awaited with each piece of the answer.
         streams: Whether the body asks for a stream; where it does not, the pieces are whole parts.
+        texts: How many texts the body wants vectors of; None where it asks for an answer.
     """
 
     __slots__ = (
@@ -59,11 +50,12 @@ class LogicalCall(CallLog):
         "expects",
         "key",
         "keyed",
-        "on_delta",
+        "lease",
         "priority",
         "resent",
         "sending",
         "streams",
+        "texts",
     )
 
     def __init__(
@@ -77,21 +69,24 @@ class LogicalCall(CallLog):
         expects: TokenEstimate,
         *,
         priority: int = 0,
-        key: str | None = None,
         on_delta: OnDelta | None = None,
         streams: bool = False,
+        texts: int | None = None,
     ) -> None:
         client = runtime.named(keyed.client_name(lm.model_name), patient=True)  # asked until it answers: it must wait
-        super().__init__(runtime, lm, log, client.name)
+        super().__init__(runtime, lm, log, client.name, on_delta)
         self.keyed = keyed
         self.client = client
         self.deadline = deadline
         self.body = body
         self.expects = expects
         self.priority = priority
-        self.key = f"{keyed.mark}-{log.idempotency_key}" if key is None else key
-        self.on_delta = on_delta
+        self.key = f"{keyed.mark}-{log.idempotency_key}"
+        """The idempotency key."""
         self.streams = streams
+        self.texts = texts
+        self.lease: Lease | None = None
+        """Of the latest attempt."""
         self.resent = 0
         """Attempts that the transport made of its own, which the policy counts like others."""
         self.claim: Callable[[], Awaitable[None]] | None = None
@@ -99,16 +94,19 @@ class LogicalCall(CallLog):
         self.sending: int | None = None
         """The number of the attempt that is on the wire."""
 
-    async def run(self) -> LMResponse:
-        """Make attempts until one answers or none may follow; raises and is cancelled as ``LMService.complete``."""
-        response: LMResponse = await self.until_answered()
-        return response
+    async def run(self) -> Any:
+        """
+        Make attempts until one answers or none may follow.
 
-    async def until_answered(self) -> Any:
-        """Make attempts until one has what ``_exchange`` returns."""
-        log = self.log
+        Returns:
+            An ``LMResponse``; an ``EmbedResponse`` where texts are to be turned into vectors.
+
+        Raises:
+            LMError, ServiceUnavailable: As ``LMService.complete``.
+        Cancellation: closes the attempt's socket and settles its lease.
+        """
         self.note_lost_attempts()
-        attempt = len(log.attempts)
+        attempt = len(self.log.attempts)
         while True:
             attempt += 1
             verdict: Any = await self.acquire(attempt)
@@ -122,90 +120,35 @@ class LogicalCall(CallLog):
             self.note_retry(attempt, verdict.delay)
             await self.runtime.sleep(verdict.delay)
 
-    async def acquire(
+    def acquire(
         self, attempt: int, *, queue: bool = True, hedge: bool = False
-    ) -> Lease | RetryAfter | Raise | Busy:
+    ) -> Awaitable[Lease | RetryAfter | Raise | Busy]:
         """Ask for a lease for the attempt of this number at this model; ``Busy`` comes only without ``queue``."""
         prompt, answer = self.expects
-        request = Acquire(_this_process(), attempt, self.deadline, self.priority, prompt, answer, queue, hedge)
-        granted: Lease | RetryAfter | Raise | Busy = await self._ask(request)
-        return granted
+        holder = calling_process().ref
+        request = Acquire(holder, attempt, self.deadline, self.priority, prompt, answer, queue, hedge)
+        return self.client.ask(request, self.deadline)
 
     async def attempt(self, lease: Lease, attempt: int) -> Any:
         """
         Make one attempt and settle its lease; return the response, ``RetryAfter`` or ``Raise``.
 
-        The client judges errors, except after a piece of the answer was handed on: then the error is the end.
+        The attempt is written down in the tick it ends. The client judges errors, except after a piece of the answer
+        was handed on: then the error is the end.
         """
-        channel = await self._channel()
-        sending = Sending(self, lease)
+        log, channel = self.log, self.keyed.table.channel
+        if channel is None:
+            channel = await self._channel()
+        self.lease = lease
+        log.on_wire += 1
+        self.begin()
         try:
-            response = await self._send(channel, sending)
-        except LMError as error:
-            settle = Settle(lease.id, error, attempt + self.resent, self.deadline, error.usage)
-            if self.log.delivered:
-                self.client.cast(settle)
-                return Raise(error, "pieces of the answer were handed on")
-            verdict: RetryAfter | Raise = await self._ask(settle)
-            return verdict
-        self.client.cast(Settle(lease.id, None, attempt, self.deadline, response.usage))
-        if self.on_delta is not None:
-            for delta in self.log.rest():
-                await sending.deliver(delta)
-        return response
-
-    async def _ask(self, message: object) -> Any:
-        """Call the client by name until somebody answers: nothing is lost when it dies with our question."""
-        while True:
-            left = self.deadline - self.runtime.clock.now()
-            try:
-                # In whole seconds, which many calls share: each timeout has a queue and a timer of its own. Within the
-                # second too long it is the request that ends us, at the deadline itself.
-                return await self.client.call(message, timeout=float(max(0, ceil(left))))
-            except (ActorExited, NoSuchActor):
-                if left <= 0.0:
-                    raise DeadlineExceeded(0.0) from None
-            except CallTimeout as error:
-                raise DeadlineExceeded(0.0) from error
-
-    async def _channel(self) -> Channel:
-        """Return the live channel, waiting for the transport's name while it is being restarted."""
-        channel = self.keyed.table.channel
-        while channel is None:
-            left = max(0.0, self.deadline - self.runtime.clock.now())
-            try:
-                transport = self.runtime.named(self.keyed.transport_name, patient=True)
-                channel = await transport.call(GetChannel(), timeout=left)
-            except (ActorExited, NoSuchActor):
-                continue
-        return channel
-
-    async def _exchange(self, channel: Channel, sending: Sending) -> Any:
-        return await channel.send(
-            self.lm.model_name,
-            self.body,
-            idempotency_key=self.key,
-            attempt=sending.number,
-            on_resend=sending.resent,
-            on_begin=sending.begun,
-            on_delta=sending.deliver if self.on_delta is not None else None,
-            streams=self.streams,
-        )
-
-    def _keep(self, response: Any) -> None:
-        """Note what is returned unsent if this step dies before it can return it."""
-        if self.log.response is None:
-            self.log.response, self.log.lm = response, self.lm
-
-    async def _send(self, channel: Channel, sending: Sending) -> Any:
-        """Make one attempt and write it down in the tick it ends."""
-        try:
-            response = await self._exchange(channel, sending)
+            response = await channel.send(self)
             if self.claim is not None:
                 await self.claim()
         except LMError as error:
-            sending.ended(type(error).__name__, error.status, str(error), error.request_id, error.usage)
-            raise
+            self._end(type(error).__name__, error.status, str(error), error.request_id, error.usage)
+            failure = error
         except asyncio.CancelledError:
             process, task = current_process(), asyncio.current_task()
             if process is None or not process.alive or task is None:
@@ -213,68 +156,69 @@ class LogicalCall(CallLog):
             # Our process lives: it was the transport that died and ended the attempt. That is the network's failure.
             task.uncancel()
             failure = TransportFailed("the transport was restarted under this attempt", code=LOCAL)
-            sending.ended("TransportFailed", None, str(failure))
-            raise failure from None
+            self._end("TransportFailed", None, str(failure))
         except Exception as error:  # whoever was handed the pieces failed: noted here, then raised on
-            sending.ended("reader", None, f"{type(error).__name__}: {error}")
-            self.client.cast(Settle(sending.lease.id, None, 1, self.deadline, cancelled=True))
+            self._end("reader", None, f"{type(error).__name__}: {error}")
+            self.client.cast(Settle(lease.id, None, 1, self.deadline, cancelled=True))
             raise
-        self._keep(response)
-        sending.ended("ok", 200, "", getattr(response, "request_id", None))
-        return response
+        else:
+            if self.texts is not None:
+                log.lm = self.lm
+            elif log.response is None:  # returned unsent if this step dies before it can return it
+                log.response, log.lm = response, self.lm
+            self._end("ok", 200, "", getattr(response, "request_id", None))
+            self.client.cast(Settle(lease.id, None, attempt, self.deadline, response.usage))
+            if self.on_delta is not None:
+                for delta in log.rest():
+                    await self.deliver(delta)
+            return response
+        try:
+            settle = Settle(lease.id, failure, attempt + self.resent, self.deadline, failure.usage)
+            if log.delivered:
+                self.client.cast(settle)
+                return Raise(failure, "pieces of the answer were handed on")
+            return await self.client.ask(settle, self.deadline)
+        finally:
+            del failure  # its traceback has this frame, which would be left to the garbage collector
 
+    async def _channel(self) -> Channel:
+        """Return the live channel, waiting for the transport's name while it is being restarted."""
+        transport = self.runtime.named(self.keyed.transport_name, patient=True)
+        channel: Channel = await transport.ask(GetChannel(), self.deadline)
+        return channel
 
-class Sending:
-    """One attempt on the wire: its number, and what is noted of it as it goes."""
+    # --- what the channel tells -------------------------------------------------------------------------------
 
-    __slots__ = ("_call", "_first", "_started", "lease", "number")
+    def begin(self) -> None:
+        """Note that an attempt goes out, in the lease as well."""
+        super().begin()
+        lease = self.lease
+        assert lease is not None
+        self.sending = self.number
+        lease.sent, lease.sent_at, lease.begun_at = True, self.started, None
 
-    def __init__(self, call: LogicalCall, lease: Lease) -> None:
-        self._call = call
-        self.lease = lease
-        self._first: float | None = None
-        call.log.on_wire += 1
-        self.number = self._begin()
+    def note_resent(self) -> None:
+        """Note that a kept-alive connection was closed before a byte came, and that a new attempt follows at once."""
+        self.note(self.number, "resent", self.started)
+        self.emit("dspex.lm.resend", {"number": self.number}, {})
+        self.resent += 1
+        self.begin()
 
-    def _begin(self) -> int:
-        call, lease, log = self._call, self.lease, self._call.log
-        number = call.sending = len(log.attempts) + log.on_wire
-        self._started = lease.sent_at = call.runtime.clock.now()
-        lease.sent, lease.begun_at = True, None
-        log.sent += 1
-        call.emit("dspex.lm.attempt.start", {"number": number}, {})
-        return number
-
-    def resent(self) -> int:
-        """Note that a kept-alive connection was closed before a byte came; return the number of what follows."""
-        call = self._call
-        call.note(self.number, "resent", self._started)
-        call.emit("dspex.lm.resend", {"number": self.number}, {})
-        call.resent += 1
-        self.number = self._begin()
-        return self.number
-
-    def begun(self, headers: Mapping[str, str]) -> None:
+    def note_head(self, headers: Mapping[str, str]) -> None:
         """Note what the answer's headers say, and that it has begun: a stream, whose head is here, has not yet."""
-        call, lease = self._call, self.lease
-        if not call.streams:
-            lease.begun_at = call.runtime.clock.now()
-        lease.headroom = call.keyed.endpoint.wire.headroom(headers, now=wall_time())
+        lease = self.lease
+        assert lease is not None
+        if not self.streams:
+            lease.begun_at = self.runtime.clock.now()
+        lease.headroom = self.keyed.endpoint.wire.headroom(headers, now=wall_time())
 
-    async def deliver(self, delta: LMDelta) -> None:
-        """Hand a piece on; from the first one on nothing is tried again."""
-        call = self._call
-        if self._first is None:
-            call.log.delivered = True
-            now = call.runtime.clock.now()
-            self._first = now - self._started
-            if self.lease.begun_at is None:
-                self.lease.begun_at = now
-            call.emit("dspex.lm.first_token", {"seconds": self._first, "number": self.number}, {})
-        assert call.on_delta is not None
-        await call.on_delta(delta)
+    def note_first_piece(self, now: float) -> None:
+        """Note that the answer has begun, in the lease as well."""
+        super().note_first_piece(now)
+        if self.lease is not None and self.lease.begun_at is None:
+            self.lease.begun_at = now
 
-    def ended(
+    def _end(
         self,
         outcome: str,
         status: int | None,
@@ -283,16 +227,9 @@ class Sending:
         usage: Usage | None = None,
     ) -> None:
         """Write the attempt down."""
-        call = self._call
-        call.log.on_wire -= 1
-        call.sending = None
-        begun = self.lease.begun_at
-        first = self._first if self._first is not None or begun is None else begun - self._started
-        call.note(self.number, outcome, self._started, status, message, first, request_id, usage)
-
-
-def _this_process() -> Any:
-    process = current_process()
-    if process is None:
-        raise InternalError("an LM call was made outside a step")
-    return process.ref
+        self.log.on_wire -= 1
+        self.sending = None
+        first = self.first_piece
+        if first is None and self.lease is not None and self.lease.begun_at is not None:
+            first = self.lease.begun_at - self.started
+        self.note(self.number, outcome, self.started, status, message, first, request_id, usage)

@@ -10,10 +10,9 @@ from functools import partial
 
 import anyio
 
-from dspex.errors import InternalError
 from dspex.protocols.lm import AttemptLog, LMDelta, LMResponse
 from dspex.protocols.scope import OnDelta
-from dspex.runtime import KILL, Crashed, Normal, Runtime, TaskProcess, current_process
+from dspex.runtime import KILL, Crashed, Normal, Runtime, TaskProcess, calling_process
 from dspex.services.lm.client import Settle
 from dspex.services.lm.leases import Lease
 from dspex.services.lm.logical_call import LogicalCall
@@ -54,9 +53,7 @@ class Race:
 
     def enter(self, member: int, call: LogicalCall, lease: Lease, number: int) -> None:
         """Begin an ask for which there is a lease."""
-        step = current_process()
-        if step is None:
-            raise InternalError("an LM call was made outside a step")
+        step = calling_process()
         on_delta = call.on_delta
         if on_delta is not None:
             call.claim = partial(self._claim, call)

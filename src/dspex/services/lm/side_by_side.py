@@ -11,10 +11,10 @@ from typing import TypeVar, cast
 
 import anyio
 
-from dspex.errors import ActorExited, ContentRefused, InternalError, LMError
+from dspex.errors import ActorExited, ContentRefused, LMError
 from dspex.protocols.lm import AttemptLog, Charge, LMDelta, LMRequest, LMResponse, Usage
 from dspex.protocols.scope import OnDelta
-from dspex.runtime import KILL, Crashed, Normal, Runtime, TaskProcess, current_process
+from dspex.runtime import KILL, Crashed, Normal, Runtime, TaskProcess, calling_process
 
 __all__ = ["ask_each", "gather", "parts_of", "side_by_side"]
 
@@ -40,9 +40,14 @@ async def ask_each(
 
     async def answer(index: int) -> LMResponse | ContentRefused:
         seed = None if params.seed is None else params.seed + index
-        asked = replace(request, params=replace(params, n=1, seed=seed))
+        asked, part = replace(request, params=replace(params, n=1, seed=seed)), parts[index]
+        told = None if on_delta is None else _numbered(on_delta, index, log)
+        if part.response is not None:
+            if told is not None:
+                await part.tell_rest(told)
+            return part.response
         try:
-            return await ask(asked, parts[index], None if on_delta is None else _numbered(on_delta, index, log))
+            return await ask(asked, part, told)
         except ContentRefused as refusal:
             return refusal
 
@@ -98,9 +103,7 @@ async def side_by_side(runtime: Runtime, works: Sequence[Callable[[], Awaitable[
         Exception: What the first that failed raised; the others are killed.
     Cancellation: all are dead, their sockets closed, before this returns.
     """
-    step = current_process()
-    if step is None:
-        raise InternalError("an LM call was made outside a step")
+    step = calling_process()
     news: asyncio.Future[None] | None = None
 
     def tell() -> None:

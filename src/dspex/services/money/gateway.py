@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
 
-from dspex.errors import ActorExited, BudgetExceeded, CallTimeout, DeadlineExceeded, InternalError, NoSuchActor
+from dspex.errors import BudgetExceeded
 from dspex.protocols.lm import AttemptLog, LMRequest, Usage
 from dspex.protocols.model import LM, LMPool
 from dspex.protocols.money import Account, Estimate, Reservation
-from dspex.runtime import Runtime, current_process
+from dspex.runtime import Runtime, calling_process
 from dspex.services.money.ledger import LEDGER, Booking, LedgerBook, Reserve
 
 __all__ = ["MoneyGateway"]
@@ -48,27 +47,12 @@ class MoneyGateway:
 
         Cancellation: what was set aside is released when the process ends.
         """
-        process = current_process()
-        if process is None:
-            raise InternalError("money was asked for outside a step")
-        wanted = Reserve(self._book.next_id(), account, lm, self.estimate(lm, request), process.ref, log)
-        answer = await self._ask(wanted, deadline)
+        holder = calling_process().ref
+        wanted = Reserve(self._book.next_id(), account, lm, self.estimate(lm, request), holder, log)
+        answer: Reservation | BudgetExceeded = await self._ledger.ask(wanted, deadline)
         if isinstance(answer, BudgetExceeded):
             raise answer
-        assert isinstance(answer, Reservation)
         return answer
-
-    async def _ask(self, wanted: Reserve, deadline: float) -> Any:
-        """Ask by name until somebody answers: a ledger that dies with our question has a successor."""
-        while True:
-            left = deadline - self._runtime.clock.now()
-            try:
-                return await self._ledger.call(wanted, timeout=max(0.0, left))
-            except (ActorExited, NoSuchActor):
-                if left <= 0.0:
-                    raise DeadlineExceeded(0.0) from None
-            except CallTimeout as error:
-                raise DeadlineExceeded(0.0) from error
 
     def settle(self, held: Reservation, lm: LM | LMPool, log: AttemptLog) -> None:
         """Pay for the answer in ``log``, or for what may have been charged, and release the rest."""
