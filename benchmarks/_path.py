@@ -203,7 +203,7 @@ def _give(nothing: _Nothing, **_: object) -> Any:
 
 
 async def work_above_nothing(setup: Setup, at_once: int = 64, turns: int = _TURNS, rounds: int = 7) -> dict[str, float]:
-    """Return what a Predict costs in CPU above a null transport, and the collector's share: the least of many rounds."""
+    """Return the CPU cost of a Predict above a null transport, and the collector's share: the least of many rounds."""
     app = await null_app(setup, at_once)
     program = dspex.Predict("question -> answer")
 

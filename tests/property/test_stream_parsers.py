@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dspex.errors import ResponseUnparsable
 from dspex.programs import Adapter, ChatAdapter, JSONAdapter, Signature, XMLAdapter
-from dspex.programs.adapters._progress import Progress
+from dspex.programs.adapters._progress import FieldProgress
 from dspex.programs.adapters._values import Codec
 from tests.support.field_values import LINES, SIGNATURES, TEXTS, VALUES
 
@@ -147,7 +147,7 @@ class CountingCodec(Codec):
 def test_a_long_value_is_not_read_again_for_every_piece() -> None:
     """Otherwise a stream would cost the square of its answer's length."""
     codec = CountingCodec(list[str])
-    progress = Progress(codec)
+    progress = FieldProgress(codec)
     text = "[" + '"word", ' * 10_000
 
     values = [progress.of(text[:end]) for end in range(8, len(text), 8)]

@@ -14,14 +14,13 @@ from dspex.evaluation.metrics import (
     normalize_text,
 )
 from dspex.evaluation.progress import OnProgress, Progress
-from dspex.evaluation.report import Change, Comparison, Latency, Report, Scored
+from dspex.evaluation.report import Change, Comparison, Report, RowLatency, Scored
 from dspex.evaluation.row_runner import RowRunner, score_of
 
 __all__ = [
     "Change",
     "Comparison",
     "Interval",
-    "Latency",
     "Metric",
     "MetricResult",
     "OnProgress",
@@ -29,6 +28,7 @@ __all__ = [
     "Progress",
     "Report",
     "Row",
+    "RowLatency",
     "RowRunner",
     "Score",
     "Scored",

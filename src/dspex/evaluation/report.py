@@ -20,7 +20,7 @@ from dspex.protocols.executor import Failed
 from dspex.protocols.lm import Usage
 from dspex.protocols.scope import RequestTotals, TraceStep
 
-__all__ = ["Change", "Comparison", "Latency", "Report", "RowOutcome", "Scored", "cost_of"]
+__all__ = ["Change", "Comparison", "Report", "RowLatency", "RowOutcome", "Scored", "cost_of"]
 
 R = TypeVar("R", default=Any)
 """What the program returns."""
@@ -41,7 +41,7 @@ RowOutcome = Scored[R] | Failed
 """How one row ended."""
 
 
-class Latency(NamedTuple):
+class RowLatency(NamedTuple):
     """Seconds per row, waiting and retries included: the median, the 95th and the 99th percentile."""
 
     p50: float
@@ -157,10 +157,10 @@ class Report(Generic[R]):
         return sum(known, Decimal(0)) if len(known) == len(costs) else None
 
     @cached_property
-    def latency(self) -> Latency:
+    def latency(self) -> RowLatency:
         """Seconds per row, failed rows included."""
         times = sorted(each.totals.duration for each in self.outcomes if each.totals is not None)
-        return Latency(*(_percentile(times, share) for share in (0.5, 0.95, 0.99)))
+        return RowLatency(*(_percentile(times, share) for share in (0.5, 0.95, 0.99)))
 
     def compare(self, other: Report[Any]) -> Comparison:
         """

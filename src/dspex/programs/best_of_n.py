@@ -18,7 +18,7 @@ R = TypeVar("R")
 P = ParamSpec("P", default=...)
 
 
-class _Attempt(NamedTuple):
+class _JudgedAnswer(NamedTuple):
     answer: Any  # what the program returns
     judged: Judged
 
@@ -87,13 +87,13 @@ class BestOfN(Module, Generic[R, P]):
         return best
 
     def _attempt(self, number: int, inputs: Mapping[str, Any]) -> Any:
-        async def attempt() -> _Attempt:
+        async def attempt() -> _JudgedAnswer:
             answer = await rollout(self.program, number, self.temperature).forward(**inputs)
-            return _Attempt(answer, await judge(self.reward, inputs, answer))
+            return _JudgedAnswer(answer, await judge(self.reward, inputs, answer))
 
         return attempt
 
-    def _is_enough(self, attempt: _Attempt) -> bool:
+    def _is_enough(self, attempt: _JudgedAnswer) -> bool:
         return self.threshold is not None and attempt.judged.value >= self.threshold
 
     def _input_spec(self) -> InputSpec:

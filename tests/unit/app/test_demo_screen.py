@@ -14,19 +14,21 @@ from dspex.app.demo.board import Board, Cell
 from dspex.app.demo.ending import YOURS
 from dspex.app.demo.plain import PlainShow
 from dspex.app.demo.screen import ScreenShow
-from dspex.app.demo.show import Row
+from dspex.app.demo.show import ScoreRow
 from dspex.protocols.executor import Failed, Ok
 from dspex.requests import Request
 
 ROWS = [
-    Row(
+    ScoreRow(
         "no demonstrations",
         0.32,
         (0.26, 0.39),
         "title_first 43, title_tail 39, echo 38, title 35, sentence 35, span 10",
     ),
-    Row("bootstrapped, swapped answers", 0.0, (0.0, 0.02), "title 37, sentence 35, nearest 35, title_tail 31, echo 25"),
-    Row("bootstrapped, gold passage", 1.0, (0.98, 1.0), "title 105, title_first 93"),
+    ScoreRow(
+        "bootstrapped, swapped answers", 0.0, (0.0, 0.02), "title 37, sentence 35, nearest 35, title_tail 31, echo 25"
+    ),
+    ScoreRow("bootstrapped, gold passage", 1.0, (0.98, 1.0), "title 105, title_first 93"),
 ]
 TREE = """\
 App  (mailbox max 1)

@@ -11,7 +11,7 @@ from typing import Any
 from dspex.protocols.executor import Failed, Ok
 from dspex.requests import Request
 
-__all__ = ["Board", "Cell", "Kill"]
+__all__ = ["Board", "Cell", "KilledActor"]
 
 _IN_SHORT: Mapping[str, str] = {
     "RateLimited": "429",
@@ -33,7 +33,7 @@ class Cell(Enum):
 
 
 @dataclass(slots=True)
-class Kill:
+class KilledActor:
     """An actor that was killed: when, by the board's own time, and the seconds until it was back."""
 
     name: str
@@ -58,11 +58,11 @@ class Board:
 
     total: int
     now: Callable[[], float]
-    on_back: Callable[[Kill], object] = lambda _: None
+    on_back: Callable[[KilledActor], object] = lambda _: None
     requests: list[Request[Any] | None] = field(default_factory=list)
     ends: list[Ok[Any] | Failed | None] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
-    kills: list[Kill] = field(default_factory=list)
+    kills: list[KilledActor] = field(default_factory=list)
     retries: int = 0
     step_restarts: int = 0
     started: float = 0.0
@@ -77,7 +77,7 @@ class Board:
 
     def killed(self, name: str) -> None:
         """Note a kill that is about to happen."""
-        self.kills.append(Kill(name, self.elapsed))
+        self.kills.append(KilledActor(name, self.elapsed))
 
     def handle(self, event: str, measurements: Mapping[str, float], metadata: Mapping[str, Any]) -> None:
         """Take a telemetry event."""

@@ -17,7 +17,7 @@ from dspex.services.lm.retry import RetryPolicy
 from dspex.services.lm.transport import Timeouts
 from dspex.simulator import FaultPlan, Latency, SimulatorProcess, SimulatorStartFailed
 
-__all__ = ["PATIENCE_REAL", "PATIENCE_SIMULATED", "Provider", "check_model", "check_port", "open_provider"]
+__all__ = ["PATIENCE_REAL", "PATIENCE_SIMULATED", "DemoProvider", "check_model", "check_port", "open_provider"]
 
 PATIENCE_SIMULATED: Final = Timeouts(connect=2.0, read=3.0)
 """The simulator answers within two seconds or hangs for good: three of silence mean that it hangs."""
@@ -46,7 +46,7 @@ CALM: Final = FaultPlan(latency=Latency(median=0.01))
 """Answer at once, and never fail."""
 
 
-class Provider:
+class DemoProvider:
     """
     The model of the demo.
 
@@ -121,7 +121,7 @@ def check_port(port: int) -> None:
 
 
 @asynccontextmanager
-async def open_provider(options: DemoOptions) -> AsyncIterator[Provider]:
+async def open_provider(options: DemoOptions) -> AsyncIterator[DemoProvider]:
     """
     Have a model to ask: starts the simulator where no real one is named.
 
@@ -129,7 +129,7 @@ async def open_provider(options: DemoOptions) -> AsyncIterator[Provider]:
         ConfigError: The simulator cannot start.
     """
     if not options.simulated:
-        yield Provider(real_model(options), None)
+        yield DemoProvider(real_model(options), None)
         return
     simulator = SimulatorProcess(host=_HOST, port=options.port, faults=stormy(options.seed))
     try:
@@ -137,6 +137,6 @@ async def open_provider(options: DemoOptions) -> AsyncIterator[Provider]:
     except SimulatorStartFailed as error:
         raise ConfigError(str(error)) from error
     try:
-        yield Provider(LM("openai/rules-1", api_base=simulator.url, api_key="none"), simulator)
+        yield DemoProvider(LM("openai/rules-1", api_base=simulator.url, api_key="none"), simulator)
     finally:
         await simulator.__aexit__(None, None, None)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
-from dspex.app.demo.board import Board, Kill
-from dspex.app.demo.show import Row
+from dspex.app.demo.board import Board, KilledActor
+from dspex.app.demo.show import ScoreRow
 
 __all__ = ["PlainShow"]
 
@@ -51,7 +51,7 @@ class PlainShow:
         board.on_back = lambda kill: self._line(f"   {kill_line(kill, board)}")
         yield lambda: None
 
-    def table(self, rows: Sequence[Row]) -> None:
+    def table(self, rows: Sequence[ScoreRow]) -> None:
         """Write the scores, one row a line."""
         widest = max(len(row.name) for row in rows)
         self._line(f"   {'':{widest}}   score  95 % interval")
@@ -64,7 +64,7 @@ class PlainShow:
         self._out.flush()
 
 
-def kill_line(kill: Kill, board: Board) -> str:
+def kill_line(kill: KilledActor, board: Board) -> str:
     """Tell who was killed when, and how the questions stand."""
     back = "not back yet" if kill.back is None else f"back in {1000 * kill.back:.0f} ms"
     return (
@@ -78,7 +78,7 @@ def percent(share: float) -> str:
     return f"{100 * share:3.0f} %"
 
 
-def interval(row: Row) -> str:
+def interval(row: ScoreRow) -> str:
     """Write an interval of shares as percents."""
     low, high = row.interval
     return f"{100 * low:.0f} to {100 * high:.0f} %"

@@ -12,7 +12,7 @@ from dspex.app.demo.ending import DEMOS
 from dspex.app.demo.library import Library
 from dspex.app.demo.options import Sizes
 from dspex.app.demo.program import RAG
-from dspex.app.demo.show import Row, Show
+from dspex.app.demo.show import ScoreRow, Show
 from dspex.evaluation import Comparison, Report, exact_match
 from dspex.optimizers import BootstrapFewShot
 from dspex.programs import details
@@ -46,7 +46,7 @@ async def score_programs(app: App, library: Library, sizes: Sizes, seed: int, sh
     for name, program in programs.items():
         with counting(app, show, f"scoring {name}", sizes.dev):
             reports[name] = await app.evaluate(program, library.sets.dev, exact_match(), max_concurrency=sizes.at_once)
-    show.table([Row(name, report.score, report.interval, _rules(report)) for name, report in reports.items()])
+    show.table([ScoreRow(name, report.score, report.interval, _rules(report)) for name, report in reports.items()])
     none, wrong, right, _ = reports.values()
     show.say(_verdict("The demonstrations", right.compare(none)))
     show.say(_verdict("With their answers swapped", wrong.compare(none)))

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from dspex.app.demo.board import Board, Cell
 from dspex.app.demo.plain import interval, percent
-from dspex.app.demo.show import Row
+from dspex.app.demo.show import ScoreRow
 
 __all__ = ["ScreenShow"]
 
@@ -91,7 +91,7 @@ class ScreenShow:
             yield lambda: live.update(self._board(board), refresh=True)
             live.update(self._board(board), refresh=True)
 
-    def table(self, rows: Sequence[Row]) -> None:
+    def table(self, rows: Sequence[ScoreRow]) -> None:
         """Print the scores with a bar each, and below it the rules that led to it."""
         widest = max(len(row.name) for row in rows)
         bar, sure = (6, "95 % sure") if self._width < _NARROW else (20, "95 % interval")
@@ -141,7 +141,7 @@ def _kills(board: Board) -> list[Text]:
     return lines
 
 
-def _score(row: Row, widest: int, bar: int) -> Text:
+def _score(row: ScoreRow, widest: int, bar: int) -> Text:
     full = round(row.score * bar)
     return Text.assemble(
         f"{row.name:{widest}}  ",

@@ -9,11 +9,11 @@ from typing import Protocol
 
 from dspex.app.demo.board import Board
 
-__all__ = ["Row", "Show"]
+__all__ = ["ScoreRow", "Show"]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ScoreRow:
     """One line of the table of scores; shares between 0 and 1."""
 
     name: str
@@ -49,6 +49,6 @@ class Show(Protocol):
         """Show questions being asked; what it gives draws them as they are now."""
         ...
 
-    def table(self, rows: Sequence[Row]) -> None:
+    def table(self, rows: Sequence[ScoreRow]) -> None:
         """Show the scores."""
         ...

@@ -76,7 +76,7 @@ class _Story:
             ending.close(self._show, app, board)
         return 0 if board.answered == board.total else 1
 
-    def _app(self, provider: model.Provider) -> App:
+    def _app(self, provider: model.DemoProvider) -> App:
         index = self._library.index
         patience = model.PATIENCE_REAL if provider.simulator is None else model.PATIENCE_SIMULATED
         return App(
@@ -89,7 +89,7 @@ class _Story:
             seed=self._options.seed,
         )
 
-    def _tree(self, app: App, provider: model.Provider) -> None:
+    def _tree(self, app: App, provider: model.DemoProvider) -> None:
         self._show.title(2, "An App is a tree of supervised actors")
         if self._options.simulated:
             self._show.notice(SAYS_SO)
@@ -97,7 +97,7 @@ class _Story:
             self._show.notice(f"The model here is {provider.lm.model}.")
         self._show.block(app.tree().render())
 
-    async def _ask(self, app: App, provider: model.Provider) -> Board:
+    async def _ask(self, app: App, provider: model.DemoProvider) -> Board:
         options, sizes = self._options, self._options.sizes
         storm = ["one call in five fails"] if options.simulated else []
         storm += ["an actor is killed every 2 s"] if options.kills else []
@@ -124,7 +124,7 @@ class _Story:
             f"asked again: {cached} of {len(asked)} from the cache, in {now() - started:.1f} s, searches included"
         )
 
-    async def _learn(self, app: App, provider: model.Provider) -> None:
+    async def _learn(self, app: App, provider: model.DemoProvider) -> None:
         sizes = self._options.sizes
         self._show.title(4, f"Does it learn? Scores on {sizes.dev} questions of their own")
         if self._options.simulated:

@@ -35,10 +35,10 @@ def from_elements(adapter: TypeAdapter[Any], text: str) -> Any:
         schema = adapter.json_schema()
     except (ET.ParseError, PydanticUserError) as error:
         raise ValueError(f"it is not written as elements: {error}") from error
-    return adapter.validate_json(json.dumps(_Reader(schema).value(root, schema)))
+    return adapter.validate_json(json.dumps(_ElementReader(schema).value(root, schema)))
 
 
-class _Reader:
+class _ElementReader:
     """Goes through elements and their schema side by side."""
 
     def __init__(self, schema: Schema) -> None:

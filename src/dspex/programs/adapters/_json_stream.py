@@ -11,7 +11,7 @@ from pydantic_core import from_json
 
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Piece
-from dspex.programs.adapters._progress import Progress
+from dspex.programs.adapters._progress import FieldProgress
 from dspex.programs.adapters._values import FieldTypeCodec, TextCodec
 from dspex.programs.fields import Field
 
@@ -61,7 +61,7 @@ class JsonStream:
         self._buffer = ""
         self._step: Callable[[list[Piece]], bool] = self._seek
         self._under_way: Field | None = None
-        self._progress: Progress
+        self._progress: FieldProgress
         self._raw = ""  # the value's JSON so far
         self._text = ""  # the decoded text so far
         self._depth = 0
@@ -103,7 +103,7 @@ class JsonStream:
         name = _decoded(self._buffer[1:end])
         field = self._under_way = self._fields.pop(name, None)
         if field is not None:
-            self._progress = Progress(field.codec)
+            self._progress = FieldProgress(field.codec)
         self._buffer = self._buffer[end + 1 :]
         self._step = self._colon
         return True

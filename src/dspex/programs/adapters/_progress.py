@@ -6,13 +6,13 @@ from typing import Any
 
 from dspex.programs.adapters._values import Codec
 
-__all__ = ["Progress"]
+__all__ = ["FieldProgress"]
 
 _ALWAYS = 4_096
 _GROWTH = 1.05
 
 
-class Progress:
+class FieldProgress:
     """
     Tells how far a value has come.
 

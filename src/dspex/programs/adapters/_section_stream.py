@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Piece
-from dspex.programs.adapters._progress import Progress
+from dspex.programs.adapters._progress import FieldProgress
 from dspex.programs.adapters._reading import read_texts
 from dspex.programs.fields import Field
 
@@ -21,7 +21,7 @@ class Section:
 
     def __init__(self, field: Field) -> None:
         self._name = field.name
-        self._progress = Progress(field.codec)
+        self._progress = FieldProgress(field.codec)
         self._text = ""
         self._held = ""  # white space that is part of the value only if more follows
 

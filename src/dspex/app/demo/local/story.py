@@ -25,7 +25,7 @@ from dspex.app.demo.local.options import AT_ONCE, LocalOptions
 from dspex.app.demo.local.pace import TIME, Pace
 from dspex.app.demo.local.server import NAME, ModelServer, find_server, free_port, serving
 from dspex.app.demo.scores import counting
-from dspex.app.demo.show import Row, Show
+from dspex.app.demo.show import ScoreRow, Show
 from dspex.errors import ActorError, ConfigError
 from dspex.evaluation import Comparison, Report, exact_match
 from dspex.optimizers import BootstrapFewShot
@@ -104,7 +104,7 @@ def run_local(options: LocalOptions, show: Show, agree: Callable[[str], bool]) -
         lm, server = found.lm, found
     show.notice(f"The model here is {lm.model_name}: what it scores is what it can do.")
     with tempfile.TemporaryDirectory(prefix="dspex-demo-") as folder:
-        return asyncio.run(_Story(options, show, lm, server, Path(folder)).run())
+        return asyncio.run(_LocalStory(options, show, lm, server, Path(folder)).run())
 
 
 def _server(options: LocalOptions, show: Show, agree: Callable[[str], bool]) -> ModelServer | None:
@@ -119,7 +119,7 @@ def _server(options: LocalOptions, show: Show, agree: Callable[[str], bool]) -> 
     return ModelServer(packages, gguf if gguf is not None else fetch_model(MODEL, cache, show), port)
 
 
-class _Story:
+class _LocalStory:
     """Everything that needs the model, on one loop."""
 
     def __init__(self, options: LocalOptions, show: Show, lm: LM, server: ModelServer | None, folder: Path) -> None:
@@ -232,8 +232,8 @@ class _Story:
         after = await self._score(app, learned, rows, "scoring bootstrapped")
         self._show.table(
             [
-                Row("no demonstrations", before.score, before.interval),
-                Row("bootstrapped", after.score, after.interval),
+                ScoreRow("no demonstrations", before.score, before.interval),
+                ScoreRow("bootstrapped", after.score, after.interval),
             ]
         )
         change = after.compare(before)

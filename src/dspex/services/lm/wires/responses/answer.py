@@ -48,7 +48,7 @@ def read_response(document: Mapping[str, Any], status: int, headers: Mapping[str
         raise answer.invalid(f"its status is {str(state)[:SHOWN]!r}")
     if not isinstance(output, list):
         raise answer.invalid("it has no output")
-    reader = _Reader()
+    reader = _ResponseReader()
     for item in output:
         if isinstance(item, dict):
             reader.take(item)
@@ -72,7 +72,7 @@ def read_response(document: Mapping[str, Any], status: int, headers: Mapping[str
     return answer.response([Choice(0, completion, f"the model refused to answer: {why}", withheld=withheld)])
 
 
-class _Reader:
+class _ResponseReader:
     """Gathers what the items of an output hold; items of hosted tools are passed over."""
 
     def __init__(self) -> None:
