@@ -6,7 +6,10 @@ from typing import Any
 
 __all__ = ["on_nav"]
 
-_FIRST = ("index.md", "tutorial.md", "features.md", "how-to", "runtime", "reference", "architecture.md", "decisions")
+_FIRST = (
+    *("index.md", "tutorial.md", "features.md", "how-to", "runtime", "reference"),
+    *("architecture.md", "internals", "decisions", "contributing"),
+)
 """Pages and folders as a reader needs them; what is not named comes last."""
 
 
