@@ -11,6 +11,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dspex import errors as errors
+    from dspex import evaluation as evaluation
+    from dspex import lm as lm
+    from dspex import optimizers as optimizers
+    from dspex import programs as programs
+    from dspex import runtime as runtime
     from dspex.app._app import App as App
     from dspex.app._tool_servers import mcp_tools as mcp_tools
     from dspex.errors import *  # noqa: F403 - the whole tree of errors is public
@@ -141,6 +147,8 @@ _ROOMS = {
     "dspex.services.lm.transport": ("Timeouts",),
     "dspex.services.retrieval.sqlite_index": ("SqliteIndex",),
 }
+_SUBMODULES = frozenset(("errors", "evaluation", "lm", "optimizers", "programs", "runtime"))
+"""Rooms whose names are public: ``dspex.lm.Provider`` needs no import of its own."""
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 _NOTHING_GLOBAL = "there is no global configuration; give it to App(...) and app.options(...)"
 _ELSEWHERE = {
@@ -168,6 +176,8 @@ def __getattr__(name: str) -> Any:  # any of the public names
         errors = importlib.import_module("dspex.errors")
         if name in errors.__all__:
             return getattr(errors, name)
+    if room is None and name in _SUBMODULES:
+        return importlib.import_module(f"dspex.{name}")
     if room is None:
         hint = f": {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
         raise AttributeError(f"module 'dspex' has no attribute {name!r}{hint}")

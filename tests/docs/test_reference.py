@@ -16,8 +16,10 @@ REFERENCE = DOCS / "reference"
 ERRORS = frozenset(dspex.errors.__all__)
 WHERE = {
     "dspex": ("dspex", "evaluation", "optimizers"),
+    "dspex.lm": ("lm",),
     "dspex.runtime": ("runtime",),
     "dspex.testing": ("testing",),
+    "dspex.testing.conformance": ("testing",),
     "dspex.testing.strategies": ("testing",),
     "dspex.simulator": ("simulator",),
 }
@@ -42,7 +44,15 @@ RATIOS = {
     ),
 }
 """Rows of the README's table of ratios, and the measured row and peer that each is taken from."""
-ROOMS = ("dspex", "dspex.evaluation", "dspex.optimizers", "dspex.runtime", "dspex.testing", "dspex.simulator")
+ROOMS = (
+    "dspex",
+    "dspex.lm",
+    "dspex.evaluation",
+    "dspex.optimizers",
+    "dspex.runtime",
+    "dspex.testing",
+    "dspex.simulator",
+)
 
 
 def public_names(module: str) -> set[str]:

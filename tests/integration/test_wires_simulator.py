@@ -22,8 +22,8 @@ from dspex.protocols.lm import (
     ToolSpec,
 )
 from dspex.protocols.model import LMParams, Secret
+from dspex.protocols.wire import EmbeddingsWire, Wire
 from dspex.services.lm.providers import PROVIDERS
-from dspex.services.lm.wires._wire import EmbeddingsWire, Wire
 from dspex.simulator import Simulator
 
 HOMES = {"openai": "openai", "openai-responses": "openai", "anthropic": "anthropic", "gemini": "gemini"}

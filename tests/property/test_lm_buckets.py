@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from dspex.protocols.wire import Headroom
 from dspex.services.lm.buckets import Bucket, RateLimits, TokenHold
-from dspex.services.lm.wires._wire import Headroom
 
 steps = st.floats(0, 40, allow_nan=False)
 TINY = 1e-3

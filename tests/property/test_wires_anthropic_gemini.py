@@ -25,7 +25,7 @@ from dspex.protocols.content import (
 )
 from dspex.protocols.lm import JsonObject, JsonSchema, LMDelta, LMRequest, LMResponse, Message, ToolSpec
 from dspex.protocols.model import LMParams
-from dspex.services.lm.wires._wire import Wire
+from dspex.protocols.wire import Wire
 from dspex.services.lm.wires.anthropic.wire import Anthropic
 from dspex.services.lm.wires.gemini.wire import Gemini
 from tests.support import anthropic_answers, gemini_answers

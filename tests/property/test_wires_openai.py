@@ -24,7 +24,7 @@ from dspex.protocols.content import (
 )
 from dspex.protocols.lm import JsonObject, JsonSchema, LMDelta, LMRequest, LMResponse, Message, ToolSpec
 from dspex.protocols.model import LMParams
-from dspex.services.lm.wires._wire import Wire
+from dspex.protocols.wire import Wire
 from dspex.services.lm.wires.chat.wire import AzureChat, OpenAIChat
 from dspex.services.lm.wires.responses.wire import OpenAIResponses
 

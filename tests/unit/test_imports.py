@@ -23,6 +23,7 @@ EVERYTHING = BASE | {
     "requests",
     "evaluation",
     "optimizers",
+    "lm",
     "simulator",
     "app",
 }
@@ -40,6 +41,7 @@ MAY_IMPORT = {
     "programs": BASE | {"protocols"},
     "services": BASE | {"runtime", "protocols"},
     "requests": BASE | {"runtime", "protocols", "programs"},
+    "lm": BASE | {"protocols", "services"},
     "evaluation": BASE | {"runtime", "protocols", "programs", "requests"},
     "optimizers": BASE | {"runtime", "protocols", "programs", "requests", "evaluation"},
     "simulator": frozenset({"errors"}),

@@ -25,10 +25,12 @@ from dspex.protocols.local import LocalLM
 from dspex.protocols.model import LM, LMChoice, LMPool
 from dspex.protocols.money import Account, Budget, DryRun, Price, ProgramEstimate
 from dspex.protocols.retrieval import Retriever
+from dspex.protocols.wire import Provider
 from dspex.requests import ProgramStream, Request
 from dspex.services.cache.sqlite import SqliteCache
 from dspex.services.lm.gateway import refuse_local
 from dspex.services.lm.limits import ClientLimits, LimitsBook
+from dspex.services.lm.own_providers import with_own
 from dspex.services.lm.providers import resolve_endpoint
 from dspex.services.lm.transport import Network, Timeouts, check_proxy
 from dspex.services.money.prices import PriceTable
@@ -334,6 +336,8 @@ class App(AppView):
     Args:
         lm: The default model: ``"provider/model"``, an ``LM`` record, or an ``LMPool``.
         lms: More models, by the names that ``with_lm`` and ``options(lm=…)`` use.
+        providers: Providers of your own by name, ``{"acme": dspex.lm.Provider(address, wire)}``: models of theirs are
+            ``"acme/model"``. One of dspex's own names replaces that provider.
         adapter: The adapter of predictors that have none of their own: ``chat`` (the default), ``json``, ``xml``,
             ``tool``, or an Adapter.
         retriever: The default retriever: a path of a ``SqliteIndex``, or any ``Retriever``.
@@ -370,6 +374,7 @@ class App(AppView):
         "_max_waiting",
         "_money",
         "_network",
+        "_providers",
         "_retrievers",
         "_seed",
         "_tree",
@@ -382,6 +387,7 @@ class App(AppView):
         lm: LMChoice = None,
         *,
         lms: Mapping[str, str | LM | LMPool] | None = None,
+        providers: Mapping[str, Provider] | None = None,
         adapter: AdapterChoice = None,
         retriever: str | Path | Retriever | None = None,
         retrievers: Mapping[str, str | Path | Retriever] | None = None,
@@ -402,12 +408,13 @@ class App(AppView):
         seed: int | None = None,
     ) -> None:
         super().__init__(self, changed(RunOptions(), {"deadline": deadline, "adapter": adapter}))
-        self._lms = _records(lm, lms or {})
+        self._providers = with_own(providers or {})
+        self._lms = _records(lm, lms or {}, self._providers)
         self._retrievers = _openers(retriever, retrievers or {})
         self._cache = _cache_spec(cache)
         proxies = read_proxies() if proxy == "environment" else proxy
         check_proxy(proxies, transport)
-        self._limits = LimitsBook(limits)
+        self._limits = LimitsBook(limits, self._providers)
         self._network = Network(timeouts, proxies, verify, transport)
         for given, kind in ((timeouts, Timeouts), (telemetry, Telemetry)):
             if given is not None and not isinstance(given, kind):
@@ -459,6 +466,7 @@ class App(AppView):
             raise AppAlreadyRunning
         tree = AppTree(
             lms=self._lms,
+            providers=self._providers,
             retrievers=self._retrievers,
             cache=self._cache,
             limits=self._limits,
@@ -548,7 +556,9 @@ class App(AppView):
 # --- what the constructor accepts ---------------------------------------------------------------------------
 
 
-def _records(default: LMChoice, named: Mapping[str, str | LM | LMPool]) -> dict[str, LM | LMPool]:
+def _records(
+    default: LMChoice, named: Mapping[str, str | LM | LMPool], providers: Mapping[str, Provider]
+) -> dict[str, LM | LMPool]:
     given = {**({"default": default} if default is not None else {}), **named}
     records: dict[str, LM | LMPool] = {}
     for name, lm in given.items():
@@ -562,7 +572,7 @@ def _records(default: LMChoice, named: Mapping[str, str | LM | LMPool]) -> dict[
             if isinstance(record, LMPool):
                 refuse_local(each)
             if isinstance(each, LM) and not isinstance(each, LocalLM):
-                resolve_endpoint(each)
+                resolve_endpoint(each, providers)
         records[name] = record
     return records
 

@@ -17,6 +17,7 @@ from dspex.optimizers import OPTIMIZERS, JobService
 from dspex.protocols.model import LM, LMPool
 from dspex.protocols.money import Budget, Price
 from dspex.protocols.retrieval import Retriever
+from dspex.protocols.wire import Provider
 from dspex.requests import RequestRunner, Services, StepPolicy, ToolThreads
 from dspex.runtime import (
     KILL,
@@ -66,6 +67,7 @@ class AppTree:
         self,
         *,
         lms: Mapping[str, LM | LMPool],
+        providers: Mapping[str, Provider],
         retrievers: dict[str, Callable[[], Retriever]],
         cache: SqliteCache | bool,
         limits: LimitsBook,
@@ -85,6 +87,7 @@ class AppTree:
             lms,
             keys=read_key,
             limits=limits,
+            providers=providers,
             open_transport=lambda clock: open_transport(
                 clock=clock,
                 timeouts=network.timeouts,

@@ -34,8 +34,8 @@ from dspex.protocols.content import (
 )
 from dspex.protocols.lm import JsonObject, JsonSchema, LMDelta, LMRequest, LMResponse, Message, ToolSpec, Usage
 from dspex.protocols.model import LM, Secret
+from dspex.protocols.wire import Headroom
 from dspex.services.lm.wires._errors import completed
-from dspex.services.lm.wires._wire import Headroom
 from dspex.services.lm.wires.anthropic.wire import Anthropic
 from tests.support.anthropic_answers import RICH, RICH_STREAM, answer, block, end, problem, start, stream, text
 from tests.support.sampling import sampling

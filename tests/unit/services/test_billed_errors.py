@@ -9,7 +9,7 @@ import pytest
 
 from dspex.errors import ContentRefused, LMError, ResponseInvalid, ServerFailed, StreamTruncated
 from dspex.protocols.lm import Usage
-from dspex.services.lm.wires._wire import EmbeddingsWire, Wire
+from dspex.protocols.wire import EmbeddingsWire, Wire
 from dspex.services.lm.wires.anthropic.wire import Anthropic
 from dspex.services.lm.wires.chat.wire import OpenAIChat
 from dspex.services.lm.wires.embeddings import GeminiEmbeddings, OpenAIEmbeddings

@@ -22,7 +22,7 @@ from dspex.errors import (
     ServerFailed,
 )
 from dspex.protocols.lm import EmbedRequest, EmbedResponse, Usage
-from dspex.services.lm.wires._wire import EmbeddingsWire
+from dspex.protocols.wire import EmbeddingsWire
 from dspex.services.lm.wires.embeddings import AzureEmbeddings, GeminiEmbeddings, OpenAIEmbeddings, join, split
 
 WIRE = OpenAIEmbeddings()

@@ -18,9 +18,9 @@ from dspex.errors import (
     ResponseInvalid,
     ServerFailed,
 )
+from dspex.protocols.wire import Wire
 from dspex.services.lm.retry import is_key_failure, is_outage
 from dspex.services.lm.wires._errors import completed
-from dspex.services.lm.wires._wire import Wire
 from dspex.services.lm.wires.anthropic.wire import Anthropic
 from dspex.services.lm.wires.chat.wire import OpenAIChat
 from dspex.services.lm.wires.gemini.wire import Gemini

@@ -19,12 +19,12 @@ from dspex.errors import (
     ServerFailed,
 )
 from dspex.protocols.lm import Usage
+from dspex.protocols.wire import Headroom
 from dspex.runtime import Actor, Backoff, ChildSpec, Process, Runtime, Supervisor, TaskProcess, current_process
 from dspex.services.lm.client import Acquire, Busy, LMClient, Settle
 from dspex.services.lm.leases import Lease, LeaseTable
 from dspex.services.lm.limits import ClientLimits
 from dspex.services.lm.retry import Raise, RetryAfter, RetryPolicy
-from dspex.services.lm.wires._wire import Headroom
 from dspex.testing import VirtualClock
 
 START = 5000.0

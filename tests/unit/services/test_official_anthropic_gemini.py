@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dspex.protocols.content import AudioPart, FilePart, ImagePart, TextPart, ToolResult
 from dspex.protocols.lm import JsonSchema, LMRequest, LMResponse, Message, ToolSpec
-from dspex.services.lm.wires._wire import Wire
+from dspex.protocols.wire import Wire
 from dspex.services.lm.wires.anthropic.wire import Anthropic
 from dspex.services.lm.wires.gemini.wire import Gemini
 from tests.support import anthropic_answers, gemini_answers

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dspex.errors import ContentRefused, LMError, ServerFailed
-from dspex.services.lm.wires._wire import Wire
+from dspex.protocols.wire import Wire
 from dspex.services.lm.wires.anthropic.wire import Anthropic
 from dspex.services.lm.wires.chat.wire import OpenAIChat
 from dspex.services.lm.wires.gemini.wire import Gemini

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dspex.protocols.wire import Headroom
 from dspex.services.lm.wires._headers import duration, openai_headroom, parse_retry_after, should_retry
-from dspex.services.lm.wires._wire import Headroom
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from dspex.services.lm.wires._wire import Headroom
+from dspex.protocols.wire import Headroom
 
 __all__ = ["Bucket", "RateLimits", "TokenHold", "share_left"]
 

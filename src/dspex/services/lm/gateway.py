@@ -18,6 +18,7 @@ from dspex.protocols.lm import AttemptLog, Capabilities, EmbedRequest, EmbedResp
 from dspex.protocols.local import LocalLM
 from dspex.protocols.model import LM, LMChoice, LMPool, Secret
 from dspex.protocols.scope import OnDelta
+from dspex.protocols.wire import Provider
 from dspex.runtime import (
     Backoff,
     ChildSpec,
@@ -33,7 +34,7 @@ from dspex.services.lm.local_call import LocalCall
 from dspex.services.lm.logical_call import LogicalCall
 from dspex.services.lm.pool_call import PoolCall, PoolState
 from dspex.services.lm.pool_policy import order_of
-from dspex.services.lm.providers import resolve_endpoint
+from dspex.services.lm.providers import PROVIDERS, resolve_endpoint
 from dspex.services.lm.side_by_side import ask_each, gather, parts_of, side_by_side
 from dspex.services.lm.transport import Transport
 from dspex.services.lm.transport_server import TransportServer
@@ -54,6 +55,7 @@ class LMGateway:
         keys: Reads the key of an environment variable's name (the App's configuration does).
         limits: Which hold for which model.
         open_transport: Makes a transport on a clock.
+        providers: Those that models may name.
 
     Raises:
         ConfigError: A model names an unknown provider or a bad address.
@@ -66,8 +68,10 @@ class LMGateway:
         keys: Callable[[str], Secret | None],
         limits: LimitsBook,
         open_transport: Callable[[Any], Transport],
+        providers: Mapping[str, Provider] = PROVIDERS,
     ) -> None:
         self._lms = dict(lms)
+        self._providers = providers
         self._keys = keys
         self._limits = limits
         self._open_transport = open_transport
@@ -154,7 +158,7 @@ class LMGateway:
         known = self._targets.get(lm)
         if known is not None:
             return known
-        endpoint = resolve_endpoint(lm)
+        endpoint = resolve_endpoint(lm, self._providers)
         kept = filter(None, map(self._keys, endpoint.key_env))
         key = lm.api_key if lm.api_key is not None else next(kept, None)
         fingerprint = key.fingerprint if key is not None else "no-key"
@@ -287,7 +291,7 @@ class LMGateway:
             raise ConfigError("vectors of different models cannot be compared: embed with one LM, not with a pool")
         if isinstance(model, LocalLM):
             raise ConfigError(f"{model!r} answers by itself and makes no vectors")
-        endpoint = resolve_endpoint(model)
+        endpoint = resolve_endpoint(model, self._providers)
         endpoint.embed_url(model.model_name)  # says early that there is none
         wire = endpoint.embeddings
         assert wire is not None

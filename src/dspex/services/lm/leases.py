@@ -10,9 +10,9 @@ from dspex.services.lm.buckets import TokenHold
 from dspex.services.lm.key_health import KeyHealth
 
 if TYPE_CHECKING:
+    from dspex.protocols.wire import Headroom
     from dspex.runtime import ActorRef, ProcessRef
     from dspex.services.lm.channel import Channel
-    from dspex.services.lm.wires._wire import Headroom
 
 __all__ = ["NOTHING_HELD", "Lease", "LeaseTable"]
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dspex.errors import ConfigError
+from dspex.protocols.wire import Provider
 from dspex.services.lm.providers import PROVIDERS
 from dspex.services.lm.retry import RetryPolicy
 
@@ -63,6 +64,7 @@ class LimitsBook:
 
     Args:
         given: For every model, or by ``"provider/model"``, ``"provider/*"`` and ``"*"``; the closest one counts.
+        providers: Those that names may begin with.
 
     Raises:
         ConfigError: A name is none of these, or a value is not ``ClientLimits``.
@@ -70,7 +72,11 @@ class LimitsBook:
 
     __slots__ = ("_by_name",)
 
-    def __init__(self, given: ClientLimits | Mapping[str, ClientLimits] | None) -> None:
+    def __init__(
+        self,
+        given: ClientLimits | Mapping[str, ClientLimits] | None,
+        providers: Mapping[str, Provider] = PROVIDERS,
+    ) -> None:
         if given is None:
             given = ClientLimits()
         by_name = {"*": given} if isinstance(given, ClientLimits) else dict(given)
@@ -78,7 +84,7 @@ class LimitsBook:
             if not isinstance(limits, ClientLimits):
                 raise ConfigError(f"limits[{name!r}]={limits!r} must be ClientLimits")
             provider, slash, model = name.partition("/")
-            if name != "*" and not (provider in PROVIDERS and slash and model):
+            if name != "*" and not (provider in providers and slash and model):
                 raise ConfigError(
                     f"limits[{name!r}] names no model of a known provider; give 'provider/model', 'provider/*' or '*'"
                 )

@@ -11,34 +11,14 @@ from urllib.parse import urlsplit
 from dspex.errors import ConfigError
 from dspex.protocols.headers import NO_HEADERS, carry_credentials
 from dspex.protocols.model import LM, Secret
-from dspex.services.lm.wires._wire import EmbeddingsWire, Wire
+from dspex.protocols.wire import EmbeddingsWire, Provider, Wire
 from dspex.services.lm.wires.anthropic.wire import Anthropic
 from dspex.services.lm.wires.chat.wire import AzureChat, OpenAIChat
 from dspex.services.lm.wires.embeddings import AzureEmbeddings, GeminiEmbeddings, OpenAIEmbeddings
 from dspex.services.lm.wires.gemini.wire import Gemini
 from dspex.services.lm.wires.responses.wire import OpenAIResponses
 
-__all__ = ["PROVIDERS", "Endpoint", "Provider", "resolve_endpoint"]
-
-
-@dataclass(frozen=True, slots=True)
-class Provider:
-    """
-    One line of the table.
-
-    Attributes:
-        base_url: The public address; empty where only the user knows it.
-        wire: The protocol spoken there.
-        key_env: The environment variables its users keep the key in, the first that is set counts.
-        needs_key: Whether a call without a key can only fail.
-        embeddings: How texts are turned into vectors there; None where the provider does not.
-    """
-
-    base_url: str
-    wire: Wire
-    key_env: tuple[str, ...]
-    needs_key: bool = True
-    embeddings: EmbeddingsWire | None = None
+__all__ = ["PROVIDERS", "Endpoint", "check_address", "resolve_endpoint"]
 
 
 _COMPATIBLE: Final = OpenAIChat()
@@ -136,7 +116,7 @@ class Endpoint:
         return f"set {' or '.join(self.key_env)} or give LM(..., api_key=...)"
 
 
-def resolve_endpoint(lm: LM) -> Endpoint:
+def resolve_endpoint(lm: LM, providers: Mapping[str, Provider] = PROVIDERS) -> Endpoint:
     """
     Return where and how ``lm`` is reached; the environment is not read.
 
@@ -145,7 +125,7 @@ def resolve_endpoint(lm: LM) -> Endpoint:
     Raises:
         ConfigError: The provider is not known, or ``api_base`` is not an http(s) address.
     """
-    endpoint = _endpoint_of(lm)
+    endpoint = _endpoint_of(lm, providers)
     if not lm.headers:
         return endpoint
     if carry_credentials(lm.headers):
@@ -153,24 +133,27 @@ def resolve_endpoint(lm: LM) -> Endpoint:
     return replace(endpoint, headers=lm.headers)
 
 
-def _endpoint_of(lm: LM) -> Endpoint:
-    provider = PROVIDERS.get(lm.provider)
+def _endpoint_of(lm: LM, providers: Mapping[str, Provider]) -> Endpoint:
+    provider = providers.get(lm.provider)
     if provider is None:
-        known = ", ".join(sorted(PROVIDERS))
+        known = ", ".join(sorted(providers))
         raise ConfigError(
             f"{lm.model!r} names the provider {lm.provider!r}, which dspex does not know (known: {known}); "
-            f"for another server that speaks OpenAI's protocol use 'openai/{lm.model_name}' with api_base='https://…/v1'"
+            f"for another server that speaks OpenAI's protocol use 'openai/{lm.model_name}' with "
+            "api_base='https://…/v1'; App(providers={…}) adds a provider of your own"
         )
     if isinstance(provider.wire, AzureChat):
         return _azure(lm, provider)
     if lm.api_base is None:
+        if not provider.base_url:
+            raise ConfigError(f"{lm.model!r} needs the address of its server: LM(..., api_base='https://…')")
         return _endpoint(lm.provider, provider, provider.base_url)
-    base_url = _checked(lm.api_base)
+    base_url = check_address(lm.api_base)
     official = urlsplit(base_url).hostname == urlsplit(provider.base_url).hostname
     endpoint = _endpoint(lm.provider, provider, base_url)
     if official:
         return endpoint
-    wire = _COMPATIBLE if lm.provider == "openai" else provider.wire
+    wire = _COMPATIBLE if provider is PROVIDERS["openai"] else provider.wire
     return replace(endpoint, wire=wire, needs_key=False)
 
 
@@ -186,7 +169,7 @@ def _azure(lm: LM, provider: Provider) -> Endpoint:
     if lm.api_base is None:
         raise ConfigError(f"{lm.model!r} needs the address of your resource: api_base={_AZURE_EXAMPLE}")
     address, _, query = lm.api_base.partition("?")
-    base_url = _checked(address).removesuffix("/openai/v1").removesuffix("/openai")
+    base_url = check_address(address).removesuffix("/openai/v1").removesuffix("/openai")
     name, _, version = query.partition("=")
     if "/deployments/" in address or (query and not (name == "api-version" and version and "&" not in version)):
         raise ConfigError(
@@ -197,7 +180,7 @@ def _azure(lm: LM, provider: Provider) -> Endpoint:
     return replace(endpoint, wire=AzureChat(api_version=version), embeddings=AzureEmbeddings(api_version=version))
 
 
-def _checked(api_base: str) -> str:
+def check_address(api_base: str) -> str:
     """Return the address without its trailing slash, or say what is wrong with it."""
     if "@" in api_base:  # said first, so that no message below repeats a password
         raise ConfigError("api_base holds a user name or password; give the key as api_key= instead")

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from dspex.errors import AuthFailed
 from dspex.protocols.headers import HiddenHeaders
 from dspex.protocols.model import Secret
-from dspex.services.lm.wires._wire import Headroom
+from dspex.protocols.wire import Headroom
 
 __all__ = [
     "azure_path",

@@ -10,11 +10,11 @@ from typing import Final
 
 from dspex.protocols.lm import Capabilities, LMRequest, LMResponse
 from dspex.protocols.model import LM, Secret
+from dspex.protocols.wire import Headroom
 from dspex.services.lm.wires._capabilities import capabilities_of_record
 from dspex.services.lm.wires._errors import document_of
 from dspex.services.lm.wires._headers import checked_key, request_headers, whole
 from dspex.services.lm.wires._json import shown, to_json
-from dspex.services.lm.wires._wire import Headroom
 from dspex.services.lm.wires.anthropic.answer import anthropic_failure, invalid, read_message
 from dspex.services.lm.wires.anthropic.request import message_fields
 from dspex.services.lm.wires.anthropic.stream import MessageStream

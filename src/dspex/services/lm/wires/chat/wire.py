@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from dspex.protocols.lm import Capabilities, LMRequest, LMResponse
 from dspex.protocols.model import LM, Secret
+from dspex.protocols.wire import Headroom
 from dspex.services.lm.wires._capabilities import capabilities_of_record
 from dspex.services.lm.wires._errors import billed, document_of, inner_status, openai_failure
 from dspex.services.lm.wires._headers import azure_path, bearer, checked_key, openai_headroom, request_headers
 from dspex.services.lm.wires._json import shown, to_json
-from dspex.services.lm.wires._wire import Headroom
 from dspex.services.lm.wires.chat.answer import error_of, invalid, read_answer, usage_of
 from dspex.services.lm.wires.chat.request import add_parameters, chat_messages
 from dspex.services.lm.wires.chat.stream import ChatStream

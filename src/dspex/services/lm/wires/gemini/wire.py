@@ -8,11 +8,11 @@ from urllib.parse import quote
 
 from dspex.protocols.lm import Capabilities, LMRequest, LMResponse
 from dspex.protocols.model import LM, Secret
+from dspex.protocols.wire import Headroom
 from dspex.services.lm.wires._capabilities import capabilities_of_record
 from dspex.services.lm.wires._errors import document_of
 from dspex.services.lm.wires._headers import checked_key, request_headers
 from dspex.services.lm.wires._json import shown, to_json
-from dspex.services.lm.wires._wire import Headroom
 from dspex.services.lm.wires.gemini.answer import invalid, read_answer
 from dspex.services.lm.wires.gemini.errors import gemini_failure, is_error
 from dspex.services.lm.wires.gemini.request import content_fields

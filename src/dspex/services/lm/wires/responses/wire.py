@@ -9,6 +9,7 @@ from typing import Any, Final
 from dspex.errors import LMError, StreamTruncated
 from dspex.protocols.lm import Capabilities, LMDelta, LMRequest, LMResponse
 from dspex.protocols.model import LM, Secret
+from dspex.protocols.wire import Headroom
 from dspex.services.lm.wires._capabilities import capabilities_of_record
 from dspex.services.lm.wires._error_table import ErrorBody
 from dspex.services.lm.wires._errors import (
@@ -23,7 +24,6 @@ from dspex.services.lm.wires._event_reader import EventReader
 from dspex.services.lm.wires._headers import bearer, openai_headroom
 from dspex.services.lm.wires._json import parse, shown, string, to_json
 from dspex.services.lm.wires._sse import ServerSentEvent
-from dspex.services.lm.wires._wire import Headroom
 from dspex.services.lm.wires.responses.answer import invalid, read_response, usage_of
 from dspex.services.lm.wires.responses.request import response_fields
 

@@ -1,15 +1,15 @@
-"""What every provider's wire does: words in, bytes out, and back."""
+"""A provider and its wire: requests become bytes, and the bytes of an answer become records."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from dspex.protocols.lm import Capabilities, EmbedRequest, EmbedResponse, LMDelta, LMRequest, LMResponse
 from dspex.protocols.model import LM, Secret
 
-__all__ = ["EmbeddingsWire", "Headroom", "StreamDecoder", "Wire"]
+__all__ = ["EmbeddingsWire", "Headroom", "Provider", "StreamDecoder", "Wire"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,13 @@ class StreamDecoder(Protocol):
         ...
 
 
+@runtime_checkable
 class Wire(Protocol):
-    """One provider's protocol as a pure value: no socket, no clock, no environment."""
+    """
+    One provider's protocol as a pure value: no socket, no clock, no environment.
+
+    Errors are typed: an ``LMError`` says what an answer means for the retry policy and for the caller.
+    """
 
     def path(self, model_name: str, *, stream: bool) -> str:
         """Return what follows the base URL, with its leading slash."""
@@ -114,6 +119,7 @@ class Wire(Protocol):
         ...
 
 
+@runtime_checkable
 class EmbeddingsWire(Protocol):
     """
     One provider's protocol for embeddings, as pure as ``Wire``, whose headers its requests carry.
@@ -153,3 +159,23 @@ class EmbeddingsWire(Protocol):
             LMError: The typed error of a failure answer, or ResponseInvalid.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """
+    A provider: where it is, and how it is spoken to.
+
+    Attributes:
+        base_url: The public address, without a trailing slash; empty where only the user knows it (``api_base=``).
+        wire: The protocol spoken there.
+        key_env: The environment variables its users keep the key in, the first that is set counts.
+        needs_key: Whether a call without a key can only fail.
+        embeddings: How texts are turned into vectors there; None where the provider does not.
+    """
+
+    base_url: str
+    wire: Wire
+    key_env: tuple[str, ...] = ()
+    needs_key: bool = True
+    embeddings: EmbeddingsWire | None = None

@@ -1,0 +1,14 @@
+"""
+Contracts that implementations of dspex's protocols are held to, dspex's own among them.
+
+A contract is a class of tests. Make a subclass whose name begins with ``Test``, say how the thing is made, and run
+pytest; no plugin is needed, and each test makes the thing anew::
+
+    class TestMyWire(WireContract):
+        def make_wire(self) -> Wire:
+            return MyWire()
+"""
+
+from dspex.testing.conformance._wire import Recorded, WireContract
+
+__all__ = ["Recorded", "WireContract"]
