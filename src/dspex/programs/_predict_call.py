@@ -103,14 +103,21 @@ class PredictCall:
         Cancellation: the running call is cancelled and its socket closed.
         """
         turns_left = self._predictor.repair_turns
-        fallback = self._adapter.fallback if turns_left else None
+        may_fall_back = turns_left > 0
         resets_left = _MAX_RESETS
         messages = self.messages
         while True:
             self.request = self._compose(messages)
-            pieces = _FieldPieces.of(self._scope, self._path, self._adapter, self._signature, self._native)
+            scope, lm, sink = self._scope, self._predictor.lm, self._scope.stream
+            pieces = None
+            if sink is not None:
+                pieces = _FieldPieces(sink, self._path, self._adapter, self._signature, self._native)
             try:
-                result = await self._complete(pieces)
+                if pieces is None:
+                    result = await scope.complete(self.request, lm=lm, step=self._path)
+                else:
+                    result = await scope.complete(self.request, lm=lm, step=self._path, on_delta=pieces.take)
+                    await pieces.finish(result)
             except (StreamInterrupted, LMError, StepCrashed) as error:
                 if pieces is None or not await pieces.start_again(error, resets_left):
                     raise
@@ -122,6 +129,7 @@ class PredictCall:
             if unread is None:
                 return self
             self._scope.reject(result)
+            fallback = self._adapter.fallback if may_fall_back else None
             if turns_left <= 0 and fallback is None:
                 raise pieces.interrupted(unread) if pieces is not None and pieces.has_told else unread
             if pieces is not None:
@@ -133,7 +141,7 @@ class PredictCall:
             elif fallback is not None:
                 self._note(Repair("", "fallback"))
                 self._use(fallback)
-                fallback, messages = None, self.messages
+                may_fall_back, messages = False, self.messages
 
     def _compose(self, messages: tuple[Message, ...]) -> LMRequest:
         params = self._predictor.params
@@ -144,14 +152,6 @@ class PredictCall:
         if self._native is not None and self._native.tools:
             request = replace(request, tools=self._native.specs(self._inputs), tool_choice="auto")
         return request
-
-    async def _complete(self, pieces: _FieldPieces | None) -> LMResult:
-        scope, lm = self._scope, self._predictor.lm
-        if pieces is None:
-            return await scope.complete(self.request, lm=lm, step=self._path)
-        result = await scope.complete(self.request, lm=lm, step=self._path, on_delta=pieces.take)
-        await pieces.finish(result)
-        return result
 
     def _read(self, result: LMResult, *, first_was_told: bool) -> ResponseUnparsable | None:
         """Read every completion; the error of the first, when none can be read, or a watcher has pieces of it."""
@@ -200,14 +200,6 @@ class _FieldPieces:
         self._partial: dict[str, Any] = {}
         self._took = False
         self._thoughts = ""
-
-    @classmethod
-    def of(
-        cls, scope: Scope, path: str, adapter: Adapter, signature: type[Signature], native: Native | None
-    ) -> _FieldPieces | None:
-        """Return the pieces of a turn; None when nobody watches."""
-        sink = scope.stream
-        return None if sink is None else cls(sink, path, adapter, signature, native)
 
     @property
     def has_told(self) -> bool:

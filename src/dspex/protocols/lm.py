@@ -339,6 +339,7 @@ class AttemptLog:
         "_texts",
         "_whole",
         "attempts",
+        "cached",
         "charges",
         "delivered",
         "idempotency_key",
@@ -366,10 +367,12 @@ class AttemptLog:
         self.lm: LM | None = None
         """The model that was asked last: of a pool, the member that answered."""
         self.response: LMResponse | None = None
+        self.cached: str | None = None
+        """Where a cache had the answer: ``memory``, ``disk`` or ``coalesced``."""
         self.parts: list[AttemptLog] = []
         """The logs of the calls it was made of, where several were needed."""
         self._pieces = 0
-        self._texts: dict[int, int] = {}
+        self._texts: dict[int, int] | None = None
         self._telling = 0
         self._whole: bool | None = None
 
@@ -377,6 +380,7 @@ class AttemptLog:
         """Hand on a piece of the answer, counting it; ``on_delta``'s failures pass."""
         self._pieces += 1
         if delta.text:
+            self._texts = self._texts or {}
             self._texts[delta.index] = self._texts.get(delta.index, 0) + len(delta.text)
         self._telling += 1
         await on_delta(delta)
@@ -393,8 +397,8 @@ class AttemptLog:
             return response.deltas()[self._pieces :]
         if response.withheld:  # the answers' numbers are no longer those of the pieces
             return []
-        texts = enumerate(completion.text for completion in response.completions)
-        return [LMDelta(at, text[told:]) for at, text in texts if len(text) > (told := self._texts.get(at, 0))]
+        texts, told = enumerate(completion.text for completion in response.completions), self._texts or {}
+        return [LMDelta(at, text[told.get(at, 0) :]) for at, text in texts if len(text) > told.get(at, 0)]
 
     async def tell_rest(self, on_delta: Callable[[LMDelta], Awaitable[object]]) -> None:
         """

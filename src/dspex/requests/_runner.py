@@ -369,11 +369,11 @@ class LiveRequest:
                 self._emit("exception", measurements, {"error": self.error})
 
 
-async def _enter(record: RequestRecord) -> Any:
-    """Run ``forward``; from the first line on, the request is never run again."""
+def _enter(record: RequestRecord) -> Awaitable[Any]:
+    """Call ``forward``; from the first line on, the request is never run again."""
     record.entered = True
     forward = cast("Callable[..., Awaitable[Any]]", record.program.forward)  # type: ignore[attr-defined]  # a program
-    return await forward(**record.inputs)
+    return forward(**record.inputs)
 
 
 def _as_exception(error: BaseException) -> Exception:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from dspex.errors import LMError, NotInRequest, ScopeClosed, StreamTruncated, TransportFailed
-from dspex.protocols.cache import CacheService, Hit, Lead, cache_key
+from dspex.protocols.cache import CacheMode, CacheService, Hit, Lead, cache_key
 from dspex.protocols.lm import (
     AttemptLog,
     Capabilities,
@@ -118,9 +118,8 @@ class RequestScope:
         self, request: LMRequest, *, lm: LMChoice, step: str, on_delta: OnDelta | None = None
     ) -> LMResult:
         """Ask a language model, as ``protocols.Scope.complete`` says."""
-        self._owner()
-        record, services, now = self._record, self._services, self._runtime.clock.now
-        started = now()
+        owner = self._owner()
+        record, services, started = self._record, self._services, self._runtime.clock.now()
         model = services.lm.resolve(record.options.lm if lm is None else lm)
         if isinstance(model, LM):  # a pool's members bring theirs when they are asked
             params = request.params.over(model.params)
@@ -136,19 +135,21 @@ class RequestScope:
                 return self._result(found, model, (), "memory", started, key=key)
         log = AttemptLog(f"{record.id}-{len(record.logs) + 1}", step)
         record.logs.append(log)
-        work = partial(
-            self._complete_cached, model, request, log, key, on_delta, only=mode == "only", read=mode != "refresh"
-        )
+        work: Callable[[], Awaitable[LMResponse]]
+        if key or mode == "only":
+            work = partial(self._complete_cached, model, request, log, on_delta, key, mode)
+        else:
+            work = partial(self._complete_paid, model, request, log, on_delta)
         try:
-            response, cached = await self._step(f"lm {step}", work, restartable=True)
+            response = await run_step(self._runtime, owner, record, f"lm {step}", work, self._policy, restartable=True)
         except BaseException:  # whatever it is: booked, then raised on
             record.calls += bool(log.charges)
             self._book_charges(log, calls=1)
             raise
-        if cached is not None and on_delta is not None:
+        if log.cached is not None and on_delta is not None:
             await _replay(response, on_delta)  # out here, where no death of the step can cut it off
         charged = self._book_charges(log, calls=0) if log.charges else _NOTHING
-        return self._result(response, model, tuple(log.attempts), cached, started, log.lm, charged, key=key)
+        return self._result(response, model, tuple(log.attempts), log.cached, started, log.lm, charged, key=key)
 
     async def embed(self, texts: Sequence[str], *, lm: LMChoice, step: str) -> tuple[array[float], ...]:
         """Turn texts into vectors, as ``protocols.Scope.embed`` says."""
@@ -206,24 +207,23 @@ class RequestScope:
         model: LM | LMPool,
         request: LMRequest,
         log: AttemptLog,
-        key: str,
         on_delta: OnDelta | None,
-        *,
-        only: bool,
-        read: bool,
-    ) -> tuple[LMResponse, str | None]:
+        key: str,
+        mode: CacheMode,
+    ) -> LMResponse:
         """Answer from the cache, from another's flight, or from the provider; the leader fills the cache."""
-        cache, deadline = self._services.cache, self._record.deadline
+        cache = self._services.cache
         if log.response is not None:  # a predecessor of this step had it before it died
-            if on_delta is not None:
-                await log.tell_rest(on_delta)
-            return log.response, None
-        found = await cache.lookup(key, deadline, read=read) if cache is not None and key else None
+            return await self._complete_paid(model, request, log, on_delta)
+        found = None
+        if cache is not None and key:
+            found = await cache.lookup(key, self._record.deadline, read=mode != "refresh")
         if isinstance(found, Hit):
             if log.delivered:  # and the reader has pieces of another answer
                 raise StreamTruncated("the step died after pieces of the answer had been handed on")
-            return found.response, found.tier
-        if only:
+            log.cached = found.tier
+            return found.response
+        if mode == "only":
             if isinstance(found, Lead) and cache is not None:
                 cache.abandon(found, None)
             raise TransportFailed("the answer is not in the cache and cache='only' forbids asking the provider")
@@ -235,33 +235,38 @@ class RequestScope:
             raise
         if isinstance(found, Lead) and cache is not None:
             cache.fill(found, response)
-        return response, None
+        return response
 
-    async def _embed_paid(self, model: LM | LMPool, request: EmbedRequest, log: AttemptLog) -> EmbedResponse:
-        """Ask for vectors, with the money for the texts set aside where somebody has a budget."""
-        record, services = self._record, self._services
-        account, deadline = record.account, record.deadline
-        if not account.limited:
-            return await services.lm.embed(model, request, log, deadline)
-        texts = LMRequest(tuple(Message("user", text) for text in request.texts), LMParams(max_tokens=0))
-        held = await services.money.reserve(account, model, texts, log, deadline)
-        try:
-            return await services.lm.embed(model, request, log, deadline)
-        finally:
-            services.money.settle(held, log.lm or model, log)
-
-    async def _complete_paid(
+    def _complete_paid(
         self, model: LM | LMPool, request: LMRequest, log: AttemptLog, on_delta: OnDelta | None
-    ) -> LMResponse:
+    ) -> Awaitable[LMResponse]:
         """Ask the provider, with the money for it set aside where somebody has a budget."""
+        record = self._record
+        priority = record.options.priority
+        answer = partial(
+            self._services.lm.complete, model, request, log, record.deadline, priority=priority, on_delta=on_delta
+        )
+        return self._held(model, request, log, answer) if record.account.limited else answer()
+
+    async def _held(
+        self, model: LM | LMPool, request: LMRequest, log: AttemptLog, work: Callable[[], Awaitable[R]]
+    ) -> R:
+        """Await what ``work`` returns while the money for ``request`` is set aside."""
         record, money = self._record, self._services.money
-        account, deadline, priority = record.account, record.deadline, record.options.priority
-        held = await money.reserve(account, model, request, log, deadline) if account.limited else None
+        held = await money.reserve(record.account, model, request, log, record.deadline)
         try:
-            return await self._services.lm.complete(model, request, log, deadline, priority=priority, on_delta=on_delta)
+            return await work()
         finally:
-            if held is not None:
-                money.settle(held, log.lm or model, log)
+            money.settle(held, log.lm or model, log)
+
+    def _embed_paid(self, model: LM | LMPool, request: EmbedRequest, log: AttemptLog) -> Awaitable[EmbedResponse]:
+        """Ask for vectors, with the money for the texts set aside where somebody has a budget."""
+        record = self._record
+        vectors = partial(self._services.lm.embed, model, request, log, record.deadline)
+        if not record.account.limited:
+            return vectors()
+        texts = LMRequest(tuple(Message("user", text) for text in request.texts), LMParams(max_tokens=0))
+        return self._held(model, texts, log, vectors)
 
     def _result(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
@@ -80,11 +80,11 @@ class TaskProcess(Process):
         """The call whose answer this task is working on."""
         return self.serves
 
-    async def wait_exit(self, timeout: float | None = None) -> ExitReason | None:
+    def wait_exit(self, timeout: float | None = None) -> Coroutine[Any, Any, ExitReason | None]:
         """Return the exit reason once dead, or None after ``timeout`` seconds; CallCycle if it waits for the caller."""
         if timeout is None and not self.dead:
             refuse_wait((self,))
-        return await super().wait_exit(timeout)
+        return super().wait_exit(timeout)
 
     def owner_died(self, reason: ExitReason) -> None:
         """Die: a task has nobody left to work for."""

@@ -201,7 +201,9 @@ class LMGateway:
     ) -> LMResponse:
         """Answer ``request`` as ``protocols.LMService.complete`` says."""
         runtime = self._started()
-        if log.response is not None:
+        if log.response is not None:  # a predecessor of this step had it before it died
+            if on_delta is not None:
+                await log.tell_rest(on_delta)
             return log.response
         model = self.resolve(lm)
         if isinstance(model, LM) and not isinstance(model, LocalLM) and model not in self._in_tree:
