@@ -33,6 +33,7 @@ event                                     measurements                          
 ``dspex.lm.resend``                       ``number``                              ``lm``, ``call``
 ``dspex.lm.retry``                        ``number``, ``delay``                   ``lm``, ``call``, ``error``
 ``dspex.lm.unknown_charge``               ``number``                              ``lm``, ``call``
+``dspex.lm.weaker``                       (none)                                  ``lm``, ``refused``
 ``dspex.lm.withheld``                     ``count``                               ``lm``, ``call``
 ``dspex.lm.fallback``                     ``number``                              ``lm``, ``call``, ``to``, ``error``
 ``dspex.lm.hedge``                        ``after``                               ``lm``, ``call``, ``to``

@@ -84,12 +84,17 @@ class StreamInterrupted(RequestError):
     Attributes:
         predictor: The predictor whose answer it was.
         partial: The fields as far as they came, by name.
+        reason: What broke it off, an error mostly.
+        attempts: The ``Attempt`` records of the call, oldest first.
     """
 
-    def __init__(self, predictor: str, partial: Mapping[str, object], reason: object) -> None:
+    def __init__(
+        self, predictor: str, partial: Mapping[str, object], reason: object, attempts: Sequence[object] = ()
+    ) -> None:
         self.predictor = predictor
         self.partial = dict(partial)
         self.reason = reason
+        self.attempts = tuple(attempts)
         super().__init__(f"the answer of {predictor} broke off ({reason}); options(on_interrupt='reset') starts again")
 
 

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from dspex.errors import BudgetExceeded, RequestRejected, ResponseIncomplete, ResponseInvalid
 from dspex.programs._finish import DONE, FINISH, Finish, Given
+from dspex.programs._whole import MAX_PAUSES, incomplete, joined, larger, shorter_turns
 from dspex.programs.adapters._base import rendered_of
 from dspex.programs.adapters._prompt import field_list, history_messages, sections, shown_inputs, user_turn
 from dspex.programs.adapters.chat import ChatAdapter
@@ -18,12 +20,16 @@ from dspex.programs.signature import Signature, make_class, plan_of
 from dspex.programs.tools.calling import call_side_by_side, call_tool
 from dspex.programs.tools.tool import Tool
 from dspex.programs.tools.trajectory import Observation, ToolStep, Trajectory
+from dspex.protocols.call_shapes import calls_in_text
 from dspex.protocols.content import ToolCall, ToolResult
 from dspex.protocols.lm import Completion, LMRequest, Message
-from dspex.protocols.scope import Scope
+from dspex.protocols.scope import LMResult, Scope
 
 __all__ = ["NativeTurns", "TextTurns", "Turns", "tools_in_words"]
 
+_MAX_REPAIRS = 2
+"""How often one turn is asked for again that was cut off or empty, beside the larger allowance."""
+_NUDGE = f"Your answer was empty. Call a tool, or `{FINISH}` when you know enough."
 _HIDDEN = frozenset({"trajectory", "next_thought", "next_tool_name", "next_tool_args"})
 
 
@@ -120,16 +126,23 @@ class NativeTurns(Turns):
         self._params = params.merged({"n": 1}) if params.n not in (None, 1) else params
 
     async def take(self, number: int, trajectory: Trajectory) -> Trajectory:
-        """Ask for calls, and make them side by side; a turn without calls is the last. Cancellation: as said above."""
+        """
+        Ask for calls, and make them side by side; a turn of text alone is the last.
+
+        Raises:
+            ResponseIncomplete: The answer was cut off, with a larger allowance and as a shorter one too; no call of it
+                was made.
+            ResponseInvalid: It was empty, again and again.
+        Cancellation: running calls are cancelled.
+        """
         messages = (*self._opening, *_conversation(self._answers, trajectory))
-        request = LMRequest(messages, self._params, tools=self._specs)
-        result = await self._scope.complete(request, lm=self._react.lm, step=self._path)
-        answer = result.response.completions[0]
+        results: list[LMResult] = []
+        answer = await self._ask(messages, results)
         calls = answer.tool_calls or (ToolCall(f"call_{number + 1}", FINISH, {}),)
         thought = answer.text.strip() or "\n\n".join(each.text for each in answer.reasoning if each.text)
         self._record(trajectory, thought, calls)
         self._answers.append(answer)
-        asked = Details(self._path, messages, (result,), completion=answer, tools=self._specs, _scope=self._scope)
+        asked = Details(self._path, messages, tuple(results), completion=answer, tools=self._specs, _scope=self._scope)
         made = await self._make(calls, asked, thought) if answer.tool_calls else [DONE]
         steps = [
             ToolStep(thought if at == 0 else "", call, seen, number)
@@ -137,6 +150,63 @@ class NativeTurns(Turns):
         ]
         finished = any(step.call.name == FINISH and step.observation.error is None for step in steps)
         return trajectory.with_steps(*steps, finished=finished)
+
+    async def _ask(self, messages: tuple[Message, ...], results: list[LMResult]) -> Completion:
+        """Ask until an answer is whole and not empty, or no further try helps; ``results`` gets what was answered."""
+        turns_left = self._react.repair_turns and _MAX_REPAIRS
+        may_grow = turns_left > 0
+        params, paused, asked = self._params, list[Completion](), messages
+        name = plan_of(self._react.signature).name
+        cut: ResponseIncomplete | None = None
+        while True:
+            request = LMRequest(asked, params, tools=self._specs)
+            try:
+                result = await self._scope.complete(request, lm=self._react.lm, step=self._path)
+            except (RequestRejected, BudgetExceeded) as error:
+                if cut is None:
+                    raise
+                raise cut from error  # only what was asked for again is refused
+            results.append(result)
+            answer = result.response.completions[0]
+            if answer.end == "paused" and len(paused) < MAX_PAUSES:
+                paused.append(answer)
+                asked = (*asked, answer.turn())
+                continue
+            if answer.end != "whole":
+                self._scope.reject(result)
+                cut = incomplete(name, result, answer)
+                allowance = larger(request, result) if may_grow else None
+                if allowance is not None:
+                    may_grow, params, asked = False, params.merged({"max_tokens": allowance}), messages
+                elif turns_left > 0:
+                    turns_left -= 1
+                    asked = (*messages, *shorter_turns(answer))
+                else:
+                    raise cut
+                self._scope.note_repair(name, "", "turn")
+                paused.clear()
+                continue
+            answer = joined(paused, answer) if paused else answer
+            if answer.tool_calls or answer.text.strip():
+                return self._with_written_calls(answer)
+            if turns_left <= 0:
+                raise ResponseInvalid(f"the model answered {name} with neither text nor a call, again and again")
+            turns_left -= 1
+            self._scope.reject(result)
+            self._scope.note_repair(name, "", "turn")
+            asked = (*messages, Message("user", _NUDGE))
+
+    def _with_written_calls(self, answer: Completion) -> Completion:
+        """Return an answer with the calls that stand in its text, for models whose server does not read them."""
+        if answer.tool_calls:
+            return answer
+        written = calls_in_text(answer.text, {*self._tools, FINISH})
+        if not written:
+            return answer
+        place = len(self._answers)
+        calls = [ToolCall(f"written_{place}_{at}", name, given, raw) for at, (name, raw, given) in enumerate(written)]
+        self._scope.note_repair(plan_of(self._react.signature).name, "", "written calls")
+        return replace(answer, text="", tool_calls=tuple(calls), finish_reason="tool_calls")
 
     async def _make(self, calls: Sequence[ToolCall], asked: Details, thought: str) -> list[Observation]:
         """Make the calls side by side; what came of them in their order."""

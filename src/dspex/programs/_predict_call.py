@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dspex.errors import DspexError, LMError, MissingInput, ResponseUnparsable, StepCrashed, StreamInterrupted
+from dspex.errors import (
+    BudgetExceeded,
+    DspexError,
+    LMError,
+    MissingInput,
+    RequestRejected,
+    ResponseIncomplete,
+    ResponseUnparsable,
+    StepCrashed,
+    StreamInterrupted,
+)
+from dspex.programs._whole import MAX_PAUSES, incomplete, joined, larger, shorter_turns
 from dspex.programs.adapters._adapter import Adapter, Parsed, Piece, Repair
 from dspex.programs.adapters._native import Native, has_native_fields, native_of
 from dspex.programs.signature import Signature, plan_of
@@ -40,10 +51,13 @@ class PredictCall:
 
     __slots__ = (
         "_adapter",
+        "_allowance",
         "_capabilities",
+        "_cut",
         "_inputs",
         "_native",
         "_path",
+        "_paused",
         "_predictor",
         "_scope",
         "_signature",
@@ -67,6 +81,12 @@ class PredictCall:
         self.messages: tuple[Message, ...] = ()
         self.request: LMRequest = LMRequest(())
         self._capabilities: Capabilities | None = None
+        self._paused: list[Completion] = []
+        """The parts of the answer that came before its pauses."""
+        self._cut: Completion | None = None
+        """The last answer, where it was cut off."""
+        self._allowance: int | None = None
+        """The tokens that an answer may have which was cut off before."""
         self._use(adapter)
 
     def _use(self, adapter: Adapter) -> None:
@@ -98,14 +118,17 @@ class PredictCall:
 
         Raises:
             ResponseUnparsable: The answer gives no outputs, after all repair turns and the fallback.
+            ResponseIncomplete: The answer was cut off, with a larger allowance and as a shorter answer too.
             StreamInterrupted: It broke off, or cannot be read, after a piece of it was handed on.
             LMError: The provider's last word.
         Cancellation: the running call is cancelled and its socket closed.
         """
         turns_left = self._predictor.repair_turns
-        may_fall_back = turns_left > 0
+        may_fall_back = may_grow = turns_left > 0
         resets_left = _MAX_RESETS
         messages = self.messages
+        self._paused.clear()
+        failed: DspexError | None = None  # why the answer is asked for again
         while True:
             self.request = self._compose(messages)
             scope, lm, sink = self._scope, self._predictor.lm, self._scope.stream
@@ -119,65 +142,128 @@ class PredictCall:
                     result = await scope.complete(self.request, lm=lm, step=self._path, on_delta=pieces.take)
                     await pieces.finish(result)
             except (StreamInterrupted, LMError, StepCrashed) as error:
-                if pieces is None or not await pieces.start_again(error, resets_left):
+                if pieces is not None and await pieces.start_again(error, resets_left):
+                    resets_left -= 1
+                    self._note(Repair("", "reset"))
+                    continue
+                if failed is None or not isinstance(error, (RequestRejected, BudgetExceeded)):
                     raise
-                resets_left -= 1
-                self._note(Repair("", "reset"))
+                # The first answer came, only what was asked for again is refused: the error is about the answer.
+                if self._allowance is None or isinstance(error, BudgetExceeded) or turns_left <= 0:
+                    raise failed from error
+                turns_left -= 1
+                self._allowance = None
+                messages = self._ask_shorter()
                 continue
             self.results.append(result)
+            first = next(iter(result.response.completions), None)
+            if first is not None and first.end == "paused" and len(self._paused) < MAX_PAUSES:
+                if pieces is not None:
+                    await pieces.take_back(incomplete(self._name, result, first), result)
+                self._note(Repair("", "pause"))
+                self._paused.append(first)
+                messages = (*messages, first.turn())
+                continue
             unread = self._read(result, first_was_told=pieces is not None and pieces.has_told)
             if unread is None:
                 return self
+            failed = unread
             self._scope.reject(result)
             fallback = self._adapter.fallback if may_fall_back else None
-            if turns_left <= 0 and fallback is None:
-                raise pieces.interrupted(unread) if pieces is not None and pieces.has_told else unread
+            is_cut = isinstance(unread, ResponseIncomplete)
+            self._cut = first if is_cut else None
+            allowance = larger(self.request, result) if is_cut and may_grow else None
+            if turns_left <= 0 and allowance is None and (is_cut or fallback is None):
+                raise pieces.interrupted(unread, result) if pieces is not None and pieces.has_told else unread
             if pieces is not None:
-                await pieces.take_back(unread)
-            if turns_left > 0:
+                await pieces.take_back(unread, result)
+            self._paused.clear()
+            if allowance is not None:
+                may_grow, self._allowance = False, allowance
+                self._note(Repair("", "allowance"))
+                messages = self.messages
+            elif turns_left > 0:
                 turns_left -= 1
-                self._note(Repair("", "turn"))
-                messages = self.messages + self._adapter.correction(self._signature, unread)
+                if isinstance(unread, ResponseUnparsable):
+                    self._note(Repair("", "turn"))
+                    messages = self.messages + self._adapter.correction(self._signature, unread)
+                else:
+                    messages = self._ask_shorter()
             elif fallback is not None:
                 self._note(Repair("", "fallback"))
                 self._use(fallback)
                 may_fall_back, messages = False, self.messages
 
+    def _ask_shorter(self) -> tuple[Message, ...]:
+        """Return the prompt that asks for a shorter answer than the one that was cut off."""
+        assert self._cut is not None
+        self._note(Repair("", "turn"))
+        return self.messages + shorter_turns(self._cut)
+
+    @property
+    def _name(self) -> str:
+        return plan_of(self._signature).name
+
     def _compose(self, messages: tuple[Message, ...]) -> LMRequest:
         params = self._predictor.params
         if self.results and params.n != 1:
             params = params.merged({"n": 1})
+        if self._allowance is not None:
+            params = params.merged({"max_tokens": self._allowance})
         able = self._able() if self._adapter.asks_capabilities else _UNKNOWN
         request = self._adapter.request(self._signature, messages, params, able)
         if self._native is not None and self._native.tools:
             request = replace(request, tools=self._native.specs(self._inputs), tool_choice="auto")
         return request
 
-    def _read(self, result: LMResult, *, first_was_told: bool) -> ResponseUnparsable | None:
-        """Read every completion; the error of the first, when none can be read, or a watcher has pieces of it."""
-        first_error: ResponseUnparsable | None = None
+    def _read(self, result: LMResult, *, first_was_told: bool) -> ResponseUnparsable | ResponseIncomplete | None:
+        """
+        Read each completion that is whole; the error of the first, if none can be read, or a watcher has pieces of it.
+
+        A cut answer may well parse: half a list is a list. It is never read.
+        """
+        first_error: ResponseUnparsable | ResponseIncomplete | None = None
         unreadable = 0
         for completion in result.response.completions:
-            try:
-                if self._native is None:
-                    parsed = self._adapter.parse(self._signature, completion)
+            error: ResponseUnparsable | ResponseIncomplete
+            if completion.end == "whole":
+                try:
+                    completion, parsed = self._parse(completion)
+                except ResponseUnparsable as caught:
+                    error = caught
                 else:
-                    parsed = self._native.read(self._adapter, completion)
-            except ResponseUnparsable as error:
-                if first_was_told and completion is result.response.completions[0]:
-                    return error
-                first_error = first_error or error
-                unreadable += 1
-                continue
-            self.answers.append((completion, parsed))
-            for repair in parsed.repairs:
-                self._note(repair)
+                    self.answers.append((completion, parsed))
+                    for repair in parsed.repairs:
+                        self._note(repair)
+                    continue
+            else:
+                error = incomplete(self._name, result, completion)
+            if first_was_told and completion is result.response.completions[0]:
+                self.answers.clear()
+                return error
+            first_error = first_error or error
+            unreadable += 1
         if self.answers:
             for _ in range(unreadable):
                 self._note(Repair("", "dropped"))
             return None
         plan = plan_of(self._signature)
         return first_error or ResponseUnparsable(plan.name, "", [each.name for each in plan.outputs])
+
+    def _parse(self, completion: Completion) -> Answer:
+        """Read one completion; after pauses its last part, which often is all of the answer, else all of them."""
+        if self._paused:
+            whole = joined(self._paused, completion)
+            try:
+                return whole, self._parsed(completion)
+            except ResponseUnparsable:
+                return whole, self._parsed(whole)
+        return completion, self._parsed(completion)
+
+    def _parsed(self, completion: Completion) -> Parsed:
+        if self._native is None:
+            return self._adapter.parse(self._signature, completion)
+        return self._native.read(self._adapter, completion)
 
     def _note(self, repair: Repair) -> None:
         self.repairs.append(repair)
@@ -235,10 +321,11 @@ class _FieldPieces:
             self._partial[piece.field] = piece.value_so_far
             await self._sink.put(Delta(self._path, piece.field, piece.text, piece.value_so_far))
 
-    def interrupted(self, reason: Exception) -> StreamInterrupted:
-        """Return the error that says how far the answer came."""
+    def interrupted(self, reason: Exception, result: LMResult | None = None) -> StreamInterrupted:
+        """Return the error that says how far the answer came, and with which attempts."""
         why = reason.reason if isinstance(reason, StreamInterrupted) else reason
-        error = StreamInterrupted(self._path, self._partial, why)
+        attempts = result.attempts if result is not None else getattr(reason, "attempts", ())
+        error = StreamInterrupted(self._path, self._partial, why, attempts)
         error.__cause__ = reason
         return error
 
@@ -257,7 +344,7 @@ class _FieldPieces:
         await self.take_back(error)
         return True
 
-    async def take_back(self, error: Exception) -> None:
+    async def take_back(self, error: Exception, result: LMResult | None = None) -> None:
         """
         Tell the watcher that what came is void.
 
@@ -267,6 +354,6 @@ class _FieldPieces:
         if not self.has_told:
             return
         if self._sink.on_interrupt == "raise":
-            raise self.interrupted(error)
+            raise self.interrupted(error, result)
         await self._sink.put(Reset(self._path))
         self._partial.clear()

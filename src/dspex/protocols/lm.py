@@ -211,7 +211,8 @@ class Usage:
     Tokens of one or many calls, counted alike for every provider.
 
     ``cached_tokens`` (read from the provider's prompt cache) and ``cache_write_tokens`` are parts of
-    ``input_tokens``; ``reasoning_tokens`` are a part of ``output_tokens``.
+    ``input_tokens``; ``reasoning_tokens`` are a part of ``output_tokens``. ``estimated_tokens`` are those of both that
+    no provider counted: they were counted here, roughly, because unknown is not zero.
     """
 
     input_tokens: int = 0
@@ -219,6 +220,7 @@ class Usage:
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     cache_write_tokens: int = 0
+    estimated_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -232,6 +234,7 @@ class Usage:
             self.cached_tokens + other.cached_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
             self.cache_write_tokens + other.cache_write_tokens,
+            self.estimated_tokens + other.estimated_tokens,
         )
 
 

@@ -129,7 +129,7 @@ class RequestScope:
         key = cache_key(model, request) if services.cache is not None and mode != "bypass" else ""
         if key and mode in ("use", "only") and services.cache is not None:
             found = services.cache.peek(key)
-            if found is not None:
+            if found is not None and found.is_whole:
                 if on_delta is not None:
                     await _replay(found, on_delta)
                 return self._result(found, model, (), "memory", started, key=key)
@@ -218,6 +218,8 @@ class RequestScope:
         found = None
         if cache is not None and key:
             found = await cache.lookup(key, self._record.deadline, read=mode != "refresh")
+            if isinstance(found, Hit) and not found.response.is_whole:  # of an earlier version, or of another's flight
+                found = await cache.lookup(key, self._record.deadline, read=False)
         if isinstance(found, Hit):
             if log.delivered:  # and the reader has pieces of another answer
                 raise StreamTruncated("the step died after pieces of the answer had been handed on")
@@ -234,7 +236,10 @@ class RequestScope:
                 cache.abandon(found, error if error.is_shared and not error.is_retryable else None)
             raise
         if isinstance(found, Lead) and cache is not None:
-            cache.fill(found, response)
+            if response.is_whole:
+                cache.fill(found, response)
+            else:
+                cache.abandon(found, None)  # whoever waits asks for an answer of its own
         return response
 
     def _complete_paid(

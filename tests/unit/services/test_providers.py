@@ -31,7 +31,7 @@ def test_another_server_speaks_the_older_dialect_and_may_want_no_key() -> None:
     endpoint = resolve_endpoint(LM("openai/llama", api_base="http://localhost:9999/v1/"))
 
     assert endpoint.url("m") == "http://localhost:9999/v1/chat/completions"
-    assert endpoint.wire == OpenAIChat("max_tokens")
+    assert endpoint.wire == OpenAIChat("by_model")
     assert not endpoint.needs_key
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast, get_args, get_origin
 
+from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Adapter, Parsed
 from dspex.programs.adapters._types import without_none
@@ -56,14 +57,17 @@ class Native:
         Raises:
             ResponseUnparsable: As ``adapter.parse``.
         """
-        only_calls = bool(self.calls and completion.tool_calls and not completion.text.strip())
-        if only_calls:
-            fields = plan_of(self.signature).outputs
-            parsed = Parsed(
-                {each.name: each.make_default() for each in fields if each.has_default or each.optional}, ()
+        has_calls = bool(self.calls and completion.tool_calls)
+        try:
+            parsed = (
+                self._unset()
+                if has_calls and not completion.text.strip()
+                else adapter.parse(self.signature, completion)
             )
-        else:
-            parsed = adapter.parse(self.signature, completion)
+        except ResponseUnparsable:
+            if not has_calls:
+                raise
+            parsed = self._beside(completion.text.strip())
         own: dict[str, Any] = {}
         if self.calls:
             own[self.calls] = ToolCalls(completion.tool_calls)
@@ -72,6 +76,16 @@ class Native:
         if self.citations and completion.citations:
             own[self.citations] = Citations(completion.citations)
         return Parsed({**parsed.outputs, **own}, parsed.repairs)
+
+    def _unset(self) -> Parsed:
+        fields = plan_of(self.signature).outputs
+        return Parsed({each.name: each.make_default() for each in fields if each.has_default or each.optional}, ())
+
+    def _beside(self, text: str) -> Parsed:
+        """Return the outputs of an answer whose calls came with a few words: its only text output is these words."""
+        parsed = self._unset()
+        texts = [each.name for each in plan_of(self.signature).outputs if without_none(each.annotation) is str]
+        return Parsed({**parsed.outputs, texts[0]: text}, ()) if len(texts) == 1 else parsed
 
 
 def has_native_fields(plan: Plan) -> bool:

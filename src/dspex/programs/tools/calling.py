@@ -22,6 +22,7 @@ from dspex.programs.adapters._repair import repaired
 from dspex.programs.tools._results import content_of
 from dspex.programs.tools.tool import Tool, as_tools
 from dspex.programs.tools.trajectory import Observation
+from dspex.protocols.call_shapes import arguments_of, is_cut
 from dspex.protocols.content import ToolCall
 from dspex.protocols.executor import Failed
 from dspex.protocols.scope import Scope, current_scope
@@ -117,10 +118,13 @@ def _arguments(call: ToolCall, scope: Scope) -> Mapping[str, Any]:
     """Return the arguments; where they are not a JSON object, as far as they can be repaired."""
     if call.arguments is not None:
         return call.arguments
-    if not call.raw.strip():
-        return {}
+    raw, arguments = arguments_of(call.raw)
+    if arguments is not None:
+        return arguments
     try:
-        value, _ = repaired(_OBJECT, call.raw, ValueError("they are not a JSON object"))
+        if is_cut(raw):  # completed, half of what the model meant would be done
+            raise ValueError("they end too early")
+        value, _ = repaired(_OBJECT, raw, ValueError("they are not a JSON object"))
     except ValueError as error:
         raise ToolArgumentsInvalid(call.name, f"{error}; they were {call.raw[:200]!r}", "as named above") from error
     scope.note_repair(call.name, "arguments", "json")

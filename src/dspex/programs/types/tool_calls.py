@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from dspex.protocols.call_shapes import arguments_of, is_cut, named_call
 from dspex.protocols.content import ToolCall
 
 __all__ = ["ToolCalls"]
@@ -64,7 +65,7 @@ class ToolCalls:
 
 def _listed(given: Any) -> Sequence[object]:
     if isinstance(given, Mapping):
-        given = given.get("tool_calls", [given] if "name" in given else None)
+        given = given.get("tool_calls", [given] if named_call(given) is not None else None)
     if isinstance(given, (list, tuple)):
         return given
     raise ValueError("expected a list of calls, each with name and args")
@@ -74,14 +75,18 @@ def _call(number: int, given: Any) -> ToolCall:
     if isinstance(given, ToolCall):
         return given
     if isinstance(given, Mapping):
-        arguments = given.get("args", given.get("arguments", {}))
-        name, call_id = given.get("name"), given.get("id", f"call_{number}")
+        name, arguments = named_call(given) or (None, None)
+        call_id = given.get("id") or f"call_{number}"
     elif isinstance(given, tuple) and len(given) == 2:
         (name, arguments), call_id = given, f"call_{number}"
     else:
         raise ValueError(f"call {number} is not an object with name and args")
     if not isinstance(name, str) or not name or not isinstance(call_id, str):
         raise ValueError(f"call {number} has no name")
+    raw, read = arguments_of(arguments)
+    if read is None and is_cut(raw):
+        raise ValueError(f"call {number}: args end too early")
+    arguments = arguments if read is None else read
     if not isinstance(arguments, Mapping) or not all(isinstance(key, str) for key in arguments):
         raise ValueError(f"call {number}: args must be an object")
     return ToolCall(call_id, name, dict(arguments))

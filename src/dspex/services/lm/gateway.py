@@ -13,6 +13,7 @@ from dspex.errors import (
     ConfigError,
     InternalError,
     NoSuchActor,
+    RequestRejected,
 )
 from dspex.protocols.lm import AttemptLog, Capabilities, EmbedRequest, EmbedResponse, LMRequest, LMResponse
 from dspex.protocols.local import LocalLM
@@ -27,6 +28,7 @@ from dspex.runtime import (
     SupervisorRef,
 )
 from dspex.services.lm.client import LMClient
+from dspex.services.lm.dialects import Dialects
 from dspex.services.lm.estimate import BYTES_PER_TOKEN, TokenEstimate, estimate
 from dspex.services.lm.keyed_endpoint import LM_SUPERVISOR, KeyedEndpoint
 from dspex.services.lm.limits import LimitsBook
@@ -76,6 +78,7 @@ class LMGateway:
         self._limits = limits
         self._open_transport = open_transport
         self._endpoints: dict[tuple[str, str, str, frozenset[tuple[str, Secret]]], KeyedEndpoint] = {}
+        self._dialects = Dialects()
         self._runtime: Runtime | None = None
         self._targets: dict[LM, tuple[KeyedEndpoint, str]] = {}
         self._in_tree: set[LM] = set()
@@ -151,7 +154,7 @@ class LMGateway:
     def _abilities(self, lm: LM) -> Capabilities:
         if isinstance(lm, LocalLM):
             return Capabilities(**lm.capabilities)
-        return self._target(lm)[0].endpoint.wire.capabilities(lm)
+        return self._dialects.able(lm, self._target(lm)[0].endpoint.wire.capabilities(lm))
 
     def _target(self, lm: LM) -> tuple[KeyedEndpoint, str]:
         """Return the keyed endpoint and the model of a record, noting both for the tree."""
@@ -213,11 +216,24 @@ class LMGateway:
             told = partial(log.tell, on_delta) if on_delta is not None else None
             response = await ask_each(runtime, ask, request, log, told)
         else:
-            response = await self._ask(model, deadline, priority, runtime, request, log, on_delta)
+            while True:
+                try:
+                    response = await self._ask(model, deadline, priority, runtime, request, log, on_delta)
+                    break
+                except RequestRejected as error:
+                    if log.delivered or log.lm is None or not self._learns(log.lm, request, error, runtime):
+                        raise
         if response.withheld and runtime.telemetry.active:
             facts = {"lm": log.lm.model if log.lm is not None else "", "call": log.idempotency_key}
             runtime.telemetry.emit("dspex.lm.withheld", {"count": response.withheld}, facts)
         return response
+
+    def _learns(self, lm: LM, request: LMRequest, error: RequestRejected, runtime: Runtime) -> bool:
+        """Whether the same question in another form may be answered, because of what this refusal says."""
+        refused = self._dialects.learn(lm, request, error)
+        if refused is not None and runtime.telemetry.active:
+            runtime.telemetry.emit("dspex.lm.weaker", {}, {"lm": lm.model, "refused": refused})
+        return refused not in (None, "tools")
 
     def _ask(
         self,
@@ -264,7 +280,7 @@ class LMGateway:
     ) -> LogicalCall:
         """Return the attempts of a call at one model."""
         keyed, model = self._target(lm)
-        wire = keyed.endpoint.wire
+        wire, request = self._dialects.wire(lm, keyed.endpoint.wire), self._dialects.weaker(lm, request)
         streams = on_delta is not None and wire.capabilities(lm).streaming
         body = wire.encode(model, request, stream=streams)
         expects = estimate(request, body)

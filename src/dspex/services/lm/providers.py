@@ -22,6 +22,7 @@ __all__ = ["PROVIDERS", "Endpoint", "check_address", "resolve_endpoint"]
 
 
 _COMPATIBLE: Final = OpenAIChat()
+_GATEWAY: Final = OpenAIChat("by_model")
 _EMBEDDINGS: Final = OpenAIEmbeddings()
 _OPENAI: Final = "https://api.openai.com/v1"
 
@@ -153,7 +154,7 @@ def _endpoint_of(lm: LM, providers: Mapping[str, Provider]) -> Endpoint:
     endpoint = _endpoint(lm.provider, provider, base_url)
     if official:
         return endpoint
-    wire = _COMPATIBLE if provider is PROVIDERS["openai"] else provider.wire
+    wire = _GATEWAY if provider is PROVIDERS["openai"] else provider.wire
     return replace(endpoint, wire=wire, needs_key=False)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from dspex.errors import LMError, ResponseInvalid
+from dspex.protocols.call_shapes import arguments_of
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.ends import finish_word
 from dspex.protocols.lm import Completion, LMResponse, Usage
@@ -139,8 +140,10 @@ def _completion(content: list[Any], reason: str) -> Completion:
 def _call(block: Mapping[str, Any], number: int) -> ToolCall:
     given = block.get("input")
     given = {} if given is None else given
-    arguments = given if isinstance(given, dict) else None
-    raw = given if isinstance(given, str) else plain_json(given)  # a string: streamed, and no JSON object
+    if isinstance(given, str):  # streamed, and not a JSON object by itself
+        raw, arguments = arguments_of(given)
+    else:
+        raw, arguments = plain_json(given), given if isinstance(given, dict) else None
     rest = {name: value for name, value in block.items() if name not in ("type", "id", "name", "input")}
     data = {PROVIDER: rest} if rest else {}
     return ToolCall(string(block, "id") or f"call_{number}", string(block, "name"), arguments, raw, data)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 from dspex.errors import ResponseInvalid
+from dspex.protocols.call_shapes import arguments_of, given_arguments
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.ends import finish_word
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
 from dspex.services.lm.wires._answer import FILTERED, Answer, Choice
-from dspex.services.lm.wires._json import count, parse, string
-from dspex.services.lm.wires._turns import plain_json
+from dspex.services.lm.wires._json import count, string
 
 __all__ = [
     "PROVIDER",
     "REASONING_FIELDS",
-    "arguments_of",
     "content_of",
     "error_of",
-    "given_arguments",
     "invalid",
     "logprobs_of",
     "read_answer",
@@ -165,54 +162,6 @@ def _tool_calls(calls: list[Any]) -> tuple[ToolCall, ...]:
         raw, arguments = arguments_of(given_arguments(function))
         found.append(ToolCall(call_id, function["name"], arguments, raw))
     return tuple(found)
-
-
-def given_arguments(function: object, name: str = "arguments") -> object:
-    """Return what a call gives its tool, under the protocol's word or under those that models really write."""
-    if not isinstance(function, dict):
-        return None
-    if name in function:
-        return function[name]
-    return next((function[word] for word in ("parameters", "args", "input") if word in function), None)
-
-
-def arguments_of(value: object) -> tuple[str, Mapping[str, Any] | None]:
-    """
-    Return the arguments as text and as an object, or None for an object that cannot be read.
-
-    A tool without parameters is often called with nothing, ``null`` or an empty list. Some models write the object as a
-    JSON string, some servers leave out the quoting, or send ``{}`` before the arguments themselves. Nothing that was
-    cut off is completed.
-    """
-    if isinstance(value, dict):
-        try:
-            return plain_json(value), value
-        except ValueError:
-            return "", value
-    if value is None or value == []:
-        return "", {}
-    if not isinstance(value, str):
-        return str(value), None
-    if value.strip() in ("", "null", "None", "[]"):
-        return "", {}
-    arguments = _object_of(value)
-    if isinstance(arguments, str):
-        value, arguments = arguments, _object_of(arguments)
-    if arguments is None and value.startswith("{}"):
-        value = value.removeprefix("{}")
-        arguments = _object_of(value)
-    return value, arguments if isinstance(arguments, dict) else None
-
-
-def _object_of(text: str) -> Any:  # whatever JSON holds
-    """Return the value of a JSON text, line ends inside strings allowed; None for other text."""
-    try:
-        return parse(text)
-    except ValueError:
-        try:
-            return json.loads(text, strict=False)
-        except (ValueError, RecursionError):
-            return None
 
 
 def logprobs_of(content: object) -> tuple[TokenLogprob, ...] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from dspex.services.lm.wires._json import parse, to_json
 from dspex.services.lm.wires._turns import add_extra, inline_data
 from dspex.services.lm.wires.chat.answer import PROVIDER
 
-__all__ = ["add_parameters", "call_arguments", "chat_messages", "check_extra", "check_tool_choice"]
+__all__ = ["add_parameters", "call_arguments", "chat_messages", "check_extra", "check_tool_choice", "length_field_of"]
 
 _NAME: Final = "OpenAI's chat protocol"
 _AUDIO_FORMATS: Final = {
@@ -169,6 +170,14 @@ def _sound(part: AudioPart) -> dict[str, str]:
     if not kind.startswith("audio/"):
         raise unsayable(f"sound of the type {media_type!r} (an audio/… type is needed)", _NAME)
     return {"data": data, "format": _AUDIO_FORMATS.get(kind) or kind.removeprefix("audio/").removeprefix("x-")}
+
+
+_REASONING: Final = re.compile(r"(?:.*[/.])?(?:o[1-9][0-9]?|gpt-(?:[5-9]|[1-9][0-9])(?:\.[0-9])?)(?:[-:@].*)?")
+
+
+def length_field_of(model_name: str) -> str:
+    """Return the parameter for the answer's length: OpenAI's reasoning models take no other than the newer one."""
+    return "max_completion_tokens" if _REASONING.fullmatch(model_name.lower()) else "max_tokens"
 
 
 def check_tool_choice(request: LMRequest) -> None:

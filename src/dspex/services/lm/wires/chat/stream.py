@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from dspex.errors import LMError, StreamTruncated
+from dspex.protocols.call_shapes import arguments_of, given_arguments
 from dspex.protocols.lm import LMDelta, LMResponse
 from dspex.services.lm.wires._error_table import ErrorBody
 from dspex.services.lm.wires._errors import billed, error_body, failure, inner_status
@@ -14,10 +15,8 @@ from dspex.services.lm.wires._json import parse, shown, string
 from dspex.services.lm.wires._sse import ServerSentEvent
 from dspex.services.lm.wires.chat.answer import (
     REASONING_FIELDS,
-    arguments_of,
     content_of,
     error_of,
-    given_arguments,
     invalid,
     read_answer,
     reason_of,

@@ -14,7 +14,7 @@ from dspex.services.lm.wires._errors import billed, document_of, inner_status, o
 from dspex.services.lm.wires._headers import azure_path, bearer, checked_key, openai_headroom, request_headers
 from dspex.services.lm.wires._json import shown, to_json
 from dspex.services.lm.wires.chat.answer import error_of, invalid, read_answer, usage_of
-from dspex.services.lm.wires.chat.request import add_parameters, chat_messages
+from dspex.services.lm.wires.chat.request import add_parameters, chat_messages, length_field_of
 from dspex.services.lm.wires.chat.stream import ChatStream
 
 __all__ = ["AzureChat", "OpenAIChat"]
@@ -26,13 +26,14 @@ class OpenAIChat:
     The wire of ``POST {base}/chat/completions``.
 
     Attributes:
-        length_field: OpenAI itself wants ``max_completion_tokens``; servers that copied it know ``max_tokens``.
+        length_field: OpenAI itself wants ``max_completion_tokens``; servers that copied it know ``max_tokens``. A
+            gateway may lead to either, so there the model's name decides (``by_model``).
         seed_field: Mistral's name for it differs.
         stream_usage: Whether a stream has to be asked for its token counts; servers that tell them anyway may know
             no such field.
     """
 
-    length_field: Literal["max_completion_tokens", "max_tokens"] = "max_tokens"
+    length_field: Literal["max_completion_tokens", "max_tokens", "by_model"] = "max_tokens"
     seed_field: Literal["seed", "random_seed"] = "seed"
     stream_usage: bool = True
 
@@ -52,7 +53,8 @@ class OpenAIChat:
             RequestRejected: Something cannot be written as JSON, or the protocol has no word for it; nothing was sent.
         """
         fields: dict[str, Any] = {"model": model_name, "messages": chat_messages(request.messages)}  # JSON
-        add_parameters(fields, request, length_field=self.length_field, seed_field=self.seed_field)
+        length_field = length_field_of(model_name) if self.length_field == "by_model" else self.length_field
+        add_parameters(fields, request, length_field=length_field, seed_field=self.seed_field)
         if stream:
             fields["stream"] = True
             if self.stream_usage:
@@ -111,7 +113,7 @@ class AzureChat(OpenAIChat):
         api_version: Asks the older interface, whose address names the deployment and a version; empty asks ``/v1``.
     """
 
-    length_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
+    length_field: Literal["max_completion_tokens", "max_tokens", "by_model"] = "max_completion_tokens"
     api_version: str = ""
 
     def path(self, model_name: str, *, stream: bool) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from dspex.errors import ResponseInvalid
+from dspex.protocols.call_shapes import arguments_of
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.ends import end_of, finish_word
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
@@ -14,7 +15,7 @@ from dspex.services.lm.wires._error_table import ErrorBody
 from dspex.services.lm.wires._errors import billed, error_body, failure
 from dspex.services.lm.wires._json import SHOWN, count, string
 from dspex.services.lm.wires._turns import place
-from dspex.services.lm.wires.chat.answer import arguments_of, logprobs_of
+from dspex.services.lm.wires.chat.answer import logprobs_of
 
 __all__ = ["PROVIDER", "invalid", "read_response", "usage_of"]
 

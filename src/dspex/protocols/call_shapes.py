@@ -1,0 +1,150 @@
+"""Tool calls in the shapes that models and servers really write: pure reading, nothing is completed or guessed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+__all__ = ["arguments_of", "calls_in_text", "given_arguments", "is_cut", "named_call"]
+
+_ARGUMENTS: Final = ("arguments", "args", "parameters", "input", "tool_args", "tool_input")
+_NAMES: Final = ("name", "tool", "tool_name", "function_name")
+
+
+def given_arguments(call: object, word: str = "arguments") -> object:
+    """Return what a call gives its tool, under the protocol's word or under those that models write instead."""
+    if not isinstance(call, Mapping):
+        return None
+    if word in call:
+        return call[word]
+    return next((call[each] for each in _ARGUMENTS if each in call), None)
+
+
+def named_call(given: Mapping[str, Any]) -> tuple[str, object] | None:
+    """
+    Return name and arguments of a call, or None for another object.
+
+    The call may be nested in ``function``, which may also be the name itself; the arguments stand under any of the
+    words that models use.
+    """
+    inner = given.get("function")
+    if isinstance(inner, Mapping):
+        return named_call(inner)
+    name = inner if isinstance(inner, str) else next((given[each] for each in _NAMES if each in given), None)
+    if not isinstance(name, str) or not name:
+        return None
+    return name, given_arguments(given)
+
+
+def arguments_of(value: object) -> tuple[str, Mapping[str, Any] | None]:
+    """
+    Return the arguments as text and as an object, or None for an object that cannot be read.
+
+    A tool without parameters is often called with nothing, ``null`` or an empty list. Some models write the object as a
+    JSON string, some servers leave out the quoting, or send ``{}`` before the arguments themselves. Nothing that was
+    cut off is completed.
+    """
+    if isinstance(value, Mapping):
+        try:
+            return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=dict), value
+        except (TypeError, ValueError, RecursionError):
+            return "", value
+    if value is None or value == []:
+        return "", {}
+    if not isinstance(value, str):
+        return str(value), None
+    if value.strip() in ("", "null", "None", "[]"):
+        return "", {}
+    arguments = _value_of(value)
+    if isinstance(arguments, str):
+        value, arguments = arguments, _value_of(arguments)
+    if arguments is None and value.startswith("{}"):
+        value = value.removeprefix("{}")
+        arguments = _value_of(value)
+    return value, arguments if isinstance(arguments, dict) else None
+
+
+def _value_of(text: str) -> Any:  # whatever JSON holds
+    """Return the value of a JSON text, line ends inside strings allowed; None for other text."""
+    try:
+        return json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return None
+
+
+def is_cut(text: str) -> bool:
+    """
+    Whether a JSON text ends before its strings and brackets are closed.
+
+    A repair would complete it, and half of what the model meant would be carried out.
+    """
+    depth, inside, escaped = 0, False, False
+    for letter in text:
+        if inside:
+            if escaped:
+                escaped = False
+            elif letter == "\\":
+                escaped = True
+            elif letter == '"':
+                inside = False
+        elif letter == '"':
+            inside = True
+        elif letter in "{[":
+            depth += 1
+        elif letter in "}]":
+            depth -= 1
+    return inside or depth > 0
+
+
+# --- calls in the text of an answer ---------------------------------------------------------------------------
+
+_MARKED: Final = re.compile(
+    r"<(?P<tag>tool_call|function_call|tool_use)>\s*(?P<body>.*?)\s*</(?P=tag)>"
+    r"|<function=(?P<name>[\w.-]+)>?\s*(?P<given>\{.*?\})\s*</function>",
+    re.DOTALL,
+)
+_OPENING: Final = re.compile(
+    r"^(?:\[TOOL_CALLS\]|<\|python_tag\|>|<tool_call>|```(?:json|tool_call)?\s*\n)", re.IGNORECASE
+)
+_CLOSING: Final = re.compile(r"(?:<\|eom_id\|>|<\|eot_id\|>|</tool_call>|\n```)$", re.IGNORECASE)
+_LONGEST: Final = 100_000
+"""Characters of an answer that is looked through for calls."""
+
+
+def calls_in_text(text: str, names: Collection[str]) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """
+    Return the calls (name, raw arguments, arguments) that a model wrote as text, because its server reads none.
+
+    Only the known forms count: ``<tool_call>`` and ``<function=…>`` marks, or an answer that is nothing but JSON, with
+    or without the marks of Mistral and Llama or a fence. Each call must name one of ``names`` and have arguments that
+    can be read: prose about a call is not a call.
+    """
+    text = text.strip()
+    if not text or len(text) > _LONGEST:
+        return []
+    found: list[tuple[str, object]] = []
+    for match in _MARKED.finditer(text):
+        if match["name"] is not None:
+            found.append((match["name"], match["given"]))
+        else:
+            found += _listed(_value_of(match["body"]))
+    if not found:
+        bare = _CLOSING.sub("", _OPENING.sub("", text, count=1)).strip()
+        if bare[:1] not in ("{", "["):
+            return []
+        found = _listed(_value_of(bare))
+    calls: list[tuple[str, str, Mapping[str, Any]]] = []
+    for name, given in found:
+        raw, arguments = arguments_of(given)
+        if name not in names or arguments is None:
+            return []
+        calls.append((name, raw, arguments))
+    return calls
+
+
+def _listed(value: object) -> list[tuple[str, object]]:
+    given = value if isinstance(value, list) else [value]
+    calls = [named_call(each) if isinstance(each, Mapping) else None for each in given]
+    return [call for call in calls if call is not None] if all(calls) else []

@@ -1,0 +1,67 @@
+"""What servers turn out not to take: learned from their refusals, and kept for the next calls of the same model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dspex.errors import RequestRejected
+from dspex.protocols.lm import Capabilities, JsonObject, JsonSchema, LMRequest
+from dspex.protocols.model import LM
+from dspex.protocols.wire import Wire
+from dspex.services.lm.wires.chat.wire import OpenAIChat
+
+__all__ = ["Dialects"]
+
+
+class Dialects:
+    """
+    Which abilities and parameters each model has refused; one App's own, and forgotten with it.
+
+    A form of the answer that a server refuses is replaced by the next weaker one: a JSON schema by any JSON object, and
+    that by the words of the prompt alone.
+    """
+
+    __slots__ = ("_refused",)
+
+    def __init__(self) -> None:
+        self._refused: dict[LM, set[str]] = {}
+
+    def learn(self, lm: LM, request: LMRequest, error: RequestRejected) -> str | None:
+        """Return what ``lm`` has refused with this error, and is not asked for again; None where nothing helps."""
+        parameter, sent = error.parameter, self.weaker(lm, request)
+        if parameter == "response_format" and sent.output is not None:
+            refused = "json_schema" if isinstance(sent.output, JsonSchema) else "json_object"
+        elif parameter == "max_tokens" and request.params.max_tokens is not None and not self.takes(lm, "max_tokens"):
+            return None
+        elif parameter == "max_tokens" and request.params.max_tokens is not None:
+            refused = "max_tokens"
+        elif parameter == "tools" and request.tools:
+            refused = "tools"
+        else:
+            return None
+        self._refused.setdefault(lm, set()).add(refused)
+        return refused
+
+    def takes(self, lm: LM, what: str) -> bool:
+        """Whether ``lm`` has not refused it."""
+        return what not in self._refused.get(lm, ())
+
+    def able(self, lm: LM, known: Capabilities) -> Capabilities:
+        """Return what ``lm`` can do, less what it has refused."""
+        refused = self._refused.get(lm, set()) & {"json_schema", "json_object", "tools"}
+        return replace(known, **dict.fromkeys(refused, False)) if refused else known
+
+    def weaker(self, lm: LM, request: LMRequest) -> LMRequest:
+        """Return the request in the strongest form that ``lm`` has not refused."""
+        output = request.output
+        if isinstance(output, JsonSchema) and not self.takes(lm, "json_schema"):
+            output = JsonObject()
+        if isinstance(output, JsonObject) and not self.takes(lm, "json_object"):
+            output = None
+        return request if output is request.output else replace(request, output=output)
+
+    def wire(self, lm: LM, wire: Wire) -> Wire:
+        """Return the wire that writes what ``lm`` takes."""
+        if isinstance(wire, OpenAIChat) and not self.takes(lm, "max_tokens"):
+            return replace(wire, length_field="max_completion_tokens")
+        return wire
