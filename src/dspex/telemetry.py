@@ -110,7 +110,7 @@ class Telemetry:
         return detach
 
     def emit(
-        self, name: str, measurements: Mapping[str, float] = _NOTHING, metadata: Mapping[str, Any] = _NOTHING
+        self, name: str, measurements: Mapping[str, float] = _NOTHING, metadata: Mapping[str, object] = _NOTHING
     ) -> None:
         """Tell every handler attached to ``name``; hot paths test ``active`` before they build the mappings."""
         for entry in self._handlers:

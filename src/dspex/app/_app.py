@@ -222,7 +222,7 @@ class AppView:
     async def evaluate(
         self,
         program: RunnableProgram[..., R],
-        examples: Iterable[Any],
+        examples: Iterable[object],
         metric: Metric[R],
         *,
         max_concurrency: int = 64,
@@ -273,7 +273,7 @@ class AppView:
         program: M,
         optimizer: Optimizer,
         *,
-        trainset: Iterable[Any],
+        trainset: Iterable[object],
         valset: Iterable[Any] | None = None,
         job: str | None = None,
         seed: int = 0,
@@ -320,7 +320,9 @@ class AppView:
         above = options.paying_account or self._app.running_tree().book.root
         return replace(options, budget=None, paying_account=Account(name, options.budget, above))
 
-    def begin(self, program: RunnableProgram[P, R], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request[R]:
+    def begin(
+        self, program: RunnableProgram[P, R], args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> Request[R]:
         """Start a request on inputs by position and by name: what ``run``, ``start`` and ``bind`` have in common."""
         tree = self._app.running_tree()
         return tree.runner.start(program, bind_inputs(program, args, kwargs), self._options)

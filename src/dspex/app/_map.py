@@ -149,7 +149,7 @@ class MapRun(Generic[R]):
             yield _Row(index, fields, inputs, problem, key)
             index += 1
 
-    def _key_of(self, fields: Mapping[str, Any], where: str) -> str:
+    def _key_of(self, fields: Mapping[str, object], where: str) -> str:
         key = self._plan.key
         if not isinstance(key, str):
             return key_text(key(fields), where)

@@ -129,7 +129,7 @@ class RowJournal:
         await self._worker.run(self._write, kind, data, key)
         self._under_way.discard(key)
 
-    def _write(self, kind: str, data: Mapping[str, Any], key: str) -> None:
+    def _write(self, kind: str, data: Mapping[str, object], key: str) -> None:
         assert self._journal is not None
         self._journal.append(kind, data, key)
         self._journal.written.clear()

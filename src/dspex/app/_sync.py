@@ -80,7 +80,7 @@ class _Loop:
         if not self.is_of_this_process:
             raise WrongProcess(self._pid)
 
-    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+    def call(self, function: Callable[..., object], *args: object) -> Any:
         """
         Run an async or plain function in the App's thread and wait for what it returns.
 
@@ -94,7 +94,7 @@ class _Loop:
         if self.portal is None:
             raise AppNotRunning
         self._check_process()
-        future: Future[Any] = self.portal.start_task_soon(function, *args)
+        future: Future[object] = self.portal.start_task_soon(function, *args)
         try:
             return future.result()
         except BaseException:  # KeyboardInterrupt above all: nothing goes on behind the user's back

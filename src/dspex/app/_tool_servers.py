@@ -128,7 +128,7 @@ class ToolServerRun:
 
 
 async def _call(
-    runtime: Runtime, server: str, name: str, timeout: float | None, arguments: Mapping[str, Any]
+    runtime: Runtime, server: str, name: str, timeout: float | None, arguments: Mapping[str, object]
 ) -> object:
     """
     Call a tool by its server's name; while that is being started again, wait for it.

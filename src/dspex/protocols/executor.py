@@ -90,7 +90,7 @@ Outcome = Ok[Any] | Failed
 class Executor(Protocol):
     """Where programs run."""
 
-    async def run(self, program: object, inputs: Mapping[str, Any], options: RunOptions) -> Outcome:
+    async def run(self, program: object, inputs: Mapping[str, object], options: RunOptions) -> Outcome:
         """
         Run ``program.forward(**inputs)`` as its own request.
 

@@ -174,7 +174,7 @@ class Scope(Protocol):
         """
         ...
 
-    def record(self, predictor: object, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+    def record(self, predictor: object, inputs: Mapping[str, object], outputs: Mapping[str, object]) -> None:
         """Add one predictor's call to the request's trace."""
         ...
 

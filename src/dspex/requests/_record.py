@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import Any
 
 from dspex.programs import PredictorPaths
 from dspex.protocols.executor import RunOptions
@@ -48,7 +47,7 @@ class RequestRecord:
         self,
         request_id: str,
         program: object,
-        inputs: Mapping[str, Any],
+        inputs: Mapping[str, object],
         options: RunOptions,
         now: float,
         account: Account,
@@ -69,7 +68,7 @@ class RequestRecord:
         self.usage = Usage()
         self.cost: Decimal | None = Decimal(0)
         self.logs: list[AttemptLog] = []
-        self._steps: list[tuple[object, Mapping[str, Any], Mapping[str, Any]]] = []
+        self._steps: list[tuple[object, Mapping[str, object], Mapping[str, object]]] = []
         self._paths: PredictorPaths | None = None
 
     @property
@@ -89,7 +88,7 @@ class RequestRecord:
         self.usage += usage
         self.cost = self.cost + cost if self.cost is not None and cost is not None else None
 
-    def add_step(self, predictor: object, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+    def add_step(self, predictor: object, inputs: Mapping[str, object], outputs: Mapping[str, object]) -> None:
         """Add one predictor's call to the trace."""
         self._steps.append((predictor, inputs, outputs))
 

@@ -79,7 +79,7 @@ class RequestRunner:
         """Return the child spec of the RequestSupervisor."""
         return ChildSpec(REQUESTS, TaskSupervisor, name=REQUESTS)
 
-    def start(self, program: object, inputs: Mapping[str, Any], options: RunOptions) -> Request[Any]:
+    def start(self, program: object, inputs: Mapping[str, object], options: RunOptions) -> Request[Any]:
         """
         Accept a request; its process is spawned in this tick when there is a place.
 
@@ -110,7 +110,7 @@ class RequestRunner:
             above = outer.account
         return above if options.budget is None else Account(f"request {number}", options.budget, above)
 
-    async def run(self, program: object, inputs: Mapping[str, Any], options: RunOptions) -> Outcome:
+    async def run(self, program: object, inputs: Mapping[str, object], options: RunOptions) -> Outcome:
         """Run one program to its outcome: ``protocols.Executor`` on this loop."""
         try:
             request = self.start(program, inputs, options)
@@ -313,7 +313,7 @@ class LiveRequest:
             reason = self._process.exit_reason or Shutdown()
             self._end(None, self._error_for(reason))
 
-    def _end(self, value: Any, error: Exception | None) -> None:
+    def _end(self, value: object, error: Exception | None) -> None:
         runner = self._runner
         self.record.ended = runner.runtime.clock.now()
         self.ended, self.value, self.error = True, value, error
@@ -354,7 +354,7 @@ class LiveRequest:
         runtime = self._runner.runtime
         return runtime.clock.call_later(max(0.0, delay), callback, context=runtime.context)
 
-    def _emit(self, event: str, measurements: Mapping[str, float], metadata: Mapping[str, Any]) -> None:
+    def _emit(self, event: str, measurements: Mapping[str, float], metadata: Mapping[str, object]) -> None:
         telemetry = self._runner.runtime.telemetry
         if telemetry.active:
             base = {"request": self.record.id, "program": type(self.record.program).__name__}

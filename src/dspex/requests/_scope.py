@@ -313,7 +313,7 @@ class RequestScope:
 
     # --- notes ----------------------------------------------------------------------------------------------
 
-    def record(self, predictor: object, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+    def record(self, predictor: object, inputs: Mapping[str, object], outputs: Mapping[str, object]) -> None:
         """Add one predictor's call to the request's trace."""
         self._record.add_step(predictor, inputs, outputs)
 

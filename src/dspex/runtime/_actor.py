@@ -52,7 +52,7 @@ class Actor:
 
     _dspex_process: ActorProcess = cast("ActorProcess", None)  # until it is started
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, **options: object) -> None:
         """Refuse a class that would take the place of what the runtime calls: that breaks far from here, and late."""
         super().__init_subclass__(**options)
         refuse_shadows(cls, Actor)
@@ -69,12 +69,12 @@ class Actor:
         """React to a message that wants no answer."""
         raise NotImplementedError(f"{type(self).__name__} does not handle casts ({shown(message)})")
 
-    async def handle_info(self, message: Any) -> Next:
+    async def handle_info(self, message: object) -> Next:
         """React to ``send``, ``Down``, ``Exit``, ``IdleTimeout``; by default the message is logged and dropped."""
         self._dspex_process.report_unexpected(message)
         return None
 
-    async def handle_continue(self, argument: Any) -> Next:
+    async def handle_continue(self, argument: object) -> Next:
         """Do what ``Continue(argument)`` asked for."""
         raise NotImplementedError(f"{type(self).__name__} does not handle continue ({shown(argument)})")
 
@@ -104,7 +104,7 @@ class Actor:
         self._dspex_process.own(resource, close)
         return resource
 
-    def spawn_task(self, work: Callable[..., Any], *args: Any, label: str = "") -> TaskProcess:
+    def spawn_task(self, work: Callable[..., object], *args: object, label: str = "") -> TaskProcess:
         """
         Run ``work(*args)`` (a coroutine function) beside the mailbox, as a process this actor owns.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dspex._guard import shown, text_of
 from dspex.errors import ActorExited, SpecError, StartFailed
@@ -161,7 +161,7 @@ class ActorProcess(ActorLoop):
             task.cancel()
         self._ended()
 
-    def _task_done(self, task: asyncio.Task[Any]) -> None:
+    def _task_done(self, task: asyncio.Task[object]) -> None:
         if task in self.runtime.parting:
             self.runtime.parting.discard(task)
             return

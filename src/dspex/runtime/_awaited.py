@@ -62,7 +62,7 @@ def work_of_thread() -> object | None:
     frame = sys._getframe()
     while frame is not None:
         if frame.f_code is _WorkItem.run.__code__:
-            item: Any = frame.f_locals.get("self")
+            item: object = frame.f_locals.get("self")
             future: object = getattr(item, "future", None)
             return future
         frame = frame.f_back  # type: ignore[assignment]  # the outermost has none
@@ -87,7 +87,7 @@ def _woken_by(future: object) -> Iterator[Future[Any]]:
                 yield host  # be it not at the end of its block yet: it cannot leave that before
 
 
-def _held_by(callback: Any) -> list[object]:
+def _held_by(callback: object) -> list[object]:
     """Return the values that a callback works on: what it is bound to, its arguments, its closure."""
     if isinstance(callback, partial):
         return [*callback.args, *_held_by(callback.func)]

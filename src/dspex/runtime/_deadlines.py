@@ -40,7 +40,7 @@ def finite_timeout(timeout: float | None) -> float | None:
     return timeout if timeout <= LONGEST else None
 
 
-def expire(future: asyncio.Future[Any], process: ActorProcess, timeout: float) -> None:
+def expire(future: asyncio.Future[object], process: ActorProcess, timeout: float) -> None:
     """Fail a call that was not answered in time."""
     if not future.done():
         future.set_exception(CallTimeout(process.label, timeout))
@@ -80,7 +80,7 @@ class DeadlineQueue:
         """The number of calls that have not ended."""
         return self._live
 
-    def add(self, future: asyncio.Future[Any], process: ActorProcess) -> Deadline:
+    def add(self, future: asyncio.Future[object], process: ActorProcess) -> Deadline:
         """Fail ``future`` with CallTimeout after the timeout; the caller says ``finish`` in any case."""
         due = self._now() + self.timeout
         if self._timer is None:

@@ -51,7 +51,7 @@ class DynamicSupervisor(Supervisor):
         max_children: int | None = None,
         max_restarts: int = 3,
         max_seconds: float = 5.0,
-        extra_arguments: Iterable[Any] = (),
+        extra_arguments: Iterable[object] = (),
     ) -> None:
         super().__init__(strategy=RestartStrategy.ONE_FOR_ONE, max_restarts=max_restarts, max_seconds=max_seconds)
         if max_children is not None and (not isinstance(max_children, int) or max_children < 0):

@@ -20,7 +20,7 @@ __all__ = ["Janitor", "begin_closing"]
 _log = get_logger("runtime")
 
 
-def begin_closing(runtime: Runtime, resource: Any, close: Callable[[Any], object]) -> Awaitable[object] | None:
+def begin_closing(runtime: Runtime, resource: object, close: Callable[[Any], object]) -> Awaitable[object] | None:
     """Call ``close(resource)``; return what is still to be awaited. A failure is logged, whatever it is."""
     try:
         result = close(resource)

@@ -39,9 +39,9 @@ class KeyLocks:
     def __init__(self) -> None:
         self._queues: dict[Hashable, OrderedDict[_Ticket, None]] = {}
         self._held: dict[Process, dict[_Ticket, None]] = {}
-        self._waiting: dict[asyncio.Task[Any], _Ticket] = {}
+        self._waiting: dict[asyncio.Task[object], _Ticket] = {}
 
-    async def run(self, key: Hashable, function: Callable[[], Any]) -> Any:
+    async def run(self, key: Hashable, function: Callable[[], object]) -> Any:
         """Run ``function`` while nobody else runs one for ``key``; await what it returns, if need be."""
         ticket = self._draw(key)
         try:
@@ -83,7 +83,7 @@ class KeyLocks:
             if ticket.task is not None:
                 self._waiting.pop(ticket.task, None)
 
-    def _refuse_cycle(self, key: Hashable, task: asyncio.Task[Any]) -> None:
+    def _refuse_cycle(self, key: Hashable, task: asyncio.Task[object]) -> None:
         """Follow who holds the lock, the lock that one waits for, and so on: nobody may wait for us."""
         home, path = HOME.get(), [_label(HOME.get(), task)]
         chain = chain_of(home) if home is not None else ()

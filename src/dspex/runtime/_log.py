@@ -42,7 +42,7 @@ class RoomLogger(structlog.stdlib.BoundLogger):
         """True when somebody listens: without listeners, facts that cost time to find out are not looked for."""
         return heard(self._logger)
 
-    def _proxy_to_logger(self, method_name: str, event: str | None = None, *event_args: str, **event_kw: Any) -> Any:
+    def _proxy_to_logger(self, method_name: str, event: str | None = None, *event_args: str, **event_kw: object) -> Any:
         if heard(self._logger):
             try:
                 return super()._proxy_to_logger(method_name, event, *event_args, **event_kw)
@@ -94,7 +94,7 @@ def _as_record(logger: logging.Logger, method: str, event: MutableMapping[str, A
     return arguments
 
 
-def _rename_reserved(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _rename_reserved(_: object, __: str, event: MutableMapping[str, object]) -> MutableMapping[str, Any]:
     for name in _RESERVED & event.keys():
         event[f"{name}_"] = event.pop(name)
     return event

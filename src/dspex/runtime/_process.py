@@ -190,7 +190,7 @@ class Process:
         if interrupt is not None and not self.runtime.interrupted(interrupt):
             raise interrupt
 
-    def own(self, resource: Any, close: Callable[[Any], object]) -> None:
+    def own(self, resource: object, close: Callable[[Any], object]) -> None:
         """Have ``close(resource)`` called on exit; at once when the exit is already past."""
         if self.dead:
             awaitable = begin_closing(self.runtime, resource, close)
@@ -202,7 +202,7 @@ class Process:
         self._resources.append((resource, close))
 
     def spawn_task(
-        self, work: Callable[..., Any], *args: Any, label: str = "", context: Context | None = None
+        self, work: Callable[..., object], *args: object, label: str = "", context: Context | None = None
     ) -> TaskProcess:
         """Start ``work(*args)`` in this tick as a process without mailbox that dies with this one."""
         return self.runtime.spawn_task(self, work, *args, label=label, context=context)
@@ -299,7 +299,7 @@ class Process:
 
     # --- death ----------------------------------------------------------------------------------------------
 
-    def _task_done(self, task: asyncio.Task[Any]) -> None:
+    def _task_done(self, task: asyncio.Task[object]) -> None:
         """Turn what became of the coroutine into an exit reason, unless one is recorded already."""
         error = None if task.cancelled() else task.exception()
         if self.fenced:
@@ -498,7 +498,7 @@ def _give_up(future: asyncio.Future[ExitReason | None]) -> None:
         future.set_result(None)
 
 
-def _stack_of(task: asyncio.Task[Any]) -> str:
+def _stack_of(task: asyncio.Task[object]) -> str:
     """Return where a suspended task is, innermost frame last: asyncio itself knows the outermost only."""
     try:
         return _frames_of(task)
@@ -507,9 +507,9 @@ def _stack_of(task: asyncio.Task[Any]) -> str:
         return "<stack that cannot be shown>"
 
 
-def _frames_of(task: asyncio.Task[Any]) -> str:
+def _frames_of(task: asyncio.Task[object]) -> str:
     frames = []
-    inner: Any = task.get_coro()
+    inner: object = task.get_coro()
     while inner is not None:
         frame = getattr(inner, "cr_frame", None) or getattr(inner, "gi_frame", None) or getattr(inner, "ag_frame", None)
         if frame is not None:

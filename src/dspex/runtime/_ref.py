@@ -361,14 +361,14 @@ class ActorRef(ProcessRef):
 
     async def get_state(self, *, timeout: float | None = 5.0) -> dict[str, Any]:
         """Return the actor's attributes, in a dict of their own."""
-        state: dict[str, Any] = await ask(self._process, _system.get_state, timeout)
+        state: dict[str, object] = await ask(self._process, _system.get_state, timeout)
         return state
 
     async def replace_state(
-        self, change: Callable[[dict[str, Any]], Mapping[str, Any]], *, timeout: float | None = 5.0
+        self, change: Callable[[dict[str, Any]], Mapping[str, object]], *, timeout: float | None = 5.0
     ) -> dict[str, Any]:
         """Replace the actor's attributes by what ``change`` makes of them; if it raises, so does this, and no more."""
-        state: dict[str, Any] = await ask(self._process, partial(_system.replace_state, change), timeout)
+        state: dict[str, object] = await ask(self._process, partial(_system.replace_state, change), timeout)
         return state
 
     async def suspend(self, *, timeout: float | None = 5.0) -> None:

@@ -80,7 +80,7 @@ class Registry(Itself):
         if keys not in ("unique", "duplicate"):
             raise ValueError(f"keys must be 'unique' or 'duplicate', not {keys!r}")
         self.keys_kind = keys
-        self._entries: dict[Strict, list[tuple[Process, Any]]] = {}
+        self._entries: dict[Strict, list[tuple[Process, object]]] = {}
         self._owned: dict[Process, set[Strict]] = {}
         self._listeners = tuple(listeners)
         self._locks = KeyLocks()
@@ -192,7 +192,7 @@ class Registry(Itself):
     async def lock(self, key: Hashable, function: Callable[[], Awaitable[T]]) -> T: ...
     @overload
     async def lock(self, key: Hashable, function: Callable[[], T]) -> T: ...
-    async def lock(self, key: Hashable, function: Callable[[], Any]) -> Any:
+    async def lock(self, key: Hashable, function: Callable[[], object]) -> Any:
         """
         Run ``function`` in the caller while nobody else runs one under a lock of this key; return its result.
 

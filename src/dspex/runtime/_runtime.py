@@ -115,7 +115,7 @@ class Runtime(Itself):
         self.clock: Clock
         self.deadlines: Deadlines
         self.create_future: Callable[[], asyncio.Future[Any]]
-        self.parting: set[asyncio.Task[Any]] = set()  # of processes that are dead already
+        self.parting: set[asyncio.Task[object]] = set()  # of processes that are dead already
         self._given_clock = clock
         self._names = Names(self)
         self._last_pid = 0
@@ -409,8 +409,8 @@ class Runtime(Itself):
     def spawn_task(
         self,
         owner: Process,
-        work: Callable[..., Any],
-        *args: Any,
+        work: Callable[..., object],
+        *args: object,
         label: str = "",
         context: contextvars.Context | None = None,
     ) -> TaskProcess:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from dspex._guard import class_name, text_of
 from dspex.runtime._exit import Crashed
@@ -63,7 +63,7 @@ def where(stack: str) -> str:
     return places[-1] if places else "an unknown place"
 
 
-def sentence(event: str, fields: Mapping[str, Any]) -> str:
+def sentence(event: str, fields: Mapping[str, object]) -> str:
     """Return the sentence that ``fields`` ask for, the event itself where they do not, or where it cannot be made."""
     template = fields.get(SAYS)
     if template is None:

@@ -138,7 +138,7 @@ class Supervisor(Parent):
             answer = error
         return Reply(answer)
 
-    async def handle_info(self, message: Any) -> Next:
+    async def handle_info(self, message: object) -> Next:
         """React to the death of a child, and to notes to self."""
         if type(message) is Exit:
             return await self._child_exited(message)

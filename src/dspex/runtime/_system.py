@@ -66,7 +66,7 @@ def set_label(label: str) -> None:
     process.label = exact_text(label)
 
 
-async def ask(process: ActorProcess, work: Callable[[ActorProcess], Any], timeout: float | None) -> Any:
+async def ask(process: ActorProcess, work: Callable[[ActorProcess], object], timeout: float | None) -> Any:
     """Have the actor's own loop do ``work`` between two messages; what it raises is raised here."""
     timeout = finite_timeout(timeout)
     if process.exit_reason is not None:
@@ -97,7 +97,7 @@ def get_state(process: ActorProcess) -> dict[str, Any]:
     return {name: value for name, value in vars(process.actor).items() if name not in _NOT_STATE}
 
 
-def replace_state(change: Callable[[dict[str, Any]], Mapping[str, Any]], process: ActorProcess) -> dict[str, Any]:
+def replace_state(change: Callable[[dict[str, Any]], Mapping[str, object]], process: ActorProcess) -> dict[str, Any]:
     """Give the actor the attributes that ``change`` makes of those it has."""
     before = get_state(process)
     after = dict(change(dict(before)))

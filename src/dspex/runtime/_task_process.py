@@ -45,7 +45,7 @@ class TaskProcess(Process):
         self.returned = False
         self.result: Any = None  # whatever the coroutine returned
 
-    def run(self, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def run(self, work: Callable[..., object], args: tuple[object, ...]) -> None:
         """Schedule ``work(*args)``; it begins in the next turn of the loop."""
         self._launch(self._main(work, args))
 

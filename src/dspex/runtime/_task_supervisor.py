@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from dspex.errors import ActorExited, ChildError, NoSuchActor, SpecError
 from dspex.runtime._context import current_process
@@ -30,7 +30,7 @@ class TaskSupervisorRef(ActorRef):
     __slots__ = ()
 
     def start(
-        self, work: Callable[..., Awaitable[R]], *args: Any, label: str = "", context: Context | None = None
+        self, work: Callable[..., Awaitable[R]], *args: object, label: str = "", context: Context | None = None
     ) -> TaskHandle[R]:
         """
         Start ``work(*args)`` in this tick, owned by the supervisor; its failure is seen by who awaits the handle.
@@ -45,7 +45,7 @@ class TaskSupervisorRef(ActorRef):
         return TaskHandle(self.spawn(work, *args, label=label, context=context), current_process())
 
     def start_link(
-        self, work: Callable[..., Awaitable[R]], *args: Any, label: str = "", context: Context | None = None
+        self, work: Callable[..., Awaitable[R]], *args: object, label: str = "", context: Context | None = None
     ) -> TaskHandle[R]:
         """
         Start a task as ``start`` does, linked to the calling process: the abnormal end of one ends the other.
@@ -67,7 +67,7 @@ class TaskSupervisorRef(ActorRef):
         return TaskHandle(task, caller)
 
     def spawn(
-        self, work: Callable[..., Any], *args: Any, label: str = "", context: Context | None = None
+        self, work: Callable[..., object], *args: object, label: str = "", context: Context | None = None
     ) -> TaskProcess:
         """
         Start ``work(*args)`` in this tick as a bare process: no handle, no owner but the supervisor.

@@ -36,7 +36,7 @@ class ThreadGate:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._thread: int | None = None  # that of the loop; None while closed
-        self._waiting: dict[Future[Any], str] = {}
+        self._waiting: dict[Future[object], str] = {}
 
     def open(self) -> None:
         """Let threads in; called in the thread of the loop."""
@@ -50,7 +50,7 @@ class ThreadGate:
         for answer, label in waiting.items():
             _settle(answer, error=NoSuchActor(label))
 
-    def enter(self, answer: Future[Any], label: str) -> None:
+    def enter(self, answer: Future[object], label: str) -> None:
         """Note that a thread waits for ``answer``; NoSuchActor when the runtime is closed."""
         with self._lock:
             if self._thread is None:
@@ -59,7 +59,7 @@ class ThreadGate:
                 raise WrongLoop
             self._waiting[answer] = label
 
-    def leave(self, answer: Future[Any]) -> None:
+    def leave(self, answer: Future[object]) -> None:
         """Note that nobody waits for ``answer`` any more."""
         with self._lock:
             self._waiting.pop(answer, None)
@@ -68,7 +68,7 @@ class ThreadGate:
 def call_from_thread(process: ActorProcess, message: object, timeout: float | None) -> Any:
     """Call ``process`` and block this thread until it has answered; the rules are those of ``ActorRef``'s method."""
     runtime, timeout = process.runtime, finite_timeout(timeout)
-    answer: Future[Any] = Future()
+    answer: Future[object] = Future()
     runtime.gate.enter(answer, process.label)
     asking = _Asking(process, message, timeout, answer)
     try:
@@ -97,7 +97,7 @@ def cast_from_thread(process: ActorProcess, message: object) -> bool:
 class _Asking:
     """One call on behalf of a thread: what happens of it on the loop."""
 
-    def __init__(self, process: ActorProcess, message: object, timeout: float | None, answer: Future[Any]) -> None:
+    def __init__(self, process: ActorProcess, message: object, timeout: float | None, answer: Future[object]) -> None:
         self.process = process
         self.message = message
         self.timeout = timeout
@@ -184,7 +184,7 @@ def _wait(runtime: Runtime, label: str, answer: Future[Any], timeout: float | No
                 raise CallTimeout(label, timeout or 0.0) from None
 
 
-def _settle(answer: Future[Any], value: object = None, error: BaseException | None = None) -> None:
+def _settle(answer: Future[object], value: object = None, error: BaseException | None = None) -> None:
     if answer.done() or not answer.set_running_or_notify_cancel():
         return
     if error is not None:

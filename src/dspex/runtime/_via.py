@@ -30,7 +30,7 @@ class Via(Handle):
 
     __slots__ = ("key", "registry", "value")
 
-    def __init__(self, registry: Registry, key: Hashable, value: Any = None) -> None:  # the registrant's own value
+    def __init__(self, registry: Registry, key: Hashable, value: object = None) -> None:  # the registrant's own value
         self.registry = registry
         self.key = key
         self.value = value

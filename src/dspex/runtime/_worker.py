@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dspex.runtime._messages import as_answer
 
@@ -24,7 +24,7 @@ class WorkerThread:
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
 
-    def submit(self, function: Callable[..., R], *args: Any, failed: Callable[[BaseException], object]) -> None:
+    def submit(self, function: Callable[..., R], *args: object, failed: Callable[[BaseException], object]) -> None:
         """
         Queue ``function(*args)`` in this tick, for nobody to wait for; ``aclose`` runs behind it.
 
@@ -39,7 +39,7 @@ class WorkerThread:
 
         self._pool.submit(call)
 
-    async def run(self, function: Callable[..., R], *args: Any) -> R:
+    async def run(self, function: Callable[..., R], *args: object) -> R:
         """Run ``function(*args)`` in the thread and return its result; StopIteration comes as a RuntimeError."""
 
         def call() -> R:

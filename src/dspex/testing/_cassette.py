@@ -229,7 +229,7 @@ def _secrets(headers: httpx.Headers) -> list[str]:
     return [headers[name].removeprefix("Bearer ") for name in headers if name not in _PLAIN]
 
 
-def _redacted(value: Any, keys: Sequence[str]) -> Any:  # JSON of any shape
+def _redacted(value: object, keys: Sequence[str]) -> Any:  # JSON of any shape
     """Return a value without the keys; one of a few characters is a stand-in such as `none`, and may be any word."""
     if isinstance(value, str):
         for key in keys:

@@ -138,7 +138,7 @@ class ExitRecorder:
         finally:
             self._waiting.remove(entry)
 
-    def _heard(self, name: str, _: Mapping[str, float], facts: Mapping[str, Any]) -> None:
+    def _heard(self, name: str, _: Mapping[str, float], facts: Mapping[str, object]) -> None:
         record = _record(name, facts)
         if record is None:
             return

@@ -78,7 +78,7 @@ class AppliedFaults:
             if not process.alive:
                 await asyncio.sleep(0)  # a kill takes effect where the code waits next: let that be here
 
-    def event(self, name: str, _: Mapping[str, float], facts: Mapping[str, Any]) -> None:
+    def event(self, name: str, _: Mapping[str, float], facts: Mapping[str, object]) -> None:
         """Let happen what is due where an event is emitted."""
         process = current_process()
         for action in self.due("event", name, harmless=process is None):

@@ -10,7 +10,7 @@ import stat
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from dspex._clock import monotonic
 from dspex.runtime import Process, Runtime
@@ -124,7 +124,7 @@ def left_behind(left: Iterable[str]) -> str:
     return "\n  ".join(["left behind:", *sorted(left)])
 
 
-def name_task(task: asyncio.Task[Any], origins: Origins) -> str:
+def name_task(task: asyncio.Task[object], origins: Origins) -> str:
     """Say what a task is, where it is and where it comes from; of a process, also which."""
     coroutine = task.get_coro()
     name = getattr(coroutine, "__qualname__", repr(coroutine))
@@ -151,7 +151,7 @@ def _noting_runtimes(found: list[Runtime]) -> Iterator[None]:
         Runtime.open = before  # type: ignore[method-assign]  # as above
 
 
-async def _settle(loop: asyncio.AbstractEventLoop, tasks: set[asyncio.Task[Any]], opened: OpenThings) -> None:
+async def _settle(loop: asyncio.AbstractEventLoop, tasks: set[asyncio.Task[object]], opened: OpenThings) -> None:
     """Let end what is ending: a few turns of the loop, then a little time, then without its garbage."""
     for _ in range(_TURNS):
         await asyncio.sleep(0)

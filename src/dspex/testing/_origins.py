@@ -74,16 +74,16 @@ class Origins:
                 del attributes[name]  # uncovers the class's own method
             attributes.update(before)
 
-    def _noting(self, function: Callable[..., Any]) -> Callable[..., Any]:  # whatever it takes and returns
+    def _noting(self, function: Callable[..., object]) -> Callable[..., Any]:  # whatever it takes and returns
         @functools.wraps(function)
-        def noting(thing: object, *args: Any, **kwargs: Any) -> Any:
+        def noting(thing: object, *args: object, **kwargs: object) -> Any:
             self._known[thing] = _origin()
             return function(thing, *args, **kwargs)
 
         return noting
 
-    def _noting_result(self, function: Callable[..., Any]) -> Callable[..., Any]:  # whatever it takes and returns
-        def noting(*args: Any, **kwargs: Any) -> Any:
+    def _noting_result(self, function: Callable[..., object]) -> Callable[..., Any]:  # whatever it takes and returns
+        def noting(*args: object, **kwargs: object) -> Any:
             thing = function(*args, **kwargs)
             self._known[thing] = _origin()
             return thing

@@ -236,7 +236,7 @@ def _call(answer: ToolCall | Mapping[str, Any], number: int) -> ToolCall:
     return ToolCall(f"call-{number}", answer["tool"], cast("Mapping[str, Any]", answer["arguments"]), raw)
 
 
-def _text(fields: Mapping[str, Any], request: LMRequest) -> str:
+def _text(fields: Mapping[str, object], request: LMRequest) -> str:
     """Write fields in the form that the request asks for."""
     prompt = "".join(message.text for message in request.messages)
     if request.output is None and "[[ ## " in prompt:

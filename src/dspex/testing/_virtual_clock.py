@@ -8,7 +8,7 @@ import contextvars
 from collections.abc import AsyncIterator, Callable
 from contextvars import Context
 from heapq import heapify, heappop, heappush
-from typing import Any, Final
+from typing import Final
 
 __all__ = ["VirtualClock"]
 
@@ -78,7 +78,7 @@ class VirtualClock:
         self._timers: list[VirtualTimer] = []
         self._made = 0
         self._sweep_at = _SWEEP_FROM
-        self._own: set[asyncio.Task[Any]] = set()
+        self._own: set[asyncio.Task[object]] = set()
         self._timer_made: asyncio.Future[None] | None = None
 
     def now(self) -> float:

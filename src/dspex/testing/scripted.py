@@ -72,7 +72,7 @@ class ScriptedScope:
         self.trace: list[TraceStep] = []
         self.repairs: list[tuple[str, str, str]] = []
 
-    async def run(self, program: Program[..., R], **inputs: Any) -> R:  # any program's inputs
+    async def run(self, program: Program[..., R], **inputs: object) -> R:  # any program's inputs
         """
         Run ``program`` in this scope; paths in ``asked`` and ``trace`` are those of its predictors.
 
@@ -179,7 +179,7 @@ class ScriptedScope:
         """Call ``function`` here and now; nothing to cancel."""
         return function()
 
-    def record(self, predictor: object, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+    def record(self, predictor: object, inputs: Mapping[str, object], outputs: Mapping[str, object]) -> None:
         """Add to ``trace``."""
         self.trace.append(TraceStep(self.path_of(predictor), dict(inputs), dict(outputs)))
 
@@ -196,7 +196,7 @@ class ScriptedScope:
         return RequestTotals("scripted", Usage(), len(self.asked), 0, attempts, 0, 0, 0.0)
 
 
-def completion_text(fields: Mapping[str, Any]) -> str:
+def completion_text(fields: Mapping[str, object]) -> str:
     """Return fields as a model writes them in the chat format: texts as they are, everything else as JSON."""
     sections = [
         f"[[ ## {name} ## ]]\n{value if isinstance(value, str) else to_json(value).decode()}"

@@ -104,13 +104,13 @@ def _lines(source: TextIO, path: Path, *, numbered: bool) -> Iterator[dict[str, 
 def _line(outcome: Ok[Any] | Failed, hidden: str) -> str:
     row = {name: value for name, value in outcome.row.items() if name != hidden}
     if isinstance(outcome, Ok):
-        ending: Mapping[str, Any] = {"value": _plain(outcome.value)}
+        ending: Mapping[str, object] = {"value": _plain(outcome.value)}
     else:
         ending = {"error": type(outcome.reason).__name__, "message": str(outcome.reason)}
     return json.dumps({**row, **ending}, ensure_ascii=False) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """Return a value as JSON; of a record, what the model wrote: its inputs stand in the row already."""
     if isinstance(value, Signature):
         outputs = [field.name for field in type(value).fields.values() if field.role == "output"]

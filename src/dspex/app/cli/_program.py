@@ -35,7 +35,7 @@ def find_program(target: str, state: Path | None = None) -> Any:  # a Module, or
         if error.name is not None and not f"{module_name}.".startswith(f"{error.name}."):
             raise
         raise ConfigError(f"there is no module {module_name!r} here ({here}) or installed") from error
-    found: Any = module
+    found: object = module
     for part in name.split("."):
         if not hasattr(found, part):
             raise ConfigError(f"{module_name} has no {name!r}")
@@ -50,7 +50,7 @@ def find_program(target: str, state: Path | None = None) -> Any:  # a Module, or
     return program
 
 
-def _instance(found: Any, target: str) -> Any:
+def _instance(found: object, target: str) -> Any:
     if isinstance(found, type):
         try:
             found = found()

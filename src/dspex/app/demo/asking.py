@@ -17,7 +17,7 @@ _DRAW_EVERY = 0.1
 async def ask_all(
     app: App,
     program: RunnableProgram[..., Any],
-    asked: Sequence[Mapping[str, Any]],
+    asked: Sequence[Mapping[str, object]],
     board: Board,
     draw: Callable[[], object],
     *,
@@ -59,7 +59,7 @@ async def ask_all(
 async def _work(
     app: App,
     program: RunnableProgram[..., Any],
-    asked: Sequence[Mapping[str, Any]],
+    asked: Sequence[Mapping[str, object]],
     board: Board,
     places: Iterator[int],
 ) -> None:

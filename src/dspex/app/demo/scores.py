@@ -88,7 +88,7 @@ def counting(app: App, show: Show, what: str, total: int) -> Iterator[None]:
     with show.progress(what, total) as tell:
         ended = 0
 
-        def count(event: str, _measurements: Mapping[str, float], _metadata: Mapping[str, Any]) -> None:
+        def count(event: str, _measurements: Mapping[str, float], _metadata: Mapping[str, object]) -> None:
             nonlocal ended
             if event in ("dspex.request.stop", "dspex.request.exception"):
                 ended += 1

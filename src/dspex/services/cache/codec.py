@@ -36,7 +36,7 @@ def encode_response(response: LMResponse) -> str:
 
 
 def _encoded(completion: Completion) -> list[Any]:  # JSON
-    more: dict[str, Any] = {}  # JSON
+    more: dict[str, object] = {}  # JSON
     if completion.tool_calls:
         more["calls"] = [
             [each.id, each.name, None if each.arguments is None else dict(each.arguments), each.raw, dict(each.data)]

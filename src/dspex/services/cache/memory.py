@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any, cast
+from typing import cast
 
 from aiocache import SimpleMemoryCache
 from aiocache.serializers import NullSerializer
@@ -60,7 +60,7 @@ class MemoryTier(SimpleMemoryCache):  # type: ignore[misc]  # aiocache ships no 
         return self.get_nowait(key)
 
     async def _set(
-        self, key: str, value: Any, ttl: object = None, _cas_token: object = None, _conn: object = None
+        self, key: str, value: object, ttl: object = None, _cas_token: object = None, _conn: object = None
     ) -> bool:
         self.set_nowait(key, cast("LMResponse", value))
         return True

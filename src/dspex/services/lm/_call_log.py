@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from dspex.errors import LMError, StreamTruncated
 from dspex.protocols.lm import Attempt, AttemptLog, Charge, LMDelta, Usage
@@ -118,7 +118,7 @@ class CallLog:
         error.attempts = tuple(self.log.attempts)
         raise error
 
-    def emit(self, name: str, measurements: Mapping[str, float], metadata: Mapping[str, Any]) -> None:
+    def emit(self, name: str, measurements: Mapping[str, float], metadata: Mapping[str, object]) -> None:
         """Tell telemetry what happened to this call at this model."""
         if self.runtime.telemetry.active:
             self.runtime.telemetry.emit(

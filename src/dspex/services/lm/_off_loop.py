@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dspex.runtime import WorkerThread
 
@@ -27,7 +27,7 @@ class OffLoop:
         self._name = name
         self._thread: WorkerThread | None = None
 
-    async def run(self, function: Callable[..., R], *args: Any) -> R:
+    async def run(self, function: Callable[..., R], *args: object) -> R:
         """
         Return what ``function(*args)`` gives, called in the thread, one call after the other.
 

@@ -36,7 +36,7 @@ class Channel:
         self.transport = transport
         self._key = key
         self._off_loop = OffLoop("dspex-decode")
-        self._sending: set[asyncio.Task[Any]] = set()
+        self._sending: set[asyncio.Task[object]] = set()
 
     async def send(self, call: LogicalCall) -> Any:
         """

@@ -109,7 +109,7 @@ class LogicalCall(CallLog):
         attempt = len(self.log.attempts)
         while True:
             attempt += 1
-            verdict: Any = await self.acquire(attempt)
+            verdict: object = await self.acquire(attempt)
             if isinstance(verdict, Lease):
                 verdict = await self.attempt(verdict, attempt)
                 if not isinstance(verdict, (Raise, RetryAfter)):

@@ -77,7 +77,7 @@ def inline_data(part: MediaPart) -> tuple[str, str] | None:
     return part.media_type or media_type or "text/plain", base64.b64encode(data).decode("ascii")
 
 
-def add_extra(fields: dict[str, Any], extra: Mapping[str, Any]) -> None:
+def add_extra(fields: dict[str, object], extra: Mapping[str, object]) -> None:
     """
     Add what the user passes on as it is.
 

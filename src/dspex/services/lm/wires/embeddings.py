@@ -81,7 +81,7 @@ class OpenAIEmbeddings:
 
     def encode(self, model_name: str, request: EmbedRequest) -> bytes:
         """Return the compact JSON body; ``extra_body`` comes last. Raises ``RequestRejected`` for what is not JSON."""
-        fields: dict[str, Any] = {"model": model_name, "input": list(request.texts)}  # JSON
+        fields: dict[str, object] = {"model": model_name, "input": list(request.texts)}  # JSON
         if self.packed:
             fields["encoding_format"] = "base64"
         if request.dimensions is not None:
@@ -137,7 +137,7 @@ class GeminiEmbeddings:
 
     def encode(self, model_name: str, request: EmbedRequest) -> bytes:
         """Return the compact JSON body. Raises ``RequestRejected`` for what is not JSON."""
-        common: dict[str, Any] = {"model": _gemini_name(model_name)}  # JSON
+        common: dict[str, object] = {"model": _gemini_name(model_name)}  # JSON
         if request.dimensions is not None:
             common["outputDimensionality"] = request.dimensions
         common.update(request.extra_body)
@@ -191,7 +191,7 @@ class _Answer:
             raise failing(status, document, body)
         if not isinstance(document, dict):
             raise self.invalid(f"a JSON {type(document).__name__} instead of an object")
-        self.document: dict[str, Any] = document  # the provider's own JSON
+        self.document: dict[str, object] = document  # the provider's own JSON
 
     def invalid(self, problem: str) -> ResponseInvalid:
         message = f"the provider's answer holds no embeddings: {problem}"

@@ -78,7 +78,7 @@ def anthropic_failure(
     )
 
 
-def read_message(document: Mapping[str, Any], headers: Mapping[str, str], status: int = 200) -> LMResponse:
+def read_message(document: Mapping[str, object], headers: Mapping[str, str], status: int = 200) -> LMResponse:
     """
     Return the response for a message.
 
@@ -137,7 +137,7 @@ def _completion(content: list[Any], reason: str) -> Completion:
     )
 
 
-def _call(block: Mapping[str, Any], number: int) -> ToolCall:
+def _call(block: Mapping[str, object], number: int) -> ToolCall:
     given = block.get("input")
     given = {} if given is None else given
     if isinstance(given, str):  # streamed, and not a JSON object by itself

@@ -40,7 +40,7 @@ def message_fields(model_name: str, request: LMRequest, *, stream: bool) -> dict
     if not turns:
         raise RequestRejected("the request has no user turn that says something; nothing was sent")
     longest = params.max_tokens if params.max_tokens is not None else model.max_tokens
-    fields: dict[str, Any] = {"model": model_name, "max_tokens": longest}
+    fields: dict[str, object] = {"model": model_name, "max_tokens": longest}
     if system is not None:
         fields["system"] = system
     fields["messages"] = turns
@@ -215,7 +215,7 @@ def _media(part: MediaPart) -> _Block:
 # --- tools, thinking, parameters ----------------------------------------------------------------------------
 
 
-def _add_tools(fields: dict[str, Any], request: LMRequest) -> None:
+def _add_tools(fields: dict[str, object], request: LMRequest) -> None:
     check_tool_choice(request)
     if not request.tools:
         return
@@ -235,7 +235,7 @@ def _add_tools(fields: dict[str, Any], request: LMRequest) -> None:
         fields["tool_choice"] = {**named, "disable_parallel_tool_use": True} if one_at_most else named
 
 
-def _add_thinking(fields: dict[str, Any], request: LMRequest, model: ClaudeModel, model_name: str) -> None:
+def _add_thinking(fields: dict[str, object], request: LMRequest, model: ClaudeModel, model_name: str) -> None:
     word = request.params.reasoning
     if word is None:
         return
@@ -276,7 +276,7 @@ def _add_output(fields: dict[str, Any], request: LMRequest, model: ClaudeModel, 
     fields["output_config"] = {**fields.get("output_config", {}), "format": form}
 
 
-def _add_sampling(fields: dict[str, Any], request: LMRequest, model: ClaudeModel, model_name: str) -> None:
+def _add_sampling(fields: dict[str, object], request: LMRequest, model: ClaudeModel, model_name: str) -> None:
     """Add temperature and top_p; a model that has only its default, 1, is not told of it."""
     for name, value in (("temperature", request.params.temperature), ("top_p", request.params.top_p)):
         if value is None:

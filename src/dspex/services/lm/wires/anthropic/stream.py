@@ -25,7 +25,7 @@ class _Block:
 
     __slots__ = ("citations", "fields", "kind", "pieces", "tool")
 
-    def __init__(self, fields: dict[str, Any], tool: int | None) -> None:
+    def __init__(self, fields: dict[str, object], tool: int | None) -> None:
         self.fields = fields
         self.kind = string(fields, "type")
         self.tool = tool
@@ -33,7 +33,7 @@ class _Block:
         self.pieces: list[str] = []
         """Of its text or thoughts, or of the JSON of its input."""
         cited = fields.get("citations")
-        self.citations: list[Any] = cited if isinstance(cited, list) else []  # the provider's own JSON
+        self.citations: list[object] = cited if isinstance(cited, list) else []  # the provider's own JSON
         if self.kind in ("text", "thinking"):
             self.pieces.append(string(fields, self.kind))
 
@@ -81,7 +81,7 @@ class MessageStream(EventReader):
         content = [self._blocks[index].whole() for index in sorted(self._blocks)]
         return read_message({**self._document, "content": content}, self._headers)
 
-    def _check_error(self, fields: Mapping[str, Any]) -> None:
+    def _check_error(self, fields: Mapping[str, object]) -> None:
         if string(fields, "type") == "error" or isinstance(fields.get("error"), dict):
             raise anthropic_failure(200, self._headers, fields, in_stream=True)
 
@@ -111,7 +111,7 @@ class MessageStream(EventReader):
         elif kind == "message_stop":
             self._done = True
 
-    def _start(self, fields: Mapping[str, Any], deltas: list[LMDelta]) -> None:
+    def _start(self, fields: Mapping[str, object], deltas: list[LMDelta]) -> None:
         index, given = fields.get("index"), fields.get("content_block")
         if type(index) is not int or not isinstance(given, dict) or index in self._blocks:
             return
@@ -123,7 +123,7 @@ class MessageStream(EventReader):
         elif block.pieces and block.pieces[0]:
             self._tell(block.kind, block.pieces[0], deltas)
 
-    def _add(self, fields: Mapping[str, Any], deltas: list[LMDelta]) -> None:
+    def _add(self, fields: Mapping[str, object], deltas: list[LMDelta]) -> None:
         index, delta = fields.get("index"), fields.get("delta")
         block = self._blocks.get(index) if type(index) is int else None
         if block is None or not isinstance(delta, dict):
@@ -150,7 +150,7 @@ class MessageStream(EventReader):
     def _tell(kind: str, piece: str, deltas: list[LMDelta]) -> None:
         deltas.append(LMDelta(text=piece) if kind == "text" else LMDelta(reasoning=piece))
 
-    def _end(self, fields: Mapping[str, Any]) -> None:
+    def _end(self, fields: Mapping[str, object]) -> None:
         """Read why the answer ended, and the counts so far: they are sums, not differences."""
         document = self._document
         if document is None:

@@ -38,7 +38,7 @@ def invalid(problem: str, headers: Mapping[str, str], status: int = 200) -> Resp
     return Answer(_NOUN, status, headers, headers.get("x-request-id")).invalid(problem)
 
 
-def error_of(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def error_of(document: Mapping[str, object]) -> Mapping[str, Any] | None:
     """
     Return the error document inside a success, or None where there is none.
 
@@ -83,7 +83,7 @@ def read_answer(document: Mapping[str, Any], choices: list[Any], status: int, he
     return answer.response(found)
 
 
-def _completion(choice: Mapping[str, Any], message: Mapping[str, Any]) -> Completion | None:
+def _completion(choice: Mapping[str, object], message: Mapping[str, object]) -> Completion | None:
     """Return one answer, or None where its content is not text."""
     content = message.get("content")
     thoughts = ""
@@ -108,7 +108,7 @@ def _completion(choice: Mapping[str, Any], message: Mapping[str, Any]) -> Comple
     )
 
 
-def reason_of(choice: Mapping[str, Any]) -> str:
+def reason_of(choice: Mapping[str, object]) -> str:
     """Return the provider's word for why a choice ended; empty where it says nothing, or says it in the word null."""
     reason = choice.get("finish_reason")
     return reason if isinstance(reason, str) and reason not in ("null", "None") else ""
@@ -129,7 +129,7 @@ def content_of(content: object) -> tuple[str, str] | None:
     return text, "".join(thoughts)
 
 
-def _reasoning(message: Mapping[str, Any], thoughts: str) -> tuple[ReasoningPart, ...]:
+def _reasoning(message: Mapping[str, object], thoughts: str) -> tuple[ReasoningPart, ...]:
     """Return the thoughts, with what it takes to send them back under the name they came by."""
     if thoughts:
         return (ReasoningPart(thoughts, PROVIDER),)
@@ -141,7 +141,7 @@ def _reasoning(message: Mapping[str, Any], thoughts: str) -> tuple[ReasoningPart
     return (ReasoningPart(text, PROVIDER, {"field": field}),) if text else ()
 
 
-def _tool_calls(calls: list[Any]) -> tuple[ToolCall, ...]:
+def _tool_calls(calls: list[object]) -> tuple[ToolCall, ...]:
     """Return the calls, each with an id of its own; other entries are left out."""
     found: list[ToolCall] = []
     ids: set[str] = set()
@@ -185,7 +185,7 @@ def _has_logprob(entry: object) -> bool:
     return isinstance(entry, dict) and type(entry.get("logprob")) in (int, float)
 
 
-def _citations(annotations: list[Any]) -> tuple[Citation, ...]:
+def _citations(annotations: list[object]) -> tuple[Citation, ...]:
     """Return the web pages cited."""
     found: list[Citation] = []
     for annotation in annotations:
@@ -204,7 +204,7 @@ def _citations(annotations: list[Any]) -> tuple[Citation, ...]:
     return tuple(found)
 
 
-def usage_of(document: Mapping[str, Any]) -> Usage:
+def usage_of(document: Mapping[str, object]) -> Usage:
     """Return the token counts; what the provider left out, or gave as no number, is zero."""
     usage = document.get("usage")
     if not isinstance(usage, dict):

@@ -43,7 +43,7 @@ def chat_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     Raises:
         RequestRejected: A part stands where the protocol has no word for it.
     """
-    written: list[dict[str, Any]] = []
+    written: list[dict[str, object]] = []
     for message in messages:
         content, role = message.content, message.role
         if role == "tool":
@@ -61,7 +61,7 @@ def _tool_messages(content: str | tuple[Part, ...]) -> list[dict[str, Any]]:
     """Return one message per result; whether the tool failed is for its words to say."""
     if isinstance(content, str):
         raise unsayable("a tool turn without ToolResult parts", _NAME)
-    written: list[dict[str, Any]] = []
+    written: list[dict[str, object]] = []
     for part in content:
         if not isinstance(part, ToolResult):
             raise unsayable(f"{type(part).__name__} in a tool turn", _NAME)
@@ -79,7 +79,7 @@ def _tool_messages(content: str | tuple[Part, ...]) -> list[dict[str, Any]]:
 def _assistant(content: tuple[Part, ...]) -> dict[str, Any]:
     """Return an assistant's turn; its thoughts go back where a tool call depends on them, under their own name."""
     texts: list[str] = []
-    calls: list[dict[str, Any]] = []
+    calls: list[dict[str, object]] = []
     thoughts: list[ReasoningPart] = []
     for part in content:
         if isinstance(part, TextPart):
@@ -90,7 +90,7 @@ def _assistant(content: tuple[Part, ...]) -> dict[str, Any]:
             thoughts.append(part)
         else:
             raise unsayable(f"{type(part).__name__} in an assistant turn", _NAME)
-    turn: dict[str, Any] = {"role": "assistant", "content": "".join(texts)}
+    turn: dict[str, object] = {"role": "assistant", "content": "".join(texts)}
     if calls:
         turn["content"] = turn["content"] or None
         turn["tool_calls"] = calls
@@ -137,7 +137,7 @@ def _is_object(raw: str) -> bool:
 def _parts(content: tuple[Part, ...], role: str) -> object:
     if len(content) == 1 and isinstance(content[0], TextPart):
         return content[0].text  # the one form that every server knows
-    written: list[dict[str, Any]] = []
+    written: list[dict[str, object]] = []
     for part in content:
         if isinstance(part, TextPart):
             written.append({"type": "text", "text": part.text})
@@ -209,7 +209,7 @@ def check_extra(request: LMRequest) -> None:
         raise RequestRejected("the parameter 'stream' is set by how the answer is asked for; nothing was sent")
 
 
-def add_parameters(fields: dict[str, Any], request: LMRequest, *, length_field: str, seed_field: str) -> None:
+def add_parameters(fields: dict[str, object], request: LMRequest, *, length_field: str, seed_field: str) -> None:
     """Add tools, the form of the answer and the parameters that were set; ``extra_body`` joins or replaces them."""
     if request.tools or request.tool_choice != "auto":
         _add_tools(fields, request)
@@ -244,7 +244,7 @@ def add_parameters(fields: dict[str, Any], request: LMRequest, *, length_field: 
         add_extra(fields, params.extra_body)
 
 
-def _add_tools(fields: dict[str, Any], request: LMRequest) -> None:
+def _add_tools(fields: dict[str, object], request: LMRequest) -> None:
     check_tool_choice(request)
     if not request.tools:
         return

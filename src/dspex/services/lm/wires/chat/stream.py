@@ -40,11 +40,11 @@ class _Choice:
         self.content: list[str] = []
         self.thoughts: list[str] = []  # thoughts that came as parts of the content
         self.reasoning: dict[str, list[str]] = {}  # by the field they came in
-        self.details: list[dict[str, Any]] = []  # the provider's own JSON
+        self.details: list[dict[str, object]] = []  # the provider's own JSON
         self.refusal: list[str] = []
         self.calls = _Calls()
         self.logprobs: list[Any] | None = None  # the provider's own JSON
-        self.annotations: list[Any] = []  # the provider's own JSON
+        self.annotations: list[object] = []  # the provider's own JSON
         self.reason = ""
 
     def whole(self, index: int) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class _Choice:
         if self.thoughts:
             thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "".join(self.thoughts)}]}
             content = [thinking, {"type": "text", "text": content}]
-        message: dict[str, Any] = {"content": content}
+        message: dict[str, object] = {"content": content}
         for field, pieces in self.reasoning.items():
             message[field] = "".join(pieces)
         if self.details:
@@ -153,7 +153,7 @@ class ChatStream(EventReader):
     def __init__(self, headers: Mapping[str, str]) -> None:
         super().__init__(headers)
         self._choices: dict[int, _Choice] = {}
-        self._document: dict[str, Any] = {}
+        self._document: dict[str, object] = {}
         self._done = False
 
     def _read(self, event: ServerSentEvent, deltas: list[LMDelta]) -> None:
@@ -228,7 +228,7 @@ class ChatStream(EventReader):
                 if isinstance(choice, dict):
                     self._take_choice(choice, place, deltas)
 
-    def _take_choice(self, fields: Mapping[str, Any], place: int, deltas: list[LMDelta]) -> None:
+    def _take_choice(self, fields: Mapping[str, object], place: int, deltas: list[LMDelta]) -> None:
         index = fields.get("index")
         index = index if type(index) is int else place
         choice = self._choices.get(index)
@@ -256,7 +256,7 @@ class ChatStream(EventReader):
         if not delta.keys() <= _PLAIN:
             self._take_others(choice, index, delta, deltas)
 
-    def _take_others(self, choice: _Choice, index: int, delta: Mapping[str, Any], deltas: list[LMDelta]) -> None:
+    def _take_others(self, choice: _Choice, index: int, delta: Mapping[str, object], deltas: list[LMDelta]) -> None:
         """Read what is not text of the answer: thoughts, a refusal, tool calls, citations."""
         told = False
         for field in REASONING_FIELDS:

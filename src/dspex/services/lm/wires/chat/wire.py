@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from dspex.protocols.lm import Capabilities, LMRequest, LMResponse
 from dspex.protocols.model import LM, Secret
@@ -52,7 +52,7 @@ class OpenAIChat:
         Raises:
             RequestRejected: Something cannot be written as JSON, or the protocol has no word for it; nothing was sent.
         """
-        fields: dict[str, Any] = {"model": model_name, "messages": chat_messages(request.messages)}  # JSON
+        fields: dict[str, object] = {"model": model_name, "messages": chat_messages(request.messages)}  # JSON
         length_field = length_field_of(model_name) if self.length_field == "by_model" else self.length_field
         add_parameters(fields, request, length_field=length_field, seed_field=self.seed_field)
         if stream:

@@ -35,7 +35,7 @@ def items(fields: object, name: str) -> Iterator[dict[str, Any]]:
                 yield each
 
 
-def finish_reason(candidate: Mapping[str, Any]) -> str:
+def finish_reason(candidate: Mapping[str, object]) -> str:
     """Return the provider's word for why a candidate ended; empty while it has not."""
     reason = string(candidate, "finishReason")
     return "" if reason == "FINISH_REASON_UNSPECIFIED" else reason
@@ -76,7 +76,7 @@ def _choice(index: int, completion: Completion, what: str, code: str, message: s
     return Choice(index, completion, f"{what} ({code}){f': {message}' if message else ''}", code)
 
 
-def _call_ids(document: Mapping[str, Any], index: int) -> str:
+def _call_ids(document: Mapping[str, object], index: int) -> str:
     """Return what made-up call ids begin with, so that those of two answers differ."""
     return "-".join(filter(None, ("call", string(document, "responseId"), str(index) if index else "")))
 
@@ -86,7 +86,7 @@ class _Thought:
 
     __slots__ = ("at", "pieces", "signature")
 
-    def __init__(self, at: dict[str, Any]) -> None:
+    def __init__(self, at: dict[str, object]) -> None:
         self.at = at
         self.pieces: list[str] = []
         self.signature = ""
@@ -96,7 +96,7 @@ class _Thought:
         return ReasoningPart("".join(self.pieces), PROVIDER, {"thought": True, **signed, **self.at})
 
 
-def _completion(candidate: Mapping[str, Any], ids: str) -> Completion:
+def _completion(candidate: Mapping[str, object], ids: str) -> Completion:
     """
     Return the answer that parts make up.
 
@@ -143,7 +143,7 @@ def _completion(candidate: Mapping[str, Any], ids: str) -> Completion:
     )
 
 
-def _call(fields: Mapping[str, Any], signature: str, made_up: str) -> ToolCall:
+def _call(fields: Mapping[str, object], signature: str, made_up: str) -> ToolCall:
     given = fields.get("args")
     given = {} if given is None else given
     call_id = string(fields, "id")
@@ -177,7 +177,7 @@ def _pairs(entries: Iterator[dict[str, Any]]) -> Iterator[tuple[str, float]]:
             yield string(each, "token"), each["logProbability"]
 
 
-def _citations(candidate: Mapping[str, Any], text: str) -> Iterator[Citation]:
+def _citations(candidate: Mapping[str, object], text: str) -> Iterator[Citation]:
     """Yield what was recited, and what was found by a search of the provider's own; it counts in bytes, we do not."""
     metadata, grounding = candidate.get("citationMetadata"), candidate.get("groundingMetadata")
     if not (isinstance(metadata, dict) or isinstance(grounding, dict)):

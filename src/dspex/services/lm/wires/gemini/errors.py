@@ -72,7 +72,7 @@ def gemini_failure(
     )
 
 
-def _cause(message: str, reason: str, details: list[dict[str, Any]]) -> str:
+def _cause(message: str, reason: str, details: list[dict[str, object]]) -> str:
     """Return the shared table's word for what several causes share a status for; empty where the status says it."""
     words = message.lower()
     if reason in _KEY_REASONS or "api key not valid" in words or "api key expired" in words:
@@ -84,13 +84,13 @@ def _cause(message: str, reason: str, details: list[dict[str, Any]]) -> str:
     return ""
 
 
-def _violations(details: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _violations(details: list[dict[str, object]]) -> Iterator[dict[str, Any]]:
     for each in details:
         if string(each, "@type").endswith("google.rpc.QuotaFailure"):
             yield from items(each, "violations")
 
 
-def _is_lasting(violation: Mapping[str, Any]) -> bool:
+def _is_lasting(violation: Mapping[str, object]) -> bool:
     """Whether no wait of a few minutes helps: the day's quota is used up, or there is none at all."""
     day = "perday" in string(violation, "quotaId").lower() or "per_day" in string(violation, "quotaMetric").lower()
     return day or string(violation, "quotaValue") == "0"

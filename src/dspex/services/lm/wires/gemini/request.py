@@ -31,7 +31,7 @@ def content_fields(model_name: str, request: LMRequest) -> dict[str, Any]:
     instruction, contents = _conversation(request.messages)
     if not contents:
         raise RequestRejected("the request has no user turn that says something; nothing was sent")
-    fields: dict[str, Any] = {}
+    fields: dict[str, object] = {}
     if instruction:
         fields["systemInstruction"] = {"parts": instruction}
     fields["contents"] = contents
@@ -173,7 +173,7 @@ def _media(part: MediaPart) -> _Json:
 # --- tools and parameters -----------------------------------------------------------------------------------
 
 
-def _add_tools(fields: dict[str, Any], request: LMRequest) -> None:
+def _add_tools(fields: dict[str, object], request: LMRequest) -> None:
     check_tool_choice(request)
     if not request.tools:
         return
@@ -187,7 +187,7 @@ def _add_tools(fields: dict[str, Any], request: LMRequest) -> None:
     choice = request.tool_choice
     if choice == "auto":
         return
-    config: dict[str, Any] = {"mode": {"none": "NONE"}.get(choice, "ANY")}
+    config: dict[str, object] = {"mode": {"none": "NONE"}.get(choice, "ANY")}
     if choice not in ("none", "required"):
         config["allowedFunctionNames"] = [choice]
     fields["toolConfig"] = {"functionCallingConfig": config}
@@ -195,7 +195,7 @@ def _add_tools(fields: dict[str, Any], request: LMRequest) -> None:
 
 def _config(model_name: str, request: LMRequest) -> dict[str, Any]:
     params, output = request.params, request.output
-    config: dict[str, Any] = {}
+    config: dict[str, object] = {}
     if params.temperature is not None:
         config["temperature"] = params.temperature
     if params.top_p is not None:

@@ -29,12 +29,12 @@ class _Candidate:
     __slots__ = ("calls", "fields", "grown", "parts")
 
     def __init__(self, index: int) -> None:
-        self.fields: dict[str, Any] = {"index": index}
-        self.grown: dict[str, dict[str, list[dict[str, Any]]]] = {}
-        self.parts: list[dict[str, Any]] = []
+        self.fields: dict[str, object] = {"index": index}
+        self.grown: dict[str, dict[str, list[dict[str, object]]]] = {}
+        self.parts: list[dict[str, object]] = []
         self.calls = 0
 
-    def add(self, candidate: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def add(self, candidate: Mapping[str, object]) -> list[dict[str, Any]]:
         """Take one event's piece and return its parts."""
         parts = list(items(candidate.get("content"), "parts"))
         self.parts.extend(parts)
@@ -59,7 +59,7 @@ class ContentStream(EventReader):
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         super().__init__(headers)
-        self._document: dict[str, Any] = {}
+        self._document: dict[str, object] = {}
         self._candidates: dict[int, _Candidate] = {}
 
     def _read(self, event: ServerSentEvent, deltas: list[LMDelta]) -> None:
@@ -68,7 +68,7 @@ class ContentStream(EventReader):
         except ValueError as error:
             raise self._invalid(f"an event cannot be read: {shown(event.data.encode())}") from error
 
-    def read_list(self, chunks: list[Any]) -> LMResponse:
+    def read_list(self, chunks: list[object]) -> LMResponse:
         """Return what events add up to that came as one JSON list: so they do without ``alt=sse``."""
         for chunk in chunks:
             self._take(chunk, None)
@@ -122,7 +122,7 @@ class ContentStream(EventReader):
                 self._document[name] = value
 
     @staticmethod
-    def _tell(index: int, candidate: _Candidate, part: Mapping[str, Any], deltas: list[LMDelta]) -> None:
+    def _tell(index: int, candidate: _Candidate, part: Mapping[str, object], deltas: list[LMDelta]) -> None:
         text, call = string(part, "text"), part.get("functionCall")
         if isinstance(call, dict):
             given = call.get("args")

@@ -29,7 +29,7 @@ def invalid(problem: str, headers: Mapping[str, str], status: int = 200) -> Resp
     return Answer(_NOUN, status, headers, headers.get("x-request-id")).invalid(problem)
 
 
-def read_response(document: Mapping[str, Any], status: int, headers: Mapping[str, str]) -> LMResponse:
+def read_response(document: Mapping[str, object], status: int, headers: Mapping[str, str]) -> LMResponse:
     """
     Return what a response object says.
 
@@ -107,7 +107,7 @@ class _ResponseReader:
             where = place(sum(map(len, self.texts)), len(self.calls))
             self.thoughts.append(ReasoningPart("\n\n".join(pieces), PROVIDER, {**data, **where}))
 
-    def _take_part(self, part: Mapping[str, Any]) -> None:
+    def _take_part(self, part: Mapping[str, object]) -> None:
         if part.get("type") == "refusal":
             self.refusals.append(string(part, "refusal") or "no reason given")
         if part.get("type") not in ("output_text", "text"):
@@ -129,7 +129,7 @@ def _texts(parts: object) -> list[str]:
     return [text for part in parts if (text := string(part, "text"))]
 
 
-def _citation(annotation: Mapping[str, Any], before: int) -> Citation:
+def _citation(annotation: Mapping[str, object], before: int) -> Citation:
     """Return a page or file cited; positions count from the beginning of the whole text."""
     start, end = annotation.get("start_index"), annotation.get("end_index")
     return Citation(

@@ -29,7 +29,7 @@ def response_fields(model_name: str, request: LMRequest) -> dict[str, Any]:
         RequestRejected: A part or a parameter is set that the protocol has no word for.
     """
     instructions, turns = _instructions(request.messages)
-    fields: dict[str, Any] = {"model": model_name, "input": _items(turns), "store": False}
+    fields: dict[str, object] = {"model": model_name, "input": _items(turns), "store": False}
     if instructions:
         fields["instructions"] = instructions
     _add_tools(fields, request)
@@ -65,7 +65,7 @@ def _text_only(content: str | tuple[Part, ...], where: str) -> str:
 
 
 def _items(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = []
+    items: list[dict[str, object]] = []
     for message in messages:
         content, role = message.content, message.role
         if role == "tool":
@@ -85,7 +85,7 @@ def _items(messages: Sequence[Message]) -> list[dict[str, Any]]:
 def _results(content: str | tuple[Part, ...]) -> list[dict[str, Any]]:
     if isinstance(content, str):
         raise unsayable("a tool turn without ToolResult parts", _NAME)
-    items: list[dict[str, Any]] = []
+    items: list[dict[str, object]] = []
     for part in content:
         if not isinstance(part, ToolResult):
             raise unsayable(f"{type(part).__name__} in a tool turn", _NAME)
@@ -98,7 +98,7 @@ def _results(content: str | tuple[Part, ...]) -> list[dict[str, Any]]:
 def _assistant(content: tuple[Part, ...]) -> list[dict[str, Any]]:
     """Return an assistant's turn as items in their order; thoughts go back only before the calls they led to."""
     calls = any(isinstance(part, ToolCall) for part in content)
-    items: list[dict[str, Any]] = []
+    items: list[dict[str, object]] = []
     for part in replayed(content, PROVIDER):
         if isinstance(part, TextPart):
             items.append({"role": "assistant", "content": part.text})
@@ -128,7 +128,7 @@ def _input_part(part: Part, where: str) -> dict[str, Any]:
     raise unsayable(f"{type(part).__name__} in {where}", _NAME)
 
 
-def _add_tools(fields: dict[str, Any], request: LMRequest) -> None:
+def _add_tools(fields: dict[str, object], request: LMRequest) -> None:
     check_tool_choice(request)
     if not request.tools:
         return
@@ -152,7 +152,7 @@ def _add_tools(fields: dict[str, Any], request: LMRequest) -> None:
         fields["parallel_tool_calls"] = request.params.parallel_tool_calls
 
 
-def _add_parameters(fields: dict[str, Any], request: LMRequest, *, reasons: bool) -> None:
+def _add_parameters(fields: dict[str, object], request: LMRequest, *, reasons: bool) -> None:
     params = request.params
     if params.n != 1:
         raise unsayable(f"n={params.n} answers to one request", _NAME)

@@ -109,7 +109,7 @@ class ResponsesStream(EventReader):
     def __init__(self, headers: Mapping[str, str]) -> None:
         super().__init__(headers)
         self._response: dict[str, Any] | None = None  # the provider's own JSON
-        self._items: dict[int, dict[str, Any]] = {}  # finished ones, for servers whose last event has none
+        self._items: dict[int, dict[str, object]] = {}  # finished ones, for servers whose last event has none
         self._calls: dict[int, int] = {}  # output index to the call's place among the calls
         self._told: set[int] = set()  # calls whose arguments have come piece by piece
         self._thought: dict[int, tuple[str, object]] = {}  # which part of an item's thoughts came last
@@ -184,13 +184,13 @@ class ResponsesStream(EventReader):
     def _place(self, index: int) -> int:
         return self._calls.setdefault(index, len(self._calls))
 
-    def _begin_call(self, index: int, item: Mapping[str, Any], deltas: list[LMDelta]) -> None:
+    def _begin_call(self, index: int, item: Mapping[str, object], deltas: list[LMDelta]) -> None:
         arguments = string(item, "arguments")
         if arguments:
             self._told.add(index)
         deltas.append(LMDelta(tool=self._place(index), tool_name=string(item, "name"), arguments=arguments))
 
-    def _end_call(self, index: int, item: Mapping[str, Any], deltas: list[LMDelta]) -> None:
+    def _end_call(self, index: int, item: Mapping[str, object], deltas: list[LMDelta]) -> None:
         """Hand on what a server told only at the end."""
         name = "" if index in self._calls else string(item, "name")
         arguments = "" if index in self._told else string(item, "arguments")
@@ -198,7 +198,7 @@ class ResponsesStream(EventReader):
             self._told.add(index)
             deltas.append(LMDelta(tool=self._place(index), tool_name=name, arguments=arguments))
 
-    def _take_thought(self, kind: str, index: int, event: Mapping[str, Any], deltas: list[LMDelta]) -> None:
+    def _take_thought(self, kind: str, index: int, event: Mapping[str, object], deltas: list[LMDelta]) -> None:
         text = string(event, "delta")
         if not text:
             return
@@ -207,7 +207,7 @@ class ResponsesStream(EventReader):
         self._thought[index] = part
         deltas.append(LMDelta(reasoning=text if before == part else f"\n\n{text}"))
 
-    def _failure(self, event: Mapping[str, Any]) -> Exception:
+    def _failure(self, event: Mapping[str, object]) -> Exception:
         found = event if isinstance(event.get("error"), (dict, str)) else {"error": event}
         body = error_body(found) or ErrorBody()
         if body.type == "error":  # the event's own type, not the error's
