@@ -25,6 +25,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("tutorial*.md")),
     *sorted((ROOT / "docs/how-to").glob("*.md")),
     *sorted((ROOT / "docs/runtime").glob("*.md")),
+    *sorted((ROOT / "docs/contributing").glob("add-*.md")),
 ]
 Runs = dict[Path, "Future[list[dict[str, str]]]"]
 SAME = doctest.OutputChecker()

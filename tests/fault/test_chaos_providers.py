@@ -308,4 +308,4 @@ async def test_every_call_of_a_request_has_tries_of_its_own(simulator: Simulator
 async def no_connections(simulator: SimulatorProcess) -> None:
     """Wait until every connection but the one that asks is closed."""
     while (await simulator.stats()).connections > 1:  # noqa: ASYNC110 - the state is another process's
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # between two looks
