@@ -131,7 +131,7 @@ async def test_a_killed_optimizer_continues_in_the_same_context(tmp_path: Path) 
 
     app = dspex.App(ScriptedLM(answer), cache=None, home=tmp_path)
     async with app:
-        learn = dspex.BootstrapFewShot(sure, max_bootstrapped_demos=3, max_labeled_demos=0, max_concurrency=1)
+        learn = dspex.BootstrapFewShot(sure, max_bootstrapped_demos=3, max_labeled_demos=0, width=1)
         job = await app.compile(Ask(), learn, trainset=ROWS, job="j")
         WHO.set("another")
         await job.result()

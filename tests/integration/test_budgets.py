@@ -113,8 +113,8 @@ async def test_map_and_evaluation_share_one_budget_over_their_rows(simulator: Si
         assert len(report.failed) == 6
 
 
-async def test_job_ends_at_its_budget_and_goes_on_with_a_larger_one(simulator: Simulator, tmp_path: Path) -> None:
-    """What an earlier run has paid counts: the new budget is of the whole job."""
+async def test_job_ends_at_its_budget_with_the_best_so_far(simulator: Simulator, tmp_path: Path) -> None:
+    """The same job again returns what it has found, and pays nothing."""
     train = [{"question": f"Who is {number}?", "answer": "x"} for number in range(8)]
 
     async def calls(app: dspex.App, limit: int) -> int:
@@ -122,11 +122,13 @@ async def test_job_ends_at_its_budget_and_goes_on_with_a_larger_one(simulator: S
         view = app.options(budget=dspex.Budget(calls=limit))
         before = simulator.requests.get("ok", 0)
         job = await view.compile(Ask(), optimizer, trainset=train, job="dear")
-        with pytest.raises(BudgetExceeded, match="job dear"):
-            await job.result()
+        found = await job.result()
+        assert len(found.predictors()["answer"].demos) == 8  # labelled rows: none was worked out
+        async with job.events() as events:
+            assert [event.data["why"] async for event in events if event.kind == "ended"] == ["budget"]
         return simulator.requests["ok"] - before
 
-    for limit, wanted in ((2, 2), (2, 0), (3, 1)):
+    for limit, wanted in ((2, 2), (2, 0)):
         async with app_at(simulator, cache=None, home=tmp_path) as app:
             assert await calls(app, limit) == wanted
 

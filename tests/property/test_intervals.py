@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspex.evaluation._interval import (
+from dspex.evaluation.intervals import (
     binomial_p_value,
     mean_interval,
     paired_p_value,

@@ -63,7 +63,7 @@ def simulated(url: str, home: Path, **options: Any) -> dspex.App:
 
 def optimizer(count: int = 8) -> dspex.BootstrapFewShot:
     """Return an optimizer that runs all of ``count`` rows, three at a time."""
-    return dspex.BootstrapFewShot(same_title, max_bootstrapped_demos=count, max_labeled_demos=4, max_concurrency=3)
+    return dspex.BootstrapFewShot(same_title, max_bootstrapped_demos=count, max_labeled_demos=4, width=3)
 
 
 async def compiled(app: dspex.App, job: str = "titles", count: int = 8) -> Titles:

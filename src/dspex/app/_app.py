@@ -18,7 +18,7 @@ from dspex.app._tree import AppTree
 from dspex.app.config import read_proxies
 from dspex.errors import ActorError, AppAlreadyRunning, AppClosed, AppNotRunning, ConfigError, EvaluationError
 from dspex.evaluation import Metric, OnProgress, Report, evaluate
-from dspex.optimizers import Job, Optimizer
+from dspex.optimizers import Algorithm, Job, JobSettings
 from dspex.programs import AdapterChoice, Module, bind_inputs
 from dspex.protocols.executor import RunOptions
 from dspex.protocols.local import LocalLM
@@ -271,16 +271,23 @@ class AppView:
     async def compile(
         self,
         program: M,
-        optimizer: Optimizer,
+        optimizer: Algorithm[Any],
         *,
         trainset: Iterable[object],
         valset: Iterable[Any] | None = None,
+        holdset: Iterable[Any] | None = None,
         job: str | None = None,
         seed: int = 0,
+        sure: float = 0.0,
+        minutes: float | None = None,
+        max_concurrency: int = 64,
         metric_version: str | None = None,
     ) -> Job[M]:
         """
-        Start a job that makes a better program, and return its handle at once: ``await job.result()`` is the program.
+        Start a job that looks for a better program, and return its handle: ``await job.result()`` is the program.
+
+        The new program is handed out when it is better on rows that the search has never read; ``job.verdict`` says by
+        how much. A budget of ``options(budget=…)`` covers all of it, the verdict included, and is never exceeded.
 
         Everything the job has evaluated is in its journal below ``home``. The same job again attaches to the one that
         runs, continues one that was interrupted, or returns what it has found; no evaluation is paid twice.
@@ -288,10 +295,15 @@ class AppView:
         Args:
             program: The program to start from; it is never changed.
             optimizer: For example ``BootstrapFewShot(metric)``.
-            trainset: Examples, mappings or dataclasses to learn from.
-            valset: Others to choose by, for optimizers that do.
+            trainset: Examples, mappings or dataclasses to learn from. With 250 or more, and no other sets given, a
+                part of them is held out for the verdict, and another is chosen by.
+            valset: Others to choose by; optimizers that do not choose leave them for the verdict.
+            holdset: Others that only the verdict reads; an empty one holds nothing out.
             job: Its name; None makes a fresh one.
             seed: Where all its random choices come from.
+            sure: 0 hands the new program out when its held-out mean is better; 0.9 demands p < 0.1 as well.
+            minutes: How long the search may run in this process; then its best so far gets its verdict.
+            max_concurrency: Rows and proposals under way at once; it changes nothing in the result.
             metric_version: Stands for the metric's source, where that cannot be read.
 
         Raises:
@@ -306,10 +318,17 @@ class AppView:
             optimizer,
             trainset=trainset,
             valset=valset,
-            job=job,
-            seed=seed,
-            metric_version=metric_version,
             options=self._for_many(f"job {job or ''}".strip()),
+            settings=JobSettings(
+                job=job,
+                seed=seed,
+                metric_version=metric_version,
+                holdset=holdset,
+                sure=sure,
+                limit=self._options.budget,
+                minutes=minutes,
+                max_concurrency=max_concurrency,
+            ),
         )
 
     def _for_many(self, name: str) -> RunOptions:

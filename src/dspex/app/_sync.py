@@ -17,7 +17,7 @@ from anyio.from_thread import BlockingPortal
 from dspex.app._options import Options
 from dspex.errors import AppAlreadyRunning, AppNotRunning, WrongProcess
 from dspex.evaluation import Metric, OnProgress, Report
-from dspex.optimizers import Job, JobEvent, JobStatus, Optimizer
+from dspex.optimizers import Algorithm, Job, JobEvent, JobStatus, Verdict
 from dspex.programs import Module
 from dspex.protocols.executor import Failed, Ok
 from dspex.protocols.money import ProgramEstimate
@@ -224,19 +224,34 @@ class SyncView:
     def compile(
         self,
         program: M,
-        optimizer: Optimizer,
+        optimizer: Algorithm[Any],
         *,
         trainset: Iterable[Any],
         valset: Iterable[Any] | None = None,
+        holdset: Iterable[Any] | None = None,
         job: str | None = None,
         seed: int = 0,
+        sure: float = 0.0,
+        minutes: float | None = None,
+        max_concurrency: int = 64,
         metric_version: str | None = None,
     ) -> SyncJob[M]:
-        """Start a job that makes a better program and return its handle at once; raises as ``App.compile``."""
+        """Start a job that looks for a better program and return its handle; all as ``App.compile``."""
 
         async def compile_() -> Job[M]:
-            rest: dict[str, Any] = {"job": job, "seed": seed, "metric_version": metric_version}
-            return await self._view.compile(program, optimizer, trainset=trainset, valset=valset, **rest)
+            return await self._view.compile(
+                program,
+                optimizer,
+                trainset=trainset,
+                valset=valset,
+                holdset=holdset,
+                job=job,
+                seed=seed,
+                sure=sure,
+                minutes=minutes,
+                max_concurrency=max_concurrency,
+                metric_version=metric_version,
+            )
 
         return SyncJob(self._loop.call(compile_), self._loop)
 
@@ -428,6 +443,16 @@ class SyncJob(Generic[M]):
     def events(self) -> AbstractContextManager[Iterator[JobEvent]]:
         """Return the job's events, from its first to its end: a context manager that is iterated."""
         return _Iterating(self._job.events(), self._loop)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """As ``Job.verdict``."""
+        return self._job.verdict
+
+    def best(self) -> M:
+        """Return the best program so far; as ``Job.best``."""
+        program: M = self._loop.call(self._job.best)
+        return program
 
     def cancel(self) -> None:
         """Stop the job; compiling it again continues it."""

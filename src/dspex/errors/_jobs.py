@@ -52,10 +52,11 @@ class JobCancelled(OptimizationError):
 class JobMismatch(OptimizationError):
     """A job of this name exists for other inputs; ``changed`` names which."""
 
-    def __init__(self, job: str, changed: Sequence[str]) -> None:
+    def __init__(self, job: str, changed: Sequence[str], advice: str = "") -> None:
         self.job = job
         self.changed = tuple(changed)
-        super().__init__(f"job {job} was started with other inputs (changed: {', '.join(changed)}); use another name")
+        told = f"was started with other inputs (changed: {', '.join(changed)}); use another name"
+        super().__init__(f"job {job} {advice or told}")
 
 
 class JobBusy(OptimizationError):

@@ -1,8 +1,8 @@
 """Evaluation: metrics, the evaluator that runs a program over examples, and the report it makes."""
 
 from dspex.evaluation._examples import Row, as_example, read_rows
-from dspex.evaluation._interval import Interval, mean_interval
 from dspex.evaluation.evaluator import OpenStream, evaluate
+from dspex.evaluation.intervals import Interval, mean_interval
 from dspex.evaluation.metrics import (
     Metric,
     MetricResult,

@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple
 from typing_extensions import TypeVar
 
 from dspex.errors import ActorExited, EvaluationError
-from dspex.evaluation._interval import Interval, mean_interval, paired_p_value, t_interval
+from dspex.evaluation.intervals import Interval, mean_interval, paired_p_value, t_interval
 from dspex.evaluation.metrics import Score
 from dspex.programs import Example
 from dspex.protocols.executor import Failed

@@ -1,23 +1,69 @@
 """Optimizers: algorithms that make a better program out of a program and examples, as jobs that survive kills."""
 
-from dspex.optimizers._job_service import OPTIMIZERS, JobService
+from dspex.optimizers._job_service import OPTIMIZERS, JobService, JobSettings
 from dspex.optimizers._record import JobEvent, JobStatus
 from dspex.optimizers.bootstrap import BootstrapFewShot
+from dspex.optimizers.candidate import Candidate
 from dspex.optimizers.job import Job, JobEvents
 from dspex.optimizers.labeled import LabeledFewShot
-from dspex.optimizers.optimizer import Candidate, Evaluation, Optimizer, Study
+from dspex.optimizers.plans import (
+    DONE,
+    WAIT,
+    Algorithm,
+    Embed,
+    Embedded,
+    Evaluation,
+    Found,
+    Plan,
+    Run,
+    Search,
+    Signal,
+    Steer,
+    Task,
+    Train,
+    Trained,
+    Write,
+    Written,
+)
+from dspex.optimizers.race import Raced, Tally, cheapest, race
+from dspex.optimizers.verdict import Better, NoHeadroom, NotShownBetter, Unmeasured, Verdict, Worse
 
 __all__ = [
+    "DONE",
     "OPTIMIZERS",
+    "WAIT",
+    "Algorithm",
+    "Better",
     "BootstrapFewShot",
     "Candidate",
+    "Embed",
+    "Embedded",
     "Evaluation",
+    "Found",
     "Job",
     "JobEvent",
     "JobEvents",
     "JobService",
+    "JobSettings",
     "JobStatus",
     "LabeledFewShot",
-    "Optimizer",
-    "Study",
+    "NoHeadroom",
+    "NotShownBetter",
+    "Plan",
+    "Raced",
+    "Run",
+    "Search",
+    "Signal",
+    "Steer",
+    "Tally",
+    "Task",
+    "Train",
+    "Trained",
+    "Unmeasured",
+    "Verdict",
+    "Worse",
+    "Write",
+    "Written",
+    "cheapest",
+    "race",
 ]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from dspex._random import fresh_id
 from dspex.errors import ActorExited, AppClosed, ConfigError, JobMismatch, NoSuchActor, StartFailed
-from dspex.evaluation import read_rows
+from dspex.evaluation import check_metric, read_rows
 from dspex.optimizers._optimizer_actor import OptimizerSupervisor, job_spec
 from dspex.optimizers._record import JobRecord, JobSpec, JobTable
 from dspex.optimizers.fingerprint import (
@@ -20,13 +20,15 @@ from dspex.optimizers.fingerprint import (
     fingerprint_metric,
     fingerprint_program,
     path_of,
+    plain_options,
 )
 from dspex.optimizers.job import Job
-from dspex.optimizers.journal import VERSION
-from dspex.optimizers.optimizer import Optimizer
+from dspex.optimizers.plans import Algorithm, Task
+from dspex.optimizers.split import split_rows
 from dspex.programs import Module
 from dspex.protocols.executor import Executor, RunOptions
 from dspex.protocols.model import LM, LMPool
+from dspex.protocols.money import Budget
 from dspex.runtime import ChildSpec, Runtime, SupervisorRef
 
 __all__ = ["OPTIMIZERS", "JobService"]
@@ -39,7 +41,32 @@ OPTIMIZERS = "optimizers"
 PRIORITY = 10
 """Of an optimizer's requests: interactive ones go first."""
 
+FORMAT = "plans 1"
+"""Of a job's journal; raised when an older one cannot be continued."""
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class JobSettings:
+    """What ``App.compile`` was told beside the program, the optimizer and the rows."""
+
+    job: str | None = None
+    seed: int = 0
+    metric_version: str | None = None
+    holdset: Iterable[object] | None = None
+    sure: float = 0.0
+    limit: Budget | None = None
+    minutes: float | None = None
+    max_concurrency: int = 64
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sure < 1:
+            raise ConfigError(f"sure={self.sure!r} must be from 0, which asks for a better mean alone, to below 1")
+        if self.minutes is not None and not self.minutes > 0:
+            raise ConfigError(f"minutes={self.minutes!r} must be a positive number")
+        if self.max_concurrency < 1:
+            raise ConfigError(f"max_concurrency={self.max_concurrency} must be at least 1")
 
 
 class JobService:
@@ -68,21 +95,19 @@ class JobService:
     async def compile(
         self,
         program: M,
-        optimizer: Optimizer,
+        optimizer: Algorithm[Any],
         *,
         trainset: Iterable[object],
         valset: Iterable[object] | None,
-        job: str | None,
-        seed: int,
-        metric_version: str | None,
         options: RunOptions,
+        settings: JobSettings,
     ) -> Job[M]:
         """
         Start, continue or attach to a job, as ``App.compile`` says.
 
         Cancellation: the job is started all the same.
         """
-        spec = self._spec(program, optimizer, tuple(trainset), tuple(valset or ()), job, seed, metric_version, options)
+        spec = self._spec(program, optimizer, tuple(trainset), tuple(valset or ()), options, settings)
         while True:
             if self.table.closing:
                 raise AppClosed
@@ -115,39 +140,48 @@ class JobService:
     def _spec(
         self,
         program: Module,
-        optimizer: Optimizer,
+        optimizer: Algorithm[Any],
         train: tuple[object, ...],
         val: tuple[object, ...],
-        job: str | None,
-        seed: int,
-        metric_version: str | None,
         options: RunOptions,
+        settings: JobSettings,
     ) -> JobSpec:
         """Check what was handed in and write it down; nothing has been started or paid."""
-        if not isinstance(program, Module) or not isinstance(optimizer, Optimizer):
+        if not isinstance(program, Module) or not isinstance(optimizer, Algorithm):
             raise ConfigError("compile takes a Module and an optimizer such as BootstrapFewShot(metric)")
-        name = job if job is not None else fresh_id("job")
+        if optimizer.metric is not None:
+            check_metric(optimizer.metric)
+        name = settings.job if settings.job is not None else fresh_id("job")
         if not _ID.fullmatch(name):
             raise ConfigError(f"job={name!r}: use up to 100 letters, digits, dots, dashes and underscores")
+        hold = tuple(settings.holdset or ())
+        rows = [read_rows(program, each) for each in (train, val, hold)]
+        split = split_rows(*rows, chooses=optimizer.chooses, hold_out=settings.holdset is None)
         fingerprint = {
             **self.fingerprint(program, options),
-            "optimizer": digest([path_of(type(optimizer)), optimizer.options()]),
+            "optimizer": digest(identity(optimizer)),
             "trainset": fingerprint_examples(train),
             "valset": fingerprint_examples(val),
-            "metric": fingerprint_metric(optimizer.metric, metric_version),
-            "seed": str(seed),
-            "journal version": str(VERSION),
+            **({"holdset": fingerprint_examples(hold)} if hold else {}),
+            "metric": fingerprint_metric(optimizer.metric, settings.metric_version),
+            "seed": str(settings.seed),
+            **({"sure": str(settings.sure)} if settings.sure else {}),
+            "journal format": FORMAT,
         }
+        optimizer.check(Task(program, split.learn, split.choose, programs=optimizer.programs(), seed=settings.seed))
         return JobSpec(
             id=name,
             path=self._home / "jobs" / f"{name}.db",
             program=program,
             optimizer=optimizer,
-            train=read_rows(program, train),
-            val=read_rows(program, val),
-            seed=seed,
+            split=split,
+            seed=settings.seed,
             options=replace(options, priority=options.priority or PRIORITY, trace=True),
             fingerprint=fingerprint,
+            sure=settings.sure,
+            limit=settings.limit,
+            minutes=settings.minutes,
+            max_concurrency=settings.max_concurrency,
         )
 
     def fingerprint(self, program: object, options: RunOptions) -> dict[str, str]:
@@ -169,3 +203,17 @@ class JobService:
         """Release whoever still waits for a job."""
         for record in self.table.unfinished():
             self.table.end(record)
+
+
+def identity(algorithm: Algorithm[Any]) -> list[object]:
+    """Return what makes an algorithm the same algorithm: its class, its version and its options, as JSON values."""
+    options = {name: _option(value) for name, value in algorithm.options().items()}
+    return [path_of(type(algorithm)), algorithm.version, algorithm.width, options]
+
+
+def _option(value: object) -> object:
+    if isinstance(value, Algorithm):
+        return identity(value)
+    if isinstance(value, (list, tuple)):
+        return [_option(each) for each in value]
+    return plain_options(value)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
-from dspex.errors import ActorError, JobBusy, JobCancelled, OptimizationError
+from dspex.errors import ActorError, JobBusy, JobCancelled, JobMismatch, NoCandidate, OptimizationError
 from dspex.evaluation import RowRunner
+from dspex.optimizers._core import Core
+from dspex.optimizers._driver import Driver
 from dspex.optimizers._gate import Gate
+from dspex.optimizers._hands import Hands
+from dspex.optimizers._job_plan import SEARCH, JobPlan, Outcome
 from dspex.optimizers._record import JobRecord, JobTable
 from dspex.optimizers._writer import JobWriter
+from dspex.optimizers.candidate import Candidate
 from dspex.optimizers.journal import Journal, Record
-from dspex.optimizers.optimizer import Study, candidate_of, program_of
+from dspex.optimizers.plans import Steer, Task
+from dspex.optimizers.verdict import plain_verdict, verdict_of
 from dspex.protocols.executor import Executor
-from dspex.protocols.money import Spending
 from dspex.runtime import (
     NORMAL,
     Backoff,
@@ -41,6 +44,15 @@ __all__ = ["CANCEL", "JobSupervisor", "OptimizerActor", "OptimizerSupervisor", "
 CANCEL = "cancel"
 """Cast to a job's actor to end the job."""
 
+PAUSE = "pause"
+"""Cast to a job's actor to begin nothing more for a while."""
+
+RESUME = "resume"
+"""Cast to a job's actor to go on."""
+
+PAGE = 1_000
+"""Records that are read from a journal at once."""
+
 PAUSES = Backoff(initial=0.5, maximum=60.0)
 """How long a search waits while the provider is down."""
 
@@ -62,6 +74,9 @@ class OptimizerActor(LibraryActor):
         self._worker: WorkerThread
         self._journal: Journal | None = None
         self._writer: JobWriter
+        self._core: Core
+        self._driver: Driver
+        self._seen = 0
         self._search: TaskProcess | None = None
         self._watched = 0  # the monitor of the search
         self._cancelling = False
@@ -76,10 +91,12 @@ class OptimizerActor(LibraryActor):
             record.fail(error)
             raise
         if finished is not None:
-            record.finish(program_of(record.spec.program, finished.data["_candidate"]))
+            outcome = outcome_of(finished)
+            record.finish(outcome.candidate.applied(record.spec.program), outcome)
         if record.settled:
             return Continue(_SETTLED)
         record.status = "running"
+        self._driver = self._make_driver()
         context = record.spec.options.context
         own = context.copy() if context is not None else None
         self._search = self._dspex_process.spawn_task(self._run, label=f"search of {record.spec.id}", context=own)
@@ -89,25 +106,46 @@ class OptimizerActor(LibraryActor):
         return None
 
     async def _open(self) -> Record | None:
-        """Take the journal and everything in it; return the result that a predecessor has found, if any."""
+        """Take the journal and look through it; return the result that a predecessor has found, if any."""
         self._worker = self.own(WorkerThread("dspex-job"), self._close)
         journal = await self._worker.run(self._open_journal)
         self._writer = JobWriter(self.runtime, self._worker, journal, self._record)
-        records: list[Record] = await self._worker.run(journal.read)
-        if not any(each.kind == "finished" for each in records):
+        self._core = Core(self._writer.shelf)
+        finished = await self._look(journal, 0)
+        if finished is None:
             await self._worker.run(journal.take)
-            records += await self._worker.run(journal.read, records[-1].seq if records else 0)
-        for each in records:
-            self._writer.learn(each)
-        paying_account = self._record.spec.options.paying_account
-        if paying_account is not None and self._record.incarnations == 1:
-            paying_account.spent += sum((_paid(each.data) for each in records if each.kind == "evaluation"), Spending())
-        return next((each for each in records if each.kind == "finished"), None)
+            finished = await self._look(journal, self._seen)
+        account = self._record.spec.options.paying_account
+        if account is not None and self._record.incarnations == 1:
+            account.spent += self._writer.spent  # what an earlier process has paid counts against the job's budget
+        return finished
+
+    async def _look(self, journal: Journal, after: int) -> Record | None:
+        """Take over the records after a number, in pages; return the one that says how the job has finished."""
+        finished, self._seen = None, after
+        while page := await self._worker.run(journal.read, self._seen, PAGE):
+            for each in page:
+                self._writer.learn(each)
+                if each.kind == "finished":
+                    finished = each
+                elif each.kind == "ended":
+                    self._core.ends[each.data["search"]] = each.data["at"]
+                elif each.kind == "steered":
+                    steers = self._core.steers.setdefault((each.data["search"], each.data["at"]), [])
+                    steers.append(steer_of(each))
+            self._seen = page[-1].seq
+        return finished
 
     def _open_journal(self) -> Journal:
         """Open it in its thread, and note it there: it is closed even if we are killed before we hear of it."""
         spec = self._record.spec
-        self._journal = Journal(spec.path, spec.id, spec.fingerprint)
+        try:
+            self._journal = Journal(spec.path, spec.id, spec.fingerprint)
+        except JobMismatch as error:
+            if "journal format" not in error.changed:
+                raise
+            advice = "was begun by another release of dspex: finish it with that release, or use another name"
+            raise JobMismatch(spec.id, error.changed, advice) from error
         return self._journal
 
     async def _close(self, worker: WorkerThread) -> None:
@@ -120,11 +158,23 @@ class OptimizerActor(LibraryActor):
         return Stop(NORMAL)
 
     async def handle_cast(self, message: Any) -> Next:
-        """Cancel the job."""
-        if message is not CANCEL:
+        """Cancel, pause, resume or steer the job."""
+        if message is CANCEL:
+            self._cancel()
+        elif message is PAUSE or message is RESUME:
+            await self._hold(message is PAUSE)
+        elif isinstance(message, Steer):
+            self.spawn_task(self._driver.steer, message, label="steer")
+        else:
             return await super().handle_cast(message)
-        self._cancel()
         return None
+
+    async def _hold(self, hold: bool) -> None:
+        if self._record.settled or self._search is None:
+            return
+        self._record.held = hold
+        self._record.status = "paused" if hold else "running"
+        (self._driver.pause if hold else self._driver.resume)()
 
     async def handle_info(self, message: Any) -> Next:
         """React to the end of the search: with the job's, or by dying of it, so that it is begun again."""
@@ -156,7 +206,7 @@ class OptimizerActor(LibraryActor):
 
     def describe(self) -> str:
         """Tell how the search stands."""
-        done = len(self._writer.evaluations) if self._journal is not None else 0
+        done = self._writer.recorded if self._journal is not None else 0
         return f"{self._record.status}, {done} evaluations recorded"
 
     # --- the search -----------------------------------------------------------------------------------------
@@ -165,17 +215,58 @@ class OptimizerActor(LibraryActor):
         record, spec = self._record, self._record.spec
         try:
             await self._note_start()
-            gate = Gate(self.runtime, PAUSES, on_pause=self._note_pause, on_go=self._note_go)
-            runner = RowRunner(self._executor, spec.options, gate)
-            candidate = await spec.optimizer.search(Study(spec, self._writer, runner))
-            program = program_of(spec.program, candidate)
-            await self._writer.append("finished", {"_candidate": candidate_of(program)}, "result")
-        except Exception as error:  # noqa: BLE001 - what a search raises is how its job ends
+            timer = self.spawn_task(self._watch_time, spec.minutes, label="time limit") if spec.minutes else None
+            outcome = await self._outcome()
+            if timer is not None:
+                timer.ref.kill()
+            program = outcome.candidate.applied(spec.program)
+            await self._writer.append("finished", plain_outcome(outcome), "result")
+        except Exception as error:  # noqa: BLE001 - the error that a search raises is how its job ends
             if not isinstance(error, JobBusy):
                 await self._write_end("failed", {"error": f"{type(error).__name__}: {error}"})
             record.fail(error)
         else:
-            record.finish(program)
+            record.finish(program, outcome)
+
+    def _make_driver(self) -> Driver:
+        """Build the engine and whatever does its items."""
+        spec = self._record.spec
+        gate = Gate(self.runtime, PAUSES, on_pause=self._note_pause, on_go=self._note_go)
+        runner = RowRunner(self._executor, spec.options, gate)
+        programs = {"": spec.program, **spec.optimizer.programs()}
+        hands = Hands(runner, self._writer, programs, spec.optimizer.metric)
+        context = spec.options.context
+        driver = Driver(self._core, hands.do, self._writer, max_concurrency=spec.max_concurrency, context=context)
+        if self._record.held:
+            driver.pause()
+        return driver
+
+    async def _outcome(self) -> Outcome:
+        spec, core = self._record.spec, self._core
+        self._record.best = self._best
+        programs, held = spec.optimizer.programs(), len(spec.split.hold)
+        rows = (spec.split.learn, spec.split.choose)
+        task = Task(spec.program, *rows, programs=programs, seed=spec.seed, held=held)
+        core.begin(JobPlan(spec.optimizer, spec.split, spec.sure, spec.limit), task)
+        await self._driver.run()
+        outcome: Outcome = core.state
+        for number, each in enumerate(outcome.summary):
+            await self._writer.append("candidate", each, str(number))
+        await self._writer.append("verdict", plain_verdict(outcome.verdict), "verdict")
+        return outcome
+
+    def _best(self) -> Candidate:
+        lane = self._core.lane(SEARCH)
+        if lane is None:
+            return self._core.state.candidate if self._core.state is not None else Candidate()
+        try:
+            return lane.algorithm.best(lane.state)
+        except NoCandidate:
+            return Candidate()
+
+    async def _watch_time(self, minutes: float) -> None:
+        await self.runtime.sleep(minutes * 60)
+        await self._driver.end_search("time")
 
     async def _write_end(self, kind: str, data: dict[str, Any]) -> None:
         try:
@@ -189,21 +280,23 @@ class OptimizerActor(LibraryActor):
         about = {
             "optimizer": type(spec.optimizer).__name__,
             "program": type(spec.program).__name__,
-            "train": len(spec.train),
-            "val": len(spec.val),
+            "learn": len(spec.split.learn),
+            "choose": len(spec.split.choose),
+            "hold": len(spec.split.hold),
             "seed": spec.seed,
         }
         if journal.epoch == 1:
             await self._writer.append("started", about)
         else:
-            await self._writer.append("resumed", {**about, "recorded": len(self._writer.evaluations)})
+            await self._writer.append("resumed", {**about, "recorded": self._writer.recorded})
 
     async def _note_pause(self, error: Exception, delay: float) -> None:
         self._record.status = "paused"
         await self._writer.append("paused", {"error": f"{type(error).__name__}: {error}", "delay": delay})
 
     def _note_go(self) -> None:
-        self._record.status = "running"
+        if not self._record.held:
+            self._record.status = "running"
 
 
 class JobSupervisor(Supervisor):
@@ -268,8 +361,27 @@ def job_spec(record: JobRecord, table: JobTable, executor: Executor) -> ChildSpe
     )
 
 
-def _paid(evaluation: Mapping[str, Any]) -> Spending:
-    """Return what an earlier process paid for a recorded evaluation: it counts against the job's budget."""
-    tokens = evaluation["usage"]["input_tokens"] + evaluation["usage"]["output_tokens"]
-    cost = evaluation.get("cost", "0")
-    return Spending(Decimal(cost or 0), tokens, evaluation.get("calls", 0), int(cost is None))
+# --- how jobs are written down ------------------------------------------------------------------------------
+
+
+def plain_outcome(outcome: Outcome) -> dict[str, Any]:
+    """Return what a job has come to, as JSON values."""
+    return {
+        "verdict": plain_verdict(outcome.verdict),
+        "plans": outcome.plans,
+        "_candidate": outcome.candidate.plain(),
+        "_found": outcome.found.plain(),
+    }
+
+
+def outcome_of(record: Record) -> Outcome:
+    """Return what ``plain_outcome`` wrote."""
+    data = record.data
+    candidate, found = Candidate.of(data["_candidate"]), Candidate.of(data["_found"])
+    return Outcome(candidate, found, verdict_of(data["verdict"]), None, data["plans"])
+
+
+def steer_of(record: Record) -> Steer:
+    """Return a person's word as it was recorded."""
+    add = record.data["add"]
+    return Steer(record.data["hint"], Candidate.of(add) if add is not None else None, record.data["drop"])

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import itertools
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from dspex.errors import AppClosed, OptimizationError
-from dspex.evaluation import Row
+from dspex.optimizers._job_plan import Outcome
+from dspex.optimizers.candidate import Candidate
 from dspex.optimizers.journal import Record
+from dspex.optimizers.plans import Algorithm
+from dspex.optimizers.split import Split
 from dspex.programs import Module
 from dspex.protocols.executor import RunOptions
-
-if TYPE_CHECKING:
-    from dspex.optimizers.optimizer import Optimizer
+from dspex.protocols.money import Budget
 
 __all__ = ["JobEvent", "JobRecord", "JobSpec", "JobStatus", "JobTable", "event_of"]
+
+EVENTS_KEPT = 5_000
+"""Events of a job that are kept in memory."""
 
 JobStatus = Literal["starting", "running", "paused", "finished", "failed", "cancelled"]
 
@@ -31,8 +37,7 @@ class JobEvent:
         seq: Its number in the journal, rising.
         at: Seconds since 1970.
         epoch: Which incarnation of the optimizer wrote it, from 1.
-        kind: ``started``, ``resumed``, ``evaluation``, ``paused``, ``progress``, ``candidate``, ``finished``,
-            ``failed``, ``cancelled``.
+        kind: ``started``, ``evaluation``, ``progress``, ``finished`` and others; ``Job.events`` has the table.
         data: JSON values, by kind; see ``Job.events``.
     """
 
@@ -50,12 +55,18 @@ class JobSpec:
     id: str
     path: Path
     program: Module
-    optimizer: Optimizer
-    train: tuple[Row, ...]
-    val: tuple[Row, ...]
+    optimizer: Algorithm[Any]
+    split: Split
     seed: int
     options: RunOptions
     fingerprint: Mapping[str, str]
+    sure: float = 0.0
+    limit: Budget | None = None
+    minutes: float | None = None
+    max_concurrency: int = 64
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
 
 @dataclass(slots=True)
@@ -69,11 +80,17 @@ class JobRecord:
 
     spec: JobSpec
     status: JobStatus = "starting"
-    events: list[JobEvent] = field(default_factory=list)
+    events: deque[JobEvent] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+    """The latest events; older ones are in the journal."""
     result: Module | None = None
+    outcome: Outcome | None = None
+    best: Callable[[], Candidate] | None = None
+    """Returns the best candidate so far; set while the search runs."""
     error: Exception | None = None
     incarnations: int = 0
     cancel_wanted: bool = False
+    held: bool = False
+    """Whether somebody has paused it."""
     ended: bool = False
     """Whether the end has been published."""
     _waiting: list[asyncio.Future[None]] = field(default_factory=list)
@@ -96,10 +113,18 @@ class JobRecord:
         self._wake()
         return True
 
-    def finish(self, program: Module) -> None:
+    def since(self, seq: int) -> list[JobEvent] | None:
+        """Return the events after a number, oldest first; None when they are older than those kept here."""
+        events = self.events
+        if not events or events[-1].seq <= seq:
+            return []
+        missing = events[0].seq - seq - 1
+        return None if missing > 0 else list(itertools.islice(events, -missing, None))
+
+    def finish(self, program: Module, outcome: Outcome) -> None:
         """Settle the result, unless something is settled already."""
         if not self.settled:
-            self.result, self.status = program, "finished"
+            self.result, self.outcome, self.status = program, outcome, "finished"
 
     def fail(self, error: Exception, status: JobStatus = "failed") -> None:
         """Settle the error, unless something is settled already."""
@@ -157,6 +182,6 @@ class JobTable:
 def event_of(record: Record) -> JobEvent:
     """Return what a journal's record tells the user; what only a restart needs is left out."""
     data = {name: value for name, value in record.data.items() if not name.startswith("_")}
-    if record.kind == "evaluation":
+    if record.kind in ("evaluation", "answer"):
         data["key"] = record.key
     return JobEvent(record.seq, record.at, record.epoch, record.kind, data)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dspex.errors import OptimizationError
+from dspex.optimizers._answers import spending_of
 from dspex.optimizers._record import JobRecord, event_of
+from dspex.optimizers._shelf import Shelf
 from dspex.optimizers.journal import Journal, Record
+from dspex.protocols.money import Spending
 from dspex.runtime import Runtime, WorkerThread
 
 __all__ = ["JobWriter"]
@@ -23,11 +27,15 @@ class JobWriter:
         record: What gets the events.
 
     Attributes:
-        evaluations: Recorded evaluations by key.
+        shelf: The keys of recorded answers; the answers stay on disk.
+        recorded: How many runs of rows are recorded.
+        spent: What all recorded answers have cost.
     """
 
     def __init__(self, runtime: Runtime, worker: WorkerThread, journal: Journal, record: JobRecord) -> None:
-        self.evaluations: dict[str, Mapping[str, Any]] = {}
+        self.shelf = Shelf()
+        self.recorded = 0
+        self.spent = Spending()
         self._runtime = runtime
         self._worker = worker
         self._journal = journal
@@ -46,6 +54,33 @@ class JobWriter:
         self.publish()
         return record
 
+    async def answer(self, kind: str, key: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Record an answer and return it as the journal has it; raises and is cancelled as ``append``."""
+        return (await self.append(kind, data, key)).data
+
+    async def find(self, key: str) -> Mapping[str, Any] | None:
+        """Return the answer recorded under a key, if there is one; whatever was handed in before is written first."""
+        kind = "evaluation" if key.startswith("run/") else "answer"
+        found: Record | None = await self._worker.run(self._journal.find, kind, key)
+        self.publish()
+        return found.data if found is not None else None
+
+    async def read(self, keys: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+        """
+        Return recorded answers by key.
+
+        Raises:
+            OptimizationError: The file cannot be read, or an answer is no longer there.
+        """
+        runs = [key for key in keys if key.startswith("run/")]
+        others = [key for key in keys if not key.startswith("run/")]
+        found = await self._worker.run(self._journal.find_all, "evaluation", runs) if runs else {}
+        if others:
+            found |= await self._worker.run(self._journal.find_all, "answer", others)
+        if missing := [key for key in keys if key not in found]:
+            raise OptimizationError(f"the journal has lost its answer {missing[0]}")
+        return found
+
     def publish(self) -> None:
         """Take over what has been committed, in its order, also on behalf of callers that are gone."""
         written = self._journal.written
@@ -54,8 +89,10 @@ class JobWriter:
 
     def learn(self, record: Record) -> None:
         """Take over one record of the journal."""
-        if record.kind == "evaluation" and record.key is not None:
-            self.evaluations[record.key] = record.data
+        if record.kind in ("evaluation", "answer") and record.key is not None:
+            self.shelf.add(record.key)
+            self.recorded += record.kind == "evaluation"
+            self.spent += spending_of(record.data)
         event = event_of(record)
         if self._record.add(event) and self._runtime.telemetry.active:
             metadata = {"job": self._record.spec.id, "event": event}

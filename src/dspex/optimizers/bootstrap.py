@@ -3,32 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
-from functools import partial
-from typing import Any
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from dspex._random import generator
 from dspex.errors import ConfigError, NoCandidate
 from dspex.evaluation import Metric, Row, check_metric
-from dspex.optimizers.fingerprint import fingerprint_program
-from dspex.optimizers.labeled import labels
-from dspex.optimizers.optimizer import Candidate, Evaluation, Optimizer, Study, candidate_of
-from dspex.programs import Example, Module
+from dspex.optimizers.candidate import Candidate, Demo
+from dspex.optimizers.labeled import labeled, labels
+from dspex.optimizers.plans import DONE, Algorithm, Evaluation, Plan, Run, Signal, Task, chance
+from dspex.programs import Module
 
-__all__ = ["BootstrapFewShot"]
+if TYPE_CHECKING:
+    import random
 
-Demos = dict[str, list[Mapping[str, Any]]]
+__all__ = ["BootstrapFewShot", "Worked", "calls_of", "worked_out"]
+
+TEACHER = "teacher"
+"""The name of the teacher's program."""
 
 
 @dataclass(frozen=True)
-class BootstrapFewShot(Optimizer):
+class Worked:
+    """
+    How far a bootstrap has come.
+
+    Attributes:
+        task: What it works on.
+        teacher: The teacher, with what it is shown.
+        found: Rows that the teacher got right, with the calls it made.
+        errors: Why rows failed, the first few.
+        failed: Rows that failed.
+        tried: Rows that were tried.
+    """
+
+    task: Task
+    teacher: Candidate
+    found: tuple[tuple[int, tuple[tuple[str, Demo], ...]], ...] = ()
+    errors: tuple[str, ...] = ()
+    failed: int = 0
+    tried: int = 0
+
+
+@dataclass(frozen=True)
+class BootstrapFewShot(Algorithm[Worked]):
     """
     Run a teacher over the training set and show its predictors' calls on the rows it got right.
 
     After DSPy's optimizer of the same name (Khattab et al., 2023, "DSPy: Compiling Declarative Language Model Calls
-    into Self-Improving Pipelines", appendix E.1). Rows are run several at a time and taken in the order of the
-    training set, so that neither timing nor concurrency changes the result; rows run ahead of the last one needed
-    are paid for, at most ``max_concurrency - 1`` of them. The teacher never sees the row it is asked about among its
-    demonstrations. What is left of ``max_labeled_demos`` is filled with rows as they are.
+    into Self-Improving Pipelines", appendix E.1). Row k is plan k: rows run side by side and are taken in the order
+    of the training set; at most ``width - 1`` rows beyond the last one needed are paid. What is left of
+    ``max_labeled_demos`` is filled with rows as they are. With seed 0 it draws the rows that DSPy draws; of several
+    calls of one predictor in one row it takes the last or, at even odds, an earlier one, as DSPy does with other
+    chance.
 
     Args:
         metric: A row counts when this gives ``threshold`` or more; None takes every row that ends in an answer.
@@ -37,7 +64,7 @@ class BootstrapFewShot(Optimizer):
         max_labeled_demos: Demonstrations in all; also how many rows the teacher is shown when it has none of its own.
         max_rounds: Tries for each row; those after the first sample at temperature 1 with their number as seed.
         teacher: Another program with the same predictors; by default the program itself.
-        max_concurrency: Rows under way at once.
+        width: Rows under way at once.
 
     Raises:
         ConfigError: A number makes no sense, or the metric is not a function.
@@ -50,129 +77,113 @@ class BootstrapFewShot(Optimizer):
     max_labeled_demos: int = 16
     max_rounds: int = 1
     teacher: Module | None = None
-    max_concurrency: int = 16
+    width: int = 16
+    chooses: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.metric is not None:
             check_metric(self.metric)
-        if min(self.max_bootstrapped_demos, self.max_labeled_demos, self.max_rounds - 1, self.max_concurrency - 1) < 0:
-            raise ConfigError("numbers of demonstrations must be 0 or more, max_rounds and max_concurrency at least 1")
+        if min(self.max_bootstrapped_demos, self.max_labeled_demos, self.max_rounds - 1, self.width - 1) < 0:
+            raise ConfigError("numbers of demonstrations must be 0 or more, max_rounds and width at least 1")
 
-    def options(self) -> Mapping[str, Any]:
-        """Return what the result depends on; the concurrency is not part of it."""
-        return {
-            "threshold": self.threshold,
-            "max_bootstrapped_demos": self.max_bootstrapped_demos,
-            "max_labeled_demos": self.max_labeled_demos,
-            "max_rounds": self.max_rounds,
-            "teacher": fingerprint_program(self.teacher) if self.teacher is not None else None,
-        }
+    def programs(self) -> Mapping[str, Module]:
+        """Return the teacher, if it is another program."""
+        return {TEACHER: self.teacher} if self.teacher is not None else {}
 
-    async def search(self, study: Study) -> Candidate:
-        """
-        Work out demonstrations, then fill up with labelled ones.
-
-        Raises:
-            NoCandidate: Not a single row could be evaluated.
-            ConfigError: The teacher has other predictors.
-        """
-        found = await self._bootstrap(study, self._prepared_teacher(study))
-        candidate = candidate_of(study.program.with_demos(self._demos(study, found)))
-        if study.val and self.metric is not None:
-            await study.score("bootstrapped", candidate, study.val, self.metric, max_concurrency=self.max_concurrency)
-        return candidate
-
-    def _prepared_teacher(self, study: Study) -> Module:
-        """Return the teacher; without any demonstration of its own it is shown labelled rows."""
-        teacher = self.teacher if self.teacher is not None else study.program.with_demos(())
-        predictors = teacher.predictors()
-        if predictors.keys() != study.program.predictors().keys():
+    def check(self, task: Task) -> None:
+        """Refuse a teacher with other predictors."""
+        if self.teacher is not None and self.teacher.predictors().keys() != task.predictors.keys():
             raise ConfigError("the teacher must have predictors at the same paths as the program")
-        if not self.max_labeled_demos or any(each.demos for each in predictors.values()):
-            return teacher
-        source = study.generator("teacher")
-        shown = {path: labels(each, study.train, self.max_labeled_demos, source) for path, each in predictors.items()}
-        return teacher.with_demos(shown)
 
-    # --- working out ----------------------------------------------------------------------------------------
+    def begin(self, task: Task) -> Worked:
+        """Show the teacher labelled rows, unless it has demonstrations of its own."""
+        self.check(task)
+        teacher = task.start
+        own = False
+        if self.teacher is not None:
+            teacher = Candidate(program=TEACHER)
+            own = any(each.demos for each in self.teacher.predictors().values())
+        if self.max_labeled_demos and not own:
+            shown = labeled(task.predictors, task.learn, self.max_labeled_demos, generator(task.seed))
+            teacher = teacher.with_demos(shown)
+        return Worked(task, teacher)
 
-    async def _bootstrap(self, study: Study, teacher: Module) -> dict[int, Evaluation]:
-        """Return the first rows, in the order of the training set, that the teacher gets right."""
-        found: dict[int, Evaluation] = {}
-        if not self.max_bootstrapped_demos:
-            return found
-        errors = []
-        work = partial(self._try, study, teacher)
-        async with study.map(work, study.train, max_concurrency=self.max_concurrency) as results:
-            async for row, evaluation in results:
-                if self._accepts(evaluation):
-                    found[row.index] = evaluation
-                    await self._note(study, row, evaluation, len(found))
-                elif evaluation.score is None:
-                    errors.append(evaluation.error)
-                if len(found) >= self.max_bootstrapped_demos:
-                    break
-        if errors and len(errors) == len(study.train):
-            raise NoCandidate(f"none of the {len(errors)} rows could be evaluated; the first: {errors[0]}")
-        return found
+    def plan(self, state: Worked, k: int, chance: random.Random) -> Plan | Signal:
+        """Work out row k."""
+        if k >= len(state.task.learn) or self.enough(state):
+            return DONE
+        return self._row(state.teacher, state.task.learn[k])
 
-    async def _try(self, study: Study, teacher: Module, row: Row) -> Evaluation:
+    def _row(self, teacher: Candidate, row: Row) -> Plan:
         """Return the first round's evaluation that is good enough, or the last."""
-        teacher = _without(teacher, row.example)
-        evaluation = Evaluation(None)
+        evaluation = Evaluation(row.index, None)
         for number in range(self.max_rounds):
-            program = teacher.with_config(seed=number, temperature=1.0) if number else teacher
-            evaluation = await study.evaluate(f"bootstrap/{number}/{row.index}", program, row, self.metric)
+            temperature = 1.0 if number else None
+            answer = yield Run(teacher, (row,), number, temperature, trace=True, scored=self.metric is not None)
+            evaluation = answer[0]
             if self._accepts(evaluation):
                 break
         return evaluation
 
+    def absorb(self, state: Worked, k: int, result: Any) -> Worked:
+        """Keep the row's calls if the teacher got it right."""
+        state = replace(state, tried=state.tried + 1)
+        evaluation: Evaluation | None = result
+        if evaluation is None or evaluation.score is None:
+            told = (*state.errors, evaluation.error if evaluation is not None else "its plan failed")[:5]
+            return replace(state, errors=told, failed=state.failed + 1)
+        if not self._accepts(evaluation) or self.enough(state):
+            return state
+        calls = calls_of(evaluation, state.task.seed)
+        return replace(state, found=(*state.found, (evaluation.row, calls)))
+
+    def enough(self, state: Worked) -> bool:
+        """Whether as many rows are worked out as are wanted."""
+        return len(state.found) >= self.max_bootstrapped_demos
+
     def _accepts(self, evaluation: Evaluation) -> bool:
         return evaluation.score is not None and evaluation.score >= self.threshold
 
-    async def _note(self, study: Study, row: Row, evaluation: Evaluation, found: int) -> None:
-        data = {"row": row.index, "score": evaluation.score, "found": found, "wanted": self.max_bootstrapped_demos}
-        await study.note("progress", data, key=f"row {row.index}")
+    def best(self, state: Worked) -> Candidate:
+        """Return the worked-out demonstrations, and labelled ones in the places that are left."""
+        if state.failed and state.failed == len(state.task.learn):
+            raise NoCandidate(f"none of the {state.failed} rows could be evaluated; the first: {state.errors[0]}")
+        return state.task.start.with_demos(self._demos(state))
 
-    # --- choosing -------------------------------------------------------------------------------------------
-
-    def _demos(self, study: Study, found: Mapping[int, Evaluation]) -> Demos:
-        """Return each predictor's worked-out demonstrations, and labelled ones in the places that are left."""
-        predictors = study.program.predictors()
-        demos: Demos = {path: [] for path in predictors}
-        for row, evaluation in found.items():
-            for path, values in _one_call_each(study, row, evaluation).items():
-                if path in demos:
-                    demos[path].append(Example({"augmented": True, **values}))
-        rest = [row for row in study.train if row.index not in found]
-        source = study.generator("fill")
-        for path, shown in demos.items():
-            shown += labels(predictors[path], rest, self.max_labeled_demos - len(shown), source)
+    def _demos(self, state: Worked) -> dict[str, list[Demo]]:
+        task = state.task
+        demos = worked_out(state)
+        found = {row for row, _ in state.found}
+        rest = [row for row in task.learn if row.index not in found]
+        generator(task.seed).shuffle(rest)
+        source = generator(task.seed)
+        for path, predictor in task.predictors.items():
+            demos[path] += labels(predictor, rest, self.max_labeled_demos - len(demos[path]), source)
         return demos
 
+    def progress(self, state: Worked) -> Mapping[str, Any]:
+        """Return how many rows were tried, and how many are worked out of how many wanted."""
+        return {"rows": state.tried, "found": len(state.found), "wanted": self.max_bootstrapped_demos}
 
-def _one_call_each(study: Study, row: int, evaluation: Evaluation) -> dict[str, Mapping[str, Any]]:
-    """Return one call of each predictor: of several, the last or one before it, at even odds."""
+
+def worked_out(state: Worked) -> dict[str, list[Demo]]:
+    """Return the worked-out demonstrations of each predictor."""
+    demos: dict[str, list[Demo]] = {path: [] for path in state.task.predictors}
+    for _, calls in state.found:
+        for path, demo in calls:
+            if path in demos:
+                demos[path].append(demo)
+    return demos
+
+
+def calls_of(evaluation: Evaluation, seed: int) -> tuple[tuple[str, Demo], ...]:
+    """Return one call of each predictor as a demonstration: of several, the last or one before it, at even odds."""
     calls: dict[str, list[Mapping[str, Any]]] = {}
     for path, values in evaluation.trace:
         calls.setdefault(path, []).append(values)
-    chosen = {}
+    chosen = []
     for path, several in calls.items():
-        source = study.generator(f"call of {path} in row {row}")
+        source = chance(seed, "call", path, evaluation.row)
         last = len(several) == 1 or source.random() < 0.5
-        chosen[path] = several[-1] if last else source.choice(several[:-1])
-    return chosen
-
-
-def _without(teacher: Module, example: Example) -> Module:
-    """Return the teacher without the demonstrations that give the answer to ``example`` away."""
-    changed: Demos = {}
-    for path, predictor in teacher.predictors().items():
-        kept = [demo for demo in predictor.demos if not _shows(demo, example)]
-        if len(kept) < len(predictor.demos):
-            changed[path] = kept
-    return teacher.with_demos(changed) if changed else teacher
-
-
-def _shows(demo: Mapping[str, Any], example: Example) -> bool:
-    return all(name in example and example[name] == value for name, value in demo.items() if name != "augmented")
+        chosen.append((path, {"augmented": True, **(several[-1] if last else source.choice(several[:-1]))}))
+    return tuple(chosen)

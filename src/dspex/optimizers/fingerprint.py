@@ -18,7 +18,15 @@ from dspex.programs import Module
 from dspex.protocols.headers import header_identity
 from dspex.protocols.model import LM, LMPool
 
-__all__ = ["digest", "fingerprint_examples", "fingerprint_lms", "fingerprint_metric", "fingerprint_program"]
+__all__ = [
+    "digest",
+    "fingerprint_examples",
+    "fingerprint_lms",
+    "fingerprint_metric",
+    "fingerprint_program",
+    "path_of",
+    "plain_options",
+]
 
 
 def digest(value: object) -> str:
@@ -72,6 +80,15 @@ def fingerprint_metric(metric: object, version: str | None) -> str:
     if version is not None:
         return digest(["version", path_of(metric), version])
     return digest(_callable(metric))
+
+
+def plain_options(value: object) -> object:
+    """Return an option of an optimizer as JSON values: programs, models and functions by their own hashes."""
+    if isinstance(value, Module):
+        return fingerprint_program(value)
+    if isinstance(value, (LM, LMPool)):
+        return _lm(value)
+    return _values(value)
 
 
 def path_of(thing: object) -> str:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from types import TracebackType
 from typing import Generic, Self, TypeVar, cast
 
-from dspex.optimizers._optimizer_actor import CANCEL
-from dspex.optimizers._record import JobEvent, JobRecord, JobStatus
+from dspex.errors import ConfigError
+from dspex.optimizers._optimizer_actor import CANCEL, PAGE, PAUSE, RESUME
+from dspex.optimizers._record import JobEvent, JobRecord, JobStatus, event_of
+from dspex.optimizers.candidate import Candidate
+from dspex.optimizers.journal import read_page
+from dspex.optimizers.plans import Steer
+from dspex.optimizers.verdict import Verdict
 from dspex.programs import Module
-from dspex.runtime import NamedRef
+from dspex.runtime import NamedRef, WorkerThread
 
 __all__ = ["Job", "JobEvents"]
 
@@ -19,13 +25,16 @@ class JobEvents:
     """
     The events of a job: those there have been, then those to come, until the job ends.
 
-    Use it as ``async with job.events() as events: async for event in events``.
+    Use it as ``async with job.events() as events: async for event in events``. Who falls far behind reads from the
+    journal, so that memory stays bounded.
     """
 
     def __init__(self, record: JobRecord) -> None:
         self._record = record
-        self._next = 0
+        self._seen = 0
+        self._ready: deque[JobEvent] = deque()
         self._open = False
+        self._worker: WorkerThread | None = None
 
     async def __aenter__(self) -> Self:
         self._open = True
@@ -35,19 +44,35 @@ class JobEvents:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._open = False
+        self._ready.clear()
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            await worker.aclose()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> JobEvent:
         while self._open:
-            if self._next < len(self._record.events):
-                self._next += 1
-                return self._record.events[self._next - 1]
+            if not self._ready:
+                await self._more()
+            if self._ready:
+                event = self._ready.popleft()
+                self._seen = event.seq
+                return event
             if self._record.ended:
                 break
             await self._record.changed()
         raise StopAsyncIteration
+
+    async def _more(self) -> None:
+        found = self._record.since(self._seen)
+        if found is None:
+            if self._worker is None:
+                self._worker = WorkerThread("dspex-job-events")
+            page = await self._worker.run(read_page, self._record.spec.path, self._seen, PAGE)
+            found = [event_of(each) for each in page]
+        self._ready.extend(found)
 
 
 class Job(Generic[M]):
@@ -71,12 +96,14 @@ class Job(Generic[M]):
 
     @property
     def status(self) -> JobStatus:
-        """``starting``, ``running``, ``paused`` (the provider is down), ``finished``, ``failed`` or ``cancelled``."""
+        """``starting``, ``running``, ``paused`` (also by an outage), ``finished``, ``failed`` or ``cancelled``."""
         return self._record.status
 
     async def result(self) -> M:
         """
-        Wait for the end and return the new program; the one that was given is untouched.
+        Wait for the end and return the program to use: the new one, or the given one where ``verdict`` says so.
+
+        Programs are values: the one that was given is untouched.
 
         Raises:
             JobCancelled: ``cancel`` was called.
@@ -94,6 +121,37 @@ class Job(Generic[M]):
             raise record.error
         return cast("M", record.result)
 
+    @property
+    def verdict(self) -> Verdict | None:
+        """
+        Whether the search helped, by rows that it never read; None before the job has finished.
+
+        ``Better``: the new program is handed out. ``NotShownBetter``, ``NoHeadroom``, ``Worse``: the program that was
+        given is handed out. ``Unmeasured``: no rows were held out, and the new program is handed out.
+        """
+        return self._record.outcome.verdict if self._record.outcome is not None else None
+
+    @property
+    def found(self) -> M | None:
+        """The best program that the search found, whatever the verdict on it; None before the job has finished."""
+        outcome = self._record.outcome
+        return cast("M", outcome.found.applied(self._record.spec.program)) if outcome is not None else None
+
+    async def best(self) -> M:
+        """
+        Return the best program so far; before there is one, the program that was given.
+
+        This is the search's own choice: only ``verdict`` says whether it is really better.
+
+        Raises:
+            StateError: The search's best candidate does not fit the program.
+        """
+        record = self._record
+        if record.result is not None:
+            return cast("M", record.result)
+        program = record.spec.program
+        return cast("M", record.best().applied(program) if record.best is not None else program)
+
     def events(self) -> JobEvents:
         """
         Return the job's events, from its first: an async context manager that is an async iterator.
@@ -101,13 +159,18 @@ class Job(Generic[M]):
         ======================  =====================================================================================
         ``kind``                ``data``
         ======================  =====================================================================================
-        ``started``             ``optimizer``, ``program``, ``train``, ``val`` (rows), ``seed``
+        ``started``             ``optimizer``, ``program``, ``learn``, ``choose``, ``hold`` (rows), ``seed``
         ``resumed``             the same, and ``recorded``: evaluations that need not be paid again
-        ``evaluation``          ``key``, ``row``, ``score`` (None: failed), ``error``, ``usage``, ``seconds``
-        ``progress``            ``row``, ``score``, ``found`` and ``wanted``, or what else the algorithm counts
-        ``candidate``           ``name``, ``score``, ``interval``, ``rows``, ``failed``
-        ``paused``              ``error``, ``delay`` in seconds
-        ``finished``            nothing: the result is there
+        ``evaluation``          ``key``, ``candidate``, ``row``, ``score`` (None: failed), ``error``, ``usage``,
+                                ``spent``, ``seconds``
+        ``answer``              ``key``, ``outputs`` of a proposal, ``error``, ``usage``, ``spent``, ``seconds``
+        ``progress``            ``plan``, the number of a plan that is absorbed, and what else the algorithm counts
+        ``steered``             ``hint``, ``add``, ``drop``, and ``at``: the plan after which the word counts
+        ``ended``               ``why`` (``budget`` or ``time``) the search was ended, and ``at`` which plan
+        ``candidate``           what the algorithm tells of each candidate: ``name``, ``score``, ``rows``
+        ``verdict``             ``kind``, ``by``, ``interval``, ``p``, ``shrunken``, ``pairs``, ``failed``
+        ``paused``              ``error``, ``delay`` in seconds: the provider is down
+        ``finished``            ``verdict``, ``plans``: the result is there
         ``failed``              ``error``
         ``cancelled``           nothing
         ======================  =====================================================================================
@@ -120,5 +183,34 @@ class Job(Generic[M]):
             self._record.cancel_wanted = True
             self._actor.cast(CANCEL)
 
+    def pause(self) -> None:
+        """Begin nothing more until ``resume``; what is under way ends, and is recorded."""
+        if not self._record.ended:
+            self._actor.cast(PAUSE)
+
+    def resume(self) -> None:
+        """Go on after ``pause``."""
+        if not self._record.ended:
+            self._actor.cast(RESUME)
+
+    def steer(self, *, hint: str = "", add: Candidate | None = None, drop: str = "") -> None:
+        """
+        Tell the search something: words for those who write, a candidate to consider, or the key of one to drop.
+
+        It is recorded, and counts at one definite point of the search, so that the run stays exact. Algorithms take
+        what they can use. Once the search is over it changes nothing.
+
+        Raises:
+            ConfigError: Nothing was said.
+        """
+        if not (hint or add is not None or drop):
+            raise ConfigError("steer takes a hint, a candidate to add, or the key of a candidate to drop")
+        if not self._record.ended:
+            self._actor.cast(Steer(hint, add, drop))
+
     def __repr__(self) -> str:
         return f"<Job {self.id} [{self.status}]>"
+
+    def __str__(self) -> str:
+        verdict = self.verdict
+        return f"job {self.id}: {self.status}" + (f"; {verdict}" if verdict is not None else "")

@@ -13,7 +13,7 @@ import json
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from dspex._clock import wall_time
 from dspex._files import make_private
 from dspex.errors import JobBusy, JobMismatch, OptimizationError
 
-__all__ = ["VERSION", "Journal", "Record"]
+__all__ = ["VERSION", "Journal", "Record", "read_page"]
 
 VERSION = 1
 """Raised when a journal of the release before can no longer be continued."""
@@ -129,6 +129,8 @@ class Journal:
             JobBusy: Another writer has taken the journal.
         """
         text = json.dumps(data, ensure_ascii=False)  # in its order: what is saved from it is the same to the byte
+        if not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):
+            text = json.dumps(data)  # half a character cannot be stored as text, its escape can
         at = wall_time()
         with _translated(self._path):
             try:
@@ -155,11 +157,21 @@ class Journal:
         ).fetchone()
         return _record(row) if row is not None else None
 
-    def read(self, after: int = 0) -> list[Record]:
-        """Return the records after this number, oldest first."""
-        query = "SELECT seq, epoch, at, kind, key, data FROM records WHERE seq > ? ORDER BY seq"
+    def find_all(self, kind: str, keys: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """Return the data of the records of this kind with these keys, by key."""
+        found: dict[str, Mapping[str, Any]] = {}
         with _translated(self._path):
-            return [_record(row) for row in self._db.execute(query, (after,))]
+            for at in range(0, len(keys), 500):
+                some = keys[at : at + 500]
+                query = f"SELECT key, data FROM records WHERE kind = ? AND key IN ({','.join('?' * len(some))})"  # noqa: S608 - question marks alone
+                found.update((key, json.loads(data)) for key, data in self._db.execute(query, (kind, *some)))
+        return found
+
+    def read(self, after: int = 0, limit: int = -1) -> list[Record]:
+        """Return up to ``limit`` records after this number, oldest first; without a limit all of them."""
+        query = "SELECT seq, epoch, at, kind, key, data FROM records WHERE seq > ? ORDER BY seq LIMIT ?"
+        with _translated(self._path):
+            return [_record(row) for row in self._db.execute(query, (after, limit))]
 
     def close(self) -> None:
         """Close the file, and let go of it if it is ours, so that another process may take it at once."""
@@ -177,6 +189,13 @@ class Journal:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+
+def read_page(path: Path, after: int, limit: int) -> list[Record]:
+    """Return records of a journal that somebody else may be writing; blocks."""
+    query = "SELECT seq, epoch, at, kind, key, data FROM records WHERE seq > ? ORDER BY seq LIMIT ?"
+    with _translated(path), contextlib.closing(sqlite3.connect(path, timeout=10.0)) as db:
+        return [_record(row) for row in db.execute(query, (after, limit))]
 
 
 def _statements(script: str) -> Iterator[str]:

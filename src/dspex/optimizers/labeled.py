@@ -3,66 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from dspex._random import generator
 from dspex.errors import ConfigError
-from dspex.evaluation import Row
-from dspex.optimizers.optimizer import Candidate, Optimizer, Study, candidate_of
-from dspex.programs import Example, Predict
+from dspex.evaluation import Metric, Row
+from dspex.optimizers.candidate import Candidate, Demo, shown_row
+from dspex.optimizers.plans import DONE, Algorithm, Plan, Signal, Task
+from dspex.programs import Predict
 
 if TYPE_CHECKING:
     import random
 
-__all__ = ["LabeledFewShot"]
+__all__ = ["LabeledFewShot", "labeled", "labels"]
 
 
 @dataclass(frozen=True)
-class LabeledFewShot(Optimizer):
+class LabeledFewShot(Algorithm[Candidate]):
     """
-    Show each predictor up to ``k`` rows of the training set, drawn at random; nothing is run and nothing is paid.
+    Show each predictor up to ``k`` rows of the training set, drawn at random; nothing is run to find them.
 
     A predictor gets the fields that its signature has, from rows with at least one of its inputs and one of its
-    outputs.
+    outputs. After DSPy's optimizer of the same name; with seed 0 it draws the same rows.
 
     Args:
         k: Demonstrations for each predictor.
         sample: False takes the first ``k`` rows instead.
+        metric: Scores the result on held-out rows; None leaves it unmeasured.
 
     Raises:
         ConfigError: ``k`` is negative.
     """
 
-    metric = None
-
     k: int = 16
     sample: bool = True
+    _: KW_ONLY
+    metric: Metric[Any] | None = None
+    width: int = 1
+    chooses: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.k < 0:
             raise ConfigError(f"k={self.k}: expected a number of demonstrations, 0 or more")
 
-    def options(self) -> Mapping[str, Any]:
-        """Return the options."""
-        return {"k": self.k, "sample": self.sample}
+    def begin(self, task: Task) -> Candidate:
+        """Draw the demonstrations: there is nothing to plan."""
+        if not task.learn:
+            return task.start
+        source = generator(task.seed) if self.sample else None
+        return task.start.with_demos(labeled(task.predictors, task.learn, self.k, source))
 
-    async def search(self, study: Study) -> Candidate:
-        """Draw the demonstrations; predictors share one generator, in their order."""
-        source = study.generator("labels") if self.sample else None
-        predictors = study.program.predictors().items()
-        demos = {path: labels(predictor, study.train, self.k, source) for path, predictor in predictors}
-        return candidate_of(study.program.with_demos(demos) if study.train else study.program)
+    def plan(self, state: Candidate, k: int, chance: random.Random) -> Plan | Signal:
+        """Return that all is done."""
+        return DONE
+
+    def absorb(self, state: Candidate, k: int, result: Any) -> Candidate:
+        """Return the state."""
+        return state
+
+    def best(self, state: Candidate) -> Candidate:
+        """Return the candidate."""
+        return state
 
 
-def labels(
-    predictor: Predict[Any, ...], rows: Sequence[Row], count: int, source: random.Random | None
-) -> list[Example]:
+def labeled(
+    predictors: Mapping[str, Predict[Any, ...]], rows: Sequence[Row], count: int, source: random.Random | None
+) -> dict[str, list[Demo]]:
+    """Return up to ``count`` rows as demonstrations of each predictor; they share one generator, in their order."""
+    return {path: labels(each, rows, count, source) for path, each in predictors.items()}
+
+
+def labels(predictor: Predict[Any, ...], rows: Sequence[Row], count: int, source: random.Random | None) -> list[Demo]:
     """Return up to ``count`` rows as demonstrations of one predictor: drawn from ``source``, or the first."""
-    fields = predictor.signature.fields
-    usable = []
-    for row in rows:
-        shown = Example({name: row.example[name] for name in fields if name in row.example})
-        if {fields[name].role for name in shown} == {"input", "output"}:
-            usable.append(shown)
+    usable = [shown for row in rows if (shown := shown_row(predictor, row.example)) is not None]
     count = max(0, min(count, len(usable)))
     return source.sample(usable, count) if source is not None else usable[:count]

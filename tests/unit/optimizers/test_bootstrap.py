@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import dspex
+from dspex.optimizers import Better
 from dspex.simulator import Fault, FaultKind, FaultPlan, Latency, Simulator
 from tests.support.compiling import TitleOf, Titles, rows, same_title, simulated
 from tests.support.programs import collect
@@ -23,8 +24,9 @@ async def sim() -> AsyncIterator[Simulator]:
 async def bootstrapped(
     app: dspex.App, trainset: Sequence[dspex.Example] | None = None, seed: int = 0, **options: Any
 ) -> tuple[Titles, list[dspex.JobEvent]]:
+    at_once = options.pop("max_concurrency", 64)
     optimizer = dspex.BootstrapFewShot(options.pop("metric", same_title), **options)
-    job = await app.compile(Titles(), optimizer, trainset=trainset or rows(8), seed=seed)
+    job = await app.compile(Titles(), optimizer, trainset=trainset or rows(8), seed=seed, max_concurrency=at_once)
     async with job.events() as following:
         events = [event async for event in following]
     return await job.result(), events
@@ -95,15 +97,16 @@ class TestWhatIsKept:
             with pytest.raises(dspex.NoCandidate, match=r"none of the 8 rows.*LookupError"):
                 await bootstrapped(app, metric=broken)
 
-    async def test_a_candidate_is_scored_on_the_valset(self, sim: Simulator, tmp_path: Path) -> None:
+    async def test_the_valset_is_held_out_for_the_verdict(self, sim: Simulator, tmp_path: Path) -> None:
         async with simulated(sim.url, tmp_path) as app:
             optimizer = dspex.BootstrapFewShot(same_title)
             job = await app.compile(Titles(), optimizer, trainset=rows(6), valset=rows(9)[6:])
-            async with job.events() as following:
-                events = [event async for event in following]
+            found = await job.result()
 
-        (candidate,) = [event.data for event in events if event.kind == "candidate"]
-        assert (candidate["score"], candidate["rows"], candidate["failed"]) == (1.0, 3, 0)
+        verdict = job.verdict
+        assert isinstance(verdict, Better)
+        assert (verdict.by, verdict.pairs, verdict.failed, verdict.before, verdict.after) == (1.0, 3, 0, 0.0, 1.0)
+        assert len(demos_of(found)) == 6
 
 
 class TestTheTeacher:
@@ -160,7 +163,13 @@ class TestDeterminism:
             plan = FaultPlan(seed=number, latency=Latency(median=0.004, p95=0.02))
             async with Simulator(faults=plan) as sim, simulated(sim.url, tmp_path / str(number)) as app:
                 program, _ = await bootstrapped(
-                    app, rows(12), seed, max_bootstrapped_demos=3, max_labeled_demos=6, max_concurrency=concurrency
+                    app,
+                    rows(12),
+                    seed,
+                    max_bootstrapped_demos=3,
+                    max_labeled_demos=6,
+                    width=concurrency,
+                    max_concurrency=17 - concurrency,
                 )
                 states.append(program.dump_state())
 
@@ -205,7 +214,7 @@ class TestOutages:
 
 
 @pytest.mark.parametrize(
-    "options", [{"max_rounds": 0}, {"max_concurrency": 0}, {"max_bootstrapped_demos": -1}, {"max_labeled_demos": -1}]
+    "options", [{"max_rounds": 0}, {"width": 0}, {"max_bootstrapped_demos": -1}, {"max_labeled_demos": -1}]
 )
 def test_numbers_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(dspex.ConfigError):

@@ -160,12 +160,14 @@ class TestAnotherJobOfThatName:
             with pytest.raises(dspex.JobMismatch, match="lm"):
                 await compiled(app)
 
-    async def test_concurrency_is_no_other_job(self, app: dspex.App) -> None:
+    async def test_concurrency_is_no_other_job_but_the_width_is(self, app: dspex.App) -> None:
         gate = asyncio.Event()
         gate.set()
         await (await held_job(app, gate)).result()
 
-        await held_job(app, gate, optimizer=dspex.BootstrapFewShot(always, max_concurrency=1))
+        await held_job(app, gate, max_concurrency=1)
+        with pytest.raises(dspex.JobMismatch, match="optimizer"):
+            await held_job(app, gate, optimizer=dspex.BootstrapFewShot(always, width=1))
 
     async def test_a_file_that_is_no_journal_is_left_alone(self, app: dspex.App, tmp_path: Path) -> None:
         (tmp_path / "jobs").mkdir()
@@ -226,7 +228,7 @@ class TestEvents:
 
         assert early == late
         assert [event.seq for event in early] == sorted({event.seq for event in early})
-        assert early[0].data["train"] == 8
+        assert early[0].data["learn"] == 8
 
     async def test_one_who_has_seen_enough_may_leave(self, app: dspex.App) -> None:
         job = await held_job(app, gate := asyncio.Event())

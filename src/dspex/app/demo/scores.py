@@ -54,7 +54,8 @@ async def score_programs(app: App, library: Library, sizes: Sizes, seed: int, sh
 
 async def _bootstrap(app: App, program: RAG, library: Library, sizes: Sizes, seed: int, show: Show) -> RAG:
     optimizer = BootstrapFewShot(exact_match(), max_bootstrapped_demos=DEMOS, max_labeled_demos=0)
-    job = await app.compile(program, optimizer, trainset=library.sets.train, job="demo", seed=seed)
+    # The demo scores the result itself: nothing is held out.
+    job = await app.compile(program, optimizer, trainset=library.sets.train, holdset=(), job="demo", seed=seed)
     gone_through = 0
     try:
         with show.progress("working out demonstrations", DEMOS) as tell:
@@ -62,7 +63,7 @@ async def _bootstrap(app: App, program: RAG, library: Library, sizes: Sizes, see
                 async for event in events:
                     if event.kind == "progress":
                         tell(event.data["found"])
-                        gone_through = event.data["row"] + 1
+                        gone_through = event.data["rows"]
         learned = await job.result()
     except BaseException:  # whatever it is: undone here, then raised on
         job.cancel()

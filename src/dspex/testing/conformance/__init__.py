@@ -7,8 +7,12 @@ pytest; no plugin is needed, and each test makes the thing anew::
     class TestMyWire(WireContract):
         def make_wire(self) -> Wire:
             return MyWire()
+
+Optimizers are held to theirs in a ``ScriptedWorld``, without a model and without a loop.
 """
 
+from dspex.testing._world import ScriptedWorld, Simulated, rows_of, simulate
+from dspex.testing.conformance._algorithm import AlgorithmContract
 from dspex.testing.conformance._wire import Recorded, WireContract
 
-__all__ = ["Recorded", "WireContract"]
+__all__ = ["AlgorithmContract", "Recorded", "ScriptedWorld", "Simulated", "WireContract", "rows_of", "simulate"]

@@ -255,9 +255,12 @@ class _LocalStory:
 
     async def _bootstrap(self, app: App, program: Predict[SortMessage]) -> Predict[SortMessage]:
         optimizer = BootstrapFewShot(
-            exact_match("intent"), max_bootstrapped_demos=_WORKED_OUT, max_labeled_demos=_SHOWN, max_concurrency=AT_ONCE
+            exact_match("intent"), max_bootstrapped_demos=_WORKED_OUT, max_labeled_demos=_SHOWN, width=AT_ONCE
         )
-        job = await app.compile(program, optimizer, trainset=self._rows.train, job="demo", seed=self._options.seed)
+        rows, seed = self._rows.train, self._options.seed  # the demo scores the result itself: nothing is held out
+        job = await app.compile(
+            program, optimizer, trainset=rows, holdset=(), job="demo", seed=seed, max_concurrency=AT_ONCE
+        )
         gone_through = 0
         try:
             with self._show.progress("working out demonstrations", _WORKED_OUT) as tell:
@@ -265,7 +268,7 @@ class _LocalStory:
                     async for event in events:
                         if event.kind == "progress":
                             tell(event.data["found"])
-                            gone_through = event.data["row"] + 1
+                            gone_through = event.data["rows"]
             learned = await job.result()
         except BaseException:  # whatever it is: undone here, then raised on
             job.cancel()

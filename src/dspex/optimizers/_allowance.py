@@ -1,0 +1,106 @@
+"""What a search may spend: set aside before an ask is sent, and counted in the order of the plans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from dspex.protocols.money import Budget, Spending
+
+__all__ = ["Allowance", "Charges", "fits", "times"]
+
+
+class Charges:
+    """
+    What plans have cost: each recorded answer once, whoever asks for it again.
+
+    Args:
+        compact: Remember which answers are charged, but not what each has cost; enough where nothing is handed on.
+    """
+
+    __slots__ = ("_bits", "_compact", "_costs", "total")
+
+    def __init__(self, *, compact: bool = False) -> None:
+        self.total = Spending()
+        self._compact = compact
+        self._bits: dict[str, int] = {}
+        self._costs: dict[str, dict[int, Spending]] = {}
+
+    def note(self, prefix: str, row: int, spent: Spending) -> None:
+        """Charge an answer, unless it is charged already; ``row`` tells answers with one prefix apart."""
+        bits = self._bits.get(prefix, 0)
+        if bits >> row & 1:
+            return
+        self._bits[prefix] = bits | 1 << row
+        self.total += spent
+        if not self._compact:
+            self._costs.setdefault(prefix, {})[row] = spent
+
+    def add(self, other: Charges) -> None:
+        """Take over what another, which is not compact, has charged."""
+        for prefix, rows in other._costs.items():
+            for row, spent in rows.items():
+                self.note(prefix, row, spent)
+
+    def fresh(self, prefix: str, rows: Iterable[int]) -> list[int]:
+        """Return those of ``rows`` that are not charged."""
+        bits = self._bits.get(prefix, 0)
+        return [row for row in rows if not bits >> row & 1]
+
+    @staticmethod
+    def together(levels: Sequence[Charges]) -> Spending:
+        """Return what several have charged together; only the first may be compact."""
+        first, rest = levels[0], Charges()
+        for each in levels[1:]:
+            for prefix, rows in each._costs.items():  # noqa: SLF001 - another of our own kind
+                for row in first.fresh(prefix, rows):
+                    rest.note(prefix, row, rows[row])
+        return first.total + rest.total
+
+
+class Allowance:
+    """
+    The limit of one search, and what its plans have set aside.
+
+    Only the oldest plan decides that the limit is reached, by what the plans before it have cost: this does not depend
+    on timing. Younger plans wait for room, and waiting changes nothing in what they find.
+
+    Args:
+        limit: The most that may be spent.
+        price: What a row is expected to cost.
+    """
+
+    __slots__ = ("_held", "limit", "price", "spent")
+
+    def __init__(self, limit: Budget, price: Spending) -> None:
+        self.limit = limit
+        self.price = price
+        self.spent = Spending()
+        """What has been paid, by whichever plan."""
+        self._held = Spending()
+
+    def sent(self, expected: Spending) -> None:
+        """Set aside what an answer is expected to cost."""
+        self._held += expected
+
+    def arrived(self, expected: Spending, spent: Spending) -> None:
+        """Replace what was set aside by what was paid."""
+        self._held -= expected
+        self.spent += spent
+
+    def has_room(self, expected: Spending, ahead: int) -> bool:
+        """Whether a younger plan may send: enough is left for the ``ahead`` plans before it to send as much."""
+        return fits(self.limit, self.spent + self._held + times(expected, ahead + 1))
+
+
+def fits(limit: Budget, spent: Spending) -> bool:
+    """Whether an amount stays within a budget."""
+    return (
+        (limit.usd is None or spent.usd <= limit.usd)
+        and (limit.tokens is None or spent.tokens <= limit.tokens)
+        and (limit.calls is None or spent.calls <= limit.calls)
+    )
+
+
+def times(each: Spending, count: int) -> Spending:
+    """Return the multiple of an amount."""
+    return Spending(each.usd * count, each.tokens * count, each.calls * count, each.unpriced * count)

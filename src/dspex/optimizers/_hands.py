@@ -1,0 +1,209 @@
+"""The hands of the engine: rows are run, texts written, vectors made, and every answer recorded before it counts."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from dspex.errors import ConfigError, InternalError, MetricFailed, StateError
+from dspex.evaluation import Metric, Row, RowRunner, Scored
+from dspex.optimizers._answers import plain_spending
+from dspex.optimizers._core import Item
+from dspex.optimizers._writer import JobWriter
+from dspex.optimizers.candidate import Candidate, Demo, without_row
+from dspex.optimizers.plans import Embed, Run, Train, Write
+from dspex.programs import Embed as EmbedTexts
+from dspex.programs import Example, Module, Predict, to_plain
+from dspex.protocols.executor import Failed, Ok
+from dspex.protocols.lm import Usage
+from dspex.protocols.money import Spending
+
+__all__ = ["Hands", "Trainer"]
+
+Trainer = Callable[[str, tuple[Mapping[str, Any], ...], Mapping[str, Any]], Awaitable[str]]
+"""Trains a model on data with options, and returns the trained model's name."""
+
+PROGRAMS_KEPT = 256
+"""Candidates whose programs are kept ready."""
+
+
+class Hands:
+    """
+    Does items.
+
+    Args:
+        runner: Runs rows.
+        writer: The journal.
+        programs: The student under the empty name, and others.
+        metric: Of the job; None scores every answer with 1.
+        trainer: Trains models, where that is possible.
+    """
+
+    def __init__(
+        self,
+        runner: RowRunner,
+        writer: JobWriter,
+        programs: Mapping[str, Module],
+        metric: Metric[Any] | None,
+        trainer: Trainer | None = None,
+    ) -> None:
+        self._runner = runner
+        self._writer = writer
+        self._programs = programs
+        self._metric = metric
+        self._trainer = trainer
+        self._ready: OrderedDict[tuple[str, int, float | None], Module] = OrderedDict()
+        self._own = {name: _demos_of(program) for name, program in programs.items()}
+
+    async def do(self, item: Item) -> Mapping[str, Mapping[str, Any]]:
+        """
+        Do an item and return its answers by key; what is new has been recorded.
+
+        Raises:
+            LMError, ConfigError, AppClosed: Nothing can be done until somebody acts; nothing was recorded.
+            JobBusy, OptimizationError: The journal belongs to another, or cannot be written.
+        Cancellation: the request is stopped; an answer that has come is recorded all the same.
+        """
+        if item.reads:
+            return await self._writer.read(item.reads)
+        if item.tries and (known := await self._writer.find(item.key)) is not None:
+            return {item.key: known}  # whoever was killed had handed it to the journal's thread
+        ask = item.ask
+        if isinstance(ask, Run):
+            assert item.row is not None
+            data = await self._run(ask, item.row)
+            return {item.key: await self._writer.answer("evaluation", item.key, data)}
+        if isinstance(ask, Write):
+            data = await self._write(ask)
+        elif isinstance(ask, Embed):
+            data = await self._embed(ask)
+        elif isinstance(ask, Train):
+            data = await self._train(ask)
+        else:
+            raise InternalError(f"{type(ask).__name__} is not done by hand")
+        return {item.key: await self._writer.answer("answer", item.key, data)}
+
+    # --- rows -----------------------------------------------------------------------------------------------
+
+    async def _run(self, ask: Run, row: Row) -> dict[str, Any]:
+        about = {"row": row.index, "candidate": ask.candidate.key}
+        try:
+            program = self._program(ask, row)
+        except StateError as error:  # a broken candidate fails alone
+            return {**about, "score": None, "error": f"StateError: {error}", "failed": "candidate"}
+        metric = self._metric if self._metric is not None and ask.scored else _any_answer
+        outcome = await self._runner.score(program, row, metric)
+        return {**about, **(_failure(outcome) if isinstance(outcome, Failed) else _success(outcome))}
+
+    def _program(self, ask: Run, row: Row) -> Module:
+        """Return the program for one row: without demonstrations that show it."""
+        candidate = ask.candidate
+        if candidate.program not in self._programs:
+            raise StateError(f"there is no program {candidate.program!r}")
+        own = self._own[candidate.program]
+        if candidate.demos or own:
+            candidate = without_row(candidate, own, {name: to_plain(value) for name, value in row.example.items()})
+        return self.program(candidate, ask.rollout, ask.temperature)
+
+    def program(self, candidate: Candidate, rollout: int = 0, temperature: float | None = None) -> Module:
+        """
+        Return a candidate's program.
+
+        Raises:
+            StateError: It does not fit.
+        """
+        key = (candidate.key, rollout, temperature)
+        known = self._ready.get(key)
+        if known is None:
+            known = candidate.applied(self._programs[candidate.program])
+            if rollout:
+                known = known.with_config(seed=rollout)
+            if temperature is not None:
+                known = known.with_config(temperature=temperature)
+            self._ready[key] = known
+            if len(self._ready) > PROGRAMS_KEPT:
+                self._ready.popitem(last=False)
+        return known
+
+    # --- everything else ------------------------------------------------------------------------------------
+
+    async def _write(self, ask: Write) -> dict[str, Any]:
+        config: dict[str, Any] = {}
+        if ask.rollout:
+            config["seed"] = ask.rollout
+        if ask.temperature is not None:
+            config["temperature"] = ask.temperature
+        predictor = Predict(ask.signature, lm=ask.lm, **config)
+        outcome = await self._runner.run(predictor, dict(ask.inputs), ask.inputs)
+        if isinstance(outcome, Failed):
+            return {"outputs": {}, "error": _told(outcome.reason), **_spent(outcome)}
+        fields = predictor.signature.fields
+        values = {name: getattr(outcome.value, name) for name in fields if fields[name].role == "output"}
+        return {"outputs": {name: to_plain(value) for name, value in values.items()}, "error": "", **_spent(outcome)}
+
+    async def _embed(self, ask: Embed) -> dict[str, Any]:
+        outcome = await self._runner.run(EmbedTexts(ask.lm), {"texts": list(ask.texts)}, {})
+        if isinstance(outcome, Failed):
+            return {"_vectors": [], "error": _told(outcome.reason), **_spent(outcome)}
+        return {"_vectors": [list(each) for each in outcome.value], "error": "", **_spent(outcome)}
+
+    async def _train(self, ask: Train) -> dict[str, Any]:
+        if self._trainer is None:
+            raise ConfigError(f"this App cannot train {ask.lm}: there is no trainer for its provider")
+        try:
+            model = await self._trainer(ask.lm, ask.data, ask.options)
+        except Exception as error:  # noqa: BLE001 - a training that fails is an answer, and is not tried again unasked
+            return {"model": "", "error": _told(error)}
+        return {"model": model, "error": ""}
+
+
+def _demos_of(program: Module) -> dict[str, tuple[Demo, ...]]:
+    state = program.dump_state()
+    return {path: tuple(each["demos"]) for path, each in state.items() if path != "metadata" and each["demos"]}
+
+
+# --- how answers are written down ---------------------------------------------------------------------------
+
+
+def _any_answer(_example: Example, _prediction: object) -> bool:
+    return True
+
+
+def _success(outcome: Scored) -> dict[str, Any]:
+    score = outcome.score
+    trace = [[step.path, _plain({**step.inputs, **step.outputs})] for step in outcome.trace if step.path]
+    told = {"score": score.value, "feedback": score.feedback, "parts": dict(score.parts), "error": ""}
+    return {**told, **_spent(outcome), "_trace": trace}
+
+
+def _failure(outcome: Failed) -> dict[str, Any]:
+    kind = "metric" if isinstance(outcome.reason, MetricFailed) else "program"
+    return {"score": None, "error": _told(outcome.reason), "failed": kind, **_spent(outcome)}
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _spent(outcome: Scored | Ok[Any] | Failed) -> dict[str, Any]:
+    totals = outcome.totals
+    if totals is None:
+        return {"seconds": 0.0}
+    usage: Usage = totals.usage
+    calls, tokens = totals.calls - totals.cached_calls, usage.input_tokens + usage.output_tokens
+    known = totals.cost is not None
+    spent = Spending(tokens=tokens, calls=calls, unpriced=0 if known else calls)
+    if totals.cost is not None:
+        spent = replace(spent, usd=totals.cost)
+    names = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+    return {
+        "usage": {name: getattr(usage, name) for name in names},
+        "seconds": totals.duration,
+        "spent": plain_spending(spent),
+    }
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: to_plain(value) for name, value in values.items()}

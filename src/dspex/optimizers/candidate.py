@@ -1,0 +1,138 @@
+"""Candidates: what a search changes of a program, as a value that a journal can keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dspex.optimizers.fingerprint import digest
+from dspex.programs import Example, Module, Predict, to_plain
+
+__all__ = ["Candidate", "Demo", "shown_row", "shows", "without_row"]
+
+Demo = Mapping[str, Any]
+"""A demonstration: field values by name, as JSON has them."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """
+    A change of a program: instructions and demonstrations by predictor path; the rest stays as the program has it.
+
+    Two candidates with the same content are the same candidate, and their evaluations are paid once.
+
+    Attributes:
+        instructions: New instructions, by predictor path.
+        demos: New demonstrations, by predictor path; they replace those that the predictor has.
+        lms: Other models, by predictor path: names of the App's, or ``provider/model``.
+        program: Which program is changed: empty for the student, else a name of ``Algorithm.programs``.
+    """
+
+    instructions: Mapping[str, str] = field(default_factory=dict)
+    demos: Mapping[str, tuple[Demo, ...]] = field(default_factory=dict)
+    lms: Mapping[str, str] = field(default_factory=dict)
+    program: str = ""
+    key: str = field(init=False, compare=False, repr=False)
+    """A hash of the content: the same in every process."""
+
+    def __post_init__(self) -> None:
+        demos = {path: tuple(each) for path, each in self.demos.items()}
+        object.__setattr__(self, "demos", demos)
+        content = [self.instructions, demos, self.lms, self.program]
+        object.__setattr__(self, "key", digest(content)[:20] if any(content) else "student")
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def with_instructions(self, instructions: Mapping[str, str]) -> Candidate:
+        """Return a candidate with these instructions in place of its own at the same paths."""
+        return replace(self, instructions={**self.instructions, **instructions})
+
+    def with_demos(self, demos: Mapping[str, Sequence[Demo]]) -> Candidate:
+        """Return a candidate with these demonstrations in place of its own at the same paths."""
+        return replace(self, demos={**self.demos, **{path: tuple(each) for path, each in demos.items()}})
+
+    def over(self, other: Candidate) -> Candidate:
+        """Return this change made on top of another."""
+        return Candidate(
+            {**other.instructions, **self.instructions},
+            {**other.demos, **self.demos},
+            {**other.lms, **self.lms},
+            self.program or other.program,
+        )
+
+    def applied(self, program: Module) -> Module:
+        """
+        Return the program with this change; ``program`` itself is untouched.
+
+        Raises:
+            StateError: The change does not fit: it is of another program, or a demonstration cannot be read.
+        """
+        if not (self.instructions or self.demos or self.lms):
+            return program
+        state = {path: each for path, each in program.dump_state().items() if path != "metadata"}
+        given = {path for each in (self.instructions, self.demos, self.lms) for path in each}
+        whole: dict[str, Any] = {
+            path: {"demos": each["demos"], "signature": each["signature"]} for path, each in state.items()
+        }
+        for path in given:
+            each = whole.setdefault(path, {})  # a path that the program lacks is told by load_state
+            if path in self.instructions:
+                each["signature"] = {**each.get("signature", {}), "instructions": self.instructions[path]}
+            if path in self.demos:
+                each["demos"] = [dict(demo) for demo in self.demos[path]]
+        changed = program.load_state(whole)
+        if not self.lms:
+            return changed
+        predictors = changed.predictors()
+        return changed.replace({path: predictors[path].with_lm(lm) for path, lm in self.lms.items()})
+
+    def plain(self) -> dict[str, Any]:
+        """Return the content as JSON values."""
+        demos = {path: [dict(demo) for demo in each] for path, each in self.demos.items()}
+        return {
+            "instructions": dict(self.instructions),
+            "demos": demos,
+            "lms": dict(self.lms),
+            "program": self.program,
+        }
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Candidate:
+        """Return the candidate that ``plain`` wrote."""
+        demos = {path: tuple(each) for path, each in data["demos"].items()}
+        return cls(dict(data["instructions"]), demos, dict(data.get("lms", {})), data.get("program", ""))
+
+
+# --- rows as demonstrations ---------------------------------------------------------------------------------
+
+
+def shown_row(predictor: Predict[Any, ...], example: Example) -> Demo | None:
+    """Return the fields of a row that a predictor has; None without one of its inputs and one of its outputs."""
+    fields = predictor.signature.fields
+    found = {name: to_plain(example[name]) for name in fields if name in example}
+    return found if {fields[name].role for name in found} == {"input", "output"} else None
+
+
+def shows(demo: Demo, row: Mapping[str, Any]) -> bool:
+    """Whether a demonstration gives a row away: every field that both have is the same, and at least one is."""
+    shared = [name for name in demo if name in row]
+    return bool(shared) and all(demo[name] == row[name] for name in shared)
+
+
+def without_row(candidate: Candidate, own: Mapping[str, Sequence[Demo]], row: Mapping[str, Any]) -> Candidate:
+    """
+    Return the candidate without demonstrations that show ``row``; it is what a row may be evaluated with.
+
+    Args:
+        candidate: What is to be evaluated.
+        own: The demonstrations that the program itself brings, by predictor path.
+        row: The row's fields, as JSON has them.
+    """
+    changed = {}
+    for path, demos in {**own, **candidate.demos}.items():
+        kept = [demo for demo in demos if not shows(demo, row)]
+        if len(kept) < len(demos):
+            changed[path] = kept
+    return candidate.with_demos(changed) if changed else candidate

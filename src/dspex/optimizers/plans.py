@@ -1,0 +1,385 @@
+"""
+What an optimizer is: a pure algorithm that makes plans, and the questions that plans ask.
+
+An algorithm never awaits anything. It is four functions over an immutable state, and a plan is a generator: it yields
+asks, is sent their answers, and returns a result. The engine runs plans side by side, absorbs their results in order,
+and keeps every answer in a journal. Therefore the result follows from the seed and the answers alone, never from
+timing, and a killed job continues exactly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
+
+from dspex._random import generator
+from dspex.evaluation import Metric, Row
+from dspex.optimizers.candidate import Candidate
+from dspex.programs import Module, Predict, Signature
+from dspex.protocols.model import LMChoice
+from dspex.protocols.money import Budget, Spending
+
+if TYPE_CHECKING:
+    import random
+
+__all__ = [
+    "DONE",
+    "WAIT",
+    "Algorithm",
+    "Answer",
+    "Ask",
+    "Embed",
+    "Embedded",
+    "Evaluation",
+    "Found",
+    "Plan",
+    "Run",
+    "Search",
+    "Signal",
+    "Steer",
+    "Task",
+    "Train",
+    "Trained",
+    "Write",
+    "Written",
+    "chance",
+]
+
+S = TypeVar("S")
+
+
+def chance(*path: object) -> random.Random:
+    """Return a source of chance that depends on ``path`` alone, in every process: no generator's state is kept."""
+    return generator(int.from_bytes(hashlib.sha256(repr(path).encode()).digest()[:8], "big"))
+
+
+# --- what plans ask, and what they are answered -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """
+    Run a candidate on rows and score each answer; the answer is an ``Evaluation`` for each row, in their order.
+
+    The same candidate, row, rollout and temperature is paid once in a job, whoever asks. A row is never shown among
+    its own demonstrations.
+
+    Attributes:
+        candidate: What to run.
+        rows: On which rows of the task.
+        rollout: 0 for the program as it is; each other number samples afresh, with the number as its seed.
+        temperature: Of the sampling; None leaves it as the program has it.
+        trace: Whether ``Evaluation.trace`` is wanted.
+        scored: Whether the metric is asked; without it every answer scores 1.
+    """
+
+    candidate: Candidate
+    rows: tuple[Row, ...]
+    rollout: int = 0
+    temperature: float | None = None
+    trace: bool = False
+    scored: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """
+    The recorded run of a candidate on one row.
+
+    Attributes:
+        row: The row's number.
+        score: The metric's value; None when the row failed, which is not a bad score.
+        feedback: The metric's words.
+        error: Why the row failed.
+        trace: The predictors' calls, where the ask wanted them: path, and field values as JSON has them.
+        spent: What the run has cost.
+    """
+
+    row: int
+    score: float | None
+    feedback: str = ""
+    error: str = ""
+    trace: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    spent: Spending = field(default_factory=Spending)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """
+    Have a model fill in a signature, to propose instructions for example; the answer is ``Written``.
+
+    Attributes:
+        signature: What is asked: a Signature class, or text such as ``"task -> instruction"``.
+        inputs: Values of its inputs.
+        rollout: Tells equal asks apart, and seeds the sampling when it is not 0.
+        temperature: Of the sampling; None leaves it to the model.
+        lm: Who is asked; None for the App's default.
+    """
+
+    signature: type[Signature] | str
+    inputs: Mapping[str, Any]
+    rollout: int = 0
+    temperature: float | None = None
+    lm: LMChoice = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a model wrote: outputs by name, as JSON has them; empty with ``error`` when it gave none."""
+
+    outputs: Mapping[str, Any]
+    error: str = ""
+    spent: Spending = field(default_factory=Spending)
+
+    def text(self, name: str, default: str = "") -> str:
+        """Return an output as text, without white space around it; ``default`` where there is none."""
+        value = self.outputs.get(name)
+        return value.strip() if isinstance(value, str) and value.strip() else default
+
+
+@dataclass(frozen=True, slots=True)
+class Embed:
+    """Turn texts into vectors; the answer is ``Embedded``."""
+
+    texts: tuple[str, ...]
+    lm: LMChoice = None
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Vectors, one for each text; none, with ``error``, when the model gave none."""
+
+    vectors: tuple[tuple[float, ...], ...]
+    error: str = ""
+    spent: Spending = field(default_factory=Spending)
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """
+    Train a model on conversations; the answer is ``Trained``. The same data is submitted once in a job.
+
+    Attributes:
+        lm: What to start from.
+        data: Training examples as the provider's format has them, one JSON object each.
+        options: Parameters of the training, as the provider names them.
+    """
+
+    lm: str
+    data: tuple[Mapping[str, Any], ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The trained model's name; empty, with ``error``, when training failed."""
+
+    model: str
+    error: str = ""
+    spent: Spending = field(default_factory=Spending)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """
+    Have another algorithm search, inside this plan; the answer is ``Found``.
+
+    Attributes:
+        algorithm: Who searches. It is scored by the job's metric.
+        learn: Its rows to learn from; None for those of the task.
+        choose: Its rows to choose by; None for those of the task.
+        start: The candidate that it begins with.
+        seed: Where its chance comes from; None takes the ask's own place in the search.
+        limit: The most that it may spend; None leaves only the limits above.
+        price: What a row is expected to cost; it is set aside before the row is sent.
+    """
+
+    algorithm: Algorithm[Any]
+    learn: tuple[Row, ...] | None = None
+    choose: tuple[Row, ...] | None = None
+    start: Candidate | None = None
+    seed: int | None = None
+    limit: Budget | None = None
+    price: Spending = field(default_factory=Spending)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """
+    What a search found.
+
+    Attributes:
+        candidate: The best; the one that it began with when there is none.
+        state: The algorithm's state at its end.
+        plans: How many plans it has absorbed.
+        problem: Why there is no candidate.
+    """
+
+    candidate: Candidate
+    state: Any  # the algorithm's own
+    plans: int = 0
+    problem: Exception | None = None
+
+
+Ask = Run | Write | Embed | Train | Search
+Answer = tuple[Evaluation, ...] | Written | Embedded | Trained | Found
+Plan = Generator["Ask | tuple[Ask, ...]", Any, Any]
+"""
+A small program: it yields an ask and is sent its answer, or yields a tuple of asks, which are answered side by side,
+and is sent a tuple of their answers. What it returns is absorbed.
+"""
+
+
+class Signal(Enum):
+    """What ``Algorithm.plan`` returns instead of a plan."""
+
+    WAIT = "wait"
+    DONE = "done"
+
+
+WAIT: Final = Signal.WAIT
+"""Plan k cannot be made before more plans are absorbed."""
+DONE: Final = Signal.DONE
+"""There is nothing left to do from plan k on."""
+
+
+# --- what algorithms are ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Steer:
+    """
+    What a person told a running search: a hint for those who write, a candidate to consider, or one to drop.
+
+    Attributes:
+        hint: Words.
+        add: A candidate.
+        drop: The key of a candidate.
+    """
+
+    hint: str = ""
+    add: Candidate | None = None
+    drop: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """
+    What an algorithm searches with. Rows that are held out for the verdict are not here: no algorithm can read them.
+
+    Attributes:
+        program: The student; never changed.
+        learn: Rows to learn from.
+        choose: Rows to choose by; the same rows as ``learn`` where there are too few for both.
+        start: The candidate that the search begins with; the student itself, unless another search came before.
+        programs: Other programs, by the names that ``Candidate.program`` uses.
+        seed: Where chance comes from.
+        width: How many plans run side by side.
+        held: How many rows are held out.
+    """
+
+    program: Module
+    learn: tuple[Row, ...]
+    choose: tuple[Row, ...]
+    start: Candidate = field(default_factory=Candidate)
+    programs: Mapping[str, Module] = field(default_factory=dict)
+    seed: int = 0
+    width: int = 1
+    held: int = 0
+
+    @property
+    def predictors(self) -> Mapping[str, Predict[Any, ...]]:
+        """The predictors of the student, by path."""
+        return self.program.predictors()
+
+    def instructions(self, candidate: Candidate) -> dict[str, str]:
+        """Return the instructions that a candidate gives each predictor."""
+        own = {path: each.signature.instructions for path, each in self.predictors.items()}
+        return {**own, **candidate.instructions}
+
+
+class Algorithm(ABC, Generic[S]):
+    """
+    A way to search for a better program: four pure functions over an immutable state.
+
+    A subclass is a frozen dataclass. It uses no clock, no files, no globals, and no chance but the generator that
+    ``plan`` is given; it never changes a state but returns another. Then the same seed and the same answers give the
+    same result, however many rows run at once and however often the job is killed.
+
+    Plan ``k`` is made from the state in which exactly the plans 0 to ``k - width`` are absorbed, in order.
+    """
+
+    metric: Metric[Any] | None
+    """What it optimizes for; None where it needs no metric."""
+
+    width: int = 4
+    """
+    How many plans run side by side. A wider window is faster and decides on older knowledge. It takes part in the
+    result, so it takes part in the job's fingerprint.
+    """
+
+    chooses: ClassVar[bool] = True
+    """Whether it needs rows to choose by, beside those to learn from."""
+
+    version: ClassVar[int] = 1
+    """Raised when the algorithm decides otherwise than before: journals of another version are refused."""
+
+    def options(self) -> Mapping[str, Any]:
+        """Return what the result depends on, for the job's fingerprint: by default all fields but the metric."""
+        if not dataclasses.is_dataclass(self):
+            return {}
+        return {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "metric"}
+
+    def programs(self) -> Mapping[str, Module]:
+        """Return other programs that candidates may name, a teacher for example."""
+        return {}
+
+    def check(self, task: Task) -> None:
+        """
+        Refuse a task that the algorithm cannot work on, before anything is paid.
+
+        Raises:
+            ConfigError: It cannot.
+        """
+
+    @abstractmethod
+    def begin(self, task: Task) -> S:
+        """Return the first state."""
+
+    @abstractmethod
+    def plan(self, state: S, k: int, chance: random.Random) -> Plan | Signal:
+        """Return plan ``k``, or ``WAIT``, or ``DONE``."""
+
+    @abstractmethod
+    def absorb(self, state: S, k: int, result: Any) -> S:
+        """Return the state after plan ``k``, which returned ``result``; None when the plan raised."""
+
+    @abstractmethod
+    def best(self, state: S) -> Candidate:
+        """
+        Return the best candidate so far; asked at any time.
+
+        Raises:
+            NoCandidate: There is none.
+        """
+
+    def enough(self, state: S) -> bool:
+        """Whether no plan that still runs can change the result; asked after each plan, and then they are cancelled."""
+        return False
+
+    def steer(self, state: S, steer: Steer) -> S:
+        """Return the state after a person's word; by default the word changes nothing."""
+        return state
+
+    def progress(self, state: S) -> Mapping[str, Any]:
+        """Return how far a state has come, as JSON values: told after each plan."""
+        return {}
+
+    def summary(self, state: S) -> Sequence[Mapping[str, Any]]:
+        """Return the candidates of a state for people to read: ``name``, ``score``, ``rows``, as JSON values."""
+        return ()

@@ -1,0 +1,172 @@
+"""Races: candidates on the same rows, block by block, until who is surely worse has gone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dspex.evaluation import Row
+from dspex.optimizers.candidate import Candidate
+from dspex.optimizers.plans import Evaluation, Run
+from dspex.protocols.money import Spending
+
+__all__ = ["Raced", "Tally", "cheapest", "paired", "race", "surely_worse"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """
+    How one candidate did: scores by row, and what its rows cost.
+
+    Attributes:
+        candidate: Who.
+        scores: The score on each row by its number; failed rows are missing here and counted in ``failed``.
+        failed: Rows that failed.
+        spent: What the rows have cost together.
+    """
+
+    candidate: Candidate
+    scores: Mapping[int, float]
+    failed: int = 0
+    spent: Spending = Spending()  # noqa: RUF009 - a frozen value
+
+    @classmethod
+    def of(cls, candidate: Candidate, evaluations: Sequence[Evaluation]) -> Tally:
+        """Count evaluations."""
+        scores = {each.row: each.score for each in evaluations if each.score is not None}
+        spent = sum((each.spent for each in evaluations), Spending())
+        return cls(candidate, scores, len(evaluations) - len(scores), spent)
+
+    @property
+    def rows(self) -> int:
+        """Rows it was run on."""
+        return len(self.scores) + self.failed
+
+    @property
+    def mean(self) -> float:
+        """The mean score of the rows that have one; minus infinity without any."""
+        return math.fsum(self.scores.values()) / len(self.scores) if self.scores else -math.inf
+
+    @property
+    def price(self) -> float:
+        """What a row costs: dollars where they are known, else tokens."""
+        return float(self.spent.usd or self.spent.tokens) / max(1, self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Raced:
+    """How a race ended: every candidate's tally in the order they were given, and who was never dropped."""
+
+    tallies: tuple[Tally, ...]
+    alive: tuple[int, ...]
+    best: int
+
+    @property
+    def winner(self) -> Candidate:
+        """The best candidate."""
+        return self.tallies[self.best].candidate
+
+
+def paired(better: Mapping[int, float], worse: Mapping[int, float]) -> list[float]:
+    """Return the differences on the rows that both scored, in the rows' order."""
+    return [better[row] - worse[row] for row in sorted(better.keys() & worse.keys())]
+
+
+def surely_worse(leader: Mapping[int, float], other: Mapping[int, float], z: float) -> bool:
+    """
+    Whether ``other`` trails the leader by more than ``z`` standard errors on the rows that both scored.
+
+    The variance is at least 1/n, so that a few equal rows decide nothing.
+    """
+    differences = paired(leader, other)
+    count = len(differences)
+    if count < 2:
+        return False
+    mean = math.fsum(differences) / count
+    variance = math.fsum((each - mean) ** 2 for each in differences) / (count - 1)
+    return mean > z * math.sqrt(max(variance, 1 / count) / count)
+
+
+def race(
+    candidates: Sequence[Candidate],
+    rows: Sequence[Row],
+    *,
+    keep: int = 1,
+    z: float = 2.0,
+    first: int = 10,
+    step: int = 10,
+    on: bool = True,
+) -> Generator[Any, Any, Raced]:
+    """
+    Run candidates on the same rows in the same order, and drop who is surely worse after each block: a sub-plan.
+
+    After CAPO (Zehle et al., 2025, arXiv 2504.16005), with paired differences. Use it with ``yield from``.
+
+    Args:
+        candidates: Who races.
+        rows: On what, in this order.
+        keep: The race ends when no more than so many are left.
+        z: How many standard errors behind the leader are surely worse; 0 drops everybody behind the leader.
+        first: Rows of the first block.
+        step: Rows of each further block.
+        on: False runs every candidate on every row, as other libraries do.
+    """
+    evaluations: list[list[Evaluation]] = [[] for _ in candidates]
+    alive = list(range(len(candidates)))
+    at = 0
+    while at < len(rows) and alive and (at == 0 or not on or len(alive) > keep):
+        block = tuple(rows[at:] if not on else rows[at : at + (step if at else first)])
+        at += len(block)
+        answers = yield tuple(Run(candidates[each], block) for each in alive)
+        for each, answer in zip(alive, answers, strict=True):
+            evaluations[each] += answer
+        if on:
+            alive = _survivors(candidates, evaluations, alive, z)
+    tallies = tuple(Tally.of(each, found) for each, found in zip(candidates, evaluations, strict=True))
+    best = cheapest([tallies[each] for each in alive]) if on else _first_best([tallies[each] for each in alive])
+    return Raced(tallies, tuple(alive), alive[best] if alive else 0)
+
+
+def _survivors(
+    candidates: Sequence[Candidate], evaluations: Sequence[Sequence[Evaluation]], alive: Sequence[int], z: float
+) -> list[int]:
+    tallies = {each: Tally.of(candidates[each], evaluations[each]) for each in alive}
+    lead = max(alive, key=lambda each: (tallies[each].mean, -each))
+    leader = tallies[lead].scores
+    return [
+        each
+        for each in alive
+        if each == lead or (tallies[each].scores and not surely_worse(leader, tallies[each].scores, z))
+    ]
+
+
+def _first_best(tallies: Sequence[Tally]) -> int:
+    return max(range(len(tallies)), key=lambda each: (tallies[each].mean, -each)) if tallies else 0
+
+
+def cheapest(tallies: Sequence[Tally]) -> int:
+    """
+    Return the number of the best: the cheapest within one standard error of the leader, ties to the older one.
+
+    The standard error is that of the paired difference, on the rows that both scored.
+    """
+    if not tallies:
+        return 0
+    lead = _first_best(tallies)
+    leader = tallies[lead]
+    near = []
+    for number, each in enumerate(tallies):
+        differences = paired(leader.scores, each.scores)
+        count = len(differences)
+        if number == lead or (count > 1 and count == len(leader.scores) and _within(differences)):
+            near.append(number)
+    return min(near, key=lambda number: (tallies[number].price, -tallies[number].mean, number))
+
+
+def _within(differences: Sequence[float]) -> bool:
+    count = len(differences)
+    mean = math.fsum(differences) / count
+    variance = math.fsum((each - mean) ** 2 for each in differences) / (count - 1)
+    return mean <= math.sqrt(variance / count)
