@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import time
 from collections.abc import Callable
 from contextvars import Context
 from typing import Protocol
 
-__all__ = ["Clock", "LoopClock", "TimerHandle", "monotonic", "wall_time"]
+__all__ = ["DATE_TYPES", "Clock", "LoopClock", "TimerHandle", "monotonic", "wall_time"]
+
+DATE_TYPES: tuple[type, ...] = (dt.datetime, dt.date, dt.time, dt.timedelta)
+"""The types of dates, times and durations, for whoever reads values of them; nobody asks them what time it is."""
 
 
 class TimerHandle(Protocol):

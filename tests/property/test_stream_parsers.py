@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 import pytest
@@ -10,9 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dspex.errors import ResponseUnparsable
-from dspex.programs import Adapter, ChatAdapter, JSONAdapter, Signature, XMLAdapter
+from dspex.programs import Adapter, ChatAdapter, JSONAdapter, XMLAdapter
 from dspex.programs.adapters._progress import FieldProgress
 from dspex.programs.adapters._values import Codec
+from tests.support.field_pieces import streamed
 from tests.support.field_values import LINES, SIGNATURES, TEXTS, VALUES
 
 ADAPTERS: dict[str, Adapter] = {each.name: each for each in (ChatAdapter(), JSONAdapter(), XMLAdapter())}
@@ -38,18 +38,6 @@ def cut(text: str, places: list[int]) -> list[str]:
     """Cut a text at these places, taken as positions in it."""
     at = sorted({place % (len(text) + 1) for place in places})
     return [text[start:end] for start, end in zip([0, *at], [*at, len(text)], strict=True)]
-
-
-def streamed(adapter: Adapter, signature: type[Signature], chunks: list[str]) -> tuple[dict[str, str], dict[str, Any]]:
-    """Return each field's text and its last value."""
-    parser = adapter.stream_parser(signature)
-    texts: dict[str, str] = defaultdict(str)
-    values: dict[str, Any] = {}
-    for pieces in [*map(parser.feed, chunks), parser.finish()]:
-        for field, text, value in pieces:
-            texts[field] += text
-            values[field] = value
-    return dict(texts), values
 
 
 FEWER = settings(max_examples=settings.default.max_examples // 5 if settings.default else 12)
@@ -150,7 +138,7 @@ def test_a_long_value_is_not_read_again_for_every_piece() -> None:
     progress = FieldProgress(codec)
     text = "[" + '"word", ' * 10_000
 
-    values = [progress.of(text[:end]) for end in range(8, len(text), 8)]
+    values = [progress.add(text[start : start + 8]) for start in range(0, len(text), 8)]
 
     assert codec.reads < 700
     assert len(values[-1]) > 9_400

@@ -11,7 +11,7 @@ from typing import Any
 from dspex.errors import MissingInput, SignatureError
 from dspex.programs.adapters._repair import describe
 from dspex.programs.adapters._types import allows_none, type_text
-from dspex.programs.adapters._values import make_codec
+from dspex.programs.adapters._values import UNTYPED, make_codec
 from dspex.programs.fields import MISSING, Field, FieldSpec
 from dspex.programs.inputs import InputSpec
 
@@ -61,7 +61,7 @@ class Plan:
         """The inputs as the parameters of a predictor: by name only."""
         spec = self._input_spec
         if spec is None:
-            required = frozenset(each.name for each in self.inputs if not each.has_default)
+            required = frozenset(each.name for each in self.inputs if not (each.has_default or each.optional))
             spec = self._input_spec = InputSpec(tuple(each.name for each in self.inputs), required)
         return spec
 
@@ -92,7 +92,7 @@ class Plan:
                     except (ValueError, TypeError, RecursionError) as error:
                         invalid.append(_mismatch(field, value, error))
                 values[name] = value
-            elif field.has_default:
+            elif field.has_default or field.optional:
                 values[name] = field.make_default()
             else:
                 missing.append(name)
@@ -155,6 +155,8 @@ def compile_field(name: str, annotation: Any, spec: FieldSpec, where: str) -> Fi
     except (SignatureError, ValueError) as error:
         problem = str(error) if isinstance(error, SignatureError) else f"its default does not fit: {describe(error)}"
         raise SignatureError(f"{where}.{name}: {problem}") from error
+    if annotation is UNTYPED:
+        annotation = str
     return Field(
         name,
         spec.role,
@@ -181,8 +183,8 @@ def make_init(cls_name: str, inputs: Iterable[Field]) -> Callable[..., None]:
     for field in inputs:
         annotations[field.name] = field.annotation
         makers.append(field.default_factory)
-        if field.has_default:
-            defaults[field.name] = field.default
+        if field.has_default or field.optional:
+            defaults[field.name] = field.default if field.has_default else None
     names = tuple(annotations)
     code = _init_code(tuple([make is not None for make in makers]))
     own = dict(zip(_init_names(len(names)), names, strict=True))

@@ -7,9 +7,8 @@ import inspect
 import keyword
 import sys
 import types as types_module
-from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
+from typing import Any, get_origin
 
 from dspex.programs._compile import compile_field
 from dspex.programs._parse_string import Lookup, make_lookup, parse_signature, split_signature
@@ -41,8 +40,7 @@ def compile_string(spec: str, instructions: str, types: Mapping[str, Any], make:
             return _memoised(spec, instructions, make)
         except _NeedsCaller:
             pass  # its types belong to one module: two modules may mean two things by the same text
-    known = ChainMap(cast("dict[str, Any]", _caller_globals()), dict(_FIELD_TYPES))
-    return _class_of(_compile(spec, make_lookup(types, known.__getitem__)), instructions, make)
+    return _class_of(_compile(spec, make_lookup(types, _callers_names())), instructions, make)
 
 
 _FIELD_TYPES: Mapping[str, Any] = {
@@ -137,9 +135,33 @@ def _capitals(name: str) -> str:
     return "".join([word[:1].upper() + word[1:] for word in name.split("_")])
 
 
-def _caller_globals() -> Mapping[str, Any]:
-    """Return the globals of the nearest frame outside this package."""
-    frame: types_module.FrameType | None = sys._getframe(1)  # noqa: SLF001 - the caller's module gives the types' names
+_FRAMES = 12
+"""How far up types are looked for: signatures are compiled by whoever calls ``Predict`` or ``ReAct``."""
+
+
+def _callers_names() -> Lookup:
+    """Return a lookup through the functions around the call, the nearest first, and dspex's own types."""
+    frame: types_module.FrameType | None = sys._getframe(1)  # noqa: SLF001 - the caller gives the types' names
     while frame is not None and frame.f_globals.get("__name__", "").startswith("dspex.programs"):
         frame = frame.f_back
-    return frame.f_globals if frame is not None else {}
+    places: list[Mapping[str, Any]] = [] if frame is None else [frame.f_locals, frame.f_globals]
+    for _ in range(_FRAMES):
+        frame = frame.f_back if frame is not None else None
+        if frame is not None and frame.f_locals is not frame.f_globals:
+            places.append(frame.f_locals)
+    places.append(_FIELD_TYPES)
+
+    def lookup(name: str) -> Any:
+        for place in places:
+            if name in place and _may_be_a_type(place[name]):
+                return place[name]
+        raise KeyError(name)
+
+    return lookup
+
+
+def _may_be_a_type(value: object) -> bool:
+    """Tell whether a value can stand in an annotation; a variable of the same name may hold anything."""
+    if isinstance(value, (type, types_module.ModuleType)) or get_origin(value) is not None:
+        return True
+    return type(value).__module__ in ("typing", "typing_extensions")

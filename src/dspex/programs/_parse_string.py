@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dspex.errors import SignatureError
+from dspex.programs.adapters._values import UNTYPED
 from dspex.programs.types.code import Code
 from dspex.protocols.retrieval import Passage
 
@@ -28,7 +29,7 @@ _BUILTIN_TYPES: Mapping[str, Any] = {
 
 def parse_signature(spec: str, lookup: Lookup) -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]]:
     """
-    Return inputs and outputs as (name, annotation) pairs.
+    Return inputs and outputs as (name, annotation) pairs; the annotation of a name without one is ``UNTYPED``.
 
     Args:
         spec: The text.
@@ -103,7 +104,7 @@ def _plain_names(side: str, offset: int, spec: str) -> list[tuple[str, Any]]:
             raise _error(spec, offset + side.index(name), f"{name!r} is a word of Python's own and cannot be a field")
         if names.count(name) > 1:
             raise _error(spec, offset + side.rindex(name), f"{name!r} appears twice")
-    return [(name, str) for name in names]
+    return [(name, UNTYPED) for name in names]
 
 
 def _parse_side(side: str, offset: int, spec: str, lookup: Lookup) -> list[tuple[str, Any]]:
@@ -127,7 +128,9 @@ def _parse_side(side: str, offset: int, spec: str, lookup: Lookup) -> list[tuple
         at = offset + _characters(flat, each.col_offset - len(_HEAD))
         if any(each.arg == name for name, _ in fields):
             raise _error(spec, at, f"{each.arg!r} appears twice")
-        fields.append((each.arg, str if each.annotation is None else _annotation(each.annotation, spec, at, lookup)))
+        fields.append(
+            (each.arg, UNTYPED if each.annotation is None else _annotation(each.annotation, spec, at, lookup))
+        )
     return fields
 
 

@@ -228,7 +228,7 @@ class PredictCall:
             error: ResponseUnparsable | ResponseIncomplete
             if completion.end == "whole":
                 try:
-                    completion, parsed = self._parse(completion)
+                    completion, parsed = self._parse(self._without_thoughts(completion))
                 except ResponseUnparsable as caught:
                     error = caught
                 else:
@@ -264,6 +264,11 @@ class PredictCall:
         if self._native is None:
             return self._adapter.parse(self._signature, completion)
         return self._native.read(self._adapter, completion)
+
+    def _without_thoughts(self, completion: Completion) -> Completion:
+        """Return a completion whose text is the answer alone; thoughts that its server left there are its reasoning."""
+        thoughts_of = getattr(self._adapter, "thoughts_of", None)  # adapters of users need not have it
+        return completion if thoughts_of is None else thoughts_of(self._signature).apart(completion)
 
     def _note(self, repair: Repair) -> None:
         self.repairs.append(repair)

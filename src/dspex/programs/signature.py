@@ -17,7 +17,9 @@ from dspex.errors import OutputNotSet, SignatureError
 from dspex.programs._annotations import ClassAnnotations, read_annotations, resolve_annotations
 from dspex.programs._compile import Plan, compile_field, make_init
 from dspex.programs._from_string import compile_string
+from dspex.programs._generic import with_types
 from dspex.programs._record_schema import record_schema
+from dspex.programs.adapters._values import UNTYPED, UntypedCodec
 from dspex.programs.fields import MISSING, Field, FieldSpec, InputField, OutputField
 
 if TYPE_CHECKING:
@@ -117,8 +119,9 @@ class SignatureMeta(type):
         """
         Compile ``"question, context: list[str] -> answer: Literal['yes', 'no']"``.
 
-        Fields without a type are ``str``. Types are looked up in ``types``, builtins, typing, ``Passage``, then in
-        the module of the caller, and last among dspex's own (``Image``, ``History``, ``Code['python']``).
+        Fields without a type are ``str``; as inputs they take numbers and the like too. Types are looked up in
+        ``types``, builtins, typing, ``Passage``, then in the functions around the call, in the caller's module, and
+        last among dspex's own (``Image``, ``History``, ``Code['python']``).
 
         Args:
             spec: Inputs, one arrow, outputs.
@@ -162,7 +165,9 @@ class SignatureMeta(type):
         bounds: dict[str, Any] = {**dict(old.constraints), **changes}
         kept: dict[str, Any] = {"desc": old.desc, "default": old.default, "default_factory": old.default_factory}
         spec = (InputField if old.role == "input" else OutputField)(**(kept | known | bounds))
-        fields[name] = compile_field(name, old.annotation if type_ is None else type_, spec, cls.__name__)
+        if type_ is None:
+            type_ = UNTYPED if isinstance(old.codec, UntypedCodec) else old.annotation
+        fields[name] = compile_field(name, type_, spec, cls.__name__)
         return derive(cls, tuple(fields.values()), cls.authored_instructions)
 
     @_class_level
@@ -266,6 +271,10 @@ class Signature(metaclass=SignatureMeta):
                     return details.extras[name]
             hint = _ELSEWHERE.get(name, "")
             raise AttributeError(f"{cls.__name__} has no field {name!r}{hint}", name=name, obj=self)
+
+        def __class_getitem__(cls, arguments: Any) -> type[Any]:
+            """Return the signature with types for its parameters: ``Listed[int]``, the same class each time."""
+            return with_types(cls, arguments, derive)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that are set, by name, inputs first; values are not copied."""

@@ -143,7 +143,7 @@ class TestJson:
             ('{"answer": "a"}', ()),
             ('```json\n{"answer": "a"}\n```', ()),
             ('Here it is: {"answer": "a"} as asked.', (("", "json"),)),
-            ('{"answer": "a", "more": 1', (("", "json"),)),
+            ('{"answer": "a"', (("", "json"),)),
             ("{'answer': 'a'}", (("", "json"),)),
         ],
     )

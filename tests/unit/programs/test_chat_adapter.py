@@ -157,7 +157,7 @@ class TestFormat:
             Short, {"a": "x\n [[ ## c ## ]] y\n\\[[ ## c ## ]]\nin [[ ## c ## ]] line", "b": 1}
         ).content
 
-        assert "x\n \\[[ ## c ## ]] y\n\\\\[[ ## c ## ]]\nin [[ ## c ## ]] line" in content
+        assert "x\n \\[[ ## c ## ]] y\n\\\\[[ ## c ## ]]\nin \\[[ ## c ## ]] line" in content
 
     def test_without_inputs_there_is_only_the_request(self) -> None:
         signature = Signature.from_string("-> joke")
@@ -201,7 +201,7 @@ class TestParse:
             (int, "3", 3, ""),
             (int, "```json\n3\n```", 3, "json"),
             (bool, "yes", True, ""),
-            (list[str], '["a", "b"', ["a", "b"], "json"),
+            (list[str], '["a", "b",]', ["a", "b"], "json"),
             (list[str], "['a', 'b']", ["a", "b"], "json"),
             (list[int], "Here: [1, 2]", [1, 2], "json"),
             (int | None, "None", None, "literal"),

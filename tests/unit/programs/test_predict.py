@@ -250,7 +250,7 @@ class TestRepair:
             await ScriptedScope([[], [], []]).run(Predict(QA), question="q")
 
     async def test_each_repair_of_a_value_is_told(self) -> None:
-        scope = ScriptedScope([{"verdict": '"good"', "score": "0.5", "tags": "['a', 'b'"}])
+        scope = ScriptedScope([{"verdict": '"good"', "score": "0.5", "tags": "['a', 'b']"}])
 
         prediction = await scope.run(Predict(Rated), text="t")
 

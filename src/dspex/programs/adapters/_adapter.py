@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 from dspex.errors import ResponseUnparsable
+from dspex.programs.adapters._progress import SoFar
 from dspex.programs.signature import Signature
 from dspex.protocols.lm import Capabilities, Completion, LMDelta, LMRequest, Message
 from dspex.protocols.model import LMParams
@@ -24,9 +25,10 @@ class Repair(NamedTuple):
 
     Attributes:
         field: Which output; empty for the answer as a whole.
-        kind: What it took to read it: ``json`` (repaired JSON), ``literal`` (a Python literal), ``xml`` (nested
-            elements), ``turn`` (the model was asked again), ``fallback`` (it was asked in another format), ``dropped``
-            (one of several answers could not be read), ``reset`` (a stream broke off and was started again).
+        kind: What it took to read it: ``json`` (JSON with slips, or JSON where a text was asked for), ``literal``
+            (another form of the value), ``xml`` (nested elements), ``format`` (other marks than those asked for),
+            ``turn`` (the model was asked again), ``fallback`` (it was asked in another format), ``dropped`` (one of
+            several answers could not be read), ``reset`` (a stream broke off and was started again).
     """
 
     field: str
@@ -40,12 +42,35 @@ class Parsed(NamedTuple):
     repairs: tuple[Repair, ...]
 
 
-class Piece(NamedTuple):
-    """What a stream adds to one output: the text, and the value as far as it can be told."""
+class Piece:
+    """
+    What a stream adds to one output.
 
-    field: str
-    text: str
-    value_so_far: Any  # None where nothing can be told; of the field's type once complete
+    Attributes:
+        field: The output.
+        text: What was added to its text.
+    """
+
+    __slots__ = ("_so_far", "field", "text")
+
+    def __init__(self, field: str, text: str, value_so_far: Any) -> None:
+        self.field = field
+        self.text = text
+        self._so_far = value_so_far
+
+    @property
+    def value_so_far(self) -> Any:
+        """The value as far as it can be told: None where nothing can, and of the field's type once complete."""
+        so_far = self._so_far
+        return so_far.value() if isinstance(so_far, SoFar) else so_far
+
+    def __iter__(self) -> Iterator[Any]:
+        yield self.field
+        yield self.text
+        yield self.value_so_far
+
+    def __repr__(self) -> str:
+        return f"Piece({self.field!r}, {self.text!r}, {self.value_so_far!r})"
 
 
 class StreamParser(Protocol):

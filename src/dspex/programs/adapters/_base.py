@@ -112,9 +112,9 @@ class PromptAdapter(ABC):
         """Return the turns that show a model its own completion and what was wrong with it."""
         rendered = rendered_of(self, plan_of(signature))
         problems = [f"- {self.missing_words(name)}" for name in error.missing_fields]
-        problems += [f"- `{name}`: {problem}" for name, problem in error.invalid_fields.items()]
+        problems += [rendered.escape(f"- `{name}`: {problem}") for name, problem in error.invalid_fields.items()]
         text = "Your answer could not be read:\n" + "\n".join(problems) + "\n\nPlease write all of it again."
-        return (Message("assistant", error.raw or "(nothing)"), Message("user", rendered.escape(text) + rendered.tail))
+        return (Message("assistant", error.raw or "(nothing)"), Message("user", text + rendered.tail))
 
     def stream_text(self, delta: LMDelta) -> str:
         """Return the text."""

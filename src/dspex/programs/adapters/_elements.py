@@ -27,7 +27,7 @@ def from_elements(adapter: TypeAdapter[Any], text: str) -> Any:
     Return the value that nested elements stand for.
 
     Raises:
-        ValueError: The text is not well-formed elements, or they are not a value of the type.
+        ValueError: The text is not well-formed elements, they are not a value of the type, or text would be lost.
         RecursionError: They are nested too deeply.
     """
     try:
@@ -35,7 +35,8 @@ def from_elements(adapter: TypeAdapter[Any], text: str) -> Any:
         schema = adapter.json_schema()
     except (ET.ParseError, PydanticUserError) as error:
         raise ValueError(f"it is not written as elements: {error}") from error
-    return adapter.validate_json(json.dumps(_ElementReader(schema).value(root, schema)))
+    text = json.dumps(_ElementReader(schema).value(root, schema))
+    return adapter.validate_json(text, by_alias=True, by_name=True)
 
 
 class _ElementReader:
@@ -47,6 +48,8 @@ class _ElementReader:
     def value(self, element: ET.Element, schema: Schema) -> Any:
         """Return an element's value as JSON has it."""
         schema = self._chosen(element, schema)
+        if len(element) and _stray_text(element):
+            raise ValueError(f"<{element.tag}> has text between its elements")
         if schema.get("type") == "array":
             return self._list(list(element), schema) if len(element) else self._leaf(element, schema)
         if schema.get("type") == "object" or (len(element) and not schema):
@@ -100,6 +103,12 @@ class _ElementReader:
         fits = [each for each in fits if names >= {*each.get("required", ())}]
         return (fits or nested or ways)[0]
 
+    def _alone(self, element: ET.Element, text: str, schema: Schema) -> Any:
+        """Return a list that is written as JSON, or as its only item."""
+        if not text or text.startswith("["):
+            return json.loads(text) if text else []
+        return self._list([element], schema)
+
     def _leaf(self, element: ET.Element, schema: Schema) -> Any:
         """Return the value of a text."""
         if len(element):
@@ -112,9 +121,16 @@ class _ElementReader:
                 return each
         if kind == "null":
             return None
-        if kind in ("array", "object"):
-            return json.loads(text) if text else [] if kind == "array" else {}
+        if kind == "array":
+            return self._alone(element, text, schema)
+        if kind == "object":
+            return json.loads(text) if text else {}
         return text  # numbers and truth values are read from texts
+
+
+def _stray_text(element: ET.Element) -> bool:
+    """Tell whether there is text between the elements, which would be lost."""
+    return bool(_text(element)) or any((each.tail or "").strip() for each in element)
 
 
 def _text(element: ET.Element) -> str:

@@ -9,9 +9,13 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Piece
+from dspex.programs.adapters._find_object import BEFORE_OBJECT
 from dspex.programs.adapters._progress import FieldProgress
+from dspex.programs.adapters._reading import read_object
+from dspex.programs.adapters._thoughts import ThoughtFilter
 from dspex.programs.adapters._values import FieldTypeCodec, TextCodec
 from dspex.programs.fields import Field
 
@@ -26,106 +30,167 @@ _CHARACTERS = re.compile(
     re.DOTALL,
 )
 """Whole characters inside a JSON string; a surrogate waits for its other half."""
-_BROKEN = re.compile(rf"\\[^\"\\/bfnrtu]|(?:{_HIGH})?\\u{_HEX}{{0,3}}(?!{_HEX}).", re.DOTALL)
-"""An escape that JSON does not have: its backslash is left out."""
 _SPACE = re.compile(r"[ \t\r\n]*")
+_BEHIND = re.compile(r"[ \t\r\n]*(?:([,}])|(\S))")
 _SCALAR = re.compile(r"[^\s,}\]]+")
 _PLAIN = re.compile(r'[^"{}\[\]]+')
 _INSIDE_STRING = re.compile(r'(?:[^"\\]|\\.)+', re.DOTALL)
+_LONGEST_KEY = 1_000
 
 
 class JsonStream:
     """
-    Reads the first object in an answer; what precedes it, a fence for example, is skipped.
+    Reads the first object in an answer that begins as JSON; what precedes it, a fence for example, is skipped.
 
     A text field's pieces are its decoded text. Any other field's are its JSON as it comes; once complete, an empty
-    piece tells the value. Of a key that is written twice the first is told.
+    piece tells the value. Where the answer is not quite JSON, or its object not the first, the whole answer is read at
+    its end, and what was not told is told then.
     """
 
     __slots__ = (
+        "_at",
         "_buffer",
         "_depth",
         "_fields",
+        "_filter",
         "_in_string",
+        "_is_odd",
+        "_open",
         "_plan",
         "_progress",
-        "_raw",
         "_step",
-        "_text",
+        "_told",
         "_under_way",
+        "_whole",
     )
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._fields = {each.name: each for each in plan.outputs}
+        self._filter = ThoughtFilter(BEFORE_OBJECT)
+        self._whole: list[str] = []
         self._buffer = ""
+        self._at = 0
         self._step: Callable[[list[Piece]], bool] = self._seek
         self._under_way: Field | None = None
         self._progress: FieldProgress
-        self._raw = ""  # the value's JSON so far
-        self._text = ""  # the decoded text so far
+        self._told: dict[str, FieldProgress] = {}
+        self._open = set(self._fields)  # the outputs whose value was not told
+        self._is_odd = False
         self._depth = 0
         self._in_string = False
 
     def feed(self, text: str) -> list[Piece]:
         """Take what was added."""
-        self._buffer += text
-        pieces: list[Piece] = []
-        while self._buffer and self._step(pieces):
-            pass
-        return pieces
+        self._whole.append(text)
+        said, _ = self._filter.feed(text)
+        return self._take(said)
 
     def finish(self) -> list[Piece]:
-        """Nothing is held back that could still be told."""
-        return []
+        """Take note that the answer has ended; tell what only the whole of it says."""
+        said, _ = self._filter.finish()
+        pieces = self._take(said)
+        if not self._is_odd and not self._open:
+            return pieces
+        try:
+            outputs = read_object(self._plan, "".join(self._whole)).outputs
+        except ResponseUnparsable:
+            return pieces  # the whole answer is read again, and says what is wrong with it
+        for name, value in outputs.items():
+            pieces += self._rest(self._plan.fields[name], value)
+        return pieces
 
-    # --- steps: each consumes from the buffer and tells whether it is worth going on ------------------------------
+    def _rest(self, field: Field, value: Any) -> list[Piece]:
+        """Return what a value is beyond what was told of it."""
+        progress = self._told.get(field.name)
+        told = progress.text() if progress is not None else ""
+        if field.codec.streams_text:
+            if not value or not str(value).startswith(told) or str(value) == told:
+                return []
+            added = str(value)[len(told) :]
+            progress = self._told.setdefault(field.name, FieldProgress(field.codec))
+            return [Piece(field.name, added, progress.add(added))]
+        if field.name not in self._open:
+            return []
+        try:
+            text = "" if told else field.codec.write_json(value)
+        except ValueError:
+            text = ""
+        return [Piece(field.name, text, None), Piece(field.name, "", value)] if text else [Piece(field.name, "", value)]
+
+    def _take(self, text: str) -> list[Piece]:
+        self._buffer += text
+        self._at = 0
+        pieces: list[Piece] = []
+        while self._at < len(self._buffer) and self._step(pieces):
+            pass
+        self._buffer = self._buffer[self._at :]
+        return pieces
+
+    # --- steps: each takes from the buffer and tells whether it is worth going on --------------------------------
 
     def _seek(self, _pieces: list[Piece]) -> bool:
-        at = self._buffer.find("{")
+        at = self._buffer.find("{", self._at)
         if at < 0:
-            self._buffer = ""
+            self._at = len(self._buffer)
             return False
-        self._buffer = self._buffer[at + 1 :]
-        self._step = self._key
+        inside = _SPACE.match(self._buffer, at + 1)
+        first = inside.end() if inside is not None else at + 1
+        if first >= len(self._buffer) and first - at < _LONGEST_KEY:
+            self._at = at
+            return False
+        self._at = at + 1
+        if self._buffer[first : first + 1] == '"':
+            self._step = self._key
+        else:
+            self._is_odd = True
         return True
 
     def _key(self, _pieces: list[Piece]) -> bool:
         self._skip(" \t\r\n,")
-        if not self._buffer:
+        if self._at >= len(self._buffer):
             return False
-        match = _INSIDE_STRING.match(self._buffer, 1)
-        end = match.end() if match else 1
-        if self._buffer[0] != '"':
-            return self._stop()
+        if self._buffer[self._at] == "}" and len(self._told) + len(self._open) and not self._any_told():
+            self._step, self._is_odd = self._seek, True  # an object of something else
+            return True
+        if self._buffer[self._at] != '"':
+            return self._stop(odd=self._buffer[self._at] != "}")
+        match = _INSIDE_STRING.match(self._buffer, self._at + 1)
+        end = match.end() if match else self._at + 1
+        if end - self._at > _LONGEST_KEY:
+            return self._stop(odd=True)
         if end >= len(self._buffer) or self._buffer[end] != '"':
             return False
-        name = _decoded(self._buffer[1:end])
+        name = _decoded(self._buffer[self._at + 1 : end])
         field = self._under_way = self._fields.pop(name, None)
         if field is not None:
-            self._progress = FieldProgress(field.codec)
-        self._buffer = self._buffer[end + 1 :]
+            self._progress = self._told[field.name] = FieldProgress(field.codec)
+        elif name in self._plan.fields:
+            self._is_odd = True  # twice
+        self._at = end + 1
         self._step = self._colon
         return True
 
+    def _any_told(self) -> bool:
+        return bool(self._told)
+
     def _colon(self, _pieces: list[Piece]) -> bool:
         self._skip(" \t\r\n")
-        if not self._buffer:
+        if self._at >= len(self._buffer):
             return False
-        if self._buffer[0] != ":":
-            return self._stop()
-        self._buffer = self._buffer[1:]
+        if self._buffer[self._at] != ":":
+            return self._stop(odd=True)
+        self._at += 1
         self._step = self._value
         return True
 
     def _value(self, _pieces: list[Piece]) -> bool:
         self._skip(" \t\r\n")
-        if not self._buffer:
+        if self._at >= len(self._buffer):
             return False
-        self._raw = self._text = ""
-        first = self._buffer[0]
+        first = self._buffer[self._at]
         if first == '"' and self._under_way is not None and _is_told_as_text(self._under_way):
-            self._buffer = self._buffer[1:]
+            self._at += 1
             self._step = self._characters
         elif first in '"{[':
             self._depth, self._in_string = 0, False
@@ -136,31 +201,45 @@ class JsonStream:
 
     def _characters(self, pieces: list[Piece]) -> bool:
         """Decode a text field's string."""
-        match = _CHARACTERS.match(self._buffer)
+        match = _CHARACTERS.match(self._buffer, self._at)
         if match is not None:
-            text = _decoded(match[0])
-            self._raw += match[0]
-            self._text += text
-            self._buffer = self._buffer[match.end() :]
-            field = self._under_way
-            if field is not None and text:
-                pieces.append(Piece(field.name, text, self._progress.of(self._text)))
-        if not self._buffer:
+            self._put(pieces, _decoded(match[0]))
+            self._at = match.end()
+        if self._at >= len(self._buffer):
             return False
-        if self._buffer[0] == '"':
-            self._buffer = self._buffer[1:]
-            if self._under_way is not None and not self._under_way.codec.streams_text:
-                pieces += self._complete(self._text)
-            self._step = self._key
-            return True
-        if _BROKEN.match(self._buffer):
-            self._buffer = self._buffer[1:]
-            return True
-        return False
+        if self._buffer[self._at] != '"':
+            return self._escape(pieces)
+        behind = _BEHIND.match(self._buffer, self._at + 1)
+        if behind is None:
+            if len(self._buffer) - self._at > _LONGEST_KEY:
+                return self._stop(odd=True)
+            return False  # the text may go on: a quote inside of it
+        if behind[1] is None:
+            return self._stop(odd=True)
+        self._at += 1
+        field = self._under_way
+        if field is not None:
+            self._open.discard(field.name)
+            if not field.codec.streams_text:
+                pieces += self._complete(self._progress.text())
+        self._step = self._key
+        return True
+
+    def _escape(self, pieces: list[Piece]) -> bool:
+        """An escape that JSON does not have is left to the reading of the whole answer; wait for one that is cut."""
+        rest = self._buffer[self._at : self._at + 12]
+        if len(rest) < 2 or (rest[1] == "u" and len(rest) < 12):
+            return False
+        return self._stop(odd=True)
+
+    def _put(self, pieces: list[Piece], text: str) -> None:
+        field = self._under_way
+        if field is not None and text:
+            pieces.append(Piece(field.name, text, self._progress.add(text)))
 
     def _nested(self, pieces: list[Piece]) -> bool:
         """Take a string, list or object as it stands, up to its end."""
-        taken = 0
+        taken = self._at
         buffer = self._buffer
         while taken < len(buffer):
             if self._in_string:
@@ -188,10 +267,10 @@ class JsonStream:
         return False
 
     def _scalar(self, pieces: list[Piece]) -> bool:
-        match = _SCALAR.match(self._buffer)
+        match = _SCALAR.match(self._buffer, self._at)
         if match is not None:
             self._tell(pieces, match.end())
-        if not self._buffer:
+        if self._at >= len(self._buffer):
             return False
         pieces += self._complete_raw()
         self._step = self._key
@@ -199,22 +278,22 @@ class JsonStream:
 
     # --- telling ------------------------------------------------------------------------------------------------
 
-    def _tell(self, pieces: list[Piece], count: int) -> None:
-        """Take ``count`` characters of JSON."""
-        if not count:
+    def _tell(self, pieces: list[Piece], end: int) -> None:
+        """Take JSON up to ``end``."""
+        if end == self._at:
             return
-        added, self._buffer = self._buffer[:count], self._buffer[count:]
+        added, self._at = self._buffer[self._at : end], end
         field = self._under_way
-        if field is not None:
-            self._raw += added
-            value = self._raw if field.codec.streams_text else self._progress.of(self._raw)
-            pieces.append(Piece(field.name, added, value))
+        if field is not None and not field.codec.streams_text:
+            pieces.append(Piece(field.name, added, self._progress.add(added)))
+        elif field is not None:
+            self._is_odd = True  # no text where one is asked for
 
     def _complete_raw(self) -> list[Piece]:
-        if self._under_way is None:
+        if self._under_way is None or self._under_way.codec.streams_text:
             return []
         try:
-            return self._complete(from_json(self._raw))
+            return self._complete(from_json(self._progress.text()))
         except (ValueError, TypeError):
             return []  # the whole answer is read again, and says what is wrong with it
 
@@ -223,23 +302,30 @@ class JsonStream:
         if field is None:
             return []
         if value is None and field.has_default and not field.optional:
+            self._open.discard(field.name)
             return [Piece(field.name, "", field.make_default())]
         try:
-            return [Piece(field.name, "", field.codec.read_json(value)[0])]
+            found = field.codec.read_json(value)[0]
         except (ValueError, TypeError, RecursionError):
             return []  # the whole answer is read again, and says what is wrong with it
+        self._open.discard(field.name)
+        return [Piece(field.name, "", found)]
 
     def _skip(self, characters: str) -> None:
-        self._buffer = self._buffer.lstrip(characters)
+        buffer = self._buffer
+        while self._at < len(buffer) and buffer[self._at] in characters:
+            self._at += 1
 
-    def _stop(self) -> bool:
+    def _stop(self, *, odd: bool) -> bool:
         """Go no further: the object has ended, or is none."""
-        self._buffer = ""
+        self._is_odd = self._is_odd or odd
+        self._at = len(self._buffer)
         self._step = self._ended
         return False
 
     def _ended(self, _pieces: list[Piece]) -> bool:
-        self._buffer = ""
+        self._is_odd = self._is_odd or "{" in self._buffer
+        self._at = len(self._buffer)
         return False
 
 
@@ -248,9 +334,9 @@ def _is_told_as_text(field: Field) -> bool:
 
 
 def _decoded(raw: str) -> str:
-    """Return the text of a JSON string's inside; slips in its escapes are taken as they stand."""
+    """Return the text of a JSON string's inside; half a surrogate pair is not a character."""
     try:
         text: str = json.loads(f'"{raw}"', strict=False)
     except ValueError:
         return raw
-    return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if "\\u" in raw else text

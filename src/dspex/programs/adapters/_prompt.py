@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from dspex.programs._compile import Plan
-from dspex.programs.adapters._types import constraint_words, without_none
+from dspex.programs.adapters._types import without_none
 from dspex.programs.adapters._values import Codec, Content
+from dspex.programs.adapters._words import notes
 from dspex.programs.fields import Field
 from dspex.programs.types.history import History
 from dspex.protocols.content import Part, TextPart
@@ -27,7 +28,6 @@ __all__ = [
     "demo_messages",
     "demo_text",
     "field_list",
-    "form",
     "given_and_wanted",
     "history_messages",
     "is_history",
@@ -240,21 +240,9 @@ def field_list(fields: Sequence[Field], escape: Callable[[str], str]) -> str:
     lines = []
     for number, field in enumerate(fields, 1):
         line = f"{number}. `{field.name}` ({field.type_text})"
-        notes = [note for note in (field.desc, constraint_words(field.constraints)) if note]
-        if field.role == "output" and (field.has_default or field.optional):
-            notes.append("may be left out")
-        lines.append(escape(f"{line}: {'; '.join(notes)}" if notes else line))
+        said = notes(field)
+        lines.append(escape(f"{line}: {'; '.join(said)}" if said else line))
     return "\n".join(lines)
-
-
-def form(field: Field) -> str:
-    """Say how an output's value is to be written, where its type leaves that open; empty where it does not."""
-    if field.codec.in_words:
-        return field.codec.in_words
-    if type(field.codec) is not Codec:
-        return ""
-    schema = field.codec.schema_text()
-    return f"JSON that fits this schema: {schema}" if schema else ""
 
 
 def given_and_wanted(plan: Plan, escape: Callable[[str], str]) -> list[str]:

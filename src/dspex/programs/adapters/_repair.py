@@ -1,58 +1,111 @@
-"""What is done with a text that is not quite a value: elements, repaired JSON, a Python literal, or why it is none."""
+"""What is done with a text that is not quite a value: elements, JSON nearly right, or why it is none."""
 
 from __future__ import annotations
 
-import ast
-import contextlib
+import json
 import re
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from dspex.programs.adapters._elements import from_elements
+from dspex.programs.adapters._forgive import forgiven, structure_in
+from dspex.programs.adapters._lenient import LIMIT
+from dspex.programs.adapters._marks import only_fence
 
-__all__ = ["REPAIR_LIMIT", "Reading", "describe", "repaired"]
-
-REPAIR_LIMIT = 8_000
-"""Longer texts are not repaired: the time repair takes grows with the square of a hostile text's length."""
+__all__ = ["Reading", "checked", "describe", "led", "repaired"]
 
 Reading = tuple[Any, str]
 """A value of the field's type and the repair it took: ``""``, ``"xml"``, ``"json"`` or ``"literal"``."""
 
-_FENCE = re.compile(r"```\w*\n(.*)\n```", re.DOTALL)
+_DECODER = json.JSONDecoder()
+_LINE_OF_ITS_OWN = re.compile(r"(?:^|:)[^\S\n]{0,20}[\[{]", re.MULTILINE)
+"""Brackets inside of a line may be prose, or a reference to a source, unless a colon announces them."""
+_MOST_TRIES = 20
+_LINE_END = 200
 
 
-def repaired(adapter: TypeAdapter[Any], text: str, problem: ValueError) -> Reading:
-    """Climb down: elements, repaired JSON, a Python literal; ``problem`` is what the text itself failed with."""
+def checked(adapter: TypeAdapter[Any], value: Any) -> Any:
+    """
+    Return a decoded JSON value as the type; names and aliases are both taken.
+
+    Raises:
+        ValueError: It is no value of it.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except TypeError:  # an enum's member whose value JSON has not
+        return adapter.validate_python(value, by_alias=True, by_name=True)
+    return adapter.validate_json(text, by_alias=True, by_name=True)
+
+
+def led(adapter: TypeAdapter[Any], annotation: Any, value: Any) -> Any:
+    """
+    Return a decoded JSON value as the type, with what is forgiven inside of it.
+
+    Raises:
+        ValueError: It is no value of it.
+    """
+    return checked(adapter, forgiven(value, annotation))
+
+
+def repaired(adapter: TypeAdapter[Any], text: str, problem: ValueError, annotation: Any = Any) -> Reading:
+    """
+    Climb down: elements, JSON nearly right, the type's forms, one value in prose.
+
+    Args:
+        adapter: Checks the values of the annotation.
+        text: What could not be read as it is.
+        problem: What it failed with.
+        annotation: The type, for what is forgiven inside of a value.
+
+    Raises:
+        ValueError: Nothing is certain; the message says why the text itself failed.
+    """
     if text.startswith("<"):
         try:
             return from_elements(adapter, text), "xml"
         except (ValueError, RecursionError):
             pass  # the next rung
-    if len(text) <= REPAIR_LIMIT:
-        from json_repair import repair_json  # costs 20 ms to import; most programs never need it
-
-        fenced = _FENCE.fullmatch(text)
-        if fenced is not None:
-            text = fenced[1].strip()
-            with contextlib.suppress(ValueError):
-                return adapter.validate_json(text), "json"
+    if len(text) > LIMIT:
+        raise ValueError(describe(problem)) from problem
+    try:
+        value = structure_in(text)
+    except (ValueError, TypeError, RecursionError):
+        pass  # the next rung
+    else:
         try:
-            repaired = repair_json(text)
-            if repaired and repaired != '""':
-                return adapter.validate_json(repaired), "json"
-        except (ValueError, RecursionError):
-            pass  # the next rung
-        try:
-            literal = ast.literal_eval(text)
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            pass  # the first failure is the one to report
-        else:
-            try:
-                return adapter.validate_python(literal), "literal"
-            except (ValueError, TypeError, RecursionError) as error:
-                problem = error if isinstance(error, ValueError) and _says_nothing(problem) else problem
+            return led(adapter, annotation, value), "json"
+        except (ValueError, TypeError, RecursionError) as error:
+            problem = error if isinstance(error, ValueError) and _says_nothing(problem) else problem
+    inside = only_fence(text)
+    try:
+        return led(adapter, annotation, text if inside is None else inside), "literal"
+    except (ValueError, TypeError, RecursionError) as error:
+        if isinstance(error, ValueError) and not isinstance(error, ValidationError):
+            problem = error  # of our own: it says what the form is
+    alone = _alone_in_prose(adapter, annotation, text)
+    if alone:
+        return alone[0], "json"
     raise ValueError(describe(problem)) from problem
+
+
+def _alone_in_prose(adapter: TypeAdapter[Any], annotation: Any, text: str) -> list[Any]:
+    """Return the value of the one list or object in a text that is of the type; empty where there are more or none."""
+    found: list[Any] = []
+    for number, at in enumerate(_LINE_OF_ITS_OWN.finditer(text)):
+        if number >= _MOST_TRIES:
+            return []
+        try:
+            value, end = _DECODER.raw_decode(text, at.end() - 1)
+            read = led(adapter, annotation, value)
+        except (ValueError, TypeError, RecursionError):
+            continue
+        rest = text[end : end + _LINE_END].partition("\n")[0].strip()
+        if rest or (found and read != found[0]):
+            return []
+        found.append(read)
+    return found
 
 
 def _says_nothing(problem: ValueError) -> bool:

@@ -1,8 +1,9 @@
-"""One output's text as it comes: white space around it held back, its value told as far as it can be."""
+"""The outputs of an answer in a format of texts as they come, and what the whole answer says of them in the end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
@@ -11,78 +12,110 @@ from dspex.programs.adapters._progress import FieldProgress
 from dspex.programs.adapters._reading import read_texts
 from dspex.programs.fields import Field
 
-__all__ = ["Section", "Sections"]
+__all__ = ["Section", "Told"]
 
 
 class Section:
     """The text of one output under way; a text field's pieces add up to its value."""
 
-    __slots__ = ("_held", "_name", "_progress", "_text")
+    __slots__ = ("_field", "_held", "_progress", "has_text")
 
     def __init__(self, field: Field) -> None:
-        self._name = field.name
+        self._field = field
         self._progress = FieldProgress(field.codec)
-        self._text = ""
-        self._held = ""  # white space that is part of the value only if more follows
+        self._held: list[str] = []  # white space that is part of the value only if more follows
+        self.has_text = False
 
     def add(self, text: str) -> list[Piece]:
         """Take more of the text."""
-        if not self._text:
+        if not self.has_text:
             text = text.lstrip()
         shown = text.rstrip()
         if not shown:
-            self._held += text if self._text else ""
+            if self.has_text and text:
+                self._held.append(text)
             return []
-        added = self._held + shown
-        self._held = text[len(shown) :]
-        self._text += added
-        return [Piece(self._name, added, self._progress.of(self._text))]
+        self._held.append(shown)
+        added = "".join(self._held)
+        self._held = [text[len(shown) :]] if len(text) > len(shown) else []
+        self.has_text = True
+        return [Piece(self._field.name, added, self._progress.add(added))]
+
+    def add_behind(self, text: str) -> list[Piece]:
+        """Take what follows the text that was told, white space included."""
+        self._held = []
+        return self.add(text)
 
     @property
     def text(self) -> str:
         """What came so far, without the white space around it."""
-        return self._text
+        return self._progress.text()
 
 
-class Sections:
-    """The outputs of one answer in a format of texts: which is under way, and which came before."""
+class Told:
+    """What was told of the outputs of one answer, one after the other."""
 
-    __slots__ = ("_current", "_fields", "_plan", "_seen")
+    __slots__ = ("_current", "_fields", "_plan", "_sections", "_values")
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._fields = {each.name: each for each in plan.outputs}
-        self._seen: set[str] = set()
-        self._current: tuple[str, Section] | None = None
+        self._sections: dict[str, Section] = {}
+        self._values: dict[str, str] = {}  # the texts whose values were told
+        self._current = ""
+
+    def has(self, name: str) -> bool:
+        """Tell whether something of an output was told."""
+        return name in self._sections and self._sections[name].has_text
 
     def open(self, name: str) -> list[Piece]:
-        """Begin a section; it is ignored where it is not an output, or not the first of its name."""
+        """Begin a section; it is ignored where it is no output, or not the first of its name that says something."""
         closed = self.close()
-        field = self._fields.get(name)
-        if field is not None and name not in self._seen:
-            self._seen.add(name)
-            self._current = name, Section(field)
+        if name in self._fields and not self.has(name):
+            self._sections[name] = Section(self._fields[name])
+            self._current = name
         return closed
 
     def add(self, text: str) -> list[Piece]:
         """Take more of the section under way; text outside of sections is ignored."""
-        return self._current[1].add(text) if self._current is not None and text else []
+        return self._sections[self._current].add(text) if self._current and text else []
 
     def close(self) -> list[Piece]:
         """End the section; a value that is not text is told now."""
-        if self._current is None:
+        name, self._current = self._current, ""
+        if not name or not self._sections[name].has_text or self._fields[name].codec.streams_text:
             return []
-        name, section = self._current
-        self._current = None
-        field = self._fields[name]
-        if field.codec.streams_text:
-            return []
-        return last_value(self._plan, name, section.text)
+        return self._value(name, self._sections[name].text)
 
+    def rest(self, texts: Mapping[str, str]) -> list[Piece]:
+        """Return what the whole answer says beyond what was told."""
+        pieces: list[Piece] = []
+        for name, text in texts.items():
+            if name not in self._fields:
+                continue
+            section = self._sections.setdefault(name, Section(self._fields[name]))
+            told = section.text
+            if text != told and text.startswith(told):
+                pieces += section.add_behind(text[len(told) :])
+            if not self._fields[name].codec.streams_text and self._values.get(name) != text:
+                pieces += self._value(name, text)
+        return pieces
 
-def last_value(plan: Plan, name: str, text: str) -> list[Piece]:
-    """Return the piece that tells a complete value, if the text is one."""
-    return [Piece(name, "", value) for value in _value(plan, name, text)]
+    def outputs(self, outputs: Mapping[str, Any]) -> list[Piece]:
+        """Return the values of an answer in another form, of which nothing was told."""
+        pieces: list[Piece] = []
+        for name, value in outputs.items():
+            codec = self._fields[name].codec
+            text = codec.write(value)
+            if codec.streams_text and text:
+                pieces += self._sections.setdefault(name, Section(self._fields[name])).add_behind(text)
+            elif not codec.streams_text:
+                pieces += [Piece(name, text, None), Piece(name, "", value)]
+        return pieces
+
+    def _value(self, name: str, text: str) -> list[Piece]:
+        self._values[name] = text
+        return [Piece(name, "", value) for value in _value(self._plan, name, text)]
 
 
 def _value(plan: Plan, name: str, text: str) -> Iterable[object]:

@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import enum
 import types
+import typing
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NewType, TypeVar, Union, get_args, get_origin
 
-__all__ = ["allows_none", "constraint_words", "literal_values", "type_text", "without_none", "without_titles"]
+import typing_extensions
+
+__all__ = [
+    "allows_none",
+    "constraint_words",
+    "literal_values",
+    "plain_type",
+    "type_text",
+    "unaliased",
+    "without_none",
+    "without_titles",
+]
+
+_ALIASES: tuple[type, ...] = (
+    typing_extensions.TypeAliasType,
+    getattr(typing, "TypeAliasType", typing_extensions.TypeAliasType),  # from Python 3.12 on there are two, or one
+)
 
 _WORDS = {
     "gt": "greater than {}",
@@ -28,8 +45,12 @@ def type_text(annotation: Any) -> str:  # Any: annotations have no common type
         return "None"
     if annotation is Any:
         return "Any"
+    if isinstance(annotation, TypeVar):
+        return type_text(annotation.__bound__) if annotation.__bound__ is not None else "Any"
     origin = get_origin(annotation)
     if origin is None:
+        if isinstance(annotation, (*_ALIASES, NewType)):
+            return str(getattr(annotation, "__name__", annotation))
         return annotation.__name__ if isinstance(annotation, type) else str(annotation).removeprefix("typing.")
     arguments = get_args(annotation)
     if origin is Annotated:
@@ -56,10 +77,33 @@ def constraint_words(constraints: Sequence[tuple[str, Any]]) -> str:
     return ", ".join(_WORDS[name].format(bound) for name, bound in constraints)
 
 
+def unaliased(annotation: Any) -> Any:
+    """Return what a ``type`` alias or a NewType stands for; any other annotation as it is."""
+    while True:
+        if isinstance(annotation, _ALIASES):
+            annotation = getattr(annotation, "__value__")  # noqa: B009 - two classes have it, and no common base
+        elif isinstance(annotation, NewType):
+            annotation = annotation.__supertype__
+        elif isinstance(origin := get_origin(annotation), _ALIASES):
+            annotation = getattr(origin, "__value__")[get_args(annotation)]  # noqa: B009 - as above
+        else:
+            return annotation
+
+
+def plain_type(annotation: Any) -> Any:
+    """Return an annotation without the aliases and the ``Annotated`` around it."""
+    while True:
+        annotation = unaliased(annotation)
+        if get_origin(annotation) is not Annotated:
+            return annotation
+        annotation = get_args(annotation)[0]
+
+
 def allows_none(annotation: Any) -> bool:
     """Tell whether ``None`` is a value of this annotation."""
     if annotation is str:
         return False
+    annotation = unaliased(annotation)
     if annotation is None or annotation is type(None):
         return True
     origin = get_origin(annotation)
@@ -72,6 +116,7 @@ def allows_none(annotation: Any) -> bool:
 
 def without_none(annotation: Any) -> Any:
     """Return ``X`` for ``X | None``, and any other annotation as it is."""
+    annotation = unaliased(annotation)
     if get_origin(annotation) in (Union, types.UnionType):
         rest = [each for each in get_args(annotation) if each is not type(None)]
         if len(rest) == 1:
@@ -80,10 +125,18 @@ def without_none(annotation: Any) -> Any:
 
 
 def literal_values(annotation: Any) -> tuple[Any, ...] | None:
-    """Return the choices of a Literal or an enum, or None when the annotation is neither."""
+    """Return the choices of a Literal, an enum, or a union of these; None when the annotation is neither."""
+    annotation = unaliased(annotation)
+    if get_origin(annotation) in (Union, types.UnionType):
+        several = [(None,) if each is type(None) else literal_values(each) for each in get_args(annotation)]
+        if None in several:
+            return None
+        return tuple({(type(each), each): each for some in several for each in some or ()}.values())
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum) and not issubclass(annotation, enum.Flag):
         return tuple(annotation)
-    return get_args(annotation) if get_origin(annotation) is Literal else None
+    if get_origin(annotation) is not Literal:
+        return None
+    return get_args(annotation)
 
 
 _VALUES = frozenset({"default", "const", "enum", "examples"})

@@ -9,27 +9,43 @@ which rung held, so that no repair goes unnoticed.
 
 from __future__ import annotations
 
-import enum
 import json
-import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import Field as PydanticField
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from dspex.errors import SignatureError
-from dspex.programs.adapters._repair import Reading, describe, repaired
-from dspex.programs.adapters._types import literal_values, type_text, without_none, without_titles
+from dspex.programs.adapters._choices import Choices
+from dspex.programs.adapters._forgive import aliases_agree, forgiven, has_dates
+from dspex.programs.adapters._repair import Reading, checked, describe, led, repaired
+from dspex.programs.adapters._types import allows_none, literal_values, plain_type, type_text, unaliased, without_none
 from dspex.programs.types.field_type import FieldType, PartCollector
 from dspex.protocols.content import Part
 from dspex.protocols.retrieval import Passage
 
-__all__ = ["Codec", "Content", "FieldTypeCodec", "TextCodec", "make_codec", "numbered", "to_plain"]
+__all__ = [
+    "UNTYPED",
+    "Codec",
+    "Content",
+    "FieldTypeCodec",
+    "TextCodec",
+    "UntypedCodec",
+    "make_codec",
+    "numbered",
+    "to_plain",
+]
 
 Content = str | tuple[Part, ...]
 """What stands for a value in a user's turn."""
+
+UNTYPED: Any = object()
+"""The annotation of a field that was given none."""
+NONE_WORDS = frozenset({"None", "null", "NULL", "Null"})
+"""Texts that are None wherever None is a value, although a text could be one too."""
 
 
 class Codec:
@@ -42,7 +58,7 @@ class Codec:
         in_words: What a value must look like, for a prompt; empty when the type's name says it all.
     """
 
-    __slots__ = ("_adapter", "annotation", "exact", "in_words")
+    __slots__ = ("_adapter", "_by_alias", "annotation", "exact", "in_words")
 
     streams_text = False
     """Whether a stream of it is the text itself, white space around it left out."""
@@ -52,6 +68,14 @@ class Codec:
         self.exact = exact
         self.in_words = in_words
         self._adapter: TypeAdapter[Any] | None = None
+        self._by_alias: bool | None = None
+
+    @property
+    def by_alias(self) -> bool:
+        """Whether values are written with the names of aliases: wherever those are also the names that are read."""
+        if self._by_alias is None:
+            self._by_alias = aliases_agree(self.annotation)
+        return self._by_alias
 
     @property
     def adapter(self) -> TypeAdapter[Any]:
@@ -61,15 +85,12 @@ class Codec:
             adapter = self._adapter = _type_adapter(self.annotation)
         return adapter
 
-    def schema_text(self) -> str:
-        """Return the JSON schema for a prompt; empty where the type has none, or plain text will do."""
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON schema, with the names that are written; empty where the type has none."""
         try:
-            schema = self.adapter.json_schema()
+            return self.adapter.json_schema(by_alias=self.by_alias)
         except PydanticUserError:
-            return ""
-        if schema.get("type") == "string" or not schema:
-            return ""
-        return json.dumps(without_titles(schema, schema.get("title", "")), ensure_ascii=False)
+            return {}
 
     def check(self, value: Any) -> Any:
         """
@@ -78,7 +99,7 @@ class Codec:
         Raises:
             ValueError: It is not of the type; pydantic's ValidationError says where.
         """
-        return self.adapter.validate_python(value)
+        return self.adapter.validate_python(value, by_alias=True, by_name=True)
 
     def write(self, value: Any) -> str:
         """
@@ -117,10 +138,15 @@ class Codec:
             ValueError: The value has no JSON form.
         """
         context = None if collector is None else {"parts": collector}
+        how: dict[str, Any] = {"by_alias": self.by_alias, "round_trip": True, "warnings": False, "context": context}
         try:
-            return self.adapter.dump_json(value, warnings=False, context=context).decode()
+            text = self.adapter.dump_json(value, **how).decode()
+            if "null" in text:  # which JSON also says for infinity, unless it is told not to
+                plain = self.adapter.dump_python(value, mode="json", **how)
+                text = to_json(plain, inf_nan_mode="constants").decode()
         except (PydanticSerializationError, UnicodeDecodeError) as error:
             raise ValueError(f"it has no JSON form: {error}") from error
+        return text
 
     def _bare(self, text: str, value: Any) -> str:
         """Leave JSON's quotes away where the text means the same without them."""
@@ -147,14 +173,22 @@ class Codec:
             ValueError: No rung of the ladder gives a value of the type; the message says why the first one failed.
         """
         adapter = self.adapter
+        problem: ValueError
+        if has_dates(self.annotation):
+            try:
+                return self._dated(_decoded(text))
+            except ValueError as error:
+                return repaired(adapter, text, error, self.annotation)
         try:
-            return adapter.validate_json(text), ""
+            return adapter.validate_json(text, by_alias=True, by_name=True), ""
         except ValueError as error:
             problem = error
+        if text in NONE_WORDS and allows_none(self.annotation):
+            return None, "literal"
         try:
-            return adapter.validate_python(text), ""
+            return adapter.validate_python(text, by_alias=True, by_name=True), ""
         except ValueError:
-            return repaired(adapter, text, problem)
+            return repaired(adapter, text, problem, self.annotation)
 
     def read_json(self, value: Any) -> Reading:
         """
@@ -163,14 +197,20 @@ class Codec:
         A text that holds the JSON of a value, which models write where an object was asked for, is read too.
 
         Raises:
-            ValueError: It is not a value of the type.
+            ValueError: It is no value of the type.
         """
+        adapter = self.adapter
         try:
-            return self.adapter.validate_json(_to_json(value)), ""
-        except ValueError:
-            if not isinstance(value, str):
-                raise
-            return self.read(value)[0], "json"
+            return self._dated(value) if has_dates(self.annotation) else (checked(adapter, value), "")
+        except (ValueError, TypeError):
+            if isinstance(value, str):
+                return self.read(value)[0], "json"
+            return led(adapter, self.annotation, value), "json"
+
+    def _dated(self, value: Any) -> Reading:
+        """Read a type with dates in it, for which pydantic takes any number."""
+        put = forgiven(value, self.annotation)
+        return checked(self.adapter, put), "" if put is value or put == value else "literal"
 
     def so_far(self, text: str) -> Any:
         """Return what can be told of a value whose text is not complete; None where nothing can."""
@@ -222,11 +262,33 @@ class TextCodec(Codec):
         """A text; whatever else stands there is its JSON."""
         if isinstance(value, str):
             return self.read(value)
+        if value is None:
+            raise ValueError("expected a text, got null")
         return self.read(_to_json(value))[0], "json"
 
     def so_far(self, text: str) -> Any:
         """The text so far."""
         return text
+
+
+class UntypedCodec(TextCodec):
+    """A field without a type: text, and whatever else is given for an input is put as text."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(str)
+
+    def check(self, value: Any) -> Any:
+        """Numbers, dates and the like in Python's words; lists, mappings and records as JSON."""
+        try:
+            return super().check(value)
+        except ValueError:
+            if value is None:
+                raise
+        if isinstance(value, (list, tuple, set, dict)) or hasattr(type(value), "__pydantic_core_schema__"):
+            return Codec(Any).write_json(value)
+        return str(value)
 
 
 class NumberCodec(Codec):
@@ -243,20 +305,20 @@ class NumberCodec(Codec):
         return str(value)
 
     def write_json(self, value: Any, collector: PartCollector | None = None) -> str:
-        """The number; JSON has no infinity, so that is a text."""
-        if isinstance(value, (int, float)) and math.isfinite(value):
-            return json.dumps(value)
-        return json.dumps(str(value))
+        """The number; infinity is the constant that Python writes and reads."""
+        return json.dumps(value if isinstance(value, (int, float)) else str(value))
 
     def read(self, text: str) -> Reading:
         """Pydantic reads numbers from text; what it does not take goes down the ladder."""
         try:
             return self.adapter.validate_python(text), ""
         except ValueError as error:
-            return repaired(self.adapter, text, error)
+            return repaired(self.adapter, text, error, self.annotation)
 
     def read_json(self, value: Any) -> Reading:
-        """Pydantic takes numbers and texts of numbers."""
+        """Pydantic takes numbers and texts of numbers; a truth value is not a number."""
+        if type(value) is bool and plain_type(self.annotation) is not bool:
+            raise ValueError("expected a number, got a truth value")
         try:
             return self.adapter.validate_python(value), ""
         except ValueError:
@@ -268,43 +330,20 @@ class NumberCodec(Codec):
 class ChoiceCodec(Codec):
     """A Literal or an enum: each choice has one text of its own."""
 
-    __slots__ = ("_folded", "_json", "_texts", "_values")
+    __slots__ = ("_choices",)
 
     def __init__(self, annotation: Any, choices: Sequence[Any]) -> None:
-        self._texts, self._values = _choice_texts(choices)
-        self._folded: dict[str, Any] | None = None
-        shown = ", ".join(self._texts[_choice_key(each)] for each in choices)
-        super().__init__(annotation, in_words=f"exactly one of: {shown}")
-        self._json: dict[tuple[type, Any], Any] = {}
-        """The choice that a JSON value stands for: first those that are that value, then enum members with it."""
-        for each in sorted(choices, key=lambda choice: isinstance(choice, enum.Enum)):
-            if (value := _json_of_choice(each)) is not None or each is None:
-                self._json.setdefault(_choice_key(value), each)
+        self._choices = Choices(choices)
+        super().__init__(annotation, in_words=self._choices.in_words)
 
     def write(self, value: Any) -> str:
         """Return the choice's own text."""
-        try:
-            return self._texts[_choice_key(value)]
-        except (KeyError, TypeError):
-            return str(value)  # a demonstration with a value that is not a choice
+        text = self._choices.text_of(value)
+        return str(value) if text is None else text  # a demonstration with a value that is not a choice
 
     def read(self, text: str) -> Reading:
-        """Look it up; quotes, a full stop, an enum's class before its name, and its case are forgiven and reported."""
-        try:
-            return self._values[text], ""
-        except KeyError:
-            pass
-        bare = text.strip("\"'` \t\r\n\u2018\u2019\u201c\u201d")
-        for candidate in (bare, bare.rpartition(".")[2]):
-            if candidate and candidate in self._values:  # "Maybe." is not "nothing"
-                return self._values[candidate], "literal"
-        folded = self._folded
-        if folded is None:
-            folded = self._folded = _without_case(self._values)
-        plain = bare.rstrip(".").casefold()
-        if plain and plain in folded:
-            return folded[plain], "literal"
-        raise ValueError(f"{_short(text)} is not {self.in_words}")
+        """Look it up; what is forgiven is reported."""
+        return self._choices.read(text)
 
     def content(self, value: Any) -> Content:
         """The choice's own text."""
@@ -312,19 +351,11 @@ class ChoiceCodec(Codec):
 
     def write_json(self, value: Any, collector: PartCollector | None = None) -> str:
         """The choice, or the enum member's value, where JSON has it; otherwise its text."""
-        plain = _json_of_choice(value)
-        if self._json.get(_choice_key(plain), self) == value and (plain is not None or value is None):
-            return json.dumps(plain, ensure_ascii=False)
-        return json.dumps(self.write(value), ensure_ascii=False)
+        return self._choices.json_of(value) or json.dumps(self.write(value), ensure_ascii=False)
 
     def read_json(self, value: Any) -> Reading:
         """Look the value up, and its text where that fails."""
-        if isinstance(value, (str, int, float, type(None))):
-            key = _choice_key(value)
-            if key in self._json:
-                return self._json[key], ""
-            return self.read(value if isinstance(value, str) else _to_json(value))
-        raise ValueError(f"{_short(str(value))} is not {self.in_words}")
+        return self._choices.read_json(value)
 
     def so_far(self, text: str) -> Any:
         """Half a choice is none."""
@@ -390,6 +421,8 @@ def make_codec(annotation: Any, constraints: dict[str, Any], role: str) -> Codec
     Raises:
         SignatureError: Pydantic cannot validate the type, the constraints do not fit it, or an output cannot be read.
     """
+    if annotation is UNTYPED:
+        return UntypedCodec() if role == "input" else TextCodec(str)
     if annotation is str and not constraints:
         return TextCodec(str)
     if isinstance(annotation, type) and issubclass(annotation, FieldType) and not constraints:
@@ -402,20 +435,29 @@ def make_codec(annotation: Any, constraints: dict[str, Any], role: str) -> Codec
         full = Annotated[inner, PydanticField(**constraints)]
         full = full if inner is annotation else Union[full, None]  # noqa: UP007 - built at run time
     _refuse_misfits(inner, constraints)
-    plain = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    plain = plain_type(annotation)
     if plain is str:
         return _checked(TextCodec(full))
     if plain in (int, float, bool):
         return _checked(NumberCodec(full, exact=plain if full is plain else None))
-    choices = literal_values(inner)
-    if choices is not None and not constraints:
-        return ChoiceCodec(full, choices if inner is annotation else (*choices, None))
+    choices = literal_values(plain)
+    if choices is not None and not constraints and _only_told(annotation):
+        return ChoiceCodec(full, choices)
     if role == "input" and get_origin(plain) in (list, tuple, Sequence) and get_args(plain)[:1] == (Passage,):
         return PassagesCodec(full)
     codec = Codec(full)
     if not _is_known(plain):
         _ = codec.adapter  # a type pydantic refuses is the author's error, and belongs to the class statement
     return codec
+
+
+def _only_told(annotation: Any) -> bool:
+    """Tell whether what ``Annotated`` says of a type is for readers only: descriptions, not checks."""
+    while get_origin(annotation := unaliased(annotation)) is Annotated:
+        annotation, *notes = get_args(annotation)
+        if not all(isinstance(each, str) or (isinstance(each, FieldInfo) and not each.metadata) for each in notes):
+            return False
+    return True
 
 
 _LENGTHS = frozenset({"min_length", "max_length"})
@@ -431,7 +473,7 @@ def _refuse_misfits(annotation: Any, constraints: dict[str, Any]) -> None:
     sized = annotation is str or get_origin(annotation) in (list, dict, set, tuple)
     if sized and names - _LENGTHS:
         raise SignatureError(
-            f"{type_text(annotation)} is not a number: {', '.join(sorted(names - _LENGTHS))} does not fit"
+            f"{type_text(annotation)} is no number: {', '.join(sorted(names - _LENGTHS))} does not fit"
         )
 
 
@@ -458,48 +500,6 @@ def _type_adapter(annotation: Any) -> TypeAdapter[Any]:
         ) from error
 
 
-def _choice_key(value: Any) -> tuple[type, Any]:
-    """1, True and Color.RED == 1 are different choices."""
-    return type(value), value
-
-
-def _json_of_choice(choice: Any) -> Any:
-    """Return the JSON value that is a choice; None where only its text will do."""
-    value = choice.value if isinstance(choice, enum.Enum) else choice
-    return value if type(value) in (str, int, bool) else None
-
-
-def _choice_texts(choices: Sequence[Any]) -> tuple[dict[tuple[type, Any], str], dict[str, Any]]:
-    """Give each choice the first of its texts that is free, and read every text that means one choice."""
-    texts: dict[tuple[type, Any], str] = {}
-    values: dict[str, Any] = {}
-    for choice in choices:
-        names = _choice_names(choice)
-        text = next((each for each in names if each and each == each.strip() and each not in values), None)
-        while text is None or text in values:
-            text = json.dumps(names[0] if text is None else text)
-        texts[_choice_key(choice)] = text
-        values[text] = choice
-    for choice in choices:
-        for each in _choice_names(choice):
-            values.setdefault(each, choice)
-    return texts, values
-
-
-def _without_case(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the choices by their texts in any case; where two differ by nothing else, neither."""
-    found: dict[str, list[Any]] = {}
-    for text, choice in values.items():
-        found.setdefault(text.casefold(), []).append(choice)
-    return {text: several[0] for text, several in found.items() if len(set(map(_choice_key, several))) == 1}
-
-
-def _choice_names(choice: Any) -> tuple[str, ...]:
-    if isinstance(choice, enum.Enum):
-        return str(choice.value), choice.name
-    return ("null", "None", "") if choice is None else (str(choice),)
-
-
 def numbered(items: Sequence[Any]) -> str:
     """Return numbered lines: ``[1] title | text`` for passages, ``[1] "text"`` for texts; further lines indented."""
     lines = []
@@ -509,8 +509,12 @@ def numbered(items: Sequence[Any]) -> str:
     return "\n".join(lines)
 
 
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:60] + "…")
+def _decoded(text: str) -> Any:
+    """Return the JSON value that a text is, or the text."""
+    try:
+        return from_json(text)
+    except (ValueError, TypeError):
+        return text
 
 
 def _to_json(value: Any) -> str:

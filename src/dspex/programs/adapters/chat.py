@@ -7,35 +7,38 @@ text can be a value and no input can forge a field.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
-from dspex.programs.adapters._adapter import Adapter, Parsed, Piece, StreamParser, text_of
+from dspex.programs.adapters._adapter import Adapter, Parsed, Piece, Repair, StreamParser, text_of
 from dspex.programs.adapters._base import PromptAdapter
-from dspex.programs.adapters._headers import escape, header, unescape
+from dspex.programs.adapters._headers import CLOSING, HEADER_LENGTH, Names, escape, header, is_fenced, split
+from dspex.programs.adapters._other_forms import read_otherwise
 from dspex.programs.adapters._prompt import (
     NOT_GIVEN,
     Rendered,
     Slot,
     demo_text,
-    form,
     given_and_wanted,
     shown_inputs,
     slots,
 )
-from dspex.programs.adapters._reading import read_texts
-from dspex.programs.adapters._section_stream import Sections
+from dspex.programs.adapters._reading import read_texts, unreadable
+from dspex.programs.adapters._section_stream import Told
+from dspex.programs.adapters._thoughts import ThoughtFilter, Thoughts
+from dspex.programs.adapters._words import form
 from dspex.programs.adapters.json_object import JSONAdapter
 from dspex.programs.signature import Signature, plan_of
 from dspex.protocols.lm import Completion, Message
 
 __all__ = ["ChatAdapter"]
 
-_HEADER = re.compile(r"^[^\S\n]*\[\[ ## (\w+) ## \]\]", re.MULTILINE)
-_CLOSING = "[[ ## completed ## ]]"
+_CLOSING = header(CLOSING).rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +68,27 @@ class ChatAdapter(PromptAdapter):
         Read the outputs from a completion.
 
         The first section of a name counts, unknown names are ignored, and so is what precedes the first header.
+        Thoughts before the answer are taken off.
 
         Raises:
             ResponseUnparsable: Outputs without a default are missing, or have a value of another type.
         """
-        text = text_of(completion)
-        return read_texts(plan_of(signature), _split(text), text)
+        plan, raw = plan_of(signature), text_of(completion)
+        names = Names.of(plan)
+        spoken = names.thoughts.spoken(raw)
+        found = split(names, spoken.text)
+        if spoken.unclear or found.unclear:
+            raise unreadable(plan, raw, _UNCLEAR if spoken.unclear else f"`{found.unclear}` has several headers")
+        if not found.texts:
+            otherwise = read_otherwise(plan, names, spoken.text, raw, spoken.thoughts)
+            if otherwise is not None:
+                return otherwise
+        repairs = () if found.is_exact else _FORMAT
+        return read_texts(plan, found.texts, raw, repairs, spoken.thoughts)
+
+    def thoughts_of(self, signature: type[Signature]) -> Thoughts:
+        """Return where thoughts end in an answer."""
+        return Names.of(plan_of(signature)).thoughts
 
     def stream_parser(self, signature: type[Signature]) -> StreamParser:
         """Return a parser for one answer."""
@@ -107,86 +125,134 @@ def _answer_sections(outputs: Sequence[Slot], values: Mapping[str, Any], every: 
     return written
 
 
-def _split(completion: str) -> dict[str, str]:
-    """Return the text under each header, the first of each name."""
-    sections: dict[str, str] = {}
-    name, start = "", 0
-    for match in _HEADER.finditer(completion):
-        if name and name not in sections:
-            sections[name] = completion[start : match.start()]
-        name, start = match[1], match.end()
-    if name and name not in sections:
-        sections[name] = completion[start:]
-    return {name: unescape(text.strip()) for name, text in sections.items()}
-
+_FORMAT = (Repair("", "format"),)
+_UNCLEAR = "headers stand among thoughts that begin behind the first of them"
 
 # --- while it comes -------------------------------------------------------------------------------------------
 
-_LINE_START = re.compile(r"([^\S\n]*)(\\*)\[\[ ## (\w+) ## \]\]")
-
-
-def _prefixes(pieces: Sequence[str]) -> str:
-    """Return the pattern of every beginning of these pieces, the whole left out."""
-    pattern = ""
-    for piece in reversed(pieces):
-        pattern = f"(?:{piece}{pattern})?" if pattern else "(?:)"
-    return pattern
-
-
-_PIECES = (r"\[", r"\[", " ", "#", "#", " ", r"\w+", " ", "#", "#", " ", r"\]", r"\]")
-_MAY_BECOME_HEADER = re.compile(r"[^\S\n]*\\*" + _prefixes(_PIECES) + r"\Z")
+_LONGEST_BEFORE = 41
+_BEFORE = re.compile(r"(?:[^\S\n]|[*_`>#~\-+\u2022]|\d{1,2}(?:[.)]|\Z))*")
+_MARK = re.compile(r"(\\*)\[\[[^\S\n]{0,8}##")
+_MAY_BECOME_MARK = re.compile(r"\\+\Z|\\*\[(?:\[[^\S\n]{0,8}#?)?\Z")
 
 
 class _ChatStream:
-    """Goes through the answer line by line; only the start of a line can be a header, and is held back until known."""
+    """
+    Goes through the answer line by line; what may be a header is held back until its line is known.
 
-    __slots__ = ("_at_start", "_behind_header", "_pending", "_sections")
+    Where the whole answer must be known, because a header stands in the middle of a line or the answer in a fence,
+    the rest is told at its end.
+    """
+
+    __slots__ = ("_at_start", "_filter", "_names", "_pending", "_plan", "_seen", "_told", "_waits", "_whole")
 
     def __init__(self, plan: Plan) -> None:
-        self._sections = Sections(plan)
+        self._plan = plan
+        self._names = Names.of(plan)
+        self._filter = ThoughtFilter(self._names.thoughts)
+        self._told = Told(plan)
+        self._whole: list[str] = []
         self._pending = ""
         self._at_start = True
-        self._behind_header = False  # the rest of a header's line is text, and may be escaped
+        self._waits = False
+        self._seen: set[str] = set()
 
     def feed(self, text: str) -> list[Piece]:
         """Take what was added."""
-        self._pending += text
-        return self._advance(last=False)
+        self._whole.append(text)
+        said, _ = self._filter.feed(text)
+        return self._take(said, last=False)
 
     def finish(self) -> list[Piece]:
         """Take note that the answer has ended."""
-        return [*self._advance(last=True), *self._sections.close()]
-
-    def _advance(self, *, last: bool) -> list[Piece]:
-        pieces: list[Piece] = []
-        while self._pending:
-            if self._at_start:
-                if not last and _MAY_BECOME_HEADER.match(self._pending):
-                    break
-                pieces += self._line_start()
-                continue
-            line, newline, rest = self._pending.partition("\n")
-            pieces += self._sections.add(line + newline)
-            self._pending = rest
-            self._at_start = bool(newline)
-            self._behind_header = False
+        said, _ = self._filter.finish()
+        pieces = self._take(said, last=True)
+        pieces += self._told.close() if not self._waits else []
+        raw = "".join(self._whole)
+        spoken = self._names.thoughts.spoken(raw)
+        found = split(self._names, spoken.text)
+        if spoken.unclear or found.unclear:
+            return pieces
+        if found.texts:
+            return pieces + self._told.rest(found.texts)
+        with contextlib.suppress(ResponseUnparsable):  # the whole answer is read again, and says what is wrong with it
+            otherwise = read_otherwise(self._plan, self._names, spoken.text, raw, spoken.thoughts)
+            pieces += self._told.outputs(otherwise.outputs) if otherwise is not None else []
         return pieces
 
-    def _line_start(self) -> list[Piece]:
-        """Take a header, or an escaped one as the text it stands for; anything else is text."""
+    def _take(self, text: str, *, last: bool) -> list[Piece]:
+        self._waits = self._waits or self._filter.is_unclear
+        if self._waits:
+            return []
+        self._pending += text
+        pieces: list[Piece] = []
+        while self._pending and not self._waits and self._step(pieces, last=last):
+            pass
+        return pieces
+
+    def _step(self, pieces: list[Piece], *, last: bool) -> bool:
+        """Take one header, or text up to what may be one; False where more must be known first."""
+        text = self._pending
+        if self._at_start:
+            before = _BEFORE.match(text, 0, _LONGEST_BEFORE)
+            at = before.end() if before is not None else 0
+            at = 0 if at >= _LONGEST_BEFORE else at
+            if not last and (at == len(text) or _MAY_BECOME_MARK.match(text, at)):
+                return False
+            mark = _MARK.match(text, at) if at or text[:1] in "[\\" else None
+            if mark is not None and not mark[1]:
+                return self._header(pieces, at, last=last)
+            self._at_start = False
+        line, newline, _ = text.partition("\n")
+        mark = _MARK.search(line)
+        if mark is not None and not mark[1]:
+            return self._header(pieces, mark.start(), last=last)
+        if mark is not None:
+            self._put(pieces, mark.end(), line[: mark.start()] + mark[0][1:])
+            return True
+        held = None if newline or last else _MAY_BECOME_MARK.search(line, max(0, len(line) - HEADER_LENGTH))
+        if held is not None:
+            self._put(pieces, held.start(), line[: held.start()])
+            return False
+        self._put(pieces, len(line) + len(newline), line + newline)
+        self._at_start = bool(newline)
+        return True
+
+    def _header(self, pieces: list[Piece], at: int, *, last: bool) -> bool:
+        """Take what may be a header as one, or its brackets as text; wait where it is one among other text."""
+        text = self._pending
+        if not last and "\n" not in text[at : at + HEADER_LENGTH] and len(text) - at < HEADER_LENGTH:
+            if at and not self._at_start:
+                self._put(pieces, at, text[:at])
+            return False
+        start = at if self._at_start else at + _LONGEST_BEFORE  # so that only a line's start looks like one
+        found = self._names.header_at(text if self._at_start else "\0" * _LONGEST_BEFORE + text, start)
+        if found is None or (not found.at_line and (not found.name or found.name in self._seen)):
+            if not self._cut(pieces, at, last=last):
+                self._put(pieces, at + 2, text[: at + 2])
+                self._at_start = False
+            return True
+        if not found.at_line:
+            self._waits = True
+            return False
+        if not self._seen:
+            self._waits = is_fenced("".join(self._whole))
+        self._seen.add(found.name)
+        self._pending = text[found.end :]
         self._at_start = False
-        match = _LINE_START.match(self._pending)
-        if match is None:
-            return []
-        indent, escapes, name = match.groups()
-        if escapes:
-            self._pending = self._pending[match.end() :]
-            return self._sections.add(f"{indent}{escapes[1:]}[[ ## {name} ## ]]")
-        if self._behind_header:
-            return []
-        self._pending = self._pending[match.end() :]
-        self._at_start = self._behind_header = True
-        return self._sections.open(name)
+        pieces += self._told.open(found.name)
+        return True
+
+    def _cut(self, pieces: list[Piece], at: int, *, last: bool) -> bool:
+        """Leave half a mark at the very end to the reading of the whole answer."""
+        if not last or len(self._pending) - at > _LONGEST_BEFORE + 20:
+            return False
+        self._put(pieces, len(self._pending), self._pending[:at])
+        return True
+
+    def _put(self, pieces: list[Piece], taken: int, text: str) -> None:
+        self._pending = self._pending[taken:]
+        pieces += self._told.add(text)
 
 
 # --- the static texts -----------------------------------------------------------------------------------------

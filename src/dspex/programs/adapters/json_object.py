@@ -9,12 +9,15 @@ from typing import Any, ClassVar
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Parsed, StreamParser, text_of
 from dspex.programs.adapters._base import PromptAdapter
+from dspex.programs.adapters._find_object import BEFORE_OBJECT
 from dspex.programs.adapters._headers import escape, header
 from dspex.programs.adapters._json_schema import output_schema
 from dspex.programs.adapters._json_stream import JsonStream
 from dspex.programs.adapters._prompt import Rendered, given_and_wanted, shown_inputs, slots
 from dspex.programs.adapters._reading import read_object
+from dspex.programs.adapters._thoughts import Thoughts
 from dspex.programs.adapters._values import Codec
+from dspex.programs.adapters._words import form
 from dspex.programs.fields import Field
 from dspex.programs.signature import Signature, plan_of
 from dspex.protocols.lm import Capabilities, Completion, JsonObject, LMRequest, Message
@@ -32,8 +35,8 @@ class JSONAdapter(PromptAdapter):
     is told in words. A signature with open objects (``dict[str, Any]``) has no schema that could be enforced, so it
     gets the JSON mode.
 
-    Reading: the JSON as it is, the first balanced object in the text, repaired JSON, a Python literal; values as
-    the other adapters read them. Texts are taken exactly, white space included.
+    Reading: the JSON as it is, the one object in the text that has the outputs, JSON with slips; values as the other
+    adapters read them. Texts are taken exactly, white space included.
     """
 
     name: ClassVar[str] = "json"
@@ -53,12 +56,16 @@ class JSONAdapter(PromptAdapter):
 
     def parse(self, signature: type[Signature], completion: str | Completion) -> Parsed:
         """
-        Read the outputs from the object in a completion; unknown keys are ignored.
+        Read the outputs from the object in a completion; unknown keys are ignored, thoughts before it are taken off.
 
         Raises:
             ResponseUnparsable: Outputs without a default are missing, or have a value of another type.
         """
         return read_object(plan_of(signature), text_of(completion))
+
+    def thoughts_of(self, signature: type[Signature]) -> Thoughts:
+        """Return where thoughts end in an answer."""
+        return BEFORE_OBJECT
 
     def stream_parser(self, signature: type[Signature]) -> StreamParser:
         """Return a parser for one answer."""
@@ -117,10 +124,7 @@ def _json_text(codec: Codec, value: Any) -> str:
 
 def _form(field: Field) -> str:
     """Say what a key's value looks like."""
-    codec = field.codec
-    if codec.in_words:
-        return f"({codec.in_words})"
-    if type(codec) is not Codec:
-        return f"({field.type_text})"
-    schema = codec.schema_text()
-    return f"({field.type_text}: JSON that fits this schema: {schema})" if schema else f"({field.type_text})"
+    words = form(field)
+    if not words or field.codec.in_words:
+        return f"({words or field.type_text})"
+    return f"({field.type_text}: {words})"

@@ -9,10 +9,12 @@ from typing import ClassVar
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Parsed, StreamParser
 from dspex.programs.adapters._base import PromptAdapter
+from dspex.programs.adapters._find_object import BEFORE_OBJECT
 from dspex.programs.adapters._json_schema import output_schema
 from dspex.programs.adapters._json_stream import JsonStream
 from dspex.programs.adapters._prompt import Rendered
 from dspex.programs.adapters._reading import read_object
+from dspex.programs.adapters._thoughts import Thoughts
 from dspex.programs.adapters.json_object import JSONAdapter, render_json
 from dspex.programs.signature import Signature, plan_of
 from dspex.protocols.lm import Capabilities, Completion, LMDelta, LMRequest, Message, ToolSpec
@@ -54,6 +56,10 @@ class ToolAdapter(PromptAdapter):
             ResponseUnparsable: Outputs without a default are missing, or have a value of another type.
         """
         return read_object(plan_of(signature), _arguments(completion))
+
+    def thoughts_of(self, signature: type[Signature]) -> Thoughts:
+        """Return where thoughts end in an answer."""
+        return BEFORE_OBJECT
 
     def stream_text(self, delta: LMDelta) -> str:
         """Return what was added to the arguments of the first call, or to the text."""

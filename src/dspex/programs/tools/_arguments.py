@@ -15,7 +15,6 @@ from pydantic import (
     PydanticSchemaGenerationError,
     PydanticUserError,
     TypeAdapter,
-    ValidationError,
     with_config,
 )
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -23,6 +22,7 @@ from typing_extensions import TypedDict
 
 from dspex.errors import ToolArgumentsInvalid, ToolInvalid
 from dspex.programs._annotations import parameters_of
+from dspex.programs.adapters._forgive import forgiven, has_dates
 from dspex.programs.adapters._repair import describe
 from dspex.programs.adapters._types import without_titles
 from dspex.programs.run import Run
@@ -50,6 +50,8 @@ class Arguments:
     deps: Any  # a class, a union of classes, or a special form that says nothing about classes
     _adapter: TypeAdapter[dict[str, Any]]
     _positional: tuple[str, ...]
+    _types: Mapping[str, Any]
+    _has_dates: bool  # pydantic takes any number for a date
 
     def check(self, tool: str, given: Mapping[str, Any]) -> dict[str, Any]:  # values of the parameters' types
         """
@@ -59,9 +61,22 @@ class Arguments:
             ToolArgumentsInvalid: They do not fit; all problems are named.
         """
         try:
-            return dict(self._adapter.validate_python(dict(given)))
-        except (ValidationError, RecursionError) as error:
-            raise ToolArgumentsInvalid(tool, describe(error), ", ".join(self.schema.get("properties", {}))) from error
+            if not self._has_dates:
+                return dict(self._adapter.validate_python(dict(given)))
+            return self._led(given)
+        except (ValueError, RecursionError) as error:
+            problem = error
+        try:
+            if not self._has_dates:
+                return self._led(given)
+        except (ValueError, TypeError, RecursionError):
+            pass  # what the arguments themselves failed with says more
+        raise ToolArgumentsInvalid(tool, describe(problem), ", ".join(self.schema.get("properties", {}))) from problem
+
+    def _led(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments with what is forgiven inside of them."""
+        led = {name: forgiven(each, self._types[name]) if name in self._types else each for name, each in given.items()}
+        return dict(self._adapter.validate_python(led, by_alias=True, by_name=True))
 
     def split(self, values: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Return the values as positional and keyword arguments; only what must be given by position is."""
@@ -106,7 +121,9 @@ def arguments_of(function: Callable[..., Any], name: str, doc: Docstring) -> Arg
         if parameter.kind is parameter.POSITIONAL_ONLY:
             positional.append(parameter.name)
     adapter = _adapter(name, fields, extra)
-    return Arguments(_schema(adapter, name, defaults), run, deps, adapter, tuple(positional))
+    types = {each: get_args(required)[0] for each, required in fields.items()}
+    dated = any(map(has_dates, types.values()))
+    return Arguments(_schema(adapter, name, defaults), run, deps, adapter, tuple(positional), types, dated)
 
 
 def _adapter(name: str, fields: Mapping[str, Any], extra: Any) -> TypeAdapter[dict[str, Any]]:

@@ -73,7 +73,7 @@ def media_type_of(name: str = "", data: bytes = b"") -> str:
         if pattern.match(data):
             return media_type
     path = name.partition("?")[0].partition("#")[0]
-    return _BY_SUFFIX.get(os.path.splitext(path)[1].lower(), "")  # noqa: PTH122 - an address is not a path
+    return _BY_SUFFIX.get(os.path.splitext(path)[1].lower(), "")  # noqa: PTH122 - an address is no path
 
 
 class Media(FieldType, MediaPart):
@@ -87,6 +87,8 @@ class Media(FieldType, MediaPart):
     _extras: ClassVar[tuple[str, ...]] = ()
     """Attributes that an address cannot carry."""
     _default_type: ClassVar[str] = ""
+    _family: ClassVar[str] = ""
+    """What the media type must begin with."""
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], *, media_type: str = "", **extras: Any) -> Self:
@@ -107,12 +109,21 @@ class Media(FieldType, MediaPart):
         Take bytes as they are; the media type is found by the first of them.
 
         Raises:
-            ValueError: The media type is neither given nor found.
+            ValueError: The media type is neither given nor found, or is that of something else.
         """
         found = media_type or media_type_of(data=data) or cls._default_type
         if not found:
             raise ValueError(f"{cls.__name__}: the bytes do not tell their media type: give media_type=")
+        cls._refuse_others(found)
+        cls._refuse_others(media_type_of(data=data))
         return cls(found, bytes(data), **extras)
+
+    @classmethod
+    def _refuse_others(cls, media_type: str) -> None:
+        """A PDF is not an image, whatever it is called."""
+        if media_type and not media_type.lower().startswith(cls._family):
+            hint = "; give it as a File" if cls._family else ""
+            raise ValueError(f"{cls.__name__}: {media_type} is something else{hint}")
 
     @classmethod
     def from_url(cls, url: str, *, media_type: str = "", **extras: Any) -> Self:
@@ -120,7 +131,7 @@ class Media(FieldType, MediaPart):
         Name an address; nothing is fetched here: the provider reads it. A ``data:`` address becomes its bytes.
 
         Raises:
-            ValueError: It is not an address, or one of a local file.
+            ValueError: It is no address, or one of a local file.
         """
         data = _DATA_URL.match(url)
         if data is not None:
@@ -132,7 +143,9 @@ class Media(FieldType, MediaPart):
         if not _URL.match(url):
             shown = url if len(url) <= 60 else url[:60] + "…"
             raise ValueError(f"{cls.__name__}: {shown!r} is not an address; for a file use {cls.__name__}.from_file")
-        return cls(media_type or media_type_of(url), url=url, **extras)
+        found = media_type or media_type_of(url)
+        cls._refuse_others(found)
+        return cls(found, url=url, **extras)
 
     def to_text(self) -> str:
         """Return the address, the bytes as a ``data:`` address, or JSON where there is more to say."""

@@ -15,8 +15,9 @@ __all__ = ["Code"]
 L = TypeVar("L", bound=str, default=str)
 
 _WHOLE = re.compile(r"(`{3,})[^\n`]*\n(?:(.*)\n)?\1", re.DOTALL)
-_INSIDE = re.compile(r"^(`{3,})[^\n`]*\n(?:(.*?)\n)?\1[^\S\n]*$", re.DOTALL | re.MULTILINE)
-_OPENED = re.compile(r"\s*(`{3,})[^\n`]*(?:\n|\Z)")
+_OPENED = re.compile(r"\s*(`{3,}|~{3,})([^\n`~]*)(?:\n|\Z)")
+_OPENING = re.compile(r"^[^\S\n]{0,12}(`{3,}|~{3,})([^\n`~]*)\n", re.MULTILINE)
+_ONE_LINE = re.compile(r"(`{3,}|~{3,})([^\n]*?)\1|`([^`\n]+)`")
 
 
 class Code(FieldType, str, Generic[L]):
@@ -50,9 +51,29 @@ class Code(FieldType, str, Generic[L]):
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Read the first fenced block; text without one is code as it is."""
-        found = _WHOLE.fullmatch(text) or _INSIDE.search(text)
-        return cls((found[2] or "") if found is not None else text)
+        """
+        Read the fenced block of an answer; text without one is code as it is.
+
+        Raises:
+            ValueError: There are several blocks, and not one alone of this language.
+        """
+        found = _WHOLE.fullmatch(text)
+        if found is not None:
+            return cls(found[2] or "")
+        line = _ONE_LINE.fullmatch(text.strip())
+        if line is not None:
+            return cls(cls._without_language((line[2] if line[3] is None else line[3]).strip()))
+        blocks = _blocks(text)
+        if len({code for _, code in blocks}) > 1:
+            blocks = [each for each in blocks if each[0] == cls.language.lower()]
+            if len(blocks) != 1:
+                raise ValueError("there are several blocks of code; write one")
+        return cls(blocks[0][1] if blocks else text)
+
+    @classmethod
+    def _without_language(cls, line: str) -> str:
+        first, _, rest = line.partition(" ")
+        return rest.lstrip() if rest and cls.language and first.lower() == cls.language.lower() else line
 
     @classmethod
     def so_far(cls, text: str) -> Any:
@@ -61,12 +82,14 @@ class Code(FieldType, str, Generic[L]):
         if opened is None:
             return cls(text)
         code = text[opened.end() :]
-        last = code.rpartition("\n")[2]
-        return cls(code[: -len(last)].removesuffix("\n") if last and opened[1].startswith(last) else code)
+        whole = code.rstrip(opened[1][0])
+        if 0 < len(code) - len(whole) <= len(opened[1]):
+            code = whole.removesuffix("\n")
+        return cls(code)
 
     def to_json(self) -> Any:
         """Return the code itself; fenced where reading would otherwise take a fence off."""
-        return self.to_text() if _WHOLE.fullmatch(self) else str(self)
+        return self.to_text() if _OPENED.match(self) else str(self)
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
@@ -74,13 +97,32 @@ class Code(FieldType, str, Generic[L]):
         if not isinstance(value, str):
             raise ValueError(f"expected source code, got {type(value).__name__}")
         found = _WHOLE.fullmatch(value)
-        return cls((found[2] or "") if found is not None else value)
+        if found is not None:
+            return cls(found[2] or "")
+        opened = _OPENED.match(value)
+        return cls.from_text(value) if opened is not None and value.rstrip().endswith(opened[1]) else cls(value)
 
     def __str__(self) -> str:
         return str.__str__(self)
 
     def __repr__(self) -> str:
         return f"Code({str.__repr__(self)})"
+
+
+def _blocks(text: str) -> list[tuple[str, str]]:
+    """Return the language and the code of each fenced block; the last may lack the fence that ends it."""
+    found: list[tuple[str, str]] = []
+    at = 0
+    while (opened := _OPENING.search(text, at)) is not None:
+        mark = opened[1]
+        closed = re.compile(rf"(?<!{mark[0]}){re.escape(mark)}[^\S\n]*$", re.MULTILINE).search(text, opened.end())
+        end = closed.start() if closed is not None else len(text)
+        code = text[opened.end() : end].removesuffix("\n") if closed is not None else text[opened.end() :]
+        at = closed.end() if closed is not None else len(text)
+        line = code.rpartition("\n")[2]
+        code = code[: -len(line)].removesuffix("\n") if line and line.isspace() and len(line) <= 12 else code
+        found.append((opened[2].strip().lower(), code))
+    return found
 
 
 @functools.lru_cache(maxsize=256)

@@ -20,3 +20,4 @@ class Image(Media, ImagePart):
     """
 
     _extras: ClassVar[tuple[str, ...]] = ("detail",)
+    _family: ClassVar[str] = "image/"

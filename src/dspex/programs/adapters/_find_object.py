@@ -1,0 +1,198 @@
+"""The one JSON object of an answer: alone, in a fence, beside prose, inside of another object, or with slips."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic_core import from_json
+
+from dspex.programs._compile import Plan
+from dspex.programs.adapters._lenient import lenient_at, lenient_value
+from dspex.programs.adapters._marks import folded
+from dspex.programs.adapters._thoughts import Thoughts
+
+__all__ = ["BEFORE_OBJECT", "find_object", "object_alone"]
+
+_DECODER = json.JSONDecoder()
+_BEGINS = re.compile(r"\{\s*(?:[\"'`\u201c\u2018]|[A-Za-z_][\w \-]*:|\})")
+BEFORE_OBJECT = Thoughts(_BEGINS)
+"""Where thoughts end before an object."""
+_FENCES = ("```json", "```")
+_MOST_TRIES = 40
+_MOST_REPAIRS = 4
+_ABOUT = re.compile(r"\s*[(:].*\Z", re.DOTALL)
+_MEMBERS = re.compile(r"\s*[\"']?[A-Za-z_]\w*[\"']?\s*:")
+
+
+def object_alone(plan: Plan, text: str) -> dict[str, Any] | None:
+    """
+    Return the object that the whole text is, as it was asked for; None where it is none.
+
+    Raises:
+        ValueError: One key is there twice.
+    """
+    found = _decoded(text)
+    if not isinstance(found, dict) or not _names_in(plan, found):
+        return None
+    _refuse_doubles(plan, text)
+    return found
+
+
+def find_object(plan: Plan, text: str) -> tuple[dict[str, Any] | None, str]:
+    """
+    Return the object with the outputs and the repair that finding it took; None when there is none.
+
+    Raises:
+        ValueError: There are several that differ, or one key twice.
+    """
+    text = text.strip()
+    found = object_alone(plan, text)
+    if found is not None:
+        return found, ""
+    exact = list(_exact(plan, text))
+    if exact:
+        value, repair = _the_one(plan, [each.value for each in exact]), "json"
+        if len(exact) == 1:
+            _, start, end = exact[0]
+            _refuse_doubles(plan, text[start:end])
+            repair = "" if text[:start].strip() in _FENCES and text[end:].strip() == "```" else "json"
+        return value, repair
+    near = [_fitted(plan, each) for each in _near(plan, text)]
+    if near:
+        return _the_one(plan, near), "json"
+    return None, ""
+
+
+class _Placed:
+    __slots__ = ("end", "start", "value")
+
+    def __init__(self, value: dict[str, Any], start: int, end: int) -> None:
+        self.value, self.start, self.end = value, start, end
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.value, self.start, self.end))
+
+
+def _exact(plan: Plan, text: str) -> Iterator[_Placed]:
+    """Go through the objects that are JSON as they stand and have outputs in them, or around them."""
+    at = tries = 0
+    while (at := text.find("{", at)) >= 0 and tries < _MOST_TRIES:
+        if _BEGINS.match(text, at) is None:
+            at += 1
+            continue
+        tries += 1
+        try:
+            value, end = _DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            at += 1
+            continue
+        fitted = _inside(plan, value)
+        if fitted is not None:
+            yield _Placed(fitted, at, end)
+        at = end
+
+
+def _near(plan: Plan, text: str) -> Iterator[dict[str, Any]]:
+    """Go through the objects that are JSON with slips, those first that begin with an output."""
+    starts = [each.start() for each in _BEGINS.finditer(text)]
+    first = [at for at in starts if _begins_with_output(plan, text, at)] or starts[:1]
+    end = tries = 0
+    for at in first:
+        if at < end or tries >= _MOST_REPAIRS:
+            continue
+        tries += 1
+        try:
+            value, end, is_whole = lenient_at(text, at)
+        except (ValueError, RecursionError):
+            continue
+        fitted = _inside(plan, value)
+        if fitted is not None and (is_whole or all(each.name in fitted for each in plan.outputs)):
+            yield fitted
+    if not starts and _MEMBERS.match(text):  # the braces are missing
+        try:
+            found: Any = lenient_value("{" + text + "}")
+        except (ValueError, RecursionError):
+            return
+        if isinstance(found, dict) and _names_in(plan, found):
+            yield found
+
+
+def _begins_with_output(plan: Plan, text: str, at: int) -> bool:
+    key = re.compile(r"\{\s*[\"'`\u201c\u2018]?([\w \-]{1,100})").match(text, at)
+    return key is not None and any(folded(key[1]) == folded(each.name) for each in plan.outputs)
+
+
+def _inside(plan: Plan, value: Any) -> dict[str, Any] | None:
+    """Return the object that has outputs: this one, or the only one inside of it that has."""
+    for _ in range(3):
+        if not isinstance(value, dict):
+            return None
+        fitted = _fitted(plan, value)
+        if _names_in(plan, fitted):
+            return fitted
+        inner = [each for each in value.values() if isinstance(each, dict)]
+        if len(inner) != 1:
+            return None
+        value = inner[0]
+    return None
+
+
+def _names_in(plan: Plan, value: Mapping[str, Any]) -> bool:
+    return any(each.name in value for each in plan.outputs) or not plan.outputs
+
+
+def _fitted(plan: Plan, value: dict[str, Any]) -> dict[str, Any]:
+    """Put keys that are an output's name in other letters, or with its type behind it, under that name."""
+    absent = [each.name for each in plan.outputs if each.name not in value]
+    if not absent or not value:
+        return value
+    near: dict[str, list[str]] = {}
+    for key in value:
+        near.setdefault(folded(_ABOUT.sub("", key)), []).append(key)
+    found = dict(value)
+    for name in absent:
+        keys = near.get(folded(name), [])
+        if len(keys) == 1 and keys[0] in found and keys[0] not in {each.name for each in plan.outputs}:
+            found[name] = found.pop(keys[0])
+    return found
+
+
+def _the_one(plan: Plan, found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the object that counts: the one with all outputs, if those there are say the same."""
+    needed = [each.name for each in plan.outputs if not (each.has_default or each.optional)]
+    whole = [each for each in found if all(name in each for name in needed)]
+    if not whole:
+        return found[0]
+    names = [each.name for each in plan.outputs]
+    told = [[(name in each, each.get(name)) for name in names] for each in whole]
+    if any(each != told[0] for each in told[1:]):
+        raise ValueError("there are several objects, and they differ")
+    return whole[0]
+
+
+def _refuse_doubles(plan: Plan, text: str) -> None:
+    """A key that is there twice has two values; JSON's readers keep the last without a word."""
+    for each in plan.outputs:
+        if text.count(f'"{each.name}"') > 1:
+            json.loads(text, object_pairs_hook=_pairs)
+            return
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        for name, value in pairs:
+            if found[name] != value:
+                raise ValueError(f"the key {name!r} is there twice")
+    return found
+
+
+def _decoded(text: str) -> Any:
+    """Return the JSON value of the whole text; None when it is none."""
+    try:
+        return from_json(text)
+    except (ValueError, TypeError):  # half a surrogate pair is a TypeError
+        return None

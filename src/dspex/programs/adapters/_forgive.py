@@ -1,0 +1,351 @@
+"""
+What is forgiven at the top is forgiven inside: a value is led along its type, and each part put as the type has it.
+
+Names of enums, choices in other letters, numbers with separators, an object given as its JSON, ``None`` as a word,
+dates in other forms. What cannot be led stays as it is, and the type's own check says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import enum
+import functools
+import re
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired, Required, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic_core import from_json
+from typing_extensions import is_typeddict
+
+from dspex._clock import DATE_TYPES
+from dspex.programs.adapters._choices import Choices
+from dspex.programs.adapters._dates import date_form
+from dspex.programs.adapters._lenient import lenient_value
+from dspex.programs.adapters._marks import number_text, only_fence, without_marks
+from dspex.programs.adapters._types import allows_none, literal_values, plain_type, without_none
+
+__all__ = ["NOTHING", "aliases_agree", "forgiven", "has_dates", "is_list", "is_mapping", "structure_in"]
+
+NOTHING = frozenset({"none", "null", "n/a", "nil", ""})
+"""Words for None, in small letters, where the type takes no text."""
+_LISTS: tuple[type, ...] = (
+    list,
+    tuple,
+    set,
+    frozenset,
+    collections.abc.Sequence,
+    collections.abc.Set,
+    collections.deque,
+)
+_MAPPINGS: tuple[type, ...] = (dict, collections.abc.Mapping, collections.abc.MutableMapping, collections.OrderedDict)
+_DEEPEST = 40
+
+
+def forgiven(value: Any, annotation: Any, depth: int = 0) -> Any:
+    """
+    Return a JSON value with its parts as the type has them.
+
+    Raises:
+        ValueError: A plain number stands for a date, or an object has two keys for one field.
+    """
+    annotation = plain_type(annotation)
+    if depth > _DEEPEST or annotation is Any or isinstance(annotation, TypeVar) or annotation is object:
+        return value
+    origin = get_origin(annotation) or annotation
+    if origin in (Union, types.UnionType):
+        return _one_of(value, annotation, depth)
+    choices = _choices(annotation)
+    if choices is not None:
+        return _choice(choices, value)
+    if origin in (int, float, bool):
+        return _number(value, origin)
+    if origin is str:
+        return _text(value)
+    if origin in DATE_TYPES:
+        return date_form(value, origin)
+    if isinstance(origin, type):
+        if issubclass(origin, _LISTS) and not issubclass(origin, (str, bytes)) and not hasattr(origin, "_fields"):
+            return _list(value, annotation, origin, depth)
+        if issubclass(origin, _MAPPINGS) and not is_typeddict(origin):
+            return _mapping(value, annotation, depth)
+    members = _members(annotation)
+    return _object(value, annotation, members, depth) if members is not None else value
+
+
+def structure_in(text: str) -> Any:
+    """
+    Return the list, object or other value whose JSON a text is: exactly, between fences, or nearly.
+
+    Raises:
+        ValueError: It is none.
+    """
+    text = text.strip()
+    inside = only_fence(text)
+    text = text if inside is None else inside
+    try:
+        return from_json(text)
+    except ValueError:
+        return lenient_value(text)
+
+
+@functools.lru_cache(maxsize=1024)
+def _has_dates(annotation: Any) -> bool:
+    return _dates_in(annotation, set())
+
+
+def has_dates(annotation: Any) -> bool:
+    """Tell whether a date, a time or a duration is a part of the type."""
+    try:
+        return _has_dates(annotation)
+    except TypeError:  # not hashable
+        return _dates_in(annotation, set())
+
+
+def _dates_in(annotation: Any, seen: set[int]) -> bool:
+    annotation = plain_type(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, DATE_TYPES):
+        return True
+    if id(annotation) in seen:
+        return False
+    seen.add(id(annotation))
+    parts = [*get_args(annotation)] if literal_values(annotation) is None else []
+    parts += [each for each, _ in (_members(annotation) or {}).values()]
+    return any(_dates_in(each, seen) for each in parts if each is not Ellipsis and not isinstance(each, (list, str)))
+
+
+def is_list(annotation: Any) -> bool:
+    """Tell whether the values of a type are lists, sets or tuples."""
+    origin = _origin(annotation)
+    return issubclass(origin, _LISTS) and not issubclass(origin, (str, bytes)) and not hasattr(origin, "_fields")
+
+
+def is_mapping(annotation: Any) -> bool:
+    """Tell whether the values of a type are mappings with any keys."""
+    origin = _origin(annotation)
+    return issubclass(origin, _MAPPINGS) and not is_typeddict(origin)
+
+
+def _origin(annotation: Any) -> type:
+    plain = plain_type(without_none(plain_type(annotation)))
+    origin = get_origin(plain) or plain
+    return origin if isinstance(origin, type) else object
+
+
+def aliases_agree(annotation: Any) -> bool:
+    """Tell whether all aliases of the models in a type are written as they are read."""
+    return _agree(annotation, set())
+
+
+def _agree(annotation: Any, seen: set[int]) -> bool:
+    annotation = plain_type(annotation)
+    if id(annotation) in seen or annotation in (str, int, float, bool, Any):
+        return True
+    seen.add(id(annotation))
+    if literal_values(annotation) is not None:
+        return True
+    fields = getattr(get_origin(annotation) or annotation, "__pydantic_fields__", None)
+    if isinstance(fields, Mapping):
+        for name, each in fields.items():
+            read = each.validation_alias if each.validation_alias is not None else name
+            if read != (each.serialization_alias if each.serialization_alias is not None else name):
+                return False
+    parts = [*get_args(annotation), *[each for each, _ in (_members(annotation) or {}).values()]]
+    return all(_agree(each, seen) for each in parts if each is not Ellipsis and not isinstance(each, (list, str)))
+
+
+# --- parts ----------------------------------------------------------------------------------------------------
+
+
+def _one_of(value: Any, annotation: Any, depth: int) -> Any:
+    """The first type of a union that takes the value as it is, or the first that can be led to take it."""
+    arms = [each for each in get_args(annotation) if each is not type(None)]
+    plain = [plain_type(each) for each in arms]
+    if value is None:
+        return None
+    if (
+        isinstance(value, str)
+        and allows_none(annotation)
+        and str not in plain
+        and without_marks(value).lower() in NOTHING
+    ):
+        return None
+    for lead in (False, True):
+        for each in arms:
+            try:
+                led = forgiven(value, each, depth + 1) if lead or has_dates(each) else value
+            except ValueError:
+                continue
+            if _fits(led, each):
+                return led
+    if len(arms) == 1:
+        return forgiven(value, arms[0], depth + 1)  # says what is wrong
+    if any(has_dates(each) for each in arms):
+        raise ValueError(f"{value!r:.60} is none of the types that are asked for")
+    return value
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    try:
+        _adapter(annotation).validate_python(value)
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return True
+
+
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    try:
+        return _known_adapter(annotation)
+    except TypeError:  # not hashable
+        return TypeAdapter(annotation)
+
+
+@functools.lru_cache(maxsize=512)
+def _known_adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation)
+
+
+def _choices(annotation: Any) -> Choices | None:
+    try:
+        return _known_choices(annotation)
+    except TypeError:  # not hashable
+        return None
+
+
+@functools.lru_cache(maxsize=512)
+def _known_choices(annotation: Any) -> Choices | None:
+    found = literal_values(annotation)
+    return Choices(found) if found else None
+
+
+def _choice(choices: Choices, value: Any) -> Any:
+    try:
+        found, _ = choices.read_json(value)
+    except ValueError:
+        return value
+    return found.value if isinstance(found, enum.Enum) and type(found.value) in (str, int, bool) else found
+
+
+def _number(value: Any, kind: type) -> Any:
+    if not isinstance(value, str):
+        return value
+    return number_text(value, whole=kind is int)
+
+
+def _text(value: Any) -> Any:
+    """A number where a text is asked for is its digits."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+def _list(value: Any, annotation: Any, origin: type, depth: int) -> Any:
+    if isinstance(value, str):
+        value = _structure(value, list)
+    if not isinstance(value, (list, tuple)):
+        return value
+    arguments = get_args(annotation)
+    if issubclass(origin, tuple) and arguments and arguments[-1] is not Ellipsis:
+        return [
+            forgiven(each, arguments[at], depth + 1) if at < len(arguments) else each for at, each in enumerate(value)
+        ]
+    return [forgiven(each, arguments[0], depth + 1) for each in value] if arguments else value
+
+
+def _mapping(value: Any, annotation: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        value = _structure(value, dict)
+    arguments = get_args(annotation)
+    if not isinstance(value, Mapping) or len(arguments) != 2:
+        return value
+    of_key, of_value = arguments
+    found: dict[Any, Any] = {}
+    for key, each in value.items():
+        led = forgiven(key, of_key, depth + 1) if plain_type(of_key) is not str else key
+        if led in found:
+            raise ValueError(f"two keys mean {led!r}")
+        found[led] = forgiven(each, of_value, depth + 1)
+    return found
+
+
+def _object(value: Any, annotation: Any, members: Mapping[str, tuple[Any, str]], depth: int) -> Any:
+    """Lead an object's members, which may be there under their alias, and under names nearly theirs."""
+    if isinstance(value, str):
+        value = _structure(value, dict)
+    if isinstance(value, (list, tuple)) and isinstance(annotation, type) and issubclass(annotation, tuple):
+        return [forgiven(each, of, depth + 1) for each, (of, _) in zip(value, members.values(), strict=False)]
+    if not isinstance(value, Mapping):
+        return value
+    if len(value) == 1 and not members.keys() & value.keys():
+        ((name, inner),) = value.items()
+        if _folded(str(name)) == _folded(getattr(annotation, "__name__", "")) and isinstance(inner, Mapping):
+            value = inner  # the type's name around it
+    names = {alias: each for each, (_, alias) in members.items()} | {each: each for each in members}
+    near = {_folded(each): each for each in names}
+    found: dict[str, Any] = {}
+    for key, each in value.items():
+        known = key if key in names else near.get(_folded(key), key) if isinstance(key, str) else key
+        known = key if known != key and known in value else known
+        if known in found:
+            raise ValueError(f"two keys mean {known!r}")
+        of = members[names[known]][0] if known in names else Any
+        found[known] = forgiven(each, of, depth + 1)
+    return found
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
+def _structure(text: str, kind: type) -> Any:
+    """Return the list or mapping that a text is the JSON of; the text where it is none."""
+    try:
+        found = structure_in(text)
+    except (ValueError, TypeError, RecursionError):
+        return text
+    return found if isinstance(found, kind) else text
+
+
+def _members(annotation: Any) -> Mapping[str, tuple[Any, str]] | None:
+    """Return the members of a model, dataclass, typed dict or named tuple: type and alias by name; None for others."""
+    try:
+        return _known_members(annotation)
+    except TypeError:  # not hashable
+        return None
+
+
+@functools.lru_cache(maxsize=512)
+def _known_members(annotation: Any) -> Mapping[str, tuple[Any, str]] | None:
+    origin = get_origin(annotation) or annotation
+    if not isinstance(origin, type):
+        return None
+    if issubclass(origin, BaseModel):
+        return {name: (each.annotation, _alias_of(each, name)) for name, each in origin.model_fields.items()}
+    fields = getattr(origin, "__pydantic_fields__", None)
+    if dataclasses.is_dataclass(origin) and isinstance(fields, Mapping):
+        return {name: (each.annotation, _alias_of(each, name)) for name, each in fields.items()}
+    named = (
+        dataclasses.is_dataclass(origin)
+        or is_typeddict(origin)
+        or (issubclass(origin, tuple) and hasattr(origin, "_fields"))
+    )
+    if not named:
+        return None
+    try:
+        hints = get_type_hints(origin, include_extras=True)
+    except (NameError, TypeError):
+        return None
+    wanted: Sequence[str] = getattr(origin, "_fields", None) or [*hints]
+    return {name: (_required(hints.get(name, Any)), name) for name in wanted}
+
+
+def _required(annotation: Any) -> Any:
+    """Return what ``Required[…]`` and ``NotRequired[…]`` are about."""
+    return get_args(annotation)[0] if get_origin(annotation) in (Required, NotRequired) else annotation
+
+
+def _alias_of(field: Any, name: str) -> str:
+    alias = field.validation_alias if field.validation_alias is not None else field.alias
+    return alias if isinstance(alias, str) else name

@@ -1,0 +1,273 @@
+"""
+What a model thinks before it answers, where its server leaves that in the text: taken off, and kept as reasoning.
+
+A rehearsal in there is not the answer. Thoughts come before the format of the answer begins; what a value says about
+``<think>`` afterwards is a part of the value. ``ThoughtFilter`` does for a stream what ``spoken`` does for a text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from dspex.protocols.content import ReasoningPart
+from dspex.protocols.lm import Completion
+
+__all__ = ["Spoken", "ThoughtFilter", "Thoughts"]
+
+_NAMES = (
+    r"(?:\w+:)?think(?:ing)?|think_\w{1,12}|thoughts?|thought_process|reasoning|reflection|analysis|scratch_?pad|inner_monologue"
+    r"|longcat_think"
+)
+_HELD = 80
+"""No opening or closing is longer."""
+_PAIRS: tuple[tuple[str, str], ...] = (
+    (rf"<\s*({_NAMES})(?:\s[^<>\n]{{0,40}})?>", ""),  # closed under the same name
+    (r"\[(?:THINK|THINKING|THOUGHT|REASONING)\]", r"\[/(?:THINK|THINKING|THOUGHT|REASONING)\]"),
+    (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
+    (r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),
+    (r"<\|(?:begin_)?think(?:ing)?(?:_start)?\|>", r"<\|(?:/|end_)?think(?:ing)?(?:_end)?\|>"),
+    ("\u25c1think\u25b7", "\u25c1/think\u25b7"),
+    (
+        r"<\|channel\|>\s{0,4}(?:analysis|commentary)[^<]{0,40}<\|message\|>",
+        r"<\|end\|>|(?=<\|start\|>)|(?=<\|channel\|>)",
+    ),
+    (r"\A\s{0,20}analysis(?=[A-Z])", r"assistant\s{0,2}final"),
+)
+_AT_START = f"p{len(_PAIRS) - 1}"
+_OPENS = re.compile("|".join(f"(?P<p{number}>{opening})" for number, (opening, _) in enumerate(_PAIRS)), re.IGNORECASE)
+_CLOSES = tuple(re.compile(closing, re.IGNORECASE) for _, closing in _PAIRS)
+_CLOSES_ANY = re.compile(
+    rf"</\s*(?P<name>{_NAMES})\s*>|\[/(?:THINK|THINKING|THOUGHT|REASONING)\]|<\|end_of_thought\|>|<\|END_THINKING\|>|\u25c1/think\u25b7",
+    re.IGNORECASE,
+)
+_ENDS = (
+    r"<\|(?:im_end|eot_id|endoftext|end_of_text|end|return|eom_id|end_of_turn|END_RESPONSE|END_OF_TURN_TOKEN"
+    r"|end_of_solution|eos|user|im_start)\|>|<end_of_turn>|<eos>|<\uff5cend\u2581of\u2581sentence\uff5c>"
+)
+_TAIL = re.compile(rf"(?:\s{{0,20}}(?:{_ENDS}))+\s{{0,20}}\Z")
+_TAIL_LENGTH = 200
+_LAST_TOKEN = re.compile(r"(?:\s{0,20}<[|\uff5c/\w\u2581]{0,28}>?)+\s{0,20}\Z")
+_WRAPPED = re.compile(r"<(answer|response|output|solution|final|final_answer|result)>\s*\Z", re.IGNORECASE)
+_MOST_CLOSINGS = 20
+
+
+class Spoken(NamedTuple):
+    """
+    An answer without the thoughts before it.
+
+    Attributes:
+        text: What is said.
+        thoughts: What was thought, one paragraph for each stretch.
+        unclear: Whether the format of the answer stands among thoughts that begin behind its start.
+    """
+
+    text: str
+    thoughts: str
+    unclear: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Thoughts:
+    """
+    Where thoughts end in one signature's answers.
+
+    Attributes:
+        begins: What the format of an answer begins with; a group ``name`` is the field's.
+        fields: Names, in small letters, that are not thoughts in this format although they are written like them.
+    """
+
+    begins: re.Pattern[str]
+    fields: frozenset[str] = frozenset()
+
+    def opening(self, text: str, at: int = 0, *, fresh: bool = True) -> re.Match[str] | None:
+        """Return where thoughts begin; ``fresh`` tells whether the text is the answer's from its start."""
+        for found in _OPENS.finditer(text, at):
+            if (found[2] or "").lower() not in self.fields and (fresh or found[_AT_START] is None):
+                return found
+        return None
+
+    def spoken(self, text: str) -> Spoken:
+        """Take the thoughts off a whole answer."""
+        if "<" not in text and "[/" not in text and "\u25c1" not in text and not text.startswith("analysis"):
+            return Spoken(text, "")
+        thoughts: list[str] = []
+        kept: list[str] = []
+        at = 0
+        while (opened := self.opening(text, at)) is not None:
+            begun = self.begins.search(text, at, opened.start())
+            if begun is not None:
+                break
+            kept.append(text[at : opened.start()])
+            closed = _closing(opened).search(text, opened.end())
+            end = closed.start() if closed is not None else len(text)
+            thoughts.append(text[opened.end() : end])
+            at = closed.end() if closed is not None else end
+        rest = text[at:]
+        start = self._end_of_unopened(rest)
+        if start:
+            closed = list(_CLOSES_ANY.finditer(rest, 0, start))[-1]
+            thoughts.append(rest[: closed.start()])
+            kept, rest = [], rest[start:]
+        before = "".join(kept)
+        rest = _without_wrapping(_without_end(rest), before, self.begins)
+        said = "\n\n".join([each for thought in thoughts if (each := thought.strip())])
+        return Spoken(before + rest, said, self._unclear(rest))
+
+    def apart(self, completion: Completion) -> Completion:
+        """Return a completion whose thoughts are its reasoning, not a part of its text."""
+        spoken = self.spoken(completion.text)
+        if not spoken.thoughts:
+            return completion
+        reasoning = (*completion.reasoning, ReasoningPart(spoken.thoughts))
+        return replace(completion, text=spoken.text.strip(), reasoning=reasoning)
+
+    def _end_of_unopened(self, text: str) -> int:
+        """Return where the answer goes on behind thoughts whose opening was a part of the prompt; 0 without any."""
+        found = 0
+        for number, closed in enumerate(_CLOSES_ANY.finditer(text)):
+            if number >= _MOST_CLOSINGS:
+                break
+            if (closed["name"] or "").lower() in self.fields:
+                continue
+            before = self._names(text[found : closed.start()])
+            if not before:
+                found = closed.end()
+                continue
+            after = text[closed.end() :]
+            if self._starts(after) and before <= self._names(after):
+                found = closed.end()
+        return found
+
+    def _names(self, text: str) -> AbstractSet[str]:
+        """Return the names of the fields whose marks are in a text."""
+        names = "name" in self.begins.groupindex
+        return {each["name"].lower() if names else "" for each in self.begins.finditer(text)} - {"completed"}
+
+    def _starts(self, text: str) -> bool:
+        """Tell whether the format begins at once, perhaps in a fence."""
+        begun = self.begins.search(text)
+        return begun is not None and text[: begun.start()].strip("`*#> \t\r\n").lower() in (
+            "",
+            "json",
+            "xml",
+            "text",
+            "markdown",
+        )
+
+    def _unclear(self, text: str) -> bool:
+        begun = self.begins.search(text)
+        at = begun.start() if begun is not None else len(text)
+        while (opened := self.opening(text, at)) is not None:
+            at = opened.end()
+            if not _at_line_start(text, opened.start()):
+                continue
+            closed = _closing(opened).search(text, at)
+            if closed is not None and self.begins.search(text, at, closed.start()) is not None:
+                return True
+            at = closed.end() if closed is not None else len(text)
+        return False
+
+
+def _closing(opened: re.Match[str]) -> re.Pattern[str]:
+    """Return what closes these thoughts."""
+    number = next(at for at in range(len(_PAIRS)) if opened[f"p{at}"] is not None)
+    if number:
+        return _CLOSES[number]
+    return re.compile(rf"</\s*{re.escape(opened[2])}\s*>", re.IGNORECASE)
+
+
+def _at_line_start(text: str, at: int) -> bool:
+    return not text[max(0, at - _HELD) : at].rpartition("\n")[2].strip()
+
+
+def _without_end(text: str) -> str:
+    """Take off the marks of a chat template behind an answer."""
+    start = max(0, len(text) - _TAIL_LENGTH)
+    found = _TAIL.search(text, start)
+    return text if found is None else text[: found.start()]
+
+
+def _without_wrapping(text: str, before: str, begins: re.Pattern[str]) -> str:
+    """Take off a tag behind an answer that opened before it began."""
+    begun = begins.search(text)
+    opened = _WRAPPED.search((before + text[: begun.start()])[-_HELD:]) if begun is not None else None
+    if opened is None:
+        return text
+    closing = f"</{opened[1]}>"
+    whole = text.rstrip()
+    return whole[: -len(closing)].rstrip() if whole.lower().endswith(closing.lower()) else text
+
+
+class ThoughtFilter:
+    """
+    Takes the thoughts off an answer while it comes.
+
+    Attributes:
+        is_unclear: Whether what comes can only be understood when all of it is there.
+    """
+
+    __slots__ = ("_closing", "_first", "_fresh", "_pending", "_thoughts", "is_unclear")
+
+    def __init__(self, thoughts: Thoughts) -> None:
+        self._thoughts = thoughts
+        self._pending = ""
+        self._closing: re.Pattern[str] | None = None
+        self._fresh = True  # whether nothing was handed on
+        self._first = True  # whether the format has not begun
+        self.is_unclear = False
+
+    def feed(self, text: str) -> tuple[str, str]:
+        """Take what was added; return what is said and what is thought of it."""
+        return self._advance(self._pending + text, last=False)
+
+    def finish(self) -> tuple[str, str]:
+        """Take note that the answer has ended; return what was held back."""
+        return self._advance(self._pending, last=True)
+
+    def _advance(self, text: str, *, last: bool) -> tuple[str, str]:
+        said: list[str] = []
+        thought: list[str] = []
+        while text:
+            if self._closing is not None:
+                found = self._closing.search(text)
+                if found is None:
+                    keep = 0 if last else min(len(text), _HELD)
+                    thought.append(text[: len(text) - keep])
+                    text = text[len(text) - keep :]
+                    break
+                thought.append(text[: found.start()] + "\n\n")
+                text, self._closing = text[found.end() :], None
+                continue
+            if not self._first:
+                end = len(text) if last else _safe_end(text)
+                said.append(_without_end(text) if last else text[:end])
+                text = text[end:] if not last else ""
+                break
+            opened = self._thoughts.opening(text, fresh=self._fresh)
+            begun = self._thoughts.begins.search(text)
+            if begun is not None and (opened is None or begun.start() < opened.start()):
+                self.is_unclear = self.is_unclear or bool(
+                    _WRAPPED.search(text[max(0, begun.start() - _HELD) : begun.start()])
+                )
+                self._first = False
+                continue
+            self._fresh = self._fresh and opened is None and len(text) <= _HELD and not last
+            if opened is not None:
+                said.append(text[: opened.start()])
+                text, self._closing = text[opened.end() :], _closing(opened)
+                continue
+            keep = 0 if last else min(len(text), _HELD)
+            said.append(text[: len(text) - keep])
+            text = text[len(text) - keep :]
+            break
+        self._pending = text
+        return "".join(said), "".join(thought)
+
+
+def _safe_end(text: str) -> int:
+    """Return where what may be the end mark of a chat template begins."""
+    found = _LAST_TOKEN.search(text, max(0, len(text) - _TAIL_LENGTH))
+    return found.start() if found is not None else len(text)
