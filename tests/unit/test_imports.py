@@ -56,7 +56,7 @@ IMPORTED_WHEN_USED = frozenset(
         *("genai_prices", "h11", "mcp", "pydantic_monty", "rich", "typer"),
         "annotationlib",  # Python 3.14 and newer have it
         # too heavy for ``import dspex``
-        *("aiocache", "anyio", "httpx", "json_repair", "pydantic", "structlog"),
+        *("aiocache", "anyio", "httpx", "pydantic", "structlog"),
     }
 )
 """The third-party packages a function may import."""

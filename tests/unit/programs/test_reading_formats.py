@@ -96,9 +96,9 @@ def test_a_header_is_a_header(text: str) -> None:
             {"reasoning": "Think.", "answer": "Paris"},
         ),
         (
-            "[[ ## reasoning ## ]]\nI write [[ ## answer ## ]] now, then [[ ## completed ## ]].\n\n[[ ## answer ## ]]\nX"
+            "[[ ## reasoning ## ]]\nI write [[ ## answer ## ]] then [[ ## completed ## ]].\n\n[[ ## answer ## ]]\nX"
             + END,
-            {"reasoning": "I write [[ ## answer ## ]] now, then [[ ## completed ## ]].", "answer": "X"},
+            {"reasoning": "I write [[ ## answer ## ]] then [[ ## completed ## ]].", "answer": "X"},
         ),
         (
             "[[ ## reasoning ## ]]\nA wiki link [[ ## other page ## ]] here.\n\n[[ ## answer ## ]]\nX",
