@@ -168,12 +168,16 @@ class ActorLoop(Process):
                 if not items and not mailbox.urgent:
                     turns = 0
                     self.busy_since = mailbox.items = items = envelope = outcome = None  # keep nothing alive
+                    # No await between the look into the mailbox above and this line: a message in between would wake
+                    # nobody.
                     waiter = mailbox.waiter = runtime.create_future()
                     if idle is None and actor.at_once:
                         self.resting = waiter
                     try:
                         await waiter
                     except asyncio.CancelledError as cancelled:
+                        # A caller has begun a handler here, and the cancellation came before this loop went on with
+                        # it: it is meant for the handler.
                         if self.begun is None:
                             raise
                         self.begun.cancelled = cancelled

@@ -154,10 +154,10 @@ class ActorProcess(ActorLoop):
 
         Its task ends in the next turns of the loop; the runtime's closing waits for that.
         """
-        self.mailbox.waiter = None
+        self.mailbox.waiter = None  # first: the failing of its calls below must not wake it
         task, self._task = self._task, None
         if task is not None:
-            self.runtime.parting.add(task)
+            self.runtime.parting.add(task)  # before the cancellation, so that `_task_done` knows it
             task.cancel()
         self._ended()
 

@@ -52,12 +52,17 @@ def handle_at_once(process: ActorLoop, resting: asyncio.Future[None], envelope: 
         process.runtime.refuse_other_loops()
         mailbox.put(envelope)
         return NOT_YET
-    mailbox.waiter = process.resting = None  # at work: what comes now is queued
+    # At work from here on. This comes before the handler runs: a call that the handler makes may lead back to this
+    # actor, and must find it busy, so that it is queued, or refused as a cycle.
+    mailbox.waiter = process.resting = None
     process._current, process._chain = envelope, envelope.chain
     process.handled += 1
     if not mailbox.high_water:
         mailbox.high_water = 1
     answer: object = NOT_YET
+    # asyncio allows one current task for a loop. The caller's must be left before the actor's is entered, and the other
+    # way round below; between the two lines no foreign code may run. With the actor's task current, `timeout`, task
+    # groups and cancel scopes inside the handler bind to the actor, and not to the caller.
     _leave_task(loop, caller)
     _enter_task(loop, task)
     try:
@@ -65,6 +70,7 @@ def handle_at_once(process: ActorLoop, resting: asyncio.Future[None], envelope: 
     except StopIteration as returned:
         outcome = returned.value
         kind = type(outcome)
+        # `exit_reason` is read after the step: a handler that was killed in it must not answer.
         if kind is Reply and outcome.then is None and process.exit_reason is None:
             process._current = None
             process._chain = ()
@@ -80,12 +86,15 @@ def handle_at_once(process: ActorLoop, resting: asyncio.Future[None], envelope: 
             trace = trace.tb_next if trace is not None else None
         begun = StartedHandler(_raise(BaseException.with_traceback(error, trace)))  # not what its class makes of that
     finally:
+        # Also after an exception: a caller that goes on with another task as current is cancelled in its place.
         _leave_task(loop, task)
         _enter_task(loop, caller)
     if begun is None and not mailbox.items and not mailbox.urgent:
+        # Nothing was queued during the step: the actor sleeps on as before, unless it was woken (killed) in the step.
         if not resting.done():
             mailbox.waiter = process.resting = resting
     else:
+        # `begun` is set before the loop is woken: the loop looks for it as soon as its future is done.
         process.begun = begun
         if not resting.done():
             resting.set_result(None)
@@ -129,7 +138,7 @@ class StartedHandler:
                 awaited = coroutine.send(None)
             elif cancelled is not None and not (awaited is not None and awaited.cancel()):  # as Task.cancel does it
                 awaited = coroutine.throw(cancelled)
-            while True:
+            while True:  # `yield from` would begin with a step, and the first step was made elsewhere
                 try:
                     yield awaited
                 except BaseException as error:  # noqa: BLE001 - thrown into the coroutine, as ``yield from`` would

@@ -92,7 +92,7 @@ class DeadlineQueue:
 
     def finish(self, deadline: Deadline) -> None:
         """Forget a call that has ended, for whatever reason; once for each ``add``."""
-        deadline[1] = deadline[2] = None
+        deadline[1] = deadline[2] = None  # the place stays, but keeps neither the caller nor the actor alive
         self._live -= 1
         if not self._live:
             self._entries.clear()

@@ -76,7 +76,7 @@ class Mailbox:
 
     def wake(self) -> None:
         """Let the reader go on, if it sleeps."""
-        waiter, self.waiter = self.waiter, None
+        waiter, self.waiter = self.waiter, None  # taken first: two messages in one tick must not wake it twice
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
@@ -127,7 +127,7 @@ class Mailbox:
     def drain(self) -> list[Any]:
         """Remove and return everything, urgent first; wakes everyone who waits for room."""
         left = [*(self.urgent or ()), *(self.items or ())]
-        self.urgent = self.items = None
+        self.urgent = self.items = None  # emptied before anybody is woken, who looks for room at once
         for putter in self._room or ():
             if not putter.done():
                 putter.set_result(None)

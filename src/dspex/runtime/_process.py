@@ -258,6 +258,7 @@ class Process:
 
     def _die(self, reason: ExitReason) -> None:
         """Record the reason and cancel the coroutine; the first reason recorded is the reason."""
+        # Recorded before the task is cancelled: from here on nothing that its code still sends is accepted.
         self.exit_reason = reason
         task = self._task
         if task is None:
@@ -302,7 +303,7 @@ class Process:
     def _task_done(self, task: asyncio.Task[object]) -> None:
         """Turn what became of the coroutine into an exit reason, unless one is recorded already."""
         error = None if task.cancelled() else task.exception()
-        if self.fenced:
+        if self.fenced:  # it was declared dead long ago, and everybody was told then
             self.runtime.zombies.pop(task, None)
             self._task = None
             return
@@ -322,7 +323,7 @@ class Process:
         """End the children; go on when the last of them is dead."""
         if self._children:
             reason = self.exit_reason or NORMAL
-            for child in reversed(tuple(self._children)):
+            for child in reversed(tuple(self._children)):  # a copy: a child that dies at once leaves the table
                 child.owner_died(reason)
             if self._children:
                 clock, context = self.runtime.clock, self.runtime.context
@@ -350,7 +351,7 @@ class Process:
 
     def _close_resources(self) -> None:
         """Close what the process owned, the last first; what closes asynchronously gets a bounded janitor task."""
-        while self._resources:
+        while self._resources:  # a closer may add a resource: it is closed in the next round
             resources, self._resources = self._resources, None
             pending = [done for each in reversed(resources) if (done := begin_closing(self.runtime, *each)) is not None]
             if pending:
@@ -363,12 +364,15 @@ class Process:
         reason = self.exit_reason or NORMAL
         self.dead = True
         runtime = self.runtime
+        # The order matters. The name is free before anybody hears of the death, for a listener may start a successor.
+        # Calls fail before links and monitors hear, for a supervisor may restart at once, and a caller of the old actor
+        # must not wait while there is a new one.
         runtime.forget(self, self._name)
         self._fail_calls(reason)
         if runtime.telemetry.active:
             runtime.telemetry.emit("dspex.process.exit", {}, {"ref": self.ref, "label": self.label, "reason": reason})
         if self._links:
-            links, self._links = self._links, None
+            links, self._links = self._links, None  # taken first: a signal along a circle of links must end here
             for other in links:
                 urgent = other._links is not None and other._links.pop(self, False)
                 if self.quiet and isinstance(reason, Normal):

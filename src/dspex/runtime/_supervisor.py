@@ -116,7 +116,7 @@ class Supervisor(Parent):
     async def init(self) -> Stop | None:
         """Start the children in order; on a failure stop those that run and fail the start."""
         for child in self._children.values():
-            self._expect(child)  # before the first of them starts, which may call the others
+            self._expect(child)  # before the first of them starts: its init may call the others, and parks then
         for child in list(self._children.values()):
             failure = await self._start(child)
             if failure is not None:
@@ -270,7 +270,7 @@ class Supervisor(Parent):
     async def _retry(self, child_id: str) -> Next:
         child = self._children.get(child_id)
         if child is None or child.state != "restarting":
-            return None
+            return None  # somebody terminated or restarted it while the note was in the mailbox
         child.timer = None
         if child.backoff is not None:
             self._start_service(child)
@@ -326,7 +326,7 @@ class Supervisor(Parent):
         if isinstance(process, StartFailed):
             self._service_failed(child, process)
             return
-        child.process = process
+        child.process = process  # before the outcome is known: a shutdown meanwhile must find it to stop it
         if process.started is None:
             self._running(child, process)
             return
@@ -338,7 +338,7 @@ class Supervisor(Parent):
     def _service_started(self, message: _Started) -> None:
         child = self._children.get(message.id)
         if child is None or child.process is not message.process:
-            return
+            return  # terminated, or started anew, while the note was in the mailbox
         if message.outcome is None:
             self._running(child, message.process)
             return

@@ -132,7 +132,7 @@ class TaskStream(Generic[T, R]):
                 return _result(*found)
             if self._ended and not self._window:
                 raise StopAsyncIteration
-            self._wake.clear()
+            self._wake.clear()  # after the looks above and before the wait, with no await between: no death is missed
             # Of several that come as they are ready, one that calls back does not hold up the others.
             for_all = self._options.ordered or len(self._window) == 1
             if for_all:
@@ -189,7 +189,7 @@ class TaskStream(Generic[T, R]):
         context = self._options.context
         own = context.copy() if context is not None else None
         task = self._owner.spawn_task(self._work, item, label="stream item", context=own)
-        self._window[task] = item
+        self._window[task] = item  # before `on_dead`, which calls back at once for a task that has ended already
         if self._options.ordered:
             self._next.append(task)
         task.on_dead(partial(self._died, task))
