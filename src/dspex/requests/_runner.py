@@ -245,6 +245,7 @@ class LiveRequest:
             _enter, record, label=f"{record.id} {type(record.program).__name__}", context=context
         )
         scope.bind(process)
+        # Before `on_dead`, which calls back at once when the process is dead already: that one asks whose it is.
         self._process = process
         process.on_dead(lambda: self._process_ended(process))
 
@@ -257,7 +258,7 @@ class LiveRequest:
     def _process_ended(self, process: TaskProcess) -> None:
         if self._scope is not None:
             self._scope.close()
-        if process is not self._process or self.ended:
+        if process is not self._process or self.ended:  # the caller was released before this process died
             return
         reason = process.exit_reason
         assert reason is not None
@@ -292,6 +293,7 @@ class LiveRequest:
         """Cancel now, kill after half a second, release the caller half a second later; the first reason counts."""
         if self.ended or self._why is not None:
             return
+        # Noted before the process is told: it may die at once, and `_process_ended` looks here for the reason.
         self._why = why
         self.cancelled = isinstance(why, Shutdown)
         self._timer.cancel()
@@ -316,6 +318,7 @@ class LiveRequest:
     def _end(self, value: object, error: Exception | None) -> None:
         runner = self._runner
         self.record.ended = runner.runtime.clock.now()
+        # First of all: whatever is called below may come back here, and a request ends once.
         self.ended, self.value, self.error = True, value, error
         self._timer.cancel()
         if self._unpark is not None:
@@ -326,6 +329,7 @@ class LiveRequest:
             runner.admission.withdraw(self._ticket)
         elif self._takes_place:
             runner.admission.leave()
+        # The place is given back before the callers wake: one that runs the next program finds it free.
         runner._note_end(self)  # noqa: SLF001 - a request and its runner are two halves of one ledger
         self._emit_end()
         for waiter in self._waiters:
@@ -371,7 +375,7 @@ class LiveRequest:
 
 def _enter(record: RequestRecord) -> Awaitable[Any]:
     """Call ``forward``; from the first line on, the request is never run again."""
-    record.entered = True
+    record.entered = True  # before the first line of user code, which may have effects that must not happen twice
     forward = cast("Callable[..., Awaitable[Any]]", record.program.forward)  # type: ignore[attr-defined]  # a program
     return forward(**record.inputs)
 

@@ -183,6 +183,7 @@ class CacheServer(LibraryActor):
         return flight
 
     def _fill(self, message: Fill) -> None:
+        # Kept before the flight lands: who asks in between finds the one or the other, and never leads again.
         self._keep(message.lead.key, message.response)
         flight = self._land(message.lead)
         if flight is not None:
@@ -204,14 +205,14 @@ class CacheServer(LibraryActor):
 
     def _hand_on(self, key: str, flight: Flight) -> None:
         """Make the first waiter that still lives the leader; without one the flight is over."""
-        del self._table.flights[key]
+        del self._table.flights[key]  # `_lead` makes a new one, under a new token: the old leader's fill is then late
         waiters = flight.waiters
         while waiters:
             lookup, sender = waiters.popleft()
             if not sender.waiting or not lookup.holder.alive:
                 continue
             lead = self._lead(lookup)
-            self._table.flights[key].waiters = waiters
+            self._table.flights[key].waiters = waiters  # before the reply: the new leader may land in its own tick
             if sender.reply(lead):
                 return
             self._land(lead)
