@@ -302,7 +302,7 @@ class AppView:
             job: Its name; None makes a fresh one.
             seed: Where all its random choices come from.
             sure: 0 hands the new program out when its held-out mean is better; 0.9 demands p < 0.1 as well.
-            minutes: How long the search may run in this process; then its best so far gets its verdict.
+            minutes: The minutes that the search may run in this process; then its best so far gets its verdict.
             max_concurrency: Rows and proposals under way at once; it changes nothing in the result.
             metric_version: Stands for the metric's source, where that cannot be read.
 

@@ -19,7 +19,7 @@ __all__ = ["Options", "changed", "context_of_caller"]
 
 
 class Options(TypedDict, total=False):
-    """What ``app.options`` takes by name; see there."""
+    """Keyword arguments of ``app.options``; see there."""
 
     deadline: float
     lm: LMChoice

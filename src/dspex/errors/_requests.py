@@ -84,7 +84,7 @@ class StreamInterrupted(RequestError):
     Attributes:
         predictor: The predictor whose answer it was.
         partial: The fields as far as they came, by name.
-        reason: What broke it off, an error mostly.
+        reason: The cause of the break, an error mostly.
         attempts: The ``Attempt`` records of the call, oldest first.
     """
 

@@ -114,13 +114,13 @@ def _made_up(annotation: object, key: str, name: str) -> Any:
 @dataclass
 class Simulated:
     """
-    How a simulated job went.
+    The end of a simulated job.
 
     Attributes:
-        outcome: What it came to; None when it was killed first.
+        outcome: Its result; None when it was killed first.
         state: The search's last state, as text: two runs are the same when this is.
         paid: Answers that were bought in this run.
-        spent: What they cost.
+        spent: Their cost.
         journal: All recorded answers, by key.
         places: Where each bought answer was asked.
         bests: The best candidate after each plan of the search.
@@ -155,8 +155,8 @@ def simulate(
     Run a whole job without a loop: at most ``pool`` items are under way, and they end in an order of chance.
 
     Args:
-        algorithm: Who searches.
-        world: Who answers.
+        algorithm: The algorithm.
+        world: The model that answers.
         order: Decides whose answer comes next; the result must not depend on it.
         learn: Rows to learn from.
         choose: Rows to choose by; None takes those of ``learn``.
@@ -166,11 +166,11 @@ def simulate(
         pool: Items under way at once.
         journal: Answers recorded by an earlier run; new ones are added.
         kill_after: The run is killed after so many bought answers.
-        limit: What the job may spend.
+        limit: The budget of the job.
         sure: As ``App.compile`` has it.
 
     Raises:
-        Exception: What ended the job instead of a result.
+        Exception: The error that ended the job instead of a result.
     """
     student = program if program is not None else Predict("question -> answer")
     journal = {} if journal is None else journal

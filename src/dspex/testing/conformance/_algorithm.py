@@ -1,4 +1,4 @@
-"""What every optimizer must keep, ours and yours."""
+"""The contract of every optimizer, ours and yours."""
 
 from __future__ import annotations
 

@@ -29,14 +29,14 @@ class Recorded(NamedTuple):
 
 class WireContract(ABC):
     """
-    What every ``Wire`` keeps to.
+    The contract of every ``Wire``.
 
     A subclass makes the wire, and writes a short answer as the provider would: whole, and where it streams, as a
     stream.
     """
 
     text: str = "Grüße, one two three."
-    """What the recorded answers say."""
+    """The text of the recorded answers."""
     model: str = "model-1"
     """The model's name, without the provider's."""
 
