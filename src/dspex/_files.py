@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import tempfile
 from pathlib import Path
+from typing import Any
 
-__all__ = ["make_private", "write_private"]
+__all__ = ["json_text", "make_private", "write_private"]
 
 _OWNER_ONLY = 0o600
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """
+    Return JSON that any file can hold: as it reads, or in ASCII where it has half of a surrogate pair in it.
+
+    Raises:
+        TypeError, ValueError: It has no JSON form.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a file has no form for it, JSON has one
+        return json.dumps(value, indent=indent)
+    return text
 
 
 def make_private(path: Path) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic import TypeAdapter
 
 from dspex.errors import ConfigError, RecordedFailure
 from dspex.optimizers.journal import Journal, Record
-from dspex.programs import Signature
+from dspex.programs import Module
+from dspex.programs.portable import TAG, Known, portable, restored
 from dspex.protocols.executor import Failed, Ok, Outcome
 from dspex.runtime import WorkerThread
 
@@ -31,9 +32,7 @@ class RowJournal:
         retry_failed: True when rows that have failed before count as never run.
     """
 
-    def __init__(
-        self, path: Path, fingerprint: Mapping[str, str], result: TypeAdapter[Any], *, retry_failed: bool
-    ) -> None:
+    def __init__(self, path: Path, fingerprint: Mapping[str, str], result: ResultType, *, retry_failed: bool) -> None:
         self._path = path
         self._fingerprint = fingerprint
         self._result = result
@@ -103,9 +102,12 @@ class RowJournal:
     def _outcome(self, found: Record) -> Outcome:
         if found.kind == "failed":
             return Failed(RecordedFailure(str(found.data["error"]), str(found.data["message"])))
+        value, check = found.data["value"], self._result.adapter.validate_python
         try:
-            return Ok(self._result.validate_python(found.data["value"]), recorded=True)
-        except ValidationError as error:
+            if isinstance(value, dict) and TAG in value:
+                return Ok(restored(value, check, self._result.known), recorded=True)
+            return Ok(check(value), recorded=True)
+        except ValueError as error:
             problem = f"the journal {self._path} holds a value of another type under {found.key}"
             raise ConfigError(f"{problem}; the program has changed: use another journal") from error
 
@@ -121,8 +123,9 @@ class RowJournal:
         """
         if isinstance(outcome, Ok):
             try:
-                kind, data = "ok", {"value": to_jsonable_python(outcome.value, fallback=_fields_of)}
-            except PydanticSerializationError as error:
+                check = self._result.adapter.validate_python
+                kind, data = "ok", {"value": portable(outcome.value, check, self._result.known)}
+            except TypeError as error:
                 raise ConfigError(f"what forward returns cannot be written to a journal: {error}") from error
         else:
             kind, data = "failed", {"error": type(outcome.reason).__name__, "message": str(outcome.reason)}
@@ -133,13 +136,6 @@ class RowJournal:
         assert self._journal is not None
         self._journal.append(kind, data, key)
         self._journal.written.clear()
-
-
-def _fields_of(value: object) -> object:
-    """Return a record's fields; anything else that pydantic does not know has no JSON form."""
-    if isinstance(value, Signature):
-        return value.to_dict()
-    raise PydanticSerializationError(f"a {type(value).__name__} has no JSON form")
 
 
 def key_text(value: object, where: str) -> str:
@@ -154,7 +150,14 @@ def key_text(value: object, where: str) -> str:
     return json.dumps(value)
 
 
-def result_type(program: object) -> TypeAdapter[Any]:
+class ResultType(NamedTuple):
+    """What a program's ``forward`` returns: the adapter of its declared type, and the classes that may be in it."""
+
+    adapter: TypeAdapter[Any]
+    known: Known
+
+
+def result_type(program: object) -> ResultType:
     """Return what reads back the values of a program's ``forward``; plain JSON where it does not say its type."""
     declared: Any = None
     try:
@@ -164,7 +167,11 @@ def result_type(program: object) -> TypeAdapter[Any]:
     if isinstance(declared, typing.TypeVar) or declared is None:  # a predictor returns its signature's record
         predictor = getattr(program, "predict", program)
         declared = getattr(predictor, "signature", Any)
+    predictors = program.predictors().values() if isinstance(program, Module) else ()
+    beside = vars(sys.modules.get(type(program).__module__, typing)).values()
+    kinds = [each for each in beside if isinstance(each, type)]
+    known = Known([declared, *[each.signature for each in predictors], *kinds])
     try:
-        return TypeAdapter(declared)
+        return ResultType(TypeAdapter(declared), known)
     except Exception:  # noqa: BLE001 - pydantic raises many things for what is not a type of data; plain JSON will do
-        return TypeAdapter(Any)
+        return ResultType(TypeAdapter(Any), known)

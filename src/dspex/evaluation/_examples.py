@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dspex.programs import Example, pick_inputs
+from dspex.programs import Example, Signature, pick_inputs
+from dspex.programs.signature import values_of
 
 __all__ = ["Row", "as_example", "read_rows"]
 
@@ -34,6 +35,8 @@ def as_example(given: object, where: str = "") -> Example:
         return Example(given)
     if dataclasses.is_dataclass(given) and not isinstance(given, type):
         return Example({each.name: getattr(given, each.name) for each in dataclasses.fields(given)})
+    if isinstance(given, Signature):
+        return Example(values_of(given))
     to_dict = getattr(given, "to_dict", None)
     if callable(to_dict):
         return Example(to_dict())

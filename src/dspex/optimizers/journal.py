@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dspex._clock import wall_time
-from dspex._files import make_private
+from dspex._files import json_text, make_private
 from dspex.errors import JobBusy, JobMismatch, OptimizationError
 
 __all__ = ["VERSION", "Journal", "Record", "read_page"]
@@ -128,9 +128,7 @@ class Journal:
         Raises:
             JobBusy: Another writer has taken the journal.
         """
-        text = json.dumps(data, ensure_ascii=False)  # in its order: what is saved from it is the same to the byte
-        if not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):
-            text = json.dumps(data)  # half a character cannot be stored as text, its escape can
+        text = json_text(data)  # in its order: what is saved from it is the same to the byte
         at = wall_time()
         with _translated(self._path):
             try:

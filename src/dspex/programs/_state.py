@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from dspex._files import write_private
+from dspex._files import json_text, write_private
 from dspex.errors import SignatureError, StateError
 from dspex.programs.adapters._adapter import ADAPTER_NAMES, AdapterName
 from dspex.programs.adapters._values import to_plain
 from dspex.programs.example import Example
 from dspex.programs.fields import Field
+from dspex.programs.portable import portable_fields, restored_fields
 from dspex.protocols.model import LM, LMChoice, LMParams, LMPool
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _dump_one(predictor: Predict[Any, ...]) -> dict[str, Any]:
     state: dict[str, Any] = {
         "traces": [],
         "train": [],
-        "demos": [_plain_demo(demo) for demo in predictor.demos],
+        "demos": _dump_demos(predictor),
         "signature": {"instructions": signature.instructions, "fields": fields},
         "lm": _dump_lm(predictor.lm),
     }
@@ -96,8 +97,14 @@ def _own(predictor: Predict[Any, ...], config: Mapping[str, Any]) -> dict[str, A
     return own
 
 
-def _plain_demo(demo: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: to_plain(value) for name, value in demo.items()}
+def _dump_demos(predictor: Predict[Any, ...]) -> list[dict[str, Any]]:
+    found = []
+    for number, demo in enumerate(predictor.demos):
+        try:
+            found.append(portable_fields(predictor.signature, demo))
+        except TypeError as error:
+            raise StateError(f"demonstration {number} of {predictor.signature.__name__}: {error}") from error
+    return found
 
 
 def _dump_lm(lm: LMChoice) -> dict[str, Any] | None:
@@ -149,7 +156,7 @@ def write(path: Path, state: Mapping[str, Any]) -> None:
     """
     if state.keys() == {"self", "metadata"}:
         state = {**state["self"], "metadata": state["metadata"]}
-    write_private(path, json.dumps(state, indent=2, ensure_ascii=False) + "\n")
+    write_private(path, json_text(state, indent=2) + "\n")
 
 
 # --- reading ----------------------------------------------------------------------------------------------------
@@ -260,18 +267,16 @@ def _load_signature(path: str, signature: Any, state: Mapping[str, Any]) -> Any:
 
 
 def _load_demos(path: str, predictor: Predict[Any, ...], state: Any) -> list[Example]:
+    """Return demonstrations; labelled data need not fit its field, and is shown as it is."""
     if not isinstance(state, list):
         raise StateError(f"{path}.demos: expected a list, got {type(state).__name__}")
-    fields = predictor.signature.fields
     demos = []
     for number, entry in enumerate(state):
-        values = dict(_mapping(entry, f"{path}.demos[{number}]"))
-        for name in values.keys() & fields.keys():
-            try:
-                values[name] = fields[name].codec.check(values[name])
-            except (ValueError, RecursionError):
-                continue  # labelled data need not fit its field; it is shown as it is
-        demos.append(Example(values))
+        where = f"{path}.demos[{number}]"
+        try:
+            demos.append(Example(restored_fields(predictor.signature, _mapping(entry, where))))
+        except ValueError as error:
+            raise error if isinstance(error, StateError) else StateError(f"{where}.{error}") from error
     return demos
 
 

@@ -52,6 +52,9 @@ class _Missing:
     def __bool__(self) -> bool:
         return False
 
+    def __reduce__(self) -> str:
+        return "MISSING"  # there is one
+
 
 MISSING: Any = _Missing()  # stands where any field's value could stand
 

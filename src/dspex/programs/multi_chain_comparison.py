@@ -16,7 +16,7 @@ from dspex.programs.inputs import InputSpec, bind_inputs, inputs_of
 from dspex.programs.module import Module
 from dspex.programs.predict import Predict
 from dspex.programs.prediction import Prediction
-from dspex.programs.signature import Signature
+from dspex.programs.signature import values_of
 from dspex.programs.voting import majority
 from dspex.protocols.executor import Failed, Ok
 from dspex.protocols.model import LMChoice
@@ -133,8 +133,6 @@ class MultiChainComparison(Module, Generic[S, P]):
 def _shown(answer: Any) -> str:
     """Write one attempt as the comparison reads it."""
     outputs = {each.name for each in type(answer).fields.values() if each.role == "output"}
-    fields = {
-        name: value for name, value in Signature.to_dict(answer).items() if name in outputs and name != "reasoning"
-    }
+    fields = {name: value for name, value in values_of(answer).items() if name in outputs and name != "reasoning"}
     told = ", ".join(f"{name}: {value}" for name, value in fields.items())
     return f"«I reasoned: {details(answer).reasoning.strip()} My answer is {told}»"

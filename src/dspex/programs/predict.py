@@ -18,7 +18,7 @@ from dspex.programs.details import Details
 from dspex.programs.inputs import InputSpec
 from dspex.programs.module import Demo, Module
 from dspex.programs.prediction import Prediction
-from dspex.programs.signature import Signature, build, plan_of
+from dspex.programs.signature import Signature, build, plan_of, values_of
 from dspex.protocols.lm import Message
 from dspex.protocols.model import LM, LMChoice, LMParams, LMPool
 from dspex.protocols.params import PredictorConfig
@@ -230,7 +230,7 @@ class Predict(Module, Generic[S, P]):
             records.append(build(self._declared, {**own_inputs, **own}, found))
         if len(records) > 1:
             first: Details = records[0]._details_
-            every = (build(self._declared, Signature.to_dict(records[0]), first), *records[1:])
+            every = (build(self._declared, values_of(records[0]), first), *records[1:])
             records[0]._details_ = replace(first, completions=every)
         return records[0]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import copy
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from dspex.programs.signature import Signature
+from dspex.programs.signature import Signature, values_of
 
 __all__ = ["Prediction"]
 
@@ -40,19 +41,29 @@ class Prediction(Signature):
                 return self._free_[name]
             return Signature.__getattr__(self, name)
 
-    def to_dict(self) -> dict[str, Any]:
+    def _values_(self) -> dict[str, Any]:
         """Return the fields that are set, by name; values are not copied."""
-        return super().to_dict() if type(self)._plan_.fields else dict(self._free_)
+        return super()._values_() if type(self)._plan_.fields else dict(self._free_)
 
     def __eq__(self, other: object) -> bool:
-        if type(self)._plan_.fields or not isinstance(other, Prediction) or type(other)._plan_.fields:
+        """Tell whether it says the same: predictions have no class of their own that could differ."""
+        if not isinstance(other, Prediction):
             return super().__eq__(other)
-        return self._free_ == other._free_
+        mine, theirs = type(self)._plan_.fields, type(other)._plan_.fields
+        return (not mine or not theirs or mine.keys() == theirs.keys()) and self._values_() == other._values_()
+
+    def __copy__(self) -> Self:
+        return super().__copy__() if type(self)._plan_.fields else type(self)(**self._free_)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return (
+            super().__deepcopy__(memo) if type(self)._plan_.fields else type(self)(**copy.deepcopy(self._free_, memo))
+        )
 
     __hash__ = None
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={value!r}" for name, value in Prediction.to_dict(self).items())
+        shown = ", ".join(f"{name}={value!r}" for name, value in values_of(self).items())
         return f"{type(self).__name__}({shown})"
 
     @classmethod
@@ -65,7 +76,7 @@ class Prediction(Signature):
         return core_schema.json_or_python_schema(
             json_schema=from_mapping,
             python_schema=core_schema.union_schema([core_schema.is_instance_schema(cls), from_mapping]),
-            serialization=core_schema.plain_serializer_function_ser_schema(Prediction.to_dict, return_schema=shape),
+            serialization=core_schema.plain_serializer_function_ser_schema(values_of, return_schema=shape),
         )
 
 

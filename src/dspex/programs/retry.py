@@ -12,7 +12,7 @@ from dspex.errors import AnswerRejected, ScopeClosed
 from dspex.programs._attempts import note, rollout
 from dspex.programs.inputs import InputSpec, bind_inputs, inputs_of
 from dspex.programs.module import Module, Program
-from dspex.programs.signature import Signature
+from dspex.programs.signature import Signature, values_of
 
 __all__ = ["Retry", "advised"]
 
@@ -146,7 +146,7 @@ def advised(program: Any, advice: Mapping[str, str]) -> Any:
 def _shown(answer: object) -> str:
     """Show an answer's outputs, shortened: it stands in a prompt."""
     if isinstance(answer, Signature):
-        outputs = {name: value for name, value in answer.to_dict().items() if _is_output(answer, name)}
+        outputs = {name: value for name, value in values_of(answer).items() if _is_output(answer, name)}
         text = ", ".join(f"{name}: {value!r}" for name, value in outputs.items())
     else:
         text = repr(answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import sys
@@ -18,6 +19,7 @@ from dspex.programs._annotations import ClassAnnotations, read_annotations, reso
 from dspex.programs._compile import Plan, compile_field, make_init
 from dspex.programs._from_string import compile_string
 from dspex.programs._generic import with_types
+from dspex.programs._plain import plain_json
 from dspex.programs._record_schema import record_schema
 from dspex.programs.adapters._values import UNTYPED, UntypedCodec
 from dspex.programs.fields import MISSING, Field, FieldSpec, InputField, OutputField
@@ -25,7 +27,7 @@ from dspex.programs.fields import MISSING, Field, FieldSpec, InputField, OutputF
 if TYPE_CHECKING:
     from dspex.programs.prediction import Prediction
 
-__all__ = ["Signature", "SignatureMeta", "plan_of"]
+__all__ = ["Signature", "SignatureMeta", "plan_of", "values_of"]
 
 C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -277,32 +279,71 @@ class Signature(metaclass=SignatureMeta):
             return with_types(cls, arguments, derive)
 
     def to_dict(self) -> dict[str, Any]:
+        """
+        Return the fields that are set, by name, inputs first, as JSON has them: dates as texts, models as objects.
+
+        Raises:
+            TypeError: A value has no JSON form.
+        """
+        found = {}
+        for name, value in self._values_().items():
+            try:
+                found[name] = plain_json(value)
+            except TypeError as error:
+                raise TypeError(f"{type(self).__name__}.{name}: {error}") from error
+        return found
+
+    def _values_(self) -> dict[str, Any]:
         """Return the fields that are set, by name, inputs first; values are not copied."""
         return {name: value for name in type(self)._plan_.fields if (value := _get(self, name)) is not MISSING}
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Signature):
             return NotImplemented
-        if type(self) is not type(other) and _record_of(type(self)) is not _record_of(type(other)):
+        if not _are_kin(type(self), type(other)):
             return False
         return all(_get(self, name) == _get(other, name) for name in type(self)._plan_.fields)
 
     __hash__ = None  # type: ignore[assignment]  # records are mutable
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={value!r}" for name, value in Signature.to_dict(self).items())
+        shown = ", ".join(f"{name}={value!r}" for name, value in values_of(self).items())
         return f"{type(self).__name__}({shown})"
 
     def __copy__(self) -> Self:
-        return build(type(self), Signature.to_dict(self), getattr(self, "_details_", None))
+        return build(type(self), self._values_(), getattr(self, "_details_", None))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return build(type(self), copy.deepcopy(self._values_(), memo), getattr(self, "_details_", None))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle as data: the class by its name or its fields, the values, and outputs the class does not declare."""
+        extras = getattr(getattr(self, "_details_", None), "extras", None)
+        return unpickled, (by_name_or_fields(type(self)), self._values_(), dict(extras) if extras else None)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Let records be fields and response models: validated from a mapping of all fields, written as one."""
-        return record_schema(cls, cls._plan_, handler, functools.partial(build, cls), Signature.to_dict)
+        return record_schema(cls, cls._plan_, handler, functools.partial(build, cls), values_of)
 
 
 Signature._plan_ = Plan("Signature", (), "")
+
+
+def values_of(record: Signature) -> dict[str, Any]:
+    """Return the fields of a record that are set, by name, as they are; values are not copied."""
+    return record._values_()
+
+
+class Extras:
+    """What a record that came out of a pickle still knows of its call: the outputs that its class does not declare."""
+
+    __slots__ = ("extras",)
+
+    def __init__(self, extras: Mapping[str, Any]) -> None:
+        self.extras = extras
+
+
 _unset = object.__getattribute__
 
 
@@ -367,6 +408,36 @@ def make_class(
     return cast("type[Any]", cls)
 
 
+def by_name_or_fields(cls: SignatureMeta) -> object:
+    """Return how a pickle names a signature class: itself where it can be imported, else what it is made of."""
+    for each in (cls, _record_of(cls)):
+        found: Any = sys.modules.get(each.__module__)
+        for name in each.__qualname__.split("."):
+            found = getattr(found, name, None)
+        if found is each:
+            return each
+    plan = cls._plan_
+    fields = [
+        (each.name, each.annotation, FieldSpec(each.role, each.desc, constraints=dict(each.constraints)))
+        for each in plan.fields.values()
+    ]
+    base = "Prediction" if issubclass(cls, Signature._string_base_) else "Signature"
+    return plan.name, cls.__module__, cls.__qualname__, base, fields, plan.instructions if plan.authored else ""
+
+
+def unpickled(kind: Any, values: Mapping[str, Any], extras: Mapping[str, Any] | None) -> Any:
+    """Make the record of a pickle."""
+    details = Extras(extras) if extras else None
+    if isinstance(kind, SignatureMeta):
+        return build(cast("type[Any]", kind), values, details) if kind._plan_.fields else kind(**values)
+    name, module, qualname, base, fields, instructions = kind
+    compiled = tuple(compile_field(each, annotation, spec, name) for each, annotation, spec in fields)
+    bases = (Signature._string_base_ if base == "Prediction" else Signature,)
+    cls = make_class(name, bases, compiled, instructions, module)
+    type.__setattr__(cls, "__qualname__", qualname)
+    return build(cls, values, details)
+
+
 def _make_from_string(name: str, fields: tuple[Field, ...], instructions: str) -> type[Any]:
     return make_class(name, (Signature._string_base_,), fields, instructions, __name__)
 
@@ -383,6 +454,18 @@ def _record_of(cls: SignatureMeta) -> SignatureMeta:
         if isinstance(base, SignatureMeta) and base._plan_.fields.keys() == names:
             cls = base
     return cls
+
+
+def _are_kin(one: SignatureMeta, other: SignatureMeta) -> bool:
+    """Tell whether records of two classes may be equal: of one lineage, or one made again from a pickle."""
+    if one is other or _record_of(one) is _record_of(other):
+        return True
+    if (one.__module__, one.__qualname__) != (other.__module__, other.__qualname__):
+        return False
+    fields, others = one._plan_.fields, other._plan_.fields
+    return [(each.name, each.annotation) for each in fields.values()] == [
+        (each.name, each.annotation) for each in others.values()
+    ]
 
 
 def _inherited(parents: list[SignatureMeta]) -> dict[str, Field]:

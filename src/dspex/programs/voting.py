@@ -16,7 +16,7 @@ from dspex.programs._attempts import side_by_side
 from dspex.programs.details import details
 from dspex.programs.inputs import InputSpec, bind_inputs, inputs_of
 from dspex.programs.module import Module, Program
-from dspex.programs.signature import Signature
+from dspex.programs.signature import Signature, values_of
 from dspex.protocols.executor import Failed, Ok
 
 __all__ = ["Ensemble", "majority"]
@@ -70,7 +70,7 @@ def majority(answers: Any, field: str | None = None, *, same: Callable[[Any], ob
 def _key(answer: Any, field: str | None, same: Callable[[Any], object]) -> object:
     if field is None and isinstance(answer, Signature):
         outputs = [each.name for each in type(answer).fields.values() if each.role == "output"]
-        field = outputs[-1] if outputs else next(reversed(answer.to_dict()), None)
+        field = outputs[-1] if outputs else next(reversed(values_of(answer)), None)
     return same(answer if field is None else getattr(answer, field, None))
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import httpx
 
-from dspex._files import write_private
+from dspex._files import json_text, write_private
 from dspex.errors import CassetteMiss, ConfigError
 from dspex.protocols.headers import is_credential
 
@@ -284,4 +284,4 @@ def _write(path: Path, entries: Mapping[tuple[str, int], Entry]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     ordered = sorted(entries.values(), key=lambda entry: (entry["url"], entry["request"], entry["number"]))
     lines = [{"dspex_cassette": _VERSION}, *ordered]
-    write_private(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    write_private(path, "".join(json_text(line) + "\n" for line in lines))

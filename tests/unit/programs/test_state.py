@@ -299,8 +299,13 @@ class TestDamage:
         path = tmp_path / "rag.json"
         path.write_text("old")
 
-        with pytest.raises(UnicodeEncodeError):
-            RAG().with_demos([{"question": "\ud800", "answer": "a"}]).save(path)
+        with pytest.raises(StateError, match=r"demonstration 0 of .*: question: a object has no JSON form"):
+            RAG().with_demos([{"question": object(), "answer": "a"}]).save(path)
 
         assert path.read_text() == "old"
         assert list(tmp_path.iterdir()) == [path]
+
+    def test_half_a_surrogate_pair_is_saved_and_loaded(self, tmp_path: Path) -> None:
+        RAG().with_demos([{"question": "\ud800ä", "answer": "a"}]).save(tmp_path / "rag.json")
+
+        assert RAG().load(tmp_path / "rag.json").predictors()["answer.predict"].demos[0]["question"] == "\ud800ä"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ from dspex.programs import (
     ToolCalls,
     render_class,
 )
-from dspex.protocols.content import AudioPart, FilePart, ImagePart, TextPart, ToolCall
+from dspex.protocols.content import AudioPart, FilePart, ImagePart, ReasoningPart, TextPart, ToolCall, ToolResult
 from dspex.protocols.lm import Message
 from dspex.testing.scripted import ScriptedScope
 
@@ -259,8 +260,26 @@ class TestHistory:
         history = History([{"q": 1}, Message("user", "x")])
 
         assert adapter.validate_json(adapter.dump_json(history)) == history
-        with pytest.raises(ValueError, match="has no JSON form"):
-            adapter.dump_json(History([Message("user", (TextPart("x"),))]))
+
+    def test_messages_of_parts_there_and_back(self) -> None:
+        adapter = pydantic.TypeAdapter(History)
+        call = ToolCall("c1", "search", {"q": [1]}, '{"q": [1]}', {"signature": "s"})
+        image = ImagePart("image/png", b"\x89\xff", detail="low")
+        turns = [
+            Message("user", (TextPart("x"), image, FilePart("", url="https://x.org/f", name="f")), "5m"),
+            Message(
+                "assistant",
+                (ReasoningPart("t", "anthropic", {"k": 1}), call, ToolCall("c2", "s", None, "{")),
+            ),
+            Message("tool", (ToolResult("c1", "search", "found"), ToolResult("c2", "s", (TextPart("y"), image), True))),
+        ]
+
+        history = History(turns)
+        assert adapter.validate_json(adapter.dump_json(history)) == history
+        assert adapter.validate_json(json.dumps(adapter.dump_python(history, mode="json"))).messages == tuple(turns)
+        for broken in ({"type": "image", "media_type": "x", "data": "?"}, {"type": "text"}, {"type": "tool_call"}):
+            with pytest.raises(ValueError, match="cannot be read"):
+                adapter.validate_python([{"role": "user", "content": [broken]}])
 
     async def test_what_is_no_history_is_refused(self) -> None:
         with pytest.raises(MissingInput, match="expected a History, or a list of turns"):

@@ -137,7 +137,7 @@ class Codec:
         Raises:
             ValueError: The value has no JSON form.
         """
-        context = None if collector is None else {"parts": collector}
+        context = {"prompt": True, "parts": collector}
         how: dict[str, Any] = {"by_alias": self.by_alias, "round_trip": True, "warnings": False, "context": context}
         try:
             text = self.adapter.dump_json(value, **how).decode()

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
+from dspex.programs.signature import Signature, values_of
 from dspex.programs.types.field_type import FieldType, PartCollector
 from dspex.protocols.content import AudioPart, FilePart, ImagePart, Part, TextPart
 
@@ -68,6 +69,8 @@ def _json(value: object) -> Content:
 
 def _plain(value: Any) -> Any:
     """Return what stands for a value that pydantic does not know: its fields, or its text."""
+    if isinstance(value, Signature):
+        return values_of(value)  # as they are: media among them become parts
     to_dict = getattr(type(value), "to_dict", None)
     return to_dict(value) if callable(to_dict) else str(value)
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from pydantic import BaseModel, GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, SchemaSerializer, core_schema
 
 from dspex.errors import DepsError, ToolInvalid
 from dspex.programs.module import Module
@@ -173,6 +173,13 @@ class Tool(Generic[P, R_co]):
         result = await scope.in_thread(functools.partial(self._function, *args, **kwargs), self.name)
         return await result if inspect.isawaitable(result) else result
 
+    def __eq__(self, other: object) -> bool:
+        """Tools are equal when a model is told the same of them."""
+        return self.spec == other.spec if isinstance(other, Tool) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self.spec.name, self.spec.description))
+
     def __repr__(self) -> str:
         return f"Tool({self.name}({', '.join(self.spec.parameters.get('properties', {}))}))"
 
@@ -182,7 +189,7 @@ class Tool(Generic[P, R_co]):
         return core_schema.no_info_before_validator_function(
             _made,
             core_schema.is_instance_schema(cls),
-            serialization=core_schema.plain_serializer_function_ser_schema(_dump, when_used="json"),
+            serialization=_WRITING,
         )
 
 
@@ -278,8 +285,23 @@ def _doc_of(function: Any) -> Docstring:
 
 
 def _made(given: object) -> object:
-    """Return a function as a tool, and anything else as it is."""
+    """Return a function, or what was written of a tool, as a tool, and anything else as it is."""
+    if isinstance(given, Mapping) and given.keys() == {"name", "description", "parameters"}:
+        name, description, parameters = given["name"], given["description"], given["parameters"]
+        if isinstance(name, str) and isinstance(description, str) and isinstance(parameters, Mapping):
+            return Tool.from_spec(ToolSpec(name, description, dict(parameters)), _not_here(name))
     return Tool(given) if inspect.isroutine(given) else given
+
+
+def _not_here(name: str) -> Callable[[Mapping[str, Any]], Awaitable[Any]]:
+    """Return what a tool calls that was read from a file: there is no function in one."""
+
+    async def call(_arguments: Mapping[str, Any]) -> Any:
+        raise ToolInvalid(
+            name, "it was read from a file, which holds no function: give the tool itself to have it called"
+        )
+
+    return call
 
 
 def _dump(each: Tool[..., Any]) -> dict[str, Any]:
@@ -288,3 +310,11 @@ def _dump(each: Tool[..., Any]) -> dict[str, Any]:
         "description": each.spec.description,
         "parameters": dict(each.spec.parameters),
     }
+
+
+_WRITING = core_schema.plain_serializer_function_ser_schema(_dump, when_used="json")
+
+# Pydantic asks values of undeclared types (``Any``, ``dict[str, Any]``) for their own serializer.
+Tool.__pydantic_serializer__ = SchemaSerializer(  # type: ignore[attr-defined]  # pydantic's own protocol
+    core_schema.any_schema(serialization=_WRITING)
+)

@@ -164,6 +164,8 @@ class Media(FieldType, MediaPart):
     def to_json(self) -> Any:
         """Return the address; an object where there is more to say."""
         more = {name: value for name in self._extras if (value := getattr(self, name))}
+        if type(self).from_url(self.data_url).media_type != self.media_type:
+            more["media_type"] = self.media_type
         return {"url": self.data_url, **more} if more else self.data_url
 
     @classmethod
@@ -172,7 +174,8 @@ class Media(FieldType, MediaPart):
         if isinstance(value, (bytes, bytearray)):
             return cls.from_bytes(bytes(value))
         if isinstance(value, Mapping) and isinstance(value.get("url"), str):
-            return cls.from_url(value["url"], **{name: value[name] for name in cls._extras if name in value})
+            given = {name: value[name] for name in ("media_type", *cls._extras) if name in value}
+            return cls.from_url(value["url"], **given)
         if not isinstance(value, str):
             raise ValueError(f"expected {cls.__name__}, an address or bytes, got {type(value).__name__}")
         return cls.from_url(value)

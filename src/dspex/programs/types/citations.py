@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, SchemaSerializer, core_schema
 
 from dspex.protocols.content import Citation
 
@@ -51,8 +51,7 @@ class Citations:
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """From a list of sources, or an object with ``citations``; written as a list of objects."""
         return core_schema.no_info_plain_validator_function(
-            lambda given: given if isinstance(given, Citations) else cls(_listed(given)),
-            serialization=core_schema.plain_serializer_function_ser_schema(_dump, when_used="json"),
+            lambda given: given if isinstance(given, Citations) else cls(_listed(given)), serialization=_WRITING
         )
 
     @classmethod
@@ -89,3 +88,11 @@ def _dump(citations: Citations) -> list[dict[str, Any]]:
         {name: value for name, value in asdict(each).items() if name == "text" or value not in ("", None)}
         for each in citations
     ]
+
+
+_WRITING = core_schema.plain_serializer_function_ser_schema(_dump, when_used="json")
+
+# Pydantic asks values of undeclared types (``Any``, ``dict[str, Any]``) for their own serializer.
+Citations.__pydantic_serializer__ = SchemaSerializer(  # type: ignore[attr-defined]  # pydantic's own protocol
+    core_schema.any_schema(serialization=_WRITING)
+)

@@ -15,6 +15,7 @@ __all__ = ["Code"]
 L = TypeVar("L", bound=str, default=str)
 
 _WHOLE = re.compile(r"(`{3,})[^\n`]*\n(?:(.*)\n)?\1", re.DOTALL)
+_OF_LANGUAGE = re.compile(r"Code\['([\w.+#-]+)'\]")
 _OPENED = re.compile(r"\s*(`{3,}|~{3,})([^\n`~]*)(?:\n|\Z)")
 _OPENING = re.compile(r"^[^\S\n]{0,12}(`{3,}|~{3,})([^\n`~]*)\n", re.MULTILINE)
 _ONE_LINE = re.compile(r"(`{3,}|~{3,})([^\n]*?)\1|`([^`\n]+)`")
@@ -123,6 +124,14 @@ def _blocks(text: str) -> list[tuple[str, str]]:
         code = code[: -len(line)].removesuffix("\n") if line and line.isspace() and len(line) <= 12 else code
         found.append((opened[2].strip().lower(), code))
     return found
+
+
+def __getattr__(name: str) -> Any:
+    """Find the class of a language by its name, where pickles look for it: it is made when it is asked for."""
+    found = _OF_LANGUAGE.fullmatch(name)
+    if found is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _in_language(found[1])
 
 
 @functools.lru_cache(maxsize=256)

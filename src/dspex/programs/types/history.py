@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, SchemaSerializer, core_schema
 
+from dspex.protocols.content import (
+    AudioPart,
+    FilePart,
+    ImagePart,
+    MediaPart,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCall,
+    ToolResult,
+)
 from dspex.protocols.lm import Message
 
 __all__ = ["History"]
+
+
+_SHAPE = core_schema.typed_dict_schema(
+    {
+        "messages": core_schema.typed_dict_field(
+            core_schema.list_schema(core_schema.dict_schema(core_schema.str_schema(), core_schema.any_schema()))
+        )
+    },
+    cls_name="History",
+)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -53,14 +75,12 @@ class History:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """From a list of turns or an object with ``messages``; written as that object."""
-        turns = core_schema.list_schema(core_schema.dict_schema(core_schema.str_schema(), core_schema.any_schema()))
-        shape = core_schema.typed_dict_schema({"messages": core_schema.typed_dict_field(turns)}, cls_name="History")
         return core_schema.no_info_before_validator_function(
             _as_object,
             core_schema.no_info_plain_validator_function(
                 lambda given: given if isinstance(given, History) else cls(given["messages"])
             ),
-            serialization=core_schema.plain_serializer_function_ser_schema(_dump, return_schema=shape),
+            serialization=_WRITING,
         )
 
     @classmethod
@@ -74,23 +94,39 @@ def _turn(turn: object) -> Mapping[str, Any] | Message:
     if isinstance(turn, Message):
         return turn
     if isinstance(turn, Mapping):
-        fields = dict(turn)
-        return Message(fields["role"], fields["content"]) if _is_message(fields) else fields
-    to_dict = getattr(type(turn), "to_dict", None)
-    if callable(to_dict):
-        made = to_dict(turn)
+        given = dict(turn)
+        return _message(given) if _is_message(given) else _without_histories(given)
+    values = getattr(type(turn), "_values_", None) or getattr(type(turn), "to_dict", None)
+    if callable(values):  # a record: its values as they are
+        made = values(turn)
         if isinstance(made, dict):
-            return made
+            return _without_histories(made)
     raise TypeError(f"a turn of a History is a mapping, a prediction or a Message, not {type(turn).__name__}")
 
 
+def _without_histories(turn: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what came before the turn: it stands before the turn already."""
+    return {name: value for name, value in turn.items() if not isinstance(value, History)}
+
+
 def _is_message(turn: Mapping[str, Any]) -> bool:
-    """Tell whether a turn is written as most providers' protocols write theirs."""
-    return (
-        turn.keys() == {"role", "content"}
-        and turn["role"] in ("system", "user", "assistant")
-        and isinstance(turn["content"], str)
+    """Tell whether a turn is written as most providers' protocols write theirs, or as a Message is written here."""
+    if not {"role", "content"} <= turn.keys() <= {"role", "content", "cache"}:
+        return False
+    content = turn["content"]
+    if turn["role"] not in ("system", "user", "assistant", "tool"):
+        return False
+    if isinstance(content, str):
+        return bool(turn["role"] != "tool")
+    return isinstance(content, list) and all(
+        isinstance(each, Mapping) and each.get("type") in _PARTS for each in content
     )
+
+
+def _message(turn: Mapping[str, Any]) -> Message:
+    content = turn["content"]
+    read = content if isinstance(content, str) else tuple(map(_read_part, content))
+    return Message(turn["role"], read, turn.get("cache"))
 
 
 def _as_object(given: Any) -> Any:
@@ -105,13 +141,60 @@ def _as_object(given: Any) -> Any:
     return given
 
 
+# --- as JSON --------------------------------------------------------------------------------------------------
+
+
 def _dump(history: History) -> dict[str, Any]:
     turns: list[dict[str, Any]] = []
     for turn in history.messages:
-        if isinstance(turn, Message):
-            if not isinstance(turn.content, str) or turn.role == "tool":
-                raise ValueError("a History with Messages of parts has no JSON form; only texts and fields have one")
-            turns.append({"role": turn.role, "content": turn.content})
+        if not isinstance(turn, Message):
+            turns.append(dict(turn))
             continue
-        turns.append({name: value for name, value in turn.items() if not isinstance(value, History)})
+        content = turn.content if isinstance(turn.content, str) else list(map(_write_part, turn.content))
+        turns.append({"role": turn.role, "content": content, **({"cache": turn.cache} if turn.cache else {})})
     return {"messages": turns}
+
+
+_PARTS: Mapping[str, type[Any]] = {
+    "text": TextPart,
+    "image": ImagePart,
+    "audio": AudioPart,
+    "file": FilePart,
+    "reasoning": ReasoningPart,
+    "tool_call": ToolCall,
+    "tool_result": ToolResult,
+}
+
+
+def _write_part(part: Part) -> dict[str, Any]:
+    kind = next(name for name, cls in _PARTS.items() if isinstance(part, cls))
+    given = {each.name: getattr(part, each.name) for each in fields(_PARTS[kind])}
+    if isinstance(part, MediaPart):
+        given |= {"data": None if part.data is None else part.base64}
+    if isinstance(part, ToolResult) and not isinstance(part.content, str):
+        given["content"] = list(map(_write_part, part.content))
+    return {"type": kind, **{name: value for name, value in given.items() if value is not None}}
+
+
+def _read_part(given: Mapping[str, Any]) -> Any:
+    """Make a part of its JSON; ValueError where it is none."""
+    cls = _PARTS[given["type"]]
+    values = {name: value for name, value in given.items() if name != "type"}
+    try:
+        if isinstance(values.get("data"), str):
+            values["data"] = base64.b64decode(values["data"], validate=True)
+        if isinstance(values.get("content"), list):
+            values["content"] = tuple(map(_read_part, values["content"]))
+        if cls is ToolCall:
+            values.setdefault("arguments", None)
+        return cls(**values)
+    except (TypeError, ValueError, KeyError) as error:
+        raise ValueError(f"a part of type {given['type']!r} cannot be read: {error}") from error
+
+
+_WRITING = core_schema.plain_serializer_function_ser_schema(_dump, return_schema=_SHAPE)
+
+# Pydantic asks values of undeclared types (``Any``, ``dict[str, Any]``) for their own serializer.
+History.__pydantic_serializer__ = SchemaSerializer(  # type: ignore[attr-defined]  # pydantic's own protocol
+    core_schema.any_schema(serialization=_WRITING)
+)

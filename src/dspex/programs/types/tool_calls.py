@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, SchemaSerializer, core_schema
 
 from dspex.protocols.call_shapes import arguments_of, is_cut, named_call
 from dspex.protocols.content import ToolCall
@@ -51,8 +52,7 @@ class ToolCalls:
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """From a list of calls, or an object with ``tool_calls``; written as a list of names and arguments."""
         return core_schema.no_info_plain_validator_function(
-            lambda given: given if isinstance(given, ToolCalls) else cls(_listed(given)),
-            serialization=core_schema.plain_serializer_function_ser_schema(_dump, when_used="json"),
+            lambda given: given if isinstance(given, ToolCalls) else cls(_listed(given)), serialization=_WRITING
         )
 
     @classmethod
@@ -77,6 +77,8 @@ def _call(number: int, given: Any) -> ToolCall:
     if isinstance(given, Mapping):
         name, arguments = named_call(given) or (None, None)
         call_id = given.get("id") or f"call_{number}"
+        if isinstance(name, str) and name and isinstance(call_id, str) and ("raw" in given or "data" in given):
+            return _unchanged(number, call_id, name, given.get("args"), given)
     elif isinstance(given, tuple) and len(given) == 2:
         (name, arguments), call_id = given, f"call_{number}"
     else:
@@ -92,11 +94,44 @@ def _call(number: int, given: Any) -> ToolCall:
     return ToolCall(call_id, name, dict(arguments))
 
 
-def _dump(calls: ToolCalls) -> list[dict[str, Any]]:
+def _unchanged(number: int, call_id: str, name: str, arguments: Any, given: Mapping[str, Any]) -> ToolCall:
+    """Return a call that was written with what it takes to send it back; ``raw`` must say the same as the arguments."""
+    raw, data = given.get("raw", ""), given.get("data", {})
+    try:
+        said = json.loads(raw) if raw else arguments
+    except (ValueError, TypeError, RecursionError):
+        said = None
+    if not isinstance(data, Mapping) or not isinstance(raw, str) or said != arguments:
+        raise ValueError(f"call {number}: raw and args say different things")
+    if arguments is not None and not (
+        isinstance(arguments, Mapping) and all(isinstance(key, str) for key in arguments)
+    ):
+        raise ValueError(f"call {number}: args must be an object")
+    return ToolCall(call_id, name, None if arguments is None else dict(arguments), raw, dict(data))
+
+
+def _dump(calls: ToolCalls, info: core_schema.SerializationInfo) -> list[dict[str, Any]]:
+    """Write names and arguments; and where no model is to read it, what it takes to send a call back unchanged."""
+    prompt = isinstance(info.context, dict) and info.context.get("prompt")
     found = []
     for number, call in enumerate(calls, 1):
         shown: dict[str, Any] = {"name": call.name, "args": dict(call.arguments or {})}
         if call.id != f"call_{number}":
             shown["id"] = call.id
+        if not prompt:
+            if call.arguments is None:
+                shown["args"] = None
+            if call.raw:
+                shown["raw"] = call.raw
+            if call.data:
+                shown["data"] = dict(call.data)
         found.append(shown)
     return found
+
+
+_WRITING = core_schema.plain_serializer_function_ser_schema(_dump, info_arg=True, when_used="json")
+
+# Pydantic asks values of undeclared types (``Any``, ``dict[str, Any]``) for their own serializer.
+ToolCalls.__pydantic_serializer__ = SchemaSerializer(  # type: ignore[attr-defined]  # pydantic's own protocol
+    core_schema.any_schema(serialization=_WRITING)
+)

@@ -1,0 +1,39 @@
+"""Values as plain JSON, as pydantic and web frameworks have it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, to_json
+
+__all__ = ["plain_json"]
+
+
+def plain_json(value: Any) -> Any:
+    """
+    Return a value as JSON has it: dates as text, models by their aliases, sets and tuples as lists.
+
+    Raises:
+        TypeError: It has no JSON form.
+    """
+    if value is None or type(value) in (str, int, bool, float):
+        return value
+    try:
+        try:
+            text = to_json(value, inf_nan_mode="constants", round_trip=True, fallback=_plain_record)
+        except (UnicodeDecodeError, PydanticSerializationError):
+            # Bytes that are no UTF-8: as base64, where that was the reason.
+            text = to_json(
+                value, inf_nan_mode="constants", round_trip=True, fallback=_plain_record, bytes_mode="base64"
+            )
+        return json.loads(text)
+    except (PydanticSerializationError, ValueError, RecursionError) as error:
+        raise TypeError(f"a {type(value).__name__} has no JSON form: {error}") from error
+
+
+def _plain_record(value: Any) -> Any:
+    to_dict = getattr(type(value), "to_dict", None)
+    if not callable(to_dict):
+        raise PydanticSerializationError(f"a {type(value).__name__} has no JSON form")
+    return to_dict(value)
