@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +16,11 @@ from dspex.optimizers.candidate import Candidate, Demo, without_row
 from dspex.optimizers.plans import Embed, Run, Train, Write
 from dspex.programs import Embed as EmbedTexts
 from dspex.programs import Example, Module, Predict, to_plain
+from dspex.programs.portable import portable_fields
 from dspex.protocols.executor import Failed, Ok
 from dspex.protocols.lm import Usage
 from dspex.protocols.money import Spending
+from dspex.protocols.scope import TraceStep
 
 __all__ = ["Hands", "Trainer"]
 
@@ -95,7 +97,7 @@ class Hands:
             return {**about, "score": None, "error": f"StateError: {error}", "failed": "candidate"}
         metric = self._metric if self._metric is not None and ask.scored else _any_answer
         outcome = await self._runner.score(program, row, metric)
-        return {**about, **(_failure(outcome) if isinstance(outcome, Failed) else _success(outcome))}
+        return {**about, **(_failure(outcome) if isinstance(outcome, Failed) else _success(program, outcome))}
 
     def _program(self, ask: Run, row: Row) -> Module:
         """Return the program for one row: without demonstrations that show it."""
@@ -171,11 +173,27 @@ def _any_answer(_example: Example, _prediction: object) -> bool:
     return True
 
 
-def _success(outcome: Scored) -> dict[str, Any]:
+def _success(program: Module, outcome: Scored) -> dict[str, Any]:
     score = outcome.score
-    trace = [[step.path, _plain({**step.inputs, **step.outputs})] for step in outcome.trace if step.path]
+    trace, untaught = _calls(program, outcome.trace)
     told = {"score": score.value, "feedback": score.feedback, "parts": dict(score.parts), "error": ""}
-    return {**told, **_spent(outcome), "_trace": trace}
+    return {**told, **_spent(outcome), "_trace": trace, **({"untaught": untaught} if untaught else {})}
+
+
+def _calls(program: Module, trace: Sequence[TraceStep]) -> tuple[list[list[Any]], list[str]]:
+    """Return the predictors' calls as demonstrations, and what of them has no form in which it could be taught."""
+    calls: list[list[Any]] = []
+    untaught: list[str] = []
+    predictors = program.predictors()
+    for step in trace:
+        if step.path not in predictors:
+            continue
+        try:
+            signature = predictors[step.path].signature
+            calls.append([step.path, portable_fields(signature, {**step.inputs, **step.outputs})])
+        except TypeError as error:
+            untaught.append(f"{step.path}: {error}")
+    return calls, untaught
 
 
 def _failure(outcome: Failed) -> dict[str, Any]:
@@ -203,7 +221,3 @@ def _spent(outcome: Scored | Ok[Any] | Failed) -> dict[str, Any]:
         "seconds": totals.duration,
         "spent": plain_spending(spent),
     }
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: to_plain(value) for name, value in values.items()}

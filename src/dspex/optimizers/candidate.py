@@ -8,6 +8,7 @@ from typing import Any
 
 from dspex.optimizers.fingerprint import digest
 from dspex.programs import Example, Module, Predict, to_plain
+from dspex.programs.portable import portable_fields, untagged
 
 __all__ = ["Candidate", "Demo", "shown_row", "shows", "without_row"]
 
@@ -111,14 +112,18 @@ class Candidate:
 def shown_row(predictor: Predict[Any, ...], example: Example) -> Demo | None:
     """Return the fields of a row that a predictor has; None without one of its inputs and one of its outputs."""
     fields = predictor.signature.fields
-    found = {name: to_plain(example[name]) for name in fields if name in example}
+    given = {name: example[name] for name in fields if name in example}
+    try:
+        found = portable_fields(predictor.signature, given)
+    except TypeError:
+        found = {name: to_plain(value) for name, value in given.items()}
     return found if {fields[name].role for name in found} == {"input", "output"} else None
 
 
 def shows(demo: Demo, row: Mapping[str, Any]) -> bool:
     """Whether a demonstration gives a row away: every field that both have is the same, and at least one is."""
     shared = [name for name in demo if name in row]
-    return bool(shared) and all(demo[name] == row[name] for name in shared)
+    return bool(shared) and all(untagged(demo[name]) == row[name] for name in shared)
 
 
 def without_row(candidate: Candidate, own: Mapping[str, Sequence[Demo]], row: Mapping[str, Any]) -> Candidate:

@@ -44,7 +44,7 @@ from dspex.protocols import content
 from dspex.protocols.lm import Message, ToolSpec
 from dspex.protocols.retrieval import Passage
 
-__all__ = ["TAG", "Known", "portable", "portable_fields", "restored", "restored_fields", "same"]
+__all__ = ["TAG", "Known", "portable", "portable_fields", "restored", "restored_fields", "same", "untagged"]
 
 TAG = "~"
 
@@ -126,6 +126,15 @@ def restored(data: Any, check: Check | None = None, known: Known | None = None) 
         return check(data)
     except (ValueError, RecursionError):
         return data
+
+
+def untagged(data: Any) -> Any:
+    """Return what ``portable`` wrote without the types, for a look at whether two values say the same."""
+    if isinstance(data, list):
+        return [untagged(each) for each in data]
+    if isinstance(data, dict):
+        return untagged(data.get("v")) if TAG in data else {name: untagged(each) for name, each in data.items()}
+    return data
 
 
 def portable_fields(signature: type[Signature], values: Mapping[str, Any]) -> dict[str, Any]:

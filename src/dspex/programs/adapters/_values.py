@@ -523,4 +523,9 @@ def _to_json(value: Any) -> str:
 
 def to_plain(value: Any) -> Any:
     """Return a value as JSON has it: for saved demonstrations."""
-    return value if isinstance(value, str) else json.loads(to_json(value, fallback=str))
+    return value if isinstance(value, str) else json.loads(to_json(value, fallback=_fields_or_text))
+
+
+def _fields_or_text(value: Any) -> Any:
+    to_dict = getattr(type(value), "to_dict", None)
+    return to_dict(value) if callable(to_dict) else str(value)
