@@ -34,6 +34,7 @@ class Ledger(RuleBasedStateMachine):
         self.paid_before: dict[int, tuple[int, int]] = {}
         self.killed: list[tuple[AttemptLog, Account, int]] = []
         self.paid: dict[str, Spending] = {}
+        self.counted: dict[int, AttemptLog] = {}
 
     @initialize(top=st.integers(0, 200), job=st.integers(0, 120) | st.none(), calls=st.integers(0, 20) | st.none())
     def open(self, top: int, job: int | None, calls: int | None) -> None:
@@ -97,7 +98,7 @@ class Ledger(RuleBasedStateMachine):
         if outcome == "answered":
             actual = int(tokens * used)
             log.response = LMResponse((Completion("a"),), Usage(actual, 0), "a")
-            self.pay(account, Spending(Decimal(actual), actual, 1))
+            self.pay(account, Spending(Decimal(actual), actual, 0))
         elif outcome == "killed":
             log.on_wire = 1
             self.killed.append((log, account, tokens))
@@ -107,7 +108,10 @@ class Ledger(RuleBasedStateMachine):
         for charge in charges:
             counted = charge.usage.total_tokens
             self.pay(account, Spending(Decimal(counted), counted, 0))
-        self.pay(account, Spending(calls=int(bool(charges) and outcome != "answered")))
+        was_sent = outcome != "unsent" or bool(log.attempts)
+        if was_sent and id(log) not in self.counted:  # a call that was sent is one, whatever came of it, and only once
+            self.pay(account, Spending(calls=1))
+            self.counted[id(log)] = log
         self.book.settle(reservation.id, MODEL)
         self.book.settle(reservation.id, MODEL)  # and again, by Down: nothing more
 

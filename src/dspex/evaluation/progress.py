@@ -40,7 +40,7 @@ class Progress:
     def __str__(self) -> str:
         score = "no score yet" if self.score is None else f"score {self.score:.3f}"
         failed = f", {self.failed} failed" if self.failed else ""
-        cost = "" if self.cost is None else f", {self.cost:.6f} USD"
+        cost = ", price unknown" if self.cost is None else f", {self.cost:.6f} USD"
         return f"{self.done} of {self.total} rows{failed}, {score}{cost}"
 
 

@@ -132,10 +132,12 @@ class Details:
         return "\n".join(lines)
 
     def _cost_line(self) -> str:
-        usage, turns = self.usage, len(self.results)
+        usage, turns, cost = self.usage, len(self.results), self.cost
+        counted = " (estimated)" if usage.estimated_tokens else ""
+        price = ", price unknown" if cost is None else f", {cost:.6f} USD" if cost else ""
         return (
             f"{turns} turn{'s' * (turns != 1)}, {usage.input_tokens} tokens in, "
-            f"{usage.output_tokens} out, {self.duration:.2f} s{f', {self.cost:.6f} USD' if self.cost else ''}"
+            f"{usage.output_tokens} out{counted}, {self.duration:.2f} s{price}"
         )
 
 

@@ -308,6 +308,7 @@ class Attempt:
         request_id: The provider's, for its support desk.
         usage: What the provider counted, and charges, for an attempt that brought no answer; None where it counted
             nothing, and of an attempt that did: its count is the response's.
+        sent: Whether the provider may have heard of it; False where no connection came about.
     """
 
     number: int
@@ -319,6 +320,7 @@ class Attempt:
     first_byte: float | None = None
     request_id: str | None = None
     usage: Usage | None = None
+    sent: bool = True
 
 
 class Charge(NamedTuple):
@@ -344,6 +346,7 @@ class AttemptLog:
         "attempts",
         "cached",
         "charges",
+        "counted",
         "delivered",
         "idempotency_key",
         "lm",
@@ -374,10 +377,17 @@ class AttemptLog:
         """Where a cache had the answer: ``memory``, ``disk`` or ``coalesced``."""
         self.parts: list[AttemptLog] = []
         """The logs of the calls it was made of, where several were needed."""
+        self.counted = False
+        """Whether an account has paid for it as a call."""
         self._pieces = 0
         self._texts: dict[int, int] | None = None
         self._telling = 0
         self._whole: bool | None = None
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether a provider may have heard of the call: from then on it is one, whatever comes of it."""
+        return self.on_wire > 0 or any(attempt.sent for attempt in self.attempts)
 
     async def tell(self, on_delta: Callable[[LMDelta], Awaitable[object]], delta: LMDelta) -> None:
         """Hand on a piece of the answer, counting it; ``on_delta``'s failures pass."""

@@ -21,6 +21,7 @@ from dspex.protocols.lm import (
     LMResponse,
     LMService,
     Message,
+    Usage,
 )
 from dspex.protocols.model import LM, LMChoice, LMParams, LMPool
 from dspex.protocols.money import Account, DryRun, MoneyService
@@ -143,8 +144,9 @@ class RequestScope:
         try:
             response = await run_step(self._runtime, owner, record, f"lm {step}", work, self._policy, restartable=True)
         except BaseException:  # whatever it is: booked, then raised on
-            record.calls += bool(log.charges)
-            self._book_charges(log, calls=1)
+            if log.was_sent:
+                record.calls += 1
+                self._book_failed(log, model)
             raise
         if log.cached is not None and on_delta is not None:
             await _replay(response, on_delta)  # out here, where no death of the step can cut it off
@@ -158,10 +160,15 @@ class RequestScope:
         model = services.lm.resolve(record.options.lm if lm is None else lm)
         log = AttemptLog(f"{record.id}-{len(record.logs) + 1}", step)
         record.logs.append(log)
+        log.counted = True  # its answer is booked below, and its failure too
         request = EmbedRequest(tuple(texts))
         work = partial(self._embed_paid, model, request, log)
         try:
             response: EmbedResponse = await self._step(f"embed {step}", work, restartable=True)
+        except BaseException:  # whatever it is: booked, then raised on
+            if log.was_sent:
+                services.money.book(record.account, log.lm or model, Usage(), len(log.attempts), paid=False)
+            raise
         finally:
             self._book_charges(log, calls=0)
         cost = services.money.book(record.account, log.lm or model, response.usage, len(log.attempts), paid=False)
@@ -298,6 +305,15 @@ class RequestScope:
         if charged is not _NOTHING:
             cost = cost + charged if cost is not None and charged is not None else None
         return LMResult(response, model, attempts, cached, self._runtime.clock.now() - started, cost, key)
+
+    def _book_failed(self, log: AttemptLog, model: LM | LMPool) -> None:
+        """Note a call that brought no answer: it was sent, so it counts as a call, whatever was counted for it."""
+        account = self._record.account
+        if log.charges:
+            self._book_charges(log, calls=1)
+        else:
+            paid = account.limited
+            self._services.money.book(account, log.lm or model, Usage(), len(log.attempts), paid=paid)
 
     def _book_charges(self, log: AttemptLog, *, calls: int) -> Decimal | None:
         """Note what attempts cost that brought no answer; the last one counts for the call, where nothing else does."""

@@ -90,11 +90,11 @@ async def test_an_async_function_is_refused(app: dspex.App) -> None:
     [
         ({}, "3 of 8 rows, score 0.500, 0.012500 USD"),
         ({"failed": 2}, "3 of 8 rows, 2 failed, score 0.500, 0.012500 USD"),
-        ({"score": None, "failed": 3, "cost": None}, "3 of 8 rows, 3 failed, no score yet"),
+        ({"score": None, "failed": 3, "cost": None}, "3 of 8 rows, 3 failed, no score yet, price unknown"),
     ],
 )
 def test_progress_prints_as_a_line(changes: dict[str, Any], text: str) -> None:
-    """``on_progress=print`` is enough for a terminal; nothing is said of a cost that is not known."""
+    """``on_progress=print`` is enough for a terminal; a cost that is not known is not zero."""
     row = Scored(dspex.Example(), 1, dspex.Score(1.0))
     fields: dict[str, Any] = {
         "done": 3,

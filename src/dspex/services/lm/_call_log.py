@@ -77,10 +77,14 @@ class CallLog:
         first_byte: float | None = None,
         request_id: str | None = None,
         usage: Usage | None = None,
+        *,
+        sent: bool = True,
     ) -> None:
         """Write an attempt down; ``usage`` is what was counted for one that brought no answer."""
         duration = self.runtime.clock.now() - started
-        attempt = Attempt(number, outcome, duration, status, message, self.lm.model, first_byte, request_id, usage)
+        attempt = Attempt(
+            number, outcome, duration, status, message, self.lm.model, first_byte, request_id, usage, sent
+        )
         self.log.attempts.append(attempt)
         if usage is not None:
             self.log.charges.append(Charge(self.lm, usage))

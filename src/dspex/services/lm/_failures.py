@@ -78,16 +78,18 @@ class Failure:
         text: What the user is told; ``{origin}``, ``{detail}`` and the timeouts are filled in.
         closed: The peer had closed the connection: on one kept alive, it may have been too late to ask.
         saying: Part of the exception's text, where the class alone says too little.
+        unsent: No connection came about, so the peer never heard of the request.
     """
 
     names: frozenset[str]
     text: str
     closed: bool = False
     saying: str = ""
+    unsent: bool = False
 
 
-def _row(*names: str, text: str, closed: bool = False, saying: str = "") -> Failure:
-    return Failure(frozenset(names), text, closed, saying)
+def _row(*names: str, text: str, closed: bool = False, saying: str = "", unsent: bool = False) -> Failure:
+    return Failure(frozenset(names), text, closed, saying, unsent)
 
 
 _NO_CONNECTION: Final = "no connection to {origin} ({detail}): is the server running, and is api_base right?"
@@ -99,15 +101,17 @@ _NOT_HTTP: Final = "{origin} does not speak HTTP: {detail}"
 FAILURES: Final[tuple[Failure, ...]] = (
     # The operating system's word, whoever repeats it.
     _row(
-        "ConnectionRefusedError", text="{origin} refused the connection: is the server running, and is api_base right?"
+        "ConnectionRefusedError",
+        text="{origin} refused the connection: is the server running, and is api_base right?",
+        unsent=True,
     ),
-    _row("gaierror", text="the host of {origin} is not known: is api_base right?"),
-    _row("SSLError", "CertificateError", text="no secure connection to {origin}: {detail}"),
+    _row("gaierror", text="the host of {origin} is not known: is api_base right?", unsent=True),
+    _row("SSLError", "CertificateError", text="no secure connection to {origin}: {detail}", unsent=True),
     # Ours, and httpx's with httpcore and h11 below it, for the transport that a user brings.
-    _row("ConnectTimedOut", "ConnectTimeout", "PoolTimeout", text=_SLOW),
+    _row("ConnectTimedOut", "ConnectTimeout", "PoolTimeout", text=_SLOW, unsent=True),
     _row("ReadTimedOut", "ReadTimeout", text="nothing came from {origin} for {read:g} s"),
     _row("WriteTimedOut", "WriteTimeout", text="{origin} did not take the request within {write:g} s"),
-    _row("NotConnected", "ConnectError", "ProxyError", text=_NO_CONNECTION),
+    _row("NotConnected", "ConnectError", "ProxyError", text=_NO_CONNECTION, unsent=True),
     _row("ConnectionBroken", "ReadError", "WriteError", "CloseError", text=_BROKE, closed=True),
     _row("NothingCame", text=_CUT, closed=True),
     _row("AnswerCut", text=_CUT),
@@ -144,9 +148,9 @@ def transport_failed(error: BaseException, origin: str, timeouts: dict[str, floa
             system = link
         if isinstance(link, (ExchangeError, OSError)):
             detail = detail or str(link)
-    failed = TransportFailed(
-        failure_of(error).text.format(origin=origin, detail=detail or type(error).__name__, **timeouts)
-    )
+    row = failure_of(error)
+    failed = TransportFailed(row.text.format(origin=origin, detail=detail or type(error).__name__, **timeouts))
+    failed.may_be_charged = not row.unsent
     failed.__cause__ = None if system is None else plain_os_error(system)
     return failed
 

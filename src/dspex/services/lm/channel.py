@@ -55,7 +55,9 @@ class Channel:
         """
         endpoint, model = self.endpoint, call.lm.model_name
         if self._key is None and endpoint.needs_key and self.transport.needs_key:
-            raise AuthFailed(f"no API key for {endpoint.provider}: {endpoint.key_hint}")
+            missing = AuthFailed(f"no API key for {endpoint.provider}: {endpoint.key_hint}")
+            missing.may_be_charged = False
+            raise missing
         headers, task = self._headers(call), asyncio.current_task()
         assert task is not None
         self._sending.add(task)  # cancelled when the channel is closed

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from dspex.protocols.content import AudioPart, FilePart, ImagePart, MediaPart, ToolResult
-from dspex.protocols.lm import LMRequest
+from dspex.protocols.lm import Completion, EmbedResponse, LMRequest, LMResponse, Usage
 
-__all__ = ["TokenEstimate", "estimate"]
+__all__ = ["TokenEstimate", "counted", "counted_vectors", "estimate"]
 
 BYTES_PER_TOKEN: Final = 4
 """Of a request body in JSON: what English text has; scripts with longer characters have fewer per token."""
@@ -43,6 +44,37 @@ def estimate(request: LMRequest, body: bytes) -> TokenEstimate:
     params = request.params
     answer = params.max_tokens * max(1, params.n) if params.max_tokens is not None else None
     return TokenEstimate(max(1, size // BYTES_PER_TOKEN + media), answer)
+
+
+def counted(response: LMResponse, expects: TokenEstimate) -> LMResponse:
+    """
+    Return the response with a usage: what the provider left out is counted here, and marked as estimated.
+
+    Unknown is not zero: a server that counts nothing would make every budget endless.
+    """
+    usage = response.usage
+    if usage.input_tokens and usage.output_tokens:
+        return response
+    read = 0 if usage.input_tokens else expects.prompt
+    written = 0 if usage.output_tokens else sum(map(_tokens_of, response.completions))
+    if not (read or written):
+        return response
+    estimated = Usage(input_tokens=read, output_tokens=written, estimated_tokens=read + written)
+    return replace(response, usage=usage + estimated)
+
+
+def counted_vectors(response: EmbedResponse, expects: TokenEstimate) -> EmbedResponse:
+    """Return vectors with a usage, as ``counted`` does."""
+    if response.usage.input_tokens:
+        return response
+    return replace(response, usage=Usage(input_tokens=expects.prompt, estimated_tokens=expects.prompt))
+
+
+def _tokens_of(completion: Completion) -> int:
+    texts = [completion.text, *(part.text for part in completion.reasoning)]
+    texts += [f"{call.name} {call.raw}" for call in completion.tool_calls]
+    size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+    return -(-size // BYTES_PER_TOKEN)
 
 
 def _media_tokens(part: MediaPart) -> int:

@@ -15,7 +15,7 @@ from dspex.runtime import Runtime, calling_process, current_process
 from dspex.services.lm._call_log import CallLog
 from dspex.services.lm.channel import Channel
 from dspex.services.lm.client import Acquire, Busy, Settle
-from dspex.services.lm.estimate import TokenEstimate
+from dspex.services.lm.estimate import TokenEstimate, counted, counted_vectors
 from dspex.services.lm.keyed_endpoint import KeyedEndpoint
 from dspex.services.lm.leases import Lease
 from dspex.services.lm.retry import LOCAL, Raise, RetryAfter
@@ -147,7 +147,8 @@ class LogicalCall(CallLog):
             if self.claim is not None:
                 await self.claim()
         except LMError as error:
-            self._end(type(error).__name__, error.status, str(error), error.request_id, error.usage)
+            sent = error.may_be_charged
+            self._end(type(error).__name__, error.status, str(error), error.request_id, error.usage, sent=sent)
             failure = error
         except asyncio.CancelledError:
             process, task = current_process(), asyncio.current_task()
@@ -163,8 +164,11 @@ class LogicalCall(CallLog):
             raise
         else:
             if self.texts is not None:
+                response = counted_vectors(response, self.expects)
                 log.lm = self.lm
-            elif log.response is None:  # returned unsent if this step dies before it can return it
+            else:
+                response = counted(response, self.expects)
+            if self.texts is None and log.response is None:  # returned unsent if this step dies before it can return it
                 log.response, log.lm = response, self.lm
             self._end("ok", 200, "", getattr(response, "request_id", None))
             self.client.cast(Settle(lease.id, None, attempt, self.deadline, response.usage))
@@ -225,6 +229,8 @@ class LogicalCall(CallLog):
         message: str,
         request_id: str | None = None,
         usage: Usage | None = None,
+        *,
+        sent: bool = True,
     ) -> None:
         """Write the attempt down."""
         self.log.on_wire -= 1
@@ -232,4 +238,4 @@ class LogicalCall(CallLog):
         first = self.first_piece
         if first is None and self.lease is not None and self.lease.begun_at is not None:
             first = self.lease.begun_at - self.started
-        self.note(self.number, outcome, self.started, status, message, first, request_id, usage)
+        self.note(self.number, outcome, self.started, status, message, first, request_id, usage, sent=sent)

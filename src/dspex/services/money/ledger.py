@@ -145,12 +145,15 @@ class LedgerBook:
             account.reserved -= amount
         lost = _lost(log) + log.on_wire - held.lost_before
         charges = log.charges[held.charged_before :]
-        paid = Spending(calls=int(bool(charges) and log.response is None))
+        paid = Spending()
+        if log.response is None and log.was_sent and not log.counted:
+            paid, log.counted = Spending(calls=1), True
         for charge in charges:
             paid += _amount(self.prices.cost(charge.lm, charge.usage), charge.usage, 0)
         if log.response is not None:
             usage = log.response.usage
-            paid += _amount(self.prices.cost(lm or log.lm or held.lm, usage), usage)
+            paid += _amount(self.prices.cost(lm or log.lm or held.lm, usage), usage, int(not log.counted))
+            log.counted = True
         for _ in range(lost):
             paid += Spending(amount.usd, amount.tokens, 0, amount.unpriced)
         self._pay(held.reservation.account, paid)
@@ -202,6 +205,8 @@ def _is_lost(attempt: Attempt) -> bool:
     """Whether an attempt may have been charged, and nobody knows what: an answer that had begun and broke off, too."""
     if attempt.usage is not None:
         return False
+    if attempt.status == 200 and attempt.outcome in ("ResponseInvalid", "ContentRefused"):
+        return True  # an answer came, which says neither what it should nor what it cost
     return attempt.outcome in UNKNOWN or (attempt.outcome == "TransportFailed" and attempt.first_byte is not None)
 
 
@@ -249,5 +254,6 @@ class LedgerServer(LibraryActor):
         book = self._book
         spent = book.root.spent
         money = f", {spent.usd:.4f} USD" if spent.usd else ""
+        money += f", {spent.unpriced} of unknown price" if spent.unpriced else ""
         held = f", {len(book.held)} set aside" if book.held else ""
         return f"{book.calls} calls, {book.usage.total_tokens:,} tokens{money}{held}"

@@ -83,6 +83,8 @@ def completed(error: E, headers: Mapping[str, str], *, now: float, key_hint: str
     """
     told = parse_retry_after(headers, now)
     error.retry_after = error.retry_after if told is None or error.status is None else told
+    if error.status is None and isinstance(error, (AuthFailed, RequestRejected)):
+        error.may_be_charged = False  # a key or a request that cannot be written: nothing was sent
     if type(error) is AuthFailed:
         error.args = (f"{error}{set_key(key_hint)}",)
     return error
