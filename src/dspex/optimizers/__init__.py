@@ -4,6 +4,8 @@ from dspex.optimizers._job_service import OPTIMIZERS, JobService, JobSettings
 from dspex.optimizers._record import JobEvent, JobStatus
 from dspex.optimizers.bootstrap import BootstrapFewShot
 from dspex.optimizers.candidate import Candidate
+from dspex.optimizers.copro import COPRO
+from dspex.optimizers.infer_rules import InferRules
 from dspex.optimizers.job import Job, JobEvents
 from dspex.optimizers.labeled import LabeledFewShot
 from dspex.optimizers.plans import (
@@ -26,20 +28,24 @@ from dspex.optimizers.plans import (
     Written,
 )
 from dspex.optimizers.race import Raced, Tally, cheapest, race
+from dspex.optimizers.random_search import BootstrapFewShotWithRandomSearch
 from dspex.optimizers.verdict import Better, NoHeadroom, NotShownBetter, Unmeasured, Verdict, Worse
 
 __all__ = [
+    "COPRO",
     "DONE",
     "OPTIMIZERS",
     "WAIT",
     "Algorithm",
     "Better",
     "BootstrapFewShot",
+    "BootstrapFewShotWithRandomSearch",
     "Candidate",
     "Embed",
     "Embedded",
     "Evaluation",
     "Found",
+    "InferRules",
     "Job",
     "JobEvent",
     "JobEvents",

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
 from dspex.protocols.money import Budget, Spending
 
 __all__ = ["Allowance", "Charges", "fits", "times"]
+
+
+AHEAD = 0.2
+"""The part of a limit that is kept for plans that run ahead of the oldest."""
 
 
 class Charges:
@@ -62,20 +67,25 @@ class Allowance:
     The limit of one search, and what its plans have set aside.
 
     Only the oldest plan decides that the limit is reached, by what the plans before it have cost: this does not depend
-    on timing. Younger plans wait for room, and waiting changes nothing in what they find.
+    on timing. Younger plans run ahead with a part of the limit that is kept for them, so that the oldest plan always
+    finds what it was promised; they wait when that part is used up, and waiting changes nothing in what they find.
 
     Args:
         limit: The most that may be spent.
         price: What a row is expected to cost.
+        ahead: Whether plans run ahead of the oldest at all.
+
+    Attributes:
+        in_order: What the plans may cost that are absorbed, the oldest running one included.
     """
 
-    __slots__ = ("_held", "limit", "price", "spent")
+    __slots__ = ("_held", "_limit", "_spent", "in_order", "price")
 
-    def __init__(self, limit: Budget, price: Spending) -> None:
-        self.limit = limit
+    def __init__(self, limit: Budget, price: Spending, *, ahead: bool) -> None:
+        self.in_order = _share(limit, 1 - AHEAD) if ahead else limit
         self.price = price
-        self.spent = Spending()
-        """What has been paid, by whichever plan."""
+        self._limit = limit
+        self._spent = Spending()
         self._held = Spending()
 
     def sent(self, expected: Spending) -> None:
@@ -85,11 +95,19 @@ class Allowance:
     def arrived(self, expected: Spending, spent: Spending) -> None:
         """Replace what was set aside by what was paid."""
         self._held -= expected
-        self.spent += spent
+        self._spent += spent
 
-    def has_room(self, expected: Spending, ahead: int) -> bool:
-        """Whether a younger plan may send: enough is left for the ``ahead`` plans before it to send as much."""
-        return fits(self.limit, self.spent + self._held + times(expected, ahead + 1))
+    def has_room(self, expected: Spending, counted: Spending) -> bool:
+        """
+        Whether a younger plan may send.
+
+        Args:
+            expected: What it wants to send.
+            counted: What is paid already in the order of the plans; the rest of what was paid ran ahead.
+        """
+        # All that ran ahead must fit between the two limits, whatever the oldest plan still spends.
+        ahead = self._spent + self._held + expected - counted
+        return fits(self._limit, _whole(self.in_order) + ahead)
 
 
 def fits(limit: Budget, spent: Spending) -> bool:
@@ -104,3 +122,13 @@ def fits(limit: Budget, spent: Spending) -> bool:
 def times(each: Spending, count: int) -> Spending:
     """Return the multiple of an amount."""
     return Spending(each.usd * count, each.tokens * count, each.calls * count, each.unpriced * count)
+
+
+def _share(limit: Budget, share: float) -> Budget:
+    usd = None if limit.usd is None else limit.usd * Decimal(str(share))
+    tokens = None if limit.tokens is None else int(limit.tokens * share)
+    return Budget(usd=usd, tokens=tokens, calls=None if limit.calls is None else int(limit.calls * share))
+
+
+def _whole(limit: Budget) -> Spending:
+    return Spending(limit.usd or Decimal(0), limit.tokens or 0, limit.calls or 0)

@@ -320,7 +320,7 @@ class Frame:
             self._answers[index] = found
             self._arrived()
 
-        allowance = Allowance(ask.limit, ask.price) if ask.limit is not None else None
+        allowance = Allowance(ask.limit, ask.price, ahead=ask.algorithm.width > 1) if ask.limit is not None else None
         lane = Lane(self.lane.core, ask.algorithm, inner, place, ended, allowance=allowance, parent=self)
         self.children.append(lane)
         self.lane.core.later(lane.open)
@@ -407,6 +407,7 @@ class Frame:
                 others += 1
         expected = times(allowance.price, rows + WRITING * others)
         if oldest:
-            return "send" if fits(allowance.limit, Charges.together(levels) + expected) else "stop"
-        ahead = frame.k - lane.absorbed
-        return "send" if allowance.has_room(expected, ahead) else "wait"
+            return "send" if fits(allowance.in_order, Charges.together(levels) + expected) else "stop"
+        first = lane.running.get(lane.absorbed)
+        counted = lane.charges.total + (first.charges.total if first is not None else Spending())
+        return "send" if allowance.has_room(expected, counted) else "wait"

@@ -1,0 +1,158 @@
+"""What models are told when they write instructions: one signature for each kind of proposal, in our own words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dspex.evaluation import Row
+from dspex.optimizers.plans import Evaluation, Task
+from dspex.programs import InputField, OutputField, Predict, Signature, to_plain
+
+__all__ = [
+    "TIPS",
+    "DescribeData",
+    "FindRules",
+    "ImproveFromTraces",
+    "ProposeFromAttempts",
+    "ProposeInstruction",
+    "described_program",
+    "described_step",
+    "shown_rows",
+    "shown_traces",
+]
+
+LONGEST = 2_000
+"""Characters of one value that a proposer is shown."""
+
+TIPS: Mapping[str, str] = {
+    "none": "",
+    "creative": "Approach the task from an unexpected side.",
+    "simple": "Be short and clear.",
+    "description": "Explain in detail what the task is and how to go about it.",
+    "high_stakes": "Put the task into a situation in which a mistake would be costly.",
+    "persona": "Say which expert the model should answer as.",
+}
+"""Directions that are drawn at random, so that proposals differ; the kinds are those of Opsahl-Ong et al. (2024)."""
+
+
+class DescribeData(Signature):
+    """
+    Describe what these examples have in common, in two or three sentences.
+
+    Name their topics, the form of inputs and outputs, the style, and anything that somebody who writes instructions for
+    the task should know.
+    """
+
+    examples: str = InputField(desc="some rows of the data, as JSON")
+    observations: list[str] = InputField(desc="what was noted about other rows; may be empty")
+    description: str = OutputField()
+
+
+class ProposeInstruction(Signature):
+    """
+    Write an instruction for one step of a program that language models carry out.
+
+    It stands at the top of the prompt, before the fields of the step. It must be complete: whoever reads it knows
+    nothing else of the program.
+    """
+
+    program: str = InputField(desc="all steps of the program")
+    step: str = InputField(desc="the step that the instruction is for")
+    data: str = InputField(desc="what the data looks like")
+    demonstrations: str = InputField(desc="examples of the step done well, as JSON; may be empty")
+    current_instruction: str = InputField()
+    tip: str = InputField(desc="how to go about it; may be empty")
+    hints: str = InputField(desc="words of the people who know the task; may be empty")
+    instruction: str = OutputField(desc="the new instruction alone")
+
+
+class ProposeFromAttempts(Signature):
+    """
+    Write a better instruction for one step of a program that language models carry out.
+
+    You see earlier attempts with their scores, the worst first. Find out why some are better, and go further.
+    """
+
+    step: str = InputField(desc="the step that the instruction is for")
+    attempts: str = InputField(desc="earlier instructions with their scores, the worst first; may be empty")
+    current_instruction: str = InputField()
+    hints: str = InputField(desc="words of the people who know the task; may be empty")
+    instruction: str = OutputField(desc="the new instruction alone")
+
+
+class FindRules(Signature):
+    """
+    From examples of a step done well, work out rules for doing it as well on new inputs.
+
+    Each rule is general, can be followed, and does not name a single example.
+    """
+
+    step: str = InputField(desc="what the step takes and gives")
+    examples: str = InputField(desc="as JSON")
+    count: int = InputField(desc="how many rules are wanted at most")
+    rules: list[str] = OutputField()
+
+
+class ImproveFromTraces(Signature):
+    """
+    Write a better instruction for one step of a program that language models carry out, from judgements on its work.
+
+    Keep what works, and correct what the judgements complain about. Put in facts about the task that the judgements
+    reveal and that a model could not know. The instruction must be complete, for it replaces the old one.
+    """
+
+    step: str = InputField(desc="what the step takes and gives")
+    current_instruction: str = InputField()
+    work: str = InputField(desc="inputs, outputs and judgements")
+    hints: str = InputField(desc="words of the people who know the task; may be empty")
+    instruction: str = OutputField(desc="the new instruction alone")
+
+
+# --- what the inputs of those are made of -------------------------------------------------------------------
+
+
+def described_step(path: str, predictor: Predict[Any, ...]) -> str:
+    """Return what one predictor takes and gives."""
+    fields = predictor.signature.fields.values()
+    lines = [f"{path}:"]
+    for role in ("input", "output"):
+        named = [f"{each.name}{f' ({each.desc})' if each.desc else ''}" for each in fields if each.role == role]
+        lines.append(f"  {role}s: {', '.join(named)}")
+    return "\n".join(lines)
+
+
+def described_program(task: Task, instructions: Mapping[str, str]) -> str:
+    """Return what every predictor takes, gives and is told."""
+    steps = [
+        f"{described_step(path, predictor)}\n  instruction: {instructions[path]}"
+        for path, predictor in task.predictors.items()
+    ]
+    return f"{type(task.program).__name__}, in these steps:\n" + "\n".join(steps)
+
+
+def shown_rows(rows: Sequence[Row | Mapping[str, Any]]) -> str:
+    """Return rows or demonstrations as JSON lines, long values cut."""
+    return "\n".join(_line(row.example if isinstance(row, Row) else row) for row in rows)
+
+
+def shown_traces(evaluations: Sequence[Evaluation], path: str) -> str:
+    """Return one predictor's calls in some runs, with what the metric said of each run."""
+    parts = []
+    for number, each in enumerate(evaluations, 1):
+        calls = [values for name, values in each.trace if name == path]
+        score = "it failed: " + each.error if each.score is None else f"score {each.score:g}"
+        words = f"; {each.feedback}" if each.feedback else ""
+        shown = "\n".join(_line(values) for values in calls) or "the step was not reached"
+        parts.append(f"## {number}\n{shown}\njudgement: {score}{words}")
+    return "\n\n".join(parts)
+
+
+def _line(values: Mapping[str, Any]) -> str:
+    return json.dumps({name: _cut(to_plain(value)) for name, value in values.items()}, ensure_ascii=False)
+
+
+def _cut(value: Any) -> Any:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"
