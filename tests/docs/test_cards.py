@@ -58,11 +58,11 @@ def missing(text: str, folder: Path) -> list[str]:
         if not path.exists() or (name is not None and name not in names_in(path)):
             lost.append(found[0])
     lost += [name for name in FILE.findall(NAMED.sub("", text)) if not (ROOT / name).exists()]
-    lost += [
-        name
-        for name in NEAR.findall(FILE.sub("", NAMED.sub("", text)))
-        if not any((base / name).exists() for base in (folder, SOURCE, ROOT))
-    ]
+    near = NEAR.findall(FILE.sub("", NAMED.sub("", text)))
+    if SOURCE in folder.parents:  # a card speaks of its own room
+        lost += [name for name in near if not (folder / name).exists() and not (SOURCE / name).exists()]
+    else:
+        lost += [name for name in near if not any(SOURCE.rglob(name))]
     return lost
 
 
