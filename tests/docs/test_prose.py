@@ -38,7 +38,12 @@ TWO_MEANINGS = {
     # Their rooms are public under these names, and the room says whose faults they are.
     "Fault": {"simulator/faults.py", "testing/_faults.py"},
     "FaultPlan": {"simulator/faults.py", "testing/_faults.py"},
-    "Raise": {"services/lm/retry.py", "testing/_faults.py"},  # both say: raise this error
+    # Both raise an error: the retry policy the provider's, a plan of faults one of its own.
+    "Raise": {"services/lm/retry.py", "testing/_faults.py"},
+    # The asks of an optimizer's plan are named for what they ask.
+    "Embed": {"optimizers/plans.py", "programs/knn.py"},
+    "Run": {"optimizers/plans.py", "programs/run.py"},
+    "Search": {"optimizers/plans.py", "services/retrieval/client.py"},
     "Answer": {"services/lm/_exchange.py", "services/lm/wires/_answer.py"},
 }
 """Class names that stand in two files, and why that is no second meaning."""

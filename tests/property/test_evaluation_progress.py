@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dspex.errors import ActorExited, AppClosed, RateLimited
 from dspex.evaluation import Progress, Report, Score, Scored
-from dspex.evaluation.progress import Tally
+from dspex.evaluation.progress import ProgressTally
 from dspex.evaluation.report import RowOutcome
 from dspex.programs import Example
 from dspex.protocols.executor import Failed
@@ -38,7 +38,7 @@ failed = st.builds(lambda reason, took: Failed(reason, Example(), took), reasons
 def test_the_last_word_is_the_report(outcomes: list[RowOutcome]) -> None:
     """Whatever the rows were; and what is told on the way only ever grows."""
     told = list[Progress]()
-    tally = Tally(len(outcomes), told.append)
+    tally = ProgressTally(len(outcomes), told.append)
     for row, outcome in enumerate(outcomes):
         tally.add(row, outcome)
     report = Report("Program", tuple(Example() for _ in outcomes), tuple(outcomes), 1.0)

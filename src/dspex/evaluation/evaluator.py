@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 from dspex.errors import ConfigError, EvaluationError
 from dspex.evaluation._examples import read_rows
 from dspex.evaluation.metrics import Metric, check_metric
-from dspex.evaluation.progress import OnProgress, Tally
+from dspex.evaluation.progress import OnProgress, ProgressTally
 from dspex.evaluation.report import Report, RowOutcome
 from dspex.evaluation.row_runner import FailureLimit, RowRunner, failed_task
 from dspex.protocols.executor import Executor, RunOptions
@@ -85,7 +85,7 @@ async def evaluate(
         raise ConfigError("max_concurrency must be at least 1 and max_failed from 0 to 1")
     if inspect.iscoroutinefunction(on_progress):
         raise ConfigError("on_progress must be a plain function: nobody would await what an async one returns")
-    tally = Tally(len(rows), on_progress) if on_progress is not None else None
+    tally = ProgressTally(len(rows), on_progress) if on_progress is not None else None
     options = options if options is not None else RunOptions()
     runner = RowRunner(executor, options)
     work = partial(runner.score, program, metric=metric)

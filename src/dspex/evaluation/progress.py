@@ -9,7 +9,7 @@ from decimal import Decimal
 from dspex.evaluation.report import RowOutcome, Scored, cost_of
 from dspex.protocols.lm import Usage
 
-__all__ = ["OnProgress", "Progress", "Tally"]
+__all__ = ["OnProgress", "Progress", "ProgressTally"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ OnProgress = Callable[[Progress], object]
 """Called after each row, in the order in which rows end; it must be quick. What it raises ends the evaluation."""
 
 
-class Tally:
+class ProgressTally:
     """
     Adds up the rows of one evaluation as they end.
 

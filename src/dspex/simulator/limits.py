@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from dspex.simulator.dialects import Allowance
+from dspex.simulator.dialects import RateAllowance
 from dspex.simulator.faults import FaultPlanInvalid
 
 __all__ = ["Limits", "Meter"]
@@ -63,11 +63,11 @@ class Meter:
             self._levels[counted] -= min(wanted[counted], self._sizes[counted])
         return None
 
-    def left(self, now: float) -> dict[str, Allowance]:
+    def left(self, now: float) -> dict[str, RateAllowance]:
         """Say what is left of each limit."""
         self._refill(now)
         return {
-            counted: Allowance(
+            counted: RateAllowance(
                 limit=size,
                 remaining=max(0, math.floor(self._levels[counted] + 1e-9)),
                 reset=(size - self._levels[counted]) * _MINUTE / size,

@@ -10,7 +10,6 @@ import pytest
 
 from dspex.simulator.dialects import (
     DIALECTS,
-    Allowance,
     AnthropicMessagesDialect,
     Dialect,
     ErrorAnswer,
@@ -18,6 +17,7 @@ from dspex.simulator.dialects import (
     OpenAIChatDialect,
     OpenAIEmbeddingsDialect,
     OpenAIResponsesDialect,
+    RateAllowance,
     Response,
     Twist,
     anthropic_messages,
@@ -311,7 +311,7 @@ def test_similar_texts_have_near_vectors() -> None:
 
 def test_limits_are_worded_as_the_providers_do() -> None:
     """A duration for one, a date for another, nothing for the third."""
-    limits = {"requests": Allowance(60, 59, 1.0), "tokens": Allowance(1000, 0, 90.5)}
+    limits = {"requests": RateAllowance(60, 59, 1.0), "tokens": RateAllowance(1000, 0, 90.5)}
     now = datetime(2030, 1, 1, tzinfo=UTC)
     openai = dict(OpenAIChatDialect().allowance(limits, now))
     anthropic = dict(AnthropicMessagesDialect().allowance(limits, now))

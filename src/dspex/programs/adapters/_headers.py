@@ -19,8 +19,8 @@ from dspex.programs.adapters._thoughts import Thoughts
 __all__ = [
     "CLOSING",
     "HEADER_LENGTH",
+    "FieldNames",
     "Header",
-    "Names",
     "Sections",
     "escape",
     "header",
@@ -100,7 +100,7 @@ class Header(NamedTuple):
     exact: bool
 
 
-class Names:
+class FieldNames:
     """What a signature's headers may name, in any case, with spaces for underscores."""
 
     __slots__ = ("_types", "known", "thoughts")
@@ -116,9 +116,9 @@ class Names:
         self.thoughts = Thoughts(re.compile(r"(?<!\\)\[\[[^\S\n]{0,8}##[^\S\n]{0,8}[\"'`*{<]{0,3}(?P<name>\w*)"))
 
     @classmethod
-    def of(cls, plan: Plan) -> Names:
+    def of(cls, plan: Plan) -> FieldNames:
         """Return a signature's, made once."""
-        found: Names | None = plan.rendered.get(cls)
+        found: FieldNames | None = plan.rendered.get(cls)
         if found is None:
             found = plan.rendered[cls] = cls(plan)
         return found
@@ -171,7 +171,7 @@ class Sections(NamedTuple):
     unclear: str = ""
 
 
-def split(names: Names, text: str) -> Sections:
+def split(names: FieldNames, text: str) -> Sections:
     """Return the sections of an answer without thoughts."""
     found = [each for match in _FIND.finditer(text) if (each := names.header_at(text, match.start())) is not None]
     headers = found

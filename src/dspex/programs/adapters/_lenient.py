@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-__all__ = ["LIMIT", "Found", "lenient_at", "lenient_value"]
+__all__ = ["LIMIT", "LenientValue", "lenient_at", "lenient_value"]
 
 LIMIT = 32_000
 """Longer texts are not repaired: reading one takes up to 40 ms, and the loop waits."""
@@ -39,7 +39,7 @@ _PYTHON_HEX = re.compile(r"x([0-9a-fA-F]{2})|U([0-9a-fA-F]{8})")
 _REST = re.compile(r"(?:[\s,;}\]]|//[^\n]*)*")
 
 
-class Found(NamedTuple):
+class LenientValue(NamedTuple):
     """A value, where the text goes on behind it, and whether it is whole: not so where an object's brace is missing."""
 
     value: Any
@@ -63,7 +63,7 @@ def lenient_value(text: str) -> Any:
     return found.value
 
 
-def lenient_at(text: str, start: int) -> Found:
+def lenient_at(text: str, start: int) -> LenientValue:
     """
     Return the value that begins at ``start``, whatever follows it.
 
@@ -73,7 +73,7 @@ def lenient_at(text: str, start: int) -> Found:
     if len(text) - start > LIMIT:
         raise ValueError(f"it is longer than {LIMIT:,} characters and not written as it should be")
     reader = _Reader(text, start)
-    return Found(reader.value(0), reader.at, reader.is_whole)
+    return LenientValue(reader.value(0), reader.at, reader.is_whole)
 
 
 class _Reader:

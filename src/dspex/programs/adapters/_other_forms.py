@@ -7,7 +7,7 @@ import re
 from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Parsed, Repair
-from dspex.programs.adapters._headers import Names
+from dspex.programs.adapters._headers import FieldNames
 from dspex.programs.adapters._marks import folded, only_fence
 from dspex.programs.adapters._reading import read_object, read_texts
 
@@ -24,7 +24,7 @@ _LOOSE = re.compile(rf"{_BEFORE}(?:{_BRACKETS}|{_HASHES}){_BEHIND}", re.MULTILIN
 _FORMAT = (Repair("", "format"),)
 
 
-def read_otherwise(plan: Plan, names: Names, text: str, raw: str, thoughts: str) -> Parsed | None:
+def read_otherwise(plan: Plan, names: FieldNames, text: str, raw: str, thoughts: str) -> Parsed | None:
     """Return what an answer without headers says; None where that is not certain."""
     text = text.strip()
     inside = only_fence(text)
@@ -40,7 +40,7 @@ def read_otherwise(plan: Plan, names: Names, text: str, raw: str, thoughts: str)
     return read_texts(plan, texts, raw, _FORMAT, thoughts)
 
 
-def _loose(names: Names, text: str) -> dict[str, str]:
+def _loose(names: FieldNames, text: str) -> dict[str, str]:
     """Return the texts below ``[[answer]]``, ``[ ## answer ## ]``, ``## answer ##`` and the like, each there once."""
     found = [
         (name, each) for each in _LOOSE.finditer(text) if (name := names.known.get(folded(each[1] or each[2] or "")))

@@ -10,7 +10,7 @@ from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Parsed, Repair
 from dspex.programs.adapters._find_object import BEFORE_OBJECT, find_object, object_alone
 from dspex.programs.adapters._forgive import NOTHING
-from dspex.programs.adapters._headers import Names, split
+from dspex.programs.adapters._headers import FieldNames, split
 from dspex.programs.adapters._repair import Reading, describe
 from dspex.programs.adapters._values import TextCodec
 from dspex.programs.fields import Field
@@ -70,7 +70,7 @@ def read_object(plan: Plan, raw: str, thoughts: str = "") -> Parsed:
     except ValueError as error:
         raise unreadable(plan, raw, describe(error)) from error
     if found is None:
-        names = Names.of(plan)
+        names = FieldNames.of(plan)
         sections = split(names, names.thoughts.spoken(raw).text)
         if sections.texts and not sections.unclear:
             return read_texts(plan, sections.texts, raw, (Repair("", "format"),), thoughts)

@@ -17,7 +17,7 @@ from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Adapter, Parsed, Piece, Repair, StreamParser, text_of
 from dspex.programs.adapters._base import PromptAdapter
-from dspex.programs.adapters._headers import CLOSING, HEADER_LENGTH, Names, escape, header, is_fenced, split
+from dspex.programs.adapters._headers import CLOSING, HEADER_LENGTH, FieldNames, escape, header, is_fenced, split
 from dspex.programs.adapters._other_forms import read_otherwise
 from dspex.programs.adapters._prompt import (
     NOT_GIVEN,
@@ -74,7 +74,7 @@ class ChatAdapter(PromptAdapter):
             ResponseUnparsable: Outputs without a default are missing, or have a value of another type.
         """
         plan, raw = plan_of(signature), text_of(completion)
-        names = Names.of(plan)
+        names = FieldNames.of(plan)
         spoken = names.thoughts.spoken(raw)
         found = split(names, spoken.text)
         if spoken.unclear or found.unclear:
@@ -88,7 +88,7 @@ class ChatAdapter(PromptAdapter):
 
     def thoughts_of(self, signature: type[Signature]) -> Thoughts:
         """Return where thoughts end in an answer."""
-        return Names.of(plan_of(signature)).thoughts
+        return FieldNames.of(plan_of(signature)).thoughts
 
     def stream_parser(self, signature: type[Signature]) -> StreamParser:
         """Return a parser for one answer."""
@@ -148,7 +148,7 @@ class _ChatStream:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._names = Names.of(plan)
+        self._names = FieldNames.of(plan)
         self._filter = ThoughtFilter(self._names.thoughts)
         self._told = Told(plan)
         self._whole: list[str] = []

@@ -1,6 +1,6 @@
 """The provider dialects the simulator speaks, one file each."""
 
-from dspex.simulator.dialects._dialect import Allowance, BodyInvalid, Dialect, ErrorAnswer, Response, Twist
+from dspex.simulator.dialects._dialect import BodyInvalid, Dialect, ErrorAnswer, RateAllowance, Response, Twist
 from dspex.simulator.dialects.anthropic_messages import AnthropicMessagesDialect
 from dspex.simulator.dialects.azure import AzureOpenAIDialect
 from dspex.simulator.dialects.gemini import GeminiDialect
@@ -10,7 +10,6 @@ from dspex.simulator.dialects.openai_responses import OpenAIResponsesDialect
 
 __all__ = [
     "DIALECTS",
-    "Allowance",
     "AnthropicMessagesDialect",
     "AzureOpenAIDialect",
     "BodyInvalid",
@@ -20,6 +19,7 @@ __all__ = [
     "OpenAIChatDialect",
     "OpenAIEmbeddingsDialect",
     "OpenAIResponsesDialect",
+    "RateAllowance",
     "Response",
     "Twist",
     "fallback",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-__all__ = ["Allowance", "BodyInvalid", "Dialect", "ErrorAnswer", "Response", "Twist"]
+__all__ = ["BodyInvalid", "Dialect", "ErrorAnswer", "RateAllowance", "Response", "Twist"]
 
 
 class BodyInvalid(ValueError):
@@ -81,7 +81,7 @@ class ErrorAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class RateAllowance:
     """One limit: its size a minute, the part of it left now, and the seconds until all of it is there again."""
 
     limit: int
@@ -131,6 +131,6 @@ class Dialect(Protocol):
         """Say the same as the event numbered `at`, from 0, of a stream that had begun well."""
         ...
 
-    def allowance(self, limits: Mapping[str, Allowance], now: datetime) -> tuple[tuple[str, str], ...]:
+    def allowance(self, limits: Mapping[str, RateAllowance], now: datetime) -> tuple[tuple[str, str], ...]:
         """Write what is left of ``requests`` and ``tokens`` as the provider's headers."""
         ...

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from dspex.simulator.dialects._checks import Json, plain_schema
-from dspex.simulator.dialects._dialect import Allowance, BodyInvalid, ErrorAnswer, Response
+from dspex.simulator.dialects._dialect import BodyInvalid, ErrorAnswer, RateAllowance, Response
 from dspex.simulator.dialects._prompt import compact, event
 
 __all__ = [
@@ -60,7 +60,7 @@ class OpenAI:
         """Say it inside a stream."""
         return event("", {"error": error_of(failure)})
 
-    def allowance(self, limits: Mapping[str, Allowance], now: datetime) -> tuple[tuple[str, str], ...]:
+    def allowance(self, limits: Mapping[str, RateAllowance], now: datetime) -> tuple[tuple[str, str], ...]:
         """Write what is left of each limit."""
         return tuple(
             (f"x-ratelimit-{what}-{counted}", value)

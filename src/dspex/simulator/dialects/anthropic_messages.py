@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from dspex.simulator.dialects._checks import Json, number, parsed, plain_schema, strings, text_of, unseen_in, whole
-from dspex.simulator.dialects._dialect import Allowance, BodyInvalid, ErrorAnswer, Response, Twist
+from dspex.simulator.dialects._dialect import BodyInvalid, ErrorAnswer, RateAllowance, Response, Twist
 from dspex.simulator.dialects._prompt import ReceivedPrompt, Said, compact, event, headers_of, pieces, say
 from dspex.simulator.learner import MODEL, Body, Role
 
@@ -85,7 +85,7 @@ class AnthropicMessagesDialect:
         """Say it inside a stream: an ``error`` event."""
         return event("error", _error(failure))
 
-    def allowance(self, limits: Mapping[str, Allowance], now: datetime) -> tuple[tuple[str, str], ...]:
+    def allowance(self, limits: Mapping[str, RateAllowance], now: datetime) -> tuple[tuple[str, str], ...]:
         """Write what is left of each limit, with the time at which it is whole again."""
         found: list[tuple[str, str]] = []
         for counted, one in limits.items():

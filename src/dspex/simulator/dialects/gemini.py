@@ -8,7 +8,7 @@ from datetime import datetime
 from urllib.parse import parse_qs
 
 from dspex.simulator.dialects._checks import Json, number, parsed, plain_schema, strings, whole
-from dspex.simulator.dialects._dialect import Allowance, BodyInvalid, ErrorAnswer, Response, Twist
+from dspex.simulator.dialects._dialect import BodyInvalid, ErrorAnswer, RateAllowance, Response, Twist
 from dspex.simulator.dialects._prompt import ReceivedPrompt, Said, compact, headers_of, pieces, say
 from dspex.simulator.embedding import EMBEDDING_MODEL, embed
 from dspex.simulator.learner import MODEL, Body, Role, tokens
@@ -106,7 +106,7 @@ class GeminiDialect:
         """Say it inside a stream, in the place of a piece."""
         return b"data: %b\r\n\r\n" % compact({"error": _error(failure)})
 
-    def allowance(self, limits: Mapping[str, Allowance], now: datetime) -> tuple[tuple[str, str], ...]:
+    def allowance(self, limits: Mapping[str, RateAllowance], now: datetime) -> tuple[tuple[str, str], ...]:
         """Say nothing: this provider has no such headers."""
         return ()
 
