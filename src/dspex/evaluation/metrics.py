@@ -67,7 +67,7 @@ def normalize_text(text: str) -> str:
 class _ExactMatch:
     field: str
 
-    def __call__(self, example: Example, prediction: Any) -> bool:
+    def __call__(self, example: Example, prediction: object) -> bool:
         given = normalize_text(_text(prediction, self.field))
         return any(normalize_text(answer) == given for answer in _answers(example, self.field))
 
@@ -76,7 +76,7 @@ class _ExactMatch:
 class _F1:
     field: str
 
-    def __call__(self, example: Example, prediction: Any) -> float:
+    def __call__(self, example: Example, prediction: object) -> float:
         given = _text(prediction, self.field)
         return max((_token_f1(answer, given) for answer in _answers(example, self.field)), default=0.0)
 
@@ -86,7 +86,7 @@ class _PassageMatch:
     field: str
     passages: str
 
-    def __call__(self, example: Example, prediction: Any) -> bool:
+    def __call__(self, example: Example, prediction: object) -> bool:
         texts = [normalize_text(_passage_text(each)) for each in _get(prediction, self.passages)]
         wanted = [normalize_text(answer) for answer in _answers(example, self.field)]
         return any(f" {answer} " in f" {text} " for answer in wanted if answer for text in texts)
@@ -133,13 +133,13 @@ def _token_f1(answer: str, given: str) -> float:
     return 2 * same / (len(wanted) + len(found))
 
 
-def _get(record: Any, name: str) -> Any:  # a prediction is any record, mapping or plain value
+def _get(record: object, name: str) -> Any:  # a prediction is any record, mapping or plain value
     if isinstance(record, Mapping):
         return record[name]
     return getattr(record, name)
 
 
-def _text(prediction: Any, name: str) -> str:
+def _text(prediction: object, name: str) -> str:
     return prediction if isinstance(prediction, str) else _as_text(_get(prediction, name))
 
 

@@ -61,7 +61,9 @@ class RowRunner:
         self._options = options
         self._gate = gate
 
-    async def run(self, program: object, inputs: Mapping[str, Any], fields: Mapping[str, Any]) -> Ok[Any] | Failed:
+    async def run(
+        self, program: object, inputs: Mapping[str, object], fields: Mapping[str, object]
+    ) -> Ok[Any] | Failed:
         """
         Run one row; ``fields`` is the row as the caller knows it, and stands in the outcome.
 
@@ -97,7 +99,7 @@ class RowRunner:
             return Failed(error, row.example, outcome.totals)
         return Scored(row.example, outcome.value, score, outcome.trace, outcome.totals)
 
-    async def _try(self, program: object, inputs: Mapping[str, Any]) -> Ok[Any] | Failed:
+    async def _try(self, program: object, inputs: Mapping[str, object]) -> Ok[Any] | Failed:
         try:
             return await self._executor.run(program, inputs, self._options)
         except Exception as error:  # noqa: BLE001 - a row that cannot even be started is a failed row
@@ -140,7 +142,7 @@ class FailureLimit:
         self.reached = self.reached or self._failed > self._allowed or doomed
 
 
-def failed_task(result: TaskResult[Any, Any], index: int, fields: Mapping[str, Any]) -> Failed:
+def failed_task(result: TaskResult[Any, Any], index: int, fields: Mapping[str, object]) -> Failed:
     """
     Return the outcome of a row whose task ended without a value.
 

@@ -29,7 +29,9 @@ def checked_steps(max_steps: object) -> int:
     return max_steps
 
 
-def begin(agent: str, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Scope, dict[str, Any]]:
+def begin(
+    agent: str, plan: Plan, args: tuple[object, ...], kwargs: Mapping[str, object]
+) -> tuple[Scope, dict[str, Any]]:
     """
     Return the scope of the running request, and an agent's checked inputs.
 
@@ -45,7 +47,7 @@ def begin(agent: str, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, An
     return scope, plan.check_inputs(kwargs, plan.name)
 
 
-def with_conversation(signature: Any, adapter: Adapter, inputs: dict[str, Any]) -> dict[str, Any]:
+def with_conversation(signature: object, adapter: Adapter, inputs: dict[str, Any]) -> dict[str, Any]:
     """
     Return an agent's inputs for a predictor that asks for other outputs than its own.
 
@@ -54,7 +56,7 @@ def with_conversation(signature: Any, adapter: Adapter, inputs: dict[str, Any]) 
     Raises:
         MissingInput: A turn of a History has none of the signature's fields.
     """
-    changed: dict[str, Any] = {}
+    changed: dict[str, object] = {}
     plan = plan_of(signature)
     for field in plan.inputs:
         if is_history(field) and inputs[field.name]:

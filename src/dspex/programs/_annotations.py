@@ -76,7 +76,7 @@ def resolve_annotations(
     module = sys.modules.get(cls.__module__)
     scope = dict(caller.f_locals) if caller is not None else {}
     scope |= _type_parameters(cls) | dict(found.names)
-    resolved: dict[str, Any] = {}
+    resolved: dict[str, object] = {}
     for name in names:
         holder.__annotations__ = {name: found.written[name]}
         try:
@@ -89,7 +89,7 @@ def resolve_annotations(
     return resolved
 
 
-def parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+def parameters_of(function: Callable[..., object]) -> Mapping[str, inspect.Parameter]:
     """
     Return the parameters of a function, in order; what its annotations name need not be known.
 
@@ -103,7 +103,7 @@ def parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Paramete
     return inspect.signature(function).parameters
 
 
-def _annotate_of(body: Mapping[str, Any]) -> Callable[..., Any] | None:
+def _annotate_of(body: Mapping[str, object]) -> Callable[..., Any] | None:
     """Return what evaluates the annotations of a class body, where Python leaves that until they are read."""
     if sys.version_info >= (3, 14):
         from annotationlib import get_annotate_from_class_namespace
@@ -112,7 +112,7 @@ def _annotate_of(body: Mapping[str, Any]) -> Callable[..., Any] | None:
     return None
 
 
-def _evaluate(annotate: Callable[..., Any], *, as_text: bool) -> Mapping[str, Any]:
+def _evaluate(annotate: Callable[..., object], *, as_text: bool) -> Mapping[str, Any]:
     if sys.version_info >= (3, 14):
         from annotationlib import Format, call_annotate_function
 
@@ -120,9 +120,9 @@ def _evaluate(annotate: Callable[..., Any], *, as_text: bool) -> Mapping[str, An
     return {}
 
 
-def _closure(annotate: Callable[..., Any]) -> dict[str, Any]:
+def _closure(annotate: Callable[..., object]) -> dict[str, Any]:
     """Return the names of the functions around a class that its annotations use, as far as they are set."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     code = getattr(annotate, "__code__", None)
     cells = getattr(annotate, "__closure__", None) or ()
     for name, cell in zip(code.co_freevars if code else (), cells, strict=False):

@@ -30,7 +30,7 @@ class Judged(NamedTuple):
     feedback: str = ""
 
 
-async def judge(reward: Reward[R], inputs: Mapping[str, Any], answer: R) -> Judged:
+async def judge(reward: Reward[R], inputs: Mapping[str, object], answer: R) -> Judged:
     """
     Ask a reward for its verdict.
 
@@ -49,7 +49,7 @@ async def judge(reward: Reward[R], inputs: Mapping[str, Any], answer: R) -> Judg
     return Judged(float(value), feedback if isinstance(feedback, str) else "")
 
 
-def rollout(program: Any, number: int, temperature: float) -> Any:
+def rollout(program: object, number: int, temperature: float) -> Any:
     """
     Return ``program`` for its run ``number``: the first is the program itself, each further one is sampled afresh.
 

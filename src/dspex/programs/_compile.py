@@ -65,7 +65,7 @@ class Plan:
             spec = self._input_spec = InputSpec(tuple(each.name for each in self.inputs), required)
         return spec
 
-    def check_inputs(self, given: Mapping[str, Any], program: str) -> dict[str, Any]:
+    def check_inputs(self, given: Mapping[str, object], program: str) -> dict[str, Any]:
         """
         Return the inputs as values of their types, defaults filled in.
 
@@ -76,7 +76,7 @@ class Plan:
         Raises:
             MissingInput: Inputs are missing, unknown, or of another type; all of them are named.
         """
-        values: dict[str, Any] = {}
+        values: dict[str, object] = {}
         missing: list[str] = []
         invalid: list[str] = []
         taken = 0
@@ -177,8 +177,8 @@ def make_init(cls_name: str, inputs: Iterable[Field]) -> Callable[..., None]:
 
     Its code is compiled once per shape, from fixed text, and the field names are put into the compiled code.
     """
-    annotations: dict[str, Any] = {}
-    defaults: dict[str, Any] = {}
+    annotations: dict[str, object] = {}
+    defaults: dict[str, object] = {}
     makers: list[Callable[[], Any] | None] = []
     for field in inputs:
         annotations[field.name] = field.annotation
@@ -193,7 +193,7 @@ def make_init(cls_name: str, inputs: Iterable[Field]) -> Callable[..., None]:
         co_names=tuple([own.get(each, each) for each in code.co_names]),
         co_qualname=f"{cls_name}.__init__",
     )
-    scope: dict[str, Any] = {"_missing": MISSING}
+    scope: dict[str, object] = {"_missing": MISSING}
     if defaults:
         scope |= {f"_make{at}": make for at, make in enumerate(makers) if make is not None}
     init = types.FunctionType(code, scope)

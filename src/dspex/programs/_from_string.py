@@ -28,7 +28,7 @@ Make = Callable[[str, tuple[Field, ...], str], type[Any]]
 """Makes the class from its name, its fields and its instructions."""
 
 
-def compile_string(spec: str, instructions: str, types: Mapping[str, Any], make: Make) -> type[Any]:
+def compile_string(spec: str, instructions: str, types: Mapping[str, object], make: Make) -> type[Any]:
     """
     Compile a signature written as a string; the same text gives the same class where no caller's type is used.
 

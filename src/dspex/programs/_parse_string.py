@@ -123,7 +123,7 @@ def _parse_side(side: str, offset: int, spec: str, lookup: Lookup) -> list[tuple
     function = tree.body[0]
     if len(tree.body) != 1 or not isinstance(function, ast.FunctionDef) or not _only_names(function):
         raise _error(spec, offset, "expected `name` or `name: type`, separated by commas, and no default values")
-    fields: list[tuple[str, Any]] = []
+    fields: list[tuple[str, object]] = []
     for each in function.args.kwonlyargs:
         at = offset + _characters(flat, each.col_offset - len(_HEAD))
         if any(each.arg == name for name, _ in fields):
@@ -205,7 +205,7 @@ def _build_argument(node: ast.expr, lookup: Lookup) -> Any:
     return _build(node, lookup)
 
 
-def make_lookup(types: Mapping[str, Any], fallback: Lookup) -> Lookup:
+def make_lookup(types: Mapping[str, object], fallback: Lookup) -> Lookup:
     """Return a lookup through ``types``, builtins, ``Passage`` and typing, and last ``fallback``."""
 
     def lookup(name: str) -> Any:

@@ -67,7 +67,7 @@ def substitute(root: M, changes: Mapping[int, Module], module_class: type[Module
     return changed
 
 
-def clone(module: M, attributes: Mapping[str, Any]) -> M:
+def clone(module: M, attributes: Mapping[str, object]) -> M:
     """Return a frozen module of the same class with these attributes, without running ``__init__``."""
     copy = object.__new__(type(module))
     vars(copy).update(attributes)

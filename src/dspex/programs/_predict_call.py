@@ -69,7 +69,7 @@ class PredictCall:
     )
 
     def __init__(
-        self, predictor: Predict[Any, ...], adapter: Adapter, scope: Scope, path: str, inputs: Mapping[str, Any]
+        self, predictor: Predict[Any, ...], adapter: Adapter, scope: Scope, path: str, inputs: Mapping[str, object]
     ) -> None:
         self._predictor = predictor
         self._scope = scope
@@ -288,7 +288,7 @@ class _FieldPieces:
         self._adapter = adapter
         self._native = native
         self._parser = adapter.stream_parser(signature)
-        self._partial: dict[str, Any] = {}
+        self._partial: dict[str, object] = {}
         self._took = False
         self._thoughts = ""
 

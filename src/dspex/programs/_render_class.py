@@ -57,7 +57,7 @@ def _arguments(field: Field) -> str:
     return ", ".join(arguments)
 
 
-def _typing_names(annotation: Any) -> set[str]:
+def _typing_names(annotation: object) -> set[str]:
     """Names that the printed type takes from typing."""
     if annotation is Any:
         return {"Any"}

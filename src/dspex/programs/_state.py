@@ -56,7 +56,7 @@ Predictors = Mapping[str, "Predict[Any, ...]"]
 
 def dump(predictors: Predictors) -> dict[str, Any]:
     """Return the state of these predictors as JSON values."""
-    state: dict[str, Any] = {path: _dump_one(predictor) for path, predictor in predictors.items()}
+    state: dict[str, object] = {path: _dump_one(predictor) for path, predictor in predictors.items()}
     versions = {"python": ".".join(platform.python_version_tuple()[:2])}
     state["metadata"] = {"dependency_versions": versions, "dspex": {"schema": SCHEMA}}
     return state
@@ -68,7 +68,7 @@ def _dump_one(predictor: Predict[Any, ...]) -> dict[str, Any]:
         {"prefix": _prefix(each.name), "description": each.desc or f"${{{each.name}}}"}
         for each in signature.fields.values()
     ]
-    state: dict[str, Any] = {
+    state: dict[str, object] = {
         "traces": [],
         "train": [],
         "demos": _dump_demos(predictor),
@@ -83,9 +83,9 @@ def _dump_one(predictor: Predict[Any, ...]) -> dict[str, Any]:
     return state
 
 
-def _own(predictor: Predict[Any, ...], config: Mapping[str, Any]) -> dict[str, Any]:
+def _own(predictor: Predict[Any, ...], config: Mapping[str, object]) -> dict[str, Any]:
     """Return what DSPy has no word for, and would hand to its model as a parameter."""
-    own: dict[str, Any] = {}
+    own: dict[str, object] = {}
     if predictor.lm is not None and (lm := _dump_own_lm(predictor.lm)):
         own["lm"] = lm
     if config := {name: value for name, value in config.items() if name in _OWN}:
@@ -179,7 +179,7 @@ def read(path: Path) -> Mapping[str, Any]:
     return _mapping(state, str(path))
 
 
-def load(predictors: Predictors, state: Mapping[str, Any], *, allow_api_base: bool) -> dict[str, Predict[Any, ...]]:
+def load(predictors: Predictors, state: Mapping[str, object], *, allow_api_base: bool) -> dict[str, Predict[Any, ...]]:
     """
     Return changed copies of the predictors, by path.
 
@@ -200,7 +200,7 @@ def load(predictors: Predictors, state: Mapping[str, Any], *, allow_api_base: bo
     return {path: _load_one(path, each, state[path], allow_api_base) for path, each in predictors.items()}
 
 
-def _load_one(path: str, predictor: Predict[Any, ...], state: Any, allow_api_base: bool) -> Predict[Any, ...]:
+def _load_one(path: str, predictor: Predict[Any, ...], state: object, allow_api_base: bool) -> Predict[Any, ...]:
     entry = _mapping(state, path)
     signature = _load_signature(path, predictor.signature, _mapping(entry.get("signature"), f"{path}.signature"))
     changed = predictor.with_signature(signature).with_demos(_load_demos(path, predictor, entry.get("demos", [])))
@@ -280,7 +280,7 @@ def _load_demos(path: str, predictor: Predict[Any, ...], state: Any) -> list[Exa
     return demos
 
 
-def _load_lm(path: str, state: Mapping[str, Any], allow_api_base: bool) -> str | LM | LMPool:
+def _load_lm(path: str, state: Mapping[str, object], allow_api_base: bool) -> str | LM | LMPool:
     if "pool" in state:
         return _load_pool(path, _mapping(state["pool"], f"{path}.lm.pool"), allow_api_base)
     if isinstance(state.get("name"), str):
@@ -311,7 +311,7 @@ def _load_pool(path: str, state: Mapping[str, Any], allow_api_base: bool) -> LMP
         raise StateError(f"{path}.lm.pool: {error}") from error
 
 
-def _params(where: str, state: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def _params(where: str, state: Mapping[str, object], names: tuple[str, ...]) -> dict[str, Any]:
     """Return parameters of these names, each checked for its type; files had ``extra`` for ``extra_body``."""
     if "extra" in state and "extra_body" in names:
         state = {"extra_body" if name == "extra" else name: value for name, value in state.items()}
@@ -352,7 +352,7 @@ _EXPECTED: Mapping[str, Callable[[Any], bool]] = {
 }
 
 
-def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+def _mapping(value: object, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise StateError(f"{where}: expected an object, got {type(value).__name__}")
     return value

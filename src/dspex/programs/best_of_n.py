@@ -86,7 +86,7 @@ class BestOfN(Module, Generic[R, P]):
         best: R = max(found, key=lambda attempt: attempt.judged.value).answer  # the first of equals
         return best
 
-    def _attempt(self, number: int, inputs: Mapping[str, Any]) -> Any:
+    def _attempt(self, number: int, inputs: Mapping[str, object]) -> Any:
         async def attempt() -> _JudgedAnswer:
             answer = await rollout(self.program, number, self.temperature).forward(**inputs)
             return _JudgedAnswer(answer, await judge(self.reward, inputs, answer))

@@ -23,7 +23,7 @@ class Example(Mapping[str, Any]):
     __slots__ = ("_fields",)
     _fields: dict[str, Any]
 
-    def __init__(self, given: Mapping[str, Any] | None = None, /, **fields: Any) -> None:
+    def __init__(self, given: Mapping[str, Any] | None = None, /, **fields: object) -> None:
         object.__setattr__(self, "_fields", {**given, **fields} if given is not None else fields)
 
     def __getitem__(self, name: str) -> Any:
@@ -52,7 +52,7 @@ class Example(Mapping[str, Any]):
     def __reduce__(self) -> tuple[type[Example], tuple[dict[str, Any]]]:
         return Example, (self._fields,)
 
-    def with_fields(self, **fields: Any) -> Example:
+    def with_fields(self, **fields: object) -> Example:
         """Return a copy with these fields added or replaced."""
         return Example(self._fields, **fields)
 

@@ -106,7 +106,7 @@ class Field:
 
 def InputField(  # noqa: N802 - named like the class it stands for
     *,
-    default: Any = MISSING,
+    default: object = MISSING,
     default_factory: Callable[[], Any] | None = None,
     desc: str = "",
     **bounds: Unpack[Bounds],
@@ -131,7 +131,7 @@ def InputField(  # noqa: N802 - named like the class it stands for
 def OutputField(  # noqa: N802 - named like the class it stands for
     *,
     init: Literal[False] = False,  # noqa: ARG001 - read by type checkers only
-    default: Any = MISSING,
+    default: object = MISSING,
     default_factory: Callable[[], Any] | None = None,
     desc: str = "",
     **bounds: Unpack[Bounds],
@@ -157,7 +157,7 @@ def OutputField(  # noqa: N802 - named like the class it stands for
     return _spec("output", default, default_factory, desc, bounds)
 
 
-def _spec(role: Role, default: Any, factory: Callable[[], Any] | None, desc: str, bounds: Bounds) -> FieldSpec:
+def _spec(role: Role, default: object, factory: Callable[[], Any] | None, desc: str, bounds: Bounds) -> FieldSpec:
     if default is not MISSING and factory is not None:
         raise SignatureError("a field takes default or default_factory, not both")
     if isinstance(default, (list, dict, set, bytearray)):
@@ -167,6 +167,6 @@ def _spec(role: Role, default: Any, factory: Callable[[], Any] | None, desc: str
         raise SignatureError(
             f"{', '.join(sorted(unknown))}: a field takes desc, default, default_factory, {', '.join(CONSTRAINTS)}"
         )
-    given: Mapping[str, Any] = bounds  # a number or None each
+    given: Mapping[str, object] = bounds  # a number or None each
     constraints = {name: bound for name in CONSTRAINTS if (bound := given.get(name)) is not None}
     return FieldSpec(role, desc, default, factory, constraints)

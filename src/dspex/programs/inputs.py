@@ -66,7 +66,7 @@ def inputs_of(program: object) -> InputSpec:
     return spec_of_function(forward)
 
 
-def bind_inputs(program: object, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def bind_inputs(program: object, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, Any]:
     """
     Return the inputs by name; defaults are left to ``forward``.
 
@@ -101,11 +101,11 @@ def _name_of(program: object) -> str:
     return f"{name}({signature.__name__})" if isinstance(signature, type) else name
 
 
-def _all_known(given: Mapping[str, Any], spec: InputSpec) -> bool:
+def _all_known(given: Mapping[str, object], spec: InputSpec) -> bool:
     return len(given) <= len(spec.names) and all(name in spec.names for name in given)
 
 
-def pick_inputs(program: object, row: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+def pick_inputs(program: object, row: Mapping[str, object], where: str = "") -> dict[str, Any]:
     """
     Return the inputs that a row of data holds; its other fields are labels.
 

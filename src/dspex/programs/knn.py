@@ -7,7 +7,6 @@ from array import array
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import sqrt
 from operator import mul
-from typing import Any
 
 from dspex.errors import MissingInput, NotInRequest
 from dspex.programs.example import Example
@@ -71,7 +70,7 @@ class KNN(Module):
     def __init__(
         self,
         k: int,
-        examples: Sequence[Mapping[str, Any]],
+        examples: Sequence[Mapping[str, object]],
         vectorizer: Embed | Vectorizer,
         *,
         fields: Sequence[str] | None = None,
@@ -84,7 +83,7 @@ class KNN(Module):
         self.fields = tuple(fields) if fields is not None else None
         self._vectors: dict[tuple[str, ...], list[Vector]] = {}  # a memo: the same for whoever fills it
 
-    async def forward(self, **inputs: Any) -> list[Example]:
+    async def forward(self, **inputs: object) -> list[Example]:
         """
         Return the nearest examples, the nearest first; equals in their order.
 
@@ -119,7 +118,7 @@ class KNN(Module):
         return f"KNN(k={self.k}, {len(self.examples)} examples)"
 
 
-def _text(fields: Mapping[str, Any], names: Sequence[str]) -> str:
+def _text(fields: Mapping[str, object], names: Sequence[str]) -> str:
     return " | ".join(f"{name}: {fields[name]}" for name in names if name in fields)
 
 

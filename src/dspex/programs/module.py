@@ -54,7 +54,7 @@ class Module:
     is_predictor: ClassVar[bool] = False
     """Whether this is a leaf with a signature and state, as ``predictors`` lists them."""
 
-    def __init_subclass__(cls, **keywords: Any) -> None:  # keywords are for other bases
+    def __init_subclass__(cls, **keywords: object) -> None:  # keywords are for other bases
         """Check ``forward``, and make ``__init__`` freeze what it has built."""
         super().__init_subclass__(**keywords)
         forward = cls.__dict__.get("forward")
@@ -183,7 +183,7 @@ class Module:
         """Return instructions, demonstrations, models and parameters as JSON values; keys are left out."""
         return _state.dump(self.predictors())
 
-    def load_state(self, state: Mapping[str, Any], *, allow_api_base: bool = False) -> Self:
+    def load_state(self, state: Mapping[str, object], *, allow_api_base: bool = False) -> Self:
         """
         Return a program with a dumped state; this one is untouched.
 
@@ -226,7 +226,7 @@ def _freezing(init: Callable[..., None]) -> Callable[..., None]:
     """Wrap ``__init__``: the one that the object's own class resolves to freezes, those it calls do not."""
 
     @functools.wraps(init)
-    def freezing_init(self: Module, *args: Any, **kwargs: Any) -> None:
+    def freezing_init(self: Module, *args: object, **kwargs: object) -> None:
         init(self, *args, **kwargs)
         if type(self).__init__ is freezing_init:
             object.__setattr__(self, "_frozen", True)

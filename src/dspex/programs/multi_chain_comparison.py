@@ -123,7 +123,7 @@ class MultiChainComparison(Module, Generic[S, P]):
             answers: list[S] = [each.value for each in outcomes if isinstance(each, Ok)]
             return majority(answers)
 
-    def _attempt(self, number: int, inputs: Mapping[str, Any]) -> Any:
+    def _attempt(self, number: int, inputs: Mapping[str, object]) -> Any:
         return lambda: rollout(self.attempt, number, self.temperature).forward(**inputs)
 
     def _input_spec(self) -> InputSpec:

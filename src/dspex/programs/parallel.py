@@ -53,5 +53,5 @@ class Parallel(Module):
         return [_with_row(outcome, inputs) for outcome, (_, inputs) in zip(outcomes, bound, strict=True)]
 
 
-def _with_row(outcome: Ok[Any] | Failed, inputs: Mapping[str, Any]) -> Ok[Any] | Failed:
+def _with_row(outcome: Ok[Any] | Failed, inputs: Mapping[str, object]) -> Ok[Any] | Failed:
     return Ok(outcome.value, inputs) if isinstance(outcome, Ok) else Failed(outcome.reason, inputs)

@@ -162,7 +162,7 @@ class Predict(Module, Generic[S, P]):
         """Return a predictor that asks for the same fields in other words."""
         return self.with_signature(self.signature.with_instructions(instructions))
 
-    def _changed(self, **attributes: Any) -> Self:
+    def _changed(self, **attributes: object) -> Self:
         """Clone with changes, and remember from whom: traces find the path of a predictor made inside ``forward``."""
         alive = [each for each in self._lineage if each() is not None]
         lineage = (weakref.ref(self), *alive)
@@ -256,7 +256,7 @@ def _shown(demos: Sequence[Demo]) -> tuple[Demo, ...]:
     return shown
 
 
-def _configured(params: LMParams, repair_turns: int, config: Mapping[str, Any]) -> tuple[LMParams, int]:
+def _configured(params: LMParams, repair_turns: int, config: Mapping[str, object]) -> tuple[LMParams, int]:
     changes = dict(config)
     turns = changes.pop("repair_turns", repair_turns)
     if not isinstance(turns, int) or turns < 0:

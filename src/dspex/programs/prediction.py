@@ -25,14 +25,14 @@ class Prediction(Signature):
     __slots__ = ("_free_",)
     _free_: dict[str, Any]
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self, **fields: object) -> None:
         self._free_ = fields
 
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...
 
-        def __setattr__(self, name: str, value: Any) -> None: ...
+        def __setattr__(self, name: str, value: object) -> None: ...
 
     else:
 
@@ -67,7 +67,7 @@ class Prediction(Signature):
         return f"{type(self).__name__}({shown})"
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """As for every record; without declared fields it is any object."""
         if cls._plan_.fields:
             return super().__get_pydantic_core_schema__(source, handler)

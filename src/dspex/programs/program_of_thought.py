@@ -165,12 +165,12 @@ class ProgramOfThought(Module, Generic[S, P]):
         return f"ProgramOfThought({plan_of(self._declared).name}, max_steps={self.max_steps})"
 
 
-def _as_json(value: Any) -> Any:
+def _as_json(value: object) -> Any:
     plain = to_plain(value)
     return str(plain) if isinstance(value, str) else plain
 
 
-def _writing(declared: Any) -> tuple[Any, Any]:
+def _writing(declared: object) -> tuple[Any, Any]:
     """Return the signatures that ask for code: at first, and after code that failed."""
     plan = plan_of(declared)
     wanted = ", ".join(f"`{each.name}` ({each.type_text})" for each in plan.outputs)

@@ -194,7 +194,7 @@ class ReAct(Module, Generic[S, P]):
         return f"ReAct({plan_of(self._declared).name}, tools=[{', '.join(self.tools)}], max_steps={self.max_steps})"
 
 
-def _choosing(declared: Any, tools: tuple[str, ...], answer_in_finish: bool) -> Any:
+def _choosing(declared: object, tools: tuple[str, ...], answer_in_finish: bool) -> Any:
     """Return the signature that asks for the next step: the inputs, what was done, and what to do next."""
     plan = plan_of(declared)
     wanted = ", ".join(f"`{each.name}`" for each in plan.outputs)
@@ -205,7 +205,7 @@ def _choosing(declared: Any, tools: tuple[str, ...], answer_in_finish: bool) -> 
         f"tell. As soon as you know enough, call `{FINISH}`{how}"
     )
     signature = make_class(plan.name, (Signature,), plan.inputs, instructions, declared.__module__)
-    names: Any = Literal[(*tools, FINISH)]
+    names: object = Literal[(*tools, FINISH)]
     return (
         signature.append("trajectory", InputField(desc="what was done so far"), Trajectory)
         .append("next_thought", OutputField(desc="what you know, and what to do next"), str)

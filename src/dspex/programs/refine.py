@@ -100,7 +100,7 @@ class Refine(Module, Generic[R, P]):
         Cancellation: every attempt is cancelled.
         """
         inputs = bind_inputs(self.program, args, kwargs)
-        program: Any = self.program
+        program: object = self.program
         best: _Attempt | None = None
         first_error: Exception | None = None
         for round_ in range(self.n):
@@ -125,7 +125,7 @@ class Refine(Module, Generic[R, P]):
         answer: R = best.answer
         return answer
 
-    async def _advised(self, program: Any, inputs: Mapping[str, Any], best: _Attempt) -> Any:
+    async def _advised(self, program: object, inputs: Mapping[str, object], best: _Attempt) -> Any:
         """Return the program with advice for the next round; as it was where nobody can give any."""
         try:
             advice = await self._advice(inputs, best)
@@ -137,7 +137,7 @@ class Refine(Module, Generic[R, P]):
         note(self.program, "advised")
         return advised(self.program, advice)
 
-    def _attempt(self, program: Any, number: int, inputs: Mapping[str, Any]) -> Any:
+    def _attempt(self, program: object, number: int, inputs: Mapping[str, object]) -> Any:
         async def attempt() -> _Attempt:
             scope = _StepNotes(current_scope.get())
             token = current_scope.set(scope)  # in this attempt's own context
@@ -153,7 +153,7 @@ class Refine(Module, Generic[R, P]):
     def _is_enough(self, attempt: _Attempt) -> bool:
         return attempt.judged.value >= self.threshold
 
-    async def _advice(self, inputs: Mapping[str, Any], best: _Attempt) -> dict[str, str]:
+    async def _advice(self, inputs: Mapping[str, object], best: _Attempt) -> dict[str, str]:
         """Ask what each predictor could do better; advice for what is not part of the program is dropped."""
         if not isinstance(self.program, Module):
             return {}
@@ -178,7 +178,7 @@ class _StepNotes:
     inner: Scope
     steps: list[str] = field(default_factory=list)
 
-    def record(self, predictor: object, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+    def record(self, predictor: object, inputs: Mapping[str, object], outputs: Mapping[str, object]) -> None:
         self.inner.record(predictor, inputs, outputs)
         self.steps.append(f"{self.inner.path_of(predictor)}: given {_fields(inputs)}; answered {_fields(outputs)}")
 
@@ -186,7 +186,7 @@ class _StepNotes:
         return getattr(self.inner, name)
 
 
-def _fields(values: Mapping[str, Any]) -> str:
+def _fields(values: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={_short(value)}" for name, value in values.items())
 
 

@@ -102,7 +102,7 @@ class Retry(Module, Generic[R, P]):
             raise AnswerRejected(type(self.program).__name__, complaints, answer) from failure
         return answer
 
-    async def _complaints(self, inputs: Mapping[str, Any], answer: R) -> tuple[str, ...]:
+    async def _complaints(self, inputs: Mapping[str, object], answer: R) -> tuple[str, ...]:
         found = self.check(inputs, answer)
         if inspect.isawaitable(found):
             found = await found

@@ -36,7 +36,7 @@ class CodeRun:
 class Interpreter(Protocol):
     """Runs code in isolation; a frozen value, so one serves everybody."""
 
-    async def run(self, code: str, variables: Mapping[str, Any]) -> CodeRun:
+    async def run(self, code: str, variables: Mapping[str, object]) -> CodeRun:
         """
         Run ``code`` from a fresh state, with ``variables`` (JSON values) by name.
 
@@ -70,7 +70,7 @@ class MontyInterpreter:
             raise ValueError(f"seconds={self.seconds!r}, memory={self.memory!r}: expected positive limits")
         _monty()
 
-    async def run(self, code: str, variables: Mapping[str, Any]) -> CodeRun:
+    async def run(self, code: str, variables: Mapping[str, object]) -> CodeRun:
         """Run code, as ``Interpreter.run`` says; cancellation: the worker process is killed."""
         monty = _monty()
         printed = monty.CollectString(_PRINTED)

@@ -36,7 +36,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 class _ClassLevel:
     """A method of signature classes that stays reachable when a field of the same name exists."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., object]) -> None:
         self._function = function
         functools.update_wrapper(cast("Any", self), function)  # documentation tools read the wrapper
 
@@ -69,7 +69,7 @@ class SignatureMeta(type):
         name: str,
         bases: tuple[type, ...],
         namespace: dict[str, Any],
-        **keywords: Any,  # for __init_subclass__ of mixins
+        **keywords: object,  # for __init_subclass__ of mixins
     ) -> SignatureMeta:
         """Create the record class and compile its plan."""
         parents = [base for base in bases if isinstance(base, SignatureMeta)]
@@ -173,17 +173,17 @@ class SignatureMeta(type):
         return derive(cls, tuple(fields.values()), cls.authored_instructions)
 
     @_class_level
-    def append(cls, name: str, field: Any, type_: Any = str) -> type[Any]:
+    def append(cls, name: str, field: object, type_: object = str) -> type[Any]:
         """Return a signature with ``field`` (an InputField or OutputField) last on its side."""
         return cls.insert(-1, name, field, type_)
 
     @_class_level
-    def prepend(cls, name: str, field: Any, type_: Any = str) -> type[Any]:
+    def prepend(cls, name: str, field: object, type_: object = str) -> type[Any]:
         """Return a signature with ``field`` (an InputField or OutputField) first on its side."""
         return cls.insert(0, name, field, type_)
 
     @_class_level
-    def insert(cls, index: int, name: str, field: Any, type_: Any = str) -> type[Any]:
+    def insert(cls, index: int, name: str, field: object, type_: object = str) -> type[Any]:
         """
         Return a signature with a new field at ``index`` among the fields of its side.
 
@@ -257,7 +257,7 @@ class Signature(metaclass=SignatureMeta):
 
     if not TYPE_CHECKING:  # the fields are declared; what is not declared is an error for type checkers
 
-        def __init__(self, *_given: Any, **_fields: Any) -> None:
+        def __init__(self, *_given: object, **_fields: object) -> None:
             raise SignatureError(
                 "Signature has no fields: subclass it, or use Signature.from_string('question -> answer')"
             )
@@ -322,7 +322,7 @@ class Signature(metaclass=SignatureMeta):
         return unpickled, (by_name_or_fields(type(self)), self._values_(), dict(extras) if extras else None)
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Let records be fields and response models: validated from a mapping of all fields, written as one."""
         return record_schema(cls, cls._plan_, handler, functools.partial(build, cls), values_of)
 
@@ -483,7 +483,7 @@ def _docstring(namespace: Mapping[str, Any], parents: list[SignatureMeta]) -> st
 
 
 def _own_fields(
-    name: str, specs: Mapping[str, FieldSpec], annotations: Mapping[str, Any], inherited: Mapping[str, Field]
+    name: str, specs: Mapping[str, FieldSpec], annotations: Mapping[str, object], inherited: Mapping[str, Field]
 ) -> tuple[Field, ...]:
     """Compile the fields that a class statement declares, behind those it inherits."""
     fields = dict(inherited)

@@ -41,7 +41,7 @@ def _same(value: object) -> str:
 def majority(answers: S, field: str | None = None, *, same: Callable[[Any], object] | None = None) -> S: ...
 @overload
 def majority(answers: Sequence[R], field: str | None = None, *, same: Callable[[Any], object] | None = None) -> R: ...
-def majority(answers: Any, field: str | None = None, *, same: Callable[[Any], object] | None = None) -> Any:
+def majority(answers: object, field: str | None = None, *, same: Callable[[Any], object] | None = None) -> Any:
     """
     Return the first answer that says what most say.
 
@@ -54,7 +54,7 @@ def majority(answers: Any, field: str | None = None, *, same: Callable[[Any], ob
     Raises:
         ValueError: There are no answers.
     """
-    several: list[Any] = list(answers) if isinstance(answers, Sequence) and not isinstance(answers, str) else []
+    several: list[object] = list(answers) if isinstance(answers, Sequence) and not isinstance(answers, str) else []
     if isinstance(answers, Signature):
         several = list(details(answers).completions) or [answers]
     if not several:
@@ -67,7 +67,7 @@ def majority(answers: Any, field: str | None = None, *, same: Callable[[Any], ob
     return next(answer for key, answer in keyed if votes.get(key) == most)
 
 
-def _key(answer: Any, field: str | None, same: Callable[[Any], object]) -> object:
+def _key(answer: object, field: str | None, same: Callable[[Any], object]) -> object:
     if field is None and isinstance(answer, Signature):
         outputs = [each.name for each in type(answer).fields.values() if each.role == "output"]
         field = outputs[-1] if outputs else next(reversed(values_of(answer)), None)
@@ -125,7 +125,7 @@ class Ensemble(Module, Generic[R, P]):
             raise next(each.reason for each in outcomes if isinstance(each, Failed))
         return self.reduce(answers)
 
-    def _chosen(self, inputs: Mapping[str, Any]) -> list[int]:
+    def _chosen(self, inputs: Mapping[str, object]) -> list[int]:
         """Choose programs as if at random: the same inputs always choose the same."""
         if self.size == len(self.programs):
             return list(range(self.size))

@@ -110,11 +110,11 @@ class Adapter(Protocol):
         """What is tried once when the answer still cannot be read after the repair turns."""
         ...
 
-    def prefix(self, signature: type[Signature], demos: Sequence[Mapping[str, Any]] = ()) -> tuple[Message, ...]:
+    def prefix(self, signature: type[Signature], demos: Sequence[Mapping[str, object]] = ()) -> tuple[Message, ...]:
         """Return the messages that no input changes: the system message and the demonstrations."""
         ...
 
-    def turns(self, signature: type[Signature], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
+    def turns(self, signature: type[Signature], inputs: Mapping[str, object]) -> tuple[Message, ...]:
         """
         Return the rest of the prompt: earlier turns, and the user's turn to be answered.
 
@@ -123,7 +123,7 @@ class Adapter(Protocol):
         """
         ...
 
-    def format_outputs(self, signature: type[Signature], outputs: Mapping[str, Any]) -> str:
+    def format_outputs(self, signature: type[Signature], outputs: Mapping[str, object]) -> str:
         """Return the completion that ``parse`` reads as these outputs; outputs that are not given are left out."""
         ...
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Any
 
 from pydantic_core import from_json
 
@@ -100,7 +99,7 @@ class JsonStream:
             pieces += self._rest(self._plan.fields[name], value)
         return pieces
 
-    def _rest(self, field: Field, value: Any) -> list[Piece]:
+    def _rest(self, field: Field, value: object) -> list[Piece]:
         """Return what a value is beyond what was told of it."""
         progress = self._told.get(field.name)
         told = progress.text() if progress is not None else ""
@@ -297,7 +296,7 @@ class JsonStream:
         except (ValueError, TypeError):
             return []  # the whole answer is read again, and says what is wrong with it
 
-    def _complete(self, value: Any) -> list[Piece]:
+    def _complete(self, value: object) -> list[Piece]:
         field = self._under_way
         if field is None:
             return []

@@ -42,7 +42,7 @@ class FieldProgress:
         self._parts: list[str] = []
         self._length = 0
         self._next = 0.0
-        self._value: Any = None
+        self._value: object = None
 
     def add(self, text: str) -> Any:
         """Take more of its text; return the value as far as it can be told, or a ``SoFar``."""

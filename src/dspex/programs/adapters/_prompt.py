@@ -98,7 +98,7 @@ def slots(
 # --- values -------------------------------------------------------------------------------------------------
 
 
-def sections(rendered: Rendered, inputs: Mapping[str, Any]) -> list[str | Part]:
+def sections(rendered: Rendered, inputs: Mapping[str, object]) -> list[str | Part]:
     """
     Return every input between its head and foot.
 
@@ -149,7 +149,7 @@ def user_turn(written: Sequence[str | Part], before: str = "", behind: str = "")
 # --- demonstrations and earlier turns ------------------------------------------------------------------------
 
 
-def demo_messages(rendered: Rendered, demos: Sequence[Mapping[str, Any]]) -> list[Message]:
+def demo_messages(rendered: Rendered, demos: Sequence[Mapping[str, object]]) -> list[Message]:
     """Return two turns per demonstration, incomplete ones first; without an input or an output it is none."""
     complete: list[Message] = []
     incomplete: list[Message] = []
@@ -159,7 +159,7 @@ def demo_messages(rendered: Rendered, demos: Sequence[Mapping[str, Any]]) -> lis
     return incomplete + complete
 
 
-def _demo_turns(rendered: Rendered, demo: Mapping[str, Any]) -> tuple[tuple[Message, ...], bool]:
+def _demo_turns(rendered: Rendered, demo: Mapping[str, object]) -> tuple[tuple[Message, ...], bool]:
     given = sum([slot.name in demo for slot in rendered.inputs])
     told = sum([slot.name in demo for slot in rendered.outputs])
     if not given or not told:
@@ -169,7 +169,7 @@ def _demo_turns(rendered: Rendered, demo: Mapping[str, Any]) -> tuple[tuple[Mess
     return (question, Message("assistant", rendered.answer(rendered, demo, True))), whole
 
 
-def _demo_sections(rendered: Rendered, demo: Mapping[str, Any]) -> list[str | Part]:
+def _demo_sections(rendered: Rendered, demo: Mapping[str, object]) -> list[str | Part]:
     """As ``sections`` for values that nobody checked, or left out."""
     written: list[str | Part] = []
     for slot in rendered.inputs:
@@ -178,17 +178,17 @@ def _demo_sections(rendered: Rendered, demo: Mapping[str, Any]) -> list[str | Pa
     return written
 
 
-def demo_content(codec: Codec, value: Any) -> Content:
+def demo_content(codec: Codec, value: object) -> Content:
     """Write a demonstration's input as its field's type where it is one (a model saved as a dict), else as it is."""
     return _as_it_fits(codec.content, codec, value)
 
 
-def demo_text(codec: Codec, value: Any) -> str:
+def demo_text(codec: Codec, value: object) -> str:
     """Write a demonstration's output as its field's type where it is one, else as it is."""
     return cast("str", _as_it_fits(codec.write, codec, value))
 
 
-def _as_it_fits(write: Callable[[Any], Content], codec: Codec, value: Any) -> Content:
+def _as_it_fits(write: Callable[[Any], Content], codec: Codec, value: object) -> Content:
     if type(value) is codec.exact:
         return write(value)
     with contextlib.suppress(ValueError):  # labelled data need not fit; the model still learns from it
@@ -226,7 +226,7 @@ def history_messages(rendered: Rendered, inputs: Mapping[str, Any]) -> list[Mess
     return found
 
 
-def lost_turn(number: int, turn: Mapping[str, Any], fields: Sequence[Slot | Field]) -> str:
+def lost_turn(number: int, turn: Mapping[str, object], fields: Sequence[Slot | Field]) -> str:
     """Say that a turn has none of the fields, so that it would be lost."""
     known = ", ".join(each.name for each in fields)
     return f"turn {number} has none of {known}; it has {', '.join(turn) or 'nothing'}"

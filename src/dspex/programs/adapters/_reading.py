@@ -75,7 +75,7 @@ def read_object(plan: Plan, raw: str, thoughts: str = "") -> Parsed:
         if sections.texts and not sections.unclear:
             return read_texts(plan, sections.texts, raw, (Repair("", "format"),), thoughts)
         found = {}
-    outputs: dict[str, Any] = {}
+    outputs: dict[str, object] = {}
     repairs = [Repair("", repair)] if repair else []
     missing: list[str] = []
     invalid: dict[str, str] = {}
@@ -107,7 +107,7 @@ def _default(field: Field, outputs: dict[str, Any], missing: list[str], thoughts
 def _take(
     field: Field,
     read: Callable[[Any], Reading],
-    found: Any,
+    found: object,
     outputs: dict[str, Any],
     repairs: list[Repair],
     invalid: dict[str, str],

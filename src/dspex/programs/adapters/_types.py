@@ -37,7 +37,7 @@ _WORDS = {
 }
 
 
-def type_text(annotation: Any) -> str:  # Any: annotations have no common type
+def type_text(annotation: object) -> str:
     """Return the annotation as its author would write it: ``list[str]``, ``Literal['yes', 'no']``, ``Passage``."""
     if annotation is str:
         return "str"
@@ -63,7 +63,7 @@ def type_text(annotation: Any) -> str:  # Any: annotations have no common type
     return f"{name}[{', '.join('...' if each is ... else _argument_text(each) for each in arguments)}]"
 
 
-def _argument_text(argument: Any) -> str:
+def _argument_text(argument: object) -> str:
     """One argument of a generic; ``Callable`` has a list among them."""
     return f"[{', '.join(map(type_text, argument))}]" if isinstance(argument, list) else type_text(argument)
 
@@ -72,7 +72,7 @@ def _literal_text(value: object) -> str:
     return f"{type(value).__name__}.{value.name}" if isinstance(value, enum.Enum) else repr(value)
 
 
-def constraint_words(constraints: Sequence[tuple[str, Any]]) -> str:
+def constraint_words(constraints: Sequence[tuple[str, object]]) -> str:
     """Return constraints as a phrase, such as ``at least 1, at most 5``."""
     return ", ".join(_WORDS[name].format(bound) for name, bound in constraints)
 
@@ -114,7 +114,7 @@ def allows_none(annotation: Any) -> bool:
     return origin is Literal and None in get_args(annotation)
 
 
-def without_none(annotation: Any) -> Any:
+def without_none(annotation: object) -> Any:
     """Return ``X`` for ``X | None``, and any other annotation as it is."""
     annotation = unaliased(annotation)
     if get_origin(annotation) in (Union, types.UnionType):
@@ -142,13 +142,13 @@ def literal_values(annotation: Any) -> tuple[Any, ...] | None:
 _VALUES = frozenset({"default", "const", "enum", "examples"})
 
 
-def without_titles(schema: Any, name: str = "") -> Any:
+def without_titles(schema: object, name: str = "") -> Any:
     """Return a schema without the titles that pydantic makes of names: they say nothing, and a prompt is paid for."""
     if isinstance(schema, list):
         return [without_titles(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for keyword, value in schema.items():
         if keyword == "title" and value in (name, name.replace("_", " ").title()):
             continue

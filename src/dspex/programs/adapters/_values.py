@@ -92,7 +92,7 @@ class Codec:
         except PydanticUserError:
             return {}
 
-    def check(self, value: Any) -> Any:
+    def check(self, value: object) -> Any:
         """
         Return ``value`` as the field's type, converting what pydantic's lax mode converts.
 
@@ -101,7 +101,7 @@ class Codec:
         """
         return self.adapter.validate_python(value, by_alias=True, by_name=True)
 
-    def write(self, value: Any) -> str:
+    def write(self, value: object) -> str:
         """
         Return the text of a value.
 
@@ -110,7 +110,7 @@ class Codec:
         """
         return self._bare(self.write_json(value), value)
 
-    def content(self, value: Any) -> Content:
+    def content(self, value: object) -> Content:
         """
         Return what stands for a value in a user's turn: its text, with the media inside it at their places.
 
@@ -126,7 +126,7 @@ class Codec:
             text = self.write_json(value, collector)
         return collector.assemble(text) if collector.parts else self._bare(text, value)
 
-    def write_json(self, value: Any, collector: PartCollector | None = None) -> str:
+    def write_json(self, value: object, collector: PartCollector | None = None) -> str:
         """
         Return the value as JSON, as it stands inside a larger document.
 
@@ -148,14 +148,14 @@ class Codec:
             raise ValueError(f"it has no JSON form: {error}") from error
         return text
 
-    def _bare(self, text: str, value: Any) -> str:
+    def _bare(self, text: str, value: object) -> str:
         """Leave JSON's quotes away where the text means the same without them."""
         if not text.startswith('"'):
             return text
         plain: str = json.loads(text)
         return plain if self._reads_back(plain, value) else text
 
-    def _reads_back(self, text: str, value: Any) -> bool:
+    def _reads_back(self, text: str, value: object) -> bool:
         """Tell whether bare text, without JSON's quotes, means the same value; an empty section means "left out"."""
         if not text or text != text.strip():
             return False
@@ -190,7 +190,7 @@ class Codec:
         except ValueError:
             return repaired(adapter, text, problem, self.annotation)
 
-    def read_json(self, value: Any) -> Reading:
+    def read_json(self, value: object) -> Reading:
         """
         Return the value that JSON already decoded stands for, and the repair it took.
 
@@ -232,7 +232,7 @@ class TextCodec(Codec):
         super().__init__(annotation, exact=None if constrained else str)
         self._constrained = constrained
 
-    def check(self, value: Any) -> Any:
+    def check(self, value: object) -> Any:
         """As always, and a list of texts or passages is joined into numbered lines."""
         if isinstance(value, (list, tuple)) and all(isinstance(each, (str, Passage)) for each in value):
             value = numbered(value)
@@ -240,17 +240,17 @@ class TextCodec(Codec):
             return value
         return super().check(value)
 
-    def write(self, value: Any) -> str:
+    def write(self, value: object) -> str:
         """The text itself; anything else (a demonstration's number, say) in Python's words."""
         if type(value) is str:
             return value
         return numbered(value) if isinstance(value, (list, tuple)) else str(value)
 
-    def content(self, value: Any) -> Content:
+    def content(self, value: object) -> Content:
         """The text."""
         return self.write(value)
 
-    def write_json(self, value: Any, collector: PartCollector | None = None) -> str:
+    def write_json(self, value: object, collector: PartCollector | None = None) -> str:
         """The text in quotes."""
         return json.dumps(self.write(value), ensure_ascii=False)
 
@@ -258,7 +258,7 @@ class TextCodec(Codec):
         """The text itself, checked against the constraints where there are any."""
         return (self.adapter.validate_python(text) if self._constrained else text), ""
 
-    def read_json(self, value: Any) -> Reading:
+    def read_json(self, value: object) -> Reading:
         """A text; whatever else stands there is its JSON."""
         if isinstance(value, str):
             return self.read(value)
@@ -296,11 +296,11 @@ class NumberCodec(Codec):
 
     __slots__ = ()
 
-    def write(self, value: Any) -> str:
+    def write(self, value: object) -> str:
         """Return ``str(value)``."""
         return str(value)
 
-    def content(self, value: Any) -> Content:
+    def content(self, value: object) -> Content:
         """The number."""
         return str(value)
 
@@ -336,7 +336,7 @@ class ChoiceCodec(Codec):
         self._choices = Choices(choices)
         super().__init__(annotation, in_words=self._choices.in_words)
 
-    def write(self, value: Any) -> str:
+    def write(self, value: object) -> str:
         """Return the choice's own text."""
         text = self._choices.text_of(value)
         return str(value) if text is None else text  # a demonstration with a value that is not a choice
@@ -345,15 +345,15 @@ class ChoiceCodec(Codec):
         """Look it up; what is forgiven is reported."""
         return self._choices.read(text)
 
-    def content(self, value: Any) -> Content:
+    def content(self, value: object) -> Content:
         """The choice's own text."""
         return self.write(value)
 
-    def write_json(self, value: Any, collector: PartCollector | None = None) -> str:
+    def write_json(self, value: object, collector: PartCollector | None = None) -> str:
         """The choice, or the enum member's value, where JSON has it; otherwise its text."""
         return self._choices.json_of(value) or json.dumps(self.write(value), ensure_ascii=False)
 
-    def read_json(self, value: Any) -> Reading:
+    def read_json(self, value: object) -> Reading:
         """Look the value up, and its text where that fails."""
         return self._choices.read_json(value)
 
@@ -372,11 +372,11 @@ class FieldTypeCodec(Codec):
         self._type = annotation
         self.streams_text = issubclass(annotation, str) and not annotation.in_words
 
-    def write(self, value: Any) -> str:
+    def write(self, value: object) -> str:
         """Return ``to_text``, or the text of a value that is none of the type."""
         return value.to_text() if isinstance(value, FieldType) else str(value)
 
-    def content(self, value: Any) -> Content:
+    def content(self, value: object) -> Content:
         """Return ``to_parts``."""
         return value.to_parts() if isinstance(value, FieldType) else str(value)
 
@@ -384,7 +384,7 @@ class FieldTypeCodec(Codec):
         """Return ``from_text``."""
         return self._type.from_text(text), ""
 
-    def read_json(self, value: Any) -> Reading:
+    def read_json(self, value: object) -> Reading:
         """Return ``from_json``."""
         return self._type.from_json(value), ""
 
@@ -398,11 +398,11 @@ class PassagesCodec(Codec):
 
     __slots__ = ()
 
-    def content(self, value: Any) -> Content:
+    def content(self, value: object) -> Content:
         """The same lines."""
         return self.write(value)
 
-    def write(self, value: Any) -> str:
+    def write(self, value: object) -> str:
         """Return ``[1] title | text`` lines."""
         if isinstance(value, (list, tuple)) and all(isinstance(each, (str, Passage)) for each in value):
             return numbered(value)
@@ -463,7 +463,7 @@ def _only_told(annotation: Any) -> bool:
 _LENGTHS = frozenset({"min_length", "max_length"})
 
 
-def _refuse_misfits(annotation: Any, constraints: dict[str, Any]) -> None:
+def _refuse_misfits(annotation: object, constraints: dict[str, Any]) -> None:
     """Pydantic finds out about a length of a number only when it meets one."""
     names = constraints.keys()
     if names and isinstance(annotation, type) and issubclass(annotation, FieldType) and not issubclass(annotation, str):
@@ -484,7 +484,7 @@ def _checked(codec: Codec) -> Codec:
     return codec
 
 
-def _is_known(annotation: Any) -> bool:
+def _is_known(annotation: object) -> bool:
     """Whether the adapter may wait: types that pydantic surely takes."""
     if annotation in (str, int, float, bool, dict, list, type(None), Any, Passage):
         return True
@@ -517,11 +517,11 @@ def _decoded(text: str) -> Any:
         return text
 
 
-def _to_json(value: Any) -> str:
+def _to_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def to_plain(value: Any) -> Any:
+def to_plain(value: object) -> Any:
     """Return a value as JSON has it: for saved demonstrations."""
     return value if isinstance(value, str) else json.loads(to_json(value, fallback=_fields_or_text))
 

@@ -11,7 +11,7 @@ import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
@@ -111,11 +111,11 @@ class ChatAdapter(PromptAdapter):
         )
 
 
-def _answer(rendered: Rendered, outputs: Mapping[str, Any], every: bool) -> str:
+def _answer(rendered: Rendered, outputs: Mapping[str, object], every: bool) -> str:
     return "\n\n".join([*_answer_sections(rendered.outputs, outputs, every), _CLOSING])
 
 
-def _answer_sections(outputs: Sequence[Slot], values: Mapping[str, Any], every: bool) -> list[str]:
+def _answer_sections(outputs: Sequence[Slot], values: Mapping[str, object], every: bool) -> list[str]:
     written = []
     for slot in outputs:
         if slot.name in values:

@@ -104,7 +104,7 @@ def render_json(plan: Plan, how: str, tail: str) -> Rendered:
     )
 
 
-def json_answer(rendered: Rendered, outputs: Mapping[str, Any], _every: bool) -> str:
+def json_answer(rendered: Rendered, outputs: Mapping[str, object], _every: bool) -> str:
     """Write outputs as an object; an incomplete demonstration's has fewer keys."""
     written = [
         f'"{slot.name}": {_json_text(slot.codec, outputs[slot.name])}'
@@ -114,7 +114,7 @@ def json_answer(rendered: Rendered, outputs: Mapping[str, Any], _every: bool) ->
     return "{" + ", ".join(written) + "}"
 
 
-def _json_text(codec: Codec, value: Any) -> str:
+def _json_text(codec: Codec, value: object) -> str:
     """Write a value as its field's type where it is one, else as JSON has it."""
     try:
         return codec.write_json(value if type(value) is codec.exact else codec.check(value))

@@ -12,7 +12,7 @@ import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
@@ -103,7 +103,7 @@ def _close(name: str) -> str:
     return f"\n</{name}>"
 
 
-def _answer(rendered: Rendered, outputs: Mapping[str, Any], every: bool) -> str:
+def _answer(rendered: Rendered, outputs: Mapping[str, object], every: bool) -> str:
     written = []
     for slot in rendered.outputs:
         if slot.name in outputs:

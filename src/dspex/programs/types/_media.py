@@ -91,7 +91,7 @@ class Media(FieldType, MediaPart):
     """What the media type must begin with."""
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], *, media_type: str = "", **extras: Any) -> Self:
+    def from_file(cls, path: str | os.PathLike[str], *, media_type: str = "", **extras: object) -> Self:
         """
         Read a file; the media type is found by its first bytes or its suffix.
 
@@ -169,7 +169,7 @@ class Media(FieldType, MediaPart):
         return {"url": self.data_url, **more} if more else self.data_url
 
     @classmethod
-    def from_json(cls, value: Any) -> Self:
+    def from_json(cls, value: object) -> Self:
         """Read an address, an object with one, or take bytes."""
         if isinstance(value, (bytes, bytearray)):
             return cls.from_bytes(bytes(value))

@@ -48,20 +48,20 @@ class Citations:
         return self.sources[index]
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """From a list of sources, or an object with ``citations``; written as a list of objects."""
         return core_schema.no_info_plain_validator_function(
             lambda given: given if isinstance(given, Citations) else cls(_listed(given)), serialization=_WRITING
         )
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: Any) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: object) -> dict[str, Any]:
         """Return the schema of a list of sources."""
         properties = {name: {"type": "string"} for name in ("text", "title", "url")}
         return {"type": "array", "items": {"type": "object", "properties": properties, "required": ["text"]}}
 
 
-def _listed(given: Any) -> Sequence[object]:
+def _listed(given: object) -> Sequence[object]:
     if isinstance(given, Mapping):
         given = given.get("citations")
     if isinstance(given, (list, tuple)):
@@ -69,7 +69,7 @@ def _listed(given: Any) -> Sequence[object]:
     raise ValueError("expected a list of sources, each with text, title and url")
 
 
-def _source(given: Any) -> Citation:
+def _source(given: object) -> Citation:
     if isinstance(given, Citation):
         return given
     if isinstance(given, str):

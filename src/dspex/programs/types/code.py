@@ -35,7 +35,7 @@ class Code(FieldType, str, Generic[L]):
 
     if not TYPE_CHECKING:
 
-        def __class_getitem__(cls, language: Any) -> type[Code]:
+        def __class_getitem__(cls, language: object) -> type[Code]:
             """Return the type of code in that language, the same class each time."""
             if get_origin(language) is Literal:
                 (language,) = get_args(language)
@@ -93,7 +93,7 @@ class Code(FieldType, str, Generic[L]):
         return self.to_text() if _OPENED.match(self) else str(self)
 
     @classmethod
-    def from_json(cls, value: Any) -> Self:
+    def from_json(cls, value: object) -> Self:
         """Take code as it is, without a fence around all of it."""
         if not isinstance(value, str):
             raise ValueError(f"expected source code, got {type(value).__name__}")

@@ -109,7 +109,7 @@ class FieldType:
         return self.to_text()
 
     @classmethod
-    def from_json(cls, value: Any) -> Self:  # a JSON value
+    def from_json(cls, value: object) -> Self:  # a JSON value
         """
         Read a value from JSON; by default from its text.
 
@@ -130,11 +130,11 @@ class FieldType:
         )
 
     @classmethod
-    def _validate(cls, value: Any) -> Self:
+    def _validate(cls, value: object) -> Self:
         return value if isinstance(value, cls) else cls.from_json(value)
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Values pass as they are, JSON becomes values; written, they are JSON."""
         return core_schema.no_info_plain_validator_function(cls._validate, serialization=_WRITING)
 

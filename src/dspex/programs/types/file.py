@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, ClassVar, Self, final
+from typing import ClassVar, Self, final
 
 from dspex.programs.types._media import Media
 from dspex.protocols.content import FilePart
@@ -24,7 +24,7 @@ class File(Media, FilePart):
     _default_type: ClassVar[str] = "application/octet-stream"
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], *, media_type: str = "", **extras: Any) -> Self:
+    def from_file(cls, path: str | os.PathLike[str], *, media_type: str = "", **extras: object) -> Self:
         """
         Read a file; the media type is found by its first bytes or its suffix, the name is the file's.
 

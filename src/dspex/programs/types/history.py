@@ -73,7 +73,7 @@ class History:
         return iter(self.messages)
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """From a list of turns or an object with ``messages``; written as that object."""
         return core_schema.no_info_before_validator_function(
             _as_object,
@@ -84,7 +84,7 @@ class History:
         )
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: Any) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: object) -> dict[str, Any]:
         """Return the schema of the object with ``messages``."""
         messages = {"type": "array", "items": {"type": "object"}}
         return {"type": "object", "properties": {"messages": messages}, "required": ["messages"]}
@@ -145,7 +145,7 @@ def _as_object(given: Any) -> Any:
 
 
 def _dump(history: History) -> dict[str, Any]:
-    turns: list[dict[str, Any]] = []
+    turns: list[dict[str, object]] = []
     for turn in history.messages:
         if not isinstance(turn, Message):
             turns.append(dict(turn))

@@ -49,21 +49,21 @@ class ToolCalls:
         return self.calls[index]
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """From a list of calls, or an object with ``tool_calls``; written as a list of names and arguments."""
         return core_schema.no_info_plain_validator_function(
             lambda given: given if isinstance(given, ToolCalls) else cls(_listed(given)), serialization=_WRITING
         )
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: Any) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: object) -> dict[str, Any]:
         """Return the schema of a list of names and arguments."""
         properties = {"name": {"type": "string"}, "args": {"type": "object"}}
         call = {"type": "object", "properties": properties, "required": ["name", "args"]}
         return {"type": "array", "items": call}
 
 
-def _listed(given: Any) -> Sequence[object]:
+def _listed(given: object) -> Sequence[object]:
     if isinstance(given, Mapping):
         given = given.get("tool_calls", [given] if named_call(given) is not None else None)
     if isinstance(given, (list, tuple)):
@@ -71,7 +71,7 @@ def _listed(given: Any) -> Sequence[object]:
     raise ValueError("expected a list of calls, each with name and args")
 
 
-def _call(number: int, given: Any) -> ToolCall:
+def _call(number: int, given: object) -> ToolCall:
     if isinstance(given, ToolCall):
         return given
     if isinstance(given, Mapping):
@@ -115,7 +115,7 @@ def _dump(calls: ToolCalls, info: core_schema.SerializationInfo) -> list[dict[st
     prompt = isinstance(info.context, dict) and info.context.get("prompt")
     found = []
     for number, call in enumerate(calls, 1):
-        shown: dict[str, Any] = {"name": call.name, "args": dict(call.arguments or {})}
+        shown: dict[str, object] = {"name": call.name, "args": dict(call.arguments or {})}
         if call.id != f"call_{number}":
             shown["id"] = call.id
         if not prompt:
