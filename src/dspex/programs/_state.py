@@ -228,7 +228,7 @@ def _with_adapter(path: str, predictor: Predict[Any, ...], name: object) -> Pred
         return predictor
     if name not in ADAPTER_NAMES:
         raise StateError(
-            f"{path}.dspex: the adapter {name!r} is none of {', '.join(ADAPTER_NAMES)}: load into a program whose "
+            f"{path}.dspex: the adapter {name!r} is not one of {', '.join(ADAPTER_NAMES)}: load into a program whose "
             f"predictor has an adapter of that name"
         )
     return predictor.with_adapter(cast("AdapterName", name))

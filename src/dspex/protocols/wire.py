@@ -78,7 +78,7 @@ class Wire(Protocol):
         Return the request body.
 
         Raises:
-            RequestRejected: The request cannot be written as JSON, or asks for what the protocol has no word for;
+            RequestRejected: The request cannot be written as JSON, or asks for what the protocol does not support;
                 nothing was sent.
         """
         ...

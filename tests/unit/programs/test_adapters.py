@@ -209,7 +209,7 @@ class TestChoosing:
 
         assert Predict("q -> a").load_state(state).adapter == JSONAdapter()
         state["self"]["dspex"]["adapter"] = "yaml"
-        with pytest.raises(StateError, match="adapter 'yaml' is none of chat, json, xml, tool: load into a program"):
+        with pytest.raises(StateError, match="adapter 'yaml' is not one of chat, json, xml, tool: load into a program"):
             Predict("q -> a").load_state(state)
 
     def test_one_of_the_users_own_is_kept_where_it_stands(self) -> None:
@@ -217,7 +217,7 @@ class TestChoosing:
         state = Predict("q -> a", adapter=Shouting()).dump_state()
 
         assert Predict("q -> a", adapter=Shouting()).load_state(state).adapter == Shouting()
-        with pytest.raises(StateError, match="adapter 'shouting' is none of"):
+        with pytest.raises(StateError, match="adapter 'shouting' is not one of"):
             Predict("q -> a").load_state(state)
 
     async def test_demos_follow_the_format(self) -> None:

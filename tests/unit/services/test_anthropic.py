@@ -289,7 +289,7 @@ class TestEncode:
             (request(tool_choice="required"), "needs tools"),
             (request(tools=(WEATHER,), tool_choice="other"), "not a tool of the request"),
             (request(reasoning="low", max_tokens=2048), "must be more than the 2048 tokens"),
-            (request(reasoning="12"), "is none of 'none', 'minimal'"),
+            (request(reasoning="12"), "is not one of 'none', 'minimal'"),
             (request(stream=True), "'stream'"),
             (request(Message("user", "\ud800")), "cannot be written as JSON"),
             (request(temperature=float("nan")), "cannot be written as JSON"),

@@ -273,7 +273,7 @@ class TestEncode:
             (request(Message("assistant", (ImagePart("image/png", b"x"),))), "ImagePart in an assistant turn"),
             (request(tools=(WEATHER,), parallel_tool_calls=False), "one tool call at most"),
             (request(tools=(WEATHER,), tool_choice="other"), "not a tool of the request"),
-            (request(reasoning="huge"), "is none of 'none', 'minimal'"),
+            (request(reasoning="huge"), "is not one of 'none', 'minimal'"),
             (request(stream=True), "'stream'"),
             (request(Message("user", "\ud800")), "cannot be written as JSON"),
         ],

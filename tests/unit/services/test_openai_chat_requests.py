@@ -156,7 +156,7 @@ class TestMessages:
     )
     def test_what_the_protocol_cannot_say_is_rejected_unsent(self, message: Message, named: str) -> None:
         """The message names the part."""
-        with pytest.raises(RequestRejected, match=f"no word for .*{named}.*nothing was sent"):
+        with pytest.raises(RequestRejected, match=f"does not support .*{named}.*nothing was sent"):
             turns(message)
 
 

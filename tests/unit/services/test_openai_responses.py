@@ -255,7 +255,7 @@ class TestRequest:
         ],
     )
     def test_parts_it_has_no_word_for(self, message: Message) -> None:
-        with pytest.raises(RequestRejected, match="no word for"):
+        with pytest.raises(RequestRejected, match="does not support"):
             encoded(message)
 
 

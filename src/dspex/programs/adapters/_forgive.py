@@ -183,7 +183,7 @@ def _one_of(value: Any, annotation: Any, depth: int) -> Any:
     if len(arms) == 1:
         return forgiven(value, arms[0], depth + 1)  # says what is wrong
     if any(has_dates(each) for each in arms):
-        raise ValueError(f"{value!r:.60} is none of the types that are asked for")
+        raise ValueError(f"{value!r:.60} is not of any type that was asked for")
     return value
 
 

@@ -223,5 +223,5 @@ def billed(error: E, usage: Usage) -> E:
 
 
 def unsayable(what: str, protocol: str) -> RequestRejected:
-    """Return the error for a part of a request that the protocol has no word for."""
-    return RequestRejected(f"{protocol} has no word for {what}; nothing was sent")
+    """Return the error for a part of a request that the protocol does not support."""
+    return RequestRejected(f"{protocol} does not support {what}; nothing was sent")

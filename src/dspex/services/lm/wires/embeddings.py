@@ -207,7 +207,7 @@ class _Answer:
         if len(found) != texts:
             raise self.invalid(f"{len(found)} vectors for {texts} texts")
         if not all(isinstance(each, dict) for each in found):
-            raise self.invalid(f"{name} holds what is not an object")
+            raise self.invalid(f"{name} holds an item that is not an object")
         return found
 
     def vector(self, value: object) -> array[float]:
@@ -225,7 +225,7 @@ class _Answer:
         except (ValueError, TypeError, OverflowError) as error:
             raise self.invalid("a vector cannot be read") from error
         if not vector or not math.isfinite(sum(vector)):
-            raise self.invalid("a vector is empty or holds what is not a number")
+            raise self.invalid("a vector is empty or holds an item that is not a number")
         return vector
 
     def checked(self, response: EmbedResponse) -> EmbedResponse:

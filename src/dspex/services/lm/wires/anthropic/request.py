@@ -29,7 +29,7 @@ def message_fields(model_name: str, request: LMRequest, *, stream: bool) -> dict
     Return the body of a request.
 
     Raises:
-        RequestRejected: The protocol, or the model, has no word for something; nothing was sent.
+        RequestRejected: The protocol, or the model, does not support something; nothing was sent.
     """
     model = claude_model(model_name)
     params = request.params
@@ -254,7 +254,7 @@ def _add_thinking(fields: dict[str, object], request: LMRequest, model: ClaudeMo
     budget = int(word) if word.isascii() and word.isdigit() and len(word) < 10 else BUDGETS.get(word)
     if budget is None or budget < _FEWEST_THINKING_TOKENS:
         known = ", ".join(map(repr, ("none", *BUDGETS)))
-        problem = f"{model_name} thinks up to a number of tokens: reasoning={word!r} is none of {known}"
+        problem = f"{model_name} thinks up to a number of tokens: reasoning={word!r} is not one of {known}"
         raise RequestRejected(f"{problem} or a number from {_FEWEST_THINKING_TOKENS} on; nothing was sent")
     if request.params.max_tokens is None:
         fields["max_tokens"] = model.max_tokens + budget

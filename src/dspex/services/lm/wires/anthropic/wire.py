@@ -53,7 +53,7 @@ class Anthropic:
         Return the compact JSON body; ``max_tokens``, which the protocol requires, has a default by model.
 
         Raises:
-            RequestRejected: Something cannot be written as JSON, or the protocol has no word for it; nothing was sent.
+            RequestRejected: Something cannot be written as JSON, or the protocol does not support it; nothing was sent.
         """
         return to_json(message_fields(model_name, request, stream=stream))
 

@@ -41,7 +41,7 @@ def chat_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     Return the messages as JSON values.
 
     Raises:
-        RequestRejected: A part stands where the protocol has no word for it.
+        RequestRejected: A part stands where the protocol does not support it.
     """
     written: list[dict[str, object]] = []
     for message in messages:

@@ -50,7 +50,7 @@ class OpenAIChat:
         Return the compact JSON body; only parameters that were set are sent.
 
         Raises:
-            RequestRejected: Something cannot be written as JSON, or the protocol has no word for it; nothing was sent.
+            RequestRejected: Something cannot be written as JSON, or the protocol does not support it; nothing was sent.
         """
         fields: dict[str, object] = {"model": model_name, "messages": chat_messages(request.messages)}  # JSON
         length_field = length_field_of(model_name) if self.length_field == "by_model" else self.length_field

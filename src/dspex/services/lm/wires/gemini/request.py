@@ -26,7 +26,7 @@ def content_fields(model_name: str, request: LMRequest) -> dict[str, Any]:
     Return the body of a request; streaming is said by the address.
 
     Raises:
-        RequestRejected: The protocol, or the model, has no word for something; nothing was sent.
+        RequestRejected: The protocol, or the model, does not support something; nothing was sent.
     """
     instruction, contents = _conversation(request.messages)
     if not contents:
@@ -238,6 +238,6 @@ def _thinking(model_name: str, word: str) -> dict[str, Any]:
         return {"thinkingLevel": word.upper(), "includeThoughts": True}
     if word not in BUDGETS:
         known = ", ".join(map(repr, ("none", *BUDGETS)))
-        problem = f"{model_name} thinks up to a number of tokens: reasoning={word!r} is none of {known}"
+        problem = f"{model_name} thinks up to a number of tokens: reasoning={word!r} is not one of {known}"
         raise RequestRejected(f"{problem} or a number; nothing was sent")
     return {"thinkingBudget": BUDGETS[word], "includeThoughts": True}

@@ -44,7 +44,7 @@ class Gemini:
         Return the compact JSON body; only parameters that were set are sent.
 
         Raises:
-            RequestRejected: Something cannot be written as JSON, or the protocol has no word for it; nothing was sent.
+            RequestRejected: Something cannot be written as JSON, or the protocol does not support it; nothing was sent.
         """
         return to_json(content_fields(model_name, request))
 

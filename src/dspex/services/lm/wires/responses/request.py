@@ -26,7 +26,7 @@ def response_fields(model_name: str, request: LMRequest) -> dict[str, Any]:
     encrypted form, which go back with the tool calls that they led to.
 
     Raises:
-        RequestRejected: A part or a parameter is set that the protocol has no word for.
+        RequestRejected: A part or a parameter is set that the protocol does not support.
     """
     instructions, turns = _instructions(request.messages)
     fields: dict[str, object] = {"model": model_name, "input": _items(turns), "store": False}

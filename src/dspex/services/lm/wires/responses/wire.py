@@ -52,7 +52,7 @@ class OpenAIResponses:
         Return the compact JSON body; only parameters that were set are sent.
 
         Raises:
-            RequestRejected: Something cannot be written as JSON, or the protocol has no word for it; nothing was
+            RequestRejected: Something cannot be written as JSON, or the protocol does not support it; nothing was
                 sent.
         """
         fields = response_fields(model_name, request)
