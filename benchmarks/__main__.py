@@ -30,7 +30,7 @@ ERLANG = LATEST.with_name("erlang.json")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What dspex costs, beside its peers.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="The costs of dspex, beside its peers.")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a group or row; may be repeated")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter turns, for a first look")
     parser.add_argument("--erlang", action="store_true", help="the rows beside Erlang/OTP instead, if it is installed")

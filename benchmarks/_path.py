@@ -31,7 +31,7 @@ _TURNS = 2_000
 
 
 class _Trace:
-    """What one call does, as the interpreter's profile hook tells it."""
+    """The work of one call, as the interpreter's profile hook tells it."""
 
     def __init__(self) -> None:
         self.calls: Counter[CodeType] = Counter()

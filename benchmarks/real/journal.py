@@ -1,4 +1,4 @@
-"""What was measured so far, a line of JSON for each row of each cell: a run that was stopped goes on from it."""
+"""The measurements so far, a line of JSON for each row of each cell: a run that was stopped goes on from it."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _LIMITS = dspex.ClientLimits(max_in_flight=4, follow_latency=False, retry=RetryP
 @dataclass(frozen=True, slots=True)
 class Plan:
     """
-    What is to be measured.
+    The cells to measure.
 
     Attributes:
         rows: Of each cell at most so many.
@@ -57,14 +57,14 @@ async def measure(
     Measure what the journal has not.
 
     Args:
-        plan: What is wanted.
+        plan: The options.
         journal: Takes each row as soon as it is known.
         upstream: The address of the model's server, ending in ``/v1``.
         until: When no more rows are begun, by ``time.monotonic()``.
         tell: Takes a line for each row.
 
     Returns:
-        Whether all of it is measured.
+        True when all of it is measured.
     Cancellation: rows under way are not counted; all others are kept.
     """
     sides: dict[tuple[str, str], Side] = {}

@@ -1,4 +1,4 @@
-"""Who asks the model: dspex, DSPy, or a plain prompt by hand."""
+"""The side that asks the model: dspex, DSPy, or a plain prompt by hand."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ FORMS = (*(f"dspex/{name}" for name in ADAPTER_NAMES), "dspy/chat", "dspy/json",
 @dataclass(frozen=True, slots=True)
 class Answer:
     """
-    What came of one row.
+    The outcome of one row.
 
     Attributes:
         outputs: As JSON has them; None when the answer could not be read.
-        repaired: Whether the model had to be asked again because its answer could not be read; None where only the
+        repaired: True when the model had to be asked again because its answer could not be read; None where only the
             number of calls tells.
         error: The class and the message of what was raised.
     """

@@ -1,4 +1,4 @@
-"""What the model is asked, in the words that dspex and DSPy have in common; nothing here knows which one it is."""
+"""The question to the model, in words that dspex and DSPy have in common; nothing here knows which one it is."""
 
 from datetime import date
 from typing import Any, Literal

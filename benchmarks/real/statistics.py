@@ -31,7 +31,8 @@ def paired(ours: Sequence[bool], theirs: Sequence[bool]) -> tuple[int, int, floa
     Compare two forms on the same rows: McNemar's test in its exact form, the sign test of the rows that differ.
 
     Returns:
-        How often only ours was right, how often only theirs, and the two-sided p-value; 1 where no row differs.
+        The number of rows where only ours was right, where only theirs was, and the two-sided p-value; 1 where no row
+        differs.
 
     Raises:
         ValueError: They are not of the same rows.

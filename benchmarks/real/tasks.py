@@ -40,7 +40,7 @@ class Task:
     Attributes:
         rows: Scored, in this order.
         demos: Shown, and never scored.
-        reasons: Whether the program is a ChainOfThought.
+        reasons: True when the program is a ChainOfThought.
         max_tokens: Of an answer in any form: about twice what the longest right one takes.
         score: From outputs and truth to 0..1; a row is right at 1.
     """

@@ -151,7 +151,7 @@ def key_text(value: object, where: str) -> str:
 
 
 class ResultType(NamedTuple):
-    """What a program's ``forward`` returns: the adapter of its declared type, and the classes that may be in it."""
+    """A program's return type: the adapter of the declared type of ``forward``, and the classes that may be in it."""
 
     adapter: TypeAdapter[Any]
     known: Known

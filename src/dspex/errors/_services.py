@@ -62,7 +62,7 @@ class LMError(ServiceError):
         retry_after: Seconds that the provider asks to be left alone, if it does.
         should_retry: The provider's word about another try (``x-should-retry``); False forbids it, whatever
             ``is_retryable`` says of the class.
-        may_be_charged: Whether the provider may have heard of the failed attempt; False where nothing was sent.
+        may_be_charged: False where nothing was sent; True when the provider may have heard of the failed attempt.
         usage: The ``Usage`` that the provider counted for the failed attempt, and charges: of an answer that it
             withheld, say. None where it counted none.
         attempts: The ``Attempt`` records of every try, oldest first.

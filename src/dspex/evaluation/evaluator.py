@@ -59,11 +59,11 @@ async def evaluate(
 
     Args:
         executor: Where the program runs.
-        open_stream: Whose children the rows' tasks are.
+        open_stream: The supervisor of the rows' tasks.
         program: A Module, or any object with an async ``forward``.
         examples: Examples, mappings or dataclasses; ``forward``'s parameters are picked from each.
         metric: Called with an example and what ``forward`` returned; sync or async.
-        options: How the program's requests run.
+        options: The options of the program's requests.
         max_concurrency: Rows under way at once.
         max_failed: The share of rows that may fail.
         on_progress: Called after each row; what it raises ends the evaluation.
@@ -74,7 +74,7 @@ async def evaluate(
         ConfigError: Something is set up so that no row can succeed.
         EvaluationError: More rows failed than ``max_failed`` allows, or the metric failed on each of the first few:
             the rest are not run, and ``partial`` is the report of those that were.
-        Exception: Whatever ``on_progress`` raised; every row under way has been stopped.
+        Exception: Any exception of ``on_progress``; every row under way has been stopped.
     Cancellation: every row under way is stopped before the cancellation travels on.
     """
     check_metric(metric)

@@ -1,4 +1,4 @@
-"""Whose fault an error is: the provider's, the row's own, bad luck, or the caller's. Pure functions of the error."""
+"""The one at fault in an error: the provider, the row itself, bad luck, or the caller. Pure functions of the error."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ __all__ = ["is_accident", "is_callers", "is_hopeless", "is_outage"]
 
 
 def is_outage(error: Exception) -> bool:
-    """Whether the provider, not the program, is at fault, and waiting is all there is to do."""
+    """True when the provider, not the program, is at fault, and waiting is all there is to do."""
     if isinstance(error, LMError):
         return error.is_retryable and not isinstance(error, ResponseInvalid)
     return isinstance(error, (ServiceUnavailable, Overloaded))
 
 
 def is_accident(error: Exception) -> bool:
-    """Whether the same row may well succeed the next time, but may also be the cause."""
+    """True when the same row may well succeed the next time, but may also be the cause."""
     accidents = (ActorExited, NoSuchActor, DeadlineExceeded, RequestKilled, ResponseInvalid, RetrievalError)
     return isinstance(error, (*accidents, StepCrashed))
 
 
 def is_hopeless(error: Exception) -> bool:
-    """Whether no row can succeed until somebody does something about it."""
+    """True when no row can succeed until somebody does something about it."""
     return is_callers(error) or isinstance(error, (AuthFailed, BudgetExceeded, QuotaExhausted))
 
 
 def is_callers(error: Exception) -> bool:
-    """Whether the caller set something up that cannot work for any row: this is never the outcome of one row."""
+    """True when the caller set something up that cannot work for any row: this is never the outcome of one row."""
     return isinstance(error, (ConfigError, AppClosed, JobBusy)) or type(error) is OptimizationError

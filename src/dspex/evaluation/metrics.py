@@ -1,4 +1,4 @@
-"""What a good answer is: scores, and the metrics that question answering is measured with."""
+"""The quality of an answer: scores, and the metrics that question answering is measured with."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Score:
 
 
 MetricResult = bool | float | Score
-"""What a metric may return."""
+"""The return values of a metric."""
 
 Metric = Callable[[Example, R], MetricResult | Awaitable[MetricResult]]
 """``metric(example, prediction)``: sync or async; one that raises marks its row as failed, never as zero."""

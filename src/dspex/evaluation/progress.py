@@ -1,4 +1,4 @@
-"""How far an evaluation has come, told to whoever started it after each row."""
+"""The progress of an evaluation, told to its starter after each row."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Progress:
         usage: Tokens paid for so far.
         cost: US dollars so far; None once the price of a call was unknown.
         row: The number of the row that has just ended, counted from 0 in the order of the examples.
-        outcome: How it ended.
+        outcome: Its outcome.
     """
 
     done: int
@@ -45,7 +45,10 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], object]
-"""Called after each row, in the order in which rows end; it must be quick. What it raises ends the evaluation."""
+"""
+Called after each row, in the order in which rows end; it must be quick. An exception that it raises ends the
+evaluation.
+"""
 
 
 class ProgressTally:
@@ -54,7 +57,7 @@ class ProgressTally:
 
     Args:
         total: Rows there are.
-        tell: Who is told of each.
+        tell: The function that is told of each.
     """
 
     __slots__ = ("_cost", "_done", "_scored", "_sum", "_tell", "_total", "_usage")

@@ -1,4 +1,4 @@
-"""What an evaluation found: the score, how sure it is, what failed, what it took, and how two of them differ."""
+"""The result of an evaluation: the score, its certainty, the failures, the cost, and the difference of two of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dspex.protocols.scope import RequestTotals, TraceStep
 __all__ = ["Change", "Comparison", "Report", "RowLatency", "RowOutcome", "Scored", "cost_of"]
 
 R = TypeVar("R", default=Any)
-"""What the program returns."""
+"""The return type of the program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Scored(Generic[R]):
 
 
 RowOutcome = Scored[R] | Failed
-"""How one row ended."""
+"""The outcome of one row."""
 
 
 class RowLatency(NamedTuple):
@@ -65,9 +65,9 @@ class Comparison:
     Attributes:
         difference: The mean change of score, from the other report to this one.
         interval: 95 % confidence for the difference.
-        p_value: How often chance alone would make so large a difference.
+        p_value: The probability that chance alone would make so large a difference.
         changed: The rows that came out differently.
-        pairs: How many rows both reports scored.
+        pairs: The number of rows that both reports scored.
     """
 
     difference: float
@@ -93,7 +93,7 @@ class Report(Generic[R]):
 
     Attributes:
         program: The name of the program's class.
-        examples: What it was evaluated on.
+        examples: The row it was evaluated on.
         outcomes: ``Scored`` or ``Failed``, one for each example.
         max_failed: The share of failed rows above which there is no score.
         not_run: Rows that were not run because too many had failed before; they are not among the examples here.
@@ -117,7 +117,7 @@ class Report(Generic[R]):
 
     @property
     def has_score(self) -> bool:
-        """Whether few enough rows failed for a score to mean something."""
+        """True when few enough rows failed for a score to mean something."""
         return bool(self.scored) and not self.not_run and len(self.failed) <= self.max_failed * len(self.outcomes)
 
     @cached_property

@@ -21,7 +21,7 @@ __all__ = ["MAX_ACCIDENTS", "FailureLimit", "OutageGate", "RowRunner", "failed_t
 R = TypeVar("R")
 
 MAX_ACCIDENTS = 3
-"""How often one row may be killed, run out of time or get nonsense before that counts as its own failure."""
+"""The number of times one row may be killed, run out of time or get nonsense before that counts as its own failure."""
 
 DOOMED = 8
 """So many rows, all failed in the metric itself, are enough to say that the metric is broken."""
@@ -52,7 +52,7 @@ class RowRunner:
 
     Args:
         executor: Where programs run.
-        options: How.
+        options: The options of its requests.
         gate: Where rows wait out an outage.
     """
 
@@ -120,7 +120,7 @@ class FailureLimit:
         max_failed: The share of them that may fail.
 
     Attributes:
-        reached: Whether no score can come of the rest: more rows have failed than may, or the metric itself failed on
+        reached: True when no score can come of the rest: more rows have failed than may, or the metric itself failed on
             each of the first few.
     """
 

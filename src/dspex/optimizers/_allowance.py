@@ -1,4 +1,4 @@
-"""What a search may spend: set aside before an ask is sent, and counted in the order of the plans."""
+"""The allowance of a search: set aside before an ask is sent, and counted in the order of the plans."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AHEAD = 0.2
 
 class Charges:
     """
-    What plans have cost: each recorded answer once, whoever asks for it again.
+    The cost of plans: each recorded answer once, whoever asks for it again.
 
     Args:
         compact: Remember which answers are charged, but not what each has cost; enough where nothing is handed on.
@@ -72,11 +72,11 @@ class Allowance:
 
     Args:
         limit: The most that may be spent.
-        price: What a row is expected to cost.
-        ahead: Whether plans run ahead of the oldest at all.
+        price: The expected cost of a row.
+        ahead: True when plans run ahead of the oldest at all.
 
     Attributes:
-        in_order: What the plans may cost that are absorbed, the oldest running one included.
+        in_order: The sum that the absorbed plans may cost, the oldest running one included.
     """
 
     __slots__ = ("_held", "_limit", "_spent", "in_order", "price")
@@ -99,11 +99,11 @@ class Allowance:
 
     def has_room(self, expected: Spending, counted: Spending) -> bool:
         """
-        Whether a younger plan may send.
+        True when a younger plan may send.
 
         Args:
-            expected: What it wants to send.
-            counted: What is paid already in the order of the plans; the rest of what was paid ran ahead.
+            expected: The asks it wants to send.
+            counted: The sum paid already in the order of the plans; the rest of the payments ran ahead.
         """
         # All that ran ahead must fit between the two limits, whatever the oldest plan still spends.
         ahead = self._spent + self._held + expected - counted
@@ -111,7 +111,7 @@ class Allowance:
 
 
 def fits(limit: Budget, spent: Spending) -> bool:
-    """Whether an amount stays within a budget."""
+    """True when an amount stays within a budget."""
     return (
         (limit.usd is None or spent.usd <= limit.usd)
         and (limit.tokens is None or spent.tokens <= limit.tokens)

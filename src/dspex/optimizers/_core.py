@@ -1,9 +1,9 @@
 """
 The engine without hands: which plans run, what is to be asked next, and what follows from an answer.
 
-Pure data: no loop, no clock, no files. Whoever drives it takes items, sees to it that their answers are recorded, and
-hands the answers back in any order. The state of a search depends on the answers alone, because plans are absorbed in
-the order of their numbers.
+Pure data: no loop, no clock, no files. The driver takes items, sees to it that their answers are recorded, and hands
+the answers back in any order. The state of a search depends on the answers alone, because plans are absorbed in the
+order of their numbers.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Item:
 
     Attributes:
         key: Of the answer in the journal; for answers that are only read, a name of the reading.
-        ask: What is asked.
+        ask: The signature.
         row: Of a Run: the row.
         place: Older goes first.
         reads: Keys of recorded answers that are to be read; empty for what is to be done afresh.
@@ -59,11 +59,11 @@ class Item:
     reads: tuple[str, ...] = ()
     started: bool = False
     tries: int = 0
-    """How often whoever did it was killed: what it had recorded by then is looked for first."""
+    """The number of times its worker was killed: a record that the worker made by then is looked for first."""
     waiting: list[Waiting] = field(default_factory=list)
-    """Who wants it."""
+    """The plans that want it."""
     payers: tuple[tuple[Allowance, Spending], ...] = ()
-    """What is set aside for it, and where."""
+    """The sums set aside for it, and the allowances they come from."""
 
 
 class Core:
@@ -74,10 +74,10 @@ class Core:
         shelf: Which answers are recorded.
 
     Attributes:
-        done: Whether the root's algorithm is done; ``state`` is then its last.
-        trouble: What ended the job instead.
+        done: True when the root's algorithm is done; ``state`` is then its last.
+        trouble: The error that ended the job instead.
         ends: Where searches were ended from outside, by their names: as recorded, so that they end there again.
-        steers: What people said, by search and by the plan after which it counts: as recorded.
+        steers: The words of people, by search and by the plan after which they count: as recorded.
         on_absorbed: Called after each plan with its search and its number.
     """
 

@@ -56,7 +56,7 @@ class Driver:
         Run until the engine is done.
 
         Raises:
-            Exception: What ended the job instead: an error of the algorithm, or one that no row can succeed with.
+            Exception: The error that ended the job instead: one of the algorithm, or one that no row can succeed with.
         Cancellation: what is under way is stopped; what is recorded stays.
         """
         process = current_process()

@@ -14,7 +14,7 @@ class Gate:
     Closed while the provider is down: one failure closes it, for twice as long each time until something succeeds.
 
     Args:
-        runtime: Whose clock counts.
+        runtime: The runtime whose clock counts.
         backoff: The first delay, and the longest.
         on_pause: Told why and for how long rows wait.
         on_go: Told that the provider answers again.

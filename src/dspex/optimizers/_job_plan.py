@@ -33,7 +33,7 @@ SAFETY = 1.25
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job comes to: the candidate that is handed out, the one that the search found, and the verdict."""
+    """The result of a job: the candidate that is handed out, the one that the search found, and the verdict."""
 
     candidate: Candidate
     found: Candidate
@@ -50,10 +50,10 @@ class JobPlan(Algorithm[Outcome | None]):
     One job as an algorithm of one plan.
 
     Args:
-        algorithm: Who searches.
+        algorithm: The algorithm.
         split: The rows; only here are those held out.
         sure: As ``judge`` has it.
-        limit: What the whole job may spend.
+        limit: The budget of the whole job.
     """
 
     algorithm: Algorithm[Any]

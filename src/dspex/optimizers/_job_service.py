@@ -49,7 +49,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 @dataclass(frozen=True, slots=True)
 class JobSettings:
-    """What ``App.compile`` was told beside the program, the optimizer and the rows."""
+    """The arguments of ``App.compile`` beside the program, the optimizer and the rows."""
 
     job: str | None = None
     seed: int = 0

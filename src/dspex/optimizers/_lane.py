@@ -38,11 +38,11 @@ class Lane:
 
     Args:
         core: The engine it is part of.
-        algorithm: Who searches.
+        algorithm: The algorithm.
         task: With what.
         place: Of the ask that wants it.
         on_end: Told what it has found.
-        allowance: What it may spend, where that has a limit of its own.
+        allowance: Its own allowance, where it has one.
         parent: The plan that asks for it.
     """
 
@@ -69,7 +69,7 @@ class Lane:
         self.absorbed = 0
         self.over = False
         self.charges = Charges(compact=allowance is not None)
-        """What the absorbed plans have cost."""
+        """The cost of the absorbed plans."""
         self.running: dict[int, Frame] = {}
         self._end: int | None = None
         self._results: dict[int, tuple[Any, Charges, Exception | None]] = {}
@@ -78,7 +78,7 @@ class Lane:
 
     @property
     def counted(self) -> bool:
-        """Whether anybody has to know what its plans cost."""
+        """True when anybody has to know what its plans cost."""
         return self.allowance is not None or (self.parent is not None and self.parent.lane.counted)
 
     def open(self) -> None:
@@ -219,10 +219,10 @@ class Frame:
         self.k = k
         self.alive = True
         self.charges = Charges()
-        """What its answers have cost."""
+        """The cost of its answers."""
         self.children: list[Lane] = []
         self.turn = 0
-        """How often the plan was run on."""
+        """The number of times the plan was run on."""
         self._plan = plan
         self._ordinal = 0
         self._asks: tuple[Ask, ...] = ()

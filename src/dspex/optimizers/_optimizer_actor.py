@@ -54,7 +54,7 @@ PAGE = 1_000
 """Records that are read from a journal at once."""
 
 PAUSES = Backoff(initial=0.5, maximum=60.0)
-"""How long a search waits while the provider is down."""
+"""The wait of a search while the provider is down, in seconds."""
 
 _SETTLED = "settled"
 

@@ -1,4 +1,4 @@
-"""What is kept of a job beside its journal: it survives the actor that runs it, and is what ``Job`` looks at."""
+"""The record of a job beside its journal: it survives the actor that runs it, and ``Job`` reads it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class JobEvent:
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """What a job was started with; its result depends on nothing else."""
+    """The arguments of a job; its result depends on nothing else."""
 
     id: str
     path: Path
@@ -90,9 +90,9 @@ class JobRecord:
     incarnations: int = 0
     cancel_wanted: bool = False
     held: bool = False
-    """Whether somebody has paused it."""
+    """True when somebody has paused it."""
     ended: bool = False
-    """Whether the end has been published."""
+    """True when the end has been published."""
     _waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
     @property
@@ -102,7 +102,7 @@ class JobRecord:
 
     @property
     def settled(self) -> bool:
-        """Whether there is a result or an error; neither ever changes."""
+        """True when there is a result or an error; neither ever changes."""
         return self.result is not None or self.error is not None
 
     def add(self, event: JobEvent) -> bool:

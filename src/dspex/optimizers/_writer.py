@@ -21,15 +21,15 @@ class JobWriter:
     The journal's pen, of one incarnation of an optimizer.
 
     Args:
-        runtime: Whose telemetry is told.
+        runtime: The runtime whose telemetry is told.
         worker: The thread that the journal lives in.
         journal: Taken already.
-        record: What gets the events.
+        record: The function that gets the events.
 
     Attributes:
         shelf: The keys of recorded answers; the answers stay on disk.
-        recorded: How many runs of rows are recorded.
-        spent: What all recorded answers have cost.
+        recorded: The number of recorded runs of rows.
+        spent: The cost of all recorded answers.
     """
 
     def __init__(self, runtime: Runtime, worker: WorkerThread, journal: Journal, record: JobRecord) -> None:

@@ -26,10 +26,10 @@ TEACHER = "teacher"
 @dataclass(frozen=True)
 class Worked:
     """
-    How far a bootstrap has come.
+    The progress of a bootstrap.
 
     Attributes:
-        task: What it works on.
+        task: The task.
         teacher: The teacher, with what it is shown.
         found: Rows that the teacher got right, with the calls it made.
         errors: Why rows failed, the first few.
@@ -52,7 +52,7 @@ class BootstrapFewShot(Algorithm[Worked]):
 
     After DSPy's optimizer of the same name (Khattab et al., 2023, "DSPy: Compiling Declarative Language Model Calls
     into Self-Improving Pipelines", appendix E.1). Row k is plan k: rows run side by side and are taken in the order
-    of the training set; at most ``width - 1`` rows beyond the last one needed are paid. What is left of
+    of the training set; at most ``width - 1`` rows beyond the last one needed are paid. The rest of
     ``max_labeled_demos`` is filled with rows as they are. With seed 0 it draws the rows that DSPy draws; of several
     calls of one predictor in one row it takes the last or, at even odds, an earlier one, as DSPy does with other
     chance.
@@ -138,7 +138,7 @@ class BootstrapFewShot(Algorithm[Worked]):
         return replace(state, found=(*state.found, (evaluation.row, calls)))
 
     def enough(self, state: Worked) -> bool:
-        """Whether as many rows are worked out as are wanted."""
+        """True when as many rows are worked out as are wanted."""
         return len(state.found) >= self.max_bootstrapped_demos
 
     def _accepts(self, evaluation: Evaluation) -> bool:

@@ -121,7 +121,7 @@ def shown_row(predictor: Predict[Any, ...], example: Example) -> Demo | None:
 
 
 def shows(demo: Demo, row: Mapping[str, Any]) -> bool:
-    """Whether a demonstration gives a row away: every field that both have is the same, and at least one is."""
+    """True when a demonstration gives a row away: every field that both have is the same, and at least one is."""
     shared = [name for name in demo if name in row]
     return bool(shared) and all(untagged(demo[name]) == row[name] for name in shared)
 
@@ -131,7 +131,7 @@ def without_row(candidate: Candidate, own: Mapping[str, Sequence[Demo]], row: Ma
     Return the candidate without demonstrations that show ``row``; it is what a row may be evaluated with.
 
     Args:
-        candidate: What is to be evaluated.
+        candidate: The candidate to evaluate.
         own: The demonstrations that the program itself brings, by predictor path.
         row: The row's fields, as JSON has them.
     """

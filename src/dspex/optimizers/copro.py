@@ -27,11 +27,11 @@ class Ascent:
     Where a coordinate ascent stands.
 
     Attributes:
-        task: What it works on.
+        task: The task.
         current: The best instructions so far, on which the next round builds.
         attempts: For each predictor, instructions that were tried with their mean scores.
-        tallies: How the candidates did.
-        hints: What people said.
+        tallies: The results of the candidates.
+        hints: The words of people.
     """
 
     task: Task
@@ -55,11 +55,11 @@ class COPRO(Algorithm[Ascent]):
     rows to choose by are not those that were learned from, and field prefixes, which no prompt shows, stay as they are.
 
     Args:
-        metric: What a good answer is.
+        metric: The metric.
         breadth: Instructions in each round, the current one included.
         depth: Rounds for each predictor.
         init_temperature: Of the model that writes.
-        prompt_lm: Who writes; None is the App's default.
+        prompt_lm: The model that writes; None is the App's default.
         race: False runs every instruction on every row.
         width: Rounds depend on each other: 1.
 

@@ -1,4 +1,4 @@
-"""What makes two jobs the same job: hashes of everything that its result depends on."""
+"""The identity of a job: hashes of everything that its result depends on."""
 
 from __future__ import annotations
 

@@ -36,13 +36,13 @@ class InferRules(Algorithm[Contest]):
     signature class of the user is never touched, and the examples have their fields.
 
     Args:
-        metric: What a good answer is.
+        metric: The metric.
         num_candidates: Sets of rules that are tried.
         num_rules: Rules in a set, at most.
         max_bootstrapped_demos: As ``BootstrapFewShot`` has it.
         max_labeled_demos: As ``BootstrapFewShot`` has it.
         teacher: As ``BootstrapFewShot`` has it.
-        prompt_lm: Who works out the rules; None is the App's default.
+        prompt_lm: The model that works out the rules; None is the App's default.
         race: False runs every candidate on every row.
         width: Candidates under way at once.
 

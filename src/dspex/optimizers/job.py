@@ -25,8 +25,8 @@ class JobEvents:
     """
     The events of a job: those there have been, then those to come, until the job ends.
 
-    Use it as ``async with job.events() as events: async for event in events``. Who falls far behind reads from the
-    journal, so that memory stays bounded.
+    Use it as ``async with job.events() as events: async for event in events``. A reader that falls far behind reads
+    from the journal, so that memory stays bounded.
     """
 
     def __init__(self, record: JobRecord) -> None:
@@ -111,7 +111,7 @@ class Job(Generic[M]):
             NoCandidate: The search found nothing.
             AppClosed: The App closed first; the same job continues where it was.
             OptimizationError: The optimizer died too often, or its journal cannot be used.
-            Exception: Whatever ended the search, for example AuthFailed.
+            Exception: Any error that ended the search, for example AuthFailed.
         Cancellation: the job goes on.
         """
         record = self._record
@@ -124,7 +124,7 @@ class Job(Generic[M]):
     @property
     def verdict(self) -> Verdict | None:
         """
-        Whether the search helped, by rows that it never read; None before the job has finished.
+        True when the search helped, by rows that it never read; None before the job has finished.
 
         ``Better``: the new program is handed out. ``NotShownBetter``, ``NoHeadroom``, ``Worse``: the program that was
         given is handed out. ``Unmeasured``: no rows were held out, and the new program is handed out.

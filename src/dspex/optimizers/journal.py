@@ -3,7 +3,7 @@ The journal of one job: an append-only SQLite file that outlives whoever writes 
 
 A writer takes an epoch when it opens the journal, and every record carries it. A trigger rejects a record of any
 epoch but the latest in the transaction that would have written it, so that a writer who has been replaced, and does
-not know it yet, cannot spoil what its successor builds on. What has been committed survives the death of the process.
+not know it yet, cannot spoil what its successor builds on. A committed entry survives the death of the process.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Journal:
     Args:
         path: The file; made, with its folder, when missing.
         job: The job's id, for messages.
-        fingerprint: What the job was started with, as hashes by name.
+        fingerprint: The inputs of the job, as hashes by name.
 
     Raises:
         JobMismatch: The file belongs to a job with other inputs; ``changed`` names them.
@@ -71,7 +71,7 @@ class Journal:
         self.job = job
         self.epoch = 0
         self.written: deque[Record] = deque()
-        """What has been committed and nobody has taken yet; also when the caller of ``append`` is gone."""
+        """The committed entries that nobody has taken yet; also when the caller of ``append`` is gone."""
         self._path = path
         self._mine = (os.getpid(), _born(os.getpid()))
         with _translated(path):
@@ -223,7 +223,7 @@ def _translated(path: Path) -> Iterator[None]:
 
 
 def _lives(pid: int, born: str) -> bool:
-    """Whether that very process lives: a number may have gone to another since, where the system can tell."""
+    """True when that very process lives: a number may have gone to another since, where the system can tell."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

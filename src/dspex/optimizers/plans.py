@@ -1,5 +1,5 @@
 """
-What an optimizer is: a pure algorithm that makes plans, and the questions that plans ask.
+The interface of optimizers: a pure algorithm that makes plans, and the questions that plans ask.
 
 An algorithm never awaits anything. It is four functions over an immutable state, and a plan is a generator: it yields
 asks, is sent their answers, and returns a result. The engine runs plans side by side, absorbs their results in order,
@@ -70,12 +70,12 @@ class Run:
     its own demonstrations.
 
     Attributes:
-        candidate: What to run.
+        candidate: The program to run.
         rows: On which rows of the task.
         rollout: 0 for the program as it is; each other number samples afresh, with the number as its seed.
         temperature: Of the sampling; None leaves it as the program has it.
-        trace: Whether ``Evaluation.trace`` is wanted.
-        scored: Whether the metric is asked; without it every answer scores 1.
+        trace: True when ``Evaluation.trace`` is wanted.
+        scored: True when the metric is asked; without it every answer scores 1.
     """
 
     candidate: Candidate
@@ -97,7 +97,7 @@ class Evaluation:
         feedback: The metric's words.
         error: Why the row failed.
         trace: The predictors' calls, where the ask wanted them: path, and field values as JSON has them.
-        spent: What the run has cost.
+        spent: The cost of the run.
     """
 
     row: int
@@ -114,11 +114,11 @@ class Write:
     Have a model fill in a signature, to propose instructions for example; the answer is ``Written``.
 
     Attributes:
-        signature: What is asked: a Signature class, or text such as ``"task -> instruction"``.
+        signature: The question: a Signature class, or text such as ``"task -> instruction"``.
         inputs: Values of its inputs.
         rollout: Tells equal asks apart, and seeds the sampling when it is not 0.
         temperature: Of the sampling; None leaves it to the model.
-        lm: Who is asked; None for the App's default.
+        lm: The model; None for the App's default.
     """
 
     signature: type[Signature] | str
@@ -130,7 +130,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a model wrote: outputs by name, as JSON has them; empty with ``error`` when it gave none."""
+    """A model's text: outputs by name, as JSON has them; empty with ``error`` when it gave none."""
 
     outputs: Mapping[str, Any]
     error: str = ""
@@ -165,7 +165,7 @@ class Train:
     Train a model on conversations; the answer is ``Trained``. The same data is submitted once in a job.
 
     Attributes:
-        lm: What to start from.
+        lm: The candidate to start from.
         data: Training examples as the provider's format has them, one JSON object each.
         options: Parameters of the training, as the provider names them.
     """
@@ -190,13 +190,13 @@ class Search:
     Have another algorithm search, inside this plan; the answer is ``Found``.
 
     Attributes:
-        algorithm: Who searches. It is scored by the job's metric.
+        algorithm: The algorithm. It is scored by the job's metric.
         learn: Its rows to learn from; None for those of the task.
         choose: Its rows to choose by; None for those of the task.
         start: The candidate that it begins with.
         seed: Where its chance comes from; None takes the ask's own place in the search.
         limit: The most that it may spend; None leaves only the limits above.
-        price: What a row is expected to cost; it is set aside before the row is sent.
+        price: The expected cost of a row; it is set aside before the row is sent.
     """
 
     algorithm: Algorithm[Any]
@@ -211,12 +211,12 @@ class Search:
 @dataclass(frozen=True, slots=True)
 class Found:
     """
-    What a search found.
+    The result of a search.
 
     Attributes:
         candidate: The best; the one that it began with when there is none.
         state: The algorithm's state at its end.
-        plans: How many plans it has absorbed.
+        plans: The number of plans it has absorbed.
         problem: Why there is no candidate.
     """
 
@@ -231,12 +231,12 @@ Answer = tuple[Evaluation, ...] | Written | Embedded | Trained | Found
 Plan = Generator["Ask | tuple[Ask, ...]", Any, Any]
 """
 A small program: it yields an ask and is sent its answer, or yields a tuple of asks, which are answered side by side,
-and is sent a tuple of their answers. What it returns is absorbed.
+and is sent a tuple of their answers. Its return value is absorbed.
 """
 
 
 class Signal(Enum):
-    """What ``Algorithm.plan`` returns instead of a plan."""
+    """A value that ``Algorithm.plan`` returns instead of a plan."""
 
     WAIT = "wait"
     DONE = "done"
@@ -254,7 +254,7 @@ DONE: Final = Signal.DONE
 @dataclass(frozen=True, slots=True)
 class Steer:
     """
-    What a person told a running search: a hint for those who write, a candidate to consider, or one to drop.
+    A person's word to a running search: a hint for those who write, a candidate to consider, or one to drop.
 
     Attributes:
         hint: Words.
@@ -270,7 +270,7 @@ class Steer:
 @dataclass(frozen=True)
 class Task:
     """
-    What an algorithm searches with. Rows that are held out for the verdict are not here: no algorithm can read them.
+    The material of a search. Rows that are held out for the verdict are not here: no algorithm can read them.
 
     Attributes:
         program: The student; never changed.
@@ -279,8 +279,8 @@ class Task:
         start: The candidate that the search begins with; the student itself, unless another search came before.
         programs: Other programs, by the names that ``Candidate.program`` uses.
         seed: Where chance comes from.
-        width: How many plans run side by side.
-        held: How many rows are held out.
+        width: The number of plans that run side by side.
+        held: The number of rows that are held out.
     """
 
     program: Module
@@ -315,16 +315,16 @@ class Algorithm(ABC, Generic[S]):
     """
 
     metric: Metric[Any] | None
-    """What it optimizes for; None where it needs no metric."""
+    """The metric it optimizes for; None where it needs none."""
 
     width: int = 4
     """
-    How many plans run side by side. A wider window is faster and decides on older knowledge. It takes part in the
-    result, so it takes part in the job's fingerprint.
+    The number of plans that run side by side. A wider window is faster and decides on older knowledge. It takes part in
+    the result, so it takes part in the job's fingerprint.
     """
 
     chooses: ClassVar[bool] = True
-    """Whether it needs rows to choose by, beside those to learn from."""
+    """True when it needs rows to choose by, beside those to learn from."""
 
     version: ClassVar[int] = 1
     """Raised when the algorithm decides otherwise than before: journals of another version are refused."""
@@ -369,7 +369,7 @@ class Algorithm(ABC, Generic[S]):
         """
 
     def enough(self, state: S) -> bool:
-        """Whether no plan that still runs can change the result; asked after each plan, and then they are cancelled."""
+        """True when no running plan can change the result; asked after each plan. Running plans are then cancelled."""
         return False
 
     def steer(self, state: S, steer: Steer) -> S:

@@ -1,4 +1,4 @@
-"""What models are told when they write instructions: one signature for each kind of proposal, in our own words."""
+"""Instructions for models that write instructions: one signature for each kind of proposal, in our own words."""
 
 from __future__ import annotations
 

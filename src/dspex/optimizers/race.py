@@ -18,13 +18,13 @@ __all__ = ["Raced", "Tally", "cheapest", "paired", "race", "surely_worse"]
 @dataclass(frozen=True, slots=True)
 class Tally:
     """
-    How one candidate did: scores by row, and what its rows cost.
+    The result of one candidate: scores by row, and the cost of its rows.
 
     Attributes:
-        candidate: Who.
+        candidate: The candidate.
         scores: The score on each row by its number; failed rows are missing here and counted in ``failed``.
         failed: Rows that failed.
-        spent: What the rows have cost together.
+        spent: The cost of the rows together.
     """
 
     candidate: Candidate
@@ -51,13 +51,13 @@ class Tally:
 
     @property
     def price(self) -> float:
-        """What a row costs: dollars where they are known, else tokens."""
+        """The cost of a row: dollars where they are known, else tokens."""
         return float(self.spent.usd or self.spent.tokens) / max(1, self.rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Raced:
-    """How a race ended: every candidate's tally in the order they were given, and who was never dropped."""
+    """The end of a race: every candidate's tally in the order they were given, and those that were never dropped."""
 
     tallies: tuple[Tally, ...]
     alive: tuple[int, ...]
@@ -76,7 +76,7 @@ def paired(better: Mapping[int, float], worse: Mapping[int, float]) -> list[floa
 
 def surely_worse(leader: Mapping[int, float], other: Mapping[int, float], z: float) -> bool:
     """
-    Whether ``other`` trails the leader by more than ``z`` standard errors on the rows that both scored.
+    True when ``other`` trails the leader by more than ``z`` standard errors on the rows that both scored.
 
     The variance is at least 1/n, so that a few equal rows decide nothing.
     """
@@ -105,10 +105,10 @@ def race(
     After CAPO (Zehle et al., 2025, arXiv 2504.16005), with paired differences. Use it with ``yield from``.
 
     Args:
-        candidates: Who races.
+        candidates: The candidates.
         rows: On what, in this order.
         keep: The race ends when no more than so many are left.
-        z: How many standard errors behind the leader are surely worse; 0 drops everybody behind the leader.
+        z: The number of standard errors behind the leader that are surely worse; 0 drops everybody behind the leader.
         first: Rows of the first block.
         step: Rows of each further block.
         on: False runs every candidate on every row, as other libraries do.

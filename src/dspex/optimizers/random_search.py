@@ -31,9 +31,9 @@ class Contest:
     Candidates and how they did.
 
     Attributes:
-        task: What they are for.
+        task: The predictors they are for.
         candidates: By plan; None for one whose plan failed.
-        tallies: How they did, those that were run.
+        tallies: The results of those that were run.
         winner: The best of them, once that is decided.
     """
 
@@ -54,7 +54,7 @@ class BootstrapFewShotWithRandomSearch(Algorithm[Contest]):
     and DSPy's choice. All bootstraps run side by side. Candidates race: on the same rows, and who is surely worse goes.
 
     Args:
-        metric: What a good answer is.
+        metric: The metric.
         threshold: The least score that makes a bootstrapped row count.
         max_bootstrapped_demos: The most rows to work out for a candidate.
         max_labeled_demos: Demonstrations in all.
@@ -163,7 +163,7 @@ class BootstrapFewShotWithRandomSearch(Algorithm[Contest]):
         return replace(state, candidates=candidates, tallies=tallies, winner=best.candidate)
 
     def enough(self, state: Contest) -> bool:
-        """Whether a candidate is good enough to stop."""
+        """True when a candidate is good enough to stop."""
         stop = self.stop_at_score
         return stop is not None and any(each.mean >= stop for each in state.tallies)
 

@@ -53,8 +53,8 @@ def split_rows(
         train: The training set.
         val: Rows to choose by, if they were given. An algorithm that does not choose leaves them for the verdict.
         hold: Rows to hold out, if they were given.
-        chooses: Whether the algorithm needs rows to choose by.
-        hold_out: Whether rows may be taken from the training set for the verdict.
+        chooses: True when the algorithm needs rows to choose by.
+        hold_out: True when rows may be taken from the training set for the verdict.
     """
     rows = [replace(row, index=number) for number, row in enumerate((*train, *val, *hold))]
     train, val, hold = rows[: len(train)], rows[len(train) : len(train) + len(val)], rows[len(train) + len(val) :]

@@ -1,4 +1,4 @@
-"""Whether a search helped: paired statistics on rows that no algorithm has read. Pure functions."""
+"""True when a search helped: paired statistics on rows that no algorithm has read. Pure functions."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ TOO_MANY = 0.05
 @dataclass(frozen=True, slots=True)
 class Noise:
     """
-    How much a score moves by itself: the student run twice on the same rows.
+    The noise of a score: the student run twice on the same rows.
 
     Attributes:
-        rows: How many rows.
+        rows: The number of rows.
         score: The student's mean.
         spread: The standard deviation of one row's difference between two runs.
         detectable: The smallest gain that the held-out rows can show at all, with 80 % power at p < 0.05; candidates
@@ -74,7 +74,7 @@ class Better(_Measured):
     Attributes:
         by: The mean gain, row by row.
         interval: 95 % confidence for the gain, by the bootstrap.
-        p: How often chance alone would make so large a difference.
+        p: The probability that chance alone would make so large a difference.
         shrunken: The gain to expect, after the noise is taken off.
         pairs: Rows that both scored.
         failed: Rows that one of them failed on; they are excluded.
@@ -159,7 +159,7 @@ def judge(
     Args:
         student: Of the program that was given.
         candidate: Of the best that was found.
-        same: Whether the two are the same program.
+        same: True when the two are the same program.
         sure: 0 hands the candidate out when its mean is better; 0.9 demands p < 0.1 as well, and so on.
         seed: Of the bootstrap.
     """
@@ -199,7 +199,7 @@ def judge(
 
 
 def _full(before: Mapping[int, float], rows: Sequence[int]) -> bool:
-    """Whether even a perfect program (score 1) would not be told from the student."""
+    """True when even a perfect program (score 1) would not be told from the student."""
     moved = [1.0 - before[row] for row in rows]
     return min(moved) >= 0 and paired_p_value(moved) >= 0.05
 

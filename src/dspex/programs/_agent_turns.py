@@ -28,14 +28,14 @@ from dspex.protocols.scope import LMResult, Scope
 __all__ = ["NativeTurns", "TextTurns", "Turns", "tools_in_words"]
 
 _MAX_REPAIRS = 2
-"""How often one turn is asked for again that was cut off or empty, beside the larger allowance."""
+"""The number of times one turn that was cut off or empty is asked for again, beside the larger allowance."""
 _NUDGE = f"Your answer was empty. Call a tool, or `{FINISH}` when you know enough."
 _HIDDEN = frozenset({"trajectory", "next_thought", "next_tool_name", "next_tool_args"})
 
 
 class Turns(ABC):
     """
-    How a model is asked what to do next, in one run of an agent.
+    The question to a model about its next action, in one run of an agent.
 
     Args:
         scope: The running request's.

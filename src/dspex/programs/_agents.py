@@ -1,4 +1,4 @@
-"""What agents have in common: their steps, how they begin, and what they did beside what they answer."""
+"""The common part of agents: their steps, their beginning, and their actions beside the answer."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def with_conversation(signature: object, adapter: Adapter, inputs: dict[str, Any
     """
     Return an agent's inputs for a predictor that asks for other outputs than its own.
 
-    What was answered in earlier turns would be none of its fields; as a Message it is sent as it is.
+    The answers of earlier turns would be none of its fields; as a Message a turn is sent as it is.
 
     Raises:
         MissingInput: A turn of a History has none of the signature's fields.

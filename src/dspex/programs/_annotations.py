@@ -1,4 +1,4 @@
-"""What authors annotate, read the same way whenever Python evaluates it: at once, as text, or (3.14) when asked."""
+"""Read authors' annotations in the same way whenever Python evaluates them: at once, as text, or (3.14) when asked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ClassAnnotations:
 
     Attributes:
         written: By name: the type, or its text where that is what Python has.
-        names: What such text may name beside the module and the function around the class.
+        names: The names that such text may use beside those of the module and of the function around the class.
     """
 
     written: Mapping[str, Any]

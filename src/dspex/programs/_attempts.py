@@ -24,7 +24,7 @@ Reward = Callable[[Mapping[str, Any], R], Any]
 
 
 class Judged(NamedTuple):
-    """What a reward says of an answer."""
+    """A reward's judgement of an answer."""
 
     value: float
     feedback: str = ""
@@ -36,7 +36,7 @@ async def judge(reward: Reward[R], inputs: Mapping[str, object], answer: R) -> J
 
     Raises:
         TypeError: It returned no finite number.
-        Exception: Whatever it raised.
+        Exception: Any exception that it raised.
     Cancellation: an async reward is cancelled.
     """
     found = reward(inputs, answer)

@@ -30,7 +30,7 @@ class Plan:
 
     Attributes:
         name: The signature's name, for prompts and errors.
-        authored: Whether somebody wrote the instructions; otherwise they are made from the fields.
+        authored: True when somebody wrote the instructions; otherwise they are made from the fields.
         fields: All fields by name, inputs first.
         inputs, outputs: The fields of each side, in order.
         rendered: Each adapter's own pre-rendered form of this plan, by adapter.
@@ -51,7 +51,7 @@ class Plan:
 
     @property
     def instructions(self) -> str:
-        """What the model is asked to do."""
+        """The instructions for the model."""
         if not self._instructions:
             self._instructions = default_instructions(self.inputs, self.outputs)
         return self._instructions

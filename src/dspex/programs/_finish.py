@@ -38,8 +38,8 @@ class Finish:
     The finishing tool of one agent.
 
     Attributes:
-        spec: What the model is told of it.
-        wanted: Whose outputs are its arguments; None where it takes none.
+        spec: The description of it for the model.
+        wanted: The predictor whose outputs are its arguments; None where it takes none.
     """
 
     spec: ToolSpec

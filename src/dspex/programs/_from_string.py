@@ -136,7 +136,7 @@ def _capitals(name: str) -> str:
 
 
 _FRAMES = 12
-"""How far up types are looked for: signatures are compiled by whoever calls ``Predict`` or ``ReAct``."""
+"""The number of frames in which types are looked for: the caller of ``Predict`` or ``ReAct`` compiles signatures."""
 
 
 def _callers_names() -> Lookup:

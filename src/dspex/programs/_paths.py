@@ -79,7 +79,7 @@ _FOUND = "_predictor_paths_"
 
 
 class _Found:
-    """What a program was found to hold: predictors with their paths, by identity, and alive as long as this."""
+    """The predictors found in a program with their paths, by identity, and alive as long as this."""
 
     __slots__ = ("paths",)
 

@@ -23,7 +23,7 @@ def plain_json(value: Any) -> Any:
         try:
             text = to_json(value, inf_nan_mode="constants", round_trip=True, fallback=_plain_record)
         except (UnicodeDecodeError, PydanticSerializationError):
-            # Bytes that are no UTF-8: as base64, where that was the reason.
+            # Bytes that are not UTF-8: as base64, where that was the reason.
             text = to_json(
                 value, inf_nan_mode="constants", round_trip=True, fallback=_plain_record, bytes_mode="base64"
             )

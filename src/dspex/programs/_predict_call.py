@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "PredictCall"]
 
 _MAX_RESETS = 3
-"""How often a stream that breaks off is started again."""
+"""The number of times that a stream that breaks off is started again."""
 _UNKNOWN = Capabilities()
 
 Answer = tuple[Completion, Parsed]
@@ -43,9 +43,9 @@ class PredictCall:
 
     Attributes:
         messages: The prompt of the first turn.
-        request: What was sent last.
+        request: The last prompt that was sent.
         results: One per turn.
-        repairs: What it took to read the answer.
+        repairs: The repairs that reading the answer took.
         answers: The readable completions of the last turn.
     """
 
@@ -294,7 +294,7 @@ class _FieldPieces:
 
     @property
     def has_told(self) -> bool:
-        """Whether the sink has a piece of this turn."""
+        """True when the sink has a piece of this turn."""
         return bool(self._partial)
 
     async def take(self, delta: LMDelta) -> None:

@@ -1,4 +1,4 @@
-"""How records cross borders: the pydantic schema of a signature class."""
+"""The pydantic schema of a signature class: records cross borders by it."""
 
 from __future__ import annotations
 

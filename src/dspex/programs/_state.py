@@ -46,7 +46,7 @@ _DSPY_DEFAULTS: Mapping[str, object] = {
     "num_retries": 3,
     "train_kwargs": {},
 }
-"""What DSPy writes of a model and dspex has elsewhere; another value is reported."""
+"""Settings of a model that DSPy writes here and dspex has elsewhere; another value is reported."""
 
 Predictors = Mapping[str, "Predict[Any, ...]"]
 

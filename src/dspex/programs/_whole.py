@@ -1,4 +1,4 @@
-"""What a program does with an answer that is not whole: a larger allowance, a shorter answer, the rest of a turn."""
+"""The treatment of an answer that is not whole: a larger allowance, a shorter answer, the rest of a turn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dspex.protocols.scope import LMResult
 __all__ = ["MAX_PAUSES", "incomplete", "joined", "larger", "shorter_turns"]
 
 MAX_PAUSES = 16
-"""How often one answer may pause: a provider's own searches pause a turn every ten or so."""
+"""The number of times one answer may pause: a provider's own searches pause a turn every ten or so."""
 
 _FACTOR = 4
 _LEAST = 1_024

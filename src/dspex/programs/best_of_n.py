@@ -33,8 +33,8 @@ class BestOfN(Module, Generic[R, P]):
     raised.
 
     Args:
-        program: What to run.
-        n: How often.
+        program: The program to run.
+        n: The number of runs.
         reward: ``reward(inputs, answer)``: a number, a bool or a Score; sync or async.
         threshold: A reward that is good enough; None always runs all.
         temperature: Of all runs but the first.
@@ -71,7 +71,7 @@ class BestOfN(Module, Generic[R, P]):
 
         Raises:
             TypeError: The reward returned no number.
-            Exception: What the first run raised, when all failed.
+            Exception: The exception of the first run, when all failed.
         Cancellation: every run is cancelled.
         """
         inputs = bind_inputs(self.program, args, kwargs)

@@ -33,7 +33,7 @@ class ChainOfThought(Module, Generic[S, P]):
         signature: A Signature class, or a string such as ``"question -> answer"``.
         lm: A record, a name of the App's, or None for the App's default.
         demos: Demonstrations: field values by name.
-        adapter: How the signature is put to the model, as for ``Predict``.
+        adapter: The adapter, as for ``Predict``.
         config: As for ``Predict``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What belongs to a call rather than to its answer."""
+"""The facts that belong to a call rather than to its answer."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Details:
         predictor: Where the predictor sits in its program (``answer.predict``); the signature's name elsewhere.
         messages: The prompt of the first turn.
         results: One per turn: the answer, and one more for each time the model was asked to correct itself.
-        repairs: What it took to read the answer.
+        repairs: The repairs that reading the answer took.
         completions: All readable answers when several were asked for; the prediction is the first.
         extras: Outputs that the prompt asked for and the prediction's class does not declare.
         completion: The model's answer that the prediction was read from.
         tools: The tools that the model was given.
-        trajectory: What an agent did before this call, its last; None for every other call.
+        trajectory: The steps of an agent before this call, its last; None for every other call.
     """
 
     predictor: str

@@ -1,4 +1,4 @@
-"""What stands right of the equals sign in a signature, and the compiled field it becomes."""
+"""The right side of the equals sign in a signature, and the compiled field it becomes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Role = Literal["input", "output"]
 
 class Bounds(TypedDict, total=False):
     """
-    What a field's values must keep to; told to the model and checked. ``None`` is no bound.
+    The bounds of a field's values; told to the model and checked. ``None`` is no bound.
 
     Attributes:
         gt: A number must be greater than this.
@@ -61,7 +61,7 @@ MISSING: Any = _Missing()  # stands where any field's value could stand
 
 @dataclass(frozen=True, slots=True)
 class FieldSpec:
-    """What the author wrote about a field; its name and annotation are known only to the class."""
+    """The author's words about a field; its name and annotation are known only to the class."""
 
     role: Role
     desc: str = ""
@@ -85,11 +85,11 @@ class Field:
     """The type as a prompt and an error message state it."""
     codec: Codec = field(compare=False, repr=False)
     optional: bool = False
-    """Whether ``None`` is one of the field's values."""
+    """True when ``None`` is one of the field's values."""
 
     @property
     def has_default(self) -> bool:
-        """Whether the field may be left out."""
+        """True when the field may be left out."""
         return self.default is not MISSING or self.default_factory is not None
 
     def make_default(self) -> Any:  # a value of the field's own type
@@ -100,7 +100,7 @@ class Field:
 
     @property
     def spec(self) -> FieldSpec:
-        """What an author would write to get this field again."""
+        """The text that an author would write to get this field again."""
         return FieldSpec(self.role, self.desc, self.default, self.default_factory, dict(self.constraints))
 
 
@@ -119,8 +119,8 @@ def InputField(  # noqa: N802 - named like the class it stands for
     Args:
         default: Used when the input is left out; mutable values need ``default_factory``.
         default_factory: Called for a fresh default each time.
-        desc: What the model is told about the field.
-        bounds: What a value must keep to, ``ge=1`` for example; see ``Bounds``.
+        desc: The description of the field for the model.
+        bounds: The bounds of a value, ``ge=1`` for example; see ``Bounds``.
 
     Raises:
         SignatureError: Two defaults were given, or a mutable one, or there is no such bound.
@@ -148,8 +148,8 @@ def OutputField(  # noqa: N802 - named like the class it stands for
         init: Always False: outputs are not constructor parameters; type checkers read this.
         default: The value of a missing output; mutable values need ``default_factory``.
         default_factory: Called for a fresh default each time.
-        desc: What the model is told about the field.
-        bounds: What a value must keep to, ``ge=1`` for example; see ``Bounds``.
+        desc: The description of the field for the model.
+        bounds: The bounds of a value, ``ge=1`` for example; see ``Bounds``.
 
     Raises:
         SignatureError: Two defaults were given, or a mutable one, or there is no such bound.

@@ -21,7 +21,7 @@ class InputSpec:
         names: All of them, in order.
         required: Those without a default.
         positional: Those that may be given by position.
-        takes_any: Whether ``forward`` has ``**parameters``.
+        takes_any: True when ``forward`` has ``**parameters``.
     """
 
     names: tuple[str, ...]

@@ -58,7 +58,7 @@ class KNN(Module):
     they are first needed, and kept with this module; what it returns does not depend on who made them.
 
     Args:
-        k: How many examples.
+        k: The number of examples.
         examples: Examples or mappings.
         vectorizer: An ``Embed``, or any function from texts to vectors, such as a local model's.
         fields: The inputs that count; None takes those that are given and that an example has.

@@ -52,7 +52,7 @@ class Module:
     """
 
     is_predictor: ClassVar[bool] = False
-    """Whether this is a leaf with a signature and state, as ``predictors`` lists them."""
+    """True for a leaf with a signature and state, as ``predictors`` lists them."""
 
     def __init_subclass__(cls, **keywords: object) -> None:  # keywords are for other bases
         """Check ``forward``, and make ``__init__`` freeze what it has built."""
@@ -188,7 +188,7 @@ class Module:
         Return a program with a dumped state; this one is untouched.
 
         Args:
-            state: What ``dump_state`` returned, or the content of a file saved by DSPy 3.
+            state: The return value of ``dump_state``, or the content of a file saved by DSPy 3.
             allow_api_base: Take server addresses from the state too; they decide who is sent your key.
 
         Raises:

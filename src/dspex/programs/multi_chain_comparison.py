@@ -101,7 +101,7 @@ class MultiChainComparison(Module, Generic[S, P]):
         Where the comparison fails, it is the first answer that says what most attempts say.
 
         Raises:
-            Exception: What the first attempt raised, when all failed.
+            Exception: The exception of the first attempt, when all failed.
         Cancellation: everything under way is cancelled.
         """
         inputs = bind_inputs(self.attempt, args, kwargs)

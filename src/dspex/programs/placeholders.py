@@ -15,10 +15,10 @@ from dspex.protocols.lm import ToolSpec
 __all__ = ["TEXT", "arguments_of", "placeholder", "placeholders"]
 
 TEXT: Final = " ".join(["word"] * 50)
-"""What a text is taken to be: as long as a paragraph, because it is part of the next prompt."""
+"""The assumed length of a text: a paragraph, because it is part of the next prompt."""
 
 _DEPTH: Final = 8
-"""How deep a record inside records is filled; a type that contains itself ends there."""
+"""The depth to which a record inside records is filled; a type that contains itself ends there."""
 
 Schema = Mapping[str, Any]  # JSON schema
 

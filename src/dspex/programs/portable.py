@@ -87,7 +87,7 @@ def portable(value: Any, check: Check | None = None, known: Known | None = None)
     Return the JSON of a value, from which ``restored`` makes it again.
 
     Args:
-        value: What to write.
+        value: The value to write.
         check: Of the declared type; None where nothing is declared.
         known: Classes that reading will know.
 
@@ -113,7 +113,7 @@ def restored(data: Any, check: Check | None = None, known: Known | None = None) 
     """
     Return the value that ``portable`` wrote, or that another library did.
 
-    What does not fit the declared type is returned as it is.
+    A value that does not fit the declared type is returned as it is.
 
     Raises:
         ValueError: It is written with a type that is not known.
@@ -174,7 +174,7 @@ def restored_fields(signature: type[Signature], data: Mapping[str, Any]) -> dict
 
 
 def _is_json(value: Any, written: Any) -> bool:
-    """Whether a value is JSON already, and is to become a value of its field: ``"3"`` where a number is declared."""
+    """True when a value is JSON already, and is to become a value of its field: ``"3"`` where a number is declared."""
     return same(value, written)
 
 

@@ -49,10 +49,10 @@ class ProgramOfThought(Module, Generic[S, P]):
 
     Args:
         signature: A Signature class, or a string such as ``"question -> answer: float"``.
-        max_steps: How often code may be written.
+        max_steps: The number of times that code may be written.
         interpreter: Where it runs; None for ``MontyInterpreter()``, which needs the extra ``sandbox``.
         lm: A record, a name of the App's, or None for the App's default.
-        adapter: How the signatures are put to the model, as for ``Predict``.
+        adapter: The adapter, as for ``Predict``.
         config: Sampling parameters, as for ``Predict``.
 
     Raises:

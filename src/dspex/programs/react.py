@@ -37,9 +37,8 @@ class ReAct(Module, Generic[S, P]):
     Answer with the help of tools: ``agent = dspex.ReAct("question -> answer", tools=[search, dspex.tool(pay)])``.
 
     In each step the model says what it thinks and which tools it wants called. Calls of one turn run side by side, each
-    as a step of the request; results come back in the order of the calls. What goes wrong with a tool, its errors and
-    timeouts included, is shown to the model. When it is done, or out of steps, the answer is asked for from what it
-    has seen.
+    as a step of the request; results come back in the order of the calls. Failures of a tool, its errors and timeouts
+    included, are shown to the model. When it is done, or out of steps, the answer is asked for from what it has seen.
 
     A model that can ask for tools by itself does so; every other one writes names and arguments as text. The
     predictors are ``react``, which chooses, and ``extract``, which answers; what was done is
@@ -48,12 +47,12 @@ class ReAct(Module, Generic[S, P]):
     Args:
         signature: A Signature class, or a string such as ``"question -> answer"``.
         tools: Tools, or functions, methods, objects and Modules to be made into tools.
-        max_steps: How often the model may choose.
-        extract: Whether to answer from what is there when the steps are spent, instead of raising.
-        answer_in_finish: Whether the model gives the outputs as the arguments of its finishing call, which saves the
+        max_steps: The number of times that the model may choose.
+        extract: True to answer from the steps so far when they are spent, instead of raising.
+        answer_in_finish: True when the model gives the outputs as the arguments of its finishing call, which saves the
             call that asks for them. It then answers without a prompt of its own for it, and not piece by piece.
         lm: A record, a name of the App's, or None for the App's default.
-        adapter: How the signature is put to the model, as for ``Predict``.
+        adapter: The adapter, as for ``Predict``.
         config: Sampling parameters, as for ``Predict``.
 
     Raises:

@@ -57,7 +57,7 @@ class Refine(Module, Generic[R, P]):
     calls. The algorithm is DSPy's ``Refine``, made concurrent.
 
     Args:
-        program: What to run.
+        program: The program to run.
         n: Rounds, the first included.
         reward: ``reward(inputs, answer)``: a number, a bool or a Score, whose feedback the model reads too.
         threshold: A reward that is good enough.
@@ -96,7 +96,7 @@ class Refine(Module, Generic[R, P]):
 
         Raises:
             TypeError: The reward returned no number.
-            Exception: What the first attempt raised, when all failed.
+            Exception: The exception of the first attempt, when all failed.
         Cancellation: every attempt is cancelled.
         """
         inputs = bind_inputs(self.program, args, kwargs)

@@ -16,7 +16,7 @@ class Retrieve(Module):
 
     Args:
         retriever: A name of the App's ``retrievers``; None is its default one.
-        k: How many passages to ask for.
+        k: The number of passages to ask for.
 
     Raises:
         ValueError: ``k`` is not a positive number.

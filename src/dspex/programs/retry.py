@@ -20,7 +20,7 @@ R = TypeVar("R")
 P = ParamSpec("P", default=...)
 
 Complaint = str | Sequence[str] | None
-"""What is wrong with an answer, in words the model can act on; None or nothing accepts it."""
+"""A function that says what is wrong with an answer, in words the model can act on; None or nothing accepts it."""
 
 
 class Retry(Module, Generic[R, P]):
@@ -34,11 +34,11 @@ class Retry(Module, Generic[R, P]):
 
         qa = dspex.Retry(dspex.ChainOfThought("question -> answer"), short)
 
-    What was wrong joins the instructions of the program's predictors, with the answer that was refused; the program
+    The complaint joins the instructions of the program's predictors, with the answer that was refused; the program
     itself never changes. It does what assertions did in earlier frameworks, without exceptions inside programs.
 
     Args:
-        program: What answers.
+        program: The user's transport.
         check: ``check(inputs, answer)`` returns what is wrong (a text, or several), or None; sync or async.
         attempts: Runs in all, the first included.
         required: False returns the last answer when all were refused, instead of raising.
@@ -77,7 +77,7 @@ class Retry(Module, Generic[R, P]):
         Raises:
             AnswerRejected: It accepted none; ``complaints`` are those of the last. A later attempt that failed is its
                 cause.
-            Exception: Whatever the first attempt or the check raised.
+            Exception: Any exception of the first attempt or the check.
         Cancellation: the running attempt is cancelled.
         """
         inputs = bind_inputs(self.program, args, kwargs)

@@ -1,4 +1,4 @@
-"""What a tool may know of the request that calls it."""
+"""The facts about a request that a tool called by it may know."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Run(Generic[Deps]):
         answer = await app.options(deps=bank).run(agent, question="...")
 
     Attributes:
-        deps: What ``options(deps=…)`` was given.
+        deps: The value of ``options(deps=…)``.
         deadline: When the request's time is over, by the runtime's clock, in seconds.
         id: The request's name in logs and events.
     """

@@ -21,11 +21,11 @@ _GRACE = 5.0
 @dataclass(frozen=True, slots=True)
 class CodeRun:
     """
-    What a piece of code did.
+    The result of a piece of code.
 
     Attributes:
-        output: What it printed, and the value of its last line.
-        error: What it failed with, in words; None where it did not.
+        output: Its output, and the value of its last line.
+        error: Its failure in words; None where there was none.
     """
 
     output: str
@@ -40,7 +40,7 @@ class Interpreter(Protocol):
         """
         Run ``code`` from a fresh state, with ``variables`` (JSON values) by name.
 
-        What the code does wrong is the error of the ``CodeRun``; nothing else may come of it.
+        Errors of the code are the error of the ``CodeRun``; no other exception may come of it.
         Cancellation: the code is stopped.
         """
         ...
@@ -54,7 +54,7 @@ class MontyInterpreter:
     Each run has a fresh worker process, which ends with the run or its cancellation. Needs the extra ``sandbox``.
 
     Attributes:
-        seconds: How long the code may run.
+        seconds: The seconds that the code may run.
         memory: Bytes it may hold.
 
     Raises:

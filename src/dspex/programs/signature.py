@@ -96,7 +96,7 @@ class SignatureMeta(type):
 
     @property
     def instructions(cls) -> str:
-        """What the model is asked to do: the docstring, or a sentence made from the fields."""
+        """The instructions for the model: the docstring, or a sentence made from the fields."""
         return cls._plan_.instructions
 
     @property
@@ -127,7 +127,7 @@ class SignatureMeta(type):
 
         Args:
             spec: Inputs, one arrow, outputs.
-            instructions: What the model is asked to do; made from the fields when empty.
+            instructions: The instructions for the model; made from the fields when empty.
             types: Further names the text may use.
 
         Raises:
@@ -336,7 +336,7 @@ def values_of(record: Signature) -> dict[str, Any]:
 
 
 class Extras:
-    """What a record that came out of a pickle still knows of its call: the outputs that its class does not declare."""
+    """The outputs that a record's class does not declare: the only data of its call that a pickle keeps."""
 
     __slots__ = ("extras",)
 

@@ -47,7 +47,7 @@ def majority(answers: object, field: str | None = None, *, same: Callable[[Any],
 
     Args:
         answers: Records, plain values, or one record that has several ``completions``.
-        field: What is compared; None is a record's last output, or the value itself.
+        field: A function from a value to the thing compared; None is a record's last output, or the value itself.
         same: Maps a value to what is compared: by default lower-case text without articles and punctuation. Values
             that it maps to None, or to an empty text, have no vote.
 
@@ -79,9 +79,9 @@ class Ensemble(Module, Generic[R, P]):
     Ask several programs at once and make one answer of theirs.
 
     Args:
-        programs: What is asked; all take the same inputs.
+        programs: The programs; all take the same inputs.
         reduce: Makes one answer of those that came, in the order of the programs.
-        size: How many of the programs are asked, chosen by the inputs and ``seed``; None asks all.
+        size: The number of the programs that are asked, chosen by the inputs and ``seed``; None asks all.
         seed: Another seed chooses others.
 
     Raises:
@@ -110,7 +110,7 @@ class Ensemble(Module, Generic[R, P]):
         Return what the programs' answers come to; programs that fail have no say.
 
         Raises:
-            Exception: What the first program raised, when all failed; or what ``reduce`` raised.
+            Exception: The exception of the first program, when all failed; or an exception of ``reduce``.
         Cancellation: every program is cancelled.
         """
         inputs = bind_inputs(self.programs[0], args, kwargs)

@@ -1,4 +1,4 @@
-"""What a step needs of the cache: look up, lead or wait, fill or give the lead away."""
+"""The cache's interface for a step: look up, lead or wait, fill or give the lead away."""
 
 from __future__ import annotations
 

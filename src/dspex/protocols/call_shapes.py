@@ -76,7 +76,7 @@ def _value_of(text: str) -> Any:  # whatever JSON holds
 
 def is_cut(text: str) -> bool:
     """
-    Whether a JSON text ends before its strings and brackets are closed.
+    True when a JSON text ends before its strings and brackets are closed.
 
     A repair would complete it, and half of what the model meant would be carried out.
     """

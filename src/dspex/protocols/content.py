@@ -1,4 +1,4 @@
-"""What a turn of a conversation is made of, beside plain text: frozen parts that every wire knows how to write."""
+"""The parts of a turn of a conversation beside plain text: frozen, and known to every wire."""
 
 from __future__ import annotations
 
@@ -88,12 +88,12 @@ class FilePart(MediaPart):
 @dataclass(frozen=True, slots=True)
 class ReasoningPart:
     """
-    What a model thought before it answered.
+    A model's thoughts before it answered.
 
     Attributes:
         text: The thoughts, or their summary; empty where the provider keeps them to itself.
         provider: The wire that sent it; the other wires leave it out.
-        data: What that wire needs to send it back unchanged (signatures, encrypted content).
+        data: Data that the wire needs to send it back unchanged (signatures, encrypted content).
     """
 
     text: str
@@ -107,11 +107,11 @@ class ToolCall:
     The model's wish to have a tool called.
 
     Attributes:
-        id: What the result must repeat; made up by the wire where the provider has none.
+        id: The id that the result must repeat; made up by the wire where the provider has none.
         name: The tool.
         arguments: The arguments by name; ``None`` when ``raw`` is not a JSON object.
         raw: The arguments as they came.
-        data: What the wire needs to send the call back unchanged.
+        data: Data that the wire needs to send the call back unchanged.
     """
 
     id: str
@@ -123,7 +123,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool gave back for the call ``call_id``."""
+    """A tool's return value for the call ``call_id``."""
 
     call_id: str
     name: str

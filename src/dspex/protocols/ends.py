@@ -11,7 +11,7 @@ __all__ = ["ENDS", "End", "WireProtocol", "end_of", "finish_word"]
 
 End = Literal["whole", "cut", "paused", "refused", "broken"]
 """
-What an end means.
+The meaning of an end.
 
 - ``whole``: the model said what it had to say; the only end whose answer is used, cached, shown as an example or
   carried out.

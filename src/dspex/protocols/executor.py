@@ -19,27 +19,27 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How to run, as opposed to what: the App's ``options(…)``. ``deadline`` is seconds from the start."""
+    """Options of a run: the App's ``options(…)``. ``deadline`` is seconds from the start."""
 
     deadline: float = 120.0
     lm: LMChoice = None
     adapter: Any = None  # an Adapter: programs define it, and this room does not know them
-    """How predictors put their signatures to a model that say nothing of it themselves; None for ``chat``."""
+    """The adapter of predictors that name none; None for ``chat``."""
     cache: CacheMode = "use"
     priority: int = 0
     """Lower numbers go first when requests wait for a place: 0 interactive, 10 optimizer."""
     budget: Budget | None = None
     """The most that what is started may spend: one request, a job, or all rows of a map or an evaluation."""
     paying_account: Account | None = None
-    """Who pays above the request; the App sets it for jobs, maps and evaluations."""
+    """The account above the request's; the App sets it for jobs, maps and evaluations."""
     deps: object = None
-    """What tools are given that ask for it by a parameter annotated ``dspex.Run[…]``."""
+    """The value for tools that ask for it by a parameter annotated ``dspex.Run[…]``."""
     on_interrupt: Literal["raise", "reset"] = "raise"
-    """What follows when a streamed answer breaks off: StreamInterrupted, or the call starts again after a Reset."""
+    """The action when a streamed answer breaks off: StreamInterrupted, or the call starts again after a Reset."""
     stream: DeltaSink | None = None
     """Where pieces of answers go; ``app.stream`` sets it."""
     trace: bool = False
-    """Whether ``Ok.trace`` is wanted."""
+    """True when ``Ok.trace`` is wanted."""
     dry: DryRun | None = None
     """Where calls are counted instead of made; ``app.estimate`` sets it, and what is started inside inherits it."""
     context: Context | None = field(default=None, repr=False, compare=False)
@@ -52,10 +52,10 @@ class Ok(Generic[R]):
     A row that ended in a value.
 
     Attributes:
-        value: What ``forward`` returned.
+        value: The return value of ``forward``.
         row: The row it was run on, by field name.
         trace: The predictors' calls, where they were wanted.
-        totals: What the row's request took.
+        totals: The usage of the row's request.
     """
 
     value: R
@@ -63,7 +63,7 @@ class Ok(Generic[R]):
     trace: tuple[TraceStep, ...] = ()
     totals: RequestTotals | None = None
     recorded: bool = False
-    """Whether it was read from a journal: an earlier run had it."""
+    """True when it was read from a journal: an earlier run had it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +72,16 @@ class Failed:
     A row that ended in an error; never a score, never an empty value.
 
     Attributes:
-        reason: What was raised.
+        reason: The exception.
         row: The row it was run on, by field name.
-        totals: What the row's request took, where one was started.
+        totals: The usage of the row's request, where one was started.
     """
 
     reason: Exception
     row: Mapping[str, Any] = field(default_factory=dict)
     totals: RequestTotals | None = None
     recorded: bool = False
-    """Whether it was read from a journal: an earlier run had it."""
+    """True when it was read from a journal: an earlier run had it."""
 
 
 Outcome = Ok[Any] | Failed

@@ -1,4 +1,4 @@
-"""What a program says to a language model and hears back, and what a step needs from the service in between."""
+"""A program's words to a language model and its answer, and the service's interface for a step in between."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Message:
     One turn of the conversation sent to the model.
 
     Attributes:
-        role: Who speaks; ``tool`` turns hold ``ToolResult`` parts only.
+        role: The speaker; ``tool`` turns hold ``ToolResult`` parts only.
         content: Text, or parts in their order.
         cache: The provider is asked to keep the prompt up to the end of this turn for that long.
     """
@@ -108,7 +108,7 @@ class LMRequest:
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """
-    What a model at an endpoint can do, known before it is asked; unknown servers are taken to do little.
+    The capabilities of a model at an endpoint, known before it is asked; unknown servers are taken to do little.
 
     Attributes:
         json_schema: Enforces a JSON schema on its answer.
@@ -158,7 +158,7 @@ class Completion:
         finish_reason: ``stop``, ``length``, ``tool_calls``, ``content_filter`` or the provider's word; ``end`` says
             what it means.
         tool_calls: The calls the model asks for, in its order.
-        reasoning: What it thought, in pieces that can be sent back.
+        reasoning: The model's thoughts, in pieces that can be sent back.
         logprobs: Per token, where they were asked for and given.
         citations: The sources it names.
     """
@@ -172,7 +172,7 @@ class Completion:
 
     @property
     def end(self) -> End:
-        """Whether it is whole, by the table of ``protocols.ends``."""
+        """True when it is whole, by the table of ``protocols.ends``."""
         return end_of(self.finish_reason)
 
     def turn(self) -> Message:
@@ -190,11 +190,11 @@ class LMDelta:
 
     Attributes:
         index: Which of the ``n`` answers.
-        text: What was added to its text.
-        reasoning: What was added to its thoughts.
+        text: The addition to its text.
+        reasoning: The addition to its thoughts.
         tool: Which tool call ``arguments`` belong to, by its place among the calls; None for other deltas.
         tool_name: The tool, in the first delta of a call.
-        arguments: What was added to the arguments' JSON.
+        arguments: The addition to the arguments' JSON.
     """
 
     index: int = 0
@@ -255,7 +255,7 @@ class LMResponse:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every answer came to its own end: no other response is cached."""
+        """True when every answer came to its own end: no other response is cached."""
         return all(completion.end == "whole" for completion in self.completions)
 
     def deltas(self) -> list[LMDelta]:
@@ -306,9 +306,9 @@ class Attempt:
         first_byte: Seconds until the answer began: a stream with its first piece, another with the first byte of its
             body.
         request_id: The provider's, for its support desk.
-        usage: What the provider counted, and charges, for an attempt that brought no answer; None where it counted
+        usage: The provider's count, which it charges, for an attempt that brought no answer; None where it counted
             nothing, and of an attempt that did: its count is the response's.
-        sent: Whether the provider may have heard of it; False where no connection came about.
+        sent: True when the provider may have heard of it; False where no connection came about.
     """
 
     number: int
@@ -324,7 +324,7 @@ class Attempt:
 
 
 class Charge(NamedTuple):
-    """What a model's provider counted for an attempt that brought no answer."""
+    """The count of a model's provider for an attempt that brought no answer."""
 
     lm: LM
     usage: Usage
@@ -332,7 +332,7 @@ class Charge(NamedTuple):
 
 class AttemptLog:
     """
-    What one logical LM call has done so far; it survives the step that writes it.
+    The history of one logical LM call so far; it survives the step that writes it.
 
     A restarted step reads ``response`` and returns it unsent; otherwise it goes on counting, with the same
     idempotency key.
@@ -363,13 +363,13 @@ class AttemptLog:
         """Where the predictor that asks sits in its program."""
         self.attempts: list[Attempt] = []
         self.charges: list[Charge] = []
-        """What those of them cost that brought no answer: one that was withheld, say."""
+        """The cost of those of them that brought no answer: one that was withheld, say."""
         self.sent = 0
-        """How many times bytes of this call were handed to the network."""
+        """The number of times bytes of this call were handed to the network."""
         self.on_wire = 0
-        """How many attempts are under way: two while a second model is asked too."""
+        """The number of attempts under way: two while a second model is asked too."""
         self.delivered = False
-        """Whether a piece of an answer was handed on: from then on nothing is tried again."""
+        """True when a piece of an answer was handed on: from then on nothing is tried again."""
         self.lm: LM | None = None
         """The model that was asked last: of a pool, the member that answered."""
         self.response: LMResponse | None = None
@@ -378,7 +378,7 @@ class AttemptLog:
         self.parts: list[AttemptLog] = []
         """The logs of the calls it was made of, where several were needed."""
         self.counted = False
-        """Whether an account has paid for it as a call."""
+        """True when an account has paid for it as a call."""
         self._pieces = 0
         self._texts: dict[int, int] | None = None
         self._telling = 0
@@ -386,7 +386,7 @@ class AttemptLog:
 
     @property
     def was_sent(self) -> bool:
-        """Whether a provider may have heard of the call: from then on it is one, whatever comes of it."""
+        """True when a provider may have heard of the call: from then on it is one, whatever comes of it."""
         return self.on_wire > 0 or any(attempt.sent for attempt in self.attempts)
 
     async def tell(self, on_delta: Callable[[LMDelta], Awaitable[object]], delta: LMDelta) -> None:
@@ -429,7 +429,7 @@ class AttemptLog:
 
 @runtime_checkable
 class LMService(Protocol):
-    """What a step needs of the LM room: one logical call, attempts included, run in the caller's own task."""
+    """The LM room's interface for a step: one logical call, attempts included, run in the caller's own task."""
 
     async def complete(
         self,
@@ -447,7 +447,7 @@ class LMService(Protocol):
         Args:
             lm: Which model answers.
             request: The question, its parameters complete.
-            log: What earlier attempts of this call have done.
+            log: The history of earlier attempts of this call.
             deadline: When the caller's time is over.
             priority: Lower numbers are served first when calls wait: 0 interactive, 10 optimizer.
             on_delta: Makes it a stream: awaited with each piece of the answer in its order, which holds the

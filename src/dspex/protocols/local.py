@@ -17,15 +17,15 @@ class LocalLM(LM, ABC):
     An ``LM`` that is asked in the caller's own step: a script, or a model in this process.
 
     Everything around a call is as for any other model: retry policy, cache, single-flight, budgets, details, streams,
-    parsing. What belongs to a network is not there: no lease, no breaker, no socket. Subclasses keep ``respond`` from
-    blocking the loop. Two records are never equal; but the cache goes by names, so that two of one name in one App
+    parsing. The parts of a network are missing: there is no lease, no breaker, no socket. Subclasses keep ``respond``
+    from blocking the loop. Two records are never equal; but the cache goes by names, so that two of one name in one App
     share their answers: give each a name of its own.
     """
 
     __slots__ = ()
 
     waits: ClassVar[bool] = True
-    """Whether the waits that the retry policy orders between attempts are waited."""
+    """True when the waits that the retry policy orders between attempts are waited."""
 
     @abstractmethod
     async def respond(self, request: LMRequest, *, path: str, attempt: int, on_delta: OnDelta | None) -> LMResponse:
@@ -40,7 +40,7 @@ class LocalLM(LM, ABC):
                 handed on whole afterwards.
 
         Raises:
-            LMError: What the attempt came to; the retry policy decides what follows.
+            LMError: The outcome of the attempt; the retry policy decides what follows.
         Cancellation: gives up what was begun.
         """
 

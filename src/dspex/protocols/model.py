@@ -32,8 +32,8 @@ class LM:
         headers: More headers for every request, for a gateway that wants a tenant, an attribution or a beta flag. They
             go over dspex's own of the same name. Values are taken for secrets: they are never shown, saved or recorded.
             One that providers read a key from, such as ``authorization``, stands in for the key.
-        capabilities: What the model can do, where it is not what dspex's table says: names of ``Capabilities``, each
-            true or false. They decide, for example, whether a JSON schema is sent along.
+        capabilities: The model's capabilities, where dspex's table is wrong: names of ``Capabilities``, each true or
+            false. They decide, for example, whether a JSON schema is sent along.
         params: Default sampling parameters (``temperature``, ``max_tokens``, ``seed``, …), and ``extra_body``: the
             provider's own, put into the body as they are.
 

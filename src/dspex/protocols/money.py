@@ -1,4 +1,4 @@
-"""What calls cost and what they may cost: prices, budgets and the accounts that budgets are kept on."""
+"""The costs of calls and their limits: prices, budgets and the accounts that budgets are kept on."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class Spending:
 
 class Account:
     """
-    Who pays: the App, a job, a map or one request; what is paid from one is paid from all above it.
+    The payer: the App, a job, a map or one request. A payment from one account is a payment from all above it.
 
     Plain data of one event loop: it outlives the actor that watches over what is set aside.
 
@@ -152,8 +152,8 @@ class Account:
         name: For messages, such as ``request r7``.
         budget: Its limit; None sets none of its own.
         above: The account that pays for this one.
-        spent: What has been paid.
-        reserved: What calls under way may still cost.
+        spent: The sum that has been paid.
+        reserved: The sum that calls under way may still cost.
     """
 
     __slots__ = ("above", "budget", "name", "reserved", "spent")
@@ -171,7 +171,7 @@ class Account:
 
     @property
     def limited(self) -> bool:
-        """Whether a budget, its own or one above, has to be asked before a call."""
+        """True when a budget, its own or one above, has to be asked before a call."""
         return self.budget is not None or (self.above is not None and self.above.limited)
 
     def __repr__(self) -> str:
@@ -180,7 +180,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a call may come to before it is made; ``usd`` is None when the price is unknown."""
+    """The most that a call may cost before it is made; ``usd`` is None when the price is unknown."""
 
     input_tokens: int
     output_tokens: int
@@ -190,7 +190,7 @@ class Estimate:
 @dataclass(frozen=True, slots=True)
 class ProgramEstimate:
     """
-    What one run of a program may come to.
+    The most that one run of a program may cost.
 
     Attributes:
         calls: Calls to models.
@@ -226,7 +226,7 @@ class DryRun:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What one logical call has set aside on an account until it is settled."""
+    """The sum that one logical call has set aside on an account until it is settled."""
 
     id: int
     account: Account
@@ -234,7 +234,7 @@ class Reservation:
 
 
 class MoneyService(Protocol):
-    """What a step needs of the ledger."""
+    """The ledger's interface for a step."""
 
     def cost(self, lm: LM | LMPool, usage: Usage) -> Decimal | None:
         """Return what these tokens of this model cost, in dollars; None where its price is unknown."""
@@ -266,9 +266,9 @@ class MoneyService(Protocol):
         Note what a provider counted, and return its price.
 
         Args:
-            account: Whose it is.
-            lm: Who was asked.
-            usage: What was counted.
+            account: The account.
+            lm: The model.
+            usage: The counted usage.
             attempts: That the call took.
             paid: A reservation has paid for it.
             calls: 1, or 0 where the call is noted with something else of it.

@@ -1,4 +1,4 @@
-"""How to sample from a model: a frozen record, and the check of what users give for it."""
+"""The parameters of sampling from a model: a frozen record, and the check of users' values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Sampling(_AtAnyTemperature, total=False):
 
 
 class PredictorConfig(Sampling, total=False):
-    """What a predictor takes by name beside its signature: how to sample, and how often to repair an answer."""
+    """The keyword arguments of a predictor beside its signature: how to sample, and how often to repair an answer."""
 
     repair_turns: int
 
@@ -47,7 +47,8 @@ class LMParams:
 
     Attributes:
         seed: Tells rollouts of one prompt apart.
-        reasoning: How hard to think: ``none``, ``minimal``, ``low``, ``medium``, ``high``, or the provider's own word.
+        reasoning: The effort of thinking: ``none``, ``minimal``, ``low``, ``medium``, ``high``, or the provider's own
+            word.
         logprobs: Alternatives per token whose log-probabilities are wanted; 0 asks for the chosen tokens' only.
         parallel_tool_calls: False allows one tool call a turn.
         extra_body: The provider's own parameters, put into the body of the request as they are.
@@ -70,7 +71,7 @@ class LMParams:
 
         Args:
             changes: Values by the names of these fields.
-            beside: What else the caller takes by name, for a message about a slip.
+            beside: The other keyword arguments of the caller, for a message about a slip.
 
         Raises:
             ValueError: A name is not one of these fields, or a value cannot be what its name says.

@@ -16,9 +16,9 @@ class Passage:
 
     Attributes:
         text: The text itself.
-        title: What it is from.
-        score: How well it fits the query; higher is better, comparable within one search only.
-        id: What its index knows it by.
+        title: The document it is from.
+        score: The score by which it fits the query; higher is better, comparable within one search only.
+        id: Its key in its index.
     """
 
     text: str
@@ -45,7 +45,7 @@ class Retriever(Protocol):
 
 @runtime_checkable
 class RetrievalService(Protocol):
-    """What a step needs of the retrieval room."""
+    """The retrieval room's interface for a step."""
 
     async def search(self, retriever: str | None, query: str, k: int, deadline: float) -> tuple[Passage, ...]:
         """Search the named retriever (``None``: the default) until ``deadline`` (runtime clock seconds)."""

@@ -29,7 +29,7 @@ class Delta:
     Attributes:
         predictor: Where the predictor sits in the program, ``answer.predict`` for example.
         field: The output it belongs to.
-        text: What was added; for values that are not text, the JSON as it comes.
+        text: The addition; for values that are not text, the JSON as it comes.
         value_so_far: The value as far as it can be read: text, or a partial list, mapping or record.
     """
 
@@ -51,7 +51,7 @@ class DeltaSink(Protocol):
 
     @property
     def on_interrupt(self) -> Literal["raise", "reset"]:
-        """What follows when an answer breaks off after its first piece."""
+        """The action when an answer breaks off after its first piece."""
         ...
 
     async def put(self, delta: Delta | Reset) -> None:
@@ -88,7 +88,7 @@ class TraceStep:
 
 @dataclass(frozen=True, slots=True)
 class RequestTotals:
-    """What a whole request took: provider attempts, tokens, seconds."""
+    """The cost of a whole request: provider attempts, tokens, seconds."""
 
     request_id: str
     usage: Usage
@@ -104,7 +104,7 @@ class RequestTotals:
 
 @runtime_checkable
 class Scope(Protocol):
-    """What ``forward`` may ask of the request it runs in; every call is a supervised step."""
+    """The interface of the request for its ``forward``; every call is a supervised step."""
 
     async def complete(
         self, request: LMRequest, *, lm: LMChoice, step: str, on_delta: OnDelta | None = None
@@ -148,7 +148,7 @@ class Scope(Protocol):
 
     @property
     def deps(self) -> object:
-        """What the request was given for its tools with ``options(deps=…)``."""
+        """The request's value for its tools, from ``options(deps=…)``."""
         ...
 
     @property

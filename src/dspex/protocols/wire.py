@@ -15,7 +15,7 @@ __all__ = ["EmbeddingsWire", "Headroom", "Provider", "StreamDecoder", "Wire"]
 @dataclass(frozen=True, slots=True)
 class Headroom:
     """
-    What a provider's headers say is left of a limit, requests or tokens a minute; None where it does not say.
+    The rest of a limit by a provider's headers, in requests or tokens a minute; None where they do not say.
 
     Attributes:
         requests: Requests left in the present window.
@@ -130,12 +130,12 @@ class EmbeddingsWire(Protocol):
 
     @property
     def most_texts(self) -> int:
-        """How many texts one request may hold."""
+        """The number of texts that one request may hold."""
         ...
 
     @property
     def most_bytes(self) -> int:
-        """How many bytes of UTF-8 the texts of one request may have together."""
+        """The number of bytes of UTF-8 that the texts of one request may have together."""
         ...
 
     def path(self, model_name: str) -> str:
@@ -170,8 +170,8 @@ class Provider:
         base_url: The public address, without a trailing slash; empty where only the user knows it (``api_base=``).
         wire: The protocol spoken there.
         key_env: The environment variables its users keep the key in, the first that is set counts.
-        needs_key: Whether a call without a key can only fail.
-        embeddings: How texts are turned into vectors there; None where the provider does not.
+        needs_key: True when a call without a key can only fail.
+        embeddings: The wire for vectors of texts; None where the provider has none.
     """
 
     base_url: str

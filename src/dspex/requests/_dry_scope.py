@@ -27,7 +27,7 @@ R = TypeVar("R")
 
 _WHY: Final = f"a dry run calls nothing; it would have said: {TEXT}"
 _MOST_TURNS: Final = 100
-"""How often one predictor is taken to ask for a tool before it answers."""
+"""The number of times one predictor is taken to ask for a tool before it answers."""
 
 
 class DryScope(RequestScope):

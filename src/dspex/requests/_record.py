@@ -1,4 +1,4 @@
-"""What is written down of a request; it survives the process that runs it."""
+"""The record of a request; it survives the process that runs it."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Request(Generic[R]):
 
     @property
     def details(self) -> RequestTotals:
-        """What the whole request took so far; final once it has ended."""
+        """The usage of the whole request so far; final once it has ended."""
         return self._live.totals()
 
     @property
@@ -49,7 +49,7 @@ class Request(Generic[R]):
 
     @property
     def done(self) -> bool:
-        """Whether it has ended."""
+        """True when it has ended."""
         return self._live.ended
 
     def cancel(self) -> None:

@@ -48,8 +48,8 @@ class RequestRunner:
 
     Args:
         runtime: Where they run.
-        services: What they may use.
-        policy: How their steps are restarted.
+        services: The services they may use.
+        policy: The policy for restarts of their steps.
         max_running: Requests at once; nested ones run in their parent's place.
         max_waiting: Requests that wait for a place; one more is Overloaded.
     """

@@ -48,7 +48,7 @@ class Services:
     cache: CacheService | None
     money: MoneyService
     account: Account
-    """Who pays in the end: the App."""
+    """The account that pays in the end: the App's."""
     threads: ToolThreads
 
 
@@ -87,7 +87,7 @@ class RequestScope:
 
     @property
     def deps(self) -> object:
-        """What tools are given."""
+        """The value that tools are given."""
         return self._record.options.deps
 
     def capabilities(self, lm: LMChoice) -> Capabilities:
@@ -96,7 +96,7 @@ class RequestScope:
 
     @property
     def account(self) -> Account:
-        """Who pays for the request."""
+        """The account that pays for the request."""
         return self._record.account
 
     @property

@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class StepPolicy:
-    """How often a step may be restarted, and how long it waits before: full jitter up to ``cap`` seconds."""
+    """The number of times a step may be restarted, and the wait before: full jitter up to ``cap`` seconds."""
 
     max_restarts: int = 3
     base: float = 0.02
@@ -49,7 +49,7 @@ async def run_step(
 
     Raises:
         StepCrashed: It was killed too often, or may not be repeated.
-        Exception: Whatever ``work`` raised, unchanged.
+        Exception: Any exception of ``work``, unchanged.
     Cancellation: the step is dead, its sockets closed, before this returns.
     """
     killed = service_deaths = 0

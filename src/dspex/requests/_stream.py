@@ -29,7 +29,7 @@ class ProgramStream(Generic[R]):
 
     Args:
         start: Starts the request, with this stream as its sink.
-        on_interrupt: What predictors do when an answer breaks off.
+        on_interrupt: The action of predictors when an answer breaks off.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ProgramStream(Generic[R]):
 
     @property
     def on_interrupt(self) -> Literal["raise", "reset"]:
-        """What follows when an answer breaks off after its first piece."""
+        """The action when an answer breaks off after its first piece."""
         return self._on_interrupt
 
     async def put(self, delta: Delta | Reset) -> None:
@@ -111,7 +111,7 @@ class ProgramStream(Generic[R]):
         Return what ``forward`` returned; pieces that were not read by now are dropped.
 
         Raises:
-            Exception: Whatever the request ended with.
+            Exception: Any exception that the request ended with.
         Cancellation: the request is stopped.
         """
         self._read_no_more()

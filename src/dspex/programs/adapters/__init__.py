@@ -1,1 +1,1 @@
-"""How a signature is put to a model and how its answer is read; import adapters from ``dspex.programs``."""
+"""Adapters put a signature to a model and read its answer; import them from ``dspex.programs``."""

@@ -1,4 +1,4 @@
-"""What an adapter is: from a signature to a prompt, and from an answer back to values."""
+"""The interface of adapters: from a signature to a prompt, and from an answer back to values."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Repair(NamedTuple):
 
     Attributes:
         field: Which output; empty for the answer as a whole.
-        kind: What it took to read it: ``json`` (JSON with slips, or JSON where a text was asked for), ``literal``
-            (another form of the value), ``xml`` (nested elements), ``format`` (other marks than those asked for),
-            ``turn`` (the model was asked again), ``fallback`` (it was asked in another format), ``dropped`` (one of
-            several answers could not be read), ``reset`` (a stream broke off and was started again).
+        kind: The repair: ``json`` (JSON with slips, or JSON where a text was asked for), ``literal`` (another form of
+            the value), ``xml`` (nested elements), ``format`` (other marks than those asked for), ``turn`` (the model
+            was asked again), ``fallback`` (it was asked in another format), ``dropped`` (one of several answers could
+            not be read), ``reset`` (a stream broke off and was started again).
     """
 
     field: str
@@ -36,7 +36,7 @@ class Repair(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """What a completion says: outputs by name, and the repairs that reading them took."""
+    """The content of a completion: outputs by name, and the repairs that reading them took."""
 
     outputs: dict[str, Any]
     repairs: tuple[Repair, ...]
@@ -44,11 +44,11 @@ class Parsed(NamedTuple):
 
 class Piece:
     """
-    What a stream adds to one output.
+    A piece that a stream adds to one output.
 
     Attributes:
         field: The output.
-        text: What was added to its text.
+        text: The addition to its text.
     """
 
     __slots__ = ("_so_far", "field", "text")
@@ -78,7 +78,7 @@ class StreamParser(Protocol):
     Reads one answer while it comes.
 
     However the answer is cut, the texts of a field's pieces add up to the same, and the last value of a field is
-    what ``parse`` finds in the whole answer. What belongs to the format is never part of a piece.
+    what ``parse`` finds in the whole answer. The marks of the format are never part of a piece.
     """
 
     def feed(self, text: str) -> list[Piece]:
@@ -93,21 +93,21 @@ class StreamParser(Protocol):
 @runtime_checkable
 class Adapter(Protocol):
     """
-    How a signature is put to a model and how its answer is read; a frozen value, so one serves everybody.
+    A format that puts a signature to a model and reads its answer; a frozen value, so one serves everybody.
 
     ``parse(signature, format_outputs(signature, outputs)).outputs == outputs`` for all values of the fields' types.
     """
 
     name: ClassVar[str]
-    """What programs, saved states and ``with_adapter`` call it."""
+    """Its name in programs, saved states and ``with_adapter``."""
     native_tools: ClassVar[bool]
-    """Whether tools of the signature may be given to a model that can call them by itself."""
+    """True when tools of the signature may be given to a model that can call them by itself."""
     asks_capabilities: ClassVar[bool]
-    """Whether ``request`` looks at what the model can do."""
+    """True when ``request`` looks at the model's capabilities."""
 
     @property
     def fallback(self) -> Adapter | None:
-        """What is tried once when the answer still cannot be read after the repair turns."""
+        """The adapter that is tried once when the answer still cannot be read after the repair turns."""
         ...
 
     def prefix(self, signature: type[Signature], demos: Sequence[Mapping[str, object]] = ()) -> tuple[Message, ...]:

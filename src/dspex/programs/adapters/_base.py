@@ -1,4 +1,4 @@
-"""What the adapters share: an adapter renders a signature once, and everything of the prompt follows from that."""
+"""The common part of adapters: an adapter renders a signature once, and everything of the prompt follows from that."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class PromptAdapter(ABC):
         Incomplete demonstrations come first and say so; those without any input or any output are left out.
 
         Args:
-            signature: What is asked.
+            signature: The signature.
             demos: Field values by name; further keys are ignored.
         """
         rendered = rendered_of(self, plan_of(signature))

@@ -18,7 +18,7 @@ _WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
 
 class Choices:
     """
-    What a value may be.
+    The possible values.
 
     Attributes:
         in_words: All of them, as a prompt says it.

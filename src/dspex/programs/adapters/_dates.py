@@ -16,7 +16,7 @@ DATE_WORDS: dict[type, str] = {
     _TIME: "a time as HH:MM:SS",
     _DURATION: "a duration in ISO 8601, such as P1DT2H30M",
 }
-"""How values are told to be written, by type."""
+"""The written form of values, by type."""
 
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 _COMPACT = re.compile(r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d))?")

@@ -1,8 +1,8 @@
 """
-What is forgiven at the top is forgiven inside: a value is led along its type, and each part put as the type has it.
+The same slips are forgiven at the top and inside: a value is led along its type, and each part put as the type has it.
 
 Names of enums, choices in other letters, numbers with separators, an object given as its JSON, ``None`` as a word,
-dates in other forms. What cannot be led stays as it is, and the type's own check says what is wrong with it.
+dates in other forms. A value that cannot be led stays as it is, and the type's own check says what is wrong with it.
 """
 
 from __future__ import annotations

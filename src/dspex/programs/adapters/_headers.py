@@ -89,8 +89,8 @@ class Header(NamedTuple):
         name: The output, ``completed``, or empty for any other section.
         start: Where the section before it ends.
         end: Where its own begins.
-        at_line: Whether it stands at the start of a line.
-        exact: Whether it is written as it was asked for.
+        at_line: True when it stands at the start of a line.
+        exact: True when it is written as it was asked for.
     """
 
     name: str
@@ -101,7 +101,7 @@ class Header(NamedTuple):
 
 
 class FieldNames:
-    """What a signature's headers may name, in any case, with spaces for underscores."""
+    """The names that a signature's headers may have, in any case, with spaces for underscores."""
 
     __slots__ = ("_types", "known", "thoughts")
 
@@ -158,11 +158,11 @@ class FieldNames:
 
 class Sections(NamedTuple):
     """
-    What stands below the headers of an answer.
+    The texts below the headers of an answer.
 
     Attributes:
         texts: The text of each output, the first that is not empty.
-        is_exact: Whether all is written as it was asked for.
+        is_exact: True when all is written as it was asked for.
         unclear: An output that is named in the middle of lines several times, and nowhere else.
     """
 

@@ -26,7 +26,8 @@ def output_schema(plan: Plan) -> tuple[JsonSchema, bool]:
     """
     Return the schema of an object with all outputs, and whether it can be enforced strictly.
 
-    An output with a default may be null. What cannot be enforced is still a schema to show or to give to a tool.
+    An output with a default may be null. A type that cannot be enforced still gives a schema to show or to give to a
+    tool.
     """
     known: JsonSchema | None = plan.rendered.get(output_schema)
     if known is None:

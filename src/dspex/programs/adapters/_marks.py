@@ -1,4 +1,4 @@
-"""Marks that models put around a value although they are no part of it: bold, quotes, back ticks, fences."""
+"""Marks that models put around a value although they are not part of it: bold, quotes, back ticks, fences."""
 
 from __future__ import annotations
 

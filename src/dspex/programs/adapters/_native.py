@@ -1,5 +1,5 @@
 """
-What a model can do by itself instead of being asked for it in the prompt: call tools, and tell its reasoning.
+Abilities of a model that replace text in the prompt: it calls tools, and tells its reasoning.
 
 Fields that stand for such a thing are taken out of the prompt where the model can do it, and put back into the
 answer; citations are asked for, and replaced by the provider's own where it names some.
@@ -29,10 +29,10 @@ __all__ = ["Native", "has_native_fields", "native_of"]
 @dataclass(frozen=True, slots=True)
 class Native:
     """
-    What one call leaves to the model.
+    The parts of one call that are left to the model's own abilities.
 
     Attributes:
-        signature: What the prompt asks for.
+        signature: The signature that the prompt asks for.
         tools: The input whose tools the model is given; empty when it is given none.
         calls: The output that holds the calls it asks for.
         reasoning: The output that is its own reasoning; empty when that is asked for or not wanted.

@@ -1,5 +1,5 @@
 """
-What the adapters' prompts have in common: fields in words, sections of values, demonstrations, earlier turns.
+The common part of the adapters' prompts: fields in words, sections of values, demonstrations, earlier turns.
 
 An adapter renders a signature once, to texts that no value changes; a call only puts values between them.
 """
@@ -61,11 +61,11 @@ class Rendered:
         system: The system message.
         inputs: The inputs that stand in the user's turn.
         outputs: The outputs, in the order in which they are written.
-        tail: What follows the inputs of the turn to be answered.
+        tail: The text after the inputs of the turn to be answered.
         escape: Keeps a value from being taken for a part of the format.
         answer: Writes outputs as a completion; True as its second argument leaves no output unmentioned.
         histories: The inputs that are earlier turns.
-        extra: What the adapter keeps here for itself.
+        extra: The adapter's own data for this signature.
     """
 
     system: Message

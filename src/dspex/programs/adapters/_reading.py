@@ -27,10 +27,10 @@ def read_texts(
 
     Args:
         plan: The signature.
-        texts: What stands for each output.
+        texts: The text of each output.
         raw: The whole answer, for errors.
-        repairs: What it took to find the texts.
-        thoughts: What was thought before the answer: the value of a ``Reasoning`` that the answer leaves out.
+        repairs: The repairs that finding the texts took.
+        thoughts: The thoughts before the answer: the value of a ``Reasoning`` that the answer leaves out.
 
     Raises:
         ResponseUnparsable: Outputs without a default are missing, or have a value of another type.

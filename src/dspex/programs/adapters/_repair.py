@@ -1,4 +1,4 @@
-"""What is done with a text that is not quite a value: elements, JSON nearly right, or why it is none."""
+"""Repair a text that is almost a value: elements, JSON nearly right; or say why it is none."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def checked(adapter: TypeAdapter[Any], value: Any) -> Any:
     Return a decoded JSON value as the type; names and aliases are both taken.
 
     Raises:
-        ValueError: It is no value of it.
+        ValueError: It is not a value of it.
     """
     try:
         text = json.dumps(value, ensure_ascii=False)
@@ -44,7 +44,7 @@ def led(adapter: TypeAdapter[Any], annotation: Any, value: Any) -> Any:
     Return a decoded JSON value as the type, with what is forgiven inside of it.
 
     Raises:
-        ValueError: It is no value of it.
+        ValueError: It is not a value of it.
     """
     return checked(adapter, forgiven(value, annotation))
 
@@ -55,8 +55,8 @@ def repaired(adapter: TypeAdapter[Any], text: str, problem: ValueError, annotati
 
     Args:
         adapter: Checks the values of the annotation.
-        text: What could not be read as it is.
-        problem: What it failed with.
+        text: The text that could not be read as it is.
+        problem: The error it failed with.
         annotation: The type, for what is forgiven inside of a value.
 
     Raises:

@@ -48,12 +48,12 @@ class Section:
 
     @property
     def text(self) -> str:
-        """What came so far, without the white space around it."""
+        """The text that came so far, without the white space around it."""
         return self._progress.text()
 
 
 class Told:
-    """What was told of the outputs of one answer, one after the other."""
+    """The pieces told of the outputs of one answer, one after the other."""
 
     __slots__ = ("_current", "_fields", "_plan", "_sections", "_values")
 
@@ -69,7 +69,7 @@ class Told:
         return name in self._sections and self._sections[name].has_text
 
     def open(self, name: str) -> list[Piece]:
-        """Begin a section; it is ignored where it is no output, or not the first of its name that says something."""
+        """Begin a section; ignore it where it is not an output, or not the first of its name that says something."""
         closed = self.close()
         if name in self._fields and not self.has(name):
             self._sections[name] = Section(self._fields[name])

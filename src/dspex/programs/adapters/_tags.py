@@ -26,11 +26,11 @@ _HALF = re.compile(r"</?\s{0,4}(\w{0,100})\s{0,4}\Z")
 
 class Elements(NamedTuple):
     """
-    What stands between the tags of an answer.
+    The texts between the tags of an answer.
 
     Attributes:
         texts: The text of each output, ready to be read.
-        is_exact: Whether all tags are written as they were asked for.
+        is_exact: True when all tags are written as they were asked for.
         unclear: An output of which is not certain where it ends.
     """
 

@@ -1,5 +1,5 @@
 """
-What a model thinks before it answers, where its server leaves that in the text: taken off, and kept as reasoning.
+The thoughts of a model before it answers, where its server leaves them in the text: taken off, and kept as reasoning.
 
 A rehearsal in there is not the answer. Thoughts come before the format of the answer begins; what a value says about
 ``<think>`` afterwards is a part of the value. ``ThoughtFilter`` does for a stream what ``spoken`` does for a text.
@@ -59,9 +59,9 @@ class Spoken(NamedTuple):
     An answer without the thoughts before it.
 
     Attributes:
-        text: What is said.
-        thoughts: What was thought, one paragraph for each stretch.
-        unclear: Whether the format of the answer stands among thoughts that begin behind its start.
+        text: The answer.
+        thoughts: The thoughts, one paragraph for each stretch.
+        unclear: True when the format of the answer stands among thoughts that begin behind its start.
     """
 
     text: str
@@ -75,7 +75,7 @@ class Thoughts:
     Where thoughts end in one signature's answers.
 
     Attributes:
-        begins: What the format of an answer begins with; a group ``name`` is the field's.
+        begins: The beginning of an answer's format; a group ``name`` is the field's.
         fields: Names, in small letters, that are not thoughts in this format although they are written like them.
     """
 
@@ -206,7 +206,7 @@ class ThoughtFilter:
     Takes the thoughts off an answer while it comes.
 
     Attributes:
-        is_unclear: Whether what comes can only be understood when all of it is there.
+        is_unclear: True when the rest can only be understood when all of it is there.
     """
 
     __slots__ = ("_closing", "_first", "_fresh", "_pending", "_thoughts", "is_unclear")

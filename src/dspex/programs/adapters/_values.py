@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 Content = str | tuple[Part, ...]
-"""What stands for a value in a user's turn."""
+"""The text for a value in a user's turn."""
 
 UNTYPED: Any = object()
 """The annotation of a field that was given none."""
@@ -55,13 +55,13 @@ class Codec:
     Attributes:
         annotation: The type, constraints included.
         exact: Values of exactly this class need no check.
-        in_words: What a value must look like, for a prompt; empty when the type's name says it all.
+        in_words: The form of a value, for a prompt; empty when the type's name says it all.
     """
 
     __slots__ = ("_adapter", "_by_alias", "annotation", "exact", "in_words")
 
     streams_text = False
-    """Whether a stream of it is the text itself, white space around it left out."""
+    """True when a stream of it is the text itself, white space around it left out."""
 
     def __init__(self, annotation: Any, *, exact: type | None = None, in_words: str = "") -> None:
         self.annotation = annotation
@@ -72,7 +72,7 @@ class Codec:
 
     @property
     def by_alias(self) -> bool:
-        """Whether values are written with the names of aliases: wherever those are also the names that are read."""
+        """True when values are written with the names of aliases: wherever those are also the names that are read."""
         if self._by_alias is None:
             self._by_alias = aliases_agree(self.annotation)
         return self._by_alias
@@ -197,7 +197,7 @@ class Codec:
         A text that holds the JSON of a value, which models write where an object was asked for, is read too.
 
         Raises:
-            ValueError: It is no value of the type.
+            ValueError: It is not a value of the type.
         """
         adapter = self.adapter
         try:
@@ -473,7 +473,7 @@ def _refuse_misfits(annotation: object, constraints: dict[str, Any]) -> None:
     sized = annotation is str or get_origin(annotation) in (list, dict, set, tuple)
     if sized and names - _LENGTHS:
         raise SignatureError(
-            f"{type_text(annotation)} is no number: {', '.join(sorted(names - _LENGTHS))} does not fit"
+            f"{type_text(annotation)} is not a number: {', '.join(sorted(names - _LENGTHS))} does not fit"
         )
 
 
@@ -485,7 +485,7 @@ def _checked(codec: Codec) -> Codec:
 
 
 def _is_known(annotation: object) -> bool:
-    """Whether the adapter may wait: types that pydantic surely takes."""
+    """True when the adapter may wait: types that pydantic surely takes."""
     if annotation in (str, int, float, bool, dict, list, type(None), Any, Passage):
         return True
     return get_origin(annotation) in (list, dict, set, tuple) and all(map(_is_known, get_args(annotation)))

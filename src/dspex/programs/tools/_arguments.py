@@ -31,13 +31,15 @@ from dspex.programs.tools._docstring import Docstring
 __all__ = ["Arguments", "arguments_of"]
 
 _FRAMES = 12
-"""How far up local names are looked for: functions are turned into tools by whoever calls ``tool`` or ``ReAct``."""
+"""
+The number of frames in which local names are looked for: functions become tools in the caller of ``tool`` or ``ReAct``.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arguments:
     """
-    What a function takes.
+    The parameters of a function.
 
     Attributes:
         schema: The JSON schema of the object of arguments.

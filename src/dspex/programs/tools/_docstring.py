@@ -1,4 +1,4 @@
-"""What a docstring says of a function and its parameters: Google, NumPy and Sphinx style."""
+"""Read the description of a function and its parameters from its docstring: Google, NumPy and Sphinx style."""
 
 from __future__ import annotations
 

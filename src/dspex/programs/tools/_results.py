@@ -1,4 +1,4 @@
-"""What a tool gave back, as a model is shown it."""
+"""A tool's return value, as a model is shown it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def content_of(value: object) -> Content:
     """
     Return a result as text or content parts: texts as they are, images and files as parts, all else as JSON.
 
-    What has no JSON form is shown as ``str`` shows it. Sound cannot be shown in a result, and is named instead.
+    A value that has no JSON form is shown as ``str`` shows it. Sound cannot be shown in a result, and is named instead.
     """
     if isinstance(value, str):
         return value

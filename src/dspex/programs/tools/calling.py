@@ -43,7 +43,7 @@ async def call_tools(tools: Iterable[object], calls: Iterable[ToolCall]) -> list
     Make the calls that a model asks for, side by side, and return what came of each, in their order.
 
     For programs with a ``ToolCalls`` output of their own; ``ReAct`` does this by itself. Each call is a step of the
-    request. What goes wrong with one is its observation. Beyond 64 calls at once the rest is not made, and says so.
+    request. A failure of one is its observation. Beyond 64 calls at once the rest is not made, and says so.
 
     Args:
         tools: Tools, or functions to be made into tools.

@@ -42,11 +42,11 @@ class Tool(Generic[P, R_co]):
     a Module, whose ``forward`` is called as a part of the request.
 
     Args:
-        function: What to call.
-        idempotent: Whether a call may be made a second time when its step was killed under it.
+        function: The function to call.
+        idempotent: True when a call may be made a second time after its step was killed under it.
         timeout: Seconds a call may take; None leaves it to the request's deadline.
-        name: What the model calls it: letters, digits, ``_`` and ``-``, at most 64.
-        description: What the model is told it does.
+        name: Its name for the model: letters, digits, ``_`` and ``-``, at most 64.
+        description: Its description for the model.
 
     Attributes:
         spec: Name, description and JSON schema, as a model is told of them.
@@ -113,12 +113,12 @@ class Tool(Generic[P, R_co]):
 
     @property
     def name(self) -> str:
-        """What the model calls it."""
+        """Its name for the model."""
         return self.spec.name
 
     @property
     def description(self) -> str:
-        """What the model is told it does."""
+        """Its description for the model."""
         return self.spec.description
 
     @property

@@ -1,4 +1,4 @@
-"""What an agent has thought, called and seen."""
+"""An agent's thoughts, calls and observations."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ LEFT_OUT = "(left out: the conversation had become too long)"
 @dataclass(frozen=True, slots=True)
 class Observation:
     """
-    What came of a call.
+    The outcome of a call.
 
     Attributes:
-        content: What the model is shown: the result, or the error in words.
+        content: The text for the model: the result, or the error in words.
         error: Why there is no result; None where there is one.
     """
 
@@ -41,11 +41,11 @@ class ToolStep:
     One call of an agent, and what came of it.
 
     Attributes:
-        thought: What the model thought before it.
+        thought: The model's thought before it.
         call: The tool and its arguments, as the model gave them.
-        observation: What it was shown then.
+        observation: The text that the model was shown then.
         turn: Which of its answers asked for the call, from 0; calls of one turn ran side by side.
-        left_out: Whether the model is no longer shown the observation.
+        left_out: True when the model is no longer shown the observation.
     """
 
     thought: str
@@ -56,7 +56,7 @@ class ToolStep:
 
     @property
     def shown(self) -> Content:
-        """What the model is shown of the observation."""
+        """The part of the observation that the model is shown."""
         return LEFT_OUT if self.left_out else self.observation.content
 
 
@@ -66,7 +66,7 @@ class Trajectory(FieldType):
 
     Args:
         steps: The steps.
-        finished: Whether the model has said that it is done.
+        finished: True when the model has said that it is done.
         text: Stands for steps that are known only as text: those of a saved demonstration.
     """
 

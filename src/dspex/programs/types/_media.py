@@ -1,4 +1,4 @@
-"""What media are: their type by file name and first bytes, and their form in JSON."""
+"""The type of media by file name and first bytes, and their form in JSON."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ def media_type_of(name: str = "", data: bytes = b"") -> str:
         if pattern.match(data):
             return media_type
     path = name.partition("?")[0].partition("#")[0]
-    return _BY_SUFFIX.get(os.path.splitext(path)[1].lower(), "")  # noqa: PTH122 - an address is no path
+    return _BY_SUFFIX.get(os.path.splitext(path)[1].lower(), "")  # noqa: PTH122 - an address is not a path
 
 
 class Media(FieldType, MediaPart):
     """
-    What Image, Audio and File have in common: constructors, and a JSON form that is an address.
+    The common part of Image, Audio and File: constructors, and a JSON form that is an address.
 
     Values are frozen and encoded at most once, however many calls they take part in.
     """
@@ -88,7 +88,7 @@ class Media(FieldType, MediaPart):
     """Attributes that an address cannot carry."""
     _default_type: ClassVar[str] = ""
     _family: ClassVar[str] = ""
-    """What the media type must begin with."""
+    """The beginning of the media type."""
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], *, media_type: str = "", **extras: object) -> Self:
@@ -131,7 +131,7 @@ class Media(FieldType, MediaPart):
         Name an address; nothing is fetched here: the provider reads it. A ``data:`` address becomes its bytes.
 
         Raises:
-            ValueError: It is no address, or one of a local file.
+            ValueError: It is not an address, or one of a local file.
         """
         data = _DATA_URL.match(url)
         if data is not None:

@@ -18,7 +18,7 @@ class PartCollector:
     Takes the content parts out of a value that is being written as JSON, and puts them back at their places.
 
     Args:
-        mark: What stands for a part in the JSON, with its number; it must not occur in the value itself.
+        mark: The mark of a part in the JSON, with its number; it must not occur in the value itself.
     """
 
     __slots__ = ("mark", "parts")
@@ -77,7 +77,7 @@ class FieldType:
     __slots__ = ()
 
     in_words: ClassVar[str] = ""
-    """What a value must look like, as a prompt says it."""
+    """The form of a value, as a prompt says it."""
     json_schema: ClassVar[Mapping[str, Any]] = {"type": "string"}
     """The JSON schema of ``to_json``'s values."""
 

@@ -11,7 +11,7 @@ __all__ = ["Reasoning"]
 
 class Reasoning(FieldType, str):
     """
-    What the model thought before it answered; a ``str``.
+    The model's thoughts before it answered; a ``str``.
 
     A model that reasons by itself is not asked for the field: its own thoughts are the value, empty where the
     provider keeps them to itself. Every other model writes it as an output like any other.

@@ -19,7 +19,7 @@ __all__ = ["ToolCalls"]
 @dataclass(frozen=True, slots=True, init=False)
 class ToolCalls:
     """
-    What the model wants to have called, in its order; an output.
+    The calls that the model wants, in its order; an output.
 
     Beside an input of tools, a model that can ask for calls by itself does so, and neither field stands in the
     prompt. Every other model writes a list of names and arguments.

@@ -19,7 +19,7 @@ def encode_response(response: LMResponse) -> str:
     Return the JSON text of a response, in ASCII: models can say half of a surrogate pair, files cannot.
 
     Raises:
-        TypeError: What a provider's wire has kept for the next turn is not JSON.
+        TypeError: The data that a provider's wire has kept for the next turn is not JSON.
     """
     return json.dumps(
         {

@@ -61,7 +61,7 @@ class Flight:
 
 
 class CacheTable:
-    """What outlives the actor: the memory tier, who leads which flight, and answers that the disk is to forget."""
+    """The data that outlives the actor: the memory tier, the leaders of flights, answers that the disk is to forget."""
 
     __slots__ = ("flights", "hits", "memory", "misses", "tokens", "unwanted")
 
@@ -296,7 +296,7 @@ class CacheServer(LibraryActor):
 
 @dataclass(frozen=True, slots=True)
 class _DiskSaid:
-    """What the disk tier answered."""
+    """The disk tier's answer."""
 
     key: str
     response: LMResponse | None

@@ -53,12 +53,12 @@ class AnswerReader:
     Attributes:
         status: Of the final head.
         headers: Its lines, names in lower case.
-        has_head: Whether it has come.
+        has_head: True when it has come.
         has_begun: True when a byte of the answer has come.
-        is_in_line: Whether an unfinished head, or line of a chunked body, is held.
+        is_in_line: True when an unfinished head, or line of a chunked body, is held.
         has_ended: True when the answer is complete.
-        has_excess: Whether bytes came behind it, which nobody asked for.
-        may_stay: Whether the connection may serve again, as far as this answer says.
+        has_excess: True when bytes came behind it, which nobody asked for.
+        may_stay: True when the connection may serve again, as far as this answer says.
     """
 
     __slots__ = (

@@ -1,4 +1,4 @@
-"""How the attempts of a logical call are made and written down, whoever answers them."""
+"""Make the attempts of a logical call and write them down, whoever answers them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class CallLog:
     A call at one model, its attempt under way, and the log that outlives the step which makes it.
 
     Args:
-        runtime: Whose clock and telemetry are used.
+        runtime: The runtime whose clock and telemetry are used.
         lm: The model.
-        log: What earlier attempts of this call have done.
-        name: What telemetry calls the model.
+        log: The history of earlier attempts of this call.
+        name: The model's name in telemetry.
         on_delta: Awaited with each piece of the answer.
 
     Attributes:

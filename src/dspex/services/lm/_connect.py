@@ -56,7 +56,7 @@ class Route:
 
     Attributes:
         label: Scheme and host, for messages.
-        is_secure: Whether TLS is spoken to the server.
+        is_secure: True when TLS is spoken to the server.
         host: Its name or address.
         port: Its port.
         authority: Host and port as the address has them.

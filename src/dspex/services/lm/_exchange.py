@@ -1,4 +1,4 @@
-"""What all transports share: the second sending, timeouts, unpacking, the size limit and the table of failures."""
+"""The common part of transports: the second sending, timeouts, unpacking, the size limit, the table of failures."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Answer(Protocol):
 
     @property
     def is_unpacked(self) -> bool:
-        """Whether the library undoes a ``content-encoding`` itself."""
+        """True when the library undoes a ``content-encoding`` itself."""
         ...
 
     async def next_bytes(self) -> bytes:
@@ -181,7 +181,7 @@ class ExchangeTransport(ABC):
 
 
 class _Patience:
-    """How long one exchange may take to begin, and from then on how long it may be silent."""
+    """The longest time until one exchange begins, and the longest silence after that."""
 
     __slots__ = ("_now", "_until", "label", "timeouts")
 

@@ -1,4 +1,4 @@
-"""What a failure of the network means: our own exceptions, and one table for them and for those of a user's library."""
+"""Failures of the network: our own exceptions, and one table for them and for those of a user's library."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Failure:
 
     Attributes:
         names: Exception classes, by name: a library that is not installed is never imported for its errors.
-        text: What the user is told; ``{origin}``, ``{detail}`` and the timeouts are filled in.
+        text: The message for the user; ``{origin}``, ``{detail}`` and the timeouts are filled in.
         closed: The peer had closed the connection: on one kept alive, it may have been too late to ask.
         saying: Part of the exception's text, where the class alone says too little.
         unsent: No connection came about, so the peer never heard of the request.

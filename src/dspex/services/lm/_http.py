@@ -41,8 +41,8 @@ class Timeouts:
         read: The longest silence, between two pieces of a stream for example.
         write: The longest the server may take nothing of the request.
         first_byte: From the attempt's start, connecting included, until the answer begins: a stream with its first
-            token, another answer with the first byte of its body. What only keeps a connection alive, a head or a
-            ping, is not a beginning. None: until then, too, only silence counts, by ``read``.
+            token, another answer with the first byte of its body. A part that only keeps a connection alive, a head or
+            a ping, is not a beginning. None: until then, too, only silence counts, by ``read``.
     """
 
     connect: float = 10.0
@@ -95,11 +95,11 @@ class HttpStream(Protocol):
 
 
 class Transport(Protocol):
-    """What the LM room needs of a network."""
+    """The LM room's interface to a network."""
 
     @property
     def needs_key(self) -> bool:
-        """Whether a provider that wants a key is behind it; false where answers were recorded."""
+        """True when a provider that wants a key is behind it; false where answers were recorded."""
         ...
 
     @property
@@ -109,7 +109,7 @@ class Transport(Protocol):
 
     @property
     def stale_retries(self) -> int:
-        """How often a request went out again because its kept-alive connection turned out to be closed."""
+        """The number of times a request went out again because its kept-alive connection turned out to be closed."""
         ...
 
     async def post(
@@ -129,7 +129,7 @@ class Transport(Protocol):
         Args:
             url: Where to.
             headers: Of the first sending.
-            body: What is posted.
+            body: The body to post.
             timeouts: The transport's, if not given.
             on_resend: Told of the second sending.
             on_begin: Told of the answer's beginning.

@@ -23,7 +23,7 @@ class HttpxTransport(ExchangeTransport):
     says so with an attribute ``needs_key = False``.
 
     Args:
-        transport: What answers.
+        transport: The user's transport.
         clock: The running loop's, if not given.
         timeouts: For exchanges that bring none of their own.
         max_body: Bytes of one answer, unpacked, beyond which it is refused.

@@ -30,7 +30,7 @@ class Parser(Protocol):
     pieces: list[bytes]
     """Pieces of the body that nobody has taken yet; the reader empties it."""
     is_complete: bool
-    """Whether the answer has ended, interim ones aside, by its length or by its last chunk."""
+    """True when the answer has ended, interim ones aside, by its length or by its last chunk."""
 
     def feed(self, data: bytes) -> None:
         """
@@ -98,7 +98,7 @@ class H11Parser:
 
 
 class _Heard:
-    """What llhttp calls; apart from the parser, which would be in a cycle with it, for the collector to find."""
+    """The callbacks of llhttp; apart from the parser, which would be in a cycle with it, for the collector to find."""
 
     __slots__ = ("headers", "is_complete", "pieces")
 
@@ -150,7 +150,7 @@ class HttptoolsParser:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the answer has ended."""
+        """True when the answer has ended."""
         return self._heard.is_complete
 
     @is_complete.setter

@@ -34,7 +34,7 @@ class ProxiedTransport:
 
     @property
     def stale_retries(self) -> int:
-        """How often a request went out again because its kept-alive connection turned out to be closed."""
+        """The number of times a request went out again because its kept-alive connection turned out to be closed."""
         return sum(way.stale_retries for way in self._ways.values())
 
     def way_to(self, url: str) -> Transport:

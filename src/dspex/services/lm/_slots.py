@@ -68,7 +68,7 @@ class SlotTransport(ExchangeTransport):
         parser: Reads the answers: ``httptools`` (the extra ``fast``), ``h11``, or ``auto``, the first where installed.
         max_body: Bytes of one answer, unpacked, beyond which it is refused.
         max_idle: Idle connections kept for each URL.
-        max_idle_seconds: How long one may idle.
+        max_idle_seconds: The time that one may idle, in seconds.
         max_age: Seconds after which a connection is not used again, so that a moved host name is noticed.
 
     Raises:

@@ -46,7 +46,7 @@ class Socket(asyncio.Protocol):
         self._closed: asyncio.Future[None] | None = None
         self.received = 0
 
-    # What the loop calls.
+    # The callbacks for the loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
@@ -89,16 +89,16 @@ class Socket(asyncio.Protocol):
         self._paused = False
         self._wake()
 
-    # What the owner calls.
+    # The methods for the owner.
 
     @property
     def is_readable(self) -> bool:
-        """Whether there is something to read, or the end: an idle connection that is readable has been closed."""
+        """True when there is something to read, or the end: an idle connection that is readable has been closed."""
         return self._ended or bool(self._incoming)
 
     @property
     def has_bytes(self) -> bool:
-        """Whether there is something to read."""
+        """True when there is something to read."""
         return bool(self._incoming)
 
     @property
@@ -112,7 +112,7 @@ class Socket(asyncio.Protocol):
 
     @property
     def is_sending(self) -> bool:
-        """Whether the peer has not yet taken what was sent: it answered before it had heard all."""
+        """True when the peer has not yet taken all that was sent: it answered before it had heard all."""
         transport = self._transport
         return self._paused or (transport is not None and transport.get_write_buffer_size() > 0)
 

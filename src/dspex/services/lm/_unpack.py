@@ -27,7 +27,7 @@ class Unpacker:
     One layer of gzip or deflate.
 
     Attributes:
-        has_more: Whether a step ended at its limit: ``more`` gives the rest, before anything else is fed.
+        has_more: True when a step ended at its limit: ``more`` gives the rest, before anything else is fed.
     """
 
     __slots__ = ("_begun", "_is_gzip", "_members", "_rest", "_start", "_stream", "has_more")

@@ -8,7 +8,7 @@ __all__ = ["BreakerState", "CircuitBreaker"]
 
 
 class BreakerState(Enum):
-    """What a circuit breaker does with the next call."""
+    """The answer of a circuit breaker to the next call."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -112,7 +112,7 @@ class CircuitBreaker:
         return self.state is BreakerState.HALF_OPEN and self._probe == ticket
 
     def _counts(self, ticket: int) -> bool:
-        """Whether this call was sent in the present closed period."""
+        """True when this call was sent in the present closed period."""
         return self.state is BreakerState.CLOSED and ticket > self._generation
 
     def _open(self, now: float) -> None:

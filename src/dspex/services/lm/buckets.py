@@ -17,13 +17,13 @@ __all__ = ["Bucket", "RateLimits", "TokenHold", "share_left"]
 MINUTE: Final = 60.0
 _PERIODS: Final = (MINUTE, 3_600.0, 86_400.0)
 _CRUMB: Final = 1e-6
-"""What rounding may take from a bucket that has just become full enough."""
+"""The error of rounding that a bucket may have when it has just become full enough."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenHold:
     """
-    What one call has taken out, and where the buckets stood then.
+    The amounts that one call has taken out, and the state of the buckets then.
 
     Attributes:
         tokens: The estimate: prompt plus the longest answer.
@@ -43,10 +43,10 @@ class Bucket:
     Only a correction may take it below zero (an answer that was longer than its estimate): the debt is waited for.
 
     Args:
-        capacity: What it holds when full.
+        capacity: Its size.
         period: Seconds in which an empty bucket becomes full.
         now: The clock.
-        level: What it holds at first; full by default.
+        level: Its amount at first; full by default.
     """
 
     __slots__ = ("_at", "_level", "capacity", "period", "taken")
@@ -98,14 +98,14 @@ class RateLimits:
     """
     The two buckets of one model on one key.
 
-    What the user gave stands. Where the user gave nothing and ``learn`` is true, a bucket is made of the first
+    The user's own limits stand. Where the user gave nothing and ``learn`` is true, a bucket is made of the first
     answer whose headers tell a limit, and follows the headers from then on. The user's buckets heed ``remaining``
     too: others may use the same key.
 
     Args:
         rpm: Requests a minute.
         tpm: Tokens a minute, input and output together.
-        learn: Whether headers may limit what the user did not.
+        learn: True when headers may set limits that the user did not.
         now: The clock.
         empty: Begin with empty buckets: a predecessor may have used what they held.
     """
@@ -119,7 +119,7 @@ class RateLimits:
         self._given = (self.requests, self.tokens)
         self._learn = learn
         self.active = rpm is not None or tpm is not None
-        """Whether there is any bucket."""
+        """True when there is any bucket."""
 
     @property
     def token_limit(self) -> float | None:

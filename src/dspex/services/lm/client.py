@@ -39,7 +39,7 @@ class Acquire(NamedTuple):
     Ask for a lease for one attempt; answered by ``Lease``, ``RetryAfter``, ``Raise`` or ``Busy``.
 
     Attributes:
-        holder: Who will make the attempt; its death gives the lease back.
+        holder: The process that will make the attempt; its death gives the lease back.
         attempt: The number of the attempt at this model, from 1.
         deadline: When its caller's time is over.
         priority: Lower numbers are served first when calls wait.
@@ -218,7 +218,7 @@ class LMClient(LibraryActor):
 
     @property
     def _all_is_well(self) -> bool:
-        """Whether nothing but the number in flight decides."""
+        """True when nothing but the number in flight decides."""
         return (
             self._breaker.state is BreakerState.CLOSED
             and not self._rates.active
@@ -445,7 +445,7 @@ class LMClient(LibraryActor):
 
     def _hung(self, lease: Lease, now: float) -> bool:
         """
-        Whether an attempt was cut off by its caller's deadline while the provider kept silent for too long.
+        True when an attempt was cut off by its caller's deadline while the provider kept silent for too long.
 
         Callers who give up for reasons of their own, or gave little time, tell nothing about the provider: it must have
         been silent for twice as long as it lets nearly all others wait.
@@ -497,7 +497,7 @@ def _has_left(waiter: tuple[Acquire, From]) -> bool:
 
 
 def _never_left(error: LMError) -> bool:
-    """Whether an error was raised before anything was sent: no key, a header or a body that cannot be written."""
+    """True when an error was raised before anything was sent: no key, a header or a body that cannot be written."""
     return error.status is None and isinstance(error, (AuthFailed, RequestRejected))
 
 

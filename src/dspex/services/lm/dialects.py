@@ -1,4 +1,4 @@
-"""What servers turn out not to take: learned from their refusals, and kept for the next calls of the same model."""
+"""Parameters that servers refuse: learned from their refusals, and kept for the next calls of the same model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Dialects:
         return refused
 
     def takes(self, lm: LM, what: str) -> bool:
-        """Whether ``lm`` has not refused it."""
+        """True when ``lm`` has not refused it."""
         return what not in self._refused.get(lm, ())
 
     def able(self, lm: LM, known: Capabilities) -> Capabilities:

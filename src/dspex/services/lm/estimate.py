@@ -1,4 +1,4 @@
-"""How many tokens a call will take, before it is sent: a guess that is corrected when its usage is known."""
+"""The number of tokens of a call before it is sent: a guess that is corrected when its usage is known."""
 
 from __future__ import annotations
 

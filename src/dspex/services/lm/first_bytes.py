@@ -1,4 +1,4 @@
-"""How long a model uses to take before it begins to answer: pure."""
+"""The time that a model usually takes before it begins to answer: pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["FirstBytes"]
 
 class FirstBytes:
     """
-    How long answers take to begin: the quantile of the latest ones, by nearest rank.
+    The time until answers begin: the quantile of the latest ones, by nearest rank.
 
     An ask that was broken off because another was faster counts with the time it had taken: less than it would have
     taken, but beyond the quantile already, and so at its right place. Without it the slow ones would be forgotten,
@@ -20,7 +20,7 @@ class FirstBytes:
     Args:
         share: Of the answers, how many have begun within ``value``.
         least: Answers that must have been seen before there is a value.
-        window: How many of the latest answers count.
+        window: The number of the latest answers that count.
     """
 
     __slots__ = ("_latest", "_least", "_share", "_sorted", "_window")

@@ -229,7 +229,7 @@ class LMGateway:
         return response
 
     def _learns(self, lm: LM, request: LMRequest, error: RequestRejected, runtime: Runtime) -> bool:
-        """Whether the same question in another form may be answered, because of what this refusal says."""
+        """True when the same question in another form may be answered, because of what this refusal says."""
         refused = self._dialects.learn(lm, request, error)
         if refused is not None and runtime.telemetry.active:
             runtime.telemetry.emit("dspex.lm.weaker", {}, {"lm": lm.model, "refused": refused})

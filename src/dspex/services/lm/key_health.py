@@ -1,5 +1,5 @@
 """
-Whether a key is worth asking with: pure, driven with an explicit ``now``.
+The health of a key, by which it is asked or not: pure, driven with an explicit ``now``.
 
 An empty balance and a refused key are the same for every call with that key, so the first one to hear of it answers for
 all, until somebody has paid: one call is let through from time to time to find out.
@@ -27,7 +27,7 @@ class KeyHealth:
         if not 0 < cooldown <= max_cooldown:
             raise ValueError("key health needs 0 < cooldown <= max_cooldown")
         self.error: LMError | None = None
-        """What the provider said of the key, while it is refused."""
+        """The provider's error about the key, while it is refused."""
         self._base = self._cooldown = cooldown
         self._max = max_cooldown
         self._opened_at = 0.0

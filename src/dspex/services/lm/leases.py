@@ -1,4 +1,4 @@
-"""What is lent out: plain data of one key's supervisor, so that it outlives the client that lends."""
+"""The leases: plain data of one key's supervisor, so that they outlive the client that lends."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class Lease:
 
     Attributes:
         id: Counts up within a table.
-        model: Whose lease it is.
+        model: The process that has the lease.
         holder: The process that may make the attempt.
         ticket: The circuit breaker's; a new client ignores the tickets of its predecessor.
         key_ticket: The key's; 0 unless this attempt finds out whether the key is good again.
-        held: What was taken out of the buckets for it.
+        held: The amounts taken out of the buckets for it.
         sent: Bytes were handed to the network: from then on it may have been charged.
         sent_at: When, by the runtime's clock.
         begun_at: When the answer began: a stream with its first piece, another with the first byte of its body.
-        headroom: What the answer's headers say is left of the provider's limits.
+        headroom: The rest of the provider's limits, by the answer's headers.
         deadline: When its caller's time is over.
     """
 

@@ -1,5 +1,5 @@
 """
-How many calls may be on the wire at once: pure, driven with an explicit ``now``.
+The limit of calls on the wire at once: pure, driven with an explicit ``now``.
 
 Additive increase, multiplicative decrease, as in TCP's congestion control; for servers that never say "too much",
 a gradient of latencies instead (after Gradient2 of Netflix's concurrency-limits).
@@ -30,12 +30,12 @@ class Limiter:
     A Retry-After pauses the whole client. Begun below the maximum, the limit first grows by one with every success
     (TCP's slow start), until the first overload. After a "slow down" it may grow by half in ``RAMP`` seconds.
 
-    What the provider says is left of its rate limits narrows the limit for as long as less than ``LOW`` is left.
+    A rest of the provider's rate limits below ``LOW`` narrows the limit for as long as it is so low.
 
     Args:
-        max_in_flight: What the limit never exceeds.
-        initial: What it begins with; the maximum by default.
-        decrease: What an overload leaves of it.
+        max_in_flight: The highest value of the limit.
+        initial: Its first value; the maximum by default.
+        decrease: The share of it that an overload leaves.
         window: Seconds in which many overloads are one.
         gradient: Learns from latencies as well.
     """
@@ -83,7 +83,7 @@ class Limiter:
 
     @property
     def limit(self) -> int:
-        """How many may be in flight now; never below 1."""
+        """The number that may be in flight now; never below 1."""
         return int(self._limit) if self._narrowed == 1.0 else max(1, int(self._limit * self._narrowed))
 
     def wait(self, now: float) -> float | None:
@@ -171,7 +171,7 @@ class Gradient:
     few batches, a slower one over half an hour: or a queue of ours would soon be the norm.
 
     Args:
-        tolerance: How many times slower than in the past is still normal.
+        tolerance: The factor by which slower than in the past is still normal.
         batch: Latencies in one average of now.
         memory: Seconds after which a slower server is the norm, about.
     """

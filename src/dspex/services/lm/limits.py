@@ -1,4 +1,4 @@
-"""What one model may be asked, as the user says it."""
+"""The limits of one model, as the user says them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["ClientLimits", "LimitsBook"]
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
     """
-    What one model on one key may be asked.
+    The limits of one model on one key.
 
     Attributes:
         max_in_flight: Attempts at once; the client goes lower by itself when the provider has had too much.
@@ -25,9 +25,9 @@ class ClientLimits:
             the limit is learned from the provider's headers, where it tells one.
         tpm: Tokens a minute, input and output together; each call reserves its prompt and its ``max_tokens`` before
             it is sent, and gets back what it did not use. A call that needs more than ``tpm`` is refused at once.
-        learn: Whether limits that were not given are learned from the provider's headers.
-        follow_latency: Whether a server that becomes slower is asked less at once; ``None`` means so for local servers
-            (``vllm``, ``llamacpp``, ``ollama``, ``lmstudio``), which tell no limits.
+        learn: True when limits that were not given are learned from the provider's headers.
+        follow_latency: True when a server that becomes slower is asked less at once; ``None`` means so for local
+            servers (``vllm``, ``llamacpp``, ``ollama``, ``lmstudio``), which tell no limits.
         retry: Tries of one call, and the waits between them.
         retry_share: Retries that each first attempt earns, over all calls: 0.5 is one for every two.
         retry_reserve: Retries that may be spent before any are earned.

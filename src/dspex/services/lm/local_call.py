@@ -18,12 +18,12 @@ class LocalCall(CallLog):
     The attempts of one call: no lease, no network, the retry policy of every call.
 
     Args:
-        runtime: Whose clock is used.
-        lm: Who answers.
+        runtime: The runtime whose clock is used.
+        lm: The model that answers.
         request: The question.
-        log: What earlier attempts of this call have done.
+        log: The history of earlier attempts of this call.
         deadline: When the caller's time is over.
-        policy: What follows a failed attempt.
+        policy: The policy for a failed attempt.
         on_delta: Awaited with each piece of the answer.
     """
 

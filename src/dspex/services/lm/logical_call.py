@@ -29,17 +29,17 @@ class LogicalCall(CallLog):
     The attempts of one call at one model, in its step's own task: lease, send, settle.
 
     Args:
-        runtime: Whose clock and names are used.
+        runtime: The runtime whose clock and names are used.
         keyed: The key and endpoint.
         lm: The model.
-        log: What earlier attempts of this call have done.
+        log: The history of earlier attempts of this call.
         deadline: When the caller's time is over.
         body: The encoded request.
         expects: The tokens it will take.
         priority: Lower numbers are served first when calls wait.
         on_delta: Awaited with each piece of the answer.
-        streams: Whether the body asks for a stream; where it does not, the pieces are whole parts.
-        texts: How many texts the body wants vectors of; None where it asks for an answer.
+        streams: True when the body asks for a stream; where it does not, the pieces are whole parts.
+        texts: The number of texts that the body wants vectors of; None where it asks for an answer.
     """
 
     __slots__ = (

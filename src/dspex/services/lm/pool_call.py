@@ -21,7 +21,7 @@ __all__ = ["PoolCall", "PoolState"]
 
 
 class PoolState:
-    """What outlives the calls at one pool."""
+    """The data that outlives the calls at one pool."""
 
     __slots__ = ("first_bytes", "hedges", "pool")
 
@@ -55,11 +55,11 @@ class PoolCall:
     list of attempts and one deadline hold for all.
 
     Args:
-        runtime: Whose clock and names are used.
+        runtime: The runtime whose clock and names are used.
         state: The pool's.
         members: In the order in which this call asks them.
         open_call: Makes the attempts at one member, encoded for it.
-        log: What earlier attempts of this call have done.
+        log: The history of earlier attempts of this call.
         deadline: When the caller's time is over.
     """
 
@@ -162,7 +162,7 @@ class PoolCall:
         return None
 
     def _is_there(self, call: LogicalCall) -> bool:
-        """Whether a member's client and transport are, and not being restarted."""
+        """True when a member's client and transport live and are not being restarted."""
         return self.runtime.whereis(call.client.name) is not None and call.keyed.table.channel is not None
 
     async def _pause(self, now: float) -> None:

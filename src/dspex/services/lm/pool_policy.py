@@ -47,7 +47,7 @@ def _drawn(
 
 def may_answer_elsewhere(error: LMError) -> bool:
     """
-    Whether another member may answer what this one could not.
+    True when another member may answer a question that this one could not.
 
     A refused key, an empty balance, an outage or an overload are the member's own. So is a window that is too short:
     windows differ. A request that is wrong, or refused by policy, is the caller's: shopping for a provider that takes
@@ -60,10 +60,10 @@ def may_answer_elsewhere(error: LMError) -> bool:
 
 class Round:
     """
-    What one call knows of the members: when each may be asked again, and which are out for this call.
+    The state of the members for one call: when each may be asked again, and which are out for this call.
 
     Args:
-        count: How many members there are.
+        count: The number of members.
     """
 
     __slots__ = ("_ready_at", "attempts")
@@ -91,7 +91,7 @@ class Round:
         self._ready_at[member] = math.inf
 
     def left(self) -> bool:
-        """Whether any member may still answer."""
+        """True when any member may still answer."""
         return self.next_at() is not None
 
 
@@ -118,7 +118,7 @@ class HedgeBudget:
 
     @property
     def available(self) -> bool:
-        """Whether a second ask may be spent."""
+        """True when a second ask may be spent."""
         return self._tokens >= 1.0 - 1e-9
 
     def spend(self) -> bool:

@@ -78,10 +78,10 @@ class Endpoint:
     Attributes:
         provider: The part of the model's name before the slash.
         base_url: Without a trailing slash.
-        wire: How requests and answers are written.
+        wire: The wire that writes requests and reads answers.
         key_env: The environment variables the key is looked for in when the record has none, in this order.
-        needs_key: Whether a call without a key can only fail; false for a server of the user's own.
-        embeddings: How texts are turned into vectors there, if they are.
+        needs_key: True when a call without a key can only fail; false for a server of the user's own.
+        embeddings: The wire for vectors of texts, if there is one.
         headers: The record's own, which go over the wire's.
     """
 

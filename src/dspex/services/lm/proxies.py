@@ -63,7 +63,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _matches(entry: str, host: str, port: int) -> bool:
-    """Whether an entry of ``NO_PROXY`` covers a host."""
+    """True when an entry of ``NO_PROXY`` covers a host."""
     if entry in ("", "*"):
         return entry == "*"
     try:

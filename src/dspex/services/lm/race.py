@@ -75,7 +75,7 @@ class Race:
 
     @property
     def decided(self) -> bool:
-        """Whether the first ask has ended, or its answer has begun: there is nothing to win any more."""
+        """True when the first ask has ended, or its answer has begun: there is nothing to win any more."""
         first = self._runners[0]
         return first.process.dead or first.lease.begun_at is not None
 
@@ -84,7 +84,7 @@ class Race:
         Return the first answer; ``None`` when every ask has failed, which ``heed`` was told, each in its turn.
 
         Raises:
-            Exception: What ``heed``, or an ask, raises.
+            Exception: The exceptions of ``heed`` and of an ask.
         Cancellation: the asks go on; ``break_off`` ends them.
         """
         hedged = len(self._runners) > 1

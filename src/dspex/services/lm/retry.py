@@ -44,7 +44,7 @@ LOCAL: Final = "dspex"
 
 
 def is_overload(error: LMError) -> bool:
-    """Whether the provider said "too much": fewer calls at once would help."""
+    """True when the provider said "too much": fewer calls at once would help."""
     if error.code == LOCAL:
         return False
     return isinstance(error, RateLimited) or (isinstance(error, ServerFailed) and error.status in _OVERLOADED)
@@ -58,7 +58,7 @@ def is_outage(error: LMError) -> bool:
 
 
 def is_key_failure(error: LMError) -> bool:
-    """Whether the provider refused the key or its account: the next call would hear the same."""
+    """True when the provider refused the key or its account: the next call would hear the same."""
     if isinstance(error, PermissionDenied):  # what one request may not do, another may
         return False
     return isinstance(error, QuotaExhausted) or (isinstance(error, AuthFailed) and error.status is not None)
@@ -96,7 +96,7 @@ Verdict = RetryAfter | Raise
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """
-    How one logical call is tried again.
+    The rules by which one logical call is tried again.
 
     Attributes:
         max_attempts: Tries in all, the first included.
@@ -125,11 +125,11 @@ class RetryPolicy:
         Decide what follows a failed attempt.
 
         The wait is full jitter, never shorter than the provider's Retry-After, and never reaches the deadline:
-        a wait that would is no wait, the error is raised now. What the provider says of another try
-        (``should_retry``) beats the error's class, but never makes us knock with a refused key or an empty balance.
+        a wait that would is no wait, the error is raised now. The provider's word about another try (``should_retry``)
+        beats the error's class, but never makes us knock with a refused key or an empty balance.
 
         Args:
-            error: What the attempt came to.
+            error: The outcome of the attempt.
             attempt: The number of the attempt that failed, from 1.
             now: The clock.
             deadline: When the caller's time is over, by the same clock.

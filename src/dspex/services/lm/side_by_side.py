@@ -33,7 +33,7 @@ async def ask_each(
     asks only for what is missing. An answer that was withheld is left out, as long as there is another.
 
     Raises:
-        LMError: What the first call that failed came to; the others are broken off.
+        LMError: The error of the first call that failed; the others are broken off.
     Cancellation: every call is broken off, its socket closed, before this returns.
     """
     params, parts = request.params, parts_of(log, request.params.n)
@@ -100,7 +100,7 @@ async def side_by_side(runtime: Runtime, works: Sequence[Callable[[], Awaitable[
 
     Raises:
         ActorExited: One was killed by others.
-        Exception: What the first that failed raised; the others are killed.
+        Exception: The exception of the first that failed; the others are killed.
     Cancellation: all are dead, their sockets closed, before this returns.
     """
     step = calling_process()

@@ -36,7 +36,7 @@ MAX_IDLE = 256
 
 
 class Network(NamedTuple):
-    """What an App says about its network; the arguments of ``open_transport``."""
+    """An App's settings of its network; the arguments of ``open_transport``."""
 
     timeouts: Timeouts | None = None
     proxy: str | Proxies | None = None

@@ -1,5 +1,5 @@
 """
-Who waits, and who is next: pure.
+The waiting calls, and the choice of the next: pure.
 
 Stride scheduling (Waldspurger and Weihl, 1995): each priority has a weight, each grant moves its class on by the
 inverse of it, and the class that is furthest behind is next. Lower numbers get nearly all, nobody gets nothing.
@@ -32,7 +32,7 @@ class WaitingRoom(Generic[T]):
     Waiters in classes, first come first served within a class, weighted fair between them.
 
     Args:
-        gone: Whether a waiter has left without telling: it is passed over, and swept out before too many gather.
+        gone: True when a waiter has left without telling: it is passed over, and swept out before too many gather.
     """
 
     __slots__ = ("_classes", "_gone", "_passes", "_sweep_at", "_turn", "size")
@@ -43,7 +43,7 @@ class WaitingRoom(Generic[T]):
         self._passes: dict[int, int] = {}
         self._turn = 0
         self.size = 0
-        """How many wait; some of them may have left."""
+        """The number of those that wait; some of them may have left."""
         self._sweep_at = _SWEEP_FROM
 
     def enter(self, priority: int, waiter: T) -> None:

@@ -25,7 +25,7 @@ UNKNOWN = frozenset({"killed", "cancelled", "reader", "StreamTruncated"})
 @dataclass(frozen=True, slots=True)
 class Booking:
     """
-    What a provider counted: for a logical LM call that it answered, or for an attempt at one that brought no answer.
+    A provider's count: for a logical LM call that it answered, or for an attempt at one that brought no answer.
 
     Attributes:
         attempts: That the call took; 0 where they are counted with something else of the same call.
@@ -202,7 +202,7 @@ def _lost(log: AttemptLog) -> int:
 
 
 def _is_lost(attempt: Attempt) -> bool:
-    """Whether an attempt may have been charged, and nobody knows what: an answer that had begun and broke off, too."""
+    """True when an attempt may have been charged by an unknown sum; also when its answer had begun and broke off."""
     if attempt.usage is not None:
         return False
     if attempt.status == 200 and attempt.outcome in ("ResponseInvalid", "ContentRefused"):

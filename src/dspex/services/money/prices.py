@@ -1,4 +1,4 @@
-"""What models cost: the user's own table first, then a kept library's where it is installed; else it is unknown."""
+"""The costs of models: the user's own table first, then a library's where it is installed; else unknown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ASSUMED_OUTPUT: Final = 4_096
 
 BYTES_PER_TOKEN: Final = 4
 MEDIA_TOKENS: Final = 1_600
-"""What an image, a sound or a document is taken for: about a large image of the providers that count by tiles."""
+"""The assumed tokens of an image, a sound or a document: a large image of the providers that count by tiles."""
 
 _LIBRARY_NAMES: Final = {"gemini": "google", "xai": "x-ai", "openai-responses": "openai", "azure": "azure"}
 """Our names of providers that the library knows by others."""

@@ -76,7 +76,7 @@ class RetrieverGateway:
 
     Args:
         runtime: Where the clients live.
-        retrievers: What opens each index, by name; ``"default"`` answers for ``None``.
+        retrievers: The function that opens each index, by name; ``"default"`` answers for ``None``.
     """
 
     def __init__(self, runtime: Runtime, retrievers: dict[str, OpenRetriever]) -> None:

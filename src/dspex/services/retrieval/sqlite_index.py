@@ -69,7 +69,7 @@ class SqliteIndex:
 
         Args:
             path: Where the file goes; its folder must exist.
-            passages: What to index; an empty ``id`` becomes the passage's number, from 1.
+            passages: The passages to index; an empty ``id`` becomes the passage's number, from 1.
             progress: Called with the number of passages written so far, now and then.
 
         Raises:

@@ -28,14 +28,14 @@ _ANSWERED = range(-32768, -32599)
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
     """
-    How a server is reached: a command that is started and spoken to over its pipes, or an address.
+    The way to reach a server: a command that is started and spoken to over its pipes, or an address.
 
     Attributes:
         command: The program and its arguments; empty for an address.
         url: Where it listens (streamable HTTP); empty for a command.
         env: Variables of the command's environment, beside the few that are passed on by default.
         cwd: Where the command runs.
-        headers: What each request carries; never shown.
+        headers: The headers of each request; never shown.
     """
 
     command: tuple[str, ...] = ()

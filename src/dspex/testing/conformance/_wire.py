@@ -173,7 +173,7 @@ class WireContract(ABC):
             assert self._error(status).is_retryable, f"status {status} would not be tried again"
 
     def test_headroom_of_headers_that_say_nothing_is_none(self) -> None:
-        """And of junk it is no exception."""
+        """And of junk it is not an exception."""
         wire = self.make_wire()
         assert wire.headroom({}, now=0.0) is None, "headroom was read from no headers"
         junk = ("", "-1", "nan", "inf", "9" * 400, "2026-13-45", "a b", "1e309", "²")

@@ -1,4 +1,4 @@
-"""What becomes of an answer once a wire has read it: one record and one rule for every protocol."""
+"""The rule for an answer once a wire has read it: one record and one rule for every protocol."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Choice(NamedTuple):
 
     Attributes:
         place: Its number among them.
-        completion: What it says; its ``end`` decides what becomes of it.
-        refusal: What the user is told where it was withheld.
+        completion: The content; its ``end`` decides about it.
+        refusal: The message for the user where it was withheld.
         code: The provider's word for the reason.
         withheld: It was refused, whatever its finish reason says.
     """
@@ -47,7 +47,7 @@ class Answer:
         status: The HTTP status.
         headers: The answer's, names in lower case.
         request_id: The provider's id of the request.
-        usage: What the provider counted.
+        usage: The provider's count.
         model: Which model answered, in the provider's words.
     """
 

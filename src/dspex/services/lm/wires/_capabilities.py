@@ -1,5 +1,5 @@
 """
-What models can do: one table by provider and name, the first matching row wins.
+The capabilities of models: one table by provider and name, the first matching row wins.
 
 A row says what the provider documents for every model that its pattern covers; where models differ and names do not
 tell them apart, it says the less. A user who knows better gives ``LM(..., capabilities={...})``.
@@ -26,7 +26,7 @@ class CapabilityRow:
     Attributes:
         providers: Names of the providers' table.
         models: A pattern that the model's name, in lower case, must match as a whole.
-        can: What these models can do there.
+        can: The capabilities of these models there.
     """
 
     providers: frozenset[str]

@@ -25,7 +25,7 @@ __all__ = ["ERRORS_TABLE", "ErrorBody", "ErrorRow", "classify"]
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """What an error answer says about itself; what it leaves out is empty."""
+    """The facts that an error answer states about itself; those that it leaves out are empty."""
 
     message: str = ""
     code: str = ""
@@ -52,7 +52,7 @@ class ErrorRow:
     phrases: re.Pattern[str] | None = None
 
     def matches(self, status: int, body: ErrorBody) -> bool:
-        """Whether this row describes the answer."""
+        """True when this row describes the answer."""
         if self.words and not (body.code in self.words or body.type in self.words):
             return False
         if self.statuses and status not in self.statuses:
@@ -61,7 +61,7 @@ class ErrorRow:
 
 
 _READ: Final = 4_000
-"""How many characters of a message are searched: it may repeat a whole prompt."""
+"""The number of characters of a message that are searched: it may repeat a whole prompt."""
 
 
 def _any(*phrases: str) -> re.Pattern[str]:
@@ -186,7 +186,7 @@ ERRORS_TABLE: Final[tuple[ErrorRow, ...]] = (
     ErrorRow(QuotaExhausted, statuses=frozenset({402})),
     ErrorRow(QuotaExhausted, statuses=frozenset({400, 403, 429}), phrases=_QUOTA_PHRASES),
     ErrorRow(AuthFailed, words=_AUTH),
-    # What one request may not do is not a fault of the key: everybody else may go on with it.
+    # A request that may not do something is not a fault of the key: everybody else may go on with it.
     ErrorRow(ContentRefused, words=_REFUSED),
     ErrorRow(ContentRefused, statuses=frozenset({403, 451}), phrases=_REFUSED_PHRASES),
     ErrorRow(PermissionDenied, statuses=frozenset({400, 401, 403}), words=_DENIED),

@@ -42,7 +42,7 @@ def failure(
     Args:
         status: The HTTP status, or the one that the body claims.
         headers: Response headers, names in lower case.
-        found: What the body says.
+        found: The content of the body.
         request_id: The provider's id of the request.
         retry_after: The wait that the body asks for; without one its message is read.
         in_stream: It came under a success status, after the answer had begun: an unknown reason is then the

@@ -1,4 +1,4 @@
-"""What wires have in common outside of bodies: what every request carries, and what an answer's headers say."""
+"""The common part of wires outside of bodies: the headers of every request, and the facts in an answer's headers."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def _int(digits: str) -> int:
 _decode_large: Final = json.JSONDecoder(object_hook=_as_it_is, parse_float=_float, parse_int=_int).decode
 
 SHOWN: Final = 500
-"""How many characters of a provider's message, or of a body that is not JSON, an error repeats."""
+"""The number of characters of a provider's message, or of a body that is not JSON, that an error repeats."""
 
 
 def to_json(fields: Mapping[str, object]) -> bytes:

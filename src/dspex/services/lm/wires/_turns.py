@@ -1,4 +1,4 @@
-"""What the wires that speak in blocks share: the order of an answer's pieces, addresses that hold data, merging."""
+"""The common part of wires that use blocks: the order of an answer's pieces, addresses that hold data, merging."""
 
 from __future__ import annotations
 

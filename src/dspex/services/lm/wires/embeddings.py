@@ -179,7 +179,7 @@ class _Answer:
         self._failing = failing
         self._request_id = headers.get("x-request-id")
         self.usage = Usage()
-        """What was counted, for the vectors or for what are none."""
+        """The counted usage, for the vectors or for an answer without any."""
         success = 200 <= status < 300
         try:
             document = parse(body)

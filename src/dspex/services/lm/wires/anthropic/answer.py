@@ -20,7 +20,7 @@ from dspex.services.lm.wires._turns import place, plain_json
 __all__ = ["PROVIDER", "anthropic_failure", "invalid", "read_message", "request_id", "usage_of"]
 
 PROVIDER: Final = "anthropic"
-"""What reasoning from this wire is marked with."""
+"""The mark of reasoning from this wire."""
 
 _NOUN: Final = "a message"
 _STATUSES: Final = {
@@ -35,7 +35,7 @@ _STATUSES: Final = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-"""What an error inside a stream would have been as an answer of its own."""
+"""The status that an error inside a stream would have had as an answer of its own."""
 
 
 def request_id(headers: Mapping[str, str], document: object = None) -> str | None:

@@ -1,4 +1,4 @@
-"""What Claude models want to be asked with: one row per generation, by the version in the name."""
+"""The parameters that Claude models take: one row per generation, by the version in the name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ClaudeModel:
     One generation.
 
     Attributes:
-        max_tokens: What is sent for ``max_tokens``, which the protocol requires, where the user set none. Thoughts
+        max_tokens: The value of ``max_tokens``, which the protocol requires, where the user set none. Thoughts
             count towards it.
         thinking: ``none``: does not think; ``budget``: thinks up to a number of tokens; ``adaptive``: thinks as it
             sees fit, guided by an effort; ``always``: adaptive, and cannot be told not to.

@@ -18,7 +18,7 @@ __all__ = ["message_fields"]
 
 _NAME: Final = "Anthropic's protocol"
 _MOST_MARKS: Final = 4
-"""How many ends of the prompt the provider keeps for one request."""
+"""The number of ends of the prompt that the provider keeps for one request."""
 _FEWEST_THINKING_TOKENS: Final = 1024
 
 _Block = dict[str, Any]  # JSON

@@ -35,8 +35,9 @@ class Anthropic:
     """
     The wire of ``POST {base}/messages``.
 
-    What the protocol cannot say is rejected before anything is sent: several answers to one request, log-probabilities,
-    JSON of any shape, sound. It has no seed either; since a seed only tells rollouts of one prompt apart, it is left
+    Requests that the protocol has no words for are rejected before anything is sent: several answers to one request,
+    log-probabilities, JSON of any shape, sound. It has no seed either; since a seed only tells rollouts of one prompt
+    apart, it is left
     out: every answer is sampled anew anyway.
     """
 
@@ -75,7 +76,7 @@ class Anthropic:
         Return the answer of a success status; unknown fields and blocks are ignored.
 
         Raises:
-            LMError: What a failure answer means, by the table of ``wires._errors``.
+            LMError: The meaning of a failure answer, by the table of ``wires._errors``.
             ResponseInvalid: A success status with a body that is not a message.
             ContentRefused: The model refused, or broke off.
         """

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 PROVIDER: Final = "openai-chat"
-"""What reasoning from this wire is marked with; every server that speaks the protocol shares it."""
+"""The mark of reasoning from this wire; every server that speaks the protocol shares it."""
 REASONING_FIELDS: Final = ("reasoning_content", "reasoning")
 """Where servers put a model's thoughts: the field of DeepSeek and its followers, and that of OpenRouter and Groq."""
 

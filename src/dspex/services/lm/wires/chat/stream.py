@@ -110,16 +110,16 @@ class _Call:
 
     def __init__(self, number: int, place: int) -> None:
         self.number = number
-        """What the server counts it by; equal ones keep the order in which they began."""
+        """The server's number for it; equal ones keep the order in which they began."""
         self.place = place
-        """How many calls began before it."""
+        """The number of calls that began before it."""
         self.id = ""
         self.name = ""
         self.arguments: list[str] = []
         self.custom = False
 
     def is_another(self, call_id: str, name: str, has_arguments: bool) -> bool:
-        """Whether a piece with this id and name begins a call of its own, under the same number."""
+        """True when a piece with this id and name begins a call of its own, under the same number."""
         if not name:
             return False
         if call_id and self.id:
@@ -130,7 +130,7 @@ class _Call:
 
     @property
     def _is_complete(self) -> bool:
-        """Whether its arguments are a whole JSON object."""
+        """True when its arguments are a whole JSON object."""
         if not self.arguments:
             return False
         return self.custom or arguments_of("".join(self.arguments))[1] is not None

@@ -29,8 +29,8 @@ class OpenAIChat:
         length_field: OpenAI itself wants ``max_completion_tokens``; servers that copied it know ``max_tokens``. A
             gateway may lead to either, so there the model's name decides (``by_model``).
         seed_field: Mistral's name for it differs.
-        stream_usage: Whether a stream has to be asked for its token counts; servers that tell them anyway may know
-            no such field.
+        stream_usage: True when a stream has to be asked for its token counts; servers that tell them anyway may know no
+            such field.
     """
 
     length_field: Literal["max_completion_tokens", "max_tokens", "by_model"] = "max_tokens"
@@ -76,7 +76,7 @@ class OpenAIChat:
         Return the answer of a success status; unknown fields are ignored.
 
         Raises:
-            LMError: What a failure answer means, by the table of ``wires._errors``.
+            LMError: The meaning of a failure answer, by the table of ``wires._errors``.
             ResponseInvalid: A success status with a body that is not a chat completion.
             ContentRefused: The model or a filter withheld every completion, or cut it off.
         """

@@ -16,7 +16,7 @@ from dspex.services.lm.wires._turns import place, plain_json
 __all__ = ["PROVIDER", "finish_reason", "invalid", "items", "read_answer"]
 
 PROVIDER: Final = "gemini"
-"""What reasoning from this wire is marked with."""
+"""The mark of reasoning from this wire."""
 
 _NOUN: Final = "an answer with candidates"
 

@@ -1,4 +1,4 @@
-"""What Gemini's error answers mean: Google's status and details told in the words of the shared table."""
+"""The meaning of Gemini's error answers: Google's status and details told in the words of the shared table."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STATUSES: Final = {
 
 
 def is_error(document: object) -> bool:
-    """Whether a document is an error, alone or, as streams without ``alt=sse`` have it, in a list."""
+    """True when a document is an error, alone or, as streams without ``alt=sse`` have it, in a list."""
     return _error(document) is not None
 
 
@@ -91,6 +91,6 @@ def _violations(details: list[dict[str, object]]) -> Iterator[dict[str, Any]]:
 
 
 def _is_lasting(violation: Mapping[str, object]) -> bool:
-    """Whether no wait of a few minutes helps: the day's quota is used up, or there is none at all."""
+    """True when no wait of a few minutes helps: the day's quota is used up, or there is none at all."""
     day = "perday" in string(violation, "quotaId").lower() or "per_day" in string(violation, "quotaMetric").lower()
     return day or string(violation, "quotaValue") == "0"

@@ -1,4 +1,4 @@
-"""What Gemini models want to be asked with, by the version in the name."""
+"""The parameters that Gemini models take, by the version in the name."""
 
 from __future__ import annotations
 

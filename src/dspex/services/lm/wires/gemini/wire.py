@@ -26,8 +26,8 @@ class Gemini:
     """
     The wire of ``POST {base}/models/{model}:generateContent``.
 
-    What the protocol cannot say is rejected before anything is sent: at most one tool call a turn. Its prompt cache
-    works unasked, so ``Message.cache`` is not written.
+    Requests that the protocol has no words for are rejected before anything is sent: at most one tool call a turn. Its
+    prompt cache works unasked, so ``Message.cache`` is not written.
     """
 
     def path(self, model_name: str, *, stream: bool) -> str:
@@ -65,7 +65,7 @@ class Gemini:
         Return the answer of a success status; unknown fields are ignored.
 
         Raises:
-            LMError: What a failure answer means, by the table of ``wires._errors``.
+            LMError: The meaning of a failure answer, by the table of ``wires._errors``.
             ResponseInvalid: A success status with a body that holds no candidates.
             ContentRefused: The prompt was blocked, or every candidate was withheld or cut off.
         """

@@ -20,7 +20,7 @@ from dspex.services.lm.wires.chat.answer import logprobs_of
 __all__ = ["PROVIDER", "invalid", "read_response", "usage_of"]
 
 PROVIDER: Final = "openai-responses"
-"""What reasoning from this wire is marked with."""
+"""The mark of reasoning from this wire."""
 _NOUN: Final = "a response"
 
 

@@ -35,8 +35,8 @@ class OpenAIResponses:
     """
     The wire of ``POST {base}/responses``.
 
-    What the protocol cannot say is rejected before anything is sent: several answers to one request, stop sequences,
-    sound. It has no seed either; since a seed only tells rollouts of one prompt apart, it is left out.
+    Requests that the protocol has no words for are rejected before anything is sent: several answers to one request,
+    stop sequences, sound. It has no seed either; since a seed only tells rollouts of one prompt apart, it is left out.
     """
 
     def path(self, model_name: str, *, stream: bool) -> str:
@@ -74,7 +74,7 @@ class OpenAIResponses:
         Return the answer of a success status; unknown fields and items are ignored.
 
         Raises:
-            LMError: What a failure answer, or a response that failed, means by the table of ``wires._errors``.
+            LMError: The meaning of a failure answer, or of a response that failed, by the table of ``wires._errors``.
             ResponseInvalid: A success status with a body that is not a response.
             ContentRefused: The model or a filter withheld the answer, or cut it off.
         """
