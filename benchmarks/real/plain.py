@@ -20,22 +20,22 @@ set_alarm(hour: int, minute: int, repeat: bool)  # repeat: every day
 send_message(to: str, text: str)
 book_table(restaurant: str, people: int, outside: bool)"""
 _ORDER = """\
-number:
-name:
-city:
-ordered on:
-paid on:
-status (open, paid or cancelled):
-items (like 2 x lamp, 1 x desk):
-total:
-tags:
-express (yes or no):"""
+number: the order's number
+name: the customer's name
+city: the customer's city
+ordered on: a date
+paid on: a date
+status: open, paid or cancelled
+items: like 2 x lamp, 1 x desk
+total: a number
+tags: the tags
+express: yes or no"""
 _REVIEW = """\
-product:
-stars (1 to 5):
-mood (happy, angry or mixed):
-wants a refund (yes or no):
-broken parts:"""
+product: the name of the product
+stars: a number
+mood: happy, angry or mixed
+refund: yes or no
+broken: the parts that are broken"""
 
 
 def plain_messages(task: str, inputs: Mapping[str, Any], demos: Sequence[Row]) -> list[dict[str, str]]:
@@ -68,8 +68,8 @@ def _ask(task: str, inputs: Mapping[str, Any]) -> str:
             "Write the one line of Python that calls the right function, and nothing else."
         )
     if task == "order":
-        return f"{inputs['text']}\n\nFill in this form from the text, with none where there is nothing:\n{_ORDER}"
-    return f"{inputs['review']}\n\nFill in this form from the review, with none where there is nothing:\n{_REVIEW}"
+        return f"{inputs['text']}\n\nAnswer with these lines, and write none where there is nothing:\n{_ORDER}"
+    return f"{inputs['review']}\n\nAnswer with these lines, and write none where there is nothing:\n{_REVIEW}"
 
 
 def _write(task: str, truth: Mapping[str, Any]) -> str:
@@ -106,7 +106,7 @@ def _write(task: str, truth: Mapping[str, Any]) -> str:
             ", ".join(truth["problems"]) or "none",
         )
     form = (_ORDER if task == "order" else _REVIEW).splitlines()
-    return "\n".join(f"{re.split(r' [(]|:', line)[0]}: {value}" for line, value in zip(form, values, strict=True))
+    return "\n".join(f"{line.partition(':')[0]}: {value}" for line, value in zip(form, values, strict=True))
 
 
 def read_plain(task: str, text: str) -> dict[str, Any]:
@@ -195,6 +195,6 @@ def _read_review(text: str) -> dict[str, Any]:
         "product": _line(text, "product"),
         "stars": _number(_line(text, "stars")),
         "mood": _line(text, "mood").lower().rstrip("."),
-        "wants_refund": _line(text, "wants").lower().startswith("y"),
+        "wants_refund": _line(text, "refund").lower().startswith("y"),
         "problems": [re.sub(r"^the ", "", each) for each in _words(_line(text, "broken"))],
     }

@@ -12,10 +12,11 @@ from dspex.errors import ResponseUnparsable
 from dspex.programs import Adapter, ChatAdapter, JSONAdapter, XMLAdapter
 from dspex.programs.adapters._progress import FieldProgress
 from dspex.programs.adapters._values import Codec
+from dspex.programs.adapters.auto import AutoAdapter
 from tests.support.field_pieces import streamed
 from tests.support.field_values import LINES, SIGNATURES, TEXTS, VALUES
 
-ADAPTERS: dict[str, Adapter] = {each.name: each for each in (ChatAdapter(), JSONAdapter(), XMLAdapter())}
+ADAPTERS: dict[str, Adapter] = {each.name: each for each in (ChatAdapter(), JSONAdapter(), XMLAdapter(), AutoAdapter())}
 TOLD_AS_TEXT = ("str", "reasoning")
 MARKS = st.sampled_from(
     [

@@ -18,7 +18,7 @@ from dspex.errors import (
     StreamInterrupted,
 )
 from dspex.programs._whole import MAX_PAUSES, incomplete, joined, larger, shorter_turns
-from dspex.programs.adapters._adapter import Adapter, Parsed, Piece, Repair
+from dspex.programs.adapters._adapter import Adapter, GoesOn, Parsed, Piece, Repair
 from dspex.programs.adapters._native import Native, has_native_fields, native_of
 from dspex.programs.signature import Signature, plan_of
 from dspex.protocols.lm import Capabilities, Completion, LMDelta, LMRequest, Message
@@ -59,6 +59,7 @@ class PredictCall:
         "_path",
         "_paused",
         "_predictor",
+        "_prompt",
         "_scope",
         "_signature",
         "answers",
@@ -105,7 +106,7 @@ class PredictCall:
                 raise
             problem, name = error.args
             raise MissingInput(plan_of(self._signature).name, invalid=[f"{name}: {problem}"]) from error
-        self.messages = (*predictor.prefix_of(adapter, self._signature), *turns)
+        self.messages = self._prompt = (*predictor.prefix_of(adapter, self._signature), *turns)
 
     def _able(self) -> Capabilities:
         if self._capabilities is None:
@@ -168,6 +169,9 @@ class PredictCall:
             if unread is None:
                 return self
             failed = unread
+            if turns_left and self._goes_on(unread):
+                messages = self._prompt
+                continue
             self._scope.reject(result)
             fallback = self._adapter.fallback if may_fall_back else None
             is_cut = isinstance(unread, ResponseIncomplete)
@@ -181,12 +185,12 @@ class PredictCall:
             if allowance is not None:
                 may_grow, self._allowance = False, allowance
                 self._note(Repair("", "allowance"))
-                messages = self.messages
+                messages = self._prompt
             elif turns_left > 0:
                 turns_left -= 1
                 if isinstance(unread, ResponseUnparsable):
                     self._note(Repair("", "turn"))
-                    messages = self.messages + self._adapter.correction(self._signature, unread)
+                    messages = self._prompt + self._adapter.correction(self._signature, unread)
                 else:
                     messages = self._ask_shorter()
             elif fallback is not None:
@@ -194,11 +198,23 @@ class PredictCall:
                 self._use(fallback)
                 may_fall_back, messages = False, self.messages
 
+    def _goes_on(self, unread: ResponseUnparsable | ResponseIncomplete) -> bool:
+        """Go on behind an answer that has its thoughts and lacks its values: what was told of it stands."""
+        if not isinstance(unread, ResponseUnparsable) or not isinstance(self._adapter, GoesOn):
+            return False
+        more = self._adapter.follow_up(self._signature, unread)
+        if more is None:
+            return False
+        self._note(Repair("", "values"))
+        self._adapter = more.adapter
+        self._prompt += more.turns
+        return True
+
     def _ask_shorter(self) -> tuple[Message, ...]:
         """Return the prompt that asks for a shorter answer than the one that was cut off."""
         assert self._cut is not None
         self._note(Repair("", "turn"))
-        return self.messages + shorter_turns(self._cut)
+        return self._prompt + shorter_turns(self._cut)
 
     @property
     def _name(self) -> str:
@@ -263,7 +279,7 @@ class PredictCall:
     def _parsed(self, completion: Completion) -> Parsed:
         if self._native is None:
             return self._adapter.parse(self._signature, completion)
-        return self._native.read(self._adapter, completion)
+        return self._native.read(self._adapter, completion, [each.name for each in self.request.tools])
 
     def _without_thoughts(self, completion: Completion) -> Completion:
         """Return a completion whose text is the answer alone; thoughts that its server left there are its reasoning."""

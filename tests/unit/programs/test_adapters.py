@@ -209,7 +209,9 @@ class TestChoosing:
 
         assert Predict("q -> a").load_state(state).adapter == JSONAdapter()
         state["self"]["dspex"]["adapter"] = "yaml"
-        with pytest.raises(StateError, match="adapter 'yaml' is not one of chat, json, xml, tool: load into a program"):
+        with pytest.raises(
+            StateError, match="adapter 'yaml' is not one of chat, json, xml, tool, auto: load into a program"
+        ):
             Predict("q -> a").load_state(state)
 
     def test_one_of_the_users_own_is_kept_where_it_stands(self) -> None:

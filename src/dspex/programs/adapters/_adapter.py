@@ -13,7 +13,7 @@ from dspex.protocols.model import LMParams
 
 __all__ = ["ADAPTER_NAMES", "Adapter", "AdapterName", "Parsed", "Piece", "Repair", "StreamParser", "text_of"]
 
-AdapterName = Literal["chat", "json", "xml", "tool"]
+AdapterName = Literal["chat", "json", "xml", "tool", "auto"]
 """The adapters of this package, by ``name``."""
 
 ADAPTER_NAMES: tuple[str, ...] = get_args(AdapterName)
@@ -27,8 +27,9 @@ class Repair(NamedTuple):
         field: Which output; empty for the answer as a whole.
         kind: The repair: ``json`` (JSON with slips, or JSON where a text was asked for), ``literal`` (another form of
             the value), ``xml`` (nested elements), ``format`` (other marks than those asked for), ``turn`` (the model
-            was asked again), ``fallback`` (it was asked in another format), ``dropped`` (one of several answers could
-            not be read), ``reset`` (a stream broke off and was started again).
+            was asked again), ``values`` (behind its thoughts it was asked for the values), ``fallback`` (it was asked
+            in another format), ``dropped`` (one of several answers could not be read), ``reset`` (a stream broke off
+            and was started again).
     """
 
     field: str
@@ -152,6 +153,28 @@ class Adapter(Protocol):
 
     def stream_parser(self, signature: type[Signature]) -> StreamParser:
         """Return a parser for one answer."""
+        ...
+
+
+class FollowUp(NamedTuple):
+    """
+    How an answer is gone on with that has its thoughts and lacks its values.
+
+    Attributes:
+        turns: What is added to the conversation.
+        adapter: What the next answer is read with; what it asks for is all that is still wanted.
+    """
+
+    turns: tuple[Message, ...]
+    adapter: Adapter
+
+
+@runtime_checkable
+class GoesOn(Protocol):
+    """An adapter some of whose answers are only the first half: thoughts, behind which the values are asked for."""
+
+    def follow_up(self, signature: type[Signature], error: ResponseUnparsable) -> FollowUp | None:
+        """Return how to go on behind an answer that could not be read; None where it is to be asked for again."""
         ...
 
 

@@ -21,17 +21,18 @@ class Choices:
     The possible values.
 
     Attributes:
+        texts: The text of each, in order.
         in_words: All of them, as a prompt says it.
     """
 
-    __slots__ = ("_classes", "_folded", "_json", "_texts", "_values", "in_words")
+    __slots__ = ("_classes", "_folded", "_json", "_texts", "_values", "in_words", "texts")
 
     def __init__(self, choices: Sequence[Any]) -> None:
         self._texts, self._values = _choice_texts(choices)
         self._folded: dict[str, Any] | None = None
         self._classes = {type(each).__name__ for each in choices if isinstance(each, enum.Enum)}
-        shown = ", ".join(self._texts[_choice_key(each)] for each in choices)
-        self.in_words = f"exactly one of: {shown}"
+        self.texts = tuple(self._texts[_choice_key(each)] for each in choices)
+        self.in_words = f"exactly one of: {', '.join(self.texts)}"
         self._json: dict[tuple[type, Any], Any] = {}
         """The choice that a JSON value stands for: first those that are that value, then enum members with it."""
         for each in sorted(choices, key=lambda choice: isinstance(choice, enum.Enum)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dspex.programs.adapters._adapter import Adapter, AdapterName
+from dspex.programs.adapters.auto import AutoAdapter
 from dspex.programs.adapters.chat import ChatAdapter
 from dspex.programs.adapters.json_object import JSONAdapter
 from dspex.programs.adapters.tool import ToolAdapter
@@ -17,7 +18,7 @@ AdapterChoice = Adapter | AdapterName | None
 
 DEFAULT_ADAPTER: Adapter = ChatAdapter()
 _BY_NAME: Mapping[str, Adapter] = {
-    each.name: each for each in (DEFAULT_ADAPTER, JSONAdapter(), XMLAdapter(), ToolAdapter())
+    each.name: each for each in (DEFAULT_ADAPTER, JSONAdapter(), XMLAdapter(), ToolAdapter(), AutoAdapter())
 }
 
 

@@ -7,19 +7,22 @@ answer; citations are asked for, and replaced by the provider's own where it nam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, cast, get_args, get_origin
 
 from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
-from dspex.programs.adapters._adapter import Adapter, Parsed
+from dspex.programs.adapters._adapter import Adapter, Parsed, Repair
 from dspex.programs.adapters._types import without_none
 from dspex.programs.fields import Field
 from dspex.programs.signature import Signature, make_class, plan_of
 from dspex.programs.types.citations import Citations
 from dspex.programs.types.reasoning import Reasoning
 from dspex.programs.types.tool_calls import ToolCalls
+from dspex.protocols.content import ToolCall
 from dspex.protocols.lm import Capabilities, Completion, ToolSpec
 from dspex.protocols.model import LMParams
 
@@ -50,13 +53,29 @@ class Native:
         given = inputs.get(self.tools) if self.tools else None
         return tuple([each if isinstance(each, ToolSpec) else each.spec for each in given or ()])
 
-    def read(self, adapter: Adapter, completion: Completion) -> Parsed:
+    def read(self, adapter: Adapter, completion: Completion, tools: Collection[str] = ()) -> Parsed:
         """
         Read an answer; where it is nothing but calls, the other outputs stay unset.
 
+        Small models write their calls as text, which their servers do not always notice: an answer that is nothing
+        else is read as such calls.
+
+        Args:
+            adapter: Reads the other outputs.
+            completion: The answer.
+            tools: The names of the tools that the model was given.
+
         Raises:
-            ResponseUnparsable: As ``adapter.parse``.
+            ResponseUnparsable: As ``adapter.parse``, or a call that was written as text is of no tool.
         """
+        written: tuple[ToolCall, ...] = ()
+        if self.calls and tools and not completion.tool_calls:
+            written = written_calls(completion.text)
+            if unknown := [each.name for each in written if each.name not in tools]:
+                problem = f"there is no tool {unknown[0]!r:.60}"
+                raise ResponseUnparsable(plan_of(self.signature).name, completion.text, (), {self.calls: problem})
+            if written:
+                completion = replace(completion, text="", tool_calls=written)
         has_calls = bool(self.calls and completion.tool_calls)
         try:
             parsed = (
@@ -75,7 +94,8 @@ class Native:
             own[self.reasoning] = Reasoning("\n\n".join(each.text for each in completion.reasoning if each.text))
         if self.citations and completion.citations:
             own[self.citations] = Citations(completion.citations)
-        return Parsed({**parsed.outputs, **own}, parsed.repairs)
+        repairs = (*parsed.repairs, Repair(self.calls, "json")) if written else parsed.repairs
+        return Parsed({**parsed.outputs, **own}, repairs)
 
     def _unset(self) -> Parsed:
         fields = plan_of(self.signature).outputs
@@ -86,6 +106,32 @@ class Native:
         parsed = self._unset()
         texts = [each.name for each in plan_of(self.signature).outputs if without_none(each.annotation) is str]
         return Parsed({**parsed.outputs, texts[0]: text}, ()) if len(texts) == 1 else parsed
+
+
+_FENCED = re.compile(r"```\w*\n(.*)\n```|<tool_call>(.*)</tool_call>", re.DOTALL)
+_ARGUMENTS = ("arguments", "args", "parameters")
+_MOST = 8_000
+"""Characters of calls that are written as text."""
+
+
+def written_calls(text: str) -> tuple[ToolCall, ...]:
+    """Return the calls that a text is and nothing else, as JSON, in a fence or in Qwen's tags; none otherwise."""
+    bare = text.strip()
+    if len(bare) > _MOST or bare[:1] not in ("{", "[", "`", "<"):
+        return ()
+    fenced = _FENCED.fullmatch(bare)
+    try:
+        found = json.loads((fenced[1] or fenced[2]) if fenced is not None else bare)
+    except (ValueError, RecursionError):
+        return ()
+    calls = []
+    for number, each in enumerate(found if isinstance(found, list) else [found], 1):
+        arguments = next((each[key] for key in _ARGUMENTS if key in each), None) if isinstance(each, dict) else None
+        if not isinstance(arguments, dict) or not isinstance(each.get("name"), str) or len(each) != 2:
+            return ()
+        raw = json.dumps(arguments, ensure_ascii=False)
+        calls.append(ToolCall(f"call_{number}", each["name"], arguments, raw))
+    return tuple(calls)
 
 
 def has_native_fields(plan: Plan) -> bool:
@@ -137,5 +183,5 @@ def _is_tools(field: Field) -> bool:
     annotation = without_none(field.annotation)
     if get_origin(annotation) is None:
         return False
-    of = get_args(annotation)[:1]
+    of = [get_origin(each) or each for each in get_args(annotation)[:1]]  # Tool[..., Any] is a Tool
     return bool(of) and isinstance(of[0], type) and (issubclass(of[0], ToolSpec) or hasattr(of[0], "spec"))

@@ -336,6 +336,11 @@ class ChoiceCodec(Codec):
         self._choices = Choices(choices)
         super().__init__(annotation, in_words=self._choices.in_words)
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The text of each choice, in order."""
+        return self._choices.texts
+
     def write(self, value: object) -> str:
         """Return the choice's own text."""
         text = self._choices.text_of(value)

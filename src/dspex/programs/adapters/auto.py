@@ -1,0 +1,423 @@
+"""
+The form that asks a model least: one value alone, thoughts and then lines, or an object whose schema is enforced.
+
+- One output that is a text, a choice or a number is the whole answer.
+- With reasoning before the others, the model thinks as it likes and ends with a line ``name: value`` for each of
+  them. Where such a line is missing or cannot be read, a second turn asks for the values alone, as an object.
+- Everything else is one JSON object, described by its shape, and enforced where the model's server can do so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from dspex.errors import ResponseUnparsable
+from dspex.programs._compile import Plan
+from dspex.programs.adapters._adapter import Adapter, FollowUp, Parsed, Piece, Repair, StreamParser, text_of
+from dspex.programs.adapters._base import PromptAdapter
+from dspex.programs.adapters._find_object import BEFORE_OBJECT
+from dspex.programs.adapters._json_stream import JsonStream
+from dspex.programs.adapters._labels import escape_labels, find_labels, unescape_labels
+from dspex.programs.adapters._prompt import NOT_GIVEN, Rendered, demo_text, shown_inputs, slots
+from dspex.programs.adapters._reading import read_texts
+from dspex.programs.adapters._section_stream import Section
+from dspex.programs.adapters._shape import answer_shape
+from dspex.programs.adapters._thoughts import ThoughtFilter, Thoughts
+from dspex.programs.adapters._types import constraint_words
+from dspex.programs.adapters._values import ChoiceCodec, Codec, NumberCodec, TextCodec
+from dspex.programs.adapters.json_object import JSONAdapter, json_answer
+from dspex.programs.fields import Field
+from dspex.programs.signature import Signature, plan_of
+from dspex.protocols.lm import Capabilities, Completion, LMRequest, Message
+from dspex.protocols.model import LMParams
+
+__all__ = ["AutoAdapter"]
+
+Form = Literal["nothing", "value", "thoughts", "object"]
+_LINE = (TextCodec, ChoiceCodec, NumberCodec)
+"""Codecs whose values people write on a line."""
+_THOUGHTS = "reasoning"
+_MOST_DECORATION = 20
+"""Characters that a label may have beside its name: quotation marks, bullets, bold, the colon."""
+_BEFORE_TEXT = Thoughts(re.compile(r"\S"))
+_SHORT = 200
+"""Characters of a text in which a value may be looked for; a longer one is no answer in a few words."""
+
+
+def form_of(plan: Plan) -> Form:
+    """Return which form a signature is asked in."""
+    outputs = plan.outputs
+    if not outputs:
+        return "nothing"
+    if outputs[0].name == _THOUGHTS and isinstance(outputs[0].codec, TextCodec) and len(outputs) > 1:
+        return "thoughts"
+    only = outputs[0]
+    if len(outputs) == 1 and isinstance(only.codec, _LINE) and not only.has_default and not only.optional:
+        return "value"
+    return "object"
+
+
+@dataclass(frozen=True, slots=True)
+class AutoAdapter(PromptAdapter):
+    """
+    Puts a signature to a model in as few words as it takes.
+
+    A text is read as it is, without white space around it; a number or a choice also where it stands alone in a short
+    sentence. Lines of an input that look like another input are written with a backslash before them.
+    """
+
+    name: ClassVar[str] = "auto"
+    asks_capabilities: ClassVar[bool] = True
+
+    @property
+    def fallback(self) -> Adapter | None:
+        """JSON, with the signature's schema."""
+        return JSONAdapter()
+
+    def request(
+        self, signature: type[Signature], messages: tuple[Message, ...], params: LMParams, capabilities: Capabilities
+    ) -> LMRequest:
+        """Have an object's schema enforced where that can be done; leave the model free otherwise."""
+        if form_of(plan_of(signature)) == "object":
+            return JSONAdapter().request(signature, messages, params, capabilities)
+        return LMRequest(messages, params)
+
+    def parse(self, signature: type[Signature], completion: str | Completion) -> Parsed:
+        """
+        Read the outputs from a completion.
+
+        Raises:
+            ResponseUnparsable: Outputs without a default are missing, contradict themselves, or are of another type.
+        """
+        plan = plan_of(signature)
+        text = text_of(completion)
+        form = form_of(plan)
+        if form == "object":
+            return JSONAdapter().parse(signature, completion)
+        if form == "nothing":
+            return Parsed({}, ())
+        return _read_value(plan, text) if form == "value" else _read_thoughts(plan, text)
+
+    def thoughts_of(self, signature: type[Signature]) -> Thoughts:
+        """Return where thoughts end that a server left in the text: only before everything else."""
+        return BEFORE_OBJECT if form_of(plan_of(signature)) == "object" else _BEFORE_TEXT
+
+    def follow_up(self, signature: type[Signature], error: ResponseUnparsable) -> FollowUp | None:
+        """Return the turn that asks for the values behind thoughts that did not end with them; None in other forms."""
+        plan = plan_of(signature)
+        if form_of(plan) != "thoughts" or not error.raw.strip():
+            return None
+        rest = signature.delete(_THOUGHTS)
+        shape = answer_shape(plan_of(rest).outputs)
+        ask = f"Now give only the final values, as one JSON object:\n{shape}"
+        turns = (Message("assistant", error.raw), Message("user", ask))
+        names = [each.name for each in plan.outputs[1:]]
+        return FollowUp(turns, _Values(rest, unescape_labels(names, error.raw).strip()))
+
+    def stream_parser(self, signature: type[Signature]) -> StreamParser:
+        """Return a parser for one answer."""
+        plan = plan_of(signature)
+        return JsonStream(plan) if form_of(plan) == "object" else _AutoStream(plan)
+
+    def missing_words(self, name: str) -> str:
+        """Name the value."""
+        return f"there was no value for `{name}`"
+
+    def render(self, plan: Plan) -> Rendered:
+        """Return the texts of a signature that no value changes."""
+        form = form_of(plan)
+        shown = shown_inputs(plan)
+        names = [each.name for each in shown] if len(shown) > 1 else []
+        system, tail = _words(plan, form)
+        described = [f"- {each.name}: {note}" for each in shown if (note := _notes(each))]
+        given = ["Given:\n" + "\n".join(described)] if described else []
+        return Rendered(
+            Message("system", "\n\n".join([plan.instructions, *given, *system])),
+            slots(shown, lambda name: f"{name}: "),
+            slots(plan.outputs, lambda name: name),
+            ("\n\n" * bool(shown) + tail) if tail else "",
+            lambda text: escape_labels(names, text),
+            {"object": json_answer, "value": _value_answer}.get(form, _thoughts_answer),
+        )
+
+
+# --- the words ------------------------------------------------------------------------------------------------
+
+
+def _notes(field: Field) -> str:
+    return "; ".join(note for note in (field.desc, constraint_words(field.constraints)) if note)
+
+
+def _kind(field: Field) -> str:
+    """Say what a value on a line looks like."""
+    codec = field.codec
+    if isinstance(codec, ChoiceCodec):
+        return codec.in_words.replace("exactly one of", "one of")
+    if isinstance(codec, NumberCodec):
+        return {int: "a whole number", bool: "True or False"}.get(codec.exact or float, "a number")
+    return ""
+
+
+def _words(plan: Plan, form: Form) -> tuple[list[str], str]:
+    """Return the paragraphs of the system message that say how to answer, and the last line of the user's turn."""
+    if form == "nothing":
+        return [], ""
+    if form == "value":
+        only = plan.outputs[0]
+        notes = _notes(only)
+        if isinstance(only.codec, ChoiceCodec):
+            choices = "\n".join(only.codec.texts)
+            said = f"The {_spelled(only)} is one of these:\n{choices}" + (f"\n({notes})" if notes else "")
+            return [said], f"Give only the {_spelled(only)}."
+        kind = "; ".join(each for each in (_kind(only), notes) if each)
+        return [], f"Give only the {_spelled(only)}" + (f": {kind}." if kind else ".")
+    if form == "object":
+        return [
+            f"Answer with one JSON object of this shape:\n{answer_shape(plan.outputs)}"
+        ], "Answer with the JSON object."
+    rest = plan.outputs[1:]
+    if all(isinstance(each.codec, _LINE) for each in rest):
+        lines = [f"{each.name}: {_blank(each)}" for each in rest]
+        ends = "this line" if len(lines) == 1 else "these lines"
+        return [], f"Think step by step. Then end with {ends}:\n" + "\n".join(lines)
+    return [], "Think step by step."
+
+
+def _blank(field: Field) -> str:
+    said = "; ".join(each for each in (_kind(field), _notes(field)) if each)
+    return f"({said})" if said else "..."
+
+
+def _spelled(field: Field) -> str:
+    return field.name.replace("_", " ")
+
+
+# --- writing --------------------------------------------------------------------------------------------------
+
+
+def _value_answer(rendered: Rendered, outputs: Mapping[str, Any], every: bool) -> str:
+    slot = rendered.outputs[0]
+    if slot.name not in outputs:
+        return NOT_GIVEN if every else ""
+    text = demo_text(slot.codec, outputs[slot.name]).strip()
+    return f"{slot.name}: {text}" if not text or _labelled(slot.name, text) is not None else text
+
+
+def _thoughts_answer(rendered: Rendered, outputs: Mapping[str, Any], every: bool) -> str:
+    names = [slot.name for slot in rendered.outputs[1:]]
+    lines = []
+    for slot in rendered.outputs:
+        if slot.name not in outputs and not every:
+            continue
+        given = slot.name in outputs
+        text = escape_labels(names, demo_text(slot.codec, outputs[slot.name])) if given else NOT_GIVEN
+        lines.append(text if slot is rendered.outputs[0] else f"{slot.name}: {text}")
+    return "\n".join(lines)
+
+
+# --- reading --------------------------------------------------------------------------------------------------
+
+
+def _labelled(name: str, text: str) -> str | None:
+    """Return what stands behind the field's own name and a colon at the beginning; None where it does not."""
+    labels = find_labels([name], text)
+    return text[labels[0].end :].strip() if labels and labels[0].start == 0 else None
+
+
+def _read_value(plan: Plan, raw: str) -> Parsed:
+    field = plan.outputs[0]
+    text = raw.strip()
+    if not text:
+        raise ResponseUnparsable(plan.name, raw, [field.name])
+    behind = _labelled(field.name, text)
+    return _found_in(plan, {field.name: text if behind is None else behind}, raw)
+
+
+def _found_in(plan: Plan, texts: Mapping[str, str], raw: str) -> Parsed:
+    """Read the values; a number or a choice that stands alone in a short sentence is found there."""
+    try:
+        return read_texts(plan, texts, raw)
+    except ResponseUnparsable as error:
+        if error.missing_fields:
+            raise
+        found = dict(texts)
+        for name in error.invalid_fields:
+            only = _only_value(plan.fields[name].codec, texts[name])
+            if only is None:
+                raise
+            found[name] = only
+        parsed = read_texts(plan, found, raw)
+        more = tuple(Repair(name, "literal") for name in error.invalid_fields)
+        return Parsed(parsed.outputs, (*parsed.repairs, *more))
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]
+
+
+_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
+_NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?![\w]|\.\d)")
+
+
+def _only_value(codec: Codec, text: str) -> str | None:
+    """Return the one number or the one choice that a short text names; None where there is none, or several."""
+    text = _first_line(text)  # what follows are afterthoughts
+    if len(text) > _SHORT:
+        return None
+    if isinstance(codec, ChoiceCodec):
+        return _only_choice(codec, text)
+    if not isinstance(codec, NumberCodec):
+        return None
+    boxed = _BOXED.findall(text)
+    found = {each.replace(",", "").rstrip(".") for each in _NUMBER.findall(boxed[-1] if boxed else text)}
+    return found.pop() if len(found) == 1 else None
+
+
+def _only_choice(codec: ChoiceCodec, text: str) -> str | None:
+    found: set[str] = set()
+    for choice in sorted(codec.texts, key=len, reverse=True):
+        pattern = re.compile(rf"(?<!\w){re.escape(choice)}(?!\w)", re.IGNORECASE)
+        if pattern.search(text):
+            found.add(choice)
+            text = pattern.sub(" ", text)
+    return found.pop() if len(found) == 1 else None
+
+
+def _read_thoughts(plan: Plan, raw: str) -> Parsed:
+    """The thoughts are what stands before the first label; a label that comes twice must say the same twice."""
+    names = [each.name for each in plan.outputs[1:]]
+    labels = find_labels(names, raw)
+    texts = {_THOUGHTS: unescape_labels(names, raw[: labels[0].start] if labels else raw).strip()}
+    again: set[str] = set()
+    ends = [*(each.start for each in labels[1:]), len(raw)]
+    for label, end in zip(labels, ends, strict=False):
+        text = raw[label.end : end]
+        text = unescape_labels(names, text).strip()
+        before = texts.setdefault(label.name, text)
+        if before == text:
+            continue
+        texts[label.name] = _first_line(text)
+        if isinstance(plan.fields[label.name].codec, TextCodec) or _first_line(before) != _first_line(text):
+            again.add(label.name)
+    if again:
+        raise ResponseUnparsable(plan.name, raw, (), dict.fromkeys(sorted(again), "there are two values for it"))
+    return _found_in(plan, texts, raw)
+
+
+@dataclass(frozen=True, slots=True)
+class _Values(JSONAdapter):
+    """Reads the values that a second turn asks for, and puts the thoughts of the first before them."""
+
+    rest: type[Signature]
+    thoughts: str
+
+    def request(
+        self, signature: type[Signature], messages: tuple[Message, ...], params: LMParams, capabilities: Capabilities
+    ) -> LMRequest:
+        """Ask for an object with the values."""
+        return JSONAdapter().request(self.rest, messages, params, capabilities)
+
+    def parse(self, signature: type[Signature], completion: str | Completion) -> Parsed:
+        """
+        Read the values.
+
+        Raises:
+            ResponseUnparsable: As ``JSONAdapter.parse``.
+        """
+        found = JSONAdapter().parse(self.rest, completion)
+        return Parsed({_THOUGHTS: self.thoughts, **found.outputs}, found.repairs)
+
+    def correction(self, signature: type[Signature], error: ResponseUnparsable) -> tuple[Message, ...]:
+        """Return the turns that show the object and what was wrong with it."""
+        return JSONAdapter().correction(self.rest, error)
+
+    def stream_parser(self, signature: type[Signature]) -> StreamParser:
+        """Return a parser for the object."""
+        return JsonStream(plan_of(self.rest))
+
+
+# --- while it comes -------------------------------------------------------------------------------------------
+
+
+class _AutoStream:
+    """
+    Tells a text, or thoughts line by line, as they come, and every other value when the answer is complete.
+
+    Only the beginning of a line can be a label: a line of thoughts is held back until it has ended, and the beginning
+    of a text until it is longer than its label.
+    """
+
+    __slots__ = ("_at", "_field", "_filter", "_form", "_plan", "_section", "_text")
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._form = form_of(plan)
+        self._filter = ThoughtFilter(_BEFORE_TEXT)
+        self._text = ""
+        self._at = 0  # all before it is told, or no part of a value
+        self._field = plan.outputs[0] if plan.outputs else None
+        self._section = Section(plan.outputs[0]) if plan.outputs and plan.outputs[0].codec.streams_text else None
+
+    def feed(self, text: str) -> list[Piece]:
+        """Take what was added."""
+        self._text += self._filter.feed(text)[0]
+        if self._section is None:
+            return []
+        return self._value_so_far(last=False) if self._form == "value" else self._thoughts_so_far()
+
+    def _value_so_far(self, *, last: bool) -> list[Piece]:
+        assert self._section is not None
+        assert self._field is not None
+        if not self._at:
+            begun = self._text.lstrip()
+            if not last and len(begun) < len(self._field.name) + _MOST_DECORATION:
+                return []
+            labels = find_labels([self._field.name], begun)
+            if labels and labels[0].start == 0:
+                self._at = len(self._text) - len(begun) + labels[0].end
+        added, self._at = self._text[self._at :], len(self._text)
+        return self._section.add(added)
+
+    def _thoughts_so_far(self) -> list[Piece]:
+        assert self._section is not None
+        end = self._text.rfind("\n") + 1
+        names = [each.name for each in self._plan.outputs[1:]]
+        lines = self._text[self._at : end]
+        labels = find_labels(names, lines)
+        if labels:
+            lines = lines[: labels[0].start]
+        if not lines:
+            return []
+        self._at += len(lines)
+        return self._section.add(unescape_labels(names, lines))
+
+    def finish(self) -> list[Piece]:
+        """Take note that the answer has ended and return what was held back."""
+        self._text += self._filter.finish()[0]
+        if self._form == "value":
+            if self._section is not None:
+                return self._value_so_far(last=True) if self._text.strip() else []
+            try:
+                found = _read_value(self._plan, self._text)
+            except ResponseUnparsable:
+                return []
+            return [Piece(name, "", value) for name, value in found.outputs.items()]
+        if self._form != "thoughts":
+            return []
+        assert self._section is not None
+        names = [each.name for each in self._plan.outputs[1:]]
+        rest = self._text[self._at :]
+        labels = find_labels(names, rest)
+        try:
+            outputs = dict(_read_thoughts(self._plan, self._text).outputs)
+        except ResponseUnparsable:  # all of it is thoughts, and a second turn asks for the values
+            return self._section.add(unescape_labels(names, rest))
+        pieces = self._section.add(unescape_labels(names, rest[: labels[0].start] if labels else rest))
+        for name in names:
+            if name in outputs:
+                texts = self._plan.fields[name].codec.streams_text and type(outputs[name]) is str
+                pieces.append(Piece(name, outputs[name] if texts else "", outputs[name]))
+        return pieces

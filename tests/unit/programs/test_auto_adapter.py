@@ -1,0 +1,249 @@
+"""``adapter="auto"``: which form a signature gets, what is forgiven, and the second turn behind thoughts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pydantic
+import pytest
+
+import dspex
+from dspex.errors import ResponseUnparsable
+from dspex.programs.adapters._adapter import Repair
+from dspex.programs.adapters.auto import AutoAdapter, form_of
+from dspex.programs.signature import plan_of
+from dspex.protocols.content import ToolCall
+from dspex.protocols.lm import JsonSchema
+from dspex.protocols.scope import Delta
+from dspex.testing import ScriptedLM
+
+AUTO = AutoAdapter()
+
+
+class Item(pydantic.BaseModel):
+    name: str
+    sizes: list[int]
+
+
+class Sort(dspex.Signature):
+    """Sort the message."""
+
+    message: str = dspex.InputField()
+    kind: Literal["bug", "bug report", "praise"] = dspex.OutputField()
+
+
+def told(text: str) -> object:
+    return AUTO.parse(Sort, text).outputs["kind"]
+
+
+# --- forms --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("signature", "form"),
+    [
+        ("question -> answer", "value"),
+        ("question -> answer: int", "value"),
+        ("question -> answer: list[str]", "object"),
+        ("question -> answer: str | None", "object"),
+        ("question -> answer, sure: bool", "object"),
+        ("question -> reasoning, answer: int", "thoughts"),
+        ("question -> reasoning", "value"),
+    ],
+)
+def test_a_signature_has_the_form_that_asks_least(signature: str, form: str) -> None:
+    assert form_of(plan_of(dspex.Predict(signature).signature)) == form
+
+
+def test_the_whole_prompt_of_a_choice() -> None:
+    system, user = AUTO.format(Sort, {"message": "It crashes."})
+
+    assert system.text == "Sort the message.\n\nThe kind is one of these:\nbug\nbug report\npraise"
+    assert user.text == "message: It crashes.\n\nGive only the kind."
+
+
+def test_types_are_shown_by_their_shape() -> None:
+    """A schema of pydantic's costs three times as much, and small models copy it."""
+    signature = dspex.Signature.from_string("text -> sure: bool").append("items", dspex.OutputField(), list[Item])
+
+    system = AUTO.format(signature, {"text": ""})[0].text
+
+    assert system.endswith(
+        "Answer with one JSON object of this shape:\n"
+        '{\n  "sure": true or false,\n  "items": [{"name": string, "sizes": [integer, ...]}, ...]\n}'
+    )
+
+
+def test_a_type_that_refers_to_itself_is_shown_by_its_schema() -> None:
+    class Tree(pydantic.BaseModel):
+        leaves: "list[Tree]"  # noqa: UP037 - itself
+
+    Tree.model_rebuild(_types_namespace={"Tree": Tree})
+    signature = dspex.Signature.from_string("text -> a: int").append("tree", dspex.OutputField(), Tree)
+
+    assert '"tree": JSON that fits this schema: {"$defs"' in AUTO.format(signature, {"text": ""})[0].text
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text", ["bug report", " Bug Report.\n", "kind: bug report", "**Kind:** bug report", "It is a `bug report`."]
+)
+def test_a_choice_is_found_in_a_short_sentence(text: str) -> None:
+    assert told(text) == "bug report"
+
+
+@pytest.mark.parametrize("text", ["", "bug or praise", "debug", "no idea", "praise " + "x" * 300])
+def test_a_choice_is_refused_where_there_are_several_or_none(text: str) -> None:
+    with pytest.raises(ResponseUnparsable):
+        told(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("17", 17),
+        ("The answer is 1,017.", 1017),
+        ("5 + 3 = 8\nanswer: 8", 8),
+        ("So \\boxed{8}", None),
+        ("5 + 3\n**Answer:** $8", 8),
+        ("### answer: \\boxed{8}\n", 8),
+        ("answer: 8\nYes.\nanswer: 8", 8),
+        ("answer: 8\nNo.\nanswer: 9", None),
+        ("answer: 8 or 9", None),
+        ("thinking", None),
+    ],
+)
+def test_a_number_stands_alone_or_behind_its_label(text: str, value: int | None) -> None:
+    thinks = len(text.split("\n")) > 1 or text in ("So \\boxed{8}", "answer: 8 or 9", "thinking")
+    spec = "question -> reasoning, answer: int" if thinks else "question -> answer: int"
+    signature = dspex.Predict(spec).signature
+
+    if value is None:
+        with pytest.raises(ResponseUnparsable):
+            AUTO.parse(signature, text)
+    else:
+        assert AUTO.parse(signature, text).outputs["answer"] == value
+
+
+# --- turns --------------------------------------------------------------------------------------------------------
+
+
+async def test_thoughts_that_end_with_their_value_take_one_turn() -> None:
+    lm = ScriptedLM(["Three and four.\nanswer: 7"])
+    async with dspex.App(lm, adapter="auto", cache=None) as app:
+        prediction = await app.run(dspex.ChainOfThought("question -> answer: int"), question="3 + 4?")
+
+    assert prediction.answer == 7
+    assert dspex.details(prediction).reasoning == "Three and four."
+    assert len(lm.requests) == 1
+    assert lm.requests[0].prompt == (
+        "question: 3 + 4?\n\nThink step by step. Then end with this line:\nanswer: (a whole number)"
+    )
+
+
+async def test_values_are_asked_for_behind_thoughts_that_lack_them() -> None:
+    """The second turn goes on from the first, under an enforced schema of the values alone."""
+    lm = ScriptedLM(["Three and four are seven.", '{"answer": 7}'])
+    async with dspex.App(lm, adapter="auto", cache=None) as app:
+        prediction = await app.run(dspex.ChainOfThought("question -> answer: int"), question="3 + 4?")
+
+    details = dspex.details(prediction)
+    assert prediction.answer == 7
+    assert details.reasoning == "Three and four are seven."
+    assert [each.kind for each in details.repairs] == ["values"]
+    first, second = (each.request for each in lm.requests)
+    assert first.output is None
+    assert second.messages[: len(first.messages)] == first.messages
+    assert [each.role for each in second.messages[len(first.messages) :]] == ["assistant", "user"]
+    assert second.messages[-1].text == 'Now give only the final values, as one JSON object:\n{\n  "answer": integer\n}'
+    assert isinstance(second.output, JsonSchema)
+    assert list(second.output.schema["properties"]) == ["answer"]
+
+
+async def test_values_that_cannot_be_read_are_asked_for_again() -> None:
+    lm = ScriptedLM(["Hm.", '{"answer": "seven"}', '{"answer": 7}'])
+    async with dspex.App(lm, adapter="auto", cache=None) as app:
+        prediction = await app.run(dspex.ChainOfThought("question -> answer: int"), question="3 + 4?")
+
+    assert prediction.answer == 7
+    assert dspex.details(prediction).reasoning == "Hm."
+    assert [each.kind for each in dspex.details(prediction).repairs] == ["values", "turn"]
+    assert len(lm.requests[-1].request.messages) == len(lm.requests[0].request.messages) + 4
+
+
+async def test_without_repair_turns_the_first_answer_is_the_last_word() -> None:
+    lm = ScriptedLM(["Hm."])
+    async with dspex.App(lm, adapter="auto", cache=None) as app:
+        with pytest.raises(ResponseUnparsable):
+            await app.run(dspex.ChainOfThought("question -> answer: int", repair_turns=0), question="3 + 4?")
+
+
+async def test_a_stream_keeps_its_thoughts_when_values_are_asked_for() -> None:
+    lm = ScriptedLM(["Three.\nFour.", '{"answer": 7}'])
+    async with dspex.App(lm, adapter="auto", cache=None) as app:
+        program = dspex.ChainOfThought("question -> answer: int")
+        async with app.stream(program, question="3 + 4?") as stream:
+            parts = [part async for part in stream]
+            assert (await stream.result()).answer == 7
+
+    pieces = [each for each in parts if isinstance(each, Delta)]
+    assert len(pieces) == len(parts) - 1 or len(pieces) == len(parts)  # no reset
+    assert "".join(each.text for each in pieces if each.field == "reasoning") == "Three.\nFour."
+    assert [each.value_so_far for each in pieces if each.field == "answer"][-1] == 7
+
+
+# --- calls that are written as text ---------------------------------------------------------------------------------
+
+
+def search(query: str) -> str:
+    """Search."""
+    return query
+
+
+class Act(dspex.Signature):
+    """Call a tool."""
+
+    request: str = dspex.InputField()
+    tools: list[dspex.Tool[..., object]] = dspex.InputField()
+    calls: dspex.ToolCalls = dspex.OutputField()
+
+
+@pytest.mark.parametrize("adapter", ["chat", "json", "auto"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name": "search", "arguments": {"query": "cats"}}',
+        '```json\n[{"name": "search", "args": {"query": "cats"}}]\n```',
+        '<tool_call>\n{"name": "search", "arguments": {"query": "cats"}}\n</tool_call>',
+    ],
+)
+async def test_a_call_that_is_written_as_text_is_a_call(adapter: Literal["chat", "json", "auto"], text: str) -> None:
+    """Servers do not notice every model's way to ask for a call; the answer would be lost in silence."""
+    lm = ScriptedLM([text])
+    async with dspex.App(lm, adapter=adapter, cache=None) as app:
+        prediction = await app.run(dspex.Predict(Act), request="cats?", tools=[dspex.tool(search)])
+
+    assert [(each.name, each.arguments) for each in prediction.calls] == [("search", {"query": "cats"})]
+    assert Repair("calls", "json") in dspex.details(prediction).repairs
+
+
+async def test_a_written_call_of_no_tool_is_refused_and_asked_for_again() -> None:
+    lm = ScriptedLM(['{"name": "fly", "arguments": {}}', ToolCall("1", "search", {"query": "cats"})])
+    async with dspex.App(lm, cache=None) as app:
+        prediction = await app.run(dspex.Predict(Act), request="cats?", tools=[dspex.tool(search)])
+
+    assert [each.name for each in prediction.calls] == ["search"]
+    assert "there is no tool 'fly'" in lm.requests[-1].prompt
+
+
+@pytest.mark.parametrize(
+    "text", ["Nothing to call.", '{"name": "search"}', '{"name": "search", "arguments": 1}', "[", "{}"]
+)
+async def test_other_text_is_no_call(text: str) -> None:
+    lm = ScriptedLM([text])
+    async with dspex.App(lm, cache=None) as app:
+        prediction = await app.run(dspex.Predict(Act), request="cats?", tools=[dspex.tool(search)])
+
+    assert len(prediction.calls) == 0
