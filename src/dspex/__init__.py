@@ -1,14 +1,18 @@
 """
 Language-model programs that run as supervised actors.
 
-Every public name is listed here; the room behind a name is imported when the name is first used, so that
-``import dspex`` itself does no I/O, reads no environment and loads no third-party package.
+The names that are used every week are here. The module behind a name is imported when the name is first used, so that
+``import dspex`` itself does no I/O, reads no environment and loads no third-party package. Everything else has a room:
+``dspex.lm``, ``dspex.programs``, ``dspex.evaluation``, ``dspex.optimizers``, ``dspex.runtime``, ``dspex.testing``. The
+errors are in ``dspex.errors``, and each of them is found here, too.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dspex._names import lazy
 
 if TYPE_CHECKING:
     from dspex import errors as errors
@@ -86,70 +90,8 @@ if TYPE_CHECKING:
     from dspex.services.lm.transport import Timeouts as Timeouts
     from dspex.services.retrieval.sqlite_index import SqliteIndex as SqliteIndex
 
-_ROOMS = {
-    "dspex.app._app": ("App",),
-    "dspex.app._tool_servers": ("mcp_tools",),
-    "dspex.evaluation": ("Report", "Score", "exact_match", "f1"),
-    "dspex.optimizers": ("BootstrapFewShot", "Job", "JobEvent", "LabeledFewShot"),
-    "dspex.programs": (
-        "Adapter",
-        "Audio",
-        "BestOfN",
-        "ChainOfThought",
-        "ChatAdapter",
-        "Citations",
-        "Code",
-        "Details",
-        "Embed",
-        "Ensemble",
-        "Example",
-        "FieldType",
-        "File",
-        "History",
-        "Image",
-        "InputField",
-        "JSONAdapter",
-        "KNN",
-        "Module",
-        "MontyInterpreter",
-        "MultiChainComparison",
-        "OutputField",
-        "Parallel",
-        "Predict",
-        "Prediction",
-        "ProgramOfThought",
-        "ReAct",
-        "Reasoning",
-        "Refine",
-        "Retrieve",
-        "Retry",
-        "Run",
-        "Signature",
-        "Tool",
-        "ToolAdapter",
-        "ToolCalls",
-        "Trajectory",
-        "XMLAdapter",
-        "call_tools",
-        "details",
-        "majority",
-        "tool",
-    ),
-    "dspex.protocols.executor": ("Failed", "Ok"),
-    "dspex.protocols.model": ("LM", "LMPool"),
-    "dspex.protocols.money": ("Budget", "Price"),
-    "dspex.protocols.scope": ("Delta", "Reset"),
-    "dspex.protocols.retrieval": ("Passage",),
-    "dspex.requests": ("Request",),
-    "dspex.services.cache.sqlite": ("SqliteCache",),
-    "dspex.services.lm.limits": ("ClientLimits",),
-    "dspex.services.lm.retry": ("RetryPolicy",),
-    "dspex.services.lm.transport": ("Timeouts",),
-    "dspex.services.retrieval.sqlite_index": ("SqliteIndex",),
-}
 _SUBMODULES = frozenset(("errors", "evaluation", "lm", "optimizers", "programs", "runtime"))
 """Rooms whose names are public: ``dspex.lm.Provider`` needs no import of its own."""
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 _NOTHING_GLOBAL = "there is no global configuration; give it to App(...) and app.options(...)"
 _ELSEWHERE = {
     **dict.fromkeys(("configure", "context", "settings", "teleprompt", "configure_cache"), _NOTHING_GLOBAL),
@@ -170,21 +112,23 @@ _ELSEWHERE = {
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:  # any of the public names
-    room = _ROOM_OF.get(name)
-    if room is None and not name.startswith("_") and name[:1].isupper():
-        errors = importlib.import_module("dspex.errors")
-        if name in errors.__all__:
-            return getattr(errors, name)
-    if room is None and name in _SUBMODULES:
-        return importlib.import_module(f"dspex.{name}")
-    if room is None:
-        hint = f": {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
-        raise AttributeError(f"module 'dspex' has no attribute {name!r}{hint}")
-    value = getattr(importlib.import_module(room), name)
-    globals()[name] = value
-    return value
+_load, _names = lazy("dspex", globals())
+
+
+if not TYPE_CHECKING:  # or a checker would take every name for one of ours
+
+    def __getattr__(name: str) -> object:
+        try:
+            return _load(name)
+        except AttributeError as error:
+            if name in _SUBMODULES:
+                return importlib.import_module(f"dspex.{name}")
+            if name[:1].isupper() and name in (errors := importlib.import_module("dspex.errors")).__all__:
+                return getattr(errors, name)
+            if name in _ELSEWHERE:
+                raise AttributeError(f"{error}: {_ELSEWHERE[name]}") from None
+            raise
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_ROOM_OF, *importlib.import_module("dspex.errors").__all__})
+    return sorted({*_names(), *_SUBMODULES, *importlib.import_module("dspex.errors").__all__})

@@ -5,55 +5,65 @@ A provider is added with ``App(providers={"acme": Provider(address, wire)})``; i
 of ``Wire``, or one of those here, such as ``OpenAIChat``.
 """
 
-from dspex.protocols.content import (
-    AudioPart,
-    Citation,
-    FilePart,
-    ImagePart,
-    Part,
-    ReasoningPart,
-    TextPart,
-    ToolCall,
-    ToolResult,
-)
-from dspex.protocols.lm import (
-    Attempt,
-    Capabilities,
-    Completion,
-    EmbedRequest,
-    EmbedResponse,
-    JsonObject,
-    JsonSchema,
-    LMDelta,
-    LMRequest,
-    LMResponse,
-    Message,
-    TokenLogprob,
-    ToolSpec,
-    Usage,
-)
-from dspex.protocols.local import LocalLM
-from dspex.protocols.model import LM, LMChoice, LMParams, LMPool, Secret
-from dspex.protocols.wire import EmbeddingsWire, Headroom, Provider, StreamDecoder, Wire
-from dspex.services.lm.limits import ClientLimits
-from dspex.services.lm.providers import PROVIDERS
-from dspex.services.lm.retry import RetryPolicy
-from dspex.services.lm.transport import Timeouts
-from dspex.services.lm.wires.anthropic.wire import Anthropic
-from dspex.services.lm.wires.chat.wire import AzureChat, OpenAIChat
-from dspex.services.lm.wires.embeddings import AzureEmbeddings, GeminiEmbeddings, OpenAIEmbeddings
-from dspex.services.lm.wires.gemini.wire import Gemini
-from dspex.services.lm.wires.kit import (
-    ErrorBody,
-    EventParser,
-    ServerSentEvent,
-    bearer,
-    checked_key,
-    failure,
-    openai_headroom,
-    request_headers,
-)
-from dspex.services.lm.wires.responses.wire import OpenAIResponses
+from typing import TYPE_CHECKING
+
+from dspex._names import lazy
+
+if TYPE_CHECKING:
+    from dspex.protocols.content import AudioPart as AudioPart
+    from dspex.protocols.content import Citation as Citation
+    from dspex.protocols.content import FilePart as FilePart
+    from dspex.protocols.content import ImagePart as ImagePart
+    from dspex.protocols.content import Part as Part
+    from dspex.protocols.content import ReasoningPart as ReasoningPart
+    from dspex.protocols.content import TextPart as TextPart
+    from dspex.protocols.content import ToolCall as ToolCall
+    from dspex.protocols.content import ToolResult as ToolResult
+    from dspex.protocols.lm import Attempt as Attempt
+    from dspex.protocols.lm import Capabilities as Capabilities
+    from dspex.protocols.lm import Completion as Completion
+    from dspex.protocols.lm import EmbedRequest as EmbedRequest
+    from dspex.protocols.lm import EmbedResponse as EmbedResponse
+    from dspex.protocols.lm import JsonObject as JsonObject
+    from dspex.protocols.lm import JsonSchema as JsonSchema
+    from dspex.protocols.lm import LMDelta as LMDelta
+    from dspex.protocols.lm import LMRequest as LMRequest
+    from dspex.protocols.lm import LMResponse as LMResponse
+    from dspex.protocols.lm import Message as Message
+    from dspex.protocols.lm import TokenLogprob as TokenLogprob
+    from dspex.protocols.lm import ToolSpec as ToolSpec
+    from dspex.protocols.lm import Usage as Usage
+    from dspex.protocols.local import LocalLM as LocalLM
+    from dspex.protocols.model import LM as LM
+    from dspex.protocols.model import LMChoice as LMChoice
+    from dspex.protocols.model import LMParams as LMParams
+    from dspex.protocols.model import LMPool as LMPool
+    from dspex.protocols.model import Secret as Secret
+    from dspex.protocols.wire import EmbeddingsWire as EmbeddingsWire
+    from dspex.protocols.wire import Headroom as Headroom
+    from dspex.protocols.wire import Provider as Provider
+    from dspex.protocols.wire import StreamDecoder as StreamDecoder
+    from dspex.protocols.wire import Wire as Wire
+    from dspex.services.lm.limits import ClientLimits as ClientLimits
+    from dspex.services.lm.providers import PROVIDERS as PROVIDERS
+    from dspex.services.lm.retry import RetryPolicy as RetryPolicy
+    from dspex.services.lm.transport import Timeouts as Timeouts
+    from dspex.services.lm.wires.anthropic.wire import Anthropic as Anthropic
+    from dspex.services.lm.wires.chat.wire import AzureChat as AzureChat
+    from dspex.services.lm.wires.chat.wire import OpenAIChat as OpenAIChat
+    from dspex.services.lm.wires.embeddings import AzureEmbeddings as AzureEmbeddings
+    from dspex.services.lm.wires.embeddings import GeminiEmbeddings as GeminiEmbeddings
+    from dspex.services.lm.wires.embeddings import OpenAIEmbeddings as OpenAIEmbeddings
+    from dspex.services.lm.wires.gemini.wire import Gemini as Gemini
+    from dspex.services.lm.wires.kit import ErrorBody as ErrorBody
+    from dspex.services.lm.wires.kit import EventParser as EventParser
+    from dspex.services.lm.wires.kit import ServerSentEvent as ServerSentEvent
+    from dspex.services.lm.wires.kit import bearer as bearer
+    from dspex.services.lm.wires.kit import checked_key as checked_key
+    from dspex.services.lm.wires.kit import failure as failure
+    from dspex.services.lm.wires.kit import openai_headroom as openai_headroom
+    from dspex.services.lm.wires.kit import request_headers as request_headers
+    from dspex.services.lm.wires.responses.wire import OpenAIResponses as OpenAIResponses
 
 __all__ = [
     "LM",
@@ -111,3 +121,6 @@ __all__ = [
     "openai_headroom",
     "request_headers",
 ]
+
+if not TYPE_CHECKING:  # or a checker would take every name for one of ours
+    __getattr__, __dir__ = lazy(__name__, globals())

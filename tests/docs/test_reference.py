@@ -10,6 +10,7 @@ import pytest
 
 import dspex
 import dspex.errors
+from dspex._names import NAMES
 
 DOCS = Path(__file__).parents[2] / "docs"
 REFERENCE = DOCS / "reference"
@@ -56,8 +57,10 @@ ROOMS = (
 
 
 def public_names(module: str) -> set[str]:
+    if module in NAMES:
+        return {name for names in NAMES[module].values() for name in names}
     found = importlib.import_module(module)
-    return set(getattr(found, "__all__", dir(found))) if found is not dspex else set(dspex._ROOM_OF)
+    return set(getattr(found, "__all__", dir(found)))
 
 
 def listed_names(page: str) -> set[str]:

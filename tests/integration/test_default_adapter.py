@@ -8,6 +8,7 @@ from typing import Literal
 import pytest
 
 import dspex
+from dspex.app._app import AppView
 from dspex.simulator import Simulator
 from dspex.testing import ScriptedLM
 
@@ -23,7 +24,7 @@ def answering() -> ScriptedLM:
     return ScriptedLM(lambda request: {"answer": "Ada"})
 
 
-async def asked_in(app: dspex.App | dspex.AppView, program: dspex.Predict[dspex.Prediction, ...]) -> str:
+async def asked_in(app: dspex.App | AppView, program: dspex.Predict[dspex.Prediction, ...]) -> str:
     prediction = await app.run(program, question="Who?")
     assert prediction.answer == "Ada"
     prompt = dspex.details(prediction).messages[-1].text

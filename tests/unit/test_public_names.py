@@ -12,8 +12,13 @@ from typing import NamedTuple
 import pytest
 
 import dspex
+from dspex._names import NAMES
+from tests.support.facades import path_of, written
 
 SOURCE = Path(__file__).parents[2] / "src" / "dspex"
+ROOT = {name for names in NAMES["dspex"].values() for name in names}
+MOST_NAMES = 70
+"""Of the root: whoever adds one takes one out, or finds the room where it belongs."""
 MODULES = sorted(
     ".".join(("dspex", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
     for path in SOURCE.rglob("*.py")
@@ -63,6 +68,40 @@ def test_importing_dspex_prints_nothing(fresh_imports: list[FreshImport]) -> Non
 
 def test_importing_dspex_is_cheap(fresh_imports: list[FreshImport]) -> None:
     assert min(run.spent for run in fresh_imports) < CPU_SECONDS
+
+
+def test_the_root_has_what_is_used_every_week() -> None:
+    """Few enough to be read in one go; errors do not count, they live in ``dspex.errors``."""
+    assert len(ROOT) <= MOST_NAMES
+    assert not ROOT & set(dspex.errors.__all__)
+    assert {"App", "LM", "Module", "Predict", "Signature"} <= ROOT
+
+
+@pytest.mark.parametrize("facade", NAMES)
+def test_a_facade_says_what_the_table_says(facade: str) -> None:
+    """``python -m tests.support.facades`` writes it anew."""
+    text = path_of(facade).read_text(encoding="utf-8")
+
+    assert text == written(facade, text)
+
+
+@pytest.mark.parametrize("facade", NAMES)
+def test_every_name_of_the_table_is_there(facade: str) -> None:
+    """By the façade, and by a star; a name that is not is an AttributeError that names the façade."""
+    room = importlib.import_module(facade)
+    names = [name for each in NAMES[facade].values() for name in each]
+
+    assert [name for name in names if getattr(room, name, None) is None] == []
+    assert len(names) == len(set(names))
+    assert set(names) <= set(dir(room))
+    with pytest.raises(AttributeError, match=f"module '{facade}' has no attribute 'Nothing'"):
+        getattr(room, "Nothing")  # noqa: B009 - a checker would see it
+
+
+def test_rooms_are_found_without_an_import_of_their_own() -> None:
+    assert dspex.lm.Provider is importlib.import_module("dspex.lm").Provider
+    with pytest.raises(AttributeError, match=r"settings'.*App\(\.\.\.\) and app\.options"):
+        getattr(dspex, "settings")  # noqa: B009 - a checker would see it
 
 
 def test_errors_are_found_beside_the_other_names() -> None:
