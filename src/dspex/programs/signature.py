@@ -23,6 +23,7 @@ from dspex.programs._plain import plain_json
 from dspex.programs._record_schema import record_schema
 from dspex.programs.adapters._values import UNTYPED, UntypedCodec
 from dspex.programs.fields import MISSING, Field, FieldSpec, InputField, OutputField
+from dspex.protocols.surrogates import mended
 
 if TYPE_CHECKING:
     from dspex.programs.prediction import Prediction
@@ -391,6 +392,7 @@ def make_class(
     name: str, bases: tuple[type, ...], fields: tuple[Field, ...], instructions: str, module: str
 ) -> type[Any]:
     """Make a signature class from compiled fields: whole at once, without what a class statement needs."""
+    instructions = mended(instructions)  # a docstring must be UTF-8
     plan = Plan(name, fields, instructions)
     inherited = _inherited([base for base in bases if isinstance(base, SignatureMeta)])
     namespace = {

@@ -27,6 +27,7 @@ from dspex.protocols.model import LM, LMChoice, LMParams, LMPool
 from dspex.protocols.money import Account, DryRun, MoneyService
 from dspex.protocols.retrieval import Passage, RetrievalService
 from dspex.protocols.scope import DeltaSink, LMResult, OnDelta, RequestTotals
+from dspex.protocols.surrogates import DeltaMender, mended, mended_messages
 from dspex.requests._record import RequestRecord
 from dspex.requests._steps import StepPolicy, run_step
 from dspex.requests._threads import ToolThreads
@@ -118,7 +119,7 @@ class RequestScope:
     async def complete(
         self, request: LMRequest, *, lm: LMChoice, step: str, on_delta: OnDelta | None = None
     ) -> LMResult:
-        """Ask a language model, as ``protocols.Scope.complete`` says."""
+        """Ask a language model, as ``protocols.Scope.complete`` says; halves of characters are made harmless here."""
         owner = self._owner()
         record, services, started = self._record, self._services, self._runtime.clock.now()
         model = services.lm.resolve(record.options.lm if lm is None else lm)
@@ -126,11 +127,18 @@ class RequestScope:
             params = request.params.over(model.params)
             if params is not request.params:
                 request = replace(request, params=params)
+        messages = mended_messages(request.messages)
+        if messages is not request.messages:
+            request = replace(request, messages=messages)
+        mender = DeltaMender(on_delta) if on_delta is not None else None
+        if mender is not None:
+            on_delta = mender.take
         mode = record.options.cache
         key = cache_key(model, request) if services.cache is not None and mode != "bypass" else ""
         if key and mode in ("use", "only") and services.cache is not None:
             found = services.cache.peek(key)
             if found is not None and found.is_whole:
+                found = mended(found)
                 if on_delta is not None:
                     await _replay(found, on_delta)
                 return self._result(found, model, (), "memory", started, key=key)
@@ -148,8 +156,11 @@ class RequestScope:
                 record.calls += 1
                 self._book_failed(log, model)
             raise
+        response = mended(response)
         if log.cached is not None and on_delta is not None:
             await _replay(response, on_delta)  # out here, where no death of the step can cut it off
+        if mender is not None:
+            await mender.finish()
         charged = self._book_charges(log, calls=0) if log.charges else _NOTHING
         return self._result(response, model, tuple(log.attempts), log.cached, started, log.lm, charged, key=key)
 
@@ -161,7 +172,7 @@ class RequestScope:
         log = AttemptLog(f"{record.id}-{len(record.logs) + 1}", step)
         record.logs.append(log)
         log.counted = True  # its answer is booked below, and its failure too
-        request = EmbedRequest(tuple(texts))
+        request = EmbedRequest(mended(tuple(texts)))
         work = partial(self._embed_paid, model, request, log)
         try:
             response: EmbedResponse = await self._step(f"embed {step}", work, restartable=True)
@@ -177,7 +188,7 @@ class RequestScope:
 
     async def retrieve(self, query: str, k: int, *, retriever: str | None, step: str) -> tuple[Passage, ...]:
         """Search an index, as ``protocols.Scope.retrieve`` says."""
-        work = partial(self._services.retrieval.search, retriever, query, k, self._record.deadline)
+        work = partial(self._services.retrieval.search, retriever, mended(query), k, self._record.deadline)
         return await self._step(f"retrieve {step}", work, restartable=True)
 
     async def call(self, step: str, work: Callable[[], Awaitable[R]], *, idempotent: bool, timeout: float | None) -> R:
@@ -244,7 +255,7 @@ class RequestScope:
             raise
         if isinstance(found, Lead) and cache is not None:
             if response.is_whole:
-                cache.fill(found, response)
+                cache.fill(found, mended(response))
             else:
                 cache.abandon(found, None)  # whoever waits asks for an answer of its own
         return response
