@@ -124,7 +124,7 @@ async def test_tools_may_say_halves() -> None:
         """Read."""
         return f"caf\udce9 {name}"
 
-    script = [{"tool": "read", "arguments": {"name": "a\ud83d"}}, {"tool": "finish", "arguments": {}}]
+    script = [ToolCall("c1", "read", {"name": "a\ud83d"}, "{}"), {"tool": "finish", "arguments": {}}]
     lm = ScriptedLM({"react": script, "extract": [{"reasoning": "r", "answer": "a"}]})
     async with dspex.App(lm, cache=None) as app:
         assert (await app.run(dspex.ReAct("question -> answer", tools=[read]), question="q")).answer == "a"

@@ -13,6 +13,7 @@ from dspex.programs.tools.trajectory import Trajectory
 from dspex.protocols.content import Citation, MediaPart, Part, ReasoningPart, TextPart, ToolCall
 from dspex.protocols.lm import Attempt, Completion, Message, ToolSpec, Usage
 from dspex.protocols.model import LM, LMPool
+from dspex.protocols.printable import printable
 from dspex.protocols.scope import LMResult, RequestTotals, Scope
 
 __all__ = ["Details", "details"]
@@ -167,7 +168,7 @@ def _shown_part(part: Part) -> str:
 
 
 def _indented(text: str) -> list[str]:
-    return [f"    {line}" for line in text.split("\n")]
+    return [f"    {line}" for line in printable(text, keep="\n\t").split("\n")]
 
 
 def details(prediction: object) -> Details:

@@ -16,6 +16,7 @@ import httpx
 from dspex._files import json_text, write_private
 from dspex.errors import CassetteMiss, ConfigError
 from dspex.protocols.headers import is_credential
+from dspex.services.lm.redact import Redactor
 
 __all__ = ["Cassette", "cassette"]
 
@@ -34,7 +35,6 @@ _PASSING: Final = frozenset({401, 402, 403, 408, 409, 425, 429})
 """Refusals that say nothing of the request: they are handed on and not recorded, as are all from 500 on."""
 _ENCODING: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 """Headers of a body as it travelled."""
-_REDACTED: Final = "[key]"
 
 Entry = dict[str, Any]  # a line of the file, as JSON has it
 
@@ -232,10 +232,7 @@ def _secrets(headers: httpx.Headers) -> list[str]:
 def _redacted(value: object, keys: Sequence[str]) -> Any:  # JSON of any shape
     """Return a value without the keys; one of a few characters is a stand-in such as `none`, and may be any word."""
     if isinstance(value, str):
-        for key in keys:
-            if len(key) >= 8:
-                value = value.replace(key, _REDACTED)
-        return value
+        return Redactor(keys).text(value)
     if isinstance(value, Mapping):
         return {_redacted(name, keys): _redacted(each, keys) for name, each in value.items()}
     if isinstance(value, list):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from dspex._clock import wall_time
 from dspex.errors import AuthFailed, LMError, StreamTruncated, TransportFailed
-from dspex.protocols.headers import HiddenHeaders
+from dspex.protocols.headers import HiddenHeaders, is_credential
 from dspex.protocols.lm import LMResponse
 from dspex.protocols.model import Secret
 from dspex.protocols.scope import OnDelta
@@ -21,7 +21,9 @@ from dspex.services.lm.wires._json import LARGE
 if TYPE_CHECKING:
     from dspex.services.lm.logical_call import LogicalCall
     from dspex.services.lm.providers import Endpoint
-    from dspex.services.lm.transport import HttpStream, Transport
+
+from dspex.services.lm.redact import DeltaRedactor, Redactor
+from dspex.services.lm.transport import HttpStream, Transport
 
 __all__ = ["Channel"]
 
@@ -29,18 +31,23 @@ __all__ = ["Channel"]
 class Channel:
     """Sends the attempts of calls to ``endpoint`` with ``key``; its repr tells the key's fingerprint only."""
 
-    __slots__ = ("_key", "_off_loop", "_sending", "endpoint", "transport")
+    __slots__ = ("_key", "_off_loop", "_redactor", "_sending", "endpoint", "transport")
 
     def __init__(self, endpoint: Endpoint, key: Secret | None, transport: Transport) -> None:
         self.endpoint = endpoint
         self.transport = transport
         self._key = key
+        credentials = [value.reveal() for name, value in endpoint.headers.items() if is_credential(name)]
+        keys = [*([key.reveal()] if key is not None else []), *credentials]
+        self._redactor = Redactor(each.removeprefix("Bearer ") for each in keys)
         self._off_loop = OffLoop("dspex-decode")
         self._sending: set[asyncio.Task[object]] = set()
 
     async def send(self, call: LogicalCall) -> Any:
         """
         Make one attempt at ``call``, and tell it when its answer begins and when it is sent once more.
+
+        A secret that the server repeats, in an answer or in an error, is taken out of it.
 
         Pieces of a streamed answer are handed to ``call.deliver``, which holds the provider back; what did not come in
         pieces is the caller's to hand on.
@@ -53,6 +60,13 @@ class Channel:
             asyncio.CancelledError: Also when ``aclose`` ended the attempt; the caller knows whether it was cancelled.
         Cancellation: closes the socket.
         """
+        try:
+            return await self._send(call)
+        except LMError as error:
+            self._redactor.error(error)
+            raise
+
+    async def _send(self, call: LogicalCall) -> Any:
         endpoint, model = self.endpoint, call.lm.model_name
         if self._key is None and endpoint.needs_key and self.transport.needs_key:
             missing = AuthFailed(f"no API key for {endpoint.provider}: {endpoint.key_hint}")
@@ -67,7 +81,12 @@ class Channel:
                 url = endpoint.url(model, stream=True)
                 async with self.transport.stream(url, headers, call.body, on_resend=again) as answer:
                     call.note_head(answer.headers)
-                    return await self._read(answer, call.deliver)
+                    if not self._redactor:
+                        return await self._read(answer, call.deliver)
+                    pieces = DeltaRedactor(self._redactor, call.deliver)
+                    found = await self._read(answer, pieces.take)
+                    await pieces.finish()
+                    return self._redactor.record(found)
             url = endpoint.url(model) if call.texts is None else endpoint.embed_url(model)
             reply = await self.transport.post(url, headers, call.body, None, again, call.note_head)
             if len(reply.body) >= LARGE:
@@ -101,10 +120,13 @@ class Channel:
 
     def _decode(self, reply: HttpReply, texts: int | None) -> Any:
         """Read an answer, or the vectors of so many texts."""
-        status, headers, body = reply
+        status, body = reply.status, self._redactor.body(reply.body)
+        headers = self._redactor.headers(reply.headers)
         try:
             if texts is None:
-                return self.endpoint.wire.decode(status, headers, body)
+                found = self.endpoint.wire.decode(status, headers, body)
+                # JSON may write any character of a secret as an escape, which the bytes do not show.
+                return self._redactor.record(found) if b"\\u" in body or b"\\/" in body else found
             assert self.endpoint.embeddings is not None
             return self.endpoint.embeddings.decode(status, headers, body, texts=texts)
         except LMError as error:

@@ -1,0 +1,162 @@
+"""Secrets that a server repeats, taken out before anything else sees its answer."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+from dspex.errors import LMError
+from dspex.protocols.lm import LMDelta
+from dspex.protocols.printable import printable
+
+__all__ = ["REDACTED", "DeltaRedactor", "Redactor"]
+
+T = TypeVar("T")
+
+REDACTED: Final = "[key]"
+SHORTEST: Final = 8
+"""Characters of a secret; a shorter one is a stand-in such as ``none``, and may be any word."""
+
+
+class Redactor:
+    """
+    Replaces secrets in what a server says, however it writes them: plainly, in JSON, in an address, in base64.
+
+    A key that the server has masked itself (``sk-abc***xyz``) is left as it is.
+
+    Args:
+        secrets: What must not be read anywhere.
+    """
+
+    __slots__ = ("_beginnings", "_firsts", "_forms", "_longest")
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        forms = {form for secret in secrets if len(secret) >= SHORTEST for form in _forms(secret)}
+        self._forms = tuple((form, form.encode()) for form in sorted(forms, key=len, reverse=True))
+        self._beginnings = frozenset(form[:size] for form in forms for size in range(1, len(form)))
+        self._firsts = frozenset(form[0] for form in forms)
+        self._longest = max(map(len, forms), default=0)
+
+    def __bool__(self) -> bool:
+        return bool(self._forms)
+
+    def text(self, text: str) -> str:
+        """Return a text without the secrets."""
+        for form, _ in self._forms:
+            if form in text:
+                text = text.replace(form, REDACTED)
+        return text
+
+    def body(self, body: bytes) -> bytes:
+        """Return an answer's bytes without the secrets: before they are read, so that none is cut in its middle."""
+        for _, form in self._forms:
+            if form in body:
+                body = body.replace(form, REDACTED.encode())
+        return body
+
+    def beginning(self, text: str) -> int:
+        """Return how many characters at the end of a text may be the beginning of a secret."""
+        for at in range(max(0, len(text) - self._longest + 1), len(text)):
+            if text[at] in self._firsts and text[at:] in self._beginnings:
+                return len(text) - at
+        return 0
+
+    def headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Return headers without the secrets in their values; the same object where there are none."""
+        found = {name: self.text(value) for name, value in headers.items()}
+        return headers if found == dict(headers) else found
+
+    def record(self, value: T) -> T:
+        """Return a record or JSON value without the secrets in its texts; the same object where there are none."""
+        found: T = self._record(value) if self._forms else value
+        return found
+
+    def error(self, error: LMError) -> LMError:
+        """Take the secrets out of an error, and escape what could take over a terminal or forge a line of a log."""
+        error.args = tuple(printable(self.text(each)) if isinstance(each, str) else each for each in error.args)
+        for name in ("code", "request_id", "partial", "text"):
+            value = getattr(error, name, None)
+            if isinstance(value, str):
+                made = self.text(value)
+                setattr(error, name, made if name in ("partial", "text") else printable(made))
+        return error
+
+    def _record(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is str:
+            return self.text(value)
+        if kind in (list, tuple):
+            made = [self._record(each) for each in value]
+            return value if all(one is other for one, other in zip(made, value, strict=True)) else kind(made)
+        if isinstance(value, Mapping):
+            pairs = {self._record(name): self._record(each) for name, each in value.items()}
+            return value if pairs == dict(value) else pairs
+        if is_dataclass(kind):
+            changes = {}
+            for each in fields(kind):
+                old = getattr(value, each.name)
+                if each.init and (new := self._record(old)) is not old and new != old:
+                    changes[each.name] = new
+            return replace(value, **changes) if changes else value
+        return value
+
+
+class DeltaRedactor:
+    """
+    Redacts an answer that comes in pieces: what may be the beginning of a secret waits for what follows.
+
+    Args:
+        redactor: Knows the secrets.
+        on_delta: Where redacted pieces go.
+    """
+
+    __slots__ = ("_held", "_on_delta", "_redactor")
+
+    def __init__(self, redactor: Redactor, on_delta: Callable[[LMDelta], Awaitable[object]]) -> None:
+        self._redactor = redactor
+        self._on_delta = on_delta
+        self._held: dict[tuple[int, str, int | None], str] = {}
+
+    async def take(self, delta: LMDelta) -> None:
+        """Hand on what of a piece cannot be the beginning of a secret."""
+        whole: dict[str, Any] = {
+            name: self._whole((delta.index, name, delta.tool), text)
+            for name in ("text", "reasoning", "arguments")
+            if (text := getattr(delta, name))
+        }
+        if not whole or any(whole.values()) or delta.tool_name:
+            await self._on_delta(replace(delta, **whole) if whole else delta)
+
+    async def finish(self) -> None:
+        """Hand on what turned out to be no secret."""
+        held, self._held = self._held, {}
+        for (index, name, tool), text in held.items():
+            rest: dict[str, Any] = {name: text}
+            await self._on_delta(LMDelta(index, tool=tool, **rest))
+
+    def _whole(self, place: tuple[int, str, int | None], text: str) -> str:
+        text = self._redactor.text(self._held.pop(place, "") + text)
+        longest = self._redactor.beginning(text)
+        if longest:
+            self._held[place] = text[-longest:]
+            return text[:-longest]
+        return text
+
+
+def _forms(secret: str) -> Iterable[str]:
+    yield secret
+    yield json.dumps(secret)[1:-1]
+    yield quote(secret, safe="")
+    yield re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), quote(secret, safe=""))
+    for before in range(3):  # base64 depends on where in its threes of bytes the secret begins
+        coded = base64.b64encode(b"\0" * before + secret.encode()).rstrip(b"=").decode()
+        middle = coded[-(-before * 8 // 6) :]
+        middle = middle[: len(middle) - (1 if (before + len(secret.encode())) % 3 else 0)]
+        if len(middle) >= SHORTEST:
+            yield middle
+            yield middle.translate(str.maketrans("+/", "-_"))
