@@ -174,7 +174,7 @@ class MapRun(Generic[R]):
         return outcome
 
 
-async def _each(rows: Rows) -> AsyncIterator[Any]:
+async def _each(rows: Rows) -> AsyncIterator[object]:
     if isinstance(rows, AsyncIterable):
         async for row in rows:
             yield row

@@ -156,7 +156,7 @@ def begun_in(frames: object) -> Coroutine[Any, Any, object] | None:
     frame = getattr(frames, "gi_frame", None)
     if frame is None or frame.f_code is not StartedHandler.__await__.__code__:
         return None
-    coroutine: Coroutine[Any, Any, object] = frame.f_locals["coroutine"]
+    coroutine: Coroutine[object, Any, object] = frame.f_locals["coroutine"]
     return coroutine
 
 

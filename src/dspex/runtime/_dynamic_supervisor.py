@@ -69,7 +69,7 @@ class DynamicSupervisor(Supervisor):
             return None
         return await super()._carry_out(message)
 
-    def _arguments(self, spec: ChildSpec) -> tuple[Any, ...]:
+    def _arguments(self, spec: ChildSpec) -> tuple[object, ...]:
         return (*self.extra_arguments, *spec.args) if self.extra_arguments else spec.args
 
     def _spec_of(self, child: Child) -> ChildSpec:

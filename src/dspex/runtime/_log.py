@@ -42,7 +42,9 @@ class RoomLogger(structlog.stdlib.BoundLogger):
         """True when somebody listens: without listeners, facts that cost time to find out are not looked for."""
         return heard(self._logger)
 
-    def _proxy_to_logger(self, method_name: str, event: str | None = None, *event_args: str, **event_kw: object) -> Any:
+    def _proxy_to_logger(
+        self, method_name: str, event: str | None = None, *event_args: str, **event_kw: object
+    ) -> object:
         if heard(self._logger):
             try:
                 return super()._proxy_to_logger(method_name, event, *event_args, **event_kw)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import _get_running_loop
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from dspex._guard import text_of
 from dspex.errors import WrongLoop
@@ -49,7 +49,7 @@ class CallEnvelope:
 
     __slots__ = ("chain", "deferred_by", "future", "message")
 
-    future: asyncio.Future[Any]
+    future: asyncio.Future[object]
     """Where the answer goes; made when somebody asks for it, for most calls are answered in their caller's tick."""
 
     def __init__(self, message: object, chain: tuple[Process, ...]) -> None:
@@ -59,7 +59,7 @@ class CallEnvelope:
 
     if not TYPE_CHECKING:  # pragma: no branch - type checkers would take any name for an attribute
 
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name: str) -> object:
             if name != "future":
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
             future = self.future = asyncio.get_running_loop().create_future()

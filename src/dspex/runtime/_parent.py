@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from dspex._guard import shown
 from dspex.errors import StartFailed
@@ -38,7 +38,7 @@ class Parent(LibraryActor):
         """The children's records, oldest first, for inspection."""
         return tuple(self._children.values())
 
-    def _arguments(self, spec: ChildSpec) -> tuple[Any, ...]:
+    def _arguments(self, spec: ChildSpec) -> tuple[object, ...]:
         """Return what a child is made from; ``Any`` for they are the user's."""
         return spec.args
 

@@ -281,8 +281,8 @@ class ActorRef(ProcessRef):
     @overload
     def call_from_thread(self, message: Call[R], *, timeout: float | None = 5.0) -> R: ...
     @overload
-    def call_from_thread(self, message: object, *, timeout: float | None = 5.0) -> Any: ...
-    def call_from_thread(self, message: object, *, timeout: float | None = 5.0) -> Any:
+    def call_from_thread(self, message: object, *, timeout: float | None = 5.0) -> object: ...
+    def call_from_thread(self, message: object, *, timeout: float | None = 5.0) -> object:
         """
         Call from another thread than the loop's, which blocks until the answer is there; errors as ``call``.
 

@@ -192,7 +192,7 @@ class Registry(Itself):
     async def lock(self, key: Hashable, function: Callable[[], Awaitable[T]]) -> T: ...
     @overload
     async def lock(self, key: Hashable, function: Callable[[], T]) -> T: ...
-    async def lock(self, key: Hashable, function: Callable[[], object]) -> Any:
+    async def lock(self, key: Hashable, function: Callable[[], object]) -> object:
         """
         Run ``function`` in the caller while nobody else runs one under a lock of this key; return its result.
 

@@ -171,7 +171,7 @@ class Manages:
         """Where the supervisor lives."""
 
     @abstractmethod
-    async def _manage(self, message: object) -> Any:
+    async def _manage(self, message: object) -> object:
         """Have the supervisor carry out ``message``, and return or raise its answer."""
 
 
@@ -216,7 +216,7 @@ class NamedSupervisorRef(Manages, NamedRef):
     def _runtime(self) -> Runtime:
         return self.runtime
 
-    async def _manage(self, message: object) -> Any:
+    async def _manage(self, message: object) -> object:
         names = self.runtime._names
         while (ref := names.whereis(self.name)) is None:
             await names.wait(self.name, None, patient=self.patient)

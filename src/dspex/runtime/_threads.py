@@ -65,7 +65,7 @@ class ThreadGate:
             self._waiting.pop(answer, None)
 
 
-def call_from_thread(process: ActorProcess, message: object, timeout: float | None) -> Any:
+def call_from_thread(process: ActorProcess, message: object, timeout: float | None) -> object:
     """Call ``process`` and block this thread until it has answered; the rules are those of ``ActorRef``'s method."""
     runtime, timeout = process.runtime, finite_timeout(timeout)
     answer: Future[object] = Future()
@@ -169,7 +169,7 @@ def _hand_over(runtime: Runtime, label: str, function: Callable[..., object], *a
         raise NoSuchActor(label) from error
 
 
-def _wait(runtime: Runtime, label: str, answer: Future[Any], timeout: float | None) -> Any:
+def _wait(runtime: Runtime, label: str, answer: Future[Any], timeout: float | None) -> object:
     """Wait for what the loop says; but not for ever for a loop that stands still or is gone."""
     until = None if timeout is None else monotonic() + timeout
     while True:

@@ -76,14 +76,14 @@ class Origins:
 
     def _noting(self, function: Callable[..., object]) -> Callable[..., Any]:  # whatever it takes and returns
         @functools.wraps(function)
-        def noting(thing: object, *args: object, **kwargs: object) -> Any:
+        def noting(thing: object, *args: object, **kwargs: object) -> object:
             self._known[thing] = _origin()
             return function(thing, *args, **kwargs)
 
         return noting
 
-    def _noting_result(self, function: Callable[..., object]) -> Callable[..., Any]:  # whatever it takes and returns
-        def noting(*args: object, **kwargs: object) -> Any:
+    def _noting_result(self, function: Callable[..., object]) -> Callable[..., object]:  # whatever it takes and returns
+        def noting(*args: object, **kwargs: object) -> object:
             thing = function(*args, **kwargs)
             self._known[thing] = _origin()
             return thing

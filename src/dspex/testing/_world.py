@@ -90,7 +90,7 @@ class ScriptedWorld:
 
 
 def _trace(program: Module, row: Row, key: str) -> list[list[Any]]:
-    calls: list[list[Any]] = []
+    calls: list[list[object]] = []
     for path, predictor in program.predictors().items():
         values = {
             name: row.example.get(name, f"{name} {hashed(key, path) % 100}") for name in predictor.signature.fields
@@ -99,7 +99,7 @@ def _trace(program: Module, row: Row, key: str) -> list[list[Any]]:
     return calls
 
 
-def _made_up(annotation: object, key: str, name: str) -> Any:
+def _made_up(annotation: object, key: str, name: str) -> object:
     number = hashed("written", key, name)
     if annotation is bool:
         return bool(number % 2)

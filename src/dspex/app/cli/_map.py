@@ -110,7 +110,7 @@ def _line(outcome: Ok[Any] | Failed, hidden: str) -> str:
     return json.dumps({**row, **ending}, ensure_ascii=False) + "\n"
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object) -> object:
     """Return a value as JSON; of a record, what the model wrote: its inputs stand in the row already."""
     if isinstance(value, Signature):
         outputs = [field.name for field in type(value).fields.values() if field.role == "output"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import Any
 
 from dspex.errors import ConfigError
 from dspex.programs import Module
@@ -13,7 +12,7 @@ from dspex.programs import Module
 __all__ = ["find_program"]
 
 
-def find_program(target: str, state: Path | None = None) -> Any:  # a Module, or any object with an async forward
+def find_program(target: str, state: Path | None = None) -> object:  # a Module, or any object with an async forward
     """
     Return the program at ``package.module:Name``, imported from the current folder or from what is installed.
 
@@ -50,7 +49,7 @@ def find_program(target: str, state: Path | None = None) -> Any:  # a Module, or
     return program
 
 
-def _instance(found: object, target: str) -> Any:
+def _instance(found: object, target: str) -> object:
     if isinstance(found, type):
         try:
             found = found()

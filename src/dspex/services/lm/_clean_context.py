@@ -13,7 +13,9 @@ T = TypeVar("T")
 
 
 @types.coroutine
-def in_context(coroutine: Coroutine[object, Any, T], context: Context) -> Generator[Any, Any, T]:  # what asyncio yields
+def in_context(
+    coroutine: Coroutine[object, Any, T], context: Context
+) -> Generator[object, Any, T]:  # what asyncio yields
     """
     Await ``coroutine`` in the caller's task, with ``context`` current while it runs.
 

@@ -118,7 +118,7 @@ class Channel:
         """Add to an error of the wire what it does not know: the time, and where the user keeps the key."""
         completed(error, headers, now=wall_time(), key_hint=self.endpoint.key_hint)
 
-    def _decode(self, reply: HttpReply, texts: int | None) -> Any:
+    def _decode(self, reply: HttpReply, texts: int | None) -> object:
         """Read an answer, or the vectors of so many texts."""
         status, body = reply.status, self._redactor.body(reply.body)
         headers = self._redactor.headers(reply.headers)

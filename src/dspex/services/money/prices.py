@@ -87,7 +87,7 @@ def estimate_tokens(request: LMRequest) -> int:
     return -(-size // BYTES_PER_TOKEN) + media * MEDIA_TOKENS
 
 
-def _parts(message: Message) -> tuple[Any, ...]:
+def _parts(message: Message) -> tuple[object, ...]:
     return message.content if isinstance(message.content, tuple) else ()
 
 

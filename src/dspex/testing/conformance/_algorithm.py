@@ -87,7 +87,7 @@ class AlgorithmContract(ABC):
         whole = self.run()
         for history in range(6):
             source = generator(history)
-            journal: dict[str, Any] = {}
+            journal: dict[str, object] = {}
             for _ in range(100):
                 kill_after = source.randrange(1, max(2, whole.paid // 2)) if whole.paid else None
                 run = self.run(order=source.randrange(10**6), journal=journal, kill_after=kill_after)
@@ -161,7 +161,7 @@ class AlgorithmContract(ABC):
         assert run.outcome is not None
 
 
-def _first_ask(algorithm: Algorithm[Any], state: Any) -> str:  # a state is the algorithm's own
+def _first_ask(algorithm: Algorithm[Any], state: object) -> str:  # a state is the algorithm's own
     made = algorithm.plan(state, 0, generator(3))
     if not inspect.isgenerator(made):
         return repr(made)

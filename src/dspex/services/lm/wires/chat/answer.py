@@ -55,7 +55,9 @@ def error_of(document: Mapping[str, object]) -> Mapping[str, Any] | None:
     return None
 
 
-def read_answer(document: Mapping[str, Any], choices: list[Any], status: int, headers: Mapping[str, str]) -> LMResponse:
+def read_answer(
+    document: Mapping[str, object], choices: list[Any], status: int, headers: Mapping[str, str]
+) -> LMResponse:
     """
     Return the response for a chat completion whose ``choices`` is a list with members.
 

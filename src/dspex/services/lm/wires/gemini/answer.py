@@ -41,7 +41,7 @@ def finish_reason(candidate: Mapping[str, object]) -> str:
     return "" if reason == "FINISH_REASON_UNSPECIFIED" else reason
 
 
-def read_answer(document: Mapping[str, Any], headers: Mapping[str, str], status: int = 200) -> LMResponse:
+def read_answer(document: Mapping[str, object], headers: Mapping[str, str], status: int = 200) -> LMResponse:
     """
     Return the response for an answer.
 

@@ -83,7 +83,7 @@ def _known_calls(messages: Sequence[Message]) -> set[str]:
     }
 
 
-def _kept(call: ToolCall) -> Mapping[str, Any]:
+def _kept(call: ToolCall) -> Mapping[str, object]:
     """Return what this wire noted of a call."""
     kept = call.data.get(PROVIDER)
     return kept if isinstance(kept, Mapping) else {}
