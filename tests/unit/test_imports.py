@@ -68,10 +68,18 @@ OWN_IMPORTED_WHEN_USED = {"dspex.app.cli": "its commands need the extra that mai
 """Packages whose own functions may import their own modules, and why."""
 
 ONLY_READERS = [
-    ("time", frozenset({"time", "datetime"}), frozenset({"dspex._clock", "dspex.simulator"})),
-    ("entropy", frozenset({"random", "secrets", "uuid"}), frozenset({"dspex._random", "dspex.simulator"})),
+    (
+        "time",
+        frozenset({"time", "datetime"}),
+        frozenset({"dspex._clock", "dspex.simulator", "dspex.programs.portable"}),
+    ),
+    (
+        "entropy",
+        frozenset({"random", "secrets", "uuid"}),
+        frozenset({"dspex._random", "dspex.simulator", "dspex.programs.portable"}),
+    ),
 ]
-"""What is read, the modules that read it, and who may import those."""
+"""What is read, the modules that read it, and who may import those; ``portable`` reads and writes their values only."""
 
 USES = [
     ("entropy", ("os.urandom", "os.getrandom"), frozenset({"dspex._random", "dspex.simulator"})),

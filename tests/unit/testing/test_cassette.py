@@ -87,7 +87,7 @@ async def test_no_secret_reaches_the_file(tmp_path: Path) -> None:
     provider = Provider(lambda number: said(f"your key is {CANARY}", **{"set-cookie": CANARY, "x-request-id": CANARY}))
     answers = await ask(cassette(file, through=provider), f"Is {CANARY} a key?")
 
-    assert answers == [f"your key is {CANARY}"]
+    assert answers == ["your key is [key]"]
     text = file.read_text()
     assert CANARY not in text
     assert "your key is [key]" in text
