@@ -66,6 +66,11 @@ class Turns(ABC):
         self._inputs = inputs
         self._prepare(tools_text)
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the model has been offered tools as tools, and has not answered yet."""
+        return False
+
     @abstractmethod
     def _prepare(self, tools_text: str) -> None:
         """Compose what is the same in every turn."""
@@ -124,6 +129,11 @@ class NativeTurns(Turns):
         self._answers: list[Completion] = []
         params = react.params
         self._params = params.merged({"n": 1}) if params.n not in (None, 1) else params
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether there is no answer yet."""
+        return not self._answers
 
     async def take(self, number: int, trajectory: Trajectory) -> Trajectory:
         """

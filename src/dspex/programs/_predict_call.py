@@ -147,6 +147,9 @@ class PredictCall:
                     resets_left -= 1
                     self._note(Repair("", "reset"))
                     continue
+                if isinstance(error, RequestRejected) and self._can_do_without_tools(error):
+                    messages = self.messages
+                    continue
                 if failed is None or not isinstance(error, (RequestRejected, BudgetExceeded)):
                     raise
                 # The first answer came, only what was asked for again is refused: the error is about the answer.
@@ -177,6 +180,8 @@ class PredictCall:
             is_cut = isinstance(unread, ResponseIncomplete)
             self._cut = first if is_cut else None
             allowance = larger(self.request, result) if is_cut and may_grow else None
+            if first is not None and first.end == "paused":  # as often as it may: it is not asked for again
+                turns_left, allowance = 0, None
             if turns_left <= 0 and allowance is None and (is_cut or fallback is None):
                 raise pieces.interrupted(unread, result) if pieces is not None and pieces.has_told else unread
             if pieces is not None:
@@ -208,6 +213,16 @@ class PredictCall:
         self._note(Repair("", "values"))
         self._adapter = more.adapter
         self._prompt += more.turns
+        return True
+
+    def _can_do_without_tools(self, error: RequestRejected) -> bool:
+        """Whether the server refused tools, which is remembered: the prompt then asks for the calls as text."""
+        if error.parameter != "tools" or self._native is None or not self._native.tools:
+            return False
+        self._capabilities = None
+        if self._able().tools:
+            return False
+        self._use(self._adapter)
         return True
 
     def _ask_shorter(self) -> tuple[Message, ...]:

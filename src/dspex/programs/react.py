@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, Unpack, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
-from dspex.errors import AgentBudgetSpent, ContextTooLong, ToolInvalid
+from dspex.errors import AgentBudgetSpent, ContextTooLong, RequestRejected, ToolInvalid
 from dspex.programs._agent_turns import NativeTurns, TextTurns, Turns, tools_in_words
 from dspex.programs._agents import begin, checked_steps, with_conversation, with_trajectory
 from dspex.programs._finish import FINISH, Finish
@@ -136,7 +136,14 @@ class ReAct(Module, Generic[S, P]):
         for tool in self.tools.values():
             tool.check_deps(scope.deps)
         turns = self._turns(scope, inputs)
-        trajectory = await self._work(turns, scope)
+        try:
+            trajectory = await self._work(turns, scope)
+        except RequestRejected as error:
+            # The server refused tools at the first turn, and this is remembered: the model writes its calls as text.
+            if error.parameter != "tools" or not turns.is_fresh or scope.capabilities(self.react.lm).tools:
+                raise
+            turns = self._turns(scope, inputs)
+            trajectory = await self._work(turns, scope)
         if turns.given is None:
             return await self._answer(inputs, trajectory, scope)
         found = replace(turns.given.details, trajectory=trajectory)

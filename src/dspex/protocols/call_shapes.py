@@ -145,6 +145,8 @@ def calls_in_text(text: str, names: Collection[str]) -> list[tuple[str, str, Map
 
 
 def _listed(value: object) -> list[tuple[str, object]]:
+    if isinstance(value, Mapping) and isinstance(value.get("tool_calls"), list):
+        value = value["tool_calls"]
     given = value if isinstance(value, list) else [value]
     calls = [named_call(each) if isinstance(each, Mapping) else None for each in given]
     return [call for call in calls if call is not None] if all(calls) else []

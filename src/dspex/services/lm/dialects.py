@@ -31,9 +31,7 @@ class Dialects:
         parameter, sent = error.parameter, self.weaker(lm, request)
         if parameter == "response_format" and sent.output is not None:
             refused = "json_schema" if isinstance(sent.output, JsonSchema) else "json_object"
-        elif parameter == "max_tokens" and request.params.max_tokens is not None and not self.takes(lm, "max_tokens"):
-            return None
-        elif parameter == "max_tokens" and request.params.max_tokens is not None:
+        elif parameter == "max_tokens" and "max_completion_tokens" in str(error) and self.takes(lm, "max_tokens"):
             refused = "max_tokens"
         elif parameter == "tools" and request.tools:
             refused = "tools"

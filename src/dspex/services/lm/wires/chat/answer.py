@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from dspex.errors import ResponseInvalid
-from dspex.protocols.call_shapes import arguments_of, given_arguments
+from dspex.protocols.call_shapes import arguments_of, named_call
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.ends import finish_word
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
@@ -158,11 +158,10 @@ def _tool_calls(calls: list[object]) -> tuple[ToolCall, ...]:
             custom = call["custom"]
             found.append(ToolCall(call_id, string(custom, "name"), None, string(custom, "input"), {"custom": True}))
             continue
-        function = call.get("function", call)  # some servers leave out the object in between
-        if not (isinstance(function, dict) and isinstance(function.get("name"), str)):
-            continue
-        raw, arguments = arguments_of(given_arguments(function))
-        found.append(ToolCall(call_id, function["name"], arguments, raw))
+        named = named_call(call)
+        if named is not None:
+            raw, arguments = arguments_of(named[1])
+            found.append(ToolCall(call_id, named[0], arguments, raw))
     return tuple(found)
 
 
