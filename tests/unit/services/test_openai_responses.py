@@ -93,7 +93,7 @@ class TestRequest:
 
         assert found == {
             "model": "gpt-4o",
-            "input": [{"role": "user", "content": "Hi"}],
+            "input": [{"type": "message", "role": "user", "content": "Hi"}],
             "store": False,
             "instructions": "Be brief.\n\nBe kind.",
         }
@@ -104,7 +104,7 @@ class TestRequest:
     def test_a_later_system_turn_stays_where_it_is(self) -> None:
         found = encoded(Message("user", "Hi"), Message("system", (TextPart("Now "), TextPart("stop."))))
 
-        assert found["input"][1] == {"role": "system", "content": "Now stop."}
+        assert found["input"][1] == {"type": "message", "role": "system", "content": "Now stop."}
         assert "instructions" not in found
 
     def test_media(self) -> None:
@@ -118,6 +118,7 @@ class TestRequest:
 
         assert encoded(Message("user", content))["input"] == [
             {
+                "type": "message",
                 "role": "user",
                 "content": [
                     {"type": "input_text", "text": "Look"},
@@ -143,7 +144,7 @@ class TestRequest:
 
         assert encoded(turn, Message("tool", results))["input"] == [
             THOUGHT,
-            {"role": "assistant", "content": "Let me."},
+            {"type": "message", "role": "assistant", "content": "Let me."},
             CALL,
             {"type": "function_call_output", "call_id": "call_1", "output": "rain"},
             {
@@ -163,7 +164,7 @@ class TestRequest:
         call = ToolCall("c", "weather", {"city": "Ulm"})
 
         assert encoded(decode(document(THOUGHT, said("Rain."))).completions[0].turn())["input"] == [
-            {"role": "assistant", "content": "Rain."}
+            {"type": "message", "role": "assistant", "content": "Rain."}
         ]
         assert encoded(Message("assistant", (foreign, open_only, call)))["input"] == [
             {"type": "function_call", "call_id": "c", "name": "weather", "arguments": '{"city":"Ulm"}'}

@@ -8,6 +8,7 @@ from dspex.errors import RequestRejected
 from dspex.protocols.lm import Capabilities, JsonObject, JsonSchema, LMRequest
 from dspex.protocols.model import LM
 from dspex.protocols.wire import Wire
+from dspex.services.lm.wires.anthropic.wire import Anthropic
 from dspex.services.lm.wires.chat.wire import OpenAIChat
 
 __all__ = ["Dialects"]
@@ -26,9 +27,14 @@ class Dialects:
     def __init__(self) -> None:
         self._refused: dict[LM, set[str]] = {}
 
-    def learn(self, lm: LM, request: LMRequest, error: RequestRejected) -> str | None:
+    @property
+    def size(self) -> int:
+        """How much has been learned so far."""
+        return sum(map(len, self._refused.values()))
+
+    def learn(self, lm: LM, wire: Wire, request: LMRequest, error: RequestRejected) -> str | None:
         """Return what ``lm`` has refused with this error, and is not asked for again; None where nothing helps."""
-        parameter, sent = error.parameter, self.weaker(lm, request)
+        parameter, sent = error.parameter, self.weaker(lm, wire, request)
         if parameter == "response_format" and sent.output is not None:
             refused = "json_schema" if isinstance(sent.output, JsonSchema) else "json_object"
         elif parameter == "max_tokens" and "max_completion_tokens" in str(error) and self.takes(lm, "max_tokens"):
@@ -49,11 +55,11 @@ class Dialects:
         refused = self._refused.get(lm, set()) & {"json_schema", "json_object", "tools"}
         return replace(known, **dict.fromkeys(refused, False)) if refused else known
 
-    def weaker(self, lm: LM, request: LMRequest) -> LMRequest:
+    def weaker(self, lm: LM, wire: Wire, request: LMRequest) -> LMRequest:
         """Return the request in the strongest form that ``lm`` has not refused."""
         output = request.output
         if isinstance(output, JsonSchema) and not self.takes(lm, "json_schema"):
-            output = JsonObject()
+            output = None if isinstance(wire, Anthropic) else JsonObject()  # that protocol has no word for it
         if isinstance(output, JsonObject) and not self.takes(lm, "json_object"):
             output = None
         return request if output is request.output else replace(request, output=output)

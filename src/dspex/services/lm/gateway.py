@@ -15,7 +15,7 @@ from dspex.errors import (
     NoSuchActor,
     RequestRejected,
 )
-from dspex.protocols.lm import AttemptLog, Capabilities, EmbedRequest, EmbedResponse, LMRequest, LMResponse
+from dspex.protocols.lm import Attempt, AttemptLog, Capabilities, EmbedRequest, EmbedResponse, LMRequest, LMResponse
 from dspex.protocols.local import LocalLM
 from dspex.protocols.model import LM, LMChoice, LMPool, Secret
 from dspex.protocols.scope import OnDelta
@@ -30,7 +30,7 @@ from dspex.runtime import (
 from dspex.services.lm.client import LMClient
 from dspex.services.lm.dialects import Dialects
 from dspex.services.lm.estimate import BYTES_PER_TOKEN, TokenEstimate, estimate
-from dspex.services.lm.keyed_endpoint import LM_SUPERVISOR, KeyedEndpoint
+from dspex.services.lm.keyed_endpoint import EMBEDDING, LM_SUPERVISOR, KeyedEndpoint
 from dspex.services.lm.limits import LimitsBook
 from dspex.services.lm.local_call import LocalCall
 from dspex.services.lm.logical_call import LogicalCall
@@ -83,6 +83,8 @@ class LMGateway:
         self._targets: dict[LM, tuple[KeyedEndpoint, str]] = {}
         self._in_tree: set[LM] = set()
         """Records whose client was started: others may be known already, by their capabilities alone."""
+        self._embedding: set[LM] = set()
+        """Records whose client for embeddings was started."""
         self._pools: dict[LMPool, PoolState] = {}
         for lm in self._lms.values():
             for member in self.members(lm):
@@ -114,7 +116,7 @@ class LMGateway:
 
     def _client_spec(self, keyed: KeyedEndpoint, model: str) -> ChildSpec:
         provider = keyed.endpoint.provider
-        limits = self._limits.of(provider, model)
+        limits = self._limits.of(provider, model.removesuffix(EMBEDDING))
         follow = limits.follow_latency if limits.follow_latency is not None else provider in TELL_NO_LIMITS
         arguments = (model, keyed.table, limits, follow)
         return ChildSpec(model, LMClient, arguments, name=keyed.client_name(model))
@@ -217,23 +219,37 @@ class LMGateway:
             response = await ask_each(runtime, ask, request, log, told)
         else:
             while True:
+                known = self._dialects.size
                 try:
                     response = await self._ask(model, deadline, priority, runtime, request, log, on_delta)
                     break
                 except RequestRejected as error:
-                    if log.delivered or log.lm is None or not self._learns(log.lm, request, error, runtime):
+                    if log.delivered or not self._learns(model, request, error, known, runtime):
                         raise
         if response.withheld and runtime.telemetry.active:
             facts = {"lm": log.lm.model if log.lm is not None else "", "call": log.idempotency_key}
             runtime.telemetry.emit("dspex.lm.withheld", {"count": response.withheld}, facts)
         return response
 
-    def _learns(self, lm: LM, request: LMRequest, error: RequestRejected, runtime: Runtime) -> bool:
-        """True when the same question in another form may be answered, because of what this refusal says."""
-        refused = self._dialects.learn(lm, request, error)
-        if refused is not None and runtime.telemetry.active:
+    def _learns(
+        self, model: LM | LMPool, request: LMRequest, error: RequestRejected, known: int, runtime: Runtime
+    ) -> bool:
+        """
+        True when the same question in another form may be answered, because of what this refusal says.
+
+        ``known`` is what had been learned when the question was sent: another call may have heard the same meanwhile.
+        """
+        asked = next((each.lm for each in reversed(error.attempts) if isinstance(each, Attempt)), "")
+        lm = next((each for each in self.members(model) if each.model == asked), None)
+        if lm is None or isinstance(lm, LocalLM):
+            return False
+        wire = self._target(lm)[0].endpoint.wire
+        refused = self._dialects.learn(lm, wire, request, error)
+        if refused is None:
+            return error.parameter in ("response_format", "max_tokens") and self._dialects.size > known
+        if runtime.telemetry.active:
             runtime.telemetry.emit("dspex.lm.weaker", {}, {"lm": lm.model, "refused": refused})
-        return refused not in (None, "tools")
+        return refused != "tools"
 
     def _ask(
         self,
@@ -280,7 +296,8 @@ class LMGateway:
     ) -> LogicalCall:
         """Return the attempts of a call at one model."""
         keyed, model = self._target(lm)
-        wire, request = self._dialects.wire(lm, keyed.endpoint.wire), self._dialects.weaker(lm, request)
+        wire = self._dialects.wire(lm, keyed.endpoint.wire)
+        request = self._dialects.weaker(lm, wire, request)
         streams = on_delta is not None and wire.capabilities(lm).streaming
         body = wire.encode(model, request, stream=streams)
         expects = estimate(request, body)
@@ -314,6 +331,10 @@ class LMGateway:
         wire = endpoint.embeddings
         assert wire is not None
         keyed = await self._at(model, runtime)
+        if model not in self._embedding:
+            keyed.models.add(keyed.embedder(model.model_name))
+            await self._ensure(keyed, keyed.embedder(model.model_name), runtime)
+            self._embedding.add(model)
         pieces = split(request, most_texts=wire.most_texts, most_bytes=wire.most_bytes)
         logs = parts_of(log, len(pieces)) if len(pieces) > 1 else [log]
         calls = []

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from dspex._random import generator
 from dspex.protocols.model import Secret
 from dspex.services.lm.leases import LeaseTable
 from dspex.services.lm.providers import Endpoint
 
-__all__ = ["LM_SUPERVISOR", "KeyedEndpoint"]
+__all__ = ["EMBEDDING", "LM_SUPERVISOR", "KeyedEndpoint"]
 
 LM_SUPERVISOR = "lm"
 """The name under which the room's supervisor is registered."""
+
+
+EMBEDDING: Final = " (embeddings)"
+"""Stands behind a model's name in that of its client for embeddings."""
 
 
 @dataclass(slots=True)
@@ -31,6 +36,11 @@ class KeyedEndpoint:
     def transport_name(self) -> str:
         """The name of the actor that owns the sockets."""
         return f"{LM_SUPERVISOR}/{self.id}/transport"
+
+    @staticmethod
+    def embedder(model: str) -> str:
+        """Return what a model is called where it turns texts into vectors: a client, and a breaker, of its own."""
+        return model + EMBEDDING
 
     def client_name(self, model: str) -> str:
         """Return the name of the actor that decides for ``model``."""

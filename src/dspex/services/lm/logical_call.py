@@ -73,7 +73,8 @@ class LogicalCall(CallLog):
         streams: bool = False,
         texts: int | None = None,
     ) -> None:
-        client = runtime.named(keyed.client_name(lm.model_name), patient=True)  # asked until it answers: it must wait
+        model = lm.model_name if texts is None else keyed.embedder(lm.model_name)
+        client = runtime.named(keyed.client_name(model), patient=True)  # asked until it answers: it must wait
         super().__init__(runtime, lm, log, client.name, on_delta)
         self.keyed = keyed
         self.client = client

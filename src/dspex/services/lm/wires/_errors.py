@@ -109,7 +109,7 @@ def _without_keys(message: str) -> str:
 
 
 _FORMS: Final = re.compile(
-    r"response_?format|json_schema|json_object|structured.?outputs?|response_?schema|response_?mime_?type|output_config"
+    r"response_?format|json_schema|json_object|structured.?outputs?|response_?(?:json_?)?schema|response_?mime_?type|output_config"
     r"|text\.format|guided_|grammar|json mode",
     re.IGNORECASE,
 )

@@ -71,14 +71,14 @@ def _items(messages: Sequence[Message]) -> list[dict[str, Any]]:
         if role == "tool":
             items.extend(_results(content))
         elif isinstance(content, str):
-            items.append({"role": role, "content": content})
+            items.append({"type": "message", "role": role, "content": content})
         elif role == "assistant":
             items.extend(_assistant(content))
         elif role == "system":
-            items.append({"role": role, "content": _text_only(content, "a system turn")})
+            items.append({"type": "message", "role": role, "content": _text_only(content, "a system turn")})
         else:
             parts = [_input_part(part, "a user turn") for part in content if not isinstance(part, ReasoningPart)]
-            items.append({"role": role, "content": parts})
+            items.append({"type": "message", "role": role, "content": parts})
     return items
 
 
@@ -101,7 +101,7 @@ def _assistant(content: tuple[Part, ...]) -> list[dict[str, Any]]:
     items: list[dict[str, object]] = []
     for part in replayed(content, PROVIDER):
         if isinstance(part, TextPart):
-            items.append({"role": "assistant", "content": part.text})
+            items.append({"type": "message", "role": "assistant", "content": part.text})
         elif isinstance(part, ToolCall):
             call = {"type": "function_call", "call_id": part.id, "name": part.name}
             items.append({**part.data, **call, "arguments": call_arguments(part)})
