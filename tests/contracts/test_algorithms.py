@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import dspex
-from dspex.optimizers import COPRO, Algorithm, BootstrapFewShotWithRandomSearch, InferRules
+from dspex.optimizers import COPRO, GEPA, Algorithm, BootstrapFewShotWithRandomSearch, InferRules, MIPROv2
 from dspex.testing.conformance import AlgorithmContract
 
 
@@ -54,3 +54,31 @@ class TestInferRules(AlgorithmContract):
 
     def algorithm(self) -> Algorithm[Any]:
         return InferRules(metric, num_candidates=3, max_labeled_demos=4)
+
+
+class TestMIPROv2(AlgorithmContract):
+    limit = 300
+
+    def algorithm(self) -> Algorithm[Any]:
+        return MIPROv2(metric, num_candidates=4, num_trials=6, minibatch_size=10, width=4)
+
+
+class TestMIPROv2WithoutDemonstrations(AlgorithmContract):
+    limit = 250
+
+    def algorithm(self) -> Algorithm[Any]:
+        return MIPROv2(metric, max_bootstrapped_demos=0, max_labeled_demos=0, num_candidates=3, num_trials=4)
+
+
+class TestGEPA(AlgorithmContract):
+    limit = 250
+
+    def algorithm(self) -> Algorithm[Any]:
+        return GEPA(metric, max_children=10)
+
+
+class TestGEPAWithManyRowsToReflectOn(AlgorithmContract):
+    limit = 250
+
+    def algorithm(self) -> Algorithm[Any]:
+        return GEPA(metric, max_children=6, minibatch_size=10, merge_share=0.5, width=2)

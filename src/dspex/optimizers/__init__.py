@@ -5,9 +5,11 @@ from dspex.optimizers._record import JobEvent, JobStatus
 from dspex.optimizers.bootstrap import BootstrapFewShot
 from dspex.optimizers.candidate import Candidate
 from dspex.optimizers.copro import COPRO
+from dspex.optimizers.gepa import GEPA
 from dspex.optimizers.infer_rules import InferRules
 from dspex.optimizers.job import Job, JobEvents
 from dspex.optimizers.labeled import LabeledFewShot
+from dspex.optimizers.miprov2 import MIPROv2
 from dspex.optimizers.plans import (
     DONE,
     WAIT,
@@ -34,6 +36,7 @@ from dspex.optimizers.verdict import Better, NoHeadroom, NotShownBetter, Unmeasu
 __all__ = [
     "COPRO",
     "DONE",
+    "GEPA",
     "OPTIMIZERS",
     "WAIT",
     "Algorithm",
@@ -53,6 +56,7 @@ __all__ = [
     "JobSettings",
     "JobStatus",
     "LabeledFewShot",
+    "MIPROv2",
     "NoHeadroom",
     "NotShownBetter",
     "Plan",

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from typing import NamedTuple
 
 from dspex.protocols.money import Budget, Spending
 
-__all__ = ["Allowance", "Charges", "fits", "times"]
+__all__ = ["Allowance", "Charges", "Turn", "fits", "times"]
 
 
 AHEAD = 0.2
 """The part of a limit that is kept for plans that run ahead of the oldest."""
+
+
+class Turn(NamedTuple):
+    """Asks sent at once: rows by the prefix of their keys, other asks as so many rows, and the cost of the others."""
+
+    rows: tuple[tuple[str, tuple[int, ...]], ...]
+    others: int
+    paid: Spending
 
 
 class Charges:
@@ -22,10 +31,11 @@ class Charges:
         compact: Remember which answers are charged, but not what each has cost; enough where nothing is handed on.
     """
 
-    __slots__ = ("_bits", "_compact", "_costs", "total")
+    __slots__ = ("_bits", "_compact", "_costs", "_turns", "total")
 
     def __init__(self, *, compact: bool = False) -> None:
         self.total = Spending()
+        self._turns: list[Turn] = []
         self._compact = compact
         self._bits: dict[str, int] = {}
         self._costs: dict[str, dict[int, Spending]] = {}
@@ -45,6 +55,30 @@ class Charges:
         for prefix, rows in other._costs.items():
             for row, spent in rows.items():
                 self.note(prefix, row, spent)
+        if not self._compact:
+            self._turns += other._turns
+
+    def asked(self, turn: Turn) -> None:
+        """Note what was asked at once, after it was answered."""
+        self._turns.append(turn)
+
+    def affords(self, other: Charges, limit: Budget, price: Spending) -> bool:
+        """
+        Whether another could have asked all that it did, turn by turn, had it been the oldest from its beginning.
+
+        A plan that has run ahead is held to the same rule as one that has not: else timing would decide.
+        """
+        total, seen = self.total, Charges(compact=True)
+        for turn in other._turns:
+            fresh = [(prefix, seen.fresh(prefix, self.fresh(prefix, rows))) for prefix, rows in turn.rows]
+            expected = times(price, sum(len(rows) for _, rows in fresh) + turn.others)
+            if not fits(limit, total + seen.total + expected):
+                return False
+            for prefix, rows in fresh:
+                for row in rows:
+                    seen.note(prefix, row, other._costs[prefix][row])
+            seen.total += turn.paid
+        return True
 
     def fresh(self, prefix: str, rows: Iterable[int]) -> list[int]:
         """Return those of ``rows`` that are not charged."""

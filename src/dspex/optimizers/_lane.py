@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dspex.errors import NoCandidate, OptimizationError
-from dspex.optimizers._allowance import Allowance, Charges, fits, times
+from dspex.optimizers._allowance import Allowance, Charges, Turn, fits, times
 from dspex.optimizers._answers import answer_of, evaluation_of, run_prefix
 from dspex.optimizers.fingerprint import digest
 from dspex.optimizers.plans import DONE, WAIT, Algorithm, Ask, Found, Plan, Run, Search, Task, chance
@@ -90,6 +90,14 @@ class Lane:
         """Begin the plans that there is room for; finish when all that count are absorbed."""
         if self.over or self.core.trouble is not None:
             return
+        self._make()
+        if self.core.trouble is None and self._end is not None and self.absorbed >= self._end:
+            self._finish()
+
+    def _make(self) -> None:
+        """Begin the plans that there is room for."""
+        if self.core.trouble is not None:
+            return
         recorded = self.core.ends.get(self.name)
         if recorded is not None and self.absorbed >= recorded:
             self._cut(self.absorbed)
@@ -109,8 +117,6 @@ class Lane:
             frame = self.running[self.begun] = Frame(self, self.begun, made)
             self.begun += 1
             self.core.later(frame.start)
-        if self._end is not None and self.absorbed >= self._end:
-            self._finish()
 
     def _made(self, k: int) -> Any:  # a plan or a signal
         source = chance(self.task.seed, k)
@@ -137,7 +143,15 @@ class Lane:
             return
         self._results[k] = (result, charges, error)
         while self.absorbed in self._results and not self._at_end():
-            self._absorb(*self._results.pop(self.absorbed))
+            result, charges, error = self._results.pop(self.absorbed)
+            allowance = self.allowance
+            if allowance is not None and not self.charges.affords(charges, allowance.in_order, allowance.price):
+                self._cut(self.absorbed)
+                break
+            self._absorb(result, charges, error)
+            # Plans are made after each single one: plan k must see exactly the plans 0 to k - width, although several
+            # results may have been waiting for this one.
+            self._make()
             if self.core.trouble is not None:
                 return
         self.core.later(self._fill)
@@ -355,13 +369,17 @@ class Frame:
 
     def _charge(self, answers: list[Any]) -> None:
         first = self._ordinal - len(answers)
+        rows, others, paid = [], 0, Spending()
         for number, (ask, answer) in enumerate(zip(self._asks, answers, strict=True), first):
             if isinstance(ask, Run):
                 prefix = run_prefix(ask)
+                rows.append((prefix, tuple(row.index for row in ask.rows)))
                 for each in answer:
                     self.charges.note(prefix, each.row, each.spent)
             elif not isinstance(ask, Search):
+                others, paid = others + WRITING, paid + answer.spent
                 self.charges.note(f"{self.place}", number, answer.spent)
+        self.charges.asked(Turn(tuple(rows), others, paid))
 
     def _limited(self) -> list[Lane]:
         """Return the searches above that have a limit of their own, the nearest first."""
