@@ -26,10 +26,12 @@ __all__ = [
     "header",
     "is_fenced",
     "split",
+    "split_exact",
     "unescape",
 ]
 
 CLOSING = "completed"
+_LAST = f"{CLOSING} ## ]]"
 HEADER_LENGTH = 400
 """No header is longer; nor is what stands before it on its line."""
 _BEFORE = 40
@@ -169,6 +171,25 @@ class Sections(NamedTuple):
     texts: dict[str, str]
     is_exact: bool
     unclear: str = ""
+
+
+def split_exact(plan: Plan, text: str) -> dict[str, str] | None:
+    """Return the sections of an answer that is written exactly as it was asked for; None for any other."""
+    first, *pieces = text.split("[[ ## ")
+    if first or len(pieces) < 2 or text.count("[[") != len(pieces):
+        return None
+    if "</" in text or "<|" in text or "[/" in text or "\u25c1" in text:  # perhaps thoughts
+        return None
+    if pieces.pop().rstrip() != _LAST:
+        return None
+    texts: dict[str, str] = {}
+    for piece in pieces:
+        name, mark, section = piece.partition(" ## ]]\n")
+        if not mark or piece[-1] != "\n" or name not in plan.fields:
+            return None
+        if not texts.get(name):
+            texts[name] = section.strip()
+    return texts
 
 
 def split(names: FieldNames, text: str) -> Sections:

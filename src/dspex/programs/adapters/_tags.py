@@ -64,6 +64,23 @@ class Tags:
         """Take the backslash away again."""
         return self.escaped.sub(r"<\1", text) if "<\\" in text else text
 
+    def split_exact(self, text: str) -> dict[str, str] | None:
+        """Return the elements of an answer that is written exactly as it was asked for, without markup inside."""
+        if text.count("<") != 2 * len(self.outputs) or "&" in text:
+            return None
+        texts: dict[str, str] = {}
+        at = 0
+        for field in self.outputs.values():
+            opened, closing = text.find(f"<{field.name}>", at), f"</{field.name}>"
+            closed = text.find(closing, opened)
+            if opened < 0 or closed < 0 or text[at:opened].strip():
+                return None
+            texts[field.name] = text[opened + len(closing) - 1 : closed].strip()
+            if not texts[field.name]:
+                return None
+            at = closed + len(closing)
+        return None if text[at:].strip() else texts
+
     def split(self, text: str) -> Elements:
         """Return the elements of an answer without thoughts."""
         found: dict[str, list[str]] = {}

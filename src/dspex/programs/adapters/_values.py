@@ -13,6 +13,7 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
+from pydantic import ConfigDict
 from pydantic import Field as PydanticField
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 from pydantic.fields import FieldInfo
@@ -58,7 +59,7 @@ class Codec:
         in_words: The form of a value, for a prompt; empty when the type's name says it all.
     """
 
-    __slots__ = ("_adapter", "_by_alias", "annotation", "exact", "in_words")
+    __slots__ = ("_adapter", "_by_alias", "_with_infinity", "annotation", "exact", "in_words")
 
     streams_text = False
     """True when a stream of it is the text itself, white space around it left out."""
@@ -69,6 +70,7 @@ class Codec:
         self.in_words = in_words
         self._adapter: TypeAdapter[Any] | None = None
         self._by_alias: bool | None = None
+        self._with_infinity: TypeAdapter[Any] | None = None
 
     @property
     def by_alias(self) -> bool:
@@ -142,11 +144,19 @@ class Codec:
         try:
             text = self.adapter.dump_json(value, **how).decode()
             if "null" in text:  # which JSON also says for infinity, unless it is told not to
-                plain = self.adapter.dump_python(value, mode="json", **how)
+                (plain,) = self._infinite().dump_python((value,), mode="json", **how)
                 text = to_json(plain, inf_nan_mode="constants").decode()
         except (PydanticSerializationError, UnicodeDecodeError) as error:
             raise ValueError(f"it has no JSON form: {error}") from error
         return text
+
+    def _infinite(self) -> TypeAdapter[Any]:
+        """Return an adapter that keeps infinity where no type says that a value is a number; for a tuple of one."""
+        adapter = self._with_infinity
+        if adapter is None:
+            config = ConfigDict(ser_json_inf_nan="constants", arbitrary_types_allowed=True)
+            adapter = self._with_infinity = TypeAdapter(tuple[self.annotation], config=config)  # type: ignore[name-defined]  # a type made at run time
+        return adapter
 
     def _bare(self, text: str, value: object) -> str:
         """Leave JSON's quotes away where the text means the same without them."""

@@ -17,7 +17,16 @@ from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Adapter, Parsed, Piece, Repair, StreamParser, text_of
 from dspex.programs.adapters._base import PromptAdapter
-from dspex.programs.adapters._headers import CLOSING, HEADER_LENGTH, FieldNames, escape, header, is_fenced, split
+from dspex.programs.adapters._headers import (
+    CLOSING,
+    HEADER_LENGTH,
+    FieldNames,
+    escape,
+    header,
+    is_fenced,
+    split,
+    split_exact,
+)
 from dspex.programs.adapters._other_forms import read_otherwise
 from dspex.programs.adapters._prompt import (
     NOT_GIVEN,
@@ -74,6 +83,9 @@ class ChatAdapter(PromptAdapter):
             ResponseUnparsable: Outputs without a default are missing, or have a value of another type.
         """
         plan, raw = plan_of(signature), text_of(completion)
+        texts = split_exact(plan, raw)
+        if texts is not None:
+            return read_texts(plan, texts, raw)
         names = FieldNames.of(plan)
         spoken = names.thoughts.spoken(raw)
         found = split(names, spoken.text)

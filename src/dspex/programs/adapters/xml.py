@@ -24,6 +24,7 @@ from dspex.programs.adapters._section_stream import Told
 from dspex.programs.adapters._tags import CDATA, ENTITY, TAG_LENGTH, Tags, decoded
 from dspex.programs.adapters._tags import written as written_text
 from dspex.programs.adapters._thoughts import ThoughtFilter, Thoughts
+from dspex.programs.adapters._values import Codec
 from dspex.programs.adapters._words import form
 from dspex.programs.signature import Signature, plan_of
 from dspex.protocols.lm import Completion, Message
@@ -53,6 +54,9 @@ class XMLAdapter(PromptAdapter):
         """
         plan, raw = plan_of(signature), text_of(completion)
         tags = _tags(self, plan)
+        texts = tags.split_exact(raw)
+        if texts is not None and self._are_texts(plan, texts):
+            return read_texts(plan, texts, raw)
         spoken = tags.thoughts.spoken(raw)
         found = tags.split(spoken.text)
         if spoken.unclear or found.unclear:
@@ -60,6 +64,11 @@ class XMLAdapter(PromptAdapter):
         if not found.texts and spoken.text.lstrip()[:1] in ("{", "`"):
             return read_object(plan, spoken.text, spoken.thoughts)
         return read_texts(plan, found.texts, raw, () if found.is_exact else _FORMAT, spoken.thoughts)
+
+    @staticmethod
+    def _are_texts(plan: Plan, texts: Mapping[str, str]) -> bool:
+        """Tell whether no element is a list that is written as its only item."""
+        return all([type(each.codec) is not Codec or texts[each.name][:1] in ("[", "{") for each in plan.outputs])  # noqa: C419 - faster
 
     def thoughts_of(self, signature: type[Signature]) -> Thoughts:
         """Return where thoughts end in an answer."""
