@@ -170,6 +170,8 @@ class PredictCall:
                 continue
             unread = self._read(result, first_was_told=pieces is not None and pieces.has_told)
             if unread is None:
+                if pieces is not None:
+                    await pieces.agree(self.answers[0][1].outputs)
                 return self
             failed = unread
             if turns_left and self._goes_on(unread):
@@ -309,7 +311,7 @@ class PredictCall:
 class _FieldPieces:
     """One turn that somebody watches: pieces of the first answer go to the sink as they come."""
 
-    __slots__ = ("_adapter", "_native", "_parser", "_partial", "_path", "_sink", "_thoughts", "_took")
+    __slots__ = ("_adapter", "_native", "_parser", "_partial", "_path", "_signature", "_sink", "_thoughts", "_took")
 
     def __init__(
         self, sink: DeltaSink, path: str, adapter: Adapter, signature: type[Signature], native: Native | None
@@ -317,6 +319,7 @@ class _FieldPieces:
         self._sink = sink
         self._path = path
         self._adapter = adapter
+        self._signature = signature
         self._native = native
         self._parser = adapter.stream_parser(signature)
         self._partial: dict[str, object] = {}
@@ -351,6 +354,26 @@ class _FieldPieces:
             for at, call in enumerate(first.tool_calls):
                 await self.take(LMDelta(tool=at, tool_name=call.name, arguments=call.raw))
         await self._put(self._parser.finish())
+
+    async def agree(self, outputs: Mapping[str, Any]) -> None:
+        """
+        Tell what only the whole answer says, where that is more than what was told, or something else.
+
+        Raises:
+            StreamInterrupted: A draft was told before thoughts were known for what they are, and it stands.
+        """
+        texts = {name: str(value) for name, value in outputs.items() if isinstance(value, str)}
+        told = {name: str(self._partial[name]) for name in texts if isinstance(self._partial.get(name), str)}
+        if any(not texts[name].startswith(text) for name, text in told.items()):
+            name = plan_of(self._signature).name
+            await self.take_back(
+                ResponseUnparsable(name, "", (), dict.fromkeys(told, "a draft came before the answer"))
+            )
+            told = {}
+        for name, text in texts.items():
+            added = text[len(told.get(name, "")) :]
+            if added:
+                await self._put([Piece(name, added, outputs[name])])
 
     async def _put(self, pieces: list[Piece]) -> None:
         for piece in pieces:

@@ -38,7 +38,7 @@ _BEFORE = 40
 
 _MARK = r"\[\[[^\S\n]{0,8}##"
 _NEEDS_ESCAPE = re.compile(rf"(?<!\\)(\\*)(?={_MARK})")
-_ESCAPED = re.compile(rf"\\(\\*{_MARK})")
+_ESCAPED = re.compile(rf"(?<!\\)\\(\\*{_MARK})")
 _FIND = re.compile(rf"(?<!\\){_MARK}")
 _DECORATION = re.compile(r"(?:[^\S\n]|[*_`>#~\-+\u2022]|\d{1,2}[.)])*")
 _INSIDE = r"(?:[^\[\]\n]|\[(?:[^\[\]\n]|\[[^\[\]\n]*\])*\])"

@@ -11,6 +11,7 @@ from dspex.programs.adapters._adapter import Piece
 from dspex.programs.adapters._progress import FieldProgress
 from dspex.programs.adapters._reading import read_texts
 from dspex.programs.fields import Field
+from dspex.programs.types.reasoning import Reasoning
 
 __all__ = ["Section", "Told"]
 
@@ -87,9 +88,12 @@ class Told:
             return []
         return self._value(name, self._sections[name].text)
 
-    def rest(self, texts: Mapping[str, str]) -> list[Piece]:
-        """Return what the whole answer says beyond what was told."""
+    def rest(self, texts: Mapping[str, str], thoughts: str) -> list[Piece]:
+        """Return what the whole answer says beyond what was told; thoughts are a ``Reasoning`` that it leaves out."""
         pieces: list[Piece] = []
+        if thoughts:
+            own = [each.name for each in self._fields.values() if each.annotation is Reasoning]
+            texts = {**dict.fromkeys(own, thoughts), **texts}
         for name, text in texts.items():
             if name not in self._fields:
                 continue

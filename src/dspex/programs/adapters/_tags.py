@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from dspex.programs._compile import Plan
@@ -19,7 +19,7 @@ TAG_LENGTH = 260
 """No tag is longer, attributes included."""
 CDATA = "<![CDATA["
 ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|#\d{1,7}|#[xX][0-9a-fA-F]{1,6});")
-_CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
+_LONGEST_INDENT = 80
 _REST = r"(?:\s[^<>]{0,200}?)?\s{0,4}"
 _HALF = re.compile(r"</?\s{0,4}(\w{0,100})\s{0,4}\Z")
 
@@ -104,14 +104,13 @@ class Tags:
         depth, at, nested = 1, start, 0
         other = -1
         for found in self._marks(text, start):
-            if found[0] == CDATA:
-                continue
             escapes, closes, tag, empty = found.groups()
             if escapes or empty:
                 continue
             if tag.lower() != name.lower():
                 is_output = tag.lower() in self.outputs and not closes
-                if other < 0 and is_output and not text[: found.start()].rpartition("\n")[2].strip():
+                line = text[max(0, found.start() - _LONGEST_INDENT) : found.start()].rpartition("\n")
+                if other < 0 and is_output and line[1] and not line[2].strip():
                     other = found.start()
                 continue
             depth += -1 if closes else 1
@@ -127,19 +126,16 @@ class Tags:
             end = half.start()
         return start, end, end if other >= 0 else len(text)
 
-    def _marks(self, text: str, at: int) -> list[re.Match[str]]:
-        """Return the tags in a text, those in CDATA left out."""
-        found: list[re.Match[str]] = []
+    def _marks(self, text: str, at: int) -> Iterator[re.Match[str]]:
+        """Go through the tags in a text, those in CDATA left out."""
+        opened = text.find(CDATA, at)
+        closed = text.find("]]>", opened) if opened >= 0 else -1
         for each in self.any_tag.finditer(text, at):
-            if each.start() < at:
-                continue
-            opened = text.rfind(CDATA, at, each.start())
-            closed = text.find("]]>", opened) if opened >= 0 else -1
-            if closed > each.start():
-                at = closed
-                continue
-            found.append(each)
-        return found
+            while 0 <= closed < each.start():
+                opened = text.find(CDATA, closed)
+                closed = text.find("]]>", opened) if opened >= 0 else -1
+            if closed < 0 or each.start() < opened:
+                yield each
 
     def _unnested(self, text: str, start: int, end: int, at: int, name: str) -> tuple[int, int, int]:
         """Take off the same tag inside: ``<a><a>x</a></a>``."""
@@ -190,9 +186,9 @@ def decoded(text: str) -> str:
         return ENTITY.sub(_character, text) if "&" in text else text
     parts: list[str] = []
     at = 0
-    for found in _CDATA.finditer(text):
-        parts += [ENTITY.sub(_character, text[at : found.start()]), found[1]]
-        at = found.end()
+    while (opened := text.find(CDATA, at)) >= 0 and (closed := text.find("]]>", opened)) >= 0:
+        parts += [ENTITY.sub(_character, text[at:opened]), text[opened + len(CDATA) : closed]]
+        at = closed + 3
     parts.append(ENTITY.sub(_character, text[at:]))
     return "".join(parts).strip()
 

@@ -50,6 +50,7 @@ _ENDS = (
 _TAIL = re.compile(rf"(?:\s{{0,20}}(?:{_ENDS}))+\s{{0,20}}\Z")
 _TAIL_LENGTH = 200
 _LAST_TOKEN = re.compile(r"(?:\s{0,20}<[|\uff5c/\w\u2581]{0,28}>?)+\s{0,20}\Z")
+_MAY_MATTER = re.compile("[<\\[{\u25c1]")
 _WRAPPED = re.compile(r"<(answer|response|output|solution|final|final_answer|result)>\s*\Z", re.IGNORECASE)
 _MOST_CLOSINGS = 20
 
@@ -209,13 +210,15 @@ class ThoughtFilter:
         is_unclear: True when the rest can only be understood when all of it is there.
     """
 
-    __slots__ = ("_closing", "_first", "_fresh", "_pending", "_thoughts", "is_unclear")
+    __slots__ = ("_at", "_closing", "_first", "_fresh", "_handed", "_pending", "_thoughts", "is_unclear")
 
     def __init__(self, thoughts: Thoughts) -> None:
         self._thoughts = thoughts
         self._pending = ""
         self._closing: re.Pattern[str] | None = None
-        self._fresh = True  # whether nothing was handed on
+        self._at = 0
+        self._fresh = True  # whether all that came may still be a word that thoughts begin with
+        self._handed = False  # whether something was handed on
         self._first = True  # whether the format has not begun
         self.is_unclear = False
 
@@ -230,44 +233,56 @@ class ThoughtFilter:
     def _advance(self, text: str, *, last: bool) -> tuple[str, str]:
         said: list[str] = []
         thought: list[str] = []
-        while text:
+        at, length = 0, len(text)
+        while at < length:
             if self._closing is not None:
-                found = self._closing.search(text)
+                found = self._closing.search(text, at)
                 if found is None:
-                    keep = 0 if last else min(len(text), _HELD)
-                    thought.append(text[: len(text) - keep])
-                    text = text[len(text) - keep :]
+                    end = length if last else max(at, length - _HELD)
+                    thought.append(text[at:end])
+                    at = end
                     break
-                thought.append(text[: found.start()] + "\n\n")
-                text, self._closing = text[found.end() :], None
+                thought.append(text[at : found.start()] + "\n\n")
+                at, self._closing = found.end(), None
                 continue
             if not self._first:
-                end = len(text) if last else _safe_end(text)
-                said.append(_without_end(text) if last else text[:end])
-                text = text[end:] if not last else ""
+                said.append(_without_end(text[at:]) if last else text[at : _safe_end(text, at)])
+                at = length if last else _safe_end(text, at)
                 break
-            opened = self._thoughts.opening(text, fresh=self._fresh)
-            begun = self._thoughts.begins.search(text)
-            if begun is not None and (opened is None or begun.start() < opened.start()):
-                self.is_unclear = self.is_unclear or bool(
-                    _WRAPPED.search(text[max(0, begun.start() - _HELD) : begun.start()])
-                )
-                self._first = False
-                continue
-            self._fresh = self._fresh and opened is None and len(text) <= _HELD and not last
-            if opened is not None:
-                said.append(text[: opened.start()])
-                text, self._closing = text[opened.end() :], _closing(opened)
-                continue
-            keep = 0 if last else min(len(text), _HELD)
-            said.append(text[: len(text) - keep])
-            text = text[len(text) - keep :]
-            break
-        self._pending = text
+            if not self._begin(text, at, said, last=last):
+                end = length
+                if not last and (self._fresh or _MAY_MATTER.search(text, max(at, length - _HELD))):
+                    end = at if self._fresh else max(at, length - _HELD)
+                said.append(text[at:end])
+                at = end
+                break
+            at = self._at
+        self._pending = text[at:]
         return "".join(said), "".join(thought)
 
+    def _begin(self, text: str, at: int, said: list[str], *, last: bool) -> bool:
+        """Find where thoughts or the format begin; False where neither does."""
+        self._fresh = self._fresh and not at and len(text) <= _HELD and not last
+        if not self._fresh and not _MAY_MATTER.search(text, at):
+            return False
+        opened = self._thoughts.opening(text, at, fresh=not at and not self._handed)
+        begun = self._thoughts.begins.search(text, at, len(text) if opened is None else opened.start())
+        if begun is not None:
+            before = text[max(at, begun.start() - _HELD) : begun.start()]
+            self.is_unclear = self.is_unclear or bool(_WRAPPED.search(before))
+            self._first, self._at = False, at
+            return True
+        if opened is None:
+            return False
+        said.append(text[at : opened.start()])
+        self._at, self._closing = opened.end(), _closing(opened)
+        self._handed = True
+        return True
 
-def _safe_end(text: str) -> int:
+
+def _safe_end(text: str, at: int) -> int:
     """Return where what may be the end mark of a chat template begins."""
-    found = _LAST_TOKEN.search(text, max(0, len(text) - _TAIL_LENGTH))
+    if "<" not in text[-_TAIL_LENGTH:]:
+        return len(text)
+    found = _LAST_TOKEN.search(text, max(at, len(text) - _TAIL_LENGTH))
     return found.start() if found is not None else len(text)

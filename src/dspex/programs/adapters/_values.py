@@ -13,9 +13,8 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 from pydantic import Field as PydanticField
-from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
@@ -186,7 +185,8 @@ class Codec:
         problem: ValueError
         if has_dates(self.annotation):
             try:
-                return self._dated(_decoded(text))
+                value = _decoded(text)  # a number stands for itself: its type may take it as a text
+                return self._dated(text if isinstance(value, (int, float)) else value)
             except ValueError as error:
                 return repaired(adapter, text, error, self.annotation)
         try:

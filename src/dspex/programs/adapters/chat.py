@@ -144,8 +144,8 @@ _UNCLEAR = "headers stand among thoughts that begin behind the first of them"
 
 _LONGEST_BEFORE = 41
 _BEFORE = re.compile(r"(?:[^\S\n]|[*_`>#~\-+\u2022]|\d{1,2}(?:[.)]|\Z))*")
-_MARK = re.compile(r"(\\*)\[\[[^\S\n]{0,8}##")
-_MAY_BECOME_MARK = re.compile(r"\\+\Z|\\*\[(?:\[[^\S\n]{0,8}#?)?\Z")
+_MARK = re.compile(r"(\\?)\[\[[^\S\n]{0,8}##")
+_MAY_BECOME_MARK = re.compile(r"\\\Z|\\?\[(?:\[[^\S\n]{0,8}#?)?\Z")
 
 
 class _ChatStream:
@@ -186,7 +186,7 @@ class _ChatStream:
         if spoken.unclear or found.unclear:
             return pieces
         if found.texts:
-            return pieces + self._told.rest(found.texts)
+            return pieces + self._told.rest(found.texts, spoken.thoughts)
         with contextlib.suppress(ResponseUnparsable):  # the whole answer is read again, and says what is wrong with it
             otherwise = read_otherwise(self._plan, self._names, spoken.text, raw, spoken.thoughts)
             pieces += self._told.outputs(otherwise.outputs) if otherwise is not None else []

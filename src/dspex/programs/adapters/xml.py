@@ -176,7 +176,7 @@ class _XmlStream:
         if spoken.unclear or found.unclear:
             return pieces
         if found.texts:
-            return pieces + self._told.rest(found.texts)
+            return pieces + self._told.rest(found.texts, spoken.thoughts)
         with contextlib.suppress(ResponseUnparsable):  # the whole answer is read again, and says what is wrong with it
             pieces += self._told.outputs(read_object(self._plan, spoken.text, spoken.thoughts).outputs)
         return pieces
