@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,22 +21,11 @@ set_alarm(hour: int, minute: int, repeat: bool)  # repeat: every day
 send_message(to: str, text: str)
 book_table(restaurant: str, people: int, outside: bool)"""
 _ORDER = """\
-number: the order's number
-name: the customer's name
-city: the customer's city
-ordered on: a date
-paid on: a date
-status: open, paid or cancelled
-items: like 2 x lamp, 1 x desk
-total: a number
-tags: the tags
-express: yes or no"""
+number, name, city, ordered_on (YYYY-MM-DD), paid_on (YYYY-MM-DD or null), status (open, paid or cancelled), \
+lines (a list of {"item": "lamp", "quantity": 2}), total, tags (a list), express (true or false)"""
 _REVIEW = """\
-product: the name of the product
-stars: a number
-mood: happy, angry or mixed
-refund: yes or no
-broken: the parts that are broken"""
+product (its name), stars (1 to 5), mood (happy, angry or mixed), wants_refund (true or false), \
+broken (a list of the broken parts)"""
 
 
 def plain_messages(task: str, inputs: Mapping[str, Any], demos: Sequence[Row]) -> list[dict[str, str]]:
@@ -68,8 +58,8 @@ def _ask(task: str, inputs: Mapping[str, Any]) -> str:
             "Write the one line of Python that calls the right function, and nothing else."
         )
     if task == "order":
-        return f"{inputs['text']}\n\nAnswer with these lines, and write none where there is nothing:\n{_ORDER}"
-    return f"{inputs['review']}\n\nAnswer with these lines, and write none where there is nothing:\n{_REVIEW}"
+        return f"{inputs['text']}\n\nWrite the order as JSON with these keys: {_ORDER}."
+    return f"{inputs['review']}\n\nWrite what the review says as JSON with these keys: {_REVIEW}."
 
 
 def _write(task: str, truth: Mapping[str, Any]) -> str:
@@ -83,30 +73,15 @@ def _write(task: str, truth: Mapping[str, Any]) -> str:
         [call] = truth["calls"]
         return f"{call['name']}({', '.join(f'{name}={value!r}' for name, value in call['args'].items())})"
     if task == "order":
-        order = truth["order"]
-        items = ", ".join(f"{each['quantity']} x {each['item']}" for each in order["lines"])
-        values: tuple[object, ...] = (
-            order["number"],
-            order["customer"]["name"],
-            order["customer"]["city"],
-            order["ordered_on"],
-            order["paid_on"] or "none",
-            order["status"],
-            items,
-            order["total"],
-            ", ".join(order["tags"]) or "none",
-            "yes" if order["express"] else "no",
-        )
-    else:
-        values = (
-            truth["product"],
-            truth["stars"],
-            truth["mood"],
-            "yes" if truth["wants_refund"] else "no",
-            ", ".join(truth["problems"]) or "none",
-        )
-    form = (_ORDER if task == "order" else _REVIEW).splitlines()
-    return "\n".join(f"{line.partition(':')[0]}: {value}" for line, value in zip(form, values, strict=True))
+        order = dict(truth["order"])
+        return json.dumps(_moved(order, "number", order.pop("customer")))
+    return json.dumps(_moved({**truth, "broken": truth["problems"]}, "product", {}, without="problems"))
+
+
+def _moved(found: dict[str, Any], first: str, more: Mapping[str, Any], *, without: str = "") -> dict[str, Any]:
+    """Return an object with more members behind its first."""
+    rest = {name: value for name, value in found.items() if name not in (first, without)}
+    return {first: found[first], **more, **rest}
 
 
 def read_plain(task: str, text: str) -> dict[str, Any]:
@@ -154,47 +129,21 @@ def _read_call(text: str) -> dict[str, Any]:
     return {"name": call.func.id, "args": arguments}
 
 
-def _line(text: str, name: str) -> str:
-    match = re.search(rf"^[\W_]*{name}\b[^:\n]*:[ *]*(.*?)[ *]*$", text, re.IGNORECASE | re.MULTILINE)
-    if match is None:
-        raise ValueError(f"no line {name}")
-    return match[1]
-
-
-def _words(text: str) -> list[str]:
-    bare = text.strip(" .[]")
-    return [] if bare.lower() in ("", "none", "n/a", "no", "no tags") else re.split(r"\s*(?:,|;|\band\b)\s*", bare)
-
-
-def _number(text: str) -> int:
-    match = re.search(r"\d+", text.replace(",", ""))
-    if match is None:
-        raise ValueError("no number")
-    return int(match[0])
+def _object(text: str) -> dict[str, Any]:
+    match = re.search(r"\{.*\}", text, re.DOTALL)
+    found = json.loads(match[0]) if match is not None else None
+    if not isinstance(found, dict):
+        raise ValueError("no object")
+    return found
 
 
 def _read_order(text: str) -> dict[str, Any]:
-    paid = re.search(r"\d{4}-\d\d-\d\d", _line(text, "paid on"))
-    items = re.findall(r"(\d+) ?x ([a-z ]*[a-z])", _line(text, "items"))
-    order = {
-        "number": _line(text, "number"),
-        "customer": {"name": _line(text, "name"), "city": _line(text, "city")},
-        "ordered_on": _line(text, "ordered on"),
-        "paid_on": paid[0] if paid else None,
-        "status": _line(text, "status").lower(),
-        "lines": [{"item": item, "quantity": int(quantity)} for quantity, item in items],
-        "total": _number(_line(text, "total")),
-        "tags": _words(_line(text, "tags")),
-        "express": _line(text, "express").lower().startswith("y"),
-    }
-    return {"order": order}
+    found = _object(text)
+    customer = {"name": found.pop("name"), "city": found.pop("city")}
+    return {"order": {**found, "customer": customer}}
 
 
 def _read_review(text: str) -> dict[str, Any]:
-    return {
-        "product": _line(text, "product"),
-        "stars": _number(_line(text, "stars")),
-        "mood": _line(text, "mood").lower().rstrip("."),
-        "wants_refund": _line(text, "refund").lower().startswith("y"),
-        "problems": [re.sub(r"^the ", "", each) for each in _words(_line(text, "broken"))],
-    }
+    found = _object(text)
+    broken = [re.sub(r"^the ", "", each) for each in found.pop("broken")]
+    return {**found, "problems": broken}

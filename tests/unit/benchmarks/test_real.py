@@ -119,7 +119,8 @@ def test_the_plain_reader_forgives(task: str, said: str, read: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "said"), [("banking", "other"), ("gsm8k", "none"), ("hotpot", " "), ("tool", "set_alarm"), ("order", "")]
+    ("task", "said"),
+    [("banking", "other"), ("gsm8k", "none"), ("hotpot", " "), ("tool", "set_alarm"), ("order", ""), ("review", "[]")],
 )
 def test_the_plain_reader_refuses(task: str, said: str) -> None:
     with pytest.raises(ValueError, match=r"no|nothing"):
