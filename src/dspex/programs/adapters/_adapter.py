@@ -161,8 +161,8 @@ class FollowUp(NamedTuple):
     How an answer is gone on with that has its thoughts and lacks its values.
 
     Attributes:
-        turns: What is added to the conversation.
-        adapter: What the next answer is read with; what it asks for is all that is still wanted.
+        turns: The turns that are added to the conversation.
+        adapter: Reads the next answer, and asks for all that is still wanted.
     """
 
     turns: tuple[Message, ...]

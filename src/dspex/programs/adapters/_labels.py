@@ -9,7 +9,7 @@ from functools import lru_cache
 __all__ = ["Label", "escape_labels", "find_labels", "labels_of", "unescape_labels"]
 
 _BULLET = r"[ \t]*(?:[#>*-]{1,6}[ \t]{1,3})?"
-"""What models put before a label: headings, bullets, quotes."""
+"""Headings, bullets and quotes, which models put before a label."""
 
 
 @lru_cache(maxsize=1024)

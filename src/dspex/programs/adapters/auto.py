@@ -44,7 +44,7 @@ _MOST_DECORATION = 20
 """Characters that a label may have beside its name: quotation marks, bullets, bold, the colon."""
 _BEFORE_TEXT = Thoughts(re.compile(r"\S"))
 _SHORT = 200
-"""Characters of a text in which a value may be looked for; a longer one is no answer in a few words."""
+"""Characters of a text in which a value may be looked for; a longer one is not an answer in a few words."""
 
 
 def form_of(plan: Plan) -> Form:
