@@ -11,6 +11,7 @@ from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Adapter
 from dspex.programs.adapters._prompt import (
+    NATIVE_CALLS,
     Rendered,
     demo_messages,
     history_messages,
@@ -128,7 +129,8 @@ def rendered_of(adapter: PromptAdapter, plan: Plan) -> Rendered:
     except KeyError:
         rendered = adapter.render(plan)
         histories = tuple([each.name for each in plan.inputs if is_history(each)])
-        if histories:
-            rendered = replace(rendered, histories=histories)
+        calls = plan.rendered.get(NATIVE_CALLS, "")
+        if histories or calls:
+            rendered = replace(rendered, histories=histories, calls=calls)
         plan.rendered[type(adapter)] = rendered
     return rendered

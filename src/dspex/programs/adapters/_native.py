@@ -16,6 +16,7 @@ from typing import Any, cast, get_args, get_origin
 from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Adapter, Parsed, Repair
+from dspex.programs.adapters._prompt import NATIVE_CALLS
 from dspex.programs.adapters._types import without_none
 from dspex.programs.fields import Field
 from dspex.programs.signature import Signature, make_class, plan_of
@@ -175,7 +176,9 @@ def _make(signature: type[Signature], plan: Plan, *, reasons: bool, calls: bool)
     if not taken:
         return Native(signature, **found)
     instructions = plan.instructions if plan.authored else ""
-    return Native(make_class(plan.name, (Signature,), kept, instructions, signature.__module__), **found)
+    asked = make_class(plan.name, (Signature,), kept, instructions, signature.__module__)
+    plan_of(asked).rendered[NATIVE_CALLS] = found.get("calls", "")
+    return Native(asked, **found)
 
 
 def _is_tools(field: Field) -> bool:

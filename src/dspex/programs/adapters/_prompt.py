@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from dspex.programs._compile import Plan
+from dspex.programs.adapters._native_turns import NOT_CALLED, answered, native_calls, with_calls
 from dspex.programs.adapters._types import without_none
 from dspex.programs.adapters._values import Codec, Content
 from dspex.programs.adapters._words import notes
@@ -40,6 +41,12 @@ __all__ = [
 
 NOT_GIVEN = "(left out of this example)"
 _INCOMPLETE = "An incomplete example; some of its fields are left out.\n\n"
+_NEVER_SAID = "An example, which is not part of the conversation.\n\n"
+_INCOMPLETE_AND_NEVER_SAID = (
+    "An incomplete example, which is not part of the conversation; some of its fields are left out.\n\n"
+)
+NATIVE_CALLS = "native calls"
+"""Where a plan's memo names the output of calls that the prompt leaves to the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,7 @@ class Rendered:
         escape: Keeps a value from being taken for a part of the format.
         answer: Writes outputs as a completion; True as its second argument leaves no output unmentioned.
         histories: The inputs that are earlier turns.
+        calls: The output of calls that the model makes by itself, which is no part of the prompt's outputs.
         extra: The adapter's own data for this signature.
     """
 
@@ -75,6 +83,7 @@ class Rendered:
     escape: Callable[[str], str]
     answer: Callable[[Rendered, Mapping[str, Any], bool], str]
     histories: tuple[str, ...] = ()
+    calls: str = ""
     extra: object = None
 
 
@@ -162,11 +171,22 @@ def demo_messages(rendered: Rendered, demos: Sequence[Mapping[str, object]]) -> 
 def _demo_turns(rendered: Rendered, demo: Mapping[str, object]) -> tuple[tuple[Message, ...], bool]:
     given = sum([slot.name in demo for slot in rendered.inputs])
     told = sum([slot.name in demo for slot in rendered.outputs])
-    if not given or not told:
+    calls = native_calls(rendered.calls, demo)
+    if not given or not (told or calls):
         return (), False
-    whole = given == len(rendered.inputs) and told == len(rendered.outputs)
-    question = user_turn(_demo_sections(rendered, demo), before="" if whole else _INCOMPLETE)
+    whole = given == len(rendered.inputs) and (told == len(rendered.outputs) or bool(calls))
+    question = user_turn(_demo_sections(rendered, demo), before=_label(rendered, whole))
+    if calls:
+        text = rendered.answer(rendered, demo, False) if told else ""
+        return (question, *answered([with_calls(text, calls)], NOT_CALLED)), whole
     return (question, Message("assistant", rendered.answer(rendered, demo, True))), whole
+
+
+def _label(rendered: Rendered, whole: bool) -> str:
+    """Say that an example is none of the conversation's turns, where there are such, and what it lacks."""
+    if rendered.histories:
+        return _NEVER_SAID if whole else _INCOMPLETE_AND_NEVER_SAID
+    return "" if whole else _INCOMPLETE
 
 
 def _demo_sections(rendered: Rendered, demo: Mapping[str, object]) -> list[str | Part]:
@@ -213,7 +233,8 @@ def history_messages(rendered: Rendered, inputs: Mapping[str, Any]) -> list[Mess
                 found.append(turn)
                 continue
             said = [slot for slot in rendered.inputs if slot.name in turn]
-            if not said and not any(slot.name in turn for slot in rendered.outputs):
+            calls = native_calls(rendered.calls, turn)
+            if not said and not calls and not any(slot.name in turn for slot in rendered.outputs):
                 raise ValueError(lost_turn(number, turn, [*rendered.inputs, *rendered.outputs]), name)
             if said:
                 only = [(slot, demo_content(slot.codec, turn[slot.name])) for slot in said]
@@ -221,9 +242,12 @@ def history_messages(rendered: Rendered, inputs: Mapping[str, Any]) -> list[Mess
                 for slot, content in only:
                     _put(written, slot, content, rendered.escape)
                 found.append(user_turn(written))
-            if any(slot.name in turn for slot in rendered.outputs):
+            told = any(slot.name in turn for slot in rendered.outputs)
+            if calls:
+                found.append(with_calls(rendered.answer(rendered, turn, False) if told else "", calls))
+            elif told:
                 found.append(Message("assistant", rendered.answer(rendered, turn, False)))
-    return found
+    return answered(found)
 
 
 def lost_turn(number: int, turn: Mapping[str, object], fields: Sequence[Slot | Field]) -> str:

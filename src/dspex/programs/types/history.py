@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -65,6 +65,19 @@ class History:
     def with_turn(self, *turns: object) -> History:
         """Return a history with these turns behind the others; this one is untouched."""
         return History((*self.messages, *turns))
+
+    def with_results(self, calls: Iterable[ToolCall], observations: Iterable[Any]) -> History:
+        """
+        Return a history with what came of the calls of its last turn: ``call_tools`` gives the observations.
+
+        Raises:
+            ValueError: There are more of one than of the other.
+        """
+        results = [
+            ToolResult(call.id, call.name, seen.content, seen.error is not None)
+            for call, seen in zip(calls, observations, strict=True)
+        ]
+        return self.with_turn(Message("tool", tuple(results))) if results else self
 
     def __len__(self) -> int:
         return len(self.messages)

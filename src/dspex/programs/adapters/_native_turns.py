@@ -1,0 +1,55 @@
+"""Earlier turns and demonstrations whose calls a model made by itself: shown as calls, with what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dspex.programs.types.tool_calls import ToolCalls
+from dspex.protocols.content import TextPart, ToolCall, ToolResult
+from dspex.protocols.lm import Message
+
+__all__ = ["NOT_CALLED", "UNKNOWN_RESULT", "answered", "native_calls", "with_calls"]
+
+NOT_CALLED = "(an example: nothing was called)"
+UNKNOWN_RESULT = "(the result is not told here)"
+
+
+def native_calls(field: str, turn: Mapping[str, object]) -> tuple[ToolCall, ...]:
+    """Return the calls of a turn that can be shown as calls; broken ones are left out, for nobody could repeat them."""
+    value = turn.get(field) if field else None
+    if isinstance(value, (list, tuple, Mapping)):
+        try:
+            value = ToolCalls(value.get("tool_calls", ()) if isinstance(value, Mapping) else value)
+        except ValueError:  # labelled data need not fit
+            return ()
+    return tuple([each for each in value if each.arguments is not None]) if isinstance(value, ToolCalls) else ()
+
+
+def with_calls(text: str, calls: tuple[ToolCall, ...]) -> Message:
+    """Return the assistant's turn: its text, if any, and its calls."""
+    return Message("assistant", (*((TextPart(text),) if text else ()), *calls))
+
+
+def answered(messages: list[Message], result: str = UNKNOWN_RESULT) -> list[Message]:
+    """
+    Return a conversation in which every call has a result: providers refuse one without.
+
+    Args:
+        messages: The conversation; results that are there stay.
+        result: Said of calls whose result is not there.
+    """
+    found: list[Message] = []
+    for place, message in enumerate(messages):
+        found.append(message)
+        calls = [each for each in message.content if isinstance(each, ToolCall)] if message.role == "assistant" else []
+        if not calls:
+            continue
+        told: set[str] = set()
+        for later in messages[place + 1 :]:
+            if later.role != "tool":
+                break
+            told |= {each.call_id for each in later.content if isinstance(each, ToolResult)}
+        missing = [ToolResult(each.id, each.name, result) for each in calls if each.id not in told]
+        if missing:
+            found.append(Message("tool", tuple(missing)))
+    return found
