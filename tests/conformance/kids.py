@@ -40,7 +40,7 @@ __all__ = [
 
 
 class Nursery:
-    """What happened to the kids, in order, and whose next starts are to fail, and how."""
+    """A record of the kids: the events in order, the starts that are to fail next, and how."""
 
     def __init__(self) -> None:
         self.log: list[str] = []

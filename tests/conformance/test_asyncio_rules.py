@@ -226,7 +226,7 @@ async def test_trap_2_2_h_a_crash_cancels_no_siblings(runtime: Runtime, clock: V
 
 
 async def test_trap_2_2_i_each_child_has_its_own_time_to_stop(runtime: Runtime, clock: VirtualClock) -> None:
-    """What one takes is not another's; and it is counted from its own turn."""
+    """A slot of one is not another's; and it is counted from its own turn."""
 
     class Slow(Kid):
         trap_exit: ClassVar[bool] = True

@@ -81,7 +81,7 @@ class Addressed:
 
     @property
     def left(self) -> list[object]:
-        """What the waiting rooms still hold."""
+        """The callers that still wait in the waiting rooms."""
         rooms = (self.runtime._names.parking, self.registry._parking)
         return [each for room in rooms for each in (room._parked, room._expected, room._unavailable) if each]
 
@@ -402,7 +402,7 @@ async def test_a_supervisor_that_nobody_restarts_takes_its_family_along(
 
 
 async def test_failed_restarts_of_a_supervisor_do_not_add_up(addressed: Addressed, clock: VirtualClock) -> None:
-    """What had run before still counts, however often the restart fails; callers wait, and nothing grows."""
+    """Earlier time still counts, however often the restart fails; callers wait, and nothing grows."""
     runtime, nursery = addressed.runtime, addressed.nursery
     nursery.failing["kid"] = [None, *[OSError("no")] * 20]
     middle = ChildSpec("middle", Supervisor, ([addressed.spec()],), name="middle")

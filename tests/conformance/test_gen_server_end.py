@@ -52,7 +52,7 @@ async def test_stop_with_a_reply_terminates_first(runtime: Runtime, broken: bool
 
 @pytest.mark.parametrize("error", [ValueError("late"), SystemExit(3)])
 async def test_an_exception_in_terminate_replaces_the_reason(runtime: Runtime, error: BaseException) -> None:
-    """What went wrong last is what has to be looked at; SystemExit is no way out of the process either."""
+    """The last failure is the one to look at; SystemExit does not end the OS process either."""
 
     class Late(Server):
         async def terminate(self, reason: ExitReason) -> None:

@@ -327,7 +327,7 @@ async def test_a_lock_inside_itself_is_a_cycle(runtime: Runtime) -> None:
 
 
 async def test_the_dying_get_no_lock(runtime: Runtime) -> None:
-    """What they would do under it has no effect anyway."""
+    """Its actions under the name have no effect anyway."""
     registry, host, called = Registry(), await runtime.start(Host()), list[ExitReason | None]()
 
     async def die() -> None:

@@ -77,7 +77,7 @@ async def test_p57_an_exit_runs_along_a_chain_of_links(runtime: Runtime, reason:
 
 
 async def test_p58_the_first_reason_is_the_reason(runtime: Runtime) -> None:
-    """What comes after it meets a dying process."""
+    """A later signal meets a dying process."""
     sender, target = await runtime.start(Host()), await runtime.start(Host())
 
     def twice() -> None:

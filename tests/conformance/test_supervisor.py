@@ -356,7 +356,7 @@ async def test_p23_intensity_zero_restarts_nobody(runtime: Runtime, nursery: Nur
 async def test_p24_a_supervisor_that_gave_up_is_restarted_as_it_was_specified(
     runtime: Runtime, nursery: Nursery
 ) -> None:
-    """What was added to it at run time is gone: its spec is all that its own supervisor knows."""
+    """Children added at run time are gone: the spec is all that its own supervisor knows."""
     inner = ChildSpec("inner", Supervisor, ([nursery.spec("s1")],), {"max_restarts": 0}, kind="supervisor")
     top = await family(runtime, inner)
     first: Any = await one(top, "inner")

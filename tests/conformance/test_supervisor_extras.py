@@ -1,4 +1,4 @@
-"""What specs and starts carry with them; and what this project adds to restarts, all of it off by default."""
+"""Options of specs and starts; and the additions of this project to restarts, all of them off by default."""
 
 from __future__ import annotations
 

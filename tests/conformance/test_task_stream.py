@@ -223,7 +223,7 @@ async def test_system_exit_in_a_task_is_the_consumers(runtime: Runtime, tasks: T
 async def test_a_supervisor_that_dies_ends_the_stream(
     runtime: Runtime, tasks: TaskSupervisorRef, clock: VirtualClock
 ) -> None:
-    """What ran was killed with it; nothing new can be started."""
+    """Its running tasks were killed with it; nothing new can be started."""
     async with tasks.stream(Sleepers(runtime), [100.0] * 9, max_concurrency=2) as results:
         first = asyncio.ensure_future(anext(results))
         await clock.settle()

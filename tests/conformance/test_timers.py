@@ -107,7 +107,7 @@ async def test_a_timer_outlives_who_set_it(runtime: Runtime, clock: VirtualClock
 
 
 async def test_the_dying_set_no_timers(runtime: Runtime, clock: VirtualClock) -> None:
-    """What a process still says once its exit reason is recorded is dropped."""
+    """Messages of a process are dropped once its exit reason is recorded."""
     host, other = await runtime.start(Host()), await runtime.start(Host())
     timers: list[Timer] = []
 

@@ -49,7 +49,7 @@ class TestAzureChat(Chat):
 
 
 class TestCheckedWire(Chat):
-    """What holds users' wires to typed errors changes nothing of one that is right."""
+    """The guard that holds users' wires to typed errors changes nothing of one that is right."""
 
     def make_wire(self) -> Wire:
         return CheckedWire(OpenAIChat())

@@ -1,8 +1,8 @@
 """
-What is to be run on a page of the documentation, in order.
+The blocks of a documentation page that are to be run, in order.
 
 ``python`` blocks run one after another in one module; ``console`` blocks run the commands after each ``$``, if there
-are any. What a block prints must be shown in a ``text`` block below it (in the ``console`` block itself), where
+are any. The output of a block must be shown in a ``text`` block below it (in the ``console`` block itself), where
 ``...`` stands for anything. Comments in the Markdown, which no reader sees, steer this:
 
 - ``<!-- test: vary WHAT -->`` before a ``text`` block lets its numbers differ: times, tokens, ports;

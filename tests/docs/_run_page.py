@@ -1,7 +1,7 @@
 """
 Runs the blocks of one page: a list of ``[kind, code, line]`` comes in on standard input as JSON.
 
-What goes out is a list of ``{"printed": …, "error": …}``, one for each block up to the first that fails. Python blocks
+The output is a list of ``{"printed": …, "error": …}``, one for each block up to the first that fails. Python blocks
 may await at top level, as in a notebook; they share one module and one event loop. A simulator runs in a thread of
 its own, so that blocks may also call ``asyncio.run``.
 """

@@ -119,7 +119,7 @@ def test_every_error_stands_in_the_tree_of_errors() -> None:
 
 
 def test_every_name_in_the_table_of_features_exists() -> None:
-    """What the last column of a table calls by a class's name is there under that name; ``None`` is not a class."""
+    """A class name in the last column of a table is there under that name; ``None`` is not a class."""
     rows = [line.split("|") for line in (DOCS / "features.md").read_text(encoding="utf-8").splitlines() if "|" in line]
     called = {name for row in rows if len(row) > 3 for name in re.findall(r"`([A-Z]\w*[a-z]\w*)`", row[-2])}
     rooms = [importlib.import_module(room) for room in ROOMS]

@@ -49,7 +49,7 @@ def hook() -> dict[str, Any]:
 
 
 def test_outside_addresses_are_found() -> None:
-    """What a browser loads, whatever the scheme; not what a reader may follow."""
+    """Addresses that a browser loads, whatever the scheme; not those that a reader may follow."""
     page = '<a href="https://a.example"></a><script src="//b.example/x.js"></script><img src="c.png"><link href="https://d">'
 
     assert outside(page) == ["//b.example/x.js", "https://d"]

@@ -1,7 +1,7 @@
 """
 Two providers that fail in every way the simulator knows, while the parts that talk to them are killed in turn.
 
-What must hold: every request ends exactly once, in its own answer or a typed error that lists its attempts; the
+These things must hold: every request ends exactly once, in its own answer or a typed error that lists its attempts; the
 provider is asked no more often than the attempts tell; and afterwards everything is as it was at the start.
 """
 
@@ -58,14 +58,14 @@ def plans(shares: dict[FaultKind, float]) -> Iterator[FaultPlan]:
 
 
 def nothing_was_sent(outcome: object) -> bool:
-    """Whether an error says that the call waited in vain, so that it has no attempts to list."""
+    """True when an error says that the call waited in vain, so that it has no attempts to list."""
     told_by_us = isinstance(outcome, dspex.LMError) and outcome.code == LOCAL
     return told_by_us or isinstance(outcome, (dspex.DeadlineExceeded, dspex.CircuitOpen))
 
 
 @dataclass
 class Tally:
-    """What came of the requests."""
+    """The outcomes of the requests."""
 
     answered: int = 0
     failed: Counter[str] = field(default_factory=Counter)
@@ -126,7 +126,7 @@ class Crowd:
 
 @dataclass(frozen=True)
 class State:
-    """What may be left behind."""
+    """The things that may be left behind."""
 
     tasks: int
     files: int

@@ -1,5 +1,5 @@
 """
-What killing each part of the tree must do, row by row of the design's table.
+The effect of killing each part of the tree, row by row of the design's table.
 
 Everything is real: the App, loopback sockets, the simulator. Parts are killed at points that events and the
 simulator's own counts make certain; no test waits for a time to pass.

@@ -66,7 +66,7 @@ async def test_killed_step_after_a_piece_ends_the_stream() -> None:
 
 
 async def test_cancelled_request_leaves_nothing() -> None:
-    """What the model had begun is given up before the cancellation travels on."""
+    """The model's started work is given up before the cancellation travels on."""
     held = Held()
     async with dspex.App(ScriptedLM(held)) as app:
         async with app.stream(Ask(), question="Who?"):

@@ -25,7 +25,7 @@ ROWS = 8
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """What the job comes to when nobody disturbs it."""
+    """The result of the job when nobody disturbs it."""
 
     async def undisturbed() -> dict[str, object]:
         async with Simulator() as sim, simulated(sim.url, tmp_path_factory.mktemp("home")) as app:

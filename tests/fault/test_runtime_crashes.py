@@ -1,4 +1,4 @@
-"""What a crash looks like from outside the process: nothing, unless somebody listens."""
+"""A crash seen from outside the process: nothing, unless somebody listens."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-What killing each part does to a streamed answer: before its first piece as to any call, after it there is no second.
+The effect of a kill on a streamed answer: before its first piece as on any call, after it there is no second.
 
 Everything is real: the App, loopback sockets, the simulator, which stops in the middle of a stream where it is told to.
 """
@@ -126,7 +126,7 @@ async def test_killed_step_in_the_middle_of_a_whole_answer_ends_the_call(simulat
 
 
 async def test_no_kill_of_a_step_cuts_off_an_answer_from_the_disk_cache(simulator: Simulator, tmp_path: Path) -> None:
-    """What the step looked up is whole: the program tells it, and it is not asked for again."""
+    """An answer that the step looked up is whole: the program tells it, and it is not asked for again."""
     first = Talk()
     async with app_for(simulator, cache=tmp_path / "cache.db") as app:
         await app.run(first, text="one two three")

@@ -1,4 +1,4 @@
-"""What a kill under a tool does: what may be repeated is, everything else is told and never run twice."""
+"""The effect of a kill under a tool: a repeatable call is repeated, any other is told and never run twice."""
 
 from __future__ import annotations
 

@@ -292,7 +292,7 @@ async def test_native_conversations_are_shortened_too() -> None:
 
 
 async def test_answer_without_calls_is_the_last_turn() -> None:
-    """What the model said is its last thought."""
+    """The model's words are its last thought."""
     async with running("I know it already.") as (app, lm):
         prediction = await app.run(dspex.ReAct("question -> answer", [len_of]), question="Who?")
 

@@ -73,7 +73,7 @@ async def test_the_finishing_call_is_the_answer(native: bool) -> None:
 
 @pytest.mark.parametrize("native", [True, False], ids=["native", "text"])
 async def test_an_answer_that_does_not_fit_is_corrected_in_the_next_step(native: bool) -> None:
-    """What is wrong with it is the call's observation: every problem at once."""
+    """A wrong call has an observation that names every problem at once."""
     lm = model(("finish", {"city": {"name": "Rome"}}), ("finish", {**WHOLE, "sure": "sì"}), ("finish", WHOLE),
                native=native)  # fmt: skip
     async with dspex.App(lm) as app:

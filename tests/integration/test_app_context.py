@@ -80,7 +80,7 @@ async def test_map_sees_what_the_caller_had_when_it_was_called() -> None:
 
 
 async def test_a_journalled_map_sees_the_one_who_runs_the_rest(tmp_path: Path) -> None:
-    """What was recorded stays as it was."""
+    """Recorded rows stay as they were."""
     async with dspex.App() as app:
         found = []
         for who, count in (("first", 1), ("second", 3)):
@@ -141,7 +141,7 @@ async def test_a_killed_optimizer_continues_in_the_same_context(tmp_path: Path) 
 
 
 async def test_a_map_inside_a_request_sees_the_request() -> None:
-    """What ``forward`` has set is the caller's there."""
+    """A variable that ``forward`` has set is the caller's there."""
     apps: list[dspex.App] = []
     async with dspex.App() as app:
         apps.append(app)
@@ -149,7 +149,7 @@ async def test_a_map_inside_a_request_sees_the_request() -> None:
 
 
 async def test_threads_of_tools_see_it() -> None:
-    """Whether run, streamed, mapped or evaluated."""
+    """The same for run, stream, map and evaluate."""
     program = Threaded()
     async with dspex.App() as app:
         assert await app.run(program, question="q") == "caller"

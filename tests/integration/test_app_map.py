@@ -126,7 +126,7 @@ async def test_second_start_runs_only_what_is_missing(tmp_path: Path) -> None:
 
 
 async def test_failed_rows_stay_failed_until_they_are_to_be_retried(tmp_path: Path) -> None:
-    """What failed is not paid again behind the user's back; retry_failed repeats exactly those."""
+    """A failed row is not paid again behind the user's back; retry_failed repeats exactly those."""
     journal = tmp_path / "answers.db"
     async with dspex.App() as app:
         await outcomes(app, rows(15), journal=journal)
@@ -301,7 +301,7 @@ SCRIPT = """
 
 
 def test_killed_process_loses_no_finished_row(tmp_path: Path) -> None:
-    """What was handed out before SIGKILL is in the journal; the next start runs the rest, and only that."""
+    """A row handed out before SIGKILL is in the journal; the next start runs the rest, and only that."""
     script = tmp_path / "run.py"
     script.write_text(textwrap.dedent(SCRIPT))
     command = [sys.executable, str(script), str(tmp_path / "rows.db")]

@@ -74,7 +74,7 @@ async def test_result_without_reading_does_not_wait_for_a_reader(app: dspex.App)
 
 
 async def test_error_of_the_program_follows_its_last_piece(app: dspex.App) -> None:
-    """What came before the failure is read first; then the reader is told."""
+    """The pieces before the failure are read first; then the reader is told."""
     read = []
     with pytest.raises(ArithmeticError, match="the end"):
         async with app.stream(Counting("raise"), count=3) as stream:

@@ -75,7 +75,7 @@ def test_a_second_signal_ends_a_process_whose_loop_is_blocked() -> None:
     ("case", "before"), [("slow start", ["B:-1", "B:stop:state"]), ("slow hook", [])], ids=["child", "hook"]
 )
 def test_a_signal_during_the_start_stops_what_has_started(case: str, before: list[str]) -> None:
-    """What is half started ends in order, too; a hook that is not through is killed."""
+    """A half-started tree ends in order, too; a hook that is not through is killed."""
     with running(case, until="starting") as process:
         process.send_signal(signal.SIGTERM)
         assert rest(process) == [*before, "A:prep_stop:state", "A:-1", "A:stop:prepared", "code:0"]

@@ -151,7 +151,7 @@ async def test_killed_step_is_charged_its_estimate_and_the_restarted_one_its_pri
 
 
 async def test_killed_ledger_forgets_nothing_and_releases_what_the_dead_held(simulator: Simulator) -> None:
-    """What is set aside is data: a successor watches over it, and settles for those who died meanwhile."""
+    """The sums set aside are data: a successor watches over them, and settles for those who died meanwhile."""
     simulator.set_faults(FaultPlan(latency=Latency(median=0.2)))
     async with app_at(simulator, budget=dspex.Budget(calls=3)) as app:
         one = app.start(Ask(), question="One?")

@@ -82,7 +82,7 @@ async def test_an_answer_that_cannot_be_stored_is_an_answer(tmp_path: Path) -> N
 
 
 def test_the_time_of_a_hit_is_noted_with_the_next_answer(tmp_path: Path) -> None:
-    """What was read lately stays when others have to leave."""
+    """An entry that was read lately stays when others have to leave."""
     table = SqliteCache(tmp_path / "c.db", max_bytes=2_000).open()
     table.set("read", response("x" * 300))
     for number in range(3):

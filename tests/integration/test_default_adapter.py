@@ -33,7 +33,7 @@ async def asked_in(app: dspex.App | AppView, program: dspex.Predict[dspex.Predic
 
 @pytest.mark.parametrize("name", ["chat", "json", "xml", "tool"])
 async def test_predictors_without_an_adapter_use_the_apps(name: Literal["chat", "json", "xml", "tool"]) -> None:
-    """What the App says holds where nothing nearer says otherwise: first the run's options, then the predictor."""
+    """The App's adapter holds where nothing nearer says otherwise: first the run's options, then the predictor."""
     ask = dspex.Predict("question -> answer")
     async with dspex.App(answering(), adapter=name, cache=None) as app:
         assert await asked_in(app, ask) == name
@@ -54,7 +54,7 @@ async def test_app_without_an_adapter_asks_in_the_chat_format() -> None:
 
 
 async def test_changed_copies_bring_their_own_demonstrations_to_the_apps_format() -> None:
-    """What stands before the turn is kept for the App's format too, and is never another copy's."""
+    """The text before the turn is kept for the App's format too, and is never another copy's."""
     ask = dspex.Predict("question -> answer")
     shown = ask.with_demos([{"question": "Where?", "answer": "Here"}])
     async with dspex.App(answering(), adapter="xml", cache=None) as app:

@@ -52,7 +52,7 @@ def running(folder: Path, *arguments: str, options: tuple[str, ...] = ()) -> Ite
 
 
 def is_empty(session: int) -> bool:
-    """Whether no process of the group is left, grandchildren included."""
+    """True when no process of the group is left, grandchildren included."""
     try:
         os.killpg(session, 0)
     except ProcessLookupError:
@@ -65,7 +65,7 @@ def is_empty(session: int) -> bool:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What the demo writes, and that it ends as it should."""
+    """The output of the demo, and its end."""
     folder = tmp_path_factory.mktemp("demo")
     with running(folder, "demo") as child:
         out, err = child.communicate(timeout=110)

@@ -60,7 +60,7 @@ def test_a_wrong_flag_is_one_line(tmp_path: Path, arguments: list[str], why: str
 
 
 def test_packages_that_cannot_be_had_are_one_line(tmp_path: Path) -> None:
-    """What would be fetched is announced first; nothing is left in the cache folder."""
+    """A fetch is announced first; nothing is left in the cache folder."""
     index = tmp_path / "index"
     index.mkdir()
     done = demo(

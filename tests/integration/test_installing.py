@@ -97,7 +97,7 @@ class Checkout:
         )
 
     def modules(self) -> set[str]:
-        """What can be imported of what the project installs."""
+        """The modules that can be imported of the installed project."""
         found = (self.root / ".venv").glob("lib/python3*/site-packages/*.py")
         return {path.stem for path in found} & {"first", "second", "made_up"}
 

@@ -1,4 +1,4 @@
-"""What a provider charges without giving an answer: counted by ledger, request, details and every budget."""
+"""Charges of a provider without an answer: counted by ledger, request, details and every budget."""
 
 from __future__ import annotations
 

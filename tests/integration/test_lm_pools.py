@@ -79,7 +79,7 @@ async def test_the_next_member_answers_at_once_what_the_first_cannot(
 
 @pytest.mark.parametrize("kind", [FaultKind.INVALID, FaultKind.NOT_FOUND])
 async def test_a_wrong_request_is_not_offered_around(first: Simulator, second: Simulator, kind: FaultKind) -> None:
-    """What the caller did wrong is the caller's to hear."""
+    """A caller's own mistake is the caller's to hear."""
     first.set_faults(failing(kind))
     async with pooled(member(first), member(second, "b")) as app:
         with pytest.raises(dspex.RequestRejected):

@@ -127,7 +127,7 @@ async def test_a_server_that_does_not_stream_is_read_whole() -> None:
 
 
 async def test_a_slow_reader_holds_the_provider_back() -> None:
-    """What is not read stays with the provider."""
+    """Pieces that are not read stay with the provider."""
 
     def flood(peer: Peer) -> None:
         head(peer)

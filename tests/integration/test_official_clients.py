@@ -19,7 +19,7 @@ _COLD = {"temperature": 0}  # Anthropic's client has no name for it, its protoco
 
 
 class Birds(BaseModel):
-    """What structured output is asked for."""
+    """The schema of structured output."""
 
     color: str
     count: int
@@ -190,7 +190,7 @@ async def test_openai_responses_fill_a_schema_and_end_at_a_limit(openai: Any) ->
 
 
 async def test_openai_responses_keep_nothing(sdk: SimpleNamespace, openai: Any) -> None:
-    """What refers to an earlier response is refused in the provider's words."""
+    """A reference to an earlier response is refused in the provider's words."""
     with pytest.raises(sdk.openai.BadRequestError) as caught:
         await openai.responses.create(model="m", input="x", previous_response_id="resp_1")
     with pytest.raises(sdk.openai.NotFoundError):

@@ -160,7 +160,7 @@ async def test_what_cannot_be_cut_as_a_stream_is_cut_all_the_same(sim: Simulator
 
 
 async def test_policies_do_not_cover_up_a_wrong_request(sim: Simulator, client: httpx.AsyncClient) -> None:
-    """What would have been a 400 is one."""
+    """A request that would have been a 400 is one."""
     sim.set_faults(_script(Fault(kind=FaultKind.REFUSAL), Fault(kind=FaultKind.EMPTY)))
     answers = [await client.post(_CHAT, json={}), await client.post(_CHAT, json=_body())]
 
@@ -270,7 +270,7 @@ async def test_a_request_on_a_closed_connection_is_noted(sim: Simulator) -> None
 
 
 async def test_limits_tell_the_truth(client: httpx.AsyncClient) -> None:
-    """What is left is what the next requests may use; after the time to wait the next one is served."""
+    """The rest of the limit may be used by the next requests; after the time to wait the next one is served."""
     now = 100.0
     async with Simulator(limits=Limits(rpm=60, tpm=20), clock=lambda: now) as sim:
         asking = [client.post(sim.url + "/chat/completions", json=_body()) for _ in range(3)]

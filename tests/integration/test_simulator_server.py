@@ -307,7 +307,7 @@ async def test_closing_ends_what_is_under_way() -> None:
 
 
 async def test_connections_do_not_see_the_context_of_their_server(client: httpx.AsyncClient) -> None:
-    """What the starter set in its context is not set where requests are answered."""
+    """A variable that the starter set in its context is not set where requests are answered."""
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
     token = variable.set("the starter's")
     seen: list[set[contextvars.ContextVar[Any]]] = []
@@ -419,7 +419,7 @@ _WRONG = [("--rate-429", "2"), ("--plan", "{"), ("--plan", '{"rate_418": 1}'), (
 
 @pytest.mark.parametrize("flags", _WRONG)
 def test_a_wrong_flag_is_one_line(flags: tuple[str, ...]) -> None:
-    """What is wrong with it, exit code 2, and no traceback."""
+    """One line about the mistake, exit code 2, and no traceback."""
     run = _run(*flags)
 
     assert run.returncode == 2

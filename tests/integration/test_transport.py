@@ -78,7 +78,7 @@ class TestAnswers:
         assert b"authorization: bearer sk-1" in head.lower()
 
     async def test_a_failure_status_is_an_answer(self, any_opened: Opener) -> None:
-        """What it means is the wire's to say."""
+        """The meaning is the wire's to say."""
         data = b"HTTP/1.1 429 Too Many\r\nRetry-After: 3\r\nX-A: 1\r\nX-A: 2\r\nContent-Length: 0\r\n\r\n"
         async with serving(say(data)) as server, any_opened() as transport:
             reply = await transport.post(server.url, HEADERS, b"{}")

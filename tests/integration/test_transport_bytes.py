@@ -1,4 +1,4 @@
-"""What servers may send, and what is refused: one suite over real loopback sockets for both parsers."""
+"""Bytes that servers may send, and those that are refused: one suite over real loopback sockets for both parsers."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ class TestInterimAnswers:
 class TestLimits:
     @pytest.mark.parametrize("ends", [True, False])
     async def test_of_the_head(self, opened: Opener, ends: bool) -> None:
-        """Whether it ends, or goes on for ever."""
+        """The same for an answer that ends and for one that goes on for ever."""
         head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: "
         for size in (MAX_HEAD, MAX_HEAD + 1):
             data = head.ljust(size - 4, b"x") + (b"\r\n\r\n" if ends else b"xxxx")

@@ -73,7 +73,7 @@ class TestPieces:
             assert [piece async for piece in answer] == []
 
     async def test_the_rest_can_be_read_whole(self, any_opened: Opener) -> None:
-        """What an error status needs."""
+        """The parts that an error status needs."""
         async with (
             serving(say(WHOLE)) as server,
             any_opened() as transport,
@@ -100,7 +100,7 @@ class TestPieces:
             assert b"".join([piece async for piece in answer]) == b"second"
 
     async def test_a_slow_reader_holds_the_server_back(self, any_opened: Opener) -> None:
-        """What nobody reads stays at the server, not in our memory."""
+        """Bytes that nobody reads stay at the server, not in our memory."""
         much = HEAD + chunk(b"x" * 40_000_000) + END
         async with (
             serving(say(much)) as server,
@@ -204,7 +204,7 @@ class TestFailures:
 
     @pytest.mark.parametrize("sent", [HEAD, HEAD + chunk(b"one"), HEAD + b"3\r\non"])
     async def test_cut_short(self, any_opened: Opener, sent: bytes) -> None:
-        """What came is delivered; the end that did not come is a failure."""
+        """The pieces that came are delivered; the missing end is a failure."""
         async with serving(say_and_close(sent)) as server, any_opened() as transport:
             with pytest.raises(TransportFailed, match="before the answer was complete") as caught:
                 async with transport.stream(server.url, HEADERS, b"{}") as answer:
@@ -272,7 +272,7 @@ class TestTimeouts:
 
 class TestSize:
     async def test_what_is_too_large_is_refused(self, any_opened: Opener) -> None:
-        """Whether its size is told, or found out on the way; the socket is closed."""
+        """The same for an announced size and for one found out on the way; the socket is closed."""
         told = b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n" + b"x" * 5_000_000
         found = HEAD + b"".join(chunk(b"x" * 10_000) for _ in range(500)) + END
         for answer in (told, found):
@@ -282,7 +282,7 @@ class TestSize:
                 await asyncio.wait_for(server.peers[0].lost, 5)
 
     async def test_so_is_a_stream(self, any_opened: Opener) -> None:
-        """What came within the limit has been delivered."""
+        """The pieces within the limit have been delivered."""
         async with (
             serving(say(HEAD + chunk(b"x" * 600))) as server,
             any_opened(max_body=1_000) as transport,

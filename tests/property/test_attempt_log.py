@@ -1,4 +1,4 @@
-"""What a reader has of an answer, whichever way it came and whenever the step that told it died."""
+"""A reader's view of an answer, whichever way it came and whenever the step that told it died."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_what_the_pieces_of_a_stream_left_out_follows_at_its_end(response: LMRes
 
 
 def test_a_step_that_died_in_the_middle_of_a_piece_leaves_no_second_reading() -> None:
-    """What the reader has of that piece is not known: neither again nor not at all would be right."""
+    """Nobody knows how much of that piece the reader has: neither again nor not at all would be right."""
 
     class Waiting:
         def __await__(self):  # type: ignore[no-untyped-def]  # one step of a coroutine

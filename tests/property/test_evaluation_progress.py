@@ -1,4 +1,4 @@
-"""What is told last of an evaluation is what its report says."""
+"""The last progress of an evaluation is its report."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
 
 class Piece(NamedTuple):
-    """What comes so long after what came before it."""
+    """A piece that comes too long after the one before it."""
 
     gap: int
     is_token: bool

@@ -1,4 +1,4 @@
-"""Whether a key is worth asking with, against a model of one flag, two numbers and a probe."""
+"""The health of a key, against a model of one flag, two numbers and a probe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said does not depend on the dialect, on streaming, or on how the bytes are cut."""
+"""The text does not depend on the dialect, on streaming, or on how the bytes are cut."""
 
 import json
 import math

@@ -46,7 +46,7 @@ _PLANS = st.builds(
 
 @given(_PLANS)
 def test_a_plan_survives_json(plan: FaultPlan) -> None:
-    """What is sent to another process is the plan that was meant."""
+    """A plan sent to another process is the plan that was meant."""
     assert FaultPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 

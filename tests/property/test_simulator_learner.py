@@ -98,7 +98,7 @@ def test_a_reply_to_a_schema_is_an_object(body: Body, schema: dict[str, object])
 
 @given(st.binary(max_size=80) | _JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_get_an_answer_in_the_provider_s_form(body: bytes) -> None:
-    """What is not a request is refused, with an error that says why."""
+    """An invalid request is refused, with an error that says why."""
     response = OpenAIChatDialect().respond("/v1/chat/completions", body)
 
     assert response.status == 400

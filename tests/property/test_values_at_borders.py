@@ -177,7 +177,7 @@ def drawn(kind: str, check: Callable[[Any], None]) -> None:
 
 @kinds
 def test_json_of_the_declared_type(kind: str) -> None:
-    """What journals and saved programs use, with the type known."""
+    """The forms of journals and saved programs, with the type known."""
     annotation = KINDS[kind][0]
     adapter, known = pydantic.TypeAdapter(annotation), Known([annotation])
 
@@ -296,7 +296,7 @@ async def test_rows_of_a_journal(kind: str, program: type[Says], tmp_path: Path)
     ],
 )
 def test_json_of_pydantic(kind: str) -> None:
-    """What a web framework does with dspex's own types."""
+    """The use of dspex's own types in a web framework."""
     adapter = pydantic.TypeAdapter(KINDS[kind][0])
 
     def check(value: Any) -> None:

@@ -377,7 +377,7 @@ names = st.sampled_from(
 @both
 @given(asked=requests, model=names, stream=st.booleans())
 def test_any_request_is_written_or_rejected(name: str, asked: LMRequest, model: str, stream: bool) -> None:
-    """What is written is JSON; what cannot be is said before anything is sent."""
+    """The written body is JSON; a value that cannot be is refused before anything is sent."""
     wire = WIRES[name]
     assert wire.path(model, stream=stream).startswith("/")
     try:

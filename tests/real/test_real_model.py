@@ -80,7 +80,7 @@ async def test_the_pieces_of_a_stream_are_the_whole(lm: LM, adapter: Adapter) ->
 
 
 async def test_arguments_of_a_tool_have_their_types(lm: LM) -> None:
-    """Whether it is called at all is the model's affair."""
+    """The model decides if it is called at all."""
     called: list[tuple[object, object]] = []
 
     def add(first: int, second: int) -> int:

@@ -105,7 +105,7 @@ class WatchedLoop:
 
 
 class ProcessorQueue:
-    """What the kernel knows of the waits of the thread that makes this; a file that stays open, so no test's leak."""
+    """The kernel's record of the waits of the thread that makes this; a file that stays open, so no test's leak."""
 
     def __init__(self) -> None:
         path = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")

@@ -51,7 +51,7 @@ def rows(count: int) -> list[dspex.Example]:
 
 
 def same_title(example: dspex.Example, prediction: TitleOf) -> bool:
-    """Whether the answer is the title."""
+    """True when the answer is the title."""
     return bool(prediction.answer == example.answer)
 
 

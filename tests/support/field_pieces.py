@@ -1,4 +1,4 @@
-"""What a stream parser tells of an answer that comes in chunks."""
+"""The pieces that a stream parser tells of an answer that comes in chunks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each module of a package imports and reads, from its source alone."""
+"""The imports and reads of each module of a package, from its source alone."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Package:
     modules: dict[str, Module] = field(default_factory=dict)
 
     def own(self, target: str) -> bool:
-        """Whether a target is part of this package."""
+        """True when a target is part of this package."""
         return target == self.name or target.startswith(f"{self.name}.")
 
     def cycle(self) -> list[str]:

@@ -29,7 +29,7 @@ class Locked(NamedTuple):
 
 
 class Requires(NamedTuple):
-    """What a distribution's own metadata says that it needs."""
+    """The requirements in a distribution's own metadata."""
 
     python: SpecifierSet
     requirements: tuple[Requirement, ...]

@@ -1,4 +1,4 @@
-"""What a test needs and this machine lacks."""
+"""Skip a test whose needs this machine lacks."""
 
 from __future__ import annotations
 

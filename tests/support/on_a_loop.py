@@ -1,4 +1,4 @@
-"""What state machines about the runtime stand on: a runtime on a loop that runs only while a rule does."""
+"""A base for state machines about the runtime: a runtime on a loop that runs only while a rule does."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Person(BaseModel):
 
 @dataclass(frozen=True)
 class Change:
-    """What was learnt for one predictor."""
+    """The demonstrations of one predictor."""
 
     instructions: str | None = None
     demos: Demos = field(default_factory=list)

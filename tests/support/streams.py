@@ -49,7 +49,7 @@ class WatchedScope(ScriptedScope):
     Args:
         answers: Completions, texts, or Broken ones, in order.
         sink: Who watches; None for nobody.
-        able: What the model can do.
+        able: The model's capabilities.
         cut: Cuts an answer's text into pieces; None for an answer from a cache, which comes whole.
         more: Further answers to every request, where several are asked for.
     """

@@ -38,7 +38,7 @@ j/YAFmSp3NLOemsr5t2S/kUC9lJ7ym+z7KeNMysXrQ==
 """
 
 Answer = Callable[["Peer"], None]
-"""What the server does when a request has come whole."""
+"""The server's action when a request has come whole."""
 
 
 class Peer(asyncio.Protocol):

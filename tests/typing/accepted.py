@@ -1,4 +1,4 @@
-"""What type checkers must accept, and the types they must see; checked by test_typing.py, never run."""
+"""Lines that type checkers must accept, and the types they must see; checked by test_typing.py, never run."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any, Literal, assert_type

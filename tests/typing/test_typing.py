@@ -24,7 +24,7 @@ basedpyright = shutil.which("basedpyright", path=str(Path(sys.executable).parent
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a user gets from ``pip install``: the wheel, unpacked where nothing else is."""
+    """The files that a user gets from ``pip install``: the wheel, unpacked where nothing else is."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(build, cwd=ROOT, capture_output=True, check=True)

@@ -228,7 +228,7 @@ def test_a_marked_test_may_hold_its_loop_but_needs_a_reason(pytester: pytest.Pyt
 
 
 def test_clean_tests_of_every_kind_pass(pytester: pytest.Pytester) -> None:
-    """What ends by itself, within the loop's next turns or with the loop, is not left behind."""
+    """A thing that ends by itself, within the loop's next turns or with the loop, is not left behind."""
     result = run(
         pytester,
         """

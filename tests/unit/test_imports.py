@@ -86,7 +86,7 @@ USES = [
     ("the environment", ("os.environ", "os.environb", "os.getenv"), frozenset({"dspex.app.config"})),
     ("the loop's time", ("loop.time",), frozenset({"dspex._clock", "dspex.runtime", "dspex.simulator"})),
 ]
-"""What is read, the names that read it, and who may use those."""
+"""The thing that is read, the names that read it, and those that may use them."""
 
 
 def within(name: str, packages: frozenset[str] | set[str]) -> bool:

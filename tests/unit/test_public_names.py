@@ -1,4 +1,4 @@
-"""What dspex offers, and what importing it costs."""
+"""The names of dspex, and the cost of importing it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pathlib.Path(sys.argv[1]).write_text(json.dumps({"spent": spent, "loaded": sorte
 
 
 class FreshImport(NamedTuple):
-    """What one import of dspex did in a process of its own."""
+    """The effects of one import of dspex in a process of its own."""
 
     spent: float
     loaded: set[str]

@@ -16,7 +16,7 @@ from dspex.protocols.retrieval import Passage
 
 @pytest.fixture(scope="module")
 def counts() -> list[int]:
-    """What progress was told while the corpus was read."""
+    """The progress told while the corpus was read."""
     return []
 
 

@@ -65,7 +65,7 @@ def told(value: float, **more: float) -> Turn:
 
 
 def test_memory_is_compared_in_bytes() -> None:
-    """What the contenders told is taken, not their time; what else they said is kept beside it."""
+    """The contenders' own figures are taken, not their time; further figures are kept beside them."""
     turns = [{"a": told(3000.0, pause=1.0), "b": told(1000.0)}, {"a": told(5000.0, pause=3.0), "b": told(1000.0)}]
 
     result = summary(row(clock="memory"), turns)

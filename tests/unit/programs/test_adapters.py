@@ -1,4 +1,4 @@
-"""What each adapter asks for, given what the model can do, and what models may do by themselves."""
+"""The requests of each adapter, given the model's capabilities, and the abilities that models may use by themselves."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ class TestChoosing:
 
 @dataclass(frozen=True)
 class Search:
-    """What a tool of somebody's own may look like: it has a spec."""
+    """A tool of somebody's own: it has a spec."""
 
     name: str
 

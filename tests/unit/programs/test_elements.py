@@ -95,7 +95,7 @@ def test_nested_elements_are_read(annotation: Any, text: str, value: Any) -> Non
     ],
 )
 def test_other_elements_are_no_value(annotation: Any, text: str) -> None:
-    """What is wrong is told as it is told of any other text."""
+    """An error is told as it is told of any other text."""
     with pytest.raises(ResponseUnparsable) as caught:
         read(annotation, text)
 

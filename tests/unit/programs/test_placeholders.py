@@ -84,7 +84,7 @@ def test_values_are_small_and_within_bounds(annotation: Any, expected: Any) -> N
 
 
 def test_records_are_filled_and_their_own_kind_ends_in_them() -> None:
-    """What a record requires, and no more."""
+    """The fields that a record requires, and no more."""
     signature = dspex.Predict("q -> a").signature.with_updated_fields("a", type_=Tree)
     tree = placeholder(plan_of(signature).fields["a"])
     assert isinstance(tree, Tree)

@@ -102,7 +102,7 @@ async def test_what_is_kept_elsewhere_is_told() -> None:
 
 
 def test_a_model_is_a_name_or_a_record() -> None:
-    """What is none is seen where it is given."""
+    """A value of another kind is seen where it is given."""
     predict = Predict("question -> answer")
     with pytest.raises(TypeError, match="lm=3: expected a name, an LM or an LMPool"):
         predict.with_lm(3)  # type: ignore[arg-type]  # on purpose
@@ -111,7 +111,7 @@ def test_a_model_is_a_name_or_a_record() -> None:
 
 
 def test_demonstrations_are_mappings() -> None:
-    """What is none is seen where it is given."""
+    """A value of another kind is seen where it is given."""
     predict = Predict("question -> answer")
     for wrong in ("abc", [["question", "answer"]]):
         with pytest.raises(TypeError, match=r"demos\[0\] is .*: a demonstration is field values by name"):

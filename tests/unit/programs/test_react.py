@@ -63,7 +63,7 @@ async def test_text_protocol_calls_and_answers() -> None:
 
 
 async def test_record_is_of_the_signature_and_has_no_trajectory() -> None:
-    """What belongs to the call is in its details."""
+    """Facts about the call are in its details."""
 
     class Ask(dspex.Signature):
         """Answer."""

@@ -107,7 +107,7 @@ class TestRoundTrip:
         assert found == (LM(lm) if lm and "/" in lm else lm)
 
     def test_a_model_s_record_is_kept_whole(self, tmp_path: Path) -> None:
-        """What it can do and how hard it thinks as well: loading must not make another model of it."""
+        """Capabilities and effort of thinking are kept as well: loading must not make another model of it."""
         lm = LM(
             "openai/m",
             capabilities={"json_schema": True, "tools": False},

@@ -27,7 +27,7 @@ class Point(BaseModel):
 
 
 class Bank:
-    """What tools are given."""
+    """The value that tools are given."""
 
     balance = 12.5
 

@@ -82,7 +82,7 @@ def doing(ref: ActorRef) -> Doing:
 
 
 async def test_the_loop_does_not_turn_for_an_answer_that_is_ready(ref: ActorRef) -> None:
-    """What was due in the loop's next turn has not run when the answer is there."""
+    """A callback due in the loop's next turn has not run when the answer is there."""
     turned = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_soon(turned.set_result, None)
     assert await ref.call(nothing) == "done"

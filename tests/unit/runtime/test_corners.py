@@ -219,7 +219,7 @@ def test_nobody_but_a_null_handler_is_nobody() -> None:
 
 
 def test_silence_does_not_even_look_at_its_fields(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a report would say is not found out, let alone written."""
+    """The parts of a report are not found out, let alone written."""
     logger, records = get_logger("test_silence"), list[logging.LogRecord]()
     plain = logging.getLogger("dspex.test_silence")
     monkeypatch.setattr(plain, "propagate", False)

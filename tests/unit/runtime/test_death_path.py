@@ -794,7 +794,7 @@ def name_of(act: Any) -> str:
 
 
 def test_every_hook_has_its_scenario() -> None:
-    """What is new in the code must be tried here, and what is gone must go."""
+    """A new hook in the code must be tried here, and a removed one must go."""
     assert sorted(SCENARIOS) == HOOKS
 
 

@@ -203,7 +203,7 @@ async def test_an_event_kills_somebody_else(runtime: Runtime) -> None:
 
 
 async def test_nothing_is_left_of_a_plan(runtime: Runtime) -> None:
-    """What starts afterwards has no fault points, and looks as it always did."""
+    """A process that starts afterwards has no fault points, and looks as it always did."""
     spawn = runtime.spawn
     with applied(FaultPlan(), runtime) as faults:
         during = await runtime.start(Echo(), label="during")
@@ -244,7 +244,7 @@ async def test_the_points_of_one_run_are_the_plans_of_the_next(clock: VirtualClo
 
 
 def test_a_plan_can_be_pasted() -> None:
-    """What a failing test prints is what reproduces it."""
+    """The output of a failing test reproduces it."""
     plan = FaultPlan(
         Fault("init", "cache", 2, Raise(OSError, 28, "disk full")),
         Fault("event", "dspex.cache.miss", 1, KillProcess("cache")),

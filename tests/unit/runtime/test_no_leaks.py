@@ -1,4 +1,4 @@
-"""What a block leaves behind is named; what ends with it, or soon after, is not."""
+"""Things that a block leaves behind are named; those that end with it, or soon after, are not."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ async def test_a_thread_that_waits_for_the_loop_may_end() -> None:
 
 
 async def test_blocks_may_be_nested_and_leave_no_trace() -> None:
-    """What makes threads, sockets and tasks is as it was."""
+    """The functions that make threads, sockets and tasks are as they were."""
     loop = asyncio.get_running_loop()
     before = threading.Thread.start, socket.socket.__init__, loop.create_task, loop.call_at
     async with assert_no_leaks(), assert_no_leaks():

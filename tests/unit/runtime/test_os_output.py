@@ -31,7 +31,7 @@ def test_a_line_without_end_takes_no_memory() -> None:
 
 
 def test_each_second_has_its_share() -> None:
-    """What was left out is told with the next second's first lines."""
+    """The number of lines left out is told with the next second's first lines."""
     time, said, dropped = [0.0], list[str](), list[int]()
     log = OutputLog(lambda: time[0], lambda _, line: said.append(line), dropped.append)
     log.take("stdout", [b"a"] * (LINES_A_SECOND + 5))

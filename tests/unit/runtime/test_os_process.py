@@ -65,7 +65,7 @@ async def info_of(ref: ActorRef) -> OsProcessInfo:
 
 
 def is_there(pid: int) -> bool:
-    """Whether the system still knows the process, as a zombie too."""
+    """True when the system still knows the process, as a zombie too."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -362,7 +362,7 @@ async def test_who_ignores_sigterm_is_killed_with_all_it_has_started(
 
 
 def alive(pid: int) -> bool:
-    """Whether a process that somebody else has to reap still runs."""
+    """True when a process that somebody else has to reap still runs."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

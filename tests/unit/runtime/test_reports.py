@@ -1,4 +1,4 @@
-"""What the log says of deaths, restarts and refusals: who, what and why, in one line of a bounded length."""
+"""The log of deaths, restarts and refusals: who, what and why, in one line of a bounded length."""
 
 from __future__ import annotations
 
@@ -304,7 +304,7 @@ async def test_who_takes_too_long_is_named(
 async def test_what_closes_badly_is_named(
     runtime: Runtime, clock: VirtualClock, heard: pytest.LogCaptureFixture
 ) -> None:
-    """Whether it raises or takes too long."""
+    """The same when it raises and when it takes too long."""
 
     async def never(_: object) -> None:
         await asyncio.get_running_loop().create_future()

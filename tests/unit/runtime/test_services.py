@@ -153,7 +153,7 @@ async def test_those_who_wait_for_an_answer_are_told_of_a_death_in_their_order(r
 
 
 async def test_a_service_that_is_killed_again_and_again_is_back_soon(family: Fixture, clock: VirtualClock) -> None:
-    """What lives for longer than it was waited for does not crash by itself: the delay grows no more."""
+    """A child that lives for longer than it was waited for does not crash by itself: the delay grows no more."""
     await family.start(initial=0.01, maximum=1.0)
     for _ in range(100):
         family.kill()

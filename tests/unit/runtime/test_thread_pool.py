@@ -13,7 +13,7 @@ from tests.support.programs import until
 
 
 async def test_results_and_errors_come_back() -> None:
-    """What a call returns or raises is its caller's, SystemExit included."""
+    """A call's return value or exception is its caller's, SystemExit included."""
     pool = ThreadPool("pool", on_late=print)
 
     def leave() -> None:

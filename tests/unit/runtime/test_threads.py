@@ -285,7 +285,7 @@ async def test_a_thread_that_waits_for_long_looks_now_and_then(runtime: Runtime)
 
 
 class Held:
-    """What a caller has at hand while it calls."""
+    """The context of a caller while it calls."""
 
 
 @pytest.mark.parametrize("how", ["handled", "queued", "asked", "thread"])

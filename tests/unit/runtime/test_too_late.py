@@ -1,4 +1,4 @@
-"""What comes too late, twice or for nobody does nothing: a callback cannot know what else its tick brings."""
+"""An event that comes too late, twice or for nobody does nothing: a callback cannot know what else its tick brings."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ async def test_a_key_held_by_a_task_names_no_actor(runtime: Runtime) -> None:
 
 
 async def test_a_worker_thread_runs_in_order_and_ends(runtime: Runtime) -> None:
-    """What fails there is told; who closes waits for all that was queued, and may have a last word."""
+    """A failure there is told; the closer waits for all that was queued, and may have a last word."""
     worker, order, failed = WorkerThread("worker"), list[object](), list[str]()
 
     def fail() -> None:

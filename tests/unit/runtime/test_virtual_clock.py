@@ -61,7 +61,7 @@ async def test_ten_steps_of_a_tenth_reach_one_second() -> None:
 
 
 async def test_callbacks_run_in_their_own_context() -> None:
-    """What a test has in its context must not leak into timers that were made with a clean one."""
+    """A test's context variables must not leak into timers that were made with a clean context."""
     variable = contextvars.ContextVar("variable", default="clean")
     variable.set("dirty")
     clock, seen = VirtualClock(), list[str]()

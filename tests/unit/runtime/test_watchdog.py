@@ -1,4 +1,4 @@
-"""What holds the loop is named while it holds it."""
+"""Code that holds the loop is named while it holds it."""
 
 from __future__ import annotations
 

@@ -222,7 +222,7 @@ class TestEncode:
         assert choice("auto", parallel=False) == {"type": "auto", "disable_parallel_tool_use": True}
 
     def test_the_providers_own_tools_join_ours(self) -> None:
-        """What is passed on adds to lists of tools and to objects; anything else is replaced."""
+        """Own members add to lists of tools and to objects; anything else is replaced."""
         search = {"type": "web_search_20250305", "name": "web_search"}
         schema = JsonSchema("x", {"type": "object"})
         found = body(
@@ -571,7 +571,7 @@ class TestStream:
         assert read(data.rstrip())[1].completions[0].text == "Yes."
 
     def test_a_refusal_in_a_stream(self) -> None:
-        """Whether words came before it or not."""
+        """The same with and without words before it."""
         with pytest.raises(ContentRefused) as caught:
             read(stream(start(), *block(0, text("Well"), []), *end("refusal", output_tokens=2)))
         assert caught.value.partial == "Well"

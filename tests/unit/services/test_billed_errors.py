@@ -1,4 +1,4 @@
-"""What a provider counted for an answer that is none: the error carries it, and nothing where there is no count."""
+"""A provider's count for an answer that is none: the error carries it, and nothing where there is no count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cached answer is an answer to, where the question holds more than text."""
+"""The question that a cached answer belongs to, where it holds more than text."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def response(text: str = "answer") -> LMResponse:
 
 @given(responses)
 def test_codec_round_trips(original: LMResponse) -> None:
-    """What is stored comes back equal, calls, thoughts, probabilities and sources included."""
+    """A stored response comes back equal, calls, thoughts, probabilities and sources included."""
     stored = encode_response(original)
 
     assert stored.isascii()

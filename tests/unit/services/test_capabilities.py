@@ -1,4 +1,4 @@
-"""What dspex takes models to be able to do."""
+"""The capabilities that dspex takes models to have."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ class TestManyTexts:
         assert join([]) == EmbedResponse((), Usage(), "")
 
     def test_a_long_text_is_sent_alone_and_whole(self) -> None:
-        """Whether it is too long is the provider's to say."""
+        """The provider decides if it is too long."""
         pieces = split(EmbedRequest(("a", "long one", "b", "c")), most_texts=9, most_bytes=3)
 
         assert [piece.texts for piece in pieces] == [("a",), ("long one",), ("b", "c")]

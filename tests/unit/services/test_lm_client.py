@@ -71,7 +71,7 @@ class Room:
 
     @property
     def answers(self) -> dict[TaskProcess, list[object]]:
-        """What each asker was told."""
+        """The answers that each asker got."""
         return self.__dict__.setdefault("_answers", {})  # type: ignore[no-any-return]  # filled above
 
     def told(self, process: TaskProcess) -> Any:

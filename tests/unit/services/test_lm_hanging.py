@@ -109,7 +109,7 @@ async def test_a_call_that_was_never_sent_tells_nothing(room: Room) -> None:
 
 @pytest.mark.parametrize(("usual", "expected"), [(45.0, BreakerState.CLOSED), (5.0, BreakerState.OPEN)])
 async def test_a_slow_model_is_given_twice_its_usual_time(room: Room, usual: float, expected: BreakerState) -> None:
-    """What it uses to take is learned from its answers."""
+    """Its usual time is learned from its answers."""
     for lease in await send(room, 20, deadline=600.0):
         lease.begun_at = lease.sent_at + usual
         await room.settle(lease)

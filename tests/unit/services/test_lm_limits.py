@@ -1,4 +1,4 @@
-"""What the user may say of limits, which of them hold for which model, and what a call is expected to take."""
+"""Limits of the user, the models that they hold for, and the expected tokens of a call."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def test_entry_that_is_no_price_is_refused() -> None:
 
 
 def test_estimate_is_prompt_plus_the_longest_answer_of_every_completion() -> None:
-    """What OpenAI's own limit counts: the prompt and max_tokens."""
+    """OpenAI's own limit counts the prompt and max_tokens."""
     table = PriceTable({"openai/a": Price(1, 10)})
     found = table.estimate([LM("openai/a")], request(max_tokens=1_000, n=3))
     assert (found.input_tokens, found.output_tokens) == (100, 3_000)

@@ -64,7 +64,7 @@ def known_events() -> list[dict[str, Any]]:
 
 
 def test_golden_answers_are_messages() -> None:
-    """What we read is what Anthropic sends."""
+    """We read all that Anthropic sends."""
     claude.Message.model_validate(anthropic_answers.RICH)
     events: TypeAdapter[Any] = TypeAdapter(claude.RawMessageStreamEvent)
 
@@ -73,7 +73,7 @@ def test_golden_answers_are_messages() -> None:
 
 
 def test_anthropics_client_reads_the_same_stream_alike() -> None:
-    """What its accumulator makes of our bytes is what we make of them."""
+    """Its accumulator makes the same of our bytes as we do."""
     data = anthropic_answers.stream(*known_events())
 
     def reply(_: httpx2.Request) -> httpx2.Response:
@@ -130,7 +130,7 @@ def test_golden_requests_are_anthropics(model: str) -> None:
 
 
 def test_golden_answers_are_geminis() -> None:
-    """What we read is what the provider sends: its client knows every field."""
+    """We read all that the provider sends: its client knows every field."""
     for each in (gemini_answers.RICH, *gemini_answers.RICH_STREAM):
         assert gemini.GenerateContentResponse.model_validate(each).response_id == "resp_1"
     with pytest.raises(ValidationError):

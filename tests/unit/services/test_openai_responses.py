@@ -299,7 +299,7 @@ class TestAnswer:
         ],
     )
     def test_an_answer_cut_short(self, reason: str | None, expected: str) -> None:
-        """What there is of it was paid for."""
+        """The part of it that exists was paid for."""
         body = document(said("It ra"), status="incomplete", incomplete_details={"reason": reason})
 
         assert decode(body).completions == (Completion("It ra", expected),)

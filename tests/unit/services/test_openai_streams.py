@@ -249,7 +249,7 @@ class TestToolCalls:
         assert [(each.id, each.arguments) for each in calls] == [("x", {"a": 1}), ("y", {"a": 1})]
 
     def test_arguments_that_json_cannot_say_again_are_read(self) -> None:
-        """What a server sent is never a fault of the request."""
+        """A server's bytes are never a fault of the request."""
         nan = b'data: {"choices": [{"delta": {"tool_calls": [{"function": {"name": "t", "arguments": {"a": NaN}}}]}}]}'
         _, response = read(nan + b"\n\n", END)
 

@@ -1,4 +1,4 @@
-"""What we write, judged by the types of OpenAI's own client: every field known to it, every value of its type."""
+"""Our requests, judged by the types of OpenAI's own client: every field known to it, every value of its type."""
 
 from __future__ import annotations
 

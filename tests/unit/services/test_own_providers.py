@@ -208,7 +208,7 @@ def test_an_unknown_one_says_how_to_add_it() -> None:
 
 
 class TestFailures:
-    """What a wire raises of its own is the typed error of the step that it failed in."""
+    """A wire's own exception is the typed error of the step that it failed in."""
 
     wire = CheckedWire(cast("Wire", Broken()))
 

@@ -1,4 +1,4 @@
-"""What headers say: waits, limits, and whether to try again."""
+"""Facts in headers: waits, limits, and advice about another try."""
 
 from __future__ import annotations
 

@@ -279,7 +279,7 @@ def test_a_blocked_prompt_has_feedback_and_no_candidate(stream: bool) -> None:
 
 
 def test_base64_is_little_endian_float32() -> None:
-    """What is decoded is the vector that JSON would have had, to the precision of four bytes."""
+    """A decoded vector is the one that JSON would have had, to the precision of four bytes."""
     plain = _json(_post("embeddings", dimensions=8))["data"][0]["embedding"]
     packed = _json(_post("embeddings", dimensions=8, encoding_format="base64"))["data"][0]["embedding"]
 

@@ -1,4 +1,4 @@
-"""What would expose a fake: a learner that reads, remembers, obeys, or knows the answers (S8)."""
+"""Signs of a fake: a learner that reads, remembers, obeys, or knows the answers (S8)."""
 
 import ast
 import collections

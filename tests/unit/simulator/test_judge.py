@@ -1,4 +1,4 @@
-"""What the judge finds in arrivals, and what it lets pass."""
+"""The judge's findings in arrivals, and the things that it lets pass."""
 
 from dataclasses import replace
 
@@ -101,7 +101,7 @@ def test_what_must_not_be_sent_again(before: Arrival, kind: str) -> None:
     ],
 )
 def test_what_may_be_sent_again(before: Arrival) -> None:
-    """What passes by itself, and what the server asked to have again."""
+    """A failure that passes by itself, and a request that the server asked to have again."""
     assert _kinds(before, _one(5)) == []
 
 

@@ -1,4 +1,4 @@
-"""What the learner reads, which rules it follows, and how it says so."""
+"""The learner's reading, its rules, and its report of them."""
 
 import json
 from collections.abc import Sequence

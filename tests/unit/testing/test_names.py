@@ -1,4 +1,4 @@
-"""What importing the test kit costs, and what it offers."""
+"""The cost of importing the test kit, and its names."""
 
 from __future__ import annotations
 

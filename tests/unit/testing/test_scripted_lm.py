@@ -149,7 +149,7 @@ async def test_fields_are_written_as_the_adapter_asks_for_them(adapter: Literal[
 
 
 async def test_stream_that_breaks_off_is_an_error_or_a_reset() -> None:
-    """What a reader has seen is void, and the next answer of the script follows."""
+    """The pieces that a reader has seen are void, and the next answer of the script follows."""
     script = [BrokenOff({"answer": "Ada Love"}), {"answer": "Ada Lovelace"}] * 2
     async with dspex.App(ScriptedLM(script), cache=None) as app:
         with pytest.raises(dspex.StreamInterrupted) as caught:
