@@ -118,7 +118,7 @@ async def test_rows_and_jobs_survive_it(tmp_path: Path) -> None:
 
 
 async def test_tools_may_say_halves() -> None:
-    """What a tool read from a file goes to the model."""
+    """The text that a tool read from a file goes to the model."""
 
     def read(name: str) -> str:
         """Read."""

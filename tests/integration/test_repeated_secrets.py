@@ -58,7 +58,7 @@ def files(folder: Path) -> str:
 
 
 def holds(key: str, text: str) -> bool:
-    """Whether any ten characters of the key can be read, as they are or in base64."""
+    """True when any ten characters of the key can be read, as they are or in base64."""
     coded = [base64.b64encode(b"\0" * n + key.encode()).decode()[8:-8] for n in range(3)]
     return any(each[at : at + 10] in text for each in (key, *coded) for at in range(len(each) - 9))
 

@@ -79,7 +79,7 @@ ONLY_READERS = [
         frozenset({"dspex._random", "dspex.simulator", "dspex.programs.portable"}),
     ),
 ]
-"""What is read, the modules that read it, and who may import those; ``portable`` reads and writes their values only."""
+"""A thing, its sources, the modules that read them; others may not import them. ``portable`` only has their values."""
 
 USES = [
     ("entropy", ("os.urandom", "os.getrandom"), frozenset({"dspex._random", "dspex.simulator"})),

@@ -68,7 +68,7 @@ class Turns(ABC):
 
     @property
     def is_fresh(self) -> bool:
-        """Whether the model has been offered tools as tools, and has not answered yet."""
+        """True when the model has been offered tools as tools, and has not answered yet."""
         return False
 
     @abstractmethod
@@ -132,7 +132,7 @@ class NativeTurns(Turns):
 
     @property
     def is_fresh(self) -> bool:
-        """Whether there is no answer yet."""
+        """True when there is no answer yet."""
         return not self._answers
 
     async def take(self, number: int, trajectory: Trajectory) -> Trajectory:

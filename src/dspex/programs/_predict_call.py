@@ -218,7 +218,7 @@ class PredictCall:
         return True
 
     def _can_do_without_tools(self, error: RequestRejected) -> bool:
-        """Whether the server refused tools, which is remembered: the prompt then asks for the calls as text."""
+        """True when the server refused tools, which is remembered: the prompt then asks for the calls as text."""
         if error.parameter != "tools" or self._native is None or not self._native.tools:
             return False
         self._capabilities = None

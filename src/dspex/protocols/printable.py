@@ -17,7 +17,7 @@ def printable(text: str, keep: str = "") -> str:
     Return a text in which control characters are escaped: an escape sequence is shown as ``\x1b[2J`` and does nothing.
 
     Args:
-        text: What somebody else wrote.
+        text: The text of somebody else.
         keep: Characters that stay, a line break for example.
     """
     return _UNFIT.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text)

@@ -1,4 +1,4 @@
-"""What a real model wrote is read as a person reads it, or refused; no change of a reader makes that worse."""
+"""A real model's text is read as a person reads it, or refused; no change of a reader makes that worse."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Redactor:
     A key that the server has masked itself (``sk-abc***xyz``) is left as it is.
 
     Args:
-        secrets: What must not be read anywhere.
+        secrets: The text that nobody may read anywhere.
     """
 
     __slots__ = ("_beginnings", "_firsts", "_forms", "_longest")
