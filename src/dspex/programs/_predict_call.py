@@ -130,12 +130,14 @@ class PredictCall:
         messages = self.messages
         self._paused.clear()
         failed: DspexError | None = None  # why the answer is asked for again
+        stands: Mapping[str, object] = {}  # what a watcher was told by the turn before, and keeps
         while True:
             self.request = self._compose(messages)
             scope, lm, sink = self._scope, self._predictor.lm, self._scope.stream
             pieces = None
             if sink is not None:
-                pieces = _FieldPieces(sink, self._path, self._adapter, self._signature, self._native)
+                pieces = _FieldPieces(sink, self._path, self._adapter, self._signature, self._native, stands)
+                stands = {}
             try:
                 if pieces is None:
                     result = await scope.complete(self.request, lm=lm, step=self._path)
@@ -176,6 +178,7 @@ class PredictCall:
             failed = unread
             if turns_left and self._goes_on(unread):
                 messages = self._prompt
+                stands = dict(pieces.told) if pieces is not None else stands
                 continue
             self._scope.reject(result)
             fallback = self._adapter.fallback if may_fall_back else None
@@ -314,7 +317,13 @@ class _FieldPieces:
     __slots__ = ("_adapter", "_native", "_parser", "_partial", "_path", "_signature", "_sink", "_thoughts", "_took")
 
     def __init__(
-        self, sink: DeltaSink, path: str, adapter: Adapter, signature: type[Signature], native: Native | None
+        self,
+        sink: DeltaSink,
+        path: str,
+        adapter: Adapter,
+        signature: type[Signature],
+        native: Native | None,
+        stands: Mapping[str, object],
     ) -> None:
         self._sink = sink
         self._path = path
@@ -322,13 +331,18 @@ class _FieldPieces:
         self._signature = signature
         self._native = native
         self._parser = adapter.stream_parser(signature)
-        self._partial: dict[str, object] = {}
+        self._partial = dict(stands)
         self._took = False
         self._thoughts = ""
 
     @property
+    def told(self) -> Mapping[str, object]:
+        """The last value of each output of which the sink has a piece."""
+        return self._partial
+
+    @property
     def has_told(self) -> bool:
-        """True when the sink has a piece of this turn."""
+        """True when the sink has a piece of this turn, or of one that it goes on from."""
         return bool(self._partial)
 
     async def take(self, delta: LMDelta) -> None:

@@ -106,7 +106,9 @@ def test_a_choice_is_refused_where_there_are_several_or_none(text: str) -> None:
         ("17", 17),
         ("The answer is 1,017.", 1017),
         ("5 + 3 = 8\nanswer: 8", 8),
-        ("So \\boxed{8}", None),
+        ("So \\boxed{8}.", 8),
+        ("So \\boxed{8} and \\boxed{9}", None),
+        ("So \\boxed{8 or 9}", None),
         ("5 + 3\n**Answer:** $8", 8),
         ("### answer: \\boxed{8}\n", 8),
         ("answer: 8\nYes.\nanswer: 8", 8),
@@ -116,7 +118,7 @@ def test_a_choice_is_refused_where_there_are_several_or_none(text: str) -> None:
     ],
 )
 def test_a_number_stands_alone_or_behind_its_label(text: str, value: int | None) -> None:
-    thinks = len(text.split("\n")) > 1 or text in ("So \\boxed{8}", "answer: 8 or 9", "thinking")
+    thinks = len(text.split("\n")) > 1 or text.startswith(("So", "answer: 8 or 9", "thinking"))
     spec = "question -> reasoning, answer: int" if thinks else "question -> answer: int"
     signature = dspex.Predict(spec).signature
 

@@ -287,7 +287,12 @@ def _only_choice(codec: ChoiceCodec, text: str) -> str | None:
 
 
 def _read_thoughts(plan: Plan, raw: str) -> Parsed:
-    """The thoughts are what stands before the first label; a label that comes twice must say the same twice."""
+    """
+    Read thoughts, which stand before the first label, and the values behind labels.
+
+    A label that comes twice must say the same twice. Models that learned to box their results do so unasked: where
+    there is no label, one boxed number is the value.
+    """
     names = [each.name for each in plan.outputs[1:]]
     labels = find_labels(names, raw)
     texts = {_THOUGHTS: unescape_labels(names, raw[: labels[0].start] if labels else raw).strip()}
@@ -302,6 +307,10 @@ def _read_thoughts(plan: Plan, raw: str) -> Parsed:
         texts[label.name] = _first_line(text)
         if isinstance(plan.fields[label.name].codec, TextCodec) or _first_line(before) != _first_line(text):
             again.add(label.name)
+    only = plan.outputs[1]
+    if not labels and len(names) == 1 and isinstance(only.codec, NumberCodec) and len(set(_BOXED.findall(raw))) == 1:
+        parsed = _found_in(plan, {**texts, only.name: _BOXED.findall(raw)[0]}, raw)
+        return Parsed(parsed.outputs, (*parsed.repairs, Repair(only.name, "format")))
     if again:
         raise ResponseUnparsable(plan.name, raw, (), dict.fromkeys(sorted(again), "there are two values for it"))
     return _found_in(plan, texts, raw)
