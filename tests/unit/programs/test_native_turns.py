@@ -76,7 +76,7 @@ async def test_a_turn_whose_results_are_not_there_says_so() -> None:
     assert [each.name for each in call.content if isinstance(each, ToolCall)] == [
         "search"
     ]  # a broken one is not repeated
-    (told,) = result.content
+    told = result.content[0]
     assert isinstance(told, ToolResult)
     assert (told.call_id, told.is_error) == ("call_1", False)
 

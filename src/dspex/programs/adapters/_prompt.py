@@ -177,9 +177,14 @@ def _demo_turns(rendered: Rendered, demo: Mapping[str, object]) -> tuple[tuple[M
     whole = given == len(rendered.inputs) and (told == len(rendered.outputs) or bool(calls))
     question = user_turn(_demo_sections(rendered, demo), before=_label(rendered, whole))
     if calls:
-        text = rendered.answer(rendered, demo, False) if told else ""
-        return (question, *answered([with_calls(text, calls)], NOT_CALLED)), whole
+        return (question, *answered([with_calls(_beside_calls(rendered, demo), calls)], NOT_CALLED)), whole
     return (question, Message("assistant", rendered.answer(rendered, demo, True))), whole
+
+
+def _beside_calls(rendered: Rendered, turn: Mapping[str, object]) -> str:
+    """Return the outputs that stand beside calls; those left unset were never written."""
+    told = {slot.name: turn[slot.name] for slot in rendered.outputs if turn.get(slot.name) is not None}
+    return rendered.answer(rendered, told, False) if told else ""
 
 
 def _label(rendered: Rendered, whole: bool) -> str:
@@ -244,7 +249,7 @@ def history_messages(rendered: Rendered, inputs: Mapping[str, Any]) -> list[Mess
                 found.append(user_turn(written))
             told = any(slot.name in turn for slot in rendered.outputs)
             if calls:
-                found.append(with_calls(rendered.answer(rendered, turn, False) if told else "", calls))
+                found.append(with_calls(_beside_calls(rendered, turn), calls))
             elif told:
                 found.append(Message("assistant", rendered.answer(rendered, turn, False)))
     return answered(found)
