@@ -64,7 +64,7 @@ class Charges:
 
     def affords(self, other: Charges, limit: Budget, price: Spending) -> bool:
         """
-        Whether another could have asked all that it did, turn by turn, had it been the oldest from its beginning.
+        True when another could have asked all that it did, turn by turn, had it been the oldest from its beginning.
 
         A plan that has run ahead is held to the same rule as one that has not: else timing would decide.
         """

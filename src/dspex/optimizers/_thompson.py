@@ -37,7 +37,7 @@ def draw(sizes: Sequence[int], seen: Sequence[Seen], source: random.Random) -> t
     for contextual bandits with linear payoffs".
 
     Args:
-        sizes: How many options each choice has.
+        sizes: The number of options of each choice.
         seen: Combinations that were tried.
         source: Of chance.
     """

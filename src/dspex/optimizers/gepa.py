@@ -49,9 +49,9 @@ class Member:
     A candidate that passed the gate.
 
     Attributes:
-        candidate: What it changes.
+        candidate: The predictor it changes.
         scores: Its score on each row to choose by, in their order; not a number where the row failed.
-        spent: What those rows have cost.
+        spent: The cost of those rows.
         parents: The numbers of those it was made from.
     """
 
@@ -73,11 +73,11 @@ class Population:
     Where the search stands.
 
     Attributes:
-        task: What it works on.
+        task: The task.
         members: Those that passed, the student first.
         tried: Plans that made a child, or tried to.
         rejected: Children that did not pass.
-        hints: What people said.
+        hints: The words of people.
         dropped: Keys of candidates that a person dropped.
         added: Candidates that a person added, which are to be tried.
     """
@@ -107,13 +107,13 @@ class GEPA(Algorithm[Population]):
     in ComBEE. A step may also lend a child the demonstrations of another member (CAPO, Zehle et al., 2025).
 
     Args:
-        metric: What a good answer is; its feedback is what a model reflects on.
+        metric: The metric; a model reflects on its feedback.
         max_children: Children that are made.
         minibatch_size: Rows that a model reflects on.
-        merge_share: How many children are merged instead of written.
-        z: How many standard errors behind the best a child is dropped.
+        merge_share: The number of children that are merged instead of written.
+        z: The number of standard errors behind the best at which a child is dropped.
         perfect_score: A parent that has it on all rows of a batch teaches nothing: no model is asked.
-        reflection_lm: Who writes; None is the App's default.
+        reflection_lm: The model that writes; None is the App's default.
         width: Children under way at once; a wider window decides on older knowledge.
 
     Raises:

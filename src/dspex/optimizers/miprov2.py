@@ -70,13 +70,13 @@ class Mixing:
     Where the search stands.
 
     Attributes:
-        task: What it works on.
+        task: The task.
         demo_sets: Demonstrations by predictor; None for a set that could not be made.
-        data: What the rows look like, in words.
+        data: A description of the rows, in words.
         proposals: Instructions by predictor.
-        tallies: How combinations did in trials, by their options.
-        raced: How the last race ended.
-        hints: What people said.
+        tallies: The results of combinations in trials, by their options.
+        raced: The end of the last race.
+        hints: The words of people.
         absorbed: Plans that are over.
     """
 
@@ -107,7 +107,7 @@ class MIPROv2(Algorithm[Mixing]):
     program as it was among them.
 
     Args:
-        metric: What a good answer is.
+        metric: The metric.
         auto: ``light``, ``medium`` or ``heavy``: how many candidates, rows and trials.
         num_candidates: Demonstration sets; half as many instructions. None takes them from ``auto``.
         num_trials: Trials; None takes DSPy's formula.
@@ -117,7 +117,7 @@ class MIPROv2(Algorithm[Mixing]):
         init_temperature: Of the model that writes.
         threshold: The least score that makes a bootstrapped row count.
         teacher: Another program with the same predictors; by default the program itself.
-        prompt_lm: Who writes; None is the App's default.
+        prompt_lm: The model that writes; None is the App's default.
         width: Trials under way at once; a wider window draws from older knowledge.
 
     Raises:

@@ -158,7 +158,7 @@ class Adapter(Protocol):
 
 class FollowUp(NamedTuple):
     """
-    How an answer is gone on with that has its thoughts and lacks its values.
+    The way to go on with an answer that has its thoughts and lacks its values.
 
     Attributes:
         turns: The turns that are added to the conversation.

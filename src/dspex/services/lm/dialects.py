@@ -29,7 +29,7 @@ class Dialects:
 
     @property
     def size(self) -> int:
-        """How much has been learned so far."""
+        """The amount learned so far."""
         return sum(map(len, self._refused.values()))
 
     def learn(self, lm: LM, wire: Wire, request: LMRequest, error: RequestRejected) -> str | None:
