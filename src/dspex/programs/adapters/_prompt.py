@@ -72,7 +72,7 @@ class Rendered:
         escape: Keeps a value from being taken for a part of the format.
         answer: Writes outputs as a completion; True as its second argument leaves no output unmentioned.
         histories: The inputs that are earlier turns.
-        calls: The output of calls that the model makes by itself, which is no part of the prompt's outputs.
+        calls: The output of calls that the model makes by itself, which is not part of the prompt's outputs.
         extra: The adapter's own data for this signature.
     """
 
