@@ -2,7 +2,8 @@
 Completions of a real model, recorded with what a person reads in them: ``tests/golden/real/completions.jsonl``.
 
 A line has the ``task`` (a signature of ``benchmarks.real.signatures``), the ``form`` that was asked (who and which
-adapter), the ``reader`` that reads such a form, the ``digest`` of the prompt, the completion (``text``, ``finish`` and
+adapter), the ``reader`` that reads such a form (an adapter, ``native`` for tools that were given to the model itself,
+``values`` for the turn behind thoughts), the ``digest`` of the prompt, the completion (``text``, ``finish`` and
 ``tool_calls`` where there are some), and ``expected``: the outputs that it states without doubt, null where it states
 none, contradicts itself or is cut off before the value ends. ``today`` is what the readers made of it when it was
 looked at last: ``read`` (as expected), ``refused`` or ``wrong`` (any other value).
@@ -25,6 +26,7 @@ from pydantic import TypeAdapter
 import dspex
 from benchmarks.real.signatures import TOOLS, make_signature
 from dspex.errors import ResponseUnparsable
+from dspex.programs import JSONAdapter
 from dspex.programs.adapters._choose import choose_adapter
 from dspex.programs.adapters._native import native_of
 from dspex.protocols.content import ToolCall
@@ -94,7 +96,9 @@ def outputs_of(recorded: Recorded) -> dict[str, Any]:
         ResponseUnparsable: It refuses.
     """
     signature = _signature(recorded.task)
-    if recorded.reader == "native":
+    if recorded.reader == "values":
+        outputs = JSONAdapter().parse(signature.delete("reasoning"), recorded.completion).outputs
+    elif recorded.reader == "native":
         adapter = choose_adapter("chat")
         assert adapter is not None
         native = native_of(signature, adapter, _TOOLS, LMParams())
