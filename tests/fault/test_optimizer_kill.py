@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import signal
 import sqlite3
 import sys
@@ -15,12 +16,13 @@ import pytest
 import dspex
 from dspex.runtime import ActorRef
 from dspex.simulator import FaultPlan, Latency, Simulator, SimulatorProcess
-from tests.support.compiling import Titles, compiled, optimizer, rows, simulated
+from tests.support.compiling import OPTIMIZERS, Titles, compiled, optimizer, rows, simulated
 
 REPOSITORY = Path(__file__).parents[2]
 LATENCY = Latency(median=0.01)
 AT_ONCE = 3
 ROWS = 8
+HOLD = 12
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +148,14 @@ async def test_a_killed_search_leaves_no_request_behind(sim: Simulator, tmp_path
 class Child:
     """A process that compiles, and tells a line for each event."""
 
+    async def lines(self, number: int) -> bool:
+        """Read so many lines; False when there are no more."""
+        assert self.process.stdout is not None
+        for _ in range(number):
+            if not await self.process.stdout.readline():
+                return False
+        return True
+
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
 
@@ -171,8 +181,8 @@ class Child:
 
 
 @contextlib.asynccontextmanager
-async def child(url: str, home: Path, result: Path) -> AsyncIterator[Child]:
-    arguments = [url, str(home), str(result)]
+async def child(url: str, home: Path, result: Path, name: str = "bootstrap", hold: int = 0) -> AsyncIterator[Child]:
+    arguments = [url, str(home), str(result), name, hold]
     code = f"from tests.support.compiling import child; child(*{arguments!r})"
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
@@ -239,3 +249,49 @@ async def test_a_job_belongs_to_one_living_process(tmp_path: Path) -> None:
         await sim.set_faults(FaultPlan())
 
         assert len((await compiled(app)).answer.predict.demos) == ROWS
+
+
+KILLS = {"fast": 2, "slow": 10}
+"""How often each optimizer is killed."""
+
+
+@pytest.mark.parametrize(
+    ("name", "how_often"),
+    [("gepa", "fast"), *(pytest.param(name, "slow", marks=pytest.mark.slow) for name in OPTIMIZERS)],
+)
+async def test_killed_at_any_instant_every_optimizer_ends_with_the_same_bytes(
+    tmp_path: Path, name: str, how_often: str
+) -> None:
+    """The process is killed after a number of events, again and again, in the noise, the search and the verdict."""
+    async with SimulatorProcess(faults=FaultPlan(latency=LATENCY)) as sim:
+        async with child(sim.url, tmp_path / "undisturbed", tmp_path / "expected.json", name, HOLD) as process:
+            await process.end()
+        whole = answers(tmp_path / "undisturbed")
+        await sim.reset()
+
+        home, result = tmp_path / "killed", tmp_path / "result.json"
+        source = random.Random(f"{name} {how_often}")
+        kills = 0
+        for _ in range(KILLS[how_often]):
+            async with child(sim.url, home, result, name, HOLD) as process:
+                if not await process.lines(1 + source.randrange(12)):
+                    break  # it had ended before
+                await process.kill()
+                kills += 1
+        async with child(sim.url, home, result, name, HOLD) as process:
+            await process.end()
+        arrived = sum((await sim.stats()).arrivals.values())
+
+    assert result.read_bytes() == (tmp_path / "expected.json").read_bytes()
+    assert (tmp_path / "result.json.verdict").read_text() == (tmp_path / "expected.json.verdict").read_text()
+    assert kills >= 1
+    # Each answer in the journal was bought once; beyond them only what was on the wire at a kill, or ran ahead.
+    assert arrived <= answers(home) + kills * AT_ONCE
+    assert abs(answers(home) - whole) <= 16 * (kills + 1)
+
+
+def answers(home: Path) -> int:
+    with contextlib.closing(sqlite3.connect(home / "jobs" / "titles.db")) as journal:
+        query = "SELECT count(*) FROM records WHERE kind IN ('evaluation', 'answer')"
+        count: int = journal.execute(query).fetchone()[0]
+    return count

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dspex
+from dspex.optimizers import COPRO, GEPA, Algorithm, BootstrapFewShotWithRandomSearch, MIPROv2
 
-__all__ = ["Titles", "child", "compiled", "optimizer", "rows", "same_title", "simulated"]
+__all__ = ["OPTIMIZERS", "Titles", "child", "compiled", "optimizer", "rows", "same_title", "simulated"]
 
 
 class TitleOf(dspex.Signature):
@@ -71,16 +73,34 @@ async def compiled(app: dspex.App, job: str = "titles", count: int = 8) -> Title
     return await (await app.compile(Titles(), optimizer(count), trainset=rows(count), job=job)).result()
 
 
-async def _compile_and_tell(url: str, home: str, result: str) -> None:
+OPTIMIZERS: dict[str, Callable[[], Algorithm[Any]]] = {
+    "bootstrap": optimizer,
+    "random search": lambda: BootstrapFewShotWithRandomSearch(
+        same_title, num_candidate_programs=3, max_bootstrapped_demos=2, max_labeled_demos=2, width=3
+    ),
+    "copro": lambda: COPRO(same_title, breadth=3, depth=2),
+    "mipro": lambda: MIPROv2(same_title, num_candidates=4, num_trials=4, minibatch_size=4, width=3),
+    "gepa": lambda: GEPA(same_title, max_children=6, minibatch_size=2),
+}
+"""Optimizers for a job of some fifty calls, by name."""
+
+
+async def _compile_and_tell(url: str, home: str, result: str, name: str, hold: int) -> str:
     async with simulated(url, Path(home)) as app:
-        job = await app.compile(Titles(), optimizer(), trainset=rows(8), job="titles")
+        held = rows(8 + hold)[8:]
+        algorithm = OPTIMIZERS[name]()
+        job = await app.compile(
+            Titles(), algorithm, trainset=rows(8), holdset=held or None, job="titles", max_concurrency=3
+        )
         async with job.events() as events:
             async for event in events:
                 sys.stdout.write(f"{event.kind}\n")
                 sys.stdout.flush()
         (await job.result()).save(result)
+        return str(job.verdict)
 
 
-def child(url: str, home: str, result: str) -> None:
+def child(url: str, home: str, result: str, name: str = "bootstrap", hold: int = 0) -> None:
     """Compile in this process, with a line of output for each event, and save the result."""
-    asyncio.run(_compile_and_tell(url, home, result))
+    verdict = asyncio.run(_compile_and_tell(url, home, result, name, hold))
+    Path(f"{result}.verdict").write_text(verdict, encoding="utf-8")

@@ -106,7 +106,8 @@ class Hands:
             raise StateError(f"there is no program {candidate.program!r}")
         own = self._own[candidate.program]
         if candidate.demos or own:
-            candidate = without_row(candidate, own, {name: to_plain(value) for name, value in row.example.items()})
+            fields = {name: to_plain(value) for name, value in row.example.items()}
+            candidate = without_row(candidate, own, fields, row.inputs.keys())
         return self.program(candidate, ask.rollout, ask.temperature)
 
     def program(self, candidate: Candidate, rollout: int = 0, temperature: float | None = None) -> Module:

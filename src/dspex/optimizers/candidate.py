@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -120,13 +120,19 @@ def shown_row(predictor: Predict[Any, ...], example: Example) -> Demo | None:
     return found if {fields[name].role for name in found} == {"input", "output"} else None
 
 
-def shows(demo: Demo, row: Mapping[str, Any]) -> bool:
-    """True when a demonstration gives a row away: every field that both have is the same, and at least one is."""
+def shows(demo: Demo, row: Mapping[str, Any], inputs: Collection[str]) -> bool:
+    """
+    Say if a demonstration gives a row away: they share an input of the row, and every field that both have is equal.
+
+    A shared answer alone says nothing: many rows have the answer "yes".
+    """
     shared = [name for name in demo if name in row]
-    return bool(shared) and all(untagged(demo[name]) == row[name] for name in shared)
+    return any(name in inputs for name in shared) and all(untagged(demo[name]) == row[name] for name in shared)
 
 
-def without_row(candidate: Candidate, own: Mapping[str, Sequence[Demo]], row: Mapping[str, Any]) -> Candidate:
+def without_row(
+    candidate: Candidate, own: Mapping[str, Sequence[Demo]], row: Mapping[str, Any], inputs: Collection[str]
+) -> Candidate:
     """
     Return the candidate without demonstrations that show ``row``; it is what a row may be evaluated with.
 
@@ -134,10 +140,11 @@ def without_row(candidate: Candidate, own: Mapping[str, Sequence[Demo]], row: Ma
         candidate: The candidate to evaluate.
         own: The demonstrations that the program itself brings, by predictor path.
         row: The row's fields, as JSON has them.
+        inputs: The names of those that the program is given.
     """
     changed = {}
     for path, demos in {**own, **candidate.demos}.items():
-        kept = [demo for demo in demos if not shows(demo, row)]
+        kept = [demo for demo in demos if not shows(demo, row, inputs)]
         if len(kept) < len(demos):
             changed[path] = kept
     return candidate.with_demos(changed) if changed else candidate
