@@ -1,0 +1,211 @@
+"""Tool calls in the shapes that models and servers really write, from the wire to the tool."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+import dspex
+from tests.support.provider_answers import (
+    app_at,
+    asked,
+    by_body,
+    call,
+    calls,
+    chat,
+    claude,
+    delta,
+    events,
+    failed,
+    streamed,
+)
+from tests.support.transports import serving
+
+TOOLS: dict[str, Any] = {"capabilities": {"tools": True}}
+FINISH = calls(call("finish"))
+FINAL = chat("[[ ## reasoning ## ]]\nr\n\n[[ ## answer ## ]]\ndone\n\n[[ ## completed ## ]]")
+
+
+def now() -> str:
+    """Tell the time."""
+    return "12:00"
+
+
+def add(a: int, b: int = 2) -> int:
+    """Add."""
+    return a + b
+
+
+class Choose(dspex.Signature):
+    """Have tools called."""
+
+    question: str = dspex.InputField()
+    tools: list[dspex.Tool[..., Any]] = dspex.InputField()
+    calls: dspex.ToolCalls = dspex.OutputField()
+
+
+class ChooseAndSay(dspex.Signature):
+    """Have tools called."""
+
+    question: str = dspex.InputField()
+    tools: list[dspex.Tool[..., Any]] = dspex.InputField()
+    say: str = dspex.OutputField()
+    calls: dspex.ToolCalls = dspex.OutputField()
+
+
+CHOOSE: Any = dspex.Predict(Choose)
+AGENT = dspex.ReAct("question -> answer", tools=[now, add])
+
+
+def first_step(prediction: Any) -> Any:
+    trajectory = dspex.details(prediction).trajectory
+    assert trajectory is not None
+    return trajectory[0]
+
+
+@pytest.mark.parametrize("signature", [Choose, ChooseAndSay])
+async def test_text_beside_a_call_is_kept_with_the_call(signature: Any) -> None:
+    async with serving(calls(call("now"), content="Let me look.")) as server, app_at(server, lm=TOOLS) as app:
+        prediction = await app.run(dspex.Predict(signature), question="q", tools=[now, add])
+        assert len(server.requests) == 1
+
+    assert [each.name for each in prediction.calls] == ["now"]
+    assert getattr(prediction, "say", "Let me look.") == "Let me look."
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"id": "1", "type": "function", "function": {"name": "add", "parameters": {"a": 5}}},
+        {"id": "1", "type": "function", "function": {"name": "add", "arguments": {"a": 5}}},
+        {"id": "1", "type": "function", "function": {"name": "add", "arguments": '"{\\"a\\": 5}"'}},
+        {"id": "1", "function": {"name": "add", "arguments": '{}{"a": 5}'}},
+        {"id": "1", "name": "add", "arguments": '{"a": 5}'},
+        {"id": "1", "type": "function", "function": "add", "arguments": {"a": 5}},
+    ],
+)
+async def test_calls_are_read_in_every_shape(shape: dict[str, Any]) -> None:
+    async with serving(calls(shape), FINISH, FINAL) as server, app_at(server, lm=TOOLS) as app:
+        assert first_step(await app.run(AGENT, question="q")).observation.text == "7"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<tool_call>\n{"name": "add", "arguments": {"a": 5}}\n</tool_call>',
+        'I will add.\n<tool_call>{"name": "add", "arguments": {"a": 5}}</tool_call>',
+        '<tool_call>\n{"name": "add", "arguments": {"a": 5}}',
+        '{"name": "add", "parameters": {"a": 5}}',
+        '{"type": "function", "name": "add", "parameters": "{\\"a\\": 5}"}',
+        '<|python_tag|>{"name": "add", "parameters": {"a": 5}}<|eom_id|>',
+        '[TOOL_CALLS][{"name": "add", "arguments": {"a": 5}}]',
+        '<function=add>{"a": 5}</function>',
+        '```json\n{"function": {"name": "add", "arguments": {"a": 5}}}\n```',
+        '{"tool_calls": [{"name": "add", "arguments": {"a": 5}}]}',
+    ],
+)
+async def test_calls_that_a_server_left_in_the_text_are_made(text: str) -> None:
+    """They go back as calls, so that the model sees its own answer in the form it was trained on."""
+    async with serving(chat(text), FINISH, FINAL) as server, app_at(server, lm=TOOLS) as app:
+        assert first_step(await app.run(AGENT, question="q")).observation.text == "7"
+        [again] = asked(server)[1]["messages"][-2]["tool_calls"]
+
+    assert json.loads(again["function"]["arguments"]) == {"a": 5}
+
+
+@pytest.mark.parametrize(
+    "text", ["Call add with 5.", 'For example {"name": "add", "arguments": {"a": 5}} adds.', '{"name": "drop"}', "[]"]
+)
+async def test_other_text_is_an_answer(text: str) -> None:
+    async with serving(chat(text), FINAL) as server, app_at(server, lm=TOOLS) as app:
+        assert first_step(await app.run(AGENT, question="q")).call.name == "finish"
+
+
+@pytest.mark.parametrize("arguments", ['{"a": 1', '{"a": "1', "a is 5", "[5]"])
+async def test_broken_arguments_are_shown_to_the_model(arguments: str) -> None:
+    """Nothing is done with half of them, and no server is sent what it cannot read."""
+    async with serving(calls(call("add", arguments)), FINISH, FINAL) as server, app_at(server, lm=TOOLS) as app:
+        step = first_step(await app.run(AGENT, question="q"))
+        [again] = asked(server)[1]["messages"][-2]["tool_calls"]
+
+    assert isinstance(step.observation.error, dspex.ToolArgumentsInvalid)
+    assert json.loads(again["function"]["arguments"]) == {"INVALID_JSON": arguments}
+
+
+@pytest.mark.parametrize("arguments", ["null", "", "[]", None])
+async def test_no_arguments_are_none_in_every_spelling(arguments: str | None) -> None:
+    async with serving(calls(call("now", arguments)), FINISH, FINAL) as server, app_at(server, lm=TOOLS) as app:
+        assert first_step(await app.run(AGENT, question="q")).observation.text == "12:00"
+
+
+async def test_two_calls_with_one_id_get_a_result_each() -> None:
+    both = calls(call("now"), call("add", '{"a": 5}'))
+    async with serving(both, FINISH, FINAL) as server, app_at(server, lm=TOOLS) as app:
+        await app.run(AGENT, question="q")
+        results = {
+            each["tool_call_id"]: each["content"] for each in asked(server)[1]["messages"] if each["role"] == "tool"
+        }
+
+    assert list(results.values()) == ["12:00", "7"]
+
+
+@pytest.mark.parametrize("number", [0, None])
+async def test_streamed_calls_with_one_number_stay_apart(number: int | None) -> None:
+    pieces = [
+        delta(tool_calls=[{"index": number, **call(name, arguments, call_id)}])
+        for call_id, name, arguments in (("1", "now", ""), ("2", "add", '{"a":'), ("2", "", "5}"))
+    ]
+    async with serving(events(*pieces, delta(finish="tool_calls"))) as server, app_at(server, lm=TOOLS) as app:
+        found = (await streamed(app, CHOOSE, question="q", tools=[now, add])).calls
+
+    assert [(each.name, each.arguments) for each in found] == [("now", {}), ("add", {"a": 5})]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"name": "add", "parameters": {"a": 5}}]',
+        '[{"name": "add", "args": "{\\"a\\": 5}"}]',
+        '{"tool_calls": [{"type": "function", "function": {"name": "add", "arguments": "{\\"a\\": 5}"}}]}',
+        '{"name": "add", "arguments": {"a": 5}}',
+    ],
+)
+async def test_calls_written_as_a_field_are_read_in_every_shape(text: str) -> None:
+    answer = chat(f"[[ ## calls ## ]]\n{text}\n\n[[ ## completed ## ]]")
+    async with serving(answer) as server, app_at(server, lm={"capabilities": {"tools": False}}) as app:
+        found = (await app.run(CHOOSE, question="q", tools=[now, add])).calls
+
+    assert [(each.name, each.arguments) for each in found] == [("add", {"a": 5})]
+
+
+async def test_anthropics_input_as_text_is_read() -> None:
+    script = (
+        claude({"type": "tool_use", "id": "t", "name": "add", "input": '{"a": 5}'}, stop="tool_use"),
+        claude({"type": "tool_use", "id": "u", "name": "finish", "input": None}, stop="tool_use"),
+        claude(stop="end_turn", text="[[ ## reasoning ## ]]\nr\n\n[[ ## answer ## ]]\ndone"),
+    )
+    async with serving(*script) as server, app_at(server, "anthropic/claude-sonnet-4-5") as app:
+        assert first_step(await app.run(AGENT, question="q")).observation.text == "7"
+
+
+async def test_a_server_that_refuses_tools_is_asked_in_text_from_then_on() -> None:
+    def answer(body: Any) -> Any:
+        if "tools" in body:
+            return failed(400, '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')
+        prompt = json.dumps(body["messages"])
+        if "next_tool_name" not in prompt:
+            return FINAL
+        name = "finish" if "12:00" in prompt else "now"
+        return chat(
+            f"[[ ## next_thought ## ]]\nt\n\n[[ ## next_tool_name ## ]]\n{name}\n\n[[ ## next_tool_args ## ]]\n{{}}"
+            "\n\n[[ ## completed ## ]]"
+        )
+
+    async with serving(by_body(answer)) as server, app_at(server, lm=TOOLS) as app:
+        assert first_step(await app.run(AGENT, question="q")).observation.text == "12:00"
+        before = len(server.requests)
+        await app.run(AGENT, question="q")
+
+    assert len(server.requests) == 2 * before - 1
