@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from dspex.errors import ActorExited, LMError, RateLimited, RequestRejected
 from dspex.runtime import Actor, Backoff, ChildSpec, Process, Runtime, Supervisor, TaskProcess, current_process
-from dspex.services.lm.client import Acquire, LMClient, Settle
+from dspex.services.lm.client import LMClient
+from dspex.services.lm.lease_book import Acquire, Settle
 from dspex.services.lm.leases import Lease, LeaseTable
 from dspex.services.lm.limits import ClientLimits
 
@@ -19,9 +20,11 @@ OUTCOMES: dict[str, LMError | None] = {"ok": None, "rejected": RequestRejected("
 
 
 class Caller:
-    """One step that asks for a lease and settles it as it is told."""
+    """One step that asks for a lease, or takes it out of the book at once, and settles it as it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: LeaseTable, *, at_once: bool) -> None:
+        self.table = table
+        self.at_once = at_once
         self.process: TaskProcess
         self.lease: Lease | None = None
         self.told: asyncio.Future[str] = asyncio.get_event_loop().create_future()
@@ -30,6 +33,10 @@ class Caller:
         process = current_process()
         assert process is not None
         client = runtime.named("client")
+        book = self.table.books.get("m") if self.at_once else None
+        self.lease = book.lend_at_once(process.ref, 1, 1e9, runtime.clock.now()) if book is not None else None
+        if self.lease is not None:
+            process.own(self.lease, lambda lease: lease.id in self.table.leases and client.send(lease))
         while self.lease is None:
             try:
                 self.lease = await client.call(Acquire(process.ref, 1, 1e9), timeout=None)
@@ -82,12 +89,12 @@ class LeaseMachine(RuleBasedStateMachine):
     def holders(self) -> list[Caller]:
         return [each for each in self.callers if each.lease is not None and each.process.alive]
 
-    @rule()
-    def call(self) -> None:
+    @rule(at_once=st.booleans())
+    def call(self, at_once: bool) -> None:
         """Somebody asks for a lease."""
 
         async def begin() -> None:
-            caller = Caller()
+            caller = Caller(self.table, at_once=at_once)
             caller.process = self.runtime.spawn_task(self.owner, caller.run, self.runtime)
             self.callers.append(caller)
 
@@ -129,9 +136,10 @@ class LeaseMachine(RuleBasedStateMachine):
         ref = self.runtime.whereis("client")
         assert ref is not None
         client = self.runtime.processes[ref.pid].actor  # type: ignore[attr-defined]  # an actor's process has one
-        assert client._limiter.in_flight == len(held)
+        limiter = client._book._limiter
+        assert limiter.in_flight == len(held)
         waiting = [each for each in self.callers if each.process.alive and each.lease is None]
-        assert not waiting or len(held) >= client._limiter.limit
+        assert not waiting or len(held) >= limiter.limit
 
     def teardown(self) -> None:
         """Close the loop with nothing left in it."""

@@ -1,93 +1,26 @@
-"""The actor that decides for one model: who may send, and what a failure means. It sends nothing itself."""
+"""The actor around the decisions for one model: it watches who holds a lease, and answers. It sends nothing itself."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 from dspex._clock import TimerHandle
-from dspex.errors import AuthFailed, CircuitOpen, LMError, RateLimited, RequestRejected
-from dspex.protocols.lm import Usage
-from dspex.runtime import Down, From, LibraryActor, Next, NoReply, ProcessRef, Reply
-from dspex.services.lm.breaker import BreakerState, CircuitBreaker
-from dspex.services.lm.buckets import RateLimits, share_left
-from dspex.services.lm.first_bytes import FirstBytes
-from dspex.services.lm.key_health import KeyHealth
-from dspex.services.lm.leases import NOTHING_HELD, Lease, LeaseTable
-from dspex.services.lm.limiter import Gradient, Limiter
+from dspex.runtime import Down, From, LibraryActor, Next, NoReply, Reply
+from dspex.services.lm.lease_book import Acquire, LeaseBook, Settle
+from dspex.services.lm.leases import Lease, LeaseTable
 from dspex.services.lm.limits import ClientLimits
-from dspex.services.lm.retry import LOCAL, Raise, RetryAfter, RetryBudget, is_key_failure, is_outage, is_overload
-from dspex.services.lm.waiting import WaitingRoom
 
-CAUTIOUS = 16
-"""Attempts at once that a restarted client begins with, or as many as are on the wire: what was learned is lost."""
-
-TYPICAL_ANSWER = 256.0
-"""Tokens that an answer is taken to have before any has been seen, where the call sets no length."""
-
-PATIENCE = 10.0
-"""Seconds without a byte after which an attempt that ran into its caller's deadline is an outage: at the least."""
-
-_EARLY = 0.001
-"""Seconds by which a timer may go off before its time."""
-
-__all__ = ["Acquire", "Busy", "ClientLimits", "LMClient", "Settle"]
-
-
-class Acquire(NamedTuple):
-    """
-    Ask for a lease for one attempt; answered by ``Lease``, ``RetryAfter``, ``Raise`` or ``Busy``.
-
-    Attributes:
-        holder: The process that will make the attempt; its death gives the lease back.
-        attempt: The number of the attempt at this model, from 1.
-        deadline: When its caller's time is over.
-        priority: Lower numbers are served first when calls wait.
-        prompt: Tokens of the prompt, estimated.
-        answer: Tokens of the longest answer; ``None`` where nothing limits it.
-        queue: False wants ``Busy`` rather than to wait.
-        hedge: A second ask of a call that is on the wire already: only where nothing is amiss. Implies no queue.
-    """
-
-    holder: ProcessRef
-    attempt: int
-    deadline: float
-    priority: int = 0
-    prompt: int = 0
-    answer: int | None = 0
-    queue: bool = True
-    hedge: bool = False
-
-
-class Busy(NamedTuple):
-    """There is no lease now; perhaps in ``wait`` seconds, or, where that is infinite, when others are done."""
-
-    wait: float
-
-
-class Settle(NamedTuple):
-    """
-    Give a lease back with what its attempt came to; a call is answered by ``RetryAfter`` or ``Raise``.
-
-    ``cancelled`` says that the attempt was broken off by its own caller: it tells nothing about the provider, unless
-    it was the caller's deadline and the provider had been silent for long.
-    """
-
-    lease: int
-    error: LMError | None
-    attempt: int
-    deadline: float
-    usage: Usage | None = None
-    cancelled: bool = False
+__all__ = ["LMClient"]
 
 
 class LMClient(LibraryActor):
     """
-    Limits, breaker and retry policy of one model on one key.
+    Lends the leases of one model on one key as its ``LeaseBook`` decides.
 
-    Leases are recorded in the table of the key's supervisor before they are granted. A restarted client starts
-    from the leases it finds there, so the true number in flight is never forgotten, and with empty buckets; callers
-    who waited for a lease ask again by name.
+    A step that finds a slot free takes its lease out of the book in its own tick, and sends ``Lease`` when it dies with
+    it; all else goes through this actor. A restarted client adopts the leases that its predecessor granted; callers who
+    waited for one ask again by name.
     """
 
     at_once = False  # many ask in one turn of the loop, and go on to send: together is cheaper
@@ -96,40 +29,37 @@ class LMClient(LibraryActor):
         self._model = model
         self._table = table
         self._limits = limits
-        self._policy = limits.retry
-        self._successor = model in table.known
-        begin = max(CAUTIOUS, len(table.of(model))) if self._successor else None
-        table.known.add(model)
-        gradient = Gradient() if follow_latency else None
-        self._limiter = Limiter(limits.max_in_flight, initial=begin, gradient=gradient)
-        self._breaker = CircuitBreaker()
-        self._access = KeyHealth()  # a key may be good, and yet not for this model
-        self._budget: RetryBudget
-        self._rates: RateLimits
-        self._answers = TYPICAL_ANSWER
-        self._first_bytes = FirstBytes()
-        self._waiting: WaitingRoom[tuple[Acquire, From]] = WaitingRoom(_has_left)
+        self._follow_latency = follow_latency
+        self._book: LeaseBook[From]
         self._monitors: dict[int, Lease] = {}
         self._monitor_of: dict[int, int] = {}
         self._wake: TimerHandle | None = None
         self._wake_at = math.inf
 
     async def init(self) -> None:
-        """Adopt the leases that a predecessor granted; those whose holder is dead are released."""
-        limits, now = self._limits, self.runtime.clock.now()
-        self._budget = RetryBudget(now=now, share=limits.retry_share, reserve=limits.retry_reserve)
-        self._rates = RateLimits(rpm=limits.rpm, tpm=limits.tpm, learn=limits.learn, now=now, empty=self._successor)
-        self._limiter.pause(now, self._table.pauses.get(self._model, 0.0) - now)
-        self._table.clients[self._model] = self.ref
+        """Open the book and adopt the leases that a predecessor granted; those whose holder is dead are released."""
+        table, runtime = self._table, self.runtime
+        self._book = LeaseBook(
+            self._model,
+            table,
+            self._limits,
+            now=runtime.clock.now(),
+            follow_latency=self._follow_latency,
+            has_left=_has_left,
+            rand=runtime.random.random,
+            telemetry=runtime.telemetry,
+            name=self._dspex_process._name or self._model,  # noqa: SLF001 - the name that callers' events carry too
+        )
+        table.clients[self._model] = self.ref
         self.own(self, LMClient._sleep_no_more)
-        for lease in self._table.of(self._model):
+        for lease in table.of(self._model):
             if lease.holder.alive:
-                self._limiter.adopt(1)
-                lease.held = self._rates.adopt(lease.held)
+                self._book.adopt(lease)
                 self._watch(lease)
             else:
-                del self._table.leases[lease.id]
-                self._table.key.forgotten(lease.key_ticket)
+                self._book.drop(lease)
+        table.books[self._model] = self._book
+        self.own(self._book, self._withdraw)
 
     async def handle_call(self, message: Any, sender: From) -> Next:
         """Answer ``Acquire`` now or when a slot is free, and ``Settle`` at once."""
@@ -138,7 +68,7 @@ class LMClient(LibraryActor):
         if not issubclass(type(message), Settle):
             return self.refuse(message, sender)
         self._settle(message)
-        return Reply(self._judge(message))
+        return Reply(self._book.judge(message, self.runtime.clock.now()))
 
     async def handle_cast(self, message: Any) -> Next:
         """Take back the lease of an attempt that succeeded, or was broken off."""
@@ -153,9 +83,9 @@ class LMClient(LibraryActor):
             lease = self._monitors.pop(message.monitor, None)
             if lease is not None:
                 del self._monitor_of[lease.id]
-                if self._table.leases.pop(lease.id, None) is not None:
-                    self._forget(lease, self.runtime.clock.now())
-                    self._pump()
+                self._lose(lease)
+        elif issubclass(type(message), Lease):
+            self._lose(message)
         elif message is _LOOK_AGAIN:
             self._wake, self._wake_at = None, math.inf
             self._pump()
@@ -166,339 +96,79 @@ class LMClient(LibraryActor):
         return None
 
     def describe(self) -> str:
-        """Tell limit, in flight, waiting by priority, buckets, and what is amiss with breaker or key."""
-        now = self.runtime.clock.now()
-        counts = self._waiting.counts()
-        by_priority = ", ".join(f"{count} at priority {priority}" for priority, count in counts.items())
-        said = [
-            f"{self._limiter.in_flight} of {self._limiter.limit} in flight",
-            f"{sum(counts.values())} waiting" + (f" ({by_priority})" if set(counts) - {0} else ""),
-        ]
-        pause = self._limiter.wait(now)
-        if pause:
-            said.append(f"paused for {pause:.1f} s")
-        rates = self._rates.describe(now)
-        if rates:
-            said.append(rates)
-        if self._breaker.state is not BreakerState.CLOSED:
-            said.append(f"breaker {self._breaker.state.value}")
-        said.extend(
-            f"key refused ({type(health.error).__name__}), next try in {health.retry_after(now):.0f} s"
-            for health in (self._table.key, self._access)
-            if health.error is not None
-        )
-        return ", ".join(said)
-
-    # --- granting -------------------------------------------------------------------------------------------
+        """Tell limit, in flight, waiting by priority, buckets, and faults of breaker or key."""
+        return self._book.describe(self.runtime.clock.now())
 
     def _acquire(self, request: Acquire, sender: From) -> Next:
-        now = self.runtime.clock.now()
-        if request.attempt == 1 and not request.hedge:
-            self._budget.earn(now)
-        waiting = self._waiting.size > 0
-        if not waiting and self._all_is_well and self._limiter.try_acquire(now):  # nearly always
-            ticket = self._breaker.admit(now)
-            assert ticket is not None
-            lease = self._table.grant(self._model, request.holder, ticket, deadline=request.deadline)
-            self._watch(lease)
-            return Reply(lease)
-        if request.hedge and (waiting or self._breaker.state is not BreakerState.CLOSED or self._key_refusal(now)):
-            return Reply(Busy(math.inf))
-        answer = self._decide(request, now) if not waiting else self._certain_refusal(request, now)
+        answer = self._book.acquire(request, sender, now := self.runtime.clock.now())
         if isinstance(answer, float):
-            if not request.queue or request.hedge:
-                return Reply(Busy(answer))
-            self._waiting.enter(request.priority, (request, sender))
-            if waiting:
-                self._pump()  # the others may have left
-            else:
+            if answer:
                 self._look_again_in(answer, now)
+            else:
+                self._pump()
             return NoReply()
+        if isinstance(answer, Lease):
+            self._watch(answer)
         return Reply(answer)
 
-    @property
-    def _all_is_well(self) -> bool:
-        """True when nothing but the number in flight decides."""
-        return (
-            self._breaker.state is BreakerState.CLOSED
-            and not self._rates.active
-            and self._table.key.error is None
-            and self._access.error is None
-        )
+    def _lose(self, lease: Lease) -> None:
+        """Take back the lease of a holder that died."""
+        if self._book.lose(lease, self.runtime.clock.now()):
+            self._pump()
 
-    def _decide(self, request: Acquire, now: float) -> Lease | RetryAfter | Raise | float:
-        """Return a lease, a refusal, or the seconds to wait: infinite until something happens."""
-        refusal = self._certain_refusal(request, now)
-        if not isinstance(refusal, float):
-            return refusal
-        if refusal > 0.0:
-            return refusal
-        if self._limiter.wait(now) is None:
-            return math.inf
-        breaker, was = self._breaker, self._breaker.state
-        ticket = breaker.admit(now)
-        if breaker.state is not was:
-            self._tell_breaker(was)
-        if ticket is None:
-            retry_after = breaker.retry_after(now)
-            if retry_after == 0.0:
-                return math.inf  # a probe is out: its verdict decides
-            error = CircuitOpen(f"{self._model} has failed too often lately", retry_after=retry_after)
-            return self._policy.judge(
-                error, request.attempt, now=now, deadline=request.deadline, rand=self.runtime.random.random
-            )
-        return self._lend(request, ticket, now)
+    def _pump(self) -> None:
+        """Answer those who wait, for as long as there is room."""
+        now = self.runtime.clock.now()
+        while not isinstance(served := self._book.next_answer(now), float):
+            sender, answer = served
+            is_heard = sender.reply(answer)
+            if isinstance(answer, Lease):
+                if is_heard:
+                    self._watch(answer)
+                else:
+                    self._book.lose(answer, now)
+        self._look_again_in(served, now)
 
-    def _certain_refusal(self, request: Acquire, now: float) -> Raise | float:
-        """Return the refusal that no waiting for others can change, or the seconds that must pass in any case."""
-        refused = self._key_refusal(now)
-        if refused is not None:
-            return Raise(refused, "key")
-        rates, wait = self._rates, self._limiter.wait(now) or 0.0
-        if rates.active:
-            tokens, most = self._tokens_of(request), rates.token_limit
-            if most is not None and tokens > most:
-                message = (
-                    f"this call may take {tokens} tokens ({request.prompt} in the prompt), more than tpm={most:g} ever "
-                    "allows at once; nothing was sent: shorten the prompt, lower max_tokens or raise tpm"
-                )
-                return Raise(RequestRejected(message, code=LOCAL), "too large")
-            wait = max(wait, rates.wait(tokens, now))
-        if wait > 0.0 and now + wait >= request.deadline:
-            return self._too_late(wait)
-        return wait
-
-    def _too_late(self, wait: float) -> Raise:
-        message = f"{self._model} may be asked again in {wait:.1f} s, after this call's deadline; nothing was sent"
-        return Raise(RateLimited(message, code=LOCAL, retry_after=wait), "deadline")
-
-    def _key_refusal(self, now: float) -> LMError | None:
-        key, access = self._table.key, self._access
-        if key.error is None and access.error is None:
-            return None
-        return key.refusal(now) or access.refusal(now)
-
-    def _tokens_of(self, request: Acquire) -> int:
-        return request.prompt + (int(self._answers) if request.answer is None else request.answer)
-
-    def _lend(self, request: Acquire, ticket: int, now: float) -> Lease:
-        self._limiter.try_acquire(now)
-        table, rates, key_ticket, held = self._table, self._rates, 0, NOTHING_HELD
-        if table.key.error is not None:
-            key_ticket = table.key.admit()
-        elif self._access.error is not None:
-            key_ticket = -self._access.admit()  # below zero: this model's, not the whole key's
-        if rates.active:
-            held = rates.reserve(self._tokens_of(request), now)
-        lease = table.grant(self._model, request.holder, ticket, key_ticket, held, request.deadline)
-        self._watch(lease)
-        return lease
+    def _settle(self, message: Settle) -> None:
+        """Take the lease back, and tell everybody who is concerned."""
+        monitor = self._monitor_of.pop(message.lease, None)
+        if monitor is not None:
+            self._monitors.pop(monitor, None)
+            self._dspex_process.demonitor(monitor)
+        key_changed, hopeless = self._book.settle(message, self.runtime.clock.now())
+        for sender, verdict in hopeless:
+            sender.reply(verdict)
+        if key_changed:
+            for client in self._table.clients.values():
+                client.send(_KEY_NEWS)
+        self._pump()
 
     def _watch(self, lease: Lease) -> None:
         monitor = lease.holder.monitor()
         self._monitors[monitor] = lease
         self._monitor_of[lease.id] = monitor
 
-    def _pump(self) -> None:
-        """Answer those who wait, for as long as there is room: by priority, then first come first served."""
-        waiting = self._waiting
-        if not waiting.size:
-            return
-        now = self.runtime.clock.now()
-        while (next_one := waiting.first()) is not None:
-            request, sender = next_one
-            answer = self._decide(request, now)
-            if isinstance(answer, float):
-                self._look_again_in(answer, now)
-                return
-            waiting.serve()
-            if not sender.reply(answer) and isinstance(answer, Lease):
-                self._take_back(answer)
-                self._forget(answer, now)
-
     def _look_again_in(self, seconds: float, now: float) -> None:
-        if seconds == math.inf or now + seconds >= self._wake_at:
+        if now + seconds >= self._wake_at:
             return
         self._sleep_no_more()
         clock, context = self.runtime.clock, self.runtime.context
         self._wake_at = now + seconds
         self._wake = clock.call_later(seconds, self.ref.send, _LOOK_AGAIN, context=context)
 
+    def _withdraw(self, book: LeaseBook[From]) -> None:
+        """Have nobody lend from the book of a client that is gone."""
+        if self._table.books.get(self._model) is book:
+            del self._table.books[self._model]
+
     def _sleep_no_more(self) -> None:
         if self._wake is not None:
             self._wake.cancel()
-
-    # --- settling -------------------------------------------------------------------------------------------
-
-    def _settle(self, message: Settle) -> None:
-        """Take the lease back and learn from its outcome; a lease already taken back (by Down) changes nothing."""
-        lease = self._table.leases.get(message.lease)
-        if lease is None:
-            return
-        self._take_back(lease)
-        now, error = self.runtime.clock.now(), message.error
-        if message.cancelled or not lease.sent or (error is not None and _never_left(error)):
-            if error is not None:
-                lease.sent = False
-            self._forget(lease, now)
-        else:
-            telling = self.runtime.telemetry.active
-            limit, was = (self._limiter.limit if telling else 0), self._breaker.state
-            self._learn_of_provider(lease, error, now)
-            self._learn_of_rates(lease, message, now)
-            if telling:
-                self._tell_changes(limit, was, error)
-        self._pump()
-
-    def _learn_of_provider(self, lease: Lease, error: LMError | None, now: float) -> None:
-        """Tell breaker and limiter how an attempt that was sent has ended; the key hears of it too."""
-        if error is None:
-            self._breaker.succeeded(lease.ticket, now)
-            latency = None
-            if lease.begun_at is not None:
-                latency = lease.begun_at - lease.sent_at
-                self._first_bytes.note(latency)
-            follow = self._limiter.gradient is not None and lease.headroom is None
-            self._limiter.succeeded(now, latency if follow else None)
-        else:
-            if is_outage(error):
-                self._breaker.failed(lease.ticket, now)
-            elif error.code == LOCAL:
-                self._breaker.forgotten(lease.ticket)
-            else:
-                self._breaker.succeeded(lease.ticket, now)
-            if is_overload(error):
-                pause = min(error.retry_after, self._policy.max_retry_after) if error.retry_after is not None else None
-                self._limiter.overloaded(now, pause, slow_down=error.code == "slow_down")
-                if pause:
-                    self._table.pauses[self._model] = max(self._table.pauses.get(self._model, 0.0), now + pause)
-                    self._refuse_hopeless(now)
-            else:
-                self._limiter.release()
-        if lease.key_ticket or (error is not None and is_key_failure(error)):
-            self._learn_of_key(lease, error, now)
-
-    def _learn_of_key(self, lease: Lease, error: LMError | None, now: float) -> None:
-        key, access = self._table.key, self._access
-        ticket = lease.key_ticket
-        if error is not None and is_key_failure(error) and error.status == 403:
-            changed = access.ended(-min(0, ticket), error, now)  # forbidden: this model, or this kind of call
-            key.ended(max(0, ticket), None, now)
-        else:
-            changed = key.ended(max(0, ticket), error, now)
-            changed = (access.ended(-min(0, ticket), None, now) if error is None else False) or changed
-            if error is not None:
-                access.forgotten(-min(0, ticket))
-        if changed:
-            for client in self._table.clients.values():
-                client.send(_KEY_NEWS)
-            if self.runtime.telemetry.active:
-                refused = key.error or access.error
-                state = type(refused).__name__ if refused is not None else "good"
-                self._emit(
-                    "dspex.lm.key", {"cooldown": max(key.retry_after(now), access.retry_after(now))}, state=state
-                )
-
-    def _learn_of_rates(self, lease: Lease, message: Settle, now: float) -> None:
-        """Correct the buckets, and heed what the provider says is left."""
-        error, usage, rates = message.error, message.usage, self._rates
-        if usage is not None:
-            if error is None:
-                self._answers += (usage.output_tokens - self._answers) / 16
-            if rates.active and usage.total_tokens:
-                rates.charge(lease.held, usage.total_tokens, now)
-        elif error is not None and error.status is not None and 400 <= error.status < 500:
-            rates.charge(lease.held, 0, now)  # refused unread; anything else is charged as it was estimated
-        room = lease.headroom
-        if room is None:
-            if error is None:
-                self._limiter.narrow(1.0)
-            return
-        if rates.observe(room, lease.held, lease.sent_at, now) and self.runtime.telemetry.active:
-            numbers = {"requests": float(room.request_limit or 0), "tokens": float(room.token_limit or 0)}
-            self._emit("dspex.lm.rate_limit", numbers)
-        self._limiter.narrow(share_left(room))
-
-    def _take_back(self, lease: Lease) -> None:
-        """Strike a lease from the books."""
-        self._table.leases.pop(lease.id, None)
-        monitor = self._monitor_of.pop(lease.id, None)
-        if monitor is not None:
-            self._monitors.pop(monitor, None)
-            self._dspex_process.demonitor(monitor)
-
-    def _forget(self, lease: Lease, now: float) -> None:
-        """Give back what a lease without verdict held: unsent is free, sent and unknown is charged as estimated."""
-        if self._hung(lease, now):
-            was = self._breaker.state
-            self._breaker.failed(lease.ticket, now)
-            if self._breaker.state is not was:
-                self._tell_breaker(was)
-        else:
-            self._breaker.forgotten(lease.ticket)
-        self._limiter.release()
-        if lease.key_ticket:
-            self._table.key.forgotten(lease.key_ticket)
-            self._access.forgotten(-lease.key_ticket)
-        if not lease.sent:
-            self._rates.refund(lease.held, now)
-
-    def _hung(self, lease: Lease, now: float) -> bool:
-        """
-        True when an attempt was cut off by its caller's deadline while the provider kept silent for too long.
-
-        Callers who give up for reasons of their own, or gave little time, tell nothing about the provider: it must have
-        been silent for twice as long as it lets nearly all others wait.
-        """
-        if not lease.sent or lease.begun_at is not None or now < lease.deadline - _EARLY:
-            return False
-        usual = self._first_bytes.value
-        return now - lease.sent_at >= max(PATIENCE, 2 * usual if usual is not None else 0.0)
-
-    def _refuse_hopeless(self, now: float) -> None:
-        """Answer the waiters whose time will be over before a pause is."""
-        wait = self._limiter.wait(now) or 0.0
-        if wait > 0.0 and self._waiting.size:
-            for _, sender in self._waiting.sweep(lambda each: now + wait >= each[0].deadline):
-                sender.reply(self._too_late(wait))
-
-    def _judge(self, message: Settle) -> RetryAfter | Raise:
-        assert message.error is not None
-        now = self.runtime.clock.now()
-        rand = self.runtime.random.random
-        verdict = self._policy.judge(message.error, message.attempt, now=now, deadline=message.deadline, rand=rand)
-        if isinstance(verdict, RetryAfter) and not self._budget.spend(now):
-            return Raise(message.error, "retry budget")
-        return verdict
-
-    # --- telling --------------------------------------------------------------------------------------------
-
-    def _tell_changes(self, limit: int, was: BreakerState, error: LMError | None) -> None:
-        if self._limiter.limit != limit:
-            why = type(error).__name__ if error is not None else "ok"
-            numbers = {"limit": float(self._limiter.limit), "in_flight": float(self._limiter.in_flight)}
-            self._emit("dspex.lm.limit", numbers, reason=why)
-        if self._breaker.state is not was:
-            self._tell_breaker(was)
-
-    def _tell_breaker(self, was: BreakerState) -> None:
-        if self.runtime.telemetry.active:
-            cooldown = self._breaker.retry_after(self.runtime.clock.now())
-            self._emit("dspex.lm.breaker", {"cooldown": cooldown}, state=self._breaker.state.value, was=was.value)
-
-    def _emit(self, name: str, measurements: dict[str, float], **metadata: object) -> None:
-        lm = self._dspex_process._name or self._model  # noqa: SLF001 - the name that callers' events carry too
-        self.runtime.telemetry.emit(name, measurements, {"lm": lm, **metadata})
 
 
 def _has_left(waiter: tuple[Acquire, From]) -> bool:
     request, sender = waiter
     return not sender.waiting or not request.holder.alive
-
-
-def _never_left(error: LMError) -> bool:
-    """True when an error was raised before anything was sent: no key, a header or a body that cannot be written."""
-    return error.status is None and isinstance(error, (AuthFailed, RequestRejected))
 
 
 _LOOK_AGAIN = object()

@@ -11,8 +11,9 @@ from dspex.services.lm.key_health import KeyHealth
 
 if TYPE_CHECKING:
     from dspex.protocols.wire import Headroom
-    from dspex.runtime import ActorRef, ProcessRef
+    from dspex.runtime import ActorRef, From, ProcessRef
     from dspex.services.lm.channel import Channel
+    from dspex.services.lm.lease_book import LeaseBook
 
 __all__ = ["NOTHING_HELD", "Lease", "LeaseTable"]
 
@@ -57,10 +58,12 @@ class Lease:
 class LeaseTable:
     """The leases of all models on one key, what is known of the key, and the channel they are for."""
 
-    __slots__ = ("_last", "channel", "clients", "key", "known", "leases", "pauses")
+    __slots__ = ("_last", "books", "channel", "clients", "key", "known", "leases", "pauses")
 
     def __init__(self) -> None:
         self.leases: dict[int, Lease] = {}
+        self.books: dict[str, LeaseBook[From]] = {}
+        """The book of each model whose client is there."""
         self.channel: Channel | None = None
         self.key = KeyHealth()
         self.clients: dict[str, ActorRef] = {}

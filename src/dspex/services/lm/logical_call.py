@@ -14,9 +14,9 @@ from dspex.protocols.scope import OnDelta
 from dspex.runtime import Runtime, calling_process, current_process
 from dspex.services.lm._call_log import CallLog
 from dspex.services.lm.channel import Channel
-from dspex.services.lm.client import Acquire, Busy, Settle
 from dspex.services.lm.estimate import TokenEstimate, counted, counted_vectors
 from dspex.services.lm.keyed_endpoint import KeyedEndpoint
+from dspex.services.lm.lease_book import Acquire, Busy, Settle
 from dspex.services.lm.leases import Lease
 from dspex.services.lm.retry import LOCAL, Raise, RetryAfter
 from dspex.services.lm.transport_server import GetChannel
@@ -46,6 +46,7 @@ class LogicalCall(CallLog):
         "body",
         "claim",
         "client",
+        "client_model",
         "deadline",
         "expects",
         "key",
@@ -78,6 +79,8 @@ class LogicalCall(CallLog):
         super().__init__(runtime, lm, log, client.name, on_delta)
         self.keyed = keyed
         self.client = client
+        self.client_model = model
+        """The name under which the client keeps its leases."""
         self.deadline = deadline
         self.body = body
         self.expects = expects
@@ -110,7 +113,7 @@ class LogicalCall(CallLog):
         attempt = len(self.log.attempts)
         while True:
             attempt += 1
-            verdict: object = await self.acquire(attempt)
+            verdict: object = self._lease_at_once(attempt) or await self.acquire(attempt)
             if isinstance(verdict, Lease):
                 verdict = await self.attempt(verdict, attempt)
                 if not isinstance(verdict, (Raise, RetryAfter)):
@@ -120,6 +123,22 @@ class LogicalCall(CallLog):
             assert isinstance(verdict, RetryAfter)
             self.note_retry(attempt, verdict.delay)
             await self.runtime.sleep(verdict.delay)
+
+    def _lease_at_once(self, attempt: int) -> Lease | None:
+        """Return a lease where there is no need to wait for one, taken in this tick; None where the client decides."""
+        book = self.keyed.table.books.get(self.client_model)
+        if book is None:
+            return None
+        process = calling_process()
+        lease = book.lend_at_once(process.ref, attempt, self.deadline, self.runtime.clock.now())
+        if lease is not None:  # the client watches nobody for it: however this process ends, it gives the lease back
+            process.own(lease, self._give_back)
+        return lease
+
+    def _give_back(self, lease: Lease) -> None:
+        """Send a lease that was not settled to the client; without one, the next finds it and its dead holder."""
+        if lease.id in self.keyed.table.leases:
+            self.client.send(lease)
 
     def acquire(
         self, attempt: int, *, queue: bool = True, hedge: bool = False

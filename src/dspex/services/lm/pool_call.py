@@ -9,8 +9,8 @@ from dspex.errors import InternalError, LMError, RequestRejected
 from dspex.protocols.lm import AttemptLog, LMResponse
 from dspex.protocols.model import LM, LMPool
 from dspex.runtime import Runtime
-from dspex.services.lm.client import Busy, Settle
 from dspex.services.lm.first_bytes import FirstBytes
+from dspex.services.lm.lease_book import Busy, Settle
 from dspex.services.lm.leases import Lease
 from dspex.services.lm.logical_call import LogicalCall
 from dspex.services.lm.pool_policy import HedgeBudget, Round, may_answer_elsewhere

@@ -13,7 +13,7 @@ import anyio
 from dspex.protocols.lm import AttemptLog, LMDelta, LMResponse
 from dspex.protocols.scope import OnDelta
 from dspex.runtime import KILL, Crashed, Normal, Runtime, TaskProcess, calling_process
-from dspex.services.lm.client import Settle
+from dspex.services.lm.lease_book import Settle
 from dspex.services.lm.leases import Lease
 from dspex.services.lm.logical_call import LogicalCall
 from dspex.services.lm.retry import Raise, RetryAfter
