@@ -12,7 +12,8 @@ from dspex.errors import ActorExited, LMError, RateLimited, ServerFailed
 from dspex.protocols.lm import Usage
 from dspex.runtime import Actor, Backoff, ChildSpec, Crashed, Process, Runtime, Supervisor, TaskProcess, current_process
 from dspex.services.lm.buckets import Bucket
-from dspex.services.lm.client import Acquire, LMClient, Settle
+from dspex.services.lm.client import LMClient
+from dspex.services.lm.lease_book import Acquire, Settle
 from dspex.services.lm.leases import Lease, LeaseTable
 from dspex.services.lm.limits import ClientLimits
 from dspex.testing import VirtualClock

@@ -95,13 +95,13 @@ class BookMachine(RuleBasedStateMachine):
             self.waiting.append(self.number)
             self.serve()
 
-    @precondition(lambda self: getattr(self, "waiting", None))
+    @precondition(lambda self: bool(getattr(self, "waiting", None)))
     @rule(which=st.integers(0, 9))
     def leave(self, which: int) -> None:
         """Somebody who waits goes away without a word."""
         self.left.add(self.waiting[which % len(self.waiting)])
 
-    @precondition(lambda self: getattr(self, "out", None))
+    @precondition(lambda self: bool(getattr(self, "out", None)))
     @rule(which=st.integers(0, 9), outcome=st.sampled_from(sorted(OUTCOMES)), sent=st.booleans())
     def settle(self, which: int, outcome: str, sent: bool) -> None:
         """An attempt ends; a failure is judged."""
@@ -119,7 +119,7 @@ class BookMachine(RuleBasedStateMachine):
             assert isinstance(self.book.judge(message, self.now), (Raise, RetryAfter))
         self.serve()
 
-    @precondition(lambda self: getattr(self, "out", None))
+    @precondition(lambda self: bool(getattr(self, "out", None)))
     @rule(which=st.integers(0, 9))
     def lose(self, which: int) -> None:
         """A holder dies; a second message about it changes nothing."""

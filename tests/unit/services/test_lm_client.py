@@ -21,7 +21,8 @@ from dspex.errors import (
 from dspex.protocols.lm import Usage
 from dspex.protocols.wire import Headroom
 from dspex.runtime import Actor, Backoff, ChildSpec, Process, Runtime, Supervisor, TaskProcess, current_process
-from dspex.services.lm.client import Acquire, Busy, LMClient, Settle
+from dspex.services.lm.client import LMClient
+from dspex.services.lm.lease_book import Acquire, Busy, Settle
 from dspex.services.lm.leases import Lease, LeaseTable
 from dspex.services.lm.limits import ClientLimits
 from dspex.services.lm.retry import Raise, RetryAfter, RetryPolicy

@@ -38,7 +38,7 @@ async def cut_off(room: Room, leases: list[Lease]) -> None:
 
 
 def state(room: Room) -> BreakerState:
-    return room.actor()._breaker.state
+    return room.actor()._book._breaker.state
 
 
 async def test_calls_that_hear_nothing_until_their_deadline_open_the_breaker(room: Room) -> None:
@@ -64,7 +64,7 @@ async def test_a_hanging_probe_keeps_it_open(room: Room) -> None:
     await cut_off_after(room, 60.0, [probe])
 
     assert state(room) is BreakerState.OPEN
-    assert room.actor()._breaker.retry_after(room.clock.now()) == pytest.approx(4.0)
+    assert room.actor()._book._breaker.retry_after(room.clock.now()) == pytest.approx(4.0)
 
 
 async def cut_off_after(room: Room, seconds: float, leases: list[Lease]) -> None:
