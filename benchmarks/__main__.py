@@ -19,7 +19,7 @@ import pyperf
 from benchmarks._erlang import installed, release
 from benchmarks._erlang_rows import ERLANG_GROUPS
 from benchmarks._facts import facts
-from benchmarks._race import ContenderFailed, profile, race
+from benchmarks._race import ContenderFailed, profile, race, trace_path
 from benchmarks._report import Result, Turn, figures, markdown, summary, table, to_json
 from benchmarks._row import Group, Size
 from benchmarks._rows import GROUPS, MILLION, rows_of
@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--million", action="store_true", help="weigh a million idle actors, once; nothing else")
     parser.add_argument("--list", action="store_true", help="name the rows and their budgets, measure nothing")
     parser.add_argument("--profile", metavar="ROW", help="show where our side of a row spends its time, nothing else")
+    parser.add_argument("--path", action="store_true", help="trace one warm Predict: calls, files, awaits, objects")
     parser.add_argument("--json", type=Path, metavar="FILE", help=f"where results go; a full run writes {LATEST.name}")
     parser.add_argument("--pyperf", type=Path, metavar="FILE", help="all turns, for `python -m pyperf compare_to`")
     parser.add_argument("--docs", action="store_true", help=f"put the table into docs/{PAGE.name}")
@@ -57,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LookupError as error:
         print(f"benchmarks: {error.args[0]}", file=sys.stderr)
         return 2
+    if options.path:
+        trace_path()
+        return 0
     if options.list:
         for row in (row for group in groups for row in group.rows):
             print(f"{row.name:22} {row.budget or '-'!s:9} {row.title}, beside {row.versus}")

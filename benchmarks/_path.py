@@ -1,33 +1,28 @@
 """
 The path of one call: how many calls, files and awaits a warm Predict over loopback HTTP takes, and what it leaves.
 
-``python -m benchmarks --path`` prints it. With another ``PYTHONPATH`` it measures another version of the sources.
+``python -m benchmarks --path`` prints it. With another ``PYTHONPATH`` it traces another version of the sources.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import CodeType, CoroutineType, FrameType
 from typing import Any
 
 import dspex
 from benchmarks._contender import Setup
-from benchmarks.contenders.http import MODEL, QUESTION, app_at, in_flight
-from dspex.app import _tree
-from dspex.services.lm._http import HttpReply
-from dspex.services.lm.limits import ClientLimits
+from benchmarks.contenders import null
+from benchmarks.contenders.http import QUESTION, app_at
 
-__all__ = ["null_app", "path_of_call", "work_above_nothing"]
+__all__ = ["gc_share", "main", "path_of_call"]
 
 _HERE = dspex.__file__.removesuffix("__init__.py")
-_TURNS = 2_000
 
 
 class _Trace:
@@ -35,7 +30,6 @@ class _Trace:
 
     def __init__(self) -> None:
         self.calls: Counter[CodeType] = Counter()
-        self.steps: list[str] = []
         self.hops: Counter[tuple[str, str]] = Counter()
 
     def hear(self, frame: FrameType, event: str, _: object) -> None:
@@ -152,100 +146,43 @@ async def _objects(app: dspex.App, program: Any) -> dict[str, Any]:
     }
 
 
-class _Nothing:
-    """A transport without a network: each request is answered in the next turn of the loop."""
-
-    needs_key = True
-    open_connections = 0
-    stale_retries = 0
-
-    def __init__(self, reply: HttpReply) -> None:
-        self._reply = reply
-
-    async def post(
-        self,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        timeouts: object = None,
-        on_resend: object = None,
-        on_begin: Callable[[Mapping[str, str]], object] | None = None,
-    ) -> HttpReply:
-        await asyncio.sleep(0)
-        reply = self._reply
-        if on_begin is not None:
-            on_begin(reply.headers)
-        return reply
-
-    async def aclose(self) -> None:
-        """Close nothing."""
-
-
-async def null_app(setup: Setup, at_once: int, **options: Any) -> dspex.App:
-    """Return a running App whose transport answers at once, without a network."""
-    from benchmarks._server import RESPONSE
-
-    head, _, body = RESPONSE.partition(b"\r\n\r\n")
-    headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
-    nothing = _Nothing(HttpReply(200, headers, body))
-    before, _tree.open_transport = _tree.open_transport, functools.partial(_give, nothing)
-    try:
-        lm = dspex.LM(MODEL, api_base="http://127.0.0.1:9/v1", api_key="benchmark")
-        return await setup.stack.enter_async_context(
-            dspex.App(lm=lm, cache=None, limits=ClientLimits(max_in_flight=at_once), **options)
-        )
-    finally:
-        _tree.open_transport = before
-
-
-def _give(nothing: _Nothing, **_: object) -> Any:
-    return nothing
-
-
-async def work_above_nothing(setup: Setup, at_once: int = 64, turns: int = _TURNS, rounds: int = 7) -> dict[str, float]:
-    """Return the CPU cost of a Predict above a null transport, and the collector's share: the least of many rounds."""
-    app = await null_app(setup, at_once)
-    program = dspex.Predict("question -> answer")
-
-    async def call(question: str) -> object:
-        return (await app.run(program, question=question)).answer
-
-    async def bare(_question: str) -> object:
-        return await asyncio.sleep(0)
-
-    ours, alone = in_flight(call, at_once), in_flight(bare, at_once)
-    await ours(turns)  # type: ignore[misc]
-    costs, floors, shares = [], [], []
+async def gc_share(setup: Setup, calls: int = 2_000, rounds: int = 5) -> float:
+    """Return the share of the garbage collector in the CPU time of predictors above a null transport."""
+    run: Any = await null.predict(setup)
+    await run(calls)
+    shares = []
     for _ in range(rounds):
-        spent, collected = await _cost(ours, turns)
-        costs.append(spent)
-        shares.append(collected / spent)
-        floors.append((await _cost(alone, turns))[0])
-    return {
-        "predict_us": 1e6 * min(costs),
-        "floor_us": 1e6 * min(floors),
-        "own_us": 1e6 * (min(costs) - min(floors)),
-        "gc_share": sorted(shares)[rounds // 2],
-    }
+        collected = began = 0.0
+
+        def hear(phase: str, _: Mapping[str, int]) -> None:
+            nonlocal collected, began
+            if phase == "start":
+                began = time.thread_time()
+            else:
+                collected += time.thread_time() - began
+
+        gc.collect()
+        gc.callbacks.append(hear)
+        start = time.thread_time()
+        await run(calls)
+        shares.append(collected / (time.thread_time() - start))
+        gc.callbacks.remove(hear)
+    return sorted(shares)[rounds // 2]
 
 
-async def _cost(run: Any, turns: int) -> tuple[float, float]:
-    """Return CPU seconds of one operation, and how much of them the garbage collector took."""
-    collected = 0.0
-    began = 0.0
+async def _show(url: str) -> None:
+    setup = Setup(url)
+    async with setup.stack:
+        for name, value in (await path_of_call(setup)).items():
+            lines = value if isinstance(value, list) else [f"  {key}: {each}" for key, each in value.items()]
+            print("\n".join([name, *lines]) if isinstance(value, (dict, list)) else f"{name}: {value}")
+        print(f"share of the garbage collector: {await gc_share(setup):.3f}")
 
-    def hear(phase: str, _: Mapping[str, int]) -> None:
-        nonlocal collected, began
-        if phase == "start":
-            began = time.thread_time()
-        else:
-            collected += time.thread_time() - began
 
-    gc.collect()
-    gc.callbacks.append(hear)
-    start = time.thread_time()
-    await run(turns)
-    spent = time.thread_time() - start
-    gc.callbacks.remove(hear)
-    assert threading.current_thread() is threading.main_thread()
-    return spent / turns, collected / turns
+def main() -> None:
+    """Trace a call against the server at the address given as the argument, and print all that is found."""
+    asyncio.run(_show(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -16,7 +16,7 @@ from benchmarks._erlang import command_of, compiled
 from benchmarks._report import Turn
 from benchmarks._row import Group
 
-__all__ = ["ContenderFailed", "profile", "race"]
+__all__ = ["ContenderFailed", "profile", "race", "trace_path"]
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -98,6 +98,13 @@ def profile(name: str, *, server: bool, seconds: float, operations: int | None =
         child = _open_all(stack, (name,), server=server)[name]
         child.ask(f"calibrate {seconds}" if operations is None else f"operations {operations}")
         child.ask("profile")
+
+
+def trace_path() -> None:
+    """Print how one warm Predict travels from ``app.run`` to the socket and back."""
+    with contextlib.ExitStack() as stack:
+        url = _open(stack, "benchmarks._server", environment=dict(os.environ)).ask().strip()
+        subprocess.run([sys.executable, "-m", "benchmarks._path", url], check=True, cwd=ROOT)
 
 
 def _open_all(stack: contextlib.ExitStack, names: tuple[str, ...], *, server: bool) -> dict[str, _Child]:

@@ -165,7 +165,7 @@ def markdown(results: Sequence[Result]) -> str:
 
 def _cells(result: Result) -> tuple[str, ...]:
     spread = f"{_shown(result.low)}-{_shown(result.high)}"
-    ratio = f"{_shown(result.ratio)}x"
+    ratio = f"{_shown(result.ratio)}{' µs' if result.budget.endswith('µs') else 'x'}"
     return (result.title, result.versus, result.clock, ratio, spread, result.budget, result.verdict)
 
 

@@ -44,8 +44,8 @@ async def _openai(setup: Setup, at_once: int) -> Run:
     return in_flight(call, at_once)
 
 
-dspex_1, dspex_64, dspex_256, dspex_1000 = (partial(predict, kind="slots", at_once=each) for each in CROWDS)
-bare_1, bare_64, bare_256, bare_1000 = (partial(post, kind="slots", at_once=each) for each in CROWDS)
+dspex_1, dspex_64, dspex_256, dspex_1000 = (partial(predict, parser="h11", at_once=each) for each in CROWDS)
+bare_1, bare_64, bare_256, bare_1000 = (partial(post, parser="h11", at_once=each) for each in CROWDS)
 dspy_1, dspy_64, dspy_256, dspy_1000 = (partial(dspy_acall, at_once=each) for each in CROWDS)
 httpx_1, httpx_64, httpx_256, httpx_1000 = (partial(_httpx, at_once=each) for each in CROWDS)
 openai_1, openai_64, openai_256, openai_1000 = (partial(_openai, at_once=each) for each in CROWDS)
@@ -58,7 +58,7 @@ def _streaming(setup: Setup) -> Setup:
 
 async def stream_dspex(setup: Setup) -> Run:
     """An answer of 200 pieces through ``app.stream``, each piece read."""
-    app = await app_at(_streaming(setup), "slots")
+    app = await app_at(_streaming(setup), "h11")
     predictor = dspex.Predict("question -> answer")
 
     async def run(operations: int) -> None:

@@ -8,10 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
-import anyio
-
 from dspex.errors import ActorExited, NoSuchActor, StepCrashed
-from dspex.runtime import KILL, Crashed, ExitReason, Normal, Process, Runtime, TaskProcess
+from dspex.runtime import Crashed, ExitReason, Normal, Process, Runtime
 
 if TYPE_CHECKING:
     from dspex.requests._record import RequestRecord
@@ -58,7 +56,7 @@ async def run_step(
         try:
             reason = await step.wait_exit(None)
         except asyncio.CancelledError:
-            await _end(step, runtime)
+            await runtime.kill_tasks((step,))
             raise
         if isinstance(reason, Normal):
             return cast("R", step.result)
@@ -86,10 +84,3 @@ async def _before_restart(
         metadata = {"request": record.id, "step": name, "reason": reason}
         runtime.telemetry.emit("dspex.step.restart", {"restarts": number, "delay": delay}, metadata)
     await runtime.sleep(delay)
-
-
-async def _end(step: TaskProcess, runtime: Runtime) -> None:
-    """Kill a step and wait until it is dead, bounded by the fence."""
-    step.receive_exit(KILL, None)
-    with anyio.move_on_after(2 * runtime.kill_budget, shield=True):
-        await step.wait_exit(None)

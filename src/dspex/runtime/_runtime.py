@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import threading
 from asyncio import _get_running_loop
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -441,6 +441,19 @@ class Runtime(Itself):
             return process
         process.run(work, args)
         return process
+
+    async def kill_tasks(self, tasks: Iterable[TaskProcess]) -> None:
+        """
+        Kill tasks and wait until all are dead, their resources closed.
+
+        Cancellation: changes nothing; one that ignores its own is fenced, within twice the kill budget.
+        """
+        killed = tuple(tasks)
+        for task in killed:
+            task.receive_exit(KILL, None)
+        with anyio.move_on_after(2 * self.kill_budget, shield=True):
+            for task in killed:
+                await task.wait_exit(None)
 
     # --- names ----------------------------------------------------------------------------------------------
 

@@ -25,7 +25,17 @@ def test_at_least_bounds_the_peers_cost_over_ours() -> None:
     assert str(budget) == "≥ 12x"
 
 
-@pytest.mark.parametrize("text", ["", "2x", "<2x", "<= 2", ">= x", "<= 2.0x ", "== 1x", "<= 0x"])
+def test_what_is_above_the_peer_may_be_bounded() -> None:
+    """``<= 150us``: our cost may be that much above the peer's."""
+    budget = Budget.parse("<= 150us")
+
+    assert budget.ratio(200e-6, 80e-6) == pytest.approx(120.0)
+    assert budget.verdict(150.0) == "met"
+    assert budget.verdict(150.1) == "missed"
+    assert str(budget) == "≤ 150 µs"
+
+
+@pytest.mark.parametrize("text", [">= 150us", "<= 9 us", "", "2x", "<2x", "<= 2", ">= x", "<= 2.0x ", "== 1x", "<= 0x"])
 def test_anything_else_is_refused(text: str) -> None:
     """A budget that cannot be read must not silently pass."""
     with pytest.raises(BudgetInvalid, match="is not a budget"):

@@ -62,12 +62,13 @@ class AnswerReader:
     """
 
     __slots__ = (
-        *("_head_left", "_held", "_interim_left", "_left", "_line_left", "_parser", "_place"),
+        *("_head_left", "_heard", "_held", "_interim_left", "_left", "_line_left", "_parser", "_place"),
         *("has_excess", "headers", "may_stay", "status"),
     )
 
     def __init__(self, new_parser: Callable[[], Parser]) -> None:
         self._parser = new_parser()
+        self._heard = self._parser.heard
         self._begin()
 
     def _begin(self) -> None:
@@ -109,10 +110,10 @@ class AnswerReader:
 
     def take(self) -> bytes:
         """Return what has come of the body and was not taken yet."""
-        pieces = self._parser.pieces
+        pieces = self._heard.pieces
         if not pieces:
             return b""
-        self._parser.pieces = []
+        self._heard.pieces = []
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def feed(self, data: bytes) -> None:
@@ -139,7 +140,7 @@ class AnswerReader:
             self.has_excess = True
         else:
             self._chunks(data)
-        if self._place == _AT_END and not self._parser.is_complete:
+        if self._place == _AT_END and not self._heard.is_complete:
             raise NotHttp("an answer whose end is unclear")
 
     def finish(self) -> None:
@@ -188,13 +189,13 @@ class AnswerReader:
         status = int(found[2])
         if status == 101:
             raise NotHttp("it changes to another protocol, unasked")
-        parser = self._parser
-        parser.headers = []
+        heard = self._heard
+        heard.headers = []
         length: bytes | None = None
         coding: bytes | None = None
         close = found[1] == b"0"  # whatever an old server says about keeping the connection
-        parser.feed(head)
-        for name, value in parser.headers:
+        self._parser.feed(head)
+        for name, value in heard.headers:
             if name == b"content-length":
                 if length is not None or _LENGTH(value) is None:
                     raise NotHttp("the length of its answer is unclear")
@@ -214,14 +215,14 @@ class AnswerReader:
             self._interim_left -= 1
             if self._interim_left < 0:
                 raise NotHttp(f"more than {MAX_INTERIM} interim answers")
-            parser.is_complete = False
+            heard.is_complete = False
             return False
         self.status = status
-        self.headers, parser.headers = parser.headers, []  # trailers go into the new list, and nobody reads them
+        self.headers, heard.headers = heard.headers, []  # trailers go into the new list, and nobody reads them
         self.may_stay = not close
         if has_no_body or (length is not None and not int(length)):
             self._place = _AT_END
-            if not parser.is_complete:
+            if not heard.is_complete:
                 raise NotHttp("an answer whose end is unclear")
         elif coding is not None:
             self._place = _CHUNK_SIZE

@@ -148,8 +148,17 @@ class ExchangeTransport(ABC):
         label = self._label(url)
         self._refuse_if_closed(label)
         patience = _Patience(self._now, timeouts, label)
+        is_stale = False
         try:
-            answer = await self._answer(url, headers, body, patience, on_resend)
+            try:
+                answer = await patience.wait(self._send(url, headers, body, timeouts, fresh=False))
+            except StaleConnection:
+                is_stale = True
+            if is_stale:  # once more, over a new connection
+                self._refuse_if_closed(label)
+                self.stale_retries += 1
+                again = on_resend() if on_resend is not None else None
+                answer = await patience.wait(self._send(url, again or headers, body, timeouts, fresh=True))
             return _Exchange(answer, patience, self._failures, self._max_body, self._off_loop)
         except self._failures as error:
             failed = transport_failed(error, label, timeouts.phases())
@@ -157,18 +166,6 @@ class ExchangeTransport(ABC):
             raise failed  # here, where the library's exception is no longer handled and does not become the context
         finally:
             del failed  # its own frame would keep it alive, and all that it can reach
-
-    async def _answer(
-        self, url: str, headers: Mapping[str, str], body: bytes, patience: _Patience, on_resend: OnResend | None
-    ) -> Answer:
-        """Send the request, once more over a new connection where the old one had been closed."""
-        timeouts = patience.timeouts
-        with contextlib.suppress(StaleConnection):
-            return await patience.wait(self._send(url, headers, body, timeouts, fresh=False))
-        self._refuse_if_closed(patience.label)
-        self.stale_retries += 1
-        again = on_resend() if on_resend is not None else None
-        return await patience.wait(self._send(url, again or headers, body, timeouts, fresh=True))
 
     def _now(self) -> float:
         if self._clock is None:
@@ -192,10 +189,11 @@ class _Patience:
         first = timeouts.first_byte
         self._until = None if first is None else now() + first
 
-    async def wait(self, work: Awaitable[T]) -> T:
-        """Await ``work``; where all silences are equally long, the HTTP library sees to that."""
-        if self.timeouts.first_byte is None:
-            return await work
+    def wait(self, work: Awaitable[T]) -> Awaitable[T]:
+        """Return ``work`` with its time limit; where all silences are equally long, the HTTP library sees to that."""
+        return work if self.timeouts.first_byte is None else self._within(work)
+
+    async def _within(self, work: Awaitable[T]) -> T:
         until = self._until
         limit = asyncio.timeout(self.timeouts.read if until is None else max(0.0, until - self._now()))
         try:

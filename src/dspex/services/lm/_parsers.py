@@ -17,20 +17,46 @@ from dspex.services.lm._failures import NotHttp
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["H11Parser", "HttptoolsParser", "Parser", "ParserName", "parser_named"]
+__all__ = ["H11Parser", "Heard", "HttptoolsParser", "Parser", "ParserName", "parser_named"]
 
 ParserName = Literal["auto", "httptools", "h11"]
 
 
-class Parser(Protocol):
-    """Reads the answers of one connection, one after the other."""
+class Heard:
+    """
+    The answer under way, as far as a parser has read it; apart from the parser, which llhttp would be in a cycle with.
 
-    headers: list[tuple[bytes, bytes]]
-    """The lines of the latest head, names in lower case, values without spaces around them; the reader empties it."""
-    pieces: list[bytes]
-    """Pieces of the body that nobody has taken yet; the reader empties it."""
-    is_complete: bool
-    """True when the answer has ended, interim ones aside, by its length or by its last chunk."""
+    Attributes:
+        headers: The lines of the latest head, names in lower case, values without spaces around them; the reader
+            empties it.
+        pieces: Pieces of the body that nobody has taken yet; the reader empties it.
+        is_complete: True when the answer has ended, interim ones aside, by its length or by its last chunk.
+    """
+
+    __slots__ = ("headers", "is_complete", "pieces")
+
+    def __init__(self) -> None:
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.pieces: list[bytes] = []
+        self.is_complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a line of a head from llhttp."""
+        self.headers.append((name.lower(), value.strip(b" \t")))
+
+    def on_body(self, data: bytes) -> None:
+        """Take a piece of the body from llhttp."""
+        self.pieces.append(data)
+
+    def on_message_complete(self) -> None:
+        """Note the answer's end."""
+        self.is_complete = True
+
+
+class Parser(Protocol):
+    """Reads the answers of one connection, one after the other, into ``heard``."""
+
+    heard: Heard
 
     def feed(self, data: bytes) -> None:
         """
@@ -56,14 +82,13 @@ _LARGEST_EVENT: Final = 2**18
 class H11Parser:
     """h11, in Python; it needs to be told of a request, whose bytes we write ourselves because it writes slowly."""
 
-    __slots__ = ("_http", "headers", "is_complete", "pieces")
+    __slots__ = ("_http", "heard")
 
     name: Final = "h11"
 
     def __init__(self) -> None:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LARGEST_EVENT)
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.pieces: list[bytes] = []
+        self.heard = Heard()
         self._asked()
 
     def feed(self, data: bytes) -> None:
@@ -75,12 +100,12 @@ class H11Parser:
             while (event := http.next_event()) is not h11.NEED_DATA and event is not h11.PAUSED:
                 kind = type(event)
                 if kind is h11.Data:
-                    self.pieces.append(bytes(event.data))  # type: ignore[union-attr]  # the kind says it
+                    self.heard.pieces.append(bytes(event.data))  # type: ignore[union-attr]  # the kind says it
                 elif kind is h11.EndOfMessage:
-                    self.is_complete = True
+                    self.heard.is_complete = True
                     break
                 else:
-                    self.headers = list(event.headers)  # type: ignore[union-attr]  # a head, final or interim
+                    self.heard.headers = list(event.headers)  # type: ignore[union-attr]  # a head, final or interim
         except h11.RemoteProtocolError:
             problem = True
         if problem:  # raised here, so that h11's exception is not its context
@@ -94,68 +119,21 @@ class H11Parser:
     def _asked(self) -> None:
         self._http.send(_REQUEST)
         self._http.send(_REQUEST_END)
-        self.is_complete = False
-
-
-class _Heard:
-    """The callbacks of llhttp; apart from the parser, which would be in a cycle with it, for the collector to find."""
-
-    __slots__ = ("headers", "is_complete", "pieces")
-
-    def __init__(self) -> None:
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.pieces: list[bytes] = []
-        self.is_complete = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value.strip(b" \t")))
-
-    def on_body(self, data: bytes) -> None:
-        self.pieces.append(data)
-
-    def on_message_complete(self) -> None:
-        self.is_complete = True
+        self.heard.is_complete = False
 
 
 class HttptoolsParser:
     """llhttp, by httptools."""
 
-    __slots__ = ("_error", "_feed", "_heard")
+    __slots__ = ("_error", "_feed", "heard")
 
     name: Final = "httptools"
 
     def __init__(self) -> None:
         httptools = _httptools()
-        self._heard = _Heard()
-        self._feed: Callable[[bytes], None] = httptools.HttpResponseParser(self._heard).feed_data
+        self.heard = Heard()
+        self._feed: Callable[[bytes], None] = httptools.HttpResponseParser(self.heard).feed_data
         self._error: type[Exception] = httptools.HttpParserError
-
-    @property
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """The lines of the latest head."""
-        return self._heard.headers
-
-    @headers.setter
-    def headers(self, value: list[tuple[bytes, bytes]]) -> None:
-        self._heard.headers = value
-
-    @property
-    def pieces(self) -> list[bytes]:
-        """Pieces of the body that nobody has taken yet."""
-        return self._heard.pieces
-
-    @pieces.setter
-    def pieces(self, value: list[bytes]) -> None:
-        self._heard.pieces = value
-
-    @property
-    def is_complete(self) -> bool:
-        """True when the answer has ended."""
-        return self._heard.is_complete
-
-    @is_complete.setter
-    def is_complete(self, value: bool) -> None:
-        self._heard.is_complete = value
 
     def feed(self, data: bytes) -> None:
         """Read the next bytes of the answer, as ``Parser.feed``."""
@@ -169,7 +147,7 @@ class HttptoolsParser:
 
     def next_answer(self) -> None:
         """Get ready for another answer behind a complete one; llhttp begins anew by itself."""
-        self._heard.is_complete = False
+        self.heard.is_complete = False
 
 
 def _httptools() -> Any:  # a module without types

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Final, cast
 
-from dspex._clock import Clock
+from dspex._clock import Clock, TimerHandle
 from dspex.services.lm._failures import ConnectionBroken, ExchangeError, ReadTimedOut, WriteTimedOut, plain_os_error
 
 __all__ = ["Socket"]
@@ -157,7 +157,11 @@ class Socket(asyncio.Protocol):
                 if self._error is not None:
                     raise ConnectionBroken(str(self._error)) from self._error
                 return b""
-            await self._wait(timeout, ReadTimedOut)
+            waiter, timer = self._wait(timeout, ReadTimedOut)
+            try:
+                await waiter
+            finally:
+                timer.cancel()
         data = b"".join(self._incoming)
         self._incoming.clear()
         self._unread = 0
@@ -187,16 +191,16 @@ class Socket(asyncio.Protocol):
         self._transport.write(b"".join(outgoing))
         outgoing.clear()
         while self._paused and not self._ended and not self._incoming:  # an early answer is an answer
-            await self._wait(timeout, WriteTimedOut)
+            waiter, timer = self._wait(timeout, WriteTimedOut)
+            try:
+                await waiter
+            finally:
+                timer.cancel()
 
-    async def _wait(self, timeout: float, late: type[ExchangeError]) -> None:
-        """Wait until the loop has something to say."""
+    def _wait(self, timeout: float, late: type[ExchangeError]) -> tuple[asyncio.Future[None], TimerHandle]:
+        """Return what is done when the loop has something to say, and the timer that fails it."""
         waiter = self._waiter = self._loop.create_future()
-        timer = self._clock.call_later(timeout, _fail, waiter, late, context=self._context)
-        try:
-            await waiter
-        finally:
-            timer.cancel()
+        return waiter, self._clock.call_later(timeout, _fail, waiter, late, context=self._context)
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None

@@ -335,6 +335,17 @@ class LeaseBook(Generic[W]):
             self._tell_changes(limit, was, error, now)
         return news
 
+    def settle_at_once(self, lease: Lease, attempt: int, usage: Usage, now: float) -> bool:
+        """
+        Take back the lease of an attempt that succeeded, in the tick of the step that made it.
+
+        False where somebody waits for it, or its success is news for others: then the client is to be told.
+        """
+        if self._waiting.size or lease.key_ticket or lease.id not in self._table.leases:
+            return False
+        self.settle(Settle(lease.id, None, attempt, lease.deadline, usage), now)
+        return True
+
     def lose(self, lease: Lease, now: float) -> bool:
         """Take back the lease of a holder that died, or whom it did not reach; False when it was taken back before."""
         if self._table.leases.pop(lease.id, None) is None:

@@ -191,7 +191,9 @@ class LogicalCall(CallLog):
             if self.texts is None and log.response is None:  # returned unsent if this step dies before it can return it
                 log.response, log.lm = response, self.lm
             self._end("ok", 200, "", getattr(response, "request_id", None))
-            self.client.cast(Settle(lease.id, None, attempt, self.deadline, response.usage))
+            book = self.keyed.table.books.get(self.client_model)
+            if book is None or not book.settle_at_once(lease, attempt, response.usage, self.runtime.clock.now()):
+                self.client.cast(Settle(lease.id, None, attempt, self.deadline, response.usage))
             if self.on_delta is not None:
                 for delta in log.rest():
                     await self.deliver(delta)

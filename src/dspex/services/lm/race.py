@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import anyio
-
 from dspex.protocols.lm import AttemptLog, LMDelta, LMResponse
 from dspex.protocols.scope import OnDelta
 from dspex.runtime import KILL, Crashed, Normal, Runtime, TaskProcess, calling_process
@@ -153,10 +151,7 @@ class Race:
         runners, self._runners = self._runners, []
         for runner in runners:
             runner.call.on_delta, runner.call.claim = runner.on_delta, None
-            runner.process.receive_exit(KILL, None)
-        with anyio.move_on_after(2 * self._runtime.kill_budget, shield=True):
-            for runner in runners:
-                await runner.process.wait_exit(None)
+        await self._runtime.kill_tasks([runner.process for runner in runners])
         for runner in runners:
             if not runner.process.returned:
                 self._write_off(runner, "killed" if isinstance(why, asyncio.CancelledError) else "cancelled")

@@ -9,12 +9,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar, cast
 
-import anyio
-
 from dspex.errors import ActorExited, ContentRefused, LMError
 from dspex.protocols.lm import AttemptLog, Charge, LMDelta, LMRequest, LMResponse, Usage
 from dspex.protocols.scope import OnDelta
-from dspex.runtime import KILL, Crashed, Normal, Runtime, TaskProcess, calling_process
+from dspex.runtime import Crashed, Normal, Runtime, TaskProcess, calling_process
 
 __all__ = ["ask_each", "gather", "parts_of", "side_by_side"]
 
@@ -125,10 +123,6 @@ async def side_by_side(runtime: Runtime, works: Sequence[Callable[[], Awaitable[
             news = runtime.loop.create_future()
             await news
     except BaseException:  # whatever it is: undone here, then raised on
-        for process in processes:
-            process.receive_exit(KILL, None)
-        with anyio.move_on_after(2 * runtime.kill_budget, shield=True):
-            for process in processes:
-                await process.wait_exit(None)
+        await runtime.kill_tasks(processes)
         raise
     return [cast("R", process.result) for process in processes if isinstance(process.exit_reason, Normal)]
