@@ -174,8 +174,9 @@ async def _show(url: str) -> None:
     setup = Setup(url)
     async with setup.stack:
         for name, value in (await path_of_call(setup)).items():
-            lines = value if isinstance(value, list) else [f"  {key}: {each}" for key, each in value.items()]
-            print("\n".join([name, *lines]) if isinstance(value, (dict, list)) else f"{name}: {value}")
+            lines = value if isinstance(value, list) else []
+            lines = [f"{key}: {each}" for key, each in value.items()] if isinstance(value, dict) else lines
+            print("\n  ".join([f"{name}:" if lines else f"{name}: {value}", *lines]))
         print(f"share of the garbage collector: {await gc_share(setup):.3f}")
 
 
