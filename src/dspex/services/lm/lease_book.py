@@ -193,7 +193,7 @@ class LeaseBook(Generic[W]):
         """
         Return a lease where nothing but the number in flight decides, which is nearly always; or None.
 
-        A step asks this in its own tick, without a message to the client. Whoever asks sees to it that the lease
+        A step asks this in its own tick, without a message to the client. The caller sees to it that the lease
         comes back when its holder dies.
         """
         if (
