@@ -249,7 +249,7 @@ def _with_tools(signature: type[Signature], tools_text: str) -> Any:  # a signat
     return signature.with_instructions(f"{plan_of(signature).instructions}\n\n{tools_text}")
 
 
-def _opening(react: Predict[Any, ...], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
+def _opening(react: Predict[Any, ...], inputs: Mapping[str, object]) -> tuple[Message, ...]:
     """Return the turns before the first answer: the instructions, earlier turns, and the inputs."""
     plan = plan_of(react.signature)
     if NativeTurns not in plan.rendered:

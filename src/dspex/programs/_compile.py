@@ -140,7 +140,7 @@ def check_name(name: str, where: str) -> None:
         )
 
 
-def compile_field(name: str, annotation: Any, spec: FieldSpec, where: str) -> Field:  # any annotation
+def compile_field(name: str, annotation: object, spec: FieldSpec, where: str) -> Field:  # any annotation
     """
     Return the compiled field.
 

@@ -144,7 +144,7 @@ def _callers_names() -> Lookup:
     frame: types_module.FrameType | None = sys._getframe(1)  # noqa: SLF001 - the caller gives the types' names
     while frame is not None and frame.f_globals.get("__name__", "").startswith("dspex.programs"):
         frame = frame.f_back
-    places: list[Mapping[str, Any]] = [] if frame is None else [frame.f_locals, frame.f_globals]
+    places: list[Mapping[str, object]] = [] if frame is None else [frame.f_locals, frame.f_globals]
     for _ in range(_FRAMES):
         frame = frame.f_back if frame is not None else None
         if frame is not None and frame.f_locals is not frame.f_globals:

@@ -10,7 +10,7 @@ from pydantic_core import PydanticSerializationError, to_json
 __all__ = ["plain_json"]
 
 
-def plain_json(value: Any) -> Any:
+def plain_json(value: object) -> Any:
     """
     Return a value as JSON has it: dates as text, models by their aliases, sets and tuples as lists.
 
@@ -32,7 +32,7 @@ def plain_json(value: Any) -> Any:
         raise TypeError(f"a {type(value).__name__} has no JSON form: {error}") from error
 
 
-def _plain_record(value: Any) -> Any:
+def _plain_record(value: object) -> Any:
     to_dict = getattr(type(value), "to_dict", None)
     if not callable(to_dict):
         raise PydanticSerializationError(f"a {type(value).__name__} has no JSON form")

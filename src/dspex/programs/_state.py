@@ -266,7 +266,7 @@ def _load_signature(path: str, signature: Any, state: Mapping[str, Any]) -> Any:
         raise StateError(f"{path}.signature: {error}") from error
 
 
-def _load_demos(path: str, predictor: Predict[Any, ...], state: Any) -> list[Example]:
+def _load_demos(path: str, predictor: Predict[Any, ...], state: object) -> list[Example]:
     """Return demonstrations; labelled data need not fit its field, and is shown as it is."""
     if not isinstance(state, list):
         raise StateError(f"{path}.demos: expected a list, got {type(state).__name__}")

@@ -41,7 +41,7 @@ class Details:
     results: tuple[LMResult, ...] = field(repr=False)
     repairs: tuple[Repair, ...] = ()
     completions: tuple[Any, ...] = field(default=(), repr=False)  # records of the prediction's class
-    extras: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    extras: Mapping[str, object] = field(default_factory=dict, repr=False)
     completion: Completion | None = field(default=None, repr=False)
     tools: tuple[ToolSpec, ...] = field(default=(), repr=False)
     _scope: Scope | None = field(default=None, repr=False)

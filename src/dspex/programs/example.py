@@ -21,7 +21,7 @@ class Example(Mapping[str, Any]):
     """
 
     __slots__ = ("_fields",)
-    _fields: dict[str, Any]
+    _fields: dict[str, object]
 
     def __init__(self, given: Mapping[str, Any] | None = None, /, **fields: object) -> None:
         object.__setattr__(self, "_fields", {**given, **fields} if given is not None else fields)

@@ -67,7 +67,7 @@ class FieldSpec:
     desc: str = ""
     default: Any = MISSING  # a value of the field's own type
     default_factory: Callable[[], Any] | None = None
-    constraints: Mapping[str, Any] = field(default_factory=dict)  # numbers, or what the field's type compares with
+    constraints: Mapping[str, object] = field(default_factory=dict)  # numbers, or what the field's type compares with
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Field:
     desc: str
     default: Any  # a value of the field's own type, or MISSING
     default_factory: Callable[[], Any] | None
-    constraints: tuple[tuple[str, Any], ...]
+    constraints: tuple[tuple[str, object], ...]
     type_text: str
     """The type as a prompt and an error message state it."""
     codec: Codec = field(compare=False, repr=False)

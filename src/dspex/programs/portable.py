@@ -82,7 +82,7 @@ class Known:
         )
 
 
-def portable(value: Any, check: Check | None = None, known: Known | None = None) -> Any:
+def portable(value: object, check: Check | None = None, known: Known | None = None) -> Any:
     """
     Return the JSON of a value, from which ``restored`` makes it again.
 
@@ -109,7 +109,7 @@ def portable(value: Any, check: Check | None = None, known: Known | None = None)
     raise TypeError(f"a {type(value).__name__} has no JSON form from which it could be made again")
 
 
-def restored(data: Any, check: Check | None = None, known: Known | None = None) -> Any:
+def restored(data: object, check: Check | None = None, known: Known | None = None) -> Any:
     """
     Return the value that ``portable`` wrote, or that another library did.
 
@@ -128,7 +128,7 @@ def restored(data: Any, check: Check | None = None, known: Known | None = None) 
         return data
 
 
-def untagged(data: Any) -> Any:
+def untagged(data: object) -> Any:
     """Return what ``portable`` wrote without the types, for a look at whether two values say the same."""
     if isinstance(data, list):
         return [untagged(each) for each in data]
@@ -137,7 +137,7 @@ def untagged(data: Any) -> Any:
     return data
 
 
-def portable_fields(signature: type[Signature], values: Mapping[str, Any]) -> dict[str, Any]:
+def portable_fields(signature: type[Signature], values: Mapping[str, object]) -> dict[str, Any]:
     """
     Return field values by name as JSON, each by its field's type where the signature has such a field.
 
@@ -155,7 +155,7 @@ def portable_fields(signature: type[Signature], values: Mapping[str, Any]) -> di
     return found
 
 
-def restored_fields(signature: type[Signature], data: Mapping[str, Any]) -> dict[str, Any]:
+def restored_fields(signature: type[Signature], data: Mapping[str, object]) -> dict[str, Any]:
     """
     Return the values that ``portable_fields`` wrote; what does not fit its field stays as it is.
 
@@ -173,7 +173,7 @@ def restored_fields(signature: type[Signature], data: Mapping[str, Any]) -> dict
     return found
 
 
-def _is_json(value: Any, written: Any) -> bool:
+def _is_json(value: object, written: object) -> bool:
     """True when a value is JSON already, and is to become a value of its field: ``"3"`` where a number is declared."""
     return same(value, written)
 
@@ -181,7 +181,7 @@ def _is_json(value: Any, written: Any) -> bool:
 # --- writing ----------------------------------------------------------------------------------------------------
 
 
-def _typed(value: Any) -> Any:
+def _typed(value: object) -> Any:
     written = _encoded(value)
     return written if isinstance(written, dict) and TAG in written else {TAG: "json", "v": written}
 
@@ -202,7 +202,7 @@ def _encoded(value: Any) -> Any:
     return _of_class(value)
 
 
-def _mapping(value: Mapping[Any, Any]) -> Any:
+def _mapping(value: Mapping[object, object]) -> Any:
     if isinstance(value, Example):
         return {TAG: "example", "v": {name: _encoded(each) for name, each in value.items()}}
     if TAG not in value and all(type(name) is str for name in value):
@@ -319,10 +319,10 @@ def _name(cls: type) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
-def _classes(annotations: Iterable[Any]) -> dict[str, list[type]]:
+def _classes(annotations: Iterable[object]) -> dict[str, list[type]]:
     """Return every class that annotations name, by module and name: fields of models and subclasses included."""
     found: dict[str, list[type]] = {}
-    todo: list[Any] = [*annotations]
+    todo: list[object] = [*annotations]
     seen: set[type] = set()
     while todo:
         each = todo.pop()

@@ -63,7 +63,7 @@ class Predict(Module, Generic[S, P]):
     """The adapter; None for the App's."""
     params: LMParams
     repair_turns: int
-    _declared: type[Any]
+    _declared: type[object]
     _prefix: tuple[Message, ...]
     _other_prefix: tuple[Adapter, type[Signature], tuple[Message, ...]] | None
     _lineage: tuple[weakref.ref[Any], ...]

@@ -23,7 +23,7 @@ class Prediction(Signature):
     """
 
     __slots__ = ("_free_",)
-    _free_: dict[str, Any]
+    _free_: dict[str, object]
 
     def __init__(self, **fields: object) -> None:
         self._free_ = fields

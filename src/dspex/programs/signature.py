@@ -275,7 +275,7 @@ class Signature(metaclass=SignatureMeta):
             hint = _ELSEWHERE.get(name, "")
             raise AttributeError(f"{cls.__name__} has no field {name!r}{hint}", name=name, obj=self)
 
-        def __class_getitem__(cls, arguments: Any) -> type[Any]:
+        def __class_getitem__(cls, arguments: object) -> type[Any]:
             """Return the signature with types for its parameters: ``Listed[int]``, the same class each time."""
             return with_types(cls, arguments, derive)
 
@@ -413,7 +413,7 @@ def make_class(
 def by_name_or_fields(cls: SignatureMeta) -> object:
     """Return how a pickle names a signature class: itself where it can be imported, else what it is made of."""
     for each in (cls, _record_of(cls)):
-        found: Any = sys.modules.get(each.__module__)
+        found: object = sys.modules.get(each.__module__)
         for name in each.__qualname__.split("."):
             found = getattr(found, name, None)
         if found is each:

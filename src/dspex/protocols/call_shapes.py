@@ -22,7 +22,7 @@ def given_arguments(call: object, word: str = "arguments") -> object:
     return next((call[each] for each in _ARGUMENTS if each in call), None)
 
 
-def named_call(given: Mapping[str, Any]) -> tuple[str, object] | None:
+def named_call(given: Mapping[str, object]) -> tuple[str, object] | None:
     """
     Return name and arguments of a call, or None for another object.
 
@@ -135,7 +135,7 @@ def calls_in_text(text: str, names: Collection[str]) -> list[tuple[str, str, Map
         if bare[:1] not in ("{", "["):
             return []
         found = _listed(_value_of(bare))
-    calls: list[tuple[str, str, Mapping[str, Any]]] = []
+    calls: list[tuple[str, str, Mapping[str, object]]] = []
     for name, given in found:
         raw, arguments = arguments_of(given)
         if name not in names or arguments is None:

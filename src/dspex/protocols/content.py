@@ -98,7 +98,7 @@ class ReasoningPart:
 
     text: str
     provider: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)  # the provider's own JSON
+    data: Mapping[str, object] = field(default_factory=dict)  # the provider's own JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class ToolCall:
     name: str
     arguments: Mapping[str, Any] | None  # JSON values
     raw: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)  # the provider's own JSON
+    data: Mapping[str, object] = field(default_factory=dict)  # the provider's own JSON
 
 
 @dataclass(frozen=True, slots=True)

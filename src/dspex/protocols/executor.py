@@ -59,7 +59,7 @@ class Ok(Generic[R]):
     """
 
     value: R
-    row: Mapping[str, Any] = field(default_factory=dict)
+    row: Mapping[str, object] = field(default_factory=dict)
     trace: tuple[TraceStep, ...] = ()
     totals: RequestTotals | None = None
     recorded: bool = False
@@ -78,7 +78,7 @@ class Failed:
     """
 
     reason: Exception
-    row: Mapping[str, Any] = field(default_factory=dict)
+    row: Mapping[str, object] = field(default_factory=dict)
     totals: RequestTotals | None = None
     recorded: bool = False
     """True when it was read from a journal: an earlier run had it."""

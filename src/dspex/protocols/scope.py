@@ -36,7 +36,7 @@ class Delta:
     predictor: str
     field: str
     text: str
-    value_so_far: Any  # of the field's type, once complete
+    value_so_far: object  # of the field's type, once complete
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ class PromptAdapter(ABC):
     def missing_words(self, name: str) -> str:
         """Say that an output is missing from an answer, as a correction does."""
 
-    def prefix(self, signature: type[Signature], demos: Sequence[Mapping[str, Any]] = ()) -> tuple[Message, ...]:
+    def prefix(self, signature: type[Signature], demos: Sequence[Mapping[str, object]] = ()) -> tuple[Message, ...]:
         """
         Return the messages before the turn to be answered: the system message and the demonstrations.
 
@@ -62,7 +62,7 @@ class PromptAdapter(ABC):
         rendered = rendered_of(self, plan_of(signature))
         return (rendered.system, *demo_messages(rendered, demos)) if demos else (rendered.system,)
 
-    def turn(self, signature: type[Signature], inputs: Mapping[str, Any]) -> Message:
+    def turn(self, signature: type[Signature], inputs: Mapping[str, object]) -> Message:
         """
         Return the user's turn: the inputs, and what to write now.
 
@@ -72,7 +72,7 @@ class PromptAdapter(ABC):
         rendered = rendered_of(self, plan_of(signature))
         return user_turn(sections(rendered, inputs), behind=rendered.tail)
 
-    def turns(self, signature: type[Signature], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
+    def turns(self, signature: type[Signature], inputs: Mapping[str, object]) -> tuple[Message, ...]:
         """
         Return the earlier turns of a History, and the user's turn to be answered.
 
@@ -94,7 +94,7 @@ class PromptAdapter(ABC):
         """
         return (*self.prefix(signature, demos), *self.turns(signature, inputs))
 
-    def format_outputs(self, signature: type[Signature], outputs: Mapping[str, Any]) -> str:
+    def format_outputs(self, signature: type[Signature], outputs: Mapping[str, object]) -> str:
         """Return the completion that ``parse`` reads as these outputs; outputs that are not given are left out."""
         rendered = rendered_of(self, plan_of(signature))
         return rendered.answer(rendered, outputs, False)

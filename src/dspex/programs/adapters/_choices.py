@@ -39,14 +39,14 @@ class Choices:
             if (value := _json_of_choice(each)) is not None or each is None:
                 self._json.setdefault(_choice_key(value), each)
 
-    def text_of(self, value: Any) -> str | None:
+    def text_of(self, value: object) -> str | None:
         """Return a choice's own text; None for what is none of them."""
         try:
             return self._texts[_choice_key(value)]
         except (KeyError, TypeError):
             return None
 
-    def json_of(self, value: Any) -> str | None:
+    def json_of(self, value: object) -> str | None:
         """Return a choice as JSON has it: itself, or an enum member's value; None where only its text will do."""
         plain = _json_of_choice(value)
         if self._json.get(_choice_key(plain), self) == value and (plain is not None or value is None):
@@ -78,7 +78,7 @@ class Choices:
             return folded[plain], "literal"
         raise ValueError(f"{_short(text)} is not {self.in_words}")
 
-    def read_json(self, value: Any) -> tuple[Any, str]:
+    def read_json(self, value: object) -> tuple[Any, str]:
         """
         Return the choice that a JSON value means, and the repair it took.
 
@@ -104,21 +104,21 @@ class Choices:
         return whole[1] if whole is not None else text
 
 
-def _choice_key(value: Any) -> tuple[type, Any]:
+def _choice_key(value: object) -> tuple[type, Any]:
     """1, True and Color.RED == 1 are different choices."""
     return type(value), value
 
 
-def _json_of_choice(choice: Any) -> Any:
+def _json_of_choice(choice: object) -> Any:
     """Return the JSON value that is a choice; None where only its text will do."""
     value = choice.value if isinstance(choice, enum.Enum) else choice
     return value if type(value) in (str, int, bool) else None
 
 
-def _choice_texts(choices: Sequence[Any]) -> tuple[dict[tuple[type, Any], str], dict[str, Any]]:
+def _choice_texts(choices: Sequence[object]) -> tuple[dict[tuple[type, Any], str], dict[str, Any]]:
     """Give each choice the first of its texts that is free, and read every text that means one choice."""
-    texts: dict[tuple[type, Any], str] = {}
-    values: dict[str, Any] = {}
+    texts: dict[tuple[type, object], str] = {}
+    values: dict[str, object] = {}
     for choice in choices:
         names = _choice_names(choice)
         text = next((each for each in names if each and each == each.strip() and each not in values), None)
@@ -134,13 +134,13 @@ def _choice_texts(choices: Sequence[Any]) -> tuple[dict[tuple[type, Any], str], 
 
 def _without_case(values: dict[str, Any]) -> dict[str, Any]:
     """Return the choices by their texts in any case; where two differ by nothing else, neither."""
-    found: dict[str, list[Any]] = {}
+    found: dict[str, list[object]] = {}
     for text, choice in values.items():
         found.setdefault(text.casefold(), []).append(choice)
     return {text: several[0] for text, several in found.items() if len(set(map(_choice_key, several))) == 1}
 
 
-def _choice_names(choice: Any) -> tuple[str, ...]:
+def _choice_names(choice: object) -> tuple[str, ...]:
     if isinstance(choice, enum.Enum):
         return str(choice.value), choice.name
     return ("null", "None", "") if choice is None else (str(choice),)

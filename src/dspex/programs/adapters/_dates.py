@@ -40,7 +40,7 @@ _MONTH_FIRST = re.compile(r"(?:\w+,? )?([A-Za-z]{3,9})\.? (\d{1,2})(?:st|nd|rd|t
 _SECONDS = 100_000_000.0  # in 1973; what is less is a year, a day or a time of the day
 
 
-def date_form(value: Any, kind: type) -> Any:  # a JSON value
+def date_form(value: object, kind: type) -> Any:  # a JSON value
     """
     Return the form in which a date, a time or a duration can be checked.
 

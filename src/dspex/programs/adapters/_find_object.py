@@ -113,7 +113,7 @@ def _near(plan: Plan, text: str) -> Iterator[dict[str, Any]]:
             yield fitted
     if not starts and _MEMBERS.match(text):  # the braces are missing
         try:
-            found: Any = lenient_value("{" + text + "}")
+            found: object = lenient_value("{" + text + "}")
         except (ValueError, RecursionError):
             return
         if isinstance(found, dict) and _names_in(plan, found):
@@ -125,7 +125,7 @@ def _begins_with_output(plan: Plan, text: str, at: int) -> bool:
     return key is not None and any(folded(key[1]) == folded(each.name) for each in plan.outputs)
 
 
-def _inside(plan: Plan, value: Any) -> dict[str, Any] | None:
+def _inside(plan: Plan, value: object) -> dict[str, Any] | None:
     """Return the object that has outputs: this one, or the only one inside of it that has."""
     for _ in range(3):
         if not isinstance(value, dict):
@@ -140,7 +140,7 @@ def _inside(plan: Plan, value: Any) -> dict[str, Any] | None:
     return None
 
 
-def _names_in(plan: Plan, value: Mapping[str, Any]) -> bool:
+def _names_in(plan: Plan, value: Mapping[str, object]) -> bool:
     return any(each.name in value for each in plan.outputs) or not plan.outputs
 
 

@@ -44,7 +44,7 @@ _MAPPINGS: tuple[type, ...] = (dict, collections.abc.Mapping, collections.abc.Mu
 _DEEPEST = 40
 
 
-def forgiven(value: Any, annotation: Any, depth: int = 0) -> Any:
+def forgiven(value: object, annotation: object, depth: int = 0) -> Any:
     """
     Return a JSON value with its parts as the type has them.
 
@@ -92,11 +92,11 @@ def structure_in(text: str) -> Any:
 
 
 @functools.lru_cache(maxsize=1024)
-def _has_dates(annotation: Any) -> bool:
+def _has_dates(annotation: object) -> bool:
     return _dates_in(annotation, set())
 
 
-def has_dates(annotation: Any) -> bool:
+def has_dates(annotation: object) -> bool:
     """Tell whether a date, a time or a duration is a part of the type."""
     try:
         return _has_dates(annotation)
@@ -104,7 +104,7 @@ def has_dates(annotation: Any) -> bool:
         return _dates_in(annotation, set())
 
 
-def _dates_in(annotation: Any, seen: set[int]) -> bool:
+def _dates_in(annotation: object, seen: set[int]) -> bool:
     annotation = plain_type(annotation)
     if isinstance(annotation, type) and issubclass(annotation, DATE_TYPES):
         return True
@@ -116,30 +116,30 @@ def _dates_in(annotation: Any, seen: set[int]) -> bool:
     return any(_dates_in(each, seen) for each in parts if each is not Ellipsis and not isinstance(each, (list, str)))
 
 
-def is_list(annotation: Any) -> bool:
+def is_list(annotation: object) -> bool:
     """Tell whether the values of a type are lists, sets or tuples."""
     origin = _origin(annotation)
     return issubclass(origin, _LISTS) and not issubclass(origin, (str, bytes)) and not hasattr(origin, "_fields")
 
 
-def is_mapping(annotation: Any) -> bool:
+def is_mapping(annotation: object) -> bool:
     """Tell whether the values of a type are mappings with any keys."""
     origin = _origin(annotation)
     return issubclass(origin, _MAPPINGS) and not is_typeddict(origin)
 
 
-def _origin(annotation: Any) -> type:
+def _origin(annotation: object) -> type:
     plain = plain_type(without_none(plain_type(annotation)))
     origin = get_origin(plain) or plain
     return origin if isinstance(origin, type) else object
 
 
-def aliases_agree(annotation: Any) -> bool:
+def aliases_agree(annotation: object) -> bool:
     """Tell whether all aliases of the models in a type are written as they are read."""
     return _agree(annotation, set())
 
 
-def _agree(annotation: Any, seen: set[int]) -> bool:
+def _agree(annotation: object, seen: set[int]) -> bool:
     annotation = plain_type(annotation)
     if id(annotation) in seen or annotation in (str, int, float, bool, Any):
         return True
@@ -159,7 +159,7 @@ def _agree(annotation: Any, seen: set[int]) -> bool:
 # --- parts ----------------------------------------------------------------------------------------------------
 
 
-def _one_of(value: Any, annotation: Any, depth: int) -> Any:
+def _one_of(value: object, annotation: object, depth: int) -> Any:
     """The first type of a union that takes the value as it is, or the first that can be led to take it."""
     arms = [each for each in get_args(annotation) if each is not type(None)]
     plain = [plain_type(each) for each in arms]
@@ -187,7 +187,7 @@ def _one_of(value: Any, annotation: Any, depth: int) -> Any:
     return value
 
 
-def _fits(value: Any, annotation: Any) -> bool:
+def _fits(value: object, annotation: object) -> bool:
     try:
         _adapter(annotation).validate_python(value)
     except (ValueError, TypeError, RecursionError):
@@ -207,7 +207,7 @@ def _known_adapter(annotation: Any) -> TypeAdapter[Any]:
     return TypeAdapter(annotation)
 
 
-def _choices(annotation: Any) -> Choices | None:
+def _choices(annotation: object) -> Choices | None:
     try:
         return _known_choices(annotation)
     except TypeError:  # not hashable
@@ -215,12 +215,12 @@ def _choices(annotation: Any) -> Choices | None:
 
 
 @functools.lru_cache(maxsize=512)
-def _known_choices(annotation: Any) -> Choices | None:
+def _known_choices(annotation: object) -> Choices | None:
     found = literal_values(annotation)
     return Choices(found) if found else None
 
 
-def _choice(choices: Choices, value: Any) -> Any:
+def _choice(choices: Choices, value: object) -> Any:
     try:
         found, _ = choices.read_json(value)
     except ValueError:
@@ -228,20 +228,20 @@ def _choice(choices: Choices, value: Any) -> Any:
     return found.value if isinstance(found, enum.Enum) and type(found.value) in (str, int, bool) else found
 
 
-def _number(value: Any, kind: type) -> Any:
+def _number(value: object, kind: type) -> Any:
     if not isinstance(value, str):
         return value
     return number_text(value, whole=kind is int)
 
 
-def _text(value: Any) -> Any:
+def _text(value: object) -> Any:
     """A number where a text is asked for is its digits."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, (int, float)) else value
 
 
-def _list(value: Any, annotation: Any, origin: type, depth: int) -> Any:
+def _list(value: object, annotation: object, origin: type, depth: int) -> Any:
     if isinstance(value, str):
         value = _structure(value, list)
     if not isinstance(value, (list, tuple)):
@@ -254,14 +254,14 @@ def _list(value: Any, annotation: Any, origin: type, depth: int) -> Any:
     return [forgiven(each, arguments[0], depth + 1) for each in value] if arguments else value
 
 
-def _mapping(value: Any, annotation: Any, depth: int) -> Any:
+def _mapping(value: object, annotation: object, depth: int) -> Any:
     if isinstance(value, str):
         value = _structure(value, dict)
     arguments = get_args(annotation)
     if not isinstance(value, Mapping) or len(arguments) != 2:
         return value
     of_key, of_value = arguments
-    found: dict[Any, Any] = {}
+    found: dict[object, object] = {}
     for key, each in value.items():
         led = forgiven(key, of_key, depth + 1) if plain_type(of_key) is not str else key
         if led in found:
@@ -270,7 +270,7 @@ def _mapping(value: Any, annotation: Any, depth: int) -> Any:
     return found
 
 
-def _object(value: Any, annotation: Any, members: Mapping[str, tuple[Any, str]], depth: int) -> Any:
+def _object(value: object, annotation: object, members: Mapping[str, tuple[object, str]], depth: int) -> Any:
     """Lead an object's members, which may be there under their alias, and under names nearly theirs."""
     if isinstance(value, str):
         value = _structure(value, dict)
@@ -284,7 +284,7 @@ def _object(value: Any, annotation: Any, members: Mapping[str, tuple[Any, str]],
             value = inner  # the type's name around it
     names = {alias: each for each, (_, alias) in members.items()} | {each: each for each in members}
     near = {_folded(each): each for each in names}
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for key, each in value.items():
         known = key if key in names else near.get(_folded(key), key) if isinstance(key, str) else key
         known = key if known != key and known in value else known
@@ -308,7 +308,7 @@ def _structure(text: str, kind: type) -> Any:
     return found if isinstance(found, kind) else text
 
 
-def _members(annotation: Any) -> Mapping[str, tuple[Any, str]] | None:
+def _members(annotation: object) -> Mapping[str, tuple[Any, str]] | None:
     """Return the members of a model, dataclass, typed dict or named tuple: type and alias by name; None for others."""
     try:
         return _known_members(annotation)
@@ -317,7 +317,7 @@ def _members(annotation: Any) -> Mapping[str, tuple[Any, str]] | None:
 
 
 @functools.lru_cache(maxsize=512)
-def _known_members(annotation: Any) -> Mapping[str, tuple[Any, str]] | None:
+def _known_members(annotation: object) -> Mapping[str, tuple[Any, str]] | None:
     origin = get_origin(annotation) or annotation
     if not isinstance(origin, type):
         return None
@@ -341,7 +341,7 @@ def _known_members(annotation: Any) -> Mapping[str, tuple[Any, str]] | None:
     return {name: (_required(hints.get(name, Any)), name) for name in wanted}
 
 
-def _required(annotation: Any) -> Any:
+def _required(annotation: object) -> Any:
     """Return what ``Required[…]`` and ``NotRequired[…]`` are about."""
     return get_args(annotation)[0] if get_origin(annotation) in (Required, NotRequired) else annotation
 

@@ -100,6 +100,6 @@ def _strict(schema: Any) -> dict[str, Any]:
     return found
 
 
-def _says_something(schema: Mapping[str, Any]) -> bool:
+def _says_something(schema: Mapping[str, object]) -> bool:
     asked: Sequence[str] = ("type", "anyOf", "enum", "const")
     return any(keyword in schema for keyword in asked)

@@ -111,7 +111,7 @@ class _Reader:
     def _items(self, end: str, depth: int) -> tuple[list[Any], bool]:
         """Read up to the bracket that closes, and tell whether a comma stands before it."""
         self.at += 1
-        found: list[Any] = []
+        found: list[object] = []
         comma = False
         while self._peek() != end:
             found.append(self.value(depth + 1))
@@ -129,7 +129,7 @@ class _Reader:
     def _braces(self, depth: int) -> Any:
         """Read an object, or a Python set as a list."""
         self.at += 1
-        found: dict[str, Any] = {}
+        found: dict[str, object] = {}
         if self._peek() == "}":
             self.at += 1
             return found
@@ -156,7 +156,7 @@ class _Reader:
         self.at += 1
         return found
 
-    def _set(self, first: Any, depth: int) -> list[Any]:
+    def _set(self, first: object, depth: int) -> list[Any]:
         found = [first]
         while self._comma("}") and self._peek() != "}":
             found.append(self.value(depth + 1))
@@ -172,7 +172,7 @@ class _Reader:
         return match[0].rstrip()
 
     @staticmethod
-    def _named(key: Any) -> str:
+    def _named(key: object) -> str:
         if isinstance(key, str):
             return key
         if isinstance(key, (bool, int, float)) or key is None:

@@ -35,7 +35,7 @@ def read_texts(
     Raises:
         ResponseUnparsable: Outputs without a default are missing, or have a value of another type.
     """
-    outputs: dict[str, Any] = {}
+    outputs: dict[str, object] = {}
     taken = list(repairs)
     missing: list[str] = []
     invalid: dict[str, str] = {}

@@ -25,7 +25,7 @@ _MOST_TRIES = 20
 _LINE_END = 200
 
 
-def checked(adapter: TypeAdapter[Any], value: Any) -> Any:
+def checked(adapter: TypeAdapter[Any], value: object) -> Any:
     """
     Return a decoded JSON value as the type; names and aliases are both taken.
 
@@ -39,7 +39,7 @@ def checked(adapter: TypeAdapter[Any], value: Any) -> Any:
     return adapter.validate_json(text, by_alias=True, by_name=True)
 
 
-def led(adapter: TypeAdapter[Any], annotation: Any, value: Any) -> Any:
+def led(adapter: TypeAdapter[Any], annotation: object, value: object) -> Any:
     """
     Return a decoded JSON value as the type, with what is forgiven inside of it.
 
@@ -49,7 +49,7 @@ def led(adapter: TypeAdapter[Any], annotation: Any, value: Any) -> Any:
     return checked(adapter, forgiven(value, annotation))
 
 
-def repaired(adapter: TypeAdapter[Any], text: str, problem: ValueError, annotation: Any = Any) -> Reading:
+def repaired(adapter: TypeAdapter[Any], text: str, problem: ValueError, annotation: object = Any) -> Reading:
     """
     Climb down: elements, JSON nearly right, the type's forms, one value in prose.
 
@@ -90,9 +90,9 @@ def repaired(adapter: TypeAdapter[Any], text: str, problem: ValueError, annotati
     raise ValueError(describe(problem)) from problem
 
 
-def _alone_in_prose(adapter: TypeAdapter[Any], annotation: Any, text: str) -> list[Any]:
+def _alone_in_prose(adapter: TypeAdapter[Any], annotation: object, text: str) -> list[Any]:
     """Return the value of the one list or object in a text that is of the type; empty where there are more or none."""
-    found: list[Any] = []
+    found: list[object] = []
     for number, at in enumerate(_LINE_OF_ITS_OWN.finditer(text)):
         if number >= _MOST_TRIES:
             return []

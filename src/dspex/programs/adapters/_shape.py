@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from dspex.programs.adapters._types import constraint_words
 from dspex.programs.adapters._words import form
@@ -50,7 +49,7 @@ def value_shape(field: Field) -> str:
     return f"{shape} or null" if field.has_default and not field.optional else shape
 
 
-def _shape(schema: Any, defs: Mapping[str, Any], above: tuple[str, ...]) -> str:
+def _shape(schema: object, defs: Mapping[str, object], above: tuple[str, ...]) -> str:
     if not isinstance(schema, Mapping):
         raise _NotShort
     if "$ref" in schema:
@@ -83,7 +82,7 @@ def _shape(schema: Any, defs: Mapping[str, Any], above: tuple[str, ...]) -> str:
     raise _NotShort
 
 
-def _property(schema: Any, defs: Mapping[str, Any], above: tuple[str, ...]) -> str:
+def _property(schema: object, defs: Mapping[str, object], above: tuple[str, ...]) -> str:
     shape = _shape(schema, defs, above)
     said = schema.get("description") if isinstance(schema, Mapping) else None
     return f"{shape} ({said})" if said else shape

@@ -77,7 +77,7 @@ def constraint_words(constraints: Sequence[tuple[str, object]]) -> str:
     return ", ".join(_WORDS[name].format(bound) for name, bound in constraints)
 
 
-def unaliased(annotation: Any) -> Any:
+def unaliased(annotation: object) -> Any:
     """Return what a ``type`` alias or a NewType stands for; any other annotation as it is."""
     while True:
         if isinstance(annotation, _ALIASES):
@@ -90,7 +90,7 @@ def unaliased(annotation: Any) -> Any:
             return annotation
 
 
-def plain_type(annotation: Any) -> Any:
+def plain_type(annotation: object) -> Any:
     """Return an annotation without the aliases and the ``Annotated`` around it."""
     while True:
         annotation = unaliased(annotation)
@@ -99,7 +99,7 @@ def plain_type(annotation: Any) -> Any:
         annotation = get_args(annotation)[0]
 
 
-def allows_none(annotation: Any) -> bool:
+def allows_none(annotation: object) -> bool:
     """Tell whether ``None`` is a value of this annotation."""
     if annotation is str:
         return False
@@ -124,7 +124,7 @@ def without_none(annotation: object) -> Any:
     return annotation
 
 
-def literal_values(annotation: Any) -> tuple[Any, ...] | None:
+def literal_values(annotation: object) -> tuple[Any, ...] | None:
     """Return the choices of a Literal, an enum, or a union of these; None when the annotation is neither."""
     annotation = unaliased(annotation)
     if get_origin(annotation) in (Union, types.UnionType):

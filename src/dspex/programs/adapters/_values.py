@@ -217,7 +217,7 @@ class Codec:
                 return self.read(value)[0], "json"
             return led(adapter, self.annotation, value), "json"
 
-    def _dated(self, value: Any) -> Reading:
+    def _dated(self, value: object) -> Reading:
         """Read a type with dates in it, for which pydantic takes any number."""
         put = forgiven(value, self.annotation)
         return checked(self.adapter, put), "" if put is value or put == value else "literal"
@@ -289,7 +289,7 @@ class UntypedCodec(TextCodec):
     def __init__(self) -> None:
         super().__init__(str)
 
-    def check(self, value: Any) -> Any:
+    def check(self, value: object) -> Any:
         """Numbers, dates and the like in Python's words; lists, mappings and records as JSON."""
         try:
             return super().check(value)
@@ -314,7 +314,7 @@ class NumberCodec(Codec):
         """The number."""
         return str(value)
 
-    def write_json(self, value: Any, collector: PartCollector | None = None) -> str:
+    def write_json(self, value: object, collector: PartCollector | None = None) -> str:
         """The number; infinity is the constant that Python writes and reads."""
         return json.dumps(value if isinstance(value, (int, float)) else str(value))
 
@@ -325,7 +325,7 @@ class NumberCodec(Codec):
         except ValueError as error:
             return repaired(self.adapter, text, error, self.annotation)
 
-    def read_json(self, value: Any) -> Reading:
+    def read_json(self, value: object) -> Reading:
         """Pydantic takes numbers and texts of numbers; a truth value is not a number."""
         if type(value) is bool and plain_type(self.annotation) is not bool:
             raise ValueError("expected a number, got a truth value")
@@ -466,7 +466,7 @@ def make_codec(annotation: Any, constraints: dict[str, Any], role: str) -> Codec
     return codec
 
 
-def _only_told(annotation: Any) -> bool:
+def _only_told(annotation: object) -> bool:
     """Tell whether what ``Annotated`` says of a type is for readers only: descriptions, not checks."""
     while get_origin(annotation := unaliased(annotation)) is Annotated:
         annotation, *notes = get_args(annotation)
@@ -515,7 +515,7 @@ def _type_adapter(annotation: Any) -> TypeAdapter[Any]:
         ) from error
 
 
-def numbered(items: Sequence[Any]) -> str:
+def numbered(items: Sequence[object]) -> str:
     """Return numbered lines: ``[1] title | text`` for passages, ``[1] "text"`` for texts; further lines indented."""
     lines = []
     for number, item in enumerate(items, 1):
@@ -541,6 +541,6 @@ def to_plain(value: object) -> Any:
     return value if isinstance(value, str) else json.loads(to_json(value, fallback=_fields_or_text))
 
 
-def _fields_or_text(value: Any) -> Any:
+def _fields_or_text(value: object) -> Any:
     to_dict = getattr(type(value), "to_dict", None)
     return to_dict(value) if callable(to_dict) else str(value)

@@ -92,7 +92,7 @@ def _one_of(several: list[Schema]) -> str | None:
     return words if len(rest) == len(several) or not words else f"{words}, or null"
 
 
-def _description(annotation: Any) -> str:
+def _description(annotation: object) -> str:
     """Return what ``Annotated`` says about a type in words."""
     annotation = unaliased(annotation)
     if get_origin(annotation) is not Annotated:

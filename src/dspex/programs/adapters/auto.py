@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
@@ -198,7 +198,7 @@ def _spelled(field: Field) -> str:
 # --- writing --------------------------------------------------------------------------------------------------
 
 
-def _value_answer(rendered: Rendered, outputs: Mapping[str, Any], every: bool) -> str:
+def _value_answer(rendered: Rendered, outputs: Mapping[str, object], every: bool) -> str:
     slot = rendered.outputs[0]
     if slot.name not in outputs:
         return NOT_GIVEN if every else ""
@@ -206,7 +206,7 @@ def _value_answer(rendered: Rendered, outputs: Mapping[str, Any], every: bool) -
     return f"{slot.name}: {text}" if not text or _labelled(slot.name, text) is not None else text
 
 
-def _thoughts_answer(rendered: Rendered, outputs: Mapping[str, Any], every: bool) -> str:
+def _thoughts_answer(rendered: Rendered, outputs: Mapping[str, object], every: bool) -> str:
     names = [slot.name for slot in rendered.outputs[1:]]
     lines = []
     for slot in rendered.outputs:

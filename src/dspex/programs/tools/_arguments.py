@@ -75,7 +75,7 @@ class Arguments:
             pass  # what the arguments themselves failed with says more
         raise ToolArgumentsInvalid(tool, describe(problem), ", ".join(self.schema.get("properties", {}))) from problem
 
-    def _led(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def _led(self, given: Mapping[str, object]) -> dict[str, Any]:
         """Return the arguments with what is forgiven inside of them."""
         led = {name: forgiven(each, self._types[name]) if name in self._types else each for name, each in given.items()}
         return dict(self._adapter.validate_python(led, by_alias=True, by_name=True))
@@ -86,7 +86,7 @@ class Arguments:
         return [rest.pop(name) for name in self._positional if name in rest], rest
 
 
-def arguments_of(function: Callable[..., Any], name: str, doc: Docstring) -> Arguments:
+def arguments_of(function: Callable[..., object], name: str, doc: Docstring) -> Arguments:
     """
     Return the arguments of a function, as its signature and its docstring tell.
 
@@ -98,8 +98,8 @@ def arguments_of(function: Callable[..., Any], name: str, doc: Docstring) -> Arg
     except (TypeError, ValueError) as error:
         raise ToolInvalid(name, f"its parameters cannot be read: {error}") from error
     hints = _hints(function, name)
-    fields: dict[str, Any] = {}
-    defaults: dict[str, Any] = {}
+    fields: dict[str, object] = {}
+    defaults: dict[str, object] = {}
     positional: list[str] = []
     run, deps, extra = "", object, "forbid"
     for parameter in parameters.values():
@@ -154,7 +154,7 @@ def _schema(adapter: TypeAdapter[Any], name: str, defaults: Mapping[str, Any]) -
     return schema
 
 
-def _described(annotation: Any, text: str) -> Any:
+def _described(annotation: object, text: str) -> Any:
     """Return the annotation with a description, unless it brings its own."""
     if not text or (
         get_origin(annotation) is Annotated and any(getattr(each, "description", None) for each in get_args(annotation))
@@ -163,13 +163,13 @@ def _described(annotation: Any, text: str) -> Any:
     return Annotated[annotation, Field(description=text)]
 
 
-def _is_run(annotation: Any) -> bool:
+def _is_run(annotation: object) -> bool:
     return annotation is Run or get_origin(annotation) is Run
 
 
-def _hints(function: Callable[..., Any], name: str) -> Mapping[str, Any]:
+def _hints(function: Callable[..., object], name: str) -> Mapping[str, Any]:
     """Return the annotations, those written as text resolved; local names are looked up in who calls us."""
-    target: Any = function.func if isinstance(function, functools.partial) else function
+    target: object = function.func if isinstance(function, functools.partial) else function
     if isinstance(target, type):
         target = vars(target).get("__init__", object.__init__)
     elif not (inspect.isfunction(target) or inspect.ismethod(target) or inspect.isbuiltin(target)):
@@ -188,7 +188,7 @@ def _hints(function: Callable[..., Any], name: str) -> Mapping[str, Any]:
 
 def _local_names() -> dict[str, Any]:
     """Return the local names of the functions that are running, the nearest winning."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     frame = sys._getframe(1)  # noqa: SLF001 - as signatures do: types defined beside the function
     for _ in range(_FRAMES):
         found = {**frame.f_locals, **found}

@@ -67,7 +67,7 @@ def _json(value: object) -> Content:
     return _showable(collector.assemble(text))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """Return what stands for a value that pydantic does not know: its fields, or its text."""
     if isinstance(value, Signature):
         return values_of(value)  # as they are: media among them become parts

@@ -86,7 +86,7 @@ class Tool(Generic[P, R_co]):
     def from_spec(
         cls,
         spec: ToolSpec,
-        call: Callable[[Mapping[str, Any]], Awaitable[Any]],
+        call: Callable[[Mapping[str, Any]], Awaitable[object]],
         *,
         idempotent: bool = False,
         timeout: float | None = DEFAULT_TIMEOUT,
@@ -104,7 +104,7 @@ class Tool(Generic[P, R_co]):
             ToolInvalid: The name is none that models take.
         """
 
-        async def function(**arguments: Any) -> Any:
+        async def function(**arguments: object) -> Any:
             return await call(arguments)
 
         made = Tool(function, name=spec.name, description=spec.description, idempotent=idempotent, timeout=timeout)
@@ -149,7 +149,7 @@ class Tool(Generic[P, R_co]):
             shown = getattr(wanted, "__name__", str(wanted))
             raise DepsError(f"tool {self.name} needs options(deps=…) of class {shown}; it was given {given}")
 
-    def check(self, arguments: Mapping[str, Any]) -> dict[str, Any]:  # values of the parameters' types
+    def check(self, arguments: Mapping[str, object]) -> dict[str, Any]:  # values of the parameters' types
         """
         Return the arguments as the parameters' types.
 
@@ -158,7 +158,7 @@ class Tool(Generic[P, R_co]):
         """
         return self._arguments.check(self.name, arguments)
 
-    async def invoke(self, values: Mapping[str, Any], scope: Scope) -> Any:  # whatever the function returns
+    async def invoke(self, values: Mapping[str, object], scope: Scope) -> Any:  # whatever the function returns
         """
         Call the function on checked arguments, within a step of ``scope``.
 
@@ -242,7 +242,7 @@ def as_tools(functions: Iterable[object], owner: str) -> dict[str, Tool[..., Any
     return tools
 
 
-def _is_async(function: Any) -> bool:
+def _is_async(function: object) -> bool:
     while isinstance(function, functools.partial):
         function = function.func
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
@@ -251,24 +251,24 @@ def _is_async(function: Any) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
-def _name_of(function: Any) -> str:
+def _name_of(function: object) -> str:
     while isinstance(function, functools.partial):
         function = function.func
     name = getattr(function, "__name__", None)
     return name if isinstance(name, str) else type(function).__name__
 
 
-def _called(function: Any) -> Any:
+def _called(function: object) -> Any:
     """Return what is called: a Module's ``forward``, and everything else itself."""
     return _call_of(function) if isinstance(function, Module) else function
 
 
-def _call_of(function: Any) -> Any:
+def _call_of(function: object) -> Any:
     forward = getattr(function, "forward", None) if isinstance(function, Module) else None
     return forward if forward is not None else type(function).__call__
 
 
-def _doc_of(function: Any) -> Docstring:
+def _doc_of(function: object) -> Docstring:
     while isinstance(function, functools.partial):
         function = function.func
     if inspect.isroutine(function):

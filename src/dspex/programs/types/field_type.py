@@ -78,7 +78,7 @@ class FieldType:
 
     in_words: ClassVar[str] = ""
     """The form of a value, as a prompt says it."""
-    json_schema: ClassVar[Mapping[str, Any]] = {"type": "string"}
+    json_schema: ClassVar[Mapping[str, object]] = {"type": "string"}
     """The JSON schema of ``to_json``'s values."""
 
     def to_text(self) -> str:

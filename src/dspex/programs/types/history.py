@@ -117,12 +117,12 @@ def _turn(turn: object) -> Mapping[str, Any] | Message:
     raise TypeError(f"a turn of a History is a mapping, a prediction or a Message, not {type(turn).__name__}")
 
 
-def _without_histories(turn: Mapping[str, Any]) -> dict[str, Any]:
+def _without_histories(turn: Mapping[str, object]) -> dict[str, Any]:
     """Leave out what came before the turn: it stands before the turn already."""
     return {name: value for name, value in turn.items() if not isinstance(value, History)}
 
 
-def _is_message(turn: Mapping[str, Any]) -> bool:
+def _is_message(turn: Mapping[str, object]) -> bool:
     """Tell whether a turn is written as most providers' protocols write theirs, or as a Message is written here."""
     if not {"role", "content"} <= turn.keys() <= {"role", "content", "cache"}:
         return False
@@ -142,7 +142,7 @@ def _message(turn: Mapping[str, Any]) -> Message:
     return Message(turn["role"], read, turn.get("cache"))
 
 
-def _as_object(given: Any) -> Any:
+def _as_object(given: object) -> Any:
     if isinstance(given, (list, tuple)):
         given = {"messages": given}
     if isinstance(given, History):

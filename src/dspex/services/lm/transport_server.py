@@ -43,7 +43,7 @@ class TransportServer(LibraryActor):
         self.own(self._channel, Channel.aclose)
         self._table.channel = self.own(self._channel, self._withdraw)
 
-    async def handle_call(self, message: Any, sender: From) -> Next:
+    async def handle_call(self, message: object, sender: From) -> Next:
         """Answer ``GetChannel``."""
         return Reply(self._channel) if type(message) is GetChannel else self.refuse(message, sender)
 

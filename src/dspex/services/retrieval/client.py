@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dspex.errors import ActorExited, CallTimeout, ConfigError, DeadlineExceeded, NoSuchActor, RetrievalError
 from dspex.protocols.retrieval import Passage, Retriever
@@ -41,7 +40,7 @@ class RetrieverClient(LibraryActor):
         self._worker = self.own(WorkerThread(f"dspex-retriever-{self._name}"), self._close)
         self._retriever = await self._worker.run(self._open)
 
-    async def handle_call(self, message: Any, sender: From) -> Next:
+    async def handle_call(self, message: object, sender: From) -> Next:
         """Start a search and answer when it is done."""
         if not issubclass(type(message), Search):
             return self.refuse(message, sender)
