@@ -2,7 +2,7 @@
 
 from dspex.programs._paths import PredictorPaths
 from dspex.programs._render_class import render_class
-from dspex.programs.adapters._adapter import Adapter, Parsed, Piece, Repair, StreamParser
+from dspex.programs.adapters._adapter import Adapter, AdapterName, Parsed, Piece, Repair, StreamParser
 from dspex.programs.adapters._choose import AdapterChoice, choose_adapter
 from dspex.programs.adapters._values import to_plain
 from dspex.programs.adapters.chat import ChatAdapter
@@ -47,6 +47,7 @@ __all__ = [
     "KNN",
     "Adapter",
     "AdapterChoice",
+    "AdapterName",
     "Audio",
     "BestOfN",
     "ChainOfThought",

@@ -9,6 +9,7 @@ import pytest
 
 import dspex
 from dspex.errors import ResponseUnparsable
+from dspex.programs import ChatAdapter
 from dspex.programs.adapters._adapter import Repair
 from dspex.programs.adapters.auto import AutoAdapter, form_of
 from dspex.programs.signature import plan_of
@@ -249,3 +250,26 @@ async def test_other_text_is_no_call(text: str) -> None:
         prediction = await app.run(dspex.Predict(Act), request="cats?", tools=[dspex.tool(search)])
 
     assert len(prediction.calls) == 0
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "question -> answer",
+        "question -> answer: int",
+        "text -> sure: bool",
+        "text, question -> answer: list[str]",
+        "text -> kind: Literal['a', 'b', 'c']",
+        "text -> scores: dict[str, float]",
+        "question -> reasoning, answer",
+        "question -> reasoning, answer: float",
+    ],
+)
+def test_no_prompt_is_longer_than_that_of_the_chat_format(spec: str) -> None:
+    """Large models pay for a prompt's words, too."""
+    signature = dspex.Predict(spec).signature
+    inputs = dict.fromkeys((each.name for each in plan_of(signature).inputs), "x")
+
+    few, chat = (sum(len(each.text) for each in adapter.format(signature, inputs)) for adapter in (AUTO, ChatAdapter()))
+
+    assert few <= 0.7 * chat

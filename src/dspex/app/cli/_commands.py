@@ -75,6 +75,20 @@ def demo(
 
 
 @_commands.command()
+def probe(
+    model: Annotated[str, typer.Argument(help="The model, such as llamacpp/mine or openai/gpt-5-mini.")],
+    api_base: Annotated[
+        str | None, typer.Option(help="The address of another server that speaks the model's protocol.")
+    ] = None,
+) -> int:
+    """Find out, in a minute, which forms a model can write, what its server really does, and how fast it is."""
+    from dspex.app.cli import _probe
+
+    interruptible()
+    return _probe.run(model, api_base=api_base)
+
+
+@_commands.command()
 def signature(
     text: Annotated[str, typer.Argument(help="For example 'question, context: list[str] -> answer: bool'.")],
 ) -> int:

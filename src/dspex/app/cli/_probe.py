@@ -1,0 +1,28 @@
+"""``dspex probe``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from dspex.app._app import App
+from dspex.app.probe import probe
+from dspex.protocols.model import LM
+from dspex.services.lm.transport import Timeouts
+
+__all__ = ["run"]
+
+_PATIENCE = 600.0
+"""Seconds for a call: a model on this machine may be slow."""
+
+
+def run(model: str, *, api_base: str | None) -> int:
+    """Ask the model and print the findings; returns the exit code."""
+    lm = LM(model, api_base=api_base)
+    sys.stdout.write(f"{asyncio.run(_probe(lm))}\n")
+    return 0
+
+
+async def _probe(lm: LM) -> str:
+    async with App(lm, cache=None, deadline=_PATIENCE, timeouts=Timeouts(read=_PATIENCE)) as app:
+        return (await probe(app, lm)).render()

@@ -1,0 +1,72 @@
+"""``dspex probe``: what is found out about a model, and the line to use."""
+
+from __future__ import annotations
+
+import pytest
+
+import dspex
+from dspex.app.cli import main
+from dspex.app.probe import Probe, probe
+from dspex.simulator import Simulator, SimulatorThread
+from dspex.testing import ScriptedLM
+
+
+async def test_a_server_is_asked_and_the_line_names_it() -> None:
+    async with Simulator() as simulator, dspex.App(cache=None) as app:
+        lm = dspex.LM("llamacpp/mine", api_base=simulator.url)
+        found = await probe(app, lm)
+
+    assert found.lm is lm
+    assert set(found.forms) == {"chat", "json", "xml", "tool", "auto"}
+    assert found.forms["chat"] == found.forms["json"] == 1.0
+    assert found.told_usage is True
+    assert found.tokens_per_second is not None
+    assert found.tokens_per_second > 0
+    assert found.errors == {}
+    assert found.line.startswith(f"dspex.App(dspex.LM('llamacpp/mine', api_base='{simulator.url}'")
+    assert found.render().endswith(found.line)
+
+
+def test_the_command_prints_the_findings(capsys: pytest.CaptureFixture[str]) -> None:
+    with SimulatorThread() as simulator:
+        assert main(["probe", "llamacpp/mine", "--api-base", simulator.url]) == 0
+
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith("llamacpp/mine\n  reads chat at the first turn: 100 %\n")
+    assert out.splitlines()[-1].startswith("dspex.App(dspex.LM('llamacpp/mine', api_base=")
+
+
+def test_a_server_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", "nobody/x"]) == 2
+    assert "'nobody'" in capsys.readouterr().err
+
+
+async def test_a_schema_that_is_not_enforced_is_said_in_the_line() -> None:
+    """The script answers a poem to all but the questions of adapters."""
+    lm = ScriptedLM(lambda request: "The sea, the sea" if request.output is not None else "roses")
+    async with dspex.App(lm, cache=None) as app:
+        found = await probe(app, lm)
+
+    assert found.enforces_schema is False
+    assert found.keeps_seed is None
+    assert set(found.forms.values()) == {0.0}
+    assert "capabilities={'json_schema': False}" in found.line
+    assert "adapter='auto'" in found.line
+
+
+@pytest.mark.parametrize(
+    ("forms", "adapter"),
+    [
+        ({"chat": 1.0, "json": 1.0, "auto": 1.0}, "auto"),
+        ({"chat": 1.0, "json": 1.0, "auto": 0.5}, "chat"),
+        ({"chat": 0.0, "json": 0.6, "auto": 0.5}, "json"),
+    ],
+)
+def test_the_form_that_is_read_most_is_advised(forms: dict[str, float], adapter: str) -> None:
+    found = Probe(dspex.LM("openai/x"), forms, tokens_per_second=10.0, tokens_at_once=35.0)
+
+    assert found.adapter == adapter
+    assert found.runs_side_by_side is True
+    assert "tokens a second: 10, 35 for four at once" in found.render()
+    assert "keeps a seed: not known" in found.render()
