@@ -11,7 +11,7 @@ DEBIAN_PACKAGES :=
 export PYTHON UV
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-system coverage check lint format docs bench bench-erlang lock changelog clean distclean
+.PHONY: help install demo test test-slow test-system coverage check lint format docs bench bench-erlang lock names changelog clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ bench-erlang: $(FOR_BENCH) ## Run the rows beside Erlang/OTP, where it is instal
 
 lock: ## Write requirements/*.lock anew (needs uv, UV=... names it; ARGS=--keep changes no version without need)
 	@python=$$(sh requirements/find-python) && "$$python" requirements/lock.py $(ARGS)
+
+names: $(FOR_DEV) ## Write the façades anew from the table of public names, src/dspex/_names.py
+	$(BIN)/python -m tests.support.facades
 
 changelog: $(FOR_DEV) ## Build CHANGELOG.md from the fragments (ARGS="--release 0.2.0 --date 2030-01-31" releases them)
 	$(BIN)/python changelog.d/build.py $(ARGS)

@@ -18,6 +18,7 @@ ERRORS = frozenset(dspex.errors.__all__)
 WHERE = {
     "dspex": ("dspex", "evaluation", "optimizers"),
     "dspex.lm": ("lm",),
+    "dspex.optimizers": ("optimizers",),
     "dspex.runtime": ("runtime",),
     "dspex.testing": ("testing",),
     "dspex.testing.conformance": ("testing",),
@@ -25,6 +26,8 @@ WHERE = {
     "dspex.simulator": ("simulator",),
 }
 """The modules whose names are public, and the pages of the reference that may have them."""
+BETWEEN_ROOMS = frozenset({"OPTIMIZERS", "JobService", "JobSettings", "JobStatus"})
+"""Names that ``dspex.optimizers`` has for the App alone."""
 WHOLE = ("dspex.testing.strategies",)
 """Modules that a page shows with everything in them."""
 RATIOS = {
@@ -79,7 +82,7 @@ def test_every_public_name_stands_in_the_reference(module: str) -> None:
         return
     listed = set().union(*map(listed_names, pages))
 
-    assert sorted(public_names(module) - listed) == [], f"add them to docs/reference/{pages[0]}.md"
+    assert sorted(public_names(module) - listed - BETWEEN_ROOMS) == [], f"add them to docs/reference/{pages[0]}.md"
 
 
 @pytest.mark.parametrize("page", sorted(path.stem for path in REFERENCE.glob("*.md")))

@@ -84,7 +84,7 @@ async def test_without_repair_turns_a_cut_answer_is_an_error_at_once() -> None:
 
 
 async def test_the_larger_allowance_keeps_to_the_budget() -> None:
-    """What the budget does not allow is not asked for: the error is about the answer."""
+    """A turn that the budget forbids is not asked for: the error is about the answer."""
     budget = dspex.Budget(tokens=600)
     async with serving(chat(CUT, "length")) as server, app_at(server, lm={"max_tokens": 100}, budget=budget) as app:
         with pytest.raises(dspex.ResponseIncomplete):
