@@ -218,7 +218,8 @@ class LiveRequest:
             self._timer.cancel()
             raise
         self._runner.live[self.record.id] = self
-        self._emit("start", {}, {})
+        if self._runner.runtime.telemetry.active:
+            self._emit("start", {}, {})
 
     # --- the process ----------------------------------------------------------------------------------------
 
@@ -331,7 +332,8 @@ class LiveRequest:
             runner.admission.leave()
         # The place is given back before the callers wake: one that runs the next program finds it free.
         runner._note_end(self)  # noqa: SLF001 - a request and its runner are two halves of one ledger
-        self._emit_end()
+        if runner.runtime.telemetry.active:
+            self._emit_end()
         for waiter in self._waiters:
             _finish(waiter)
         self._waiters.clear()
@@ -365,12 +367,11 @@ class LiveRequest:
             telemetry.emit(f"dspex.request.{event}", measurements, {**base, **metadata})
 
     def _emit_end(self) -> None:
-        if self._runner.runtime.telemetry.active:
-            measurements = {"duration": self.totals().duration, "attempts": float(len(self.record.attempts))}
-            if self.error is None:
-                self._emit("stop", measurements, {})
-            else:
-                self._emit("exception", measurements, {"error": self.error})
+        measurements = {"duration": self.totals().duration, "attempts": float(len(self.record.attempts))}
+        if self.error is None:
+            self._emit("stop", measurements, {})
+        else:
+            self._emit("exception", measurements, {"error": self.error})
 
 
 def _enter(record: RequestRecord) -> Awaitable[Any]:

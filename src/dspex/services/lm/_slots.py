@@ -165,7 +165,7 @@ class SlotTransport(ExchangeTransport):
             slot = idle.pop()
             socket = slot.socket
             # No await from here until the request has been written: a byte that comes later is the answer's.
-            if not socket.is_readable and slot.born + self._max_age > now and not socket.has_unseen():
+            if slot.born + self._max_age > now and not socket.has_unseen():
                 socket.is_idle = False
                 return slot
             socket.abort()
@@ -174,8 +174,7 @@ class SlotTransport(ExchangeTransport):
     def give(self, slot: _Slot, target: _Target) -> None:
         """Take back a connection whose answer has been read to its end."""
         reader, socket = slot.reader, slot.socket
-        is_clean = reader.may_stay and not reader.has_excess and not socket.is_readable
-        if not is_clean or socket.is_sending or self._closed:
+        if not (reader.may_stay and not reader.has_excess and socket.is_quiet) or self._closed:
             socket.abort()
             return
         reader.next_answer()

@@ -92,11 +92,6 @@ class Socket(asyncio.Protocol):
     # The methods for the owner.
 
     @property
-    def is_readable(self) -> bool:
-        """True when there is something to read, or the end: an idle connection that is readable has been closed."""
-        return self._ended or bool(self._incoming)
-
-    @property
     def has_bytes(self) -> bool:
         """True when there is something to read."""
         return bool(self._incoming)
@@ -111,19 +106,26 @@ class Socket(asyncio.Protocol):
         self._transport = transport
 
     @property
-    def is_sending(self) -> bool:
-        """True when the peer has not yet taken all that was sent: it answered before it had heard all."""
-        transport = self._transport
-        return self._paused or (transport is not None and transport.get_write_buffer_size() > 0)
+    def is_quiet(self) -> bool:
+        """
+        True when nothing has come, not even the end, and the peer has taken all that was sent.
+
+        A peer that answers before it has heard all is still being sent to.
+        """
+        if self._ended or self._incoming or self._paused:
+            return False
+        return self._transport is None or self._transport.get_write_buffer_size() == 0
 
     def has_unseen(self) -> bool:
         """
-        Ask the operating system whether there is something to read that the loop has not seen yet, or the end.
+        Say whether there is something to read, or the end; the system is asked of what the loop has not seen yet.
 
         Between two rounds of the loop a server may have sent what nobody asked for; taken for the answer to the next
         question, it would shift every answer by one. On TLS a message about the session counts as well, which costs a
         connection and nothing else.
         """
+        if self._ended or self._incoming:
+            return True
         if self._poll is None:
             sock = self._transport.get_extra_info("socket") if self._transport is not None else None
             number = sock.fileno() if sock is not None else -1

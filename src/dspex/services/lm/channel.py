@@ -67,7 +67,7 @@ class Channel:
             raise
 
     async def _send(self, call: LogicalCall) -> Any:
-        endpoint, model = self.endpoint, call.lm.model_name
+        endpoint, model = self.endpoint, call.model
         if self._key is None and endpoint.needs_key and self.transport.needs_key:
             missing = AuthFailed(f"no API key for {endpoint.provider}: {endpoint.key_hint}")
             missing.may_be_charged = False

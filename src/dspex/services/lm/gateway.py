@@ -210,7 +210,7 @@ class LMGateway:
             if on_delta is not None:
                 await log.tell_rest(on_delta)
             return log.response
-        model = self.resolve(lm)
+        model = lm if isinstance(lm, (LM, LMPool)) else self.resolve(lm)
         if isinstance(model, LM) and not isinstance(model, LocalLM) and model not in self._in_tree:
             await self._at(model, runtime)
         if request.params.n > 1 and not self.capabilities(model).many:
@@ -302,7 +302,17 @@ class LMGateway:
         body = wire.encode(model, request, stream=streams)
         expects = estimate(request, body)
         return LogicalCall(
-            runtime, keyed, lm, log, deadline, body, expects, priority=priority, on_delta=on_delta, streams=streams
+            runtime,
+            keyed,
+            lm,
+            model,
+            log,
+            deadline,
+            body,
+            expects,
+            priority=priority,
+            on_delta=on_delta,
+            streams=streams,
         )
 
     async def _at(self, lm: LM, runtime: Runtime) -> KeyedEndpoint:
@@ -337,12 +347,12 @@ class LMGateway:
             self._embedding.add(model)
         pieces = split(request, most_texts=wire.most_texts, most_bytes=wire.most_bytes)
         logs = parts_of(log, len(pieces)) if len(pieces) > 1 else [log]
-        calls = []
+        calls, name = [], model.model_name
         for piece, each in zip(pieces, logs, strict=False):
-            body = wire.encode(model.model_name, piece)
+            body = wire.encode(name, piece)
             expects = TokenEstimate(max(1, len(body) // BYTES_PER_TOKEN), 0)
             texts = len(piece.texts)
-            calls.append(LogicalCall(runtime, keyed, model, each, deadline, body, expects, texts=texts))
+            calls.append(LogicalCall(runtime, keyed, model, name, each, deadline, body, expects, texts=texts))
         if len(calls) == 1:
             vectors: EmbedResponse = await calls[0].run()
             return vectors

@@ -7,6 +7,7 @@ from typing import Final
 
 from dspex._random import generator
 from dspex.protocols.model import Secret
+from dspex.runtime import NamedRef, Runtime
 from dspex.services.lm.leases import LeaseTable
 from dspex.services.lm.providers import Endpoint
 
@@ -32,6 +33,9 @@ class KeyedEndpoint:
     mark: str = field(default_factory=lambda: f"{generator().getrandbits(64):016x}")
     """Begins every idempotency key: requests are numbered anew in each App, and no two calls may share a key."""
 
+    clients: dict[str, NamedRef] = field(default_factory=dict)
+    """A handle on the client of each model that was asked."""
+
     @property
     def transport_name(self) -> str:
         """The name of the actor that owns the sockets."""
@@ -45,3 +49,10 @@ class KeyedEndpoint:
     def client_name(self, model: str) -> str:
         """Return the name of the actor that decides for ``model``."""
         return f"{LM_SUPERVISOR}/{self.id}/{model}"
+
+    def client(self, runtime: Runtime, model: str) -> NamedRef:
+        """Return a handle on the actor that decides for ``model``; it is asked until it answers, so it must wait."""
+        handle = self.clients.get(model)
+        if handle is None or handle.runtime is not runtime:
+            handle = self.clients[model] = runtime.named(self.client_name(model), patient=True)
+        return handle

@@ -32,6 +32,7 @@ class LogicalCall(CallLog):
         runtime: The runtime whose clock and names are used.
         keyed: The key and endpoint.
         lm: The model.
+        model: Its own name, without the provider's.
         log: The history of earlier attempts of this call.
         deadline: When the caller's time is over.
         body: The encoded request.
@@ -52,6 +53,7 @@ class LogicalCall(CallLog):
         "key",
         "keyed",
         "lease",
+        "model",
         "priority",
         "resent",
         "sending",
@@ -64,6 +66,7 @@ class LogicalCall(CallLog):
         runtime: Runtime,
         keyed: KeyedEndpoint,
         lm: LM,
+        model: str,
         log: AttemptLog,
         deadline: float,
         body: bytes,
@@ -74,12 +77,13 @@ class LogicalCall(CallLog):
         streams: bool = False,
         texts: int | None = None,
     ) -> None:
-        model = lm.model_name if texts is None else keyed.embedder(lm.model_name)
-        client = runtime.named(keyed.client_name(model), patient=True)  # asked until it answers: it must wait
+        client_model = model if texts is None else keyed.embedder(model)
+        client = keyed.client(runtime, client_model)
         super().__init__(runtime, lm, log, client.name, on_delta)
         self.keyed = keyed
+        self.model = model
         self.client = client
-        self.client_model = model
+        self.client_model = client_model
         """The name under which the client keeps its leases."""
         self.deadline = deadline
         self.body = body
