@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from dspex.protocols.lm import Capabilities
 from dspex.protocols.model import LM
 
-__all__ = ["CAPABILITIES_TABLE", "CapabilityRow", "capabilities_of", "capabilities_of_record"]
+__all__ = ["CAPABILITIES_TABLE", "CapabilityRow", "TabledWire", "capabilities_of", "capabilities_of_record"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +137,13 @@ def capabilities_of_record(lm: LM) -> Capabilities:
     if not (elsewhere and lm.provider in ("openai", "openai-responses")):
         known = capabilities_of(lm.provider, lm.model_name)
     return replace(known, **lm.capabilities) if lm.capabilities else known
+
+
+class TabledWire:
+    """The half of a wire that the table answers for."""
+
+    __slots__ = ()
+
+    def capabilities(self, lm: LM) -> Capabilities:
+        """Return what ``lm`` can do, by its record and the table."""
+        return capabilities_of_record(lm)

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from dspex.protocols.lm import Capabilities, LMRequest, LMResponse
-from dspex.protocols.model import LM, Secret
+from dspex.protocols.lm import LMRequest, LMResponse
+from dspex.protocols.model import Secret
 from dspex.protocols.wire import Headroom
-from dspex.services.lm.wires._capabilities import capabilities_of_record
+from dspex.services.lm.wires._capabilities import TabledWire
 from dspex.services.lm.wires._errors import document_of
 from dspex.services.lm.wires._headers import checked_key, request_headers, whole
 from dspex.services.lm.wires._json import shown, to_json
@@ -31,7 +31,7 @@ _MOMENT: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Anthropic:
+class Anthropic(TabledWire):
     """
     The wire of ``POST {base}/messages``.
 
@@ -44,10 +44,6 @@ class Anthropic:
     def path(self, model_name: str, *, stream: bool) -> str:
         """Return what follows the base URL; the model is named in the body."""
         return "/messages"
-
-    def capabilities(self, lm: LM) -> Capabilities:
-        """Return what ``lm`` can do."""
-        return capabilities_of_record(lm)
 
     def encode(self, model_name: str, request: LMRequest, *, stream: bool = False) -> bytes:
         """

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from dspex.protocols.lm import Capabilities, LMRequest, LMResponse
-from dspex.protocols.model import LM, Secret
+from dspex.protocols.lm import LMRequest, LMResponse
+from dspex.protocols.model import Secret
 from dspex.protocols.wire import Headroom
-from dspex.services.lm.wires._capabilities import capabilities_of_record
+from dspex.services.lm.wires._capabilities import TabledWire
 from dspex.services.lm.wires._errors import billed, document_of, inner_status, openai_failure
 from dspex.services.lm.wires._headers import azure_path, bearer, checked_key, openai_headroom, request_headers
 from dspex.services.lm.wires._json import shown, to_json
@@ -21,7 +21,7 @@ __all__ = ["AzureChat", "OpenAIChat"]
 
 
 @dataclass(frozen=True, slots=True)
-class OpenAIChat:
+class OpenAIChat(TabledWire):
     """
     The wire of ``POST {base}/chat/completions``.
 
@@ -40,10 +40,6 @@ class OpenAIChat:
     def path(self, model_name: str, *, stream: bool) -> str:
         """Return what follows the base URL; the model is named in the body."""
         return "/chat/completions"
-
-    def capabilities(self, lm: LM) -> Capabilities:
-        """Return what ``lm`` can do."""
-        return capabilities_of_record(lm)
 
     def encode(self, model_name: str, request: LMRequest, *, stream: bool = False) -> bytes:
         """

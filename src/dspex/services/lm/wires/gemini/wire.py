@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from dspex.protocols.lm import Capabilities, LMRequest, LMResponse
-from dspex.protocols.model import LM, Secret
+from dspex.protocols.lm import LMRequest, LMResponse
+from dspex.protocols.model import Secret
 from dspex.protocols.wire import Headroom
-from dspex.services.lm.wires._capabilities import capabilities_of_record
+from dspex.services.lm.wires._capabilities import TabledWire
 from dspex.services.lm.wires._errors import document_of
 from dspex.services.lm.wires._headers import checked_key, request_headers
 from dspex.services.lm.wires._json import shown, to_json
@@ -22,7 +22,7 @@ __all__ = ["Gemini"]
 
 
 @dataclass(frozen=True, slots=True)
-class Gemini:
+class Gemini(TabledWire):
     """
     The wire of ``POST {base}/models/{model}:generateContent``.
 
@@ -34,10 +34,6 @@ class Gemini:
         """Return what follows the base URL: the model, and the method with or without streaming."""
         name = model_name if model_name.startswith(("models/", "tunedModels/")) else f"models/{model_name}"
         return f"/{quote(name)}:{'streamGenerateContent?alt=sse' if stream else 'generateContent'}"
-
-    def capabilities(self, lm: LM) -> Capabilities:
-        """Return what ``lm`` can do."""
-        return capabilities_of_record(lm)
 
     def encode(self, model_name: str, request: LMRequest, *, stream: bool = False) -> bytes:
         """

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dspex.errors import LMError, StreamTruncated
-from dspex.protocols.lm import Capabilities, LMDelta, LMRequest, LMResponse
-from dspex.protocols.model import LM, Secret
+from dspex.protocols.lm import LMDelta, LMRequest, LMResponse
+from dspex.protocols.model import Secret
 from dspex.protocols.wire import Headroom
-from dspex.services.lm.wires._capabilities import capabilities_of_record
+from dspex.services.lm.wires._capabilities import TabledWire
 from dspex.services.lm.wires._error_table import ErrorBody
 from dspex.services.lm.wires._errors import (
     billed,
@@ -31,7 +31,7 @@ __all__ = ["OpenAIResponses", "ResponsesStream"]
 
 
 @dataclass(frozen=True, slots=True)
-class OpenAIResponses:
+class OpenAIResponses(TabledWire):
     """
     The wire of ``POST {base}/responses``.
 
@@ -42,10 +42,6 @@ class OpenAIResponses:
     def path(self, model_name: str, *, stream: bool) -> str:
         """Return what follows the base URL; the model is named in the body."""
         return "/responses"
-
-    def capabilities(self, lm: LM) -> Capabilities:
-        """Return what ``lm`` can do."""
-        return capabilities_of_record(lm)
 
     def encode(self, model_name: str, request: LMRequest, *, stream: bool = False) -> bytes:
         """
