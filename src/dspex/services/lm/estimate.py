@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from dspex.protocols.content import AudioPart, FilePart, ImagePart, MediaPart, ToolResult
 from dspex.protocols.lm import Completion, EmbedResponse, LMRequest, LMResponse, Usage
 
-__all__ = ["TokenEstimate", "counted", "counted_vectors", "estimate"]
+__all__ = ["TokenEstimate", "counted", "counted_vectors", "estimate", "prompt_tokens"]
 
 BYTES_PER_TOKEN: Final = 4
 """Of a request body in JSON: what English text has; scripts with longer characters have fewer per token."""
@@ -44,6 +44,13 @@ def estimate(request: LMRequest, body: bytes) -> TokenEstimate:
     params = request.params
     answer = params.max_tokens * max(1, params.n) if params.max_tokens is not None else None
     return TokenEstimate(max(1, size // BYTES_PER_TOKEN + media), answer)
+
+
+def prompt_tokens(request: LMRequest) -> int:
+    """Return about how many tokens the texts of a prompt have, for a model that is not sent a body."""
+    return max(
+        1, sum(len(message.text.encode("utf-8", "surrogatepass")) for message in request.messages) // BYTES_PER_TOKEN
+    )
 
 
 def counted(response: LMResponse, expects: TokenEstimate) -> LMResponse:

@@ -8,6 +8,7 @@ from dspex.protocols.local import LocalLM
 from dspex.protocols.scope import OnDelta
 from dspex.runtime import Runtime
 from dspex.services.lm._call_log import CallLog
+from dspex.services.lm.estimate import TokenEstimate, counted, prompt_tokens
 from dspex.services.lm.retry import Raise, RetryPolicy
 
 __all__ = ["LocalCall"]
@@ -76,6 +77,7 @@ class LocalCall(CallLog):
             log.on_wire -= 1
             self.note(self.number, type(error).__name__, self.started, status, str(error), usage=usage)
             raise
+        response = counted(response, TokenEstimate(prompt_tokens(self._request), None))
         if log.response is None:
             log.response = response
         log.on_wire -= 1
