@@ -13,6 +13,7 @@ import pytest
 import dspex
 from dspex.evaluation import Progress
 from dspex.simulator import FaultPlan, Simulator, SimulatorThread
+from dspex.testing import ScriptedLM, ScriptedRequest
 from tests.support.transports import Peer, serving
 
 PRICES = {"openai/*": dspex.Price(input="0.25", output="2")}
@@ -124,3 +125,19 @@ async def test_as_many_rows_are_in_flight_as_was_asked(size: int) -> None:
                 )
                 assert report.score == 1.0
             assert len(server.peers) == size
+
+
+async def test_headroom_tries_formats_and_words_on_the_same_rows() -> None:
+    """A model that answers only when it is told to be careful: words have headroom, formats have none."""
+
+    def careful(request: ScriptedRequest) -> dict[str, str]:
+        return {"answer": "right" if "Read everything twice" in str(request.request.messages) else "wrong"}
+
+    rows = [dspex.Example(question=str(number), answer="right") for number in range(20)]
+    async with dspex.App(ScriptedLM(careful), cache=None) as app:
+        found = await app.headroom(dspex.Predict("question -> answer"), dspex.exact_match(), rows)
+
+    assert found.likely
+    assert (found.score, found.variants[0].name, found.variants[0].by) == (0.0, "words: be careful", 1.0)
+    assert [each.by for each in found.variants[1:]] == [0.0] * 5
+    assert str(found).startswith("headroom likely: the program scores 0.000")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
 
+from dspex.app._given import cache_of, money_of, openers_of, records_of
 from dspex.app._map import MapPlan, MapRun, Rows
 from dspex.app._options import Options, changed, context_of_caller
 from dspex.app._rows import RowJournal, result_type
@@ -18,23 +18,19 @@ from dspex.app._tree import AppTree
 from dspex.app.config import read_proxies
 from dspex.errors import ActorError, AppAlreadyRunning, AppClosed, AppNotRunning, ConfigError, EvaluationError
 from dspex.evaluation import Metric, OnProgress, Report, evaluate
-from dspex.optimizers import Algorithm, Job, JobSettings
+from dspex.optimizers import Algorithm, Headroom, Job, JobSettings
+from dspex.optimizers.headroom import headroom_of, variants_of
 from dspex.programs import AdapterChoice, Module, bind_inputs
 from dspex.protocols.executor import RunOptions
-from dspex.protocols.local import LocalLM
 from dspex.protocols.model import LM, LMChoice, LMPool
 from dspex.protocols.money import Account, Budget, DryRun, Price, ProgramEstimate
 from dspex.protocols.retrieval import Retriever
 from dspex.protocols.wire import Provider
 from dspex.requests import ProgramStream, Request
 from dspex.services.cache.sqlite import SqliteCache
-from dspex.services.lm.gateway import refuse_local
 from dspex.services.lm.limits import ClientLimits, LimitsBook
 from dspex.services.lm.own_providers import with_own
-from dspex.services.lm.providers import resolve_endpoint
 from dspex.services.lm.transport import Network, Timeouts, check_proxy
-from dspex.services.money.prices import PriceTable
-from dspex.services.retrieval.sqlite_index import SqliteIndex
 from dspex.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -268,6 +264,40 @@ class AppView:
                 raise AppClosed from error
             raise
 
+    async def headroom(
+        self,
+        program: Module,
+        metric: Metric[Any],
+        rows: Iterable[object],
+        *,
+        max_concurrency: int = 64,
+    ) -> Headroom:
+        """
+        Try a handful of formats and words, and say whether any of them moves the score: ``print`` the answer.
+
+        If nothing simple helps, an optimizer seldom does (after arXiv 2604.14585). It costs seven evaluations of the
+        rows; the program's own is shared by all comparisons.
+
+        Args:
+            program: The program to improve.
+            metric: What a good answer is.
+            rows: Examples, 50 or more, that you do not mean to hold out.
+            max_concurrency: Rows under way at once.
+
+        Raises:
+            ConfigError: The program has no predictors, or there are no rows; nothing was started.
+            EvaluationError: Too many rows of the program itself failed; a variant that fails is left out.
+        Cancellation: every row under way is stopped before the cancellation travels on.
+        """
+        variants: dict[str, Any] = {**variants_of(program)}  # what is a Module by its type has a forward all the same
+        examples, given = list(rows), cast("Any", program)
+        base = await self.evaluate(given, examples, metric, max_concurrency=max_concurrency)
+        reports = {}
+        for name, variant in variants.items():
+            with contextlib.suppress(EvaluationError):
+                reports[name] = await self.evaluate(variant, examples, metric, max_concurrency=max_concurrency)
+        return headroom_of(base, reports)
+
     async def compile(
         self,
         program: M,
@@ -430,9 +460,9 @@ class App(AppView):
     ) -> None:
         super().__init__(self, changed(RunOptions(), {"deadline": deadline, "adapter": adapter}))
         self._providers = with_own(providers or {})
-        self._lms = _records(lm, lms or {}, self._providers)
-        self._retrievers = _openers(retriever, retrievers or {})
-        self._cache = _cache_spec(cache)
+        self._lms = records_of(lm, lms or {}, self._providers)
+        self._retrievers = openers_of(retriever, retrievers or {})
+        self._cache = cache_of(cache)
         proxies = read_proxies() if proxy == "environment" else proxy
         check_proxy(proxies, transport)
         self._limits = LimitsBook(limits, self._providers)
@@ -444,7 +474,7 @@ class App(AppView):
             raise ConfigError("max_running must be at least 1 and max_waiting at least 0")
         if isinstance(max_tool_threads, bool) or not isinstance(max_tool_threads, int) or max_tool_threads < 1:
             raise ConfigError(f"max_tool_threads={max_tool_threads!r} must be a whole number from 1 on")
-        self._money = _money(prices, budget)
+        self._money = money_of(prices, budget)
         self._max_running = max_running
         self._max_waiting = max_waiting
         self._max_tool_threads = max_tool_threads
@@ -572,62 +602,3 @@ class App(AppView):
     def __repr__(self) -> str:
         models = ", ".join(repr(lm.model) for lm in self._lms.values()) or "no model"
         return f"<App {models} [{'running' if self._tree is not None else 'not running'}]>"
-
-
-# --- what the constructor accepts ---------------------------------------------------------------------------
-
-
-def _records(
-    default: LMChoice, named: Mapping[str, str | LM | LMPool], providers: Mapping[str, Provider]
-) -> dict[str, LM | LMPool]:
-    given = {**({"default": default} if default is not None else {}), **named}
-    records: dict[str, LM | LMPool] = {}
-    for name, lm in given.items():
-        try:
-            record = LM(lm) if isinstance(lm, str) else lm
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-        if not isinstance(record, (LM, LMPool)):
-            raise ConfigError(f"{lm!r:.60} is not a model: give 'provider/model', an LM or an LMPool")
-        for each in record.members if isinstance(record, LMPool) else [record]:
-            if isinstance(record, LMPool):
-                refuse_local(each)
-            if isinstance(each, LM) and not isinstance(each, LocalLM):
-                resolve_endpoint(each, providers)
-        records[name] = record
-    return records
-
-
-def _money(prices: Mapping[str, Price] | None, budget: Budget | None) -> tuple[Mapping[str, Price], Budget | None]:
-    changed(RunOptions(), {"budget": budget})
-    PriceTable(prices)
-    return prices or {}, budget
-
-
-def _openers(
-    default: str | Path | Retriever | None, named: Mapping[str, str | Path | Retriever]
-) -> dict[str, Callable[[], Retriever]]:
-    given = {**({"default": default} if default is not None else {}), **named}
-    return {name: partial(_open_retriever, each) for name, each in given.items()}
-
-
-def _open_retriever(given: str | os.PathLike[str] | Retriever) -> Retriever:
-    """Open an index, in the thread that will search it; a path that holds none is an error now."""
-    if not isinstance(given, (str, os.PathLike)):
-        if not isinstance(given, Retriever):
-            raise ConfigError(f"retriever={given!r} is neither a path nor has search() and close()")
-        retriever = given
-    else:
-        retriever = SqliteIndex(given)
-    if isinstance(retriever, SqliteIndex):
-        len(retriever)
-    return retriever
-
-
-def _cache_spec(cache: str | Path | SqliteCache | None) -> SqliteCache | bool:
-    """Return where answers are kept: False nowhere, True in memory, a record on disk too."""
-    if cache is None:
-        return False
-    if isinstance(cache, SqliteCache):
-        return cache
-    return True if cache == "memory" else SqliteCache(cache)

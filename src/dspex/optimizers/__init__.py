@@ -6,6 +6,7 @@ from dspex.optimizers.bootstrap import BootstrapFewShot
 from dspex.optimizers.candidate import Candidate
 from dspex.optimizers.copro import COPRO
 from dspex.optimizers.gepa import GEPA
+from dspex.optimizers.headroom import Headroom, Variant
 from dspex.optimizers.infer_rules import InferRules
 from dspex.optimizers.job import Job, JobEvents
 from dspex.optimizers.labeled import LabeledFewShot
@@ -48,6 +49,7 @@ __all__ = [
     "Embedded",
     "Evaluation",
     "Found",
+    "Headroom",
     "InferRules",
     "Job",
     "JobEvent",
@@ -70,6 +72,7 @@ __all__ = [
     "Train",
     "Trained",
     "Unmeasured",
+    "Variant",
     "Verdict",
     "Worse",
     "Write",

@@ -26,6 +26,9 @@ __all__ = [
 RESAMPLES = 1000
 """Of the bootstrap interval; from so many pairs on, Student's interval is as good."""
 
+GOOD = 0.8
+"""The least mean of a student that is said to leave no headroom; below it, the rows are too few."""
+
 TOO_MANY = 0.05
 """Rows that the candidate fails on beyond those of the student, as a share: more make it worse, whatever it scores."""
 
@@ -192,7 +195,7 @@ def judge(
         return Better(**values)
     if mean < 0 and values["p"] < 0.1:
         return Worse(**values)
-    if _full(before, both):
+    if mean <= 0 and values["before"] >= GOOD and _full(before, both):
         return NoHeadroom(**values)
     why = f"sure={sure:g} demands p < {1 - sure:.2g}" if mean > 0 else "the search found nothing else" if same else ""
     return NotShownBetter(**values, why=why)

@@ -1,0 +1,88 @@
+"""What the constructor of an App accepts, checked and brought into one form."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from dspex.app._options import changed
+from dspex.errors import ConfigError
+from dspex.protocols.executor import RunOptions
+from dspex.protocols.local import LocalLM
+from dspex.protocols.model import LM, LMChoice, LMPool
+from dspex.protocols.money import Budget, Price
+from dspex.protocols.retrieval import Retriever
+from dspex.protocols.wire import Provider
+from dspex.services.cache.sqlite import SqliteCache
+from dspex.services.lm.gateway import refuse_local
+from dspex.services.lm.providers import resolve_endpoint
+from dspex.services.money.prices import PriceTable
+from dspex.services.retrieval.sqlite_index import SqliteIndex
+
+__all__ = ["cache_of", "money_of", "openers_of", "records_of"]
+
+
+def records_of(
+    default: LMChoice, named: Mapping[str, str | LM | LMPool], providers: Mapping[str, Provider]
+) -> dict[str, LM | LMPool]:
+    """
+    Return the records of models by name, the default one as ``default``.
+
+    Raises:
+        ConfigError: One is not a model, or its provider is unknown.
+    """
+    given = {**({"default": default} if default is not None else {}), **named}
+    records: dict[str, LM | LMPool] = {}
+    for name, lm in given.items():
+        try:
+            record = LM(lm) if isinstance(lm, str) else lm
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        if not isinstance(record, (LM, LMPool)):
+            raise ConfigError(f"{lm!r:.60} is not a model: give 'provider/model', an LM or an LMPool")
+        for each in record.members if isinstance(record, LMPool) else [record]:
+            if isinstance(record, LMPool):
+                refuse_local(each)
+            if isinstance(each, LM) and not isinstance(each, LocalLM):
+                resolve_endpoint(each, providers)
+        records[name] = record
+    return records
+
+
+def money_of(prices: Mapping[str, Price] | None, budget: Budget | None) -> tuple[Mapping[str, Price], Budget | None]:
+    """Return prices and budget; ConfigError when one makes no sense."""
+    changed(RunOptions(), {"budget": budget})
+    PriceTable(prices)
+    return prices or {}, budget
+
+
+def openers_of(
+    default: str | Path | Retriever | None, named: Mapping[str, str | Path | Retriever]
+) -> dict[str, Callable[[], Retriever]]:
+    """Return functions that open the retrievers, by name, the default one as ``default``."""
+    given = {**({"default": default} if default is not None else {}), **named}
+    return {name: partial(_open_retriever, each) for name, each in given.items()}
+
+
+def _open_retriever(given: str | os.PathLike[str] | Retriever) -> Retriever:
+    """Open an index, in the thread that will search it; a path that holds none is an error now."""
+    if not isinstance(given, (str, os.PathLike)):
+        if not isinstance(given, Retriever):
+            raise ConfigError(f"retriever={given!r} is neither a path nor has search() and close()")
+        retriever = given
+    else:
+        retriever = SqliteIndex(given)
+    if isinstance(retriever, SqliteIndex):
+        len(retriever)
+    return retriever
+
+
+def cache_of(cache: str | Path | SqliteCache | None) -> SqliteCache | bool:
+    """Return where answers are kept: False nowhere, True in memory, a record on disk too."""
+    if cache is None:
+        return False
+    if isinstance(cache, SqliteCache):
+        return cache
+    return True if cache == "memory" else SqliteCache(cache)
