@@ -209,3 +209,11 @@ async def test_a_server_that_refuses_tools_is_asked_in_text_from_then_on() -> No
         await app.run(AGENT, question="q")
 
     assert len(server.requests) == 2 * before - 1
+
+
+async def test_half_an_answer_in_the_finishing_call_is_not_the_answer() -> None:
+    """It is shown to the model, which gives all of it."""
+    quick = dspex.ReAct("question -> answer", tools=[now], answer_in_finish=True)
+    half, whole = calls(call("finish", '{"answer": "Par')), calls(call("finish", '{"answer": "Paris"}'))
+    async with serving(half, whole) as server, app_at(server, lm=TOOLS) as app:
+        assert (await app.run(quick, question="q")).answer == "Paris"

@@ -14,6 +14,7 @@ from dspex.errors import (
     NoSuchActor,
     OptimizationError,
     Overloaded,
+    PermissionDenied,
     QuotaExhausted,
     RequestKilled,
     ResponseInvalid,
@@ -40,6 +41,8 @@ def is_accident(error: Exception) -> bool:
 
 def is_hopeless(error: Exception) -> bool:
     """True when no row can succeed until somebody does something about it."""
+    if isinstance(error, PermissionDenied):  # what one row may not ask, another may
+        return False
     return is_callers(error) or isinstance(error, (AuthFailed, BudgetExceeded, QuotaExhausted))
 
 

@@ -14,6 +14,7 @@ from dspex.programs.adapters._json_schema import output_schema
 from dspex.programs.adapters._reading import read_object
 from dspex.programs.details import Details
 from dspex.programs.tools.trajectory import Observation
+from dspex.protocols.call_shapes import arguments_of, is_cut
 from dspex.protocols.content import ToolCall
 from dspex.protocols.lm import ToolSpec
 
@@ -61,7 +62,11 @@ class Finish:
         """
         if self.wanted is None:
             return DONE, None
-        given = call.raw or json.dumps(call.arguments, ensure_ascii=False, default=str)
+        given, arguments = (call.raw, call.arguments) if call.arguments is not None else arguments_of(call.raw)
+        if arguments is None and is_cut(given):  # repaired, half an answer would pass for a whole one
+            problem = ValueError("the arguments end too early")
+            return Observation(f"Error: {problem}. Call `{FINISH}` again, with all of it.", problem), None
+        given = given or json.dumps(arguments, ensure_ascii=False, default=str)
         try:
             return DONE, read_object(self.wanted, given)
         except ResponseUnparsable as error:
