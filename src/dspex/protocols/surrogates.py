@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from dspex.protocols.lm import LMDelta, Message
+from dspex.protocols.lm import LMDelta, LMResponse, Message
 
-__all__ = ["DeltaMender", "mended", "mended_messages"]
+__all__ = ["DeltaMender", "mended", "mended_messages", "mended_response"]
 
 T = TypeVar("T")
 
@@ -42,6 +42,19 @@ def mended_messages(messages: tuple[Message, ...]) -> tuple[Message, ...]:
         if not isinstance(content, str) or not content.isascii():
             return mended(messages)
     return messages
+
+
+def mended_response(response: LMResponse) -> LMResponse:
+    """Return an answer without half characters: quick where it is text alone, and all is ASCII."""
+    names = (response.model, response.request_id or "", *response.headers, *response.headers.values())
+    if not all(map(str.isascii, names)):
+        return mended(response)
+    for each in response.completions:
+        if each.tool_calls or each.reasoning or each.logprobs is not None or each.citations:
+            return mended(response)
+        if not (each.text.isascii() and each.finish_reason.isascii()):
+            return mended(response)
+    return response
 
 
 def _mended(value: Any) -> Any:

@@ -27,7 +27,7 @@ from dspex.protocols.model import LM, LMChoice, LMParams, LMPool
 from dspex.protocols.money import Account, DryRun, MoneyService
 from dspex.protocols.retrieval import Passage, RetrievalService
 from dspex.protocols.scope import DeltaSink, LMResult, OnDelta, RequestTotals
-from dspex.protocols.surrogates import DeltaMender, mended, mended_messages
+from dspex.protocols.surrogates import DeltaMender, mended, mended_messages, mended_response
 from dspex.requests._record import RequestRecord
 from dspex.requests._steps import StepPolicy, run_step
 from dspex.requests._threads import ToolThreads
@@ -138,7 +138,7 @@ class RequestScope:
         if key and mode in ("use", "only") and services.cache is not None:
             found = services.cache.peek(key)
             if found is not None and found.is_whole:
-                found = mended(found)
+                found = mended_response(found)
                 if on_delta is not None:
                     await _replay(found, on_delta)
                 return self._result(found, model, (), "memory", started, key=key)
@@ -156,7 +156,7 @@ class RequestScope:
                 record.calls += 1
                 self._book_failed(log, model)
             raise
-        response = mended(response)
+        response = mended_response(response)
         if log.cached is not None and on_delta is not None:
             await _replay(response, on_delta)  # out here, where no death of the step can cut it off
         if mender is not None:
@@ -255,7 +255,7 @@ class RequestScope:
             raise
         if isinstance(found, Lead) and cache is not None:
             if response.is_whole:
-                cache.fill(found, mended(response))
+                cache.fill(found, mended_response(response))
             else:
                 cache.abandon(found, None)  # whoever waits asks for an answer of its own
         return response
