@@ -12,8 +12,9 @@ import pytest
 
 import dspex
 from dspex.evaluation import Progress
+from dspex.protocols.lm import LMRequest
 from dspex.simulator import FaultPlan, Simulator, SimulatorThread
-from dspex.testing import ScriptedLM, ScriptedRequest
+from dspex.testing import ScriptedLM
 from tests.support.transports import Peer, serving
 
 PRICES = {"openai/*": dspex.Price(input="0.25", output="2")}
@@ -130,8 +131,8 @@ async def test_as_many_rows_are_in_flight_as_was_asked(size: int) -> None:
 async def test_headroom_tries_formats_and_words_on_the_same_rows() -> None:
     """A model that answers only when it is told to be careful: words have headroom, formats have none."""
 
-    def careful(request: ScriptedRequest) -> dict[str, str]:
-        return {"answer": "right" if "Read everything twice" in str(request.request.messages) else "wrong"}
+    def careful(request: LMRequest) -> dict[str, str]:
+        return {"answer": "right" if "Read everything twice" in str(request.messages) else "wrong"}
 
     rows = [dspex.Example(question=str(number), answer="right") for number in range(20)]
     async with dspex.App(ScriptedLM(careful), cache=None) as app:
