@@ -124,7 +124,9 @@ class Details:
                 f"    attempt {each.number}: {each.outcome}" + (f" ({each.message})" if each.message else "")
                 for each in result.attempts
             ]
-        lines += [f"  repaired {each.field or 'the answer'} ({each.kind})" for each in self.repairs]
+        for each in self.repairs:
+            said = _TURNS.get(each.kind, f"repaired {each.field or 'the answer'}")
+            lines.append(f"  {said} ({each.kind})")
         lines += [f"  tool {each.name}: {each.description}" for each in self.tools]
         for message in self.messages:
             lines += [f"  {message.role}:", *_indented(_shown(message))]
@@ -140,6 +142,17 @@ class Details:
             f"{turns} turn{'s' * (turns != 1)}, {usage.input_tokens} tokens in, "
             f"{usage.output_tokens} out{counted}, {self.duration:.2f} s{price}"
         )
+
+
+_TURNS: Mapping[str, str] = {
+    "turn": "asked again, for the answer could not be read",
+    "values": "asked for the values behind the thoughts",
+    "fallback": "asked afresh in another format",
+    "allowance": "asked again with more tokens, for the answer was cut off",
+    "pause": "let it go on after a pause",
+    "reset": "started again, for the stream broke off",
+}
+"""The repairs that are a turn of their own, and why it was made."""
 
 
 def _source(result: LMResult) -> str:

@@ -156,6 +156,7 @@ async def test_values_are_asked_for_behind_thoughts_that_lack_them() -> None:
     assert prediction.answer == 7
     assert details.reasoning == "Three and four are seven."
     assert [each.kind for each in details.repairs] == ["values"]
+    assert "  asked for the values behind the thoughts (values)\n" in details.explain()
     first, second = (each.request for each in lm.requests)
     assert first.output is None
     assert second.messages[: len(first.messages)] == first.messages

@@ -433,7 +433,7 @@ class TestDetails:
         assert found.request.calls == 2
         story = found.explain()
         assert story.startswith("self asked openai/gpt-5-mini: 2 turns, ")
-        assert "repaired the answer (turn)" in story
+        assert "asked again, for the answer could not be read (turn)" in story
         assert "    Who?" in story
         assert "    Ada" in story
 
