@@ -21,13 +21,13 @@ from dspex.evaluation import Metric, OnProgress, Report, evaluate
 from dspex.optimizers import Algorithm, Headroom, Job, JobSettings
 from dspex.optimizers.headroom import headroom_of, variants_of
 from dspex.programs import AdapterChoice, Module, bind_inputs
+from dspex.protocols.cache import CacheStore
 from dspex.protocols.executor import RunOptions
 from dspex.protocols.model import LM, LMChoice, LMPool
 from dspex.protocols.money import Account, Budget, DryRun, Price, ProgramEstimate
 from dspex.protocols.retrieval import Retriever
 from dspex.protocols.wire import Provider
 from dspex.requests import ProgramStream, Request
-from dspex.services.cache.sqlite import SqliteCache
 from dspex.services.lm.limits import ClientLimits, LimitsBook
 from dspex.services.lm.own_providers import with_own
 from dspex.services.lm.transport import Network, Timeouts, check_proxy
@@ -393,7 +393,7 @@ class App(AppView):
             ``tool``, or an Adapter.
         retriever: The default retriever: a path of a ``SqliteIndex``, or any ``Retriever``.
         retrievers: More of them, by the names that ``Retrieve('name')`` uses.
-        cache: ``None`` caches nothing, ``"memory"`` in this process, a path or ``SqliteCache`` on disk as well.
+        cache: ``None`` caches nothing, ``"memory"`` in this process, a path or any ``CacheStore`` on disk as well.
         home: The folder for journals and jobs; made when first needed.
         deadline: Default seconds for a request.
         max_running: Requests at once; more wait.
@@ -442,7 +442,7 @@ class App(AppView):
         adapter: AdapterChoice = None,
         retriever: str | Path | Retriever | None = None,
         retrievers: Mapping[str, str | Path | Retriever] | None = None,
-        cache: str | Path | SqliteCache | None = "memory",
+        cache: str | Path | CacheStore | None = "memory",
         home: str | Path = ".dspex",
         deadline: float = 120.0,
         max_running: int = 1_000,

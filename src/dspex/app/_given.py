@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dspex.app._options import changed
 from dspex.errors import ConfigError
+from dspex.protocols.cache import CacheStore
 from dspex.protocols.executor import RunOptions
 from dspex.protocols.local import LocalLM
 from dspex.protocols.model import LM, LMChoice, LMPool
@@ -79,10 +80,12 @@ def _open_retriever(given: str | os.PathLike[str] | Retriever) -> Retriever:
     return retriever
 
 
-def cache_of(cache: str | Path | SqliteCache | None) -> SqliteCache | bool:
+def cache_of(cache: str | Path | CacheStore | None) -> CacheStore | bool:
     """Return where answers are kept: False nowhere, True in memory, a record on disk too."""
     if cache is None:
         return False
-    if isinstance(cache, SqliteCache):
-        return cache
-    return True if cache == "memory" else SqliteCache(cache)
+    if isinstance(cache, (str, os.PathLike)):  # a Path has an ``open``, too
+        return True if cache == "memory" else SqliteCache(cache)
+    if isinstance(cache, type) or not isinstance(cache, CacheStore):
+        raise ConfigError(f"cache={cache!r:.60} is none of: None, 'memory', a path, a store with open()")
+    return cache

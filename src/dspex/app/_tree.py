@@ -14,6 +14,7 @@ from dspex.app.config import read_key
 from dspex.errors import AppClosed, DspexError, LeakedTasks, StartFailed, WrongLoop, WrongProcess
 from dspex.evaluation import OpenStream
 from dspex.optimizers import OPTIMIZERS, JobService
+from dspex.protocols.cache import CacheStore
 from dspex.protocols.model import LM, LMPool
 from dspex.protocols.money import Budget, Price
 from dspex.protocols.retrieval import Retriever
@@ -38,7 +39,6 @@ from dspex.runtime import (
 )
 from dspex.services.cache.gateway import CacheGateway
 from dspex.services.cache.memory import MemoryTier
-from dspex.services.cache.sqlite import SqliteCache
 from dspex.services.lm.gateway import LMGateway
 from dspex.services.lm.limits import LimitsBook
 from dspex.services.lm.transport import MAX_IDLE, Network, open_transport
@@ -69,7 +69,7 @@ class AppTree:
         lms: Mapping[str, LM | LMPool],
         providers: Mapping[str, Provider],
         retrievers: dict[str, Callable[[], Retriever]],
-        cache: SqliteCache | bool,
+        cache: CacheStore | bool,
         limits: LimitsBook,
         network: Network,
         max_running: int,
@@ -99,7 +99,7 @@ class AppTree:
         )
         self.retrieval = RetrieverGateway(self.runtime, retrievers)
         money = MoneyGateway(self.runtime, self.book, self.lm.members)
-        disk = cache if isinstance(cache, SqliteCache) else None
+        disk = None if isinstance(cache, bool) else cache
         self.cache = CacheGateway(self.runtime, memory=MemoryTier(), disk=disk) if cache else None
         self.threads = ToolThreads(self.runtime, limit=max_tool_threads)
         services = Services(self.lm, self.retrieval, self.cache, money, self.book.root, self.threads)

@@ -12,7 +12,7 @@ from dspex.protocols.headers import header_identity
 from dspex.protocols.lm import LMRequest, LMResponse, Message
 from dspex.protocols.model import LM, LMParams, LMPool
 
-__all__ = ["CacheMode", "CacheService", "Hit", "Lead", "cache_key"]
+__all__ = ["CacheMode", "CacheService", "CacheStore", "Hit", "Lead", "OpenCacheStore", "cache_key"]
 
 KEY_VERSION = "3"
 """Part of every key: raised when the meaning of a stored answer changes, which empties all caches at once."""
@@ -87,6 +87,44 @@ class Lead:
 
     key: str
     token: int
+
+
+class OpenCacheStore(Protocol):
+    """
+    An open store of answers; every method blocks.
+
+    ``get`` is called in one thread, all else in another, at the same time; each method by one caller at a time.
+    """
+
+    def get(self, key: str) -> LMResponse | None:
+        """Return the answer that is stored, or None; raise CacheError when the store cannot be read."""
+        ...
+
+    def set(self, key: str, response: LMResponse) -> int:
+        """
+        Store an answer, in place of an older one, and return how many others had to leave for it.
+
+        Raises:
+            CacheError: The store cannot be written.
+        """
+        ...
+
+    def remove(self, key: str, response: LMResponse) -> None:
+        """Remove an answer if it is still the one that is stored; raise CacheError when that cannot be done."""
+        ...
+
+    def close(self) -> None:
+        """Give back files and connections."""
+        ...
+
+
+@runtime_checkable
+class CacheStore(Protocol):
+    """Where answers are kept across runs: a record that is opened by the cache's actor, in a thread."""
+
+    def open(self) -> OpenCacheStore:
+        """Open the store, or make it; raise CacheError when it cannot be, or is something else. Blocks."""
+        ...
 
 
 @runtime_checkable

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dspex.errors import CallTimeout, ServiceUnavailable
-from dspex.protocols.cache import Hit, Lead
+from dspex.protocols.cache import CacheStore, Hit, Lead
 from dspex.protocols.lm import LMResponse
 from dspex.runtime import ChildSpec, Runtime, calling_process
 from dspex.services.cache.memory import MemoryTier
 from dspex.services.cache.server import Abandon, CacheServer, CacheTable, Fill, Lookup, Remove
-from dspex.services.cache.sqlite import SqliteCache
 
 __all__ = ["CACHE", "CacheGateway"]
 
@@ -22,7 +21,7 @@ PATIENCE = 0.1
 class CacheGateway:
     """Implements ``protocols.CacheService`` over the supervised ``CacheServer``."""
 
-    def __init__(self, runtime: Runtime, *, memory: MemoryTier, disk: SqliteCache | None) -> None:
+    def __init__(self, runtime: Runtime, *, memory: MemoryTier, disk: CacheStore | None) -> None:
         self._runtime = runtime
         self._disk = disk
         self._server = runtime.named(CACHE)

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dspex.errors import CacheError
-from dspex.protocols.cache import Hit, Lead
+from dspex.protocols.cache import CacheStore, Hit, Lead, OpenCacheStore
 from dspex.protocols.lm import LMResponse
 from dspex.runtime import Down, From, LibraryActor, Next, NoReply, ProcessRef, Reply, WorkerThread, get_logger
 from dspex.services.cache.memory import MemoryTier
-from dspex.services.cache.sqlite import SqliteCache, SqliteTable
 
 __all__ = ["Abandon", "CacheServer", "CacheTable", "Fill", "Lookup", "Remove"]
 
@@ -82,10 +81,10 @@ class CacheServer(LibraryActor):
     asks again by name.
     """
 
-    def __init__(self, table: CacheTable, disk: SqliteCache | None) -> None:
+    def __init__(self, table: CacheTable, disk: CacheStore | None) -> None:
         self._table = table
         self._disk_spec = disk
-        self._disk: SqliteTable | None = None
+        self._disk: OpenCacheStore | None = None
         self._worker: WorkerThread | None = None
         self._reader: WorkerThread | None = None
         self._leaders: dict[int, str] = {}
@@ -242,7 +241,7 @@ class CacheServer(LibraryActor):
             found = None
         self._dspex_process.mailbox.put_always(_DiskSaid(key, found))
 
-    def _write_disk(self, worker: WorkerThread, disk: SqliteTable, key: str, response: LMResponse) -> None:
+    def _write_disk(self, worker: WorkerThread, disk: OpenCacheStore, key: str, response: LMResponse) -> None:
         """Queue the write in this tick: whatever happens to us, closing the worker runs behind it."""
         loop, telemetry, context = self.runtime.loop, self.runtime.telemetry, self.runtime.context
 

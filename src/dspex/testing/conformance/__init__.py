@@ -12,7 +12,23 @@ Optimizers are held to theirs in a ``ScriptedWorld``, without a model and withou
 """
 
 from dspex.testing._world import ScriptedWorld, Simulated, rows_of, simulate
+from dspex.testing.conformance._adapter import AdapterContract
 from dspex.testing.conformance._algorithm import AlgorithmContract
+from dspex.testing.conformance._cache import CacheStoreContract
+from dspex.testing.conformance._executor import ExecutorContract
+from dspex.testing.conformance._retriever import RetrieverContract
 from dspex.testing.conformance._wire import Recorded, WireContract
 
-__all__ = ["AlgorithmContract", "Recorded", "ScriptedWorld", "Simulated", "WireContract", "rows_of", "simulate"]
+__all__ = [
+    "AdapterContract",
+    "AlgorithmContract",
+    "CacheStoreContract",
+    "ExecutorContract",
+    "Recorded",
+    "RetrieverContract",
+    "ScriptedWorld",
+    "Simulated",
+    "WireContract",
+    "rows_of",
+    "simulate",
+]

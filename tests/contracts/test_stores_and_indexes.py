@@ -1,0 +1,69 @@
+"""Our stores, indexes, adapters and executors keep the contracts that users' are held to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+import dspex
+from dspex.programs import Adapter, ChatAdapter, JSONAdapter, ToolAdapter, XMLAdapter
+from dspex.protocols.cache import CacheStore
+from dspex.protocols.executor import Executor
+from dspex.protocols.retrieval import Retriever
+from dspex.testing import FixedRetriever
+from dspex.testing.conformance import AdapterContract, CacheStoreContract, ExecutorContract, RetrieverContract
+
+PASSAGES = ["the heron waits at the water", "a heron and a heron", "the swift sleeps on the wing"]
+
+
+class TestSqliteIndex(RetrieverContract):
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.path = tmp_path / "index.db"
+
+    def make_retriever(self) -> Retriever:
+        return dspex.SqliteIndex.build(self.path, [dspex.Passage(text) for text in PASSAGES])
+
+
+class TestFixedRetriever(RetrieverContract):
+    def make_retriever(self) -> Retriever:
+        return FixedRetriever(PASSAGES)
+
+
+class TestSqliteCache(CacheStoreContract):
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.path = tmp_path / "cache.db"
+
+    def make_store(self) -> CacheStore:
+        return dspex.SqliteCache(self.path)
+
+
+class TestApp(ExecutorContract):
+    @asynccontextmanager
+    async def open_executor(self) -> AsyncIterator[Executor]:
+        async with dspex.App() as app:
+            yield app.running_tree().runner
+
+
+class TestChatAdapter(AdapterContract):
+    def make_adapter(self) -> Adapter:
+        return ChatAdapter()
+
+
+class TestJSONAdapter(AdapterContract):
+    def make_adapter(self) -> Adapter:
+        return JSONAdapter()
+
+
+class TestXMLAdapter(AdapterContract):
+    def make_adapter(self) -> Adapter:
+        return XMLAdapter()
+
+
+class TestToolAdapter(AdapterContract):
+    def make_adapter(self) -> Adapter:
+        return ToolAdapter()
