@@ -25,6 +25,23 @@ event                                     measurements                          
 ``dspex.request.exception``               ``duration``, ``attempts``              ``request``, ``program``, ``error``
 ``dspex.request.resubmit``                —                                       ``request``, ``reason``
 ``dspex.step.restart``                    ``restarts``, ``delay``                 ``request``, ``step``, ``reason``
+``dspex.module.start``                    —                                       ``module``
+``dspex.module.stop``                     ``duration``                            the same
+``dspex.module.exception``                ``duration``                            the same, ``error``
+``dspex.predictor.start``                 —                                       ``predictor``, ``signature``
+``dspex.predictor.stop``                  ``duration``, tokens, ``cost``          the same, ``lm``, ``cached``
+``dspex.predictor.exception``             ``duration``                            the same, ``error``
+``dspex.adapter.format.start``            —                                       ``adapter``, ``signature``
+``dspex.adapter.format.stop``             ``duration``                            the same
+``dspex.adapter.parse.start``             —                                       ``adapter``, ``signature``
+``dspex.adapter.parse.stop``              ``duration``                            the same
+``dspex.adapter.parse.exception``         ``duration``                            the same, ``error``
+``dspex.tool.start``                      —                                       ``tool``, ``call``
+``dspex.tool.stop``                       ``duration``                            the same
+``dspex.tool.exception``                  ``duration``                            the same, ``error``
+``dspex.lm.call.start``                   —                                       ``request``, ``step``, ``lm``
+``dspex.lm.call.stop``                    ``duration``, tokens, ``cost``          the same, ``cached``, ``attempts``
+``dspex.lm.call.exception``               ``duration``                            the same, ``error``
 ``dspex.tool.late``                       —                                       ``tool``
 ``dspex.lm.attempt.start``                ``number``                              ``lm``, ``call``
 ``dspex.lm.attempt.stop``                 ``duration``, ``number``                ``lm``, ``call``, ``status``
@@ -55,6 +72,12 @@ event                                     measurements                          
 
 ``cache.remove`` is an answer that could not be read: it is not served again.
 
+Modules, predictors, adapters, tools, LM calls and requests are spans: their events carry an id (``span``) and the id
+of the span around them (``parent``; a request's is its own id), and are emitted in the context of the code that they
+are about. To a handler that was attached with ``capture=True`` their start brings ``inputs`` and their end
+``outputs``. Tokens are ``input_tokens`` and ``output_tokens``; ``cost`` is in US dollars, and
+left out where it is unknown.
+
 ``tool.late`` is a tool that blocked, and ended after its time was over: what it gave back was dropped.
 
 ``call`` is the idempotency key of a logical LM call: the request's id, a dash, and the call's number in it.
@@ -68,13 +91,17 @@ off or withheld: they are left out; its ``lm`` is the record's model.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
+from dspex._clock import monotonic
 from dspex._guard import contained
 
-__all__ = ["Handler", "Telemetry"]
+__all__ = ["Handler", "Span", "Telemetry", "current_span"]
 
 Handler = Callable[[str, Mapping[str, float], Mapping[str, Any]], None]
 """``handler(name, measurements, metadata)``; metadata values are live objects, so ``Any`` is honest here."""
@@ -82,47 +109,114 @@ Handler = Callable[[str, Mapping[str, float], Mapping[str, Any]], None]
 _NOTHING: Mapping[str, Any] = {}
 
 
+current_span: ContextVar[str | None] = ContextVar("dspex_span", default=None)
+"""The span in which code runs: the parent of the next one."""
+
+
+class Span:
+    """
+    What an operation under way adds to its end's event.
+
+    Attributes:
+        id: Its name, one of a kind in its App.
+        parent: The span around it; None outside every request.
+        measurements: Numbers: tokens, cost.
+        metadata: More about it.
+        outputs: What it gave; told only to handlers that asked for it.
+        error: How it failed without raising; its end is then an ``exception``.
+    """
+
+    __slots__ = ("error", "id", "measurements", "metadata", "outputs", "parent")
+
+    def __init__(self, span: str, parent: str | None) -> None:
+        self.id = span
+        self.parent = parent
+        self.measurements: dict[str, float] = {}
+        self.metadata: dict[str, object] = {}
+        self.outputs: object = None
+        self.error: BaseException | None = None
+
+
 class Telemetry:
     """The event dispatch of one runtime: data, not a process, so that it cannot crash."""
 
-    __slots__ = ("_handlers", "active")
+    __slots__ = ("_handlers", "_numbers", "active", "captures")
 
     def __init__(self) -> None:
-        self._handlers: tuple[tuple[str, Handler], ...] = ()
+        self._handlers: tuple[tuple[str, Handler, bool], ...] = ()
+        self._numbers = itertools.count(1)
         self.active = False
+        self.captures = False
+        """Whether a handler wants inputs and outputs; whoever emits gathers them only then."""
 
-    def attach(self, prefix: str, handler: Handler) -> Callable[[], None]:
+    def attach(self, prefix: str, handler: Handler, *, capture: bool = False) -> Callable[[], None]:
         """
         Call ``handler`` for every event whose name starts with ``prefix``; return a function that detaches it.
 
         Args:
             prefix: For example ``"dspex.lm."``; the empty string means every event.
-            handler: Runs in the emitting code: it must be quick and must not raise.
+            handler: Runs in the emitting code, and in its context: it must be quick and must not raise.
+            capture: Whether its events bring ``inputs`` and ``outputs``: what users ask and models say.
         """
-        entry = (prefix, handler)
-        self._handlers = (*self._handlers, entry)
-        self.active = True
+        entry = (prefix, handler, capture)
+        self._set((*self._handlers, entry))
 
         def detach() -> None:
-            self._handlers = tuple(each for each in self._handlers if each is not entry)
-            self.active = bool(self._handlers)
+            self._set(tuple(each for each in self._handlers if each is not entry))
 
         return detach
 
+    def _set(self, handlers: tuple[tuple[str, Handler, bool], ...]) -> None:
+        self._handlers = handlers
+        self.active = bool(handlers)
+        self.captures = any(capture for _, _, capture in handlers)
+
     def emit(
-        self, name: str, measurements: Mapping[str, float] = _NOTHING, metadata: Mapping[str, object] = _NOTHING
+        self,
+        name: str,
+        measurements: Mapping[str, float] = _NOTHING,
+        metadata: Mapping[str, object] = _NOTHING,
+        captured: Mapping[str, object] = _NOTHING,
     ) -> None:
         """Tell every handler attached to ``name``; hot paths test ``active`` before they build the mappings."""
         for entry in self._handlers:
-            prefix, handler = entry
+            prefix, handler, capture = entry
             if name.startswith(prefix):
                 try:
-                    handler(name, measurements, metadata)
+                    handler(name, measurements, {**metadata, **captured} if capture and captured else metadata)
                 except BaseException as error:  # noqa: BLE001 - a listener's failure must not become the emitter's
-                    self._handlers = tuple(each for each in self._handlers if each is not entry)
-                    self.active = bool(self._handlers)
+                    self._set(tuple(each for each in self._handlers if each is not entry))
                     contained(error)
                     _report(prefix, error)
+
+    @contextlib.contextmanager
+    def within(self, name: str, metadata: Mapping[str, object], inputs: object = None) -> Iterator[Span]:
+        """
+        Emit ``name.start``, run the block as a span, then emit ``name.stop`` or ``name.exception``.
+
+        All of them are emitted in the context of the block, so that a context variable that a handler sets at the
+        start is there at the end, and in everything between.
+        """
+        span = Span(f"s{next(self._numbers)}", current_span.get())
+        about = {**metadata, "span": span.id, "parent": span.parent}
+        token = current_span.set(span.id)
+        started = monotonic()
+        try:
+            self.emit(f"{name}.start", _NOTHING, about, {"inputs": inputs} if self.captures else _NOTHING)
+            try:
+                yield span
+            except BaseException as error:  # whatever it is: told here, then raised on
+                span.error = error
+                raise
+            finally:
+                measured = {"duration": monotonic() - started, **span.measurements}
+                more = {**about, **span.metadata}
+                if span.error is not None:
+                    self.emit(f"{name}.exception", measured, {**more, "error": span.error})
+                else:
+                    self.emit(f"{name}.stop", measured, more, {"outputs": span.outputs} if self.captures else _NOTHING)
+        finally:
+            current_span.reset(token)
 
 
 def _report(prefix: str, failure: BaseException) -> None:

@@ -14,7 +14,7 @@ from dspex.programs._whole import MAX_PAUSES, incomplete, joined, larger, shorte
 from dspex.programs.adapters._base import rendered_of
 from dspex.programs.adapters._prompt import field_list, history_messages, sections, shown_inputs, user_turn
 from dspex.programs.adapters.chat import ChatAdapter
-from dspex.programs.details import Details
+from dspex.programs.details import Details, tell_call
 from dspex.programs.predict import Predict
 from dspex.programs.signature import Signature, make_class, plan_of
 from dspex.programs.tools.calling import call_side_by_side, call_tool
@@ -147,7 +147,7 @@ class NativeTurns(Turns):
         """
         messages = (*self._opening, *_conversation(self._answers, trajectory))
         results: list[LMResult] = []
-        answer = await self._ask(messages, results)
+        answer = await self._observed(messages, results)
         calls = answer.tool_calls or (ToolCall(f"call_{number + 1}", FINISH, {}),)
         thought = answer.text.strip() or "\n\n".join(each.text for each in answer.reasoning if each.text)
         self._record(trajectory, thought, calls)
@@ -160,6 +160,17 @@ class NativeTurns(Turns):
         ]
         finished = any(step.call.name == FINISH and step.observation.error is None for step in steps)
         return trajectory.with_steps(*steps, finished=finished)
+
+    async def _observed(self, messages: tuple[Message, ...], results: list[LMResult]) -> Completion:
+        """Ask as a predictor does, for whoever watches: what is asked is the conversation so far."""
+        telemetry = self._scope.telemetry
+        if telemetry is None or not telemetry.active:
+            return await self._ask(messages, results)
+        about = {"predictor": self._path, "signature": plan_of(self._react.signature).name}
+        with telemetry.within("dspex.predictor", about, messages) as span:
+            span.outputs = answer = await self._ask(messages, results)
+            tell_call(span, Details(self._path, messages, tuple(results), completion=answer))
+            return answer
 
     async def _ask(self, messages: tuple[Message, ...], results: list[LMResult]) -> Completion:
         """Ask until an answer is whole and not empty, or no further try helps; ``results`` gets what was answered."""

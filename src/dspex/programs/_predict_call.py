@@ -100,13 +100,22 @@ class PredictCall:
             self._native = native_of(self._signature, adapter, self._able(), predictor.params)
             self._signature = self._native.signature if self._native is not None else self._signature
         try:
-            turns = adapter.turns(self._signature, self._inputs)
+            turns = self._format(adapter)
         except ValueError as error:
             if len(error.args) < 2:
                 raise
             problem, name = error.args
             raise MissingInput(plan_of(self._signature).name, invalid=[f"{name}: {problem}"]) from error
         self.messages = self._prompt = (*predictor.prefix_of(adapter, self._signature), *turns)
+
+    def _format(self, adapter: Adapter) -> tuple[Message, ...]:
+        telemetry = self._scope.telemetry
+        if telemetry is None or not telemetry.active:
+            return adapter.turns(self._signature, self._inputs)
+        about = {"adapter": adapter.name, "signature": plan_of(self._signature).name}
+        with telemetry.within("dspex.adapter.format", about, self._inputs) as span:
+            span.outputs = turns = adapter.turns(self._signature, self._inputs)
+            return turns
 
     def _able(self) -> Capabilities:
         if self._capabilities is None:
@@ -297,6 +306,16 @@ class PredictCall:
         return completion, self._parsed(completion)
 
     def _parsed(self, completion: Completion) -> Parsed:
+        telemetry = self._scope.telemetry
+        if telemetry is None or not telemetry.active:
+            return self._by_format(completion)
+        about = {"adapter": self._adapter.name, "signature": plan_of(self._signature).name}
+        with telemetry.within("dspex.adapter.parse", about, completion) as span:
+            parsed = self._by_format(completion)
+            span.outputs = parsed.outputs
+            return parsed
+
+    def _by_format(self, completion: Completion) -> Parsed:
         if self._native is None:
             return self._adapter.parse(self._signature, completion)
         return self._native.read(self._adapter, completion, [each.name for each in self.request.tools])

@@ -15,8 +15,9 @@ from dspex.protocols.lm import Attempt, Completion, Message, ToolSpec, Usage
 from dspex.protocols.model import LM, LMPool
 from dspex.protocols.printable import printable
 from dspex.protocols.scope import LMResult, RequestTotals, Scope
+from dspex.telemetry import Span
 
-__all__ = ["Details", "details"]
+__all__ = ["Details", "details", "tell_call"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,3 +198,12 @@ def details(prediction: object) -> Details:
             return found
         raise TypeError(f"this {type(prediction).__name__} was not made by a predictor, so it has no details")
     raise TypeError(f"details() takes what a predictor returned, not a {type(prediction).__name__}")
+
+
+def tell_call(span: Span, made: Details) -> None:
+    """Add to a predictor's span what the call took: tokens, cost and the model."""
+    usage, cost = made.usage, made.cost
+    span.measurements |= {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+    if cost is not None:
+        span.measurements["cost"] = float(cost)
+    span.metadata |= {"lm": getattr(made.lm, "model", made.lm), "cached": made.cached}

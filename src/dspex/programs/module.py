@@ -12,10 +12,11 @@ from typing_extensions import ParamSpec
 
 from dspex.errors import NotInRequest, ProgramFrozen
 from dspex.programs import _paths, _state
-from dspex.programs.inputs import InputSpec, spec_of_function
+from dspex.programs.inputs import InputSpec, inputs_of, spec_of_function
 from dspex.protocols.model import LMChoice
 from dspex.protocols.params import PredictorConfig
 from dspex.protocols.scope import current_scope
+from dspex.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from dspex.programs.adapters._choose import AdapterChoice
@@ -81,9 +82,13 @@ class Module:
             NotInRequest: There is no running request; use ``app.run(program, ...)``.
         Cancellation: what ``forward`` awaits is cancelled.
         """
-        if current_scope.get(None) is None:
+        scope = current_scope.get(None)
+        if scope is None:
             raise NotInRequest(type(self).__name__)
-        return self.forward(*args, **kwargs)
+        telemetry = scope.telemetry
+        if telemetry is None or not telemetry.active or getattr(self, "is_predictor", False):
+            return self.forward(*args, **kwargs)
+        return _observed(self, telemetry, args, kwargs)
 
     # --- looking inside ---------------------------------------------------------------------------------------
 
@@ -233,3 +238,12 @@ def _freezing(init: Callable[..., None]) -> Callable[..., None]:
 
     freezing_init._freezes_ = True  # type: ignore[attr-defined]  # how a subclass knows that it need not wrap again
     return freezing_init
+
+
+async def _observed(module: Any, telemetry: Telemetry, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Run a module's ``forward`` as a span; what is given by position is told by its parameters' names."""
+    names = inputs_of(module).names if telemetry.captures else ()
+    inputs = {**dict(zip(names, args, strict=False)), **kwargs}
+    with telemetry.within("dspex.module", {"module": type(module).__name__}, inputs) as span:
+        span.outputs = found = await module.forward(*args, **kwargs)
+        return found

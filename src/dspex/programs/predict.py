@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Generic, Self, Unpack, cast, overload
 from typing_extensions import ParamSpec, TypeVar
 
 from dspex.errors import MissingInput, NotInRequest, SignatureError
+from dspex.programs._compile import Plan
 from dspex.programs._paths import clone
 from dspex.programs._predict_call import PredictCall
 from dspex.programs.adapters._adapter import Adapter
 from dspex.programs.adapters._choose import DEFAULT_ADAPTER, AdapterChoice, choose_adapter
-from dspex.programs.details import Details
+from dspex.programs.details import Details, tell_call
 from dspex.programs.inputs import InputSpec
 from dspex.programs.module import Demo, Module
 from dspex.programs.prediction import Prediction
@@ -198,8 +199,20 @@ class Predict(Module, Generic[S, P]):
             raise NotInRequest(f"Predict({plan.name})")
         if args:
             raise MissingInput(plan.name, unexpected=[f"{len(args)} by position: give inputs by name"])
-        inputs = plan.check_inputs(kwargs, plan.name)
         path = scope.path_of(self) or plan.name
+        telemetry = scope.telemetry
+        if telemetry is None or not telemetry.active:
+            return await self._answer(scope, plan, path, kwargs)
+        about = {"predictor": path, "signature": plan.name}
+        with telemetry.within("dspex.predictor", about, kwargs) as span:
+            found = await self._answer(scope, plan, path, kwargs)
+            made: Details = found._details_  # type: ignore[attr-defined]  # the hidden slot of records
+            tell_call(span, made)
+            span.outputs = found
+            return found
+
+    async def _answer(self, scope: Scope, plan: Plan, path: str, given: Mapping[str, Any]) -> S:
+        inputs = plan.check_inputs(given, plan.name)
         adapter = self.adapter or scope.adapter or DEFAULT_ADAPTER
         asked = await PredictCall(self, adapter, scope, path, inputs).run()
         prediction: S = self._predict(inputs, asked, scope, path)

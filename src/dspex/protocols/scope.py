@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 from dspex.protocols.lm import Attempt, Capabilities, LMDelta, LMRequest, LMResponse, Usage
 from dspex.protocols.model import LM, LMChoice, LMPool
 from dspex.protocols.retrieval import Passage
+from dspex.telemetry import Telemetry
 
 __all__ = ["Delta", "DeltaSink", "LMResult", "OnDelta", "RequestTotals", "Reset", "Scope", "TraceStep", "current_scope"]
 
@@ -134,6 +135,11 @@ class Scope(Protocol):
 
     def capabilities(self, lm: LMChoice) -> Capabilities:
         """Return what the model can do, before it is asked."""
+        ...
+
+    @property
+    def telemetry(self) -> Telemetry | None:
+        """Who is told of what happens; None where nobody can be."""
         ...
 
     @property

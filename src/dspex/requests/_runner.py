@@ -32,6 +32,7 @@ from dspex.runtime import (
     TaskSupervisor,
     TaskSupervisorRef,
 )
+from dspex.telemetry import current_span
 
 __all__ = ["REQUESTS", "LiveRequest", "RequestRunner", "Services"]
 
@@ -157,6 +158,7 @@ class LiveRequest:
 
     __slots__ = (
         "_context",
+        "_parent",
         "_process",
         "_runner",
         "_scope",
@@ -187,6 +189,7 @@ class LiveRequest:
         self._unpark: Callable[[], None] | None = None
         self._why: ExitReason | None = None
         self._waiters: list[asyncio.Future[None]] = []
+        self._parent = current_span.get()
         self._context = contextvars.copy_context()
         left = record.deadline - runner.runtime.clock.now()
         self._timer = self._after(left, self._out_of_time)
@@ -242,6 +245,7 @@ class LiveRequest:
         scope = self._scope = self._open_scope()
         context = self._context if record.resubmitted == 0 else self._context.copy()
         context.run(current_scope.set, scope)
+        context.run(current_span.set, record.id)
         process = cast("TaskSupervisorRef", supervisor).spawn(
             _enter, record, label=f"{record.id} {type(record.program).__name__}", context=context
         )
@@ -362,9 +366,15 @@ class LiveRequest:
 
     def _emit(self, event: str, measurements: Mapping[str, float], metadata: Mapping[str, object]) -> None:
         telemetry = self._runner.runtime.telemetry
-        if telemetry.active:
-            base = {"request": self.record.id, "program": type(self.record.program).__name__}
-            telemetry.emit(f"dspex.request.{event}", measurements, {**base, **metadata})
+        if not telemetry.active:
+            return
+        base = {"request": self.record.id, "program": type(self.record.program).__name__}
+        about = {**base, "span": self.record.id, "parent": self._parent, **metadata}
+        captured: Mapping[str, object] = {}
+        if telemetry.captures:
+            captured = {"inputs": self.record.inputs} if event == "start" else {"outputs": self.value}
+        # In the caller's variables from the start to the end; ``forward`` sees what a handler sets at the start.
+        self._context.run(telemetry.emit, f"dspex.request.{event}", measurements, about, captured)
 
     def _emit_end(self) -> None:
         measurements = {"duration": self.totals().duration, "attempts": float(len(self.record.attempts))}

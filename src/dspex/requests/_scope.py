@@ -32,6 +32,7 @@ from dspex.requests._record import RequestRecord
 from dspex.requests._steps import StepPolicy, run_step
 from dspex.requests._threads import ToolThreads
 from dspex.runtime import Process, Runtime
+from dspex.telemetry import Telemetry
 
 __all__ = ["RequestScope", "Services"]
 
@@ -77,6 +78,11 @@ class RequestScope:
         return self._record.deadline
 
     @property
+    def telemetry(self) -> Telemetry:
+        """Who is told of what happens."""
+        return self._runtime.telemetry
+
+    @property
     def stream(self) -> DeltaSink | None:
         """Where predictors put pieces of their answers."""
         return self._record.options.stream
@@ -120,6 +126,25 @@ class RequestScope:
         self, request: LMRequest, *, lm: LMChoice, step: str, on_delta: OnDelta | None = None
     ) -> LMResult:
         """Ask a language model, as ``protocols.Scope.complete`` says; halves of characters are made harmless here."""
+        telemetry = self._runtime.telemetry
+        if not telemetry.active:
+            return await self._complete(request, lm=lm, step=step, on_delta=on_delta)
+        chosen = self._record.options.lm if lm is None else lm
+        about = {"request": self._record.id, "step": step, "lm": getattr(chosen, "model", chosen)}
+        with telemetry.within("dspex.lm.call", about, request) as span:
+            result = await self._complete(request, lm=lm, step=step, on_delta=on_delta)
+            usage = result.response.usage
+            span.measurements |= {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+            if result.cost is not None:
+                span.measurements["cost"] = float(result.cost)
+            answered = getattr(result.lm, "model", chosen)
+            span.metadata |= {"lm": answered, "cached": result.cached, "attempts": len(result.attempts)}
+            span.outputs = result.response
+            return result
+
+    async def _complete(
+        self, request: LMRequest, *, lm: LMChoice, step: str, on_delta: OnDelta | None = None
+    ) -> LMResult:
         owner = self._owner()
         record, services, started = self._record, self._services, self._runtime.clock.now()
         model = services.lm.resolve(record.options.lm if lm is None else lm)

@@ -96,6 +96,11 @@ class ScriptedScope:
         return self._paths.path_of(predictor)
 
     @property
+    def telemetry(self) -> None:
+        """Nobody is told."""
+        return
+
+    @property
     def stream(self) -> DeltaSink | None:
         """Nobody watches."""
         return None

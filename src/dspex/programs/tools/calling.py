@@ -90,6 +90,16 @@ async def call_tool(tools: Mapping[str, Tool[..., Any]], call: ToolCall, scope: 
         ScopeClosed: The request has ended.
     Cancellation: the step is cancelled.
     """
+    telemetry = scope.telemetry
+    if telemetry is None or not telemetry.active:
+        return await _call(tools, call, scope)
+    with telemetry.within("dspex.tool", {"tool": call.name, "call": call.id}, call.arguments) as span:
+        seen = await _call(tools, call, scope)
+        span.outputs, span.error = seen.content, seen.error
+        return seen
+
+
+async def _call(tools: Mapping[str, Tool[..., Any]], call: ToolCall, scope: Scope) -> Observation:
     tool = tools.get(call.name)
     if tool is None:
         return _failed(LookupError(f"there is no tool {call.name!r}; there are {', '.join(tools) or 'none'}"))
