@@ -115,14 +115,14 @@ current_span: ContextVar[str | None] = ContextVar("dspex_span", default=None)
 
 class Span:
     """
-    What an operation under way adds to its end's event.
+    An operation under way: its end's event tells these, too.
 
     Attributes:
         id: Its name, one of a kind in its App.
         parent: The span around it; None outside every request.
         measurements: Numbers: tokens, cost.
         metadata: More about it.
-        outputs: What it gave; told only to handlers that asked for it.
+        outputs: Its result; told only to handlers that asked for it.
         error: How it failed without raising; its end is then an ``exception``.
     """
 
@@ -147,7 +147,7 @@ class Telemetry:
         self._numbers = itertools.count(1)
         self.active = False
         self.captures = False
-        """Whether a handler wants inputs and outputs; whoever emits gathers them only then."""
+        """True when a handler wants inputs and outputs; emitters gather them only then."""
 
     def attach(self, prefix: str, handler: Handler, *, capture: bool = False) -> Callable[[], None]:
         """
@@ -156,7 +156,7 @@ class Telemetry:
         Args:
             prefix: For example ``"dspex.lm."``; the empty string means every event.
             handler: Runs in the emitting code, and in its context: it must be quick and must not raise.
-            capture: Whether its events bring ``inputs`` and ``outputs``: what users ask and models say.
+            capture: Its events bring ``inputs`` and ``outputs``: the words of users and models.
         """
         entry = (prefix, handler, capture)
         self._set((*self._handlers, entry))

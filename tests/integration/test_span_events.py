@@ -132,7 +132,7 @@ async def test_inputs_and_outputs_come_on_request() -> None:
 
 @pytest.mark.parametrize("native", [True, False])
 async def test_an_agents_run_tells_of_its_tools(native: bool) -> None:
-    """What each was given, what it gave, and how it failed."""
+    """Each with its arguments, its result, or its failure."""
     if native:
         react: list[Any] = [{"tool": "search", "arguments": {"query": each}} for each in ("x", "bad")]
         react.append({"tool": "finish", "arguments": {}})
