@@ -96,5 +96,6 @@ class BestOfN(Module, Generic[R, P]):
     def _is_enough(self, attempt: _JudgedAnswer) -> bool:
         return self.threshold is not None and attempt.judged.value >= self.threshold
 
-    def _input_spec(self) -> InputSpec:
+    def input_spec(self) -> InputSpec:
+        """Return the inputs that ``forward`` takes, as ``Module.input_spec``."""
         return inputs_of(self.program)

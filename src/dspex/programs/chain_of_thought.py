@@ -80,5 +80,6 @@ class ChainOfThought(Module, Generic[S, P]):
         """
         return await self.predict.forward(*args, **kwargs)
 
-    def _input_spec(self) -> InputSpec:
+    def input_spec(self) -> InputSpec:
+        """Return the inputs that ``forward`` takes, as ``Module.input_spec``."""
         return inputs_of(self.predict)

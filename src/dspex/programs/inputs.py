@@ -15,7 +15,7 @@ __all__ = ["InputSpec", "bind_inputs", "inputs_of", "pick_inputs"]
 @dataclass(frozen=True, slots=True)
 class InputSpec:
     """
-    The inputs of a program: the parameters of its ``forward``.
+    The inputs of a program: the parameters of its ``forward``, or what its ``input_spec()`` says.
 
     Attributes:
         names: All of them, in order.
@@ -51,13 +51,15 @@ def inputs_of(program: object) -> InputSpec:
     Return the inputs of a program: a Module, or any object with an async ``forward``.
 
     Raises:
-        TypeError: It has no ``forward``, or is a class.
+        TypeError: It has no ``forward``, or is a class; or its ``input_spec()`` returns something else.
     """
     if isinstance(program, type):
         raise TypeError(f"{program.__name__} is a class, not a program: make one of it, {program.__name__}(...)")
-    own = getattr(program, "_input_spec", None)
-    if own is not None:
-        spec: InputSpec = own()
+    own = getattr(type(program), "input_spec", None)
+    if callable(own):
+        spec = own(program)
+        if not isinstance(spec, InputSpec):
+            raise TypeError(f"{type(program).__name__}.input_spec() returned {spec!r:.60}, not an InputSpec")
         return spec
     forward = getattr(type(program), "forward", None)
     if forward is None:

@@ -104,8 +104,13 @@ class Module:
         found = {path: module for path, module in _paths.walk(self, Module) if module.is_predictor}
         return cast("dict[str, Predict[Any, ...]]", found)
 
-    def _input_spec(self) -> InputSpec:
-        """The parameters of ``forward``, worked out once per class."""
+    def input_spec(self) -> InputSpec:
+        """
+        Return the inputs of the program: the parameters of ``forward``, worked out once per class.
+
+        A module whose ``forward`` has ``*args, **kwargs`` overrides this and says whose inputs they are, for example
+        with ``return inputs_of(self.program)``; then inputs that do not fit are refused before anything is paid.
+        """
         cls = type(self)
         spec: InputSpec | None = cls.__dict__.get("_input_spec_")
         if spec is None:

@@ -126,7 +126,8 @@ class MultiChainComparison(Module, Generic[S, P]):
     def _attempt(self, number: int, inputs: Mapping[str, object]) -> Any:
         return lambda: rollout(self.attempt, number, self.temperature).forward(**inputs)
 
-    def _input_spec(self) -> InputSpec:
+    def input_spec(self) -> InputSpec:
+        """Return the inputs that ``forward`` takes, as ``Module.input_spec``."""
         return inputs_of(self.attempt)
 
 

@@ -174,7 +174,8 @@ class Predict(Module, Generic[S, P]):
         """The nearest living predictor that this one was made from."""
         return next((found for each in self._lineage if (found := each()) is not None), None)
 
-    def _input_spec(self) -> InputSpec:
+    def input_spec(self) -> InputSpec:
+        """Return the inputs that ``forward`` takes, as ``Module.input_spec``."""
         return plan_of(self.signature).input_spec
 
     def __repr__(self) -> str:

@@ -193,7 +193,8 @@ class ReAct(Module, Generic[S, P]):
         answer: S = with_trajectory(prediction, trajectory)
         return answer
 
-    def _input_spec(self) -> InputSpec:
+    def input_spec(self) -> InputSpec:
+        """Return the inputs that ``forward`` takes, as ``Module.input_spec``."""
         return plan_of(self._declared).input_spec
 
     def __repr__(self) -> str:

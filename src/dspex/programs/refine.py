@@ -167,7 +167,8 @@ class Refine(Module, Generic[R, P]):
         )
         return {path: text for path, text in found.advice.items() if path in modules and text.strip()}
 
-    def _input_spec(self) -> InputSpec:
+    def input_spec(self) -> InputSpec:
+        """Return the inputs that ``forward`` takes, as ``Module.input_spec``."""
         return inputs_of(self.program)
 
 

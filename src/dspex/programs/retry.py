@@ -118,7 +118,8 @@ class Retry(Module, Generic[R, P]):
         paths = self.told if self.told is not None else tuple(self.program.predictors())
         return advised(self.program, dict.fromkeys(paths, f"{advice} Answer so that this does not happen again."))
 
-    def _input_spec(self) -> InputSpec:
+    def input_spec(self) -> InputSpec:
+        """Return the inputs that ``forward`` takes, as ``Module.input_spec``."""
         return inputs_of(self.program)
 
 

@@ -136,5 +136,6 @@ class Ensemble(Module, Generic[R, P]):
         }
         return sorted(sorted(digests, key=lambda number: digests[number])[: self.size])
 
-    def _input_spec(self) -> InputSpec:
+    def input_spec(self) -> InputSpec:
+        """Return the inputs that ``forward`` takes, as ``Module.input_spec``."""
         return inputs_of(self.programs[0])

@@ -285,3 +285,42 @@ class TestInputs:
 
         with pytest.raises(TypeError, match="Empty has no `async def forward`"):
             inputs_of(Empty())
+
+
+class Passing(Module):
+    """Passes on whatever the inner program takes."""
+
+    def __init__(self, program: Any, spec: Any = None) -> None:
+        self.program = program
+        self.spec = spec
+
+    def input_spec(self) -> Any:
+        return self.spec if self.spec is not None else inputs_of(self.program)
+
+    async def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return await self.program(*args, **kwargs)
+
+
+def test_a_wrapper_says_whose_inputs_it_takes() -> None:
+    """Inputs that do not fit are refused, and rows are picked, as for the inner program."""
+    wrapper = Passing(Passing(Predict("question -> answer")))
+
+    assert inputs_of(wrapper) == inputs_of(Predict("question -> answer"))
+    assert pick_inputs(wrapper, {"question": "q", "label": 1}) == {"question": "q"}
+    with pytest.raises(MissingInput) as caught:
+        bind_inputs(wrapper, (), {"qestion": "q"})
+    assert (caught.value.missing, caught.value.unexpected) == (("question",), ("qestion",))
+
+
+def test_what_is_no_input_spec_is_said_early() -> None:
+    """And an attribute of that name on somebody's own object is none of ours."""
+
+    class Own:
+        input_spec = "mine"
+
+        async def forward(self, question: str) -> str:
+            return question
+
+    with pytest.raises(TypeError, match=r"Passing\.input_spec\(\) returned 'question', not an InputSpec"):
+        inputs_of(Passing(Predict("q -> a"), spec="question"))
+    assert inputs_of(Own()).names == ("question",)
