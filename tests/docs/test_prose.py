@@ -37,7 +37,6 @@ TWO_MEANINGS = {
     "Embed": {"optimizers/plans.py", "programs/knn.py"},
     "Run": {"optimizers/plans.py", "programs/run.py"},
     "Search": {"optimizers/plans.py", "services/retrieval/client.py"},
-    "Answer": {"services/lm/_exchange.py", "services/lm/wires/_answer.py"},
 }
 """Class names that stand in two files, and why that is not a second meaning."""
 

@@ -18,7 +18,7 @@ from dspex.app._tree import AppTree
 from dspex.app.config import read_proxies
 from dspex.errors import ActorError, AppAlreadyRunning, AppClosed, AppNotRunning, ConfigError, EvaluationError
 from dspex.evaluation import Metric, OnProgress, Report, evaluate
-from dspex.optimizers import Algorithm, Headroom, Job, JobSettings
+from dspex.optimizers import Algorithm, HeadroomReport, Job, JobSettings
 from dspex.optimizers.headroom import headroom_of, variants_of
 from dspex.programs import AdapterChoice, Module, bind_inputs
 from dspex.protocols.cache import CacheStore
@@ -271,7 +271,7 @@ class AppView:
         rows: Iterable[object],
         *,
         max_concurrency: int = 64,
-    ) -> Headroom:
+    ) -> HeadroomReport:
         """
         Try a handful of formats and words, and say whether any of them moves the score: ``print`` the answer.
 

@@ -17,7 +17,7 @@ from anyio.from_thread import BlockingPortal
 from dspex.app._options import Options
 from dspex.errors import AppAlreadyRunning, AppNotRunning, WrongProcess
 from dspex.evaluation import Metric, OnProgress, Report
-from dspex.optimizers import Algorithm, Headroom, Job, JobEvent, JobStatus, Verdict
+from dspex.optimizers import Algorithm, HeadroomReport, Job, JobEvent, JobStatus, Verdict
 from dspex.programs import Module
 from dspex.protocols.executor import Failed, Ok
 from dspex.protocols.money import ProgramEstimate
@@ -223,13 +223,13 @@ class SyncView:
 
     def headroom(
         self, program: Module, metric: Metric[Any], rows: Iterable[object], *, max_concurrency: int = 64
-    ) -> Headroom:
+    ) -> HeadroomReport:
         """Say whether simple changes move the score; all as ``App.headroom``."""
 
-        async def headroom() -> Headroom:
+        async def headroom() -> HeadroomReport:
             return await self._view.headroom(program, metric, rows, max_concurrency=max_concurrency)
 
-        found: Headroom = self._loop.call(headroom)
+        found: HeadroomReport = self._loop.call(headroom)
         return found
 
     def compile(

@@ -6,7 +6,7 @@ from dspex.optimizers.bootstrap import BootstrapFewShot
 from dspex.optimizers.candidate import Candidate
 from dspex.optimizers.copro import COPRO
 from dspex.optimizers.gepa import GEPA
-from dspex.optimizers.headroom import Headroom, Variant
+from dspex.optimizers.headroom import HeadroomReport, Variant
 from dspex.optimizers.infer_rules import InferRules
 from dspex.optimizers.job import Job, JobEvents
 from dspex.optimizers.labeled import LabeledFewShot
@@ -49,7 +49,7 @@ __all__ = [
     "Embedded",
     "Evaluation",
     "Found",
-    "Headroom",
+    "HeadroomReport",
     "InferRules",
     "Job",
     "JobEvent",

@@ -13,7 +13,7 @@ from dspex.evaluation import Interval, Report
 from dspex.optimizers.verdict import interval_of
 from dspex.programs import Module
 
-__all__ = ["Headroom", "Variant", "headroom_of", "variants_of"]
+__all__ = ["HeadroomReport", "Variant", "headroom_of", "variants_of"]
 
 AdapterName = Literal["chat", "json", "xml"]
 
@@ -50,7 +50,7 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
-class Headroom:
+class HeadroomReport:
     """
     What simple changes do to a program's score; ``print`` it.
 
@@ -99,7 +99,7 @@ def variants_of(program: Module) -> dict[str, Module]:
     return changed
 
 
-def headroom_of(base: Report, reports: Mapping[str, Report]) -> Headroom:
+def headroom_of(base: Report, reports: Mapping[str, Report]) -> HeadroomReport:
     """
     Return what reports of variants say against that of the program itself, on the same rows.
 
@@ -121,7 +121,7 @@ def headroom_of(base: Report, reports: Mapping[str, Report]) -> Headroom:
     known = [cost for cost in costs if cost is not None]
     likely = any(each.by > 0 and each.p < 0.05 / len(variants) for each in variants)
     cost = sum(known, Decimal(0)) if len(known) == len(costs) else None
-    return Headroom(base.score, tuple(variants), likely, 2.8 * spread / math.sqrt(max(1, rows)), cost)
+    return HeadroomReport(base.score, tuple(variants), likely, 2.8 * spread / math.sqrt(max(1, rows)), cost)
 
 
 def _moved(base: Report, report: Report) -> Sequence[float]:

@@ -15,7 +15,7 @@ from dspex.services.lm._http import HttpReply, HttpStream, OnBegin, OnResend, Ti
 from dspex.services.lm._off_loop import OffLoop
 from dspex.services.lm._unpack import Unpacker, layers_of
 
-__all__ = ["Answer", "ExchangeTransport", "StaleConnection"]
+__all__ = ["ExchangeTransport", "HttpAnswer", "StaleConnection"]
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class StaleConnection(Exception):
     """A kept-alive connection was closed before a byte of the answer came; it stays inside."""
 
 
-class Answer(Protocol):
+class HttpAnswer(Protocol):
     """One answer under way, as an HTTP library gives it."""
 
     @property
@@ -95,7 +95,7 @@ class ExchangeTransport(ABC):
     @abstractmethod
     async def _send(
         self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts, *, fresh: bool
-    ) -> Answer:
+    ) -> HttpAnswer:
         """
         Send one request and return its answer once the head has come.
 
@@ -222,7 +222,7 @@ class _Exchange:
 
     def __init__(
         self,
-        answer: Answer,
+        answer: HttpAnswer,
         patience: _Patience,
         failures: tuple[type[Exception], ...],
         limit: int,

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 import httpx
 
 from dspex._clock import Clock
-from dspex.services.lm._exchange import Answer, ExchangeTransport
+from dspex.services.lm._exchange import ExchangeTransport, HttpAnswer
 from dspex.services.lm._failures import ExchangeError
 from dspex.services.lm._http import MAX_BODY, Timeouts, label_of
 
@@ -47,7 +47,7 @@ class HttpxTransport(ExchangeTransport):
 
     async def _send(
         self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts, *, fresh: bool
-    ) -> Answer:
+    ) -> HttpAnswer:
         """Ask the transport; which connection it takes is its own affair."""
         extensions = {"timeout": timeouts.phases()}
         request = httpx.Request("POST", url, headers=dict(headers), content=body, extensions=extensions)

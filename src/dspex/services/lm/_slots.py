@@ -19,7 +19,7 @@ import httpx
 from dspex._clock import Clock
 from dspex.services.lm._answers import AnswerReader
 from dspex.services.lm._connect import Proxy, Route, open_socket
-from dspex.services.lm._exchange import Answer, ExchangeTransport, StaleConnection
+from dspex.services.lm._exchange import ExchangeTransport, HttpAnswer, StaleConnection
 from dspex.services.lm._failures import ExchangeError, NotHttp, ReadTimedOut, failure_of
 from dspex.services.lm._http import MAX_BODY, Timeouts
 from dspex.services.lm._parsers import Parser, ParserName, parser_named
@@ -137,7 +137,7 @@ class SlotTransport(ExchangeTransport):
 
     async def _send(
         self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts, *, fresh: bool
-    ) -> Answer:
+    ) -> HttpAnswer:
         """Send on the youngest idle connection, or on a new one."""
         target = self._target(url)
         slot = None if fresh else self._take(target)

@@ -28,7 +28,6 @@ from dspex.runtime import (
     SupervisorRef,
 )
 from dspex.services.lm.client import LMClient
-from dspex.services.lm.dialects import Dialects
 from dspex.services.lm.estimate import BYTES_PER_TOKEN, TokenEstimate, estimate
 from dspex.services.lm.keyed_endpoint import EMBEDDING, LM_SUPERVISOR, KeyedEndpoint
 from dspex.services.lm.limits import LimitsBook
@@ -37,6 +36,7 @@ from dspex.services.lm.logical_call import LogicalCall
 from dspex.services.lm.pool_call import PoolCall, PoolState
 from dspex.services.lm.pool_policy import order_of
 from dspex.services.lm.providers import PROVIDERS, resolve_endpoint
+from dspex.services.lm.refused_forms import RefusedForms
 from dspex.services.lm.side_by_side import ask_each, gather, parts_of, side_by_side
 from dspex.services.lm.transport import Transport
 from dspex.services.lm.transport_server import TransportServer
@@ -78,7 +78,7 @@ class LMGateway:
         self._limits = limits
         self._open_transport = open_transport
         self._endpoints: dict[tuple[str, str, str, frozenset[tuple[str, Secret]]], KeyedEndpoint] = {}
-        self._dialects = Dialects()
+        self._refused_forms = RefusedForms()
         self._runtime: Runtime | None = None
         self._targets: dict[LM, tuple[KeyedEndpoint, str]] = {}
         self._in_tree: set[LM] = set()
@@ -156,7 +156,7 @@ class LMGateway:
     def _abilities(self, lm: LM) -> Capabilities:
         if isinstance(lm, LocalLM):
             return Capabilities(**lm.capabilities)
-        return self._dialects.able(lm, self._target(lm)[0].endpoint.wire.capabilities(lm))
+        return self._refused_forms.able(lm, self._target(lm)[0].endpoint.wire.capabilities(lm))
 
     def _target(self, lm: LM) -> tuple[KeyedEndpoint, str]:
         """Return the keyed endpoint and the model of a record, noting both for the tree."""
@@ -219,7 +219,7 @@ class LMGateway:
             response = await ask_each(runtime, ask, request, log, told)
         else:
             while True:
-                known = self._dialects.size
+                known = self._refused_forms.size
                 try:
                     response = await self._ask(model, deadline, priority, runtime, request, log, on_delta)
                     break
@@ -244,9 +244,9 @@ class LMGateway:
         if lm is None or isinstance(lm, LocalLM):
             return False
         wire = self._target(lm)[0].endpoint.wire
-        refused = self._dialects.learn(lm, wire, request, error)
+        refused = self._refused_forms.learn(lm, wire, request, error)
         if refused is None:
-            return error.parameter in ("response_format", "max_tokens") and self._dialects.size > known
+            return error.parameter in ("response_format", "max_tokens") and self._refused_forms.size > known
         if runtime.telemetry.active:
             runtime.telemetry.emit("dspex.lm.weaker", {}, {"lm": lm.model, "refused": refused})
         return refused != "tools"
@@ -296,8 +296,8 @@ class LMGateway:
     ) -> LogicalCall:
         """Return the attempts of a call at one model."""
         keyed, model = self._target(lm)
-        wire = self._dialects.wire(lm, keyed.endpoint.wire)
-        request = self._dialects.weaker(lm, wire, request)
+        wire = self._refused_forms.wire(lm, keyed.endpoint.wire)
+        request = self._refused_forms.weaker(lm, wire, request)
         streams = on_delta is not None and wire.capabilities(lm).streaming
         body = wire.encode(model, request, stream=streams)
         expects = estimate(request, body)

@@ -11,10 +11,10 @@ from dspex.protocols.wire import Wire
 from dspex.services.lm.wires.anthropic.wire import Anthropic
 from dspex.services.lm.wires.chat.wire import OpenAIChat
 
-__all__ = ["Dialects"]
+__all__ = ["RefusedForms"]
 
 
-class Dialects:
+class RefusedForms:
     """
     Which abilities and parameters each model has refused; one App's own, and forgotten with it.
 
