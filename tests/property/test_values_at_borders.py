@@ -347,3 +347,11 @@ def test_files_that_lie_are_refused(data: Any) -> None:
 def test_json_is_written_as_it_is(value: Any) -> None:
     """Only what JSON cannot tell costs more than its own form."""
     assert portable(value) == value
+
+
+def test_sets_are_written_in_one_order() -> None:
+    """A journal and a fingerprint are the same in every process, whatever order a set of texts has there."""
+    words = {f"word {number}" for number in range(20)}
+    assert Prediction(x=words).to_dict()["x"] == sorted(words)
+    assert portable(words)["v"] == sorted(words)
+    assert portable({"a": words})["v"]["a"]["v"] == sorted(words)

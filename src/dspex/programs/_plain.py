@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
-__all__ = ["plain_json"]
+__all__ = ["in_order", "plain_json"]
 
 
 def plain_json(value: object) -> Any:
@@ -27,9 +27,15 @@ def plain_json(value: object) -> Any:
             text = to_json(
                 value, inf_nan_mode="constants", round_trip=True, fallback=_plain_record, bytes_mode="base64"
             )
-        return json.loads(text)
+        found = json.loads(text)
+        return in_order(found) if isinstance(value, (set, frozenset)) else found
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         raise TypeError(f"a {type(value).__name__} has no JSON form: {error}") from error
+
+
+def in_order(items: list[Any]) -> list[Any]:
+    """Return the JSON of a set's elements in an order that is the same in every process."""
+    return sorted(items, key=lambda each: json.dumps(each, sort_keys=True))
 
 
 def _plain_record(value: object) -> Any:

@@ -27,7 +27,7 @@ from typing import Any, cast, get_args
 
 from pydantic import BaseModel
 
-from dspex.programs._plain import plain_json
+from dspex.programs._plain import in_order, plain_json
 from dspex.programs.example import Example
 from dspex.programs.prediction import Prediction
 from dspex.programs.signature import Signature, SignatureMeta, build, values_of
@@ -198,7 +198,8 @@ def _encoded(value: Any) -> Any:
         name, write, _ = _SIMPLE[kind]
         return {TAG: name, "v": write(value)}
     if kind in _COLLECTIONS:
-        return {TAG: _COLLECTIONS[kind], "v": [_encoded(each) for each in value]}
+        items = [_encoded(each) for each in value]
+        return {TAG: _COLLECTIONS[kind], "v": in_order(items) if kind in (set, frozenset) else items}
     return _of_class(value)
 
 
