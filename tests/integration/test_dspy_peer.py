@@ -80,26 +80,64 @@ def test_golden_files_are_what_dspy_writes(written_by_dspy: Path) -> None:
 
 # --- completions --------------------------------------------------------------------------------------------
 
-NULL = "`null` in the chat format, for a field that may be `None`"
+NULL = "`null` or `None` in the chat format, for a field that may be `None`"
 QUOTED = "a text in quotes in the chat format, for a field that may be `None`"
-FENCED = "a number or a truth value between code fences"
+MARKS = "marks of the format on a value's line, or a fence around the whole answer"
+DRAFT = "a draft in `<think>` before the answer"
+LEFT_OUT = "a field that may be `None`, in a form that only one of them reads"
+INSIDE = "quotes inside of a text in quotes"
+CUT = "a list or an object without its end, or a text or number at its end"
+TWO = "two objects that differ"
+NO_TEXT = "`null` in JSON, for a text"
+COMMA = "a comma without a value, or `1,000` for a list"
+
+READ_DIFFERENTLY = {
+    **dict.fromkeys(("end on the line", "all fenced", "lower case end", "one line"), MARKS),
+    "thoughts": DRAFT,
+    "quotes inside": INSIDE,
+    "Python": INSIDE,
+    "slips": INSIDE,
+}
+REFUSED = {
+    **dict.fromkeys(("cut short", "no last bracket"), CUT),
+    **dict.fromkeys(("slips", "word for a number"), COMMA),
+    "two objects": TWO,
+    "null": NO_TEXT,
+}
+ONLY_HERE = "only here"
 
 
 def explained(case: Case, mine: State, theirs: State) -> str | None:
     """Return the row of the page that says why the two read a completion differently."""
-    if "error" in theirs and "values" in mine and case.twist == "fenced":
-        return FENCED
-    if "error" in theirs or "error" in mine:
+    if "error" in theirs:
+        return ONLY_HERE
+    if "error" in mine:
+        return REFUSED.get(case.twist)
+    if mine["values"].keys() != theirs["values"].keys():
         return None
     reasons = set()
     for name, value in mine["values"].items():
-        other = theirs["values"].get(name)
+        other = theirs["values"][name]
         if value == other:
             continue
-        if f"{name}: Optional[str]" not in case.signature or case.adapter != "chat":
-            return None
-        reasons.add(NULL if (value, other) == (None, "null") else QUOTED if other == json.dumps(value) else "")
-    return reasons.pop() if len(reasons) == 1 and mine["values"].keys() == theirs["values"].keys() else None
+        may_be_none = f"{name}: Optional" in case.signature
+        if (
+            case.adapter == "chat"
+            and f"{name}: Optional[str]" in case.signature
+            and value is None
+            and other in ("null", "None")
+        ):
+            reasons.add(NULL)
+        elif case.adapter == "chat" and other == json.dumps(value, ensure_ascii=False):
+            reasons.add(QUOTED)
+        elif other is None and may_be_none:
+            reasons.add(LEFT_OUT)
+        else:
+            reasons.add(READ_DIFFERENTLY.get(case.twist, ""))
+    if not reasons or "" in reasons:
+        return None
+    of_the_twist = READ_DIFFERENTLY.get(case.twist)
+    return of_the_twist if of_the_twist in reasons else min(reasons)
 
 
 def read_here(case: Case) -> State:
@@ -127,8 +165,9 @@ def test_completions_are_read_alike_or_the_page_says_why() -> None:
         assert why, f"{case}\n  dspex: {mine}\n  DSPy:  {other}"
         rows[why] += 1
 
-    assert alike > 1_800
-    assert rows.keys() == {NULL, QUOTED, FENCED}
+    assert alike > 1_200
+    assert rows.pop(ONLY_HERE) > 300
+    assert rows.keys() == {NULL, QUOTED, MARKS, DRAFT, LEFT_OUT, INSIDE, CUT, TWO, NO_TEXT, COMMA}
     page = (ROOT / "docs/how-to/migrate.md").read_text(encoding="utf-8")
     for why in rows:
         assert f"| {why} |" in page
@@ -148,10 +187,32 @@ def test_what_only_one_of_them_can_read() -> None:
             "x",
         ),
         (Case("chat", "q -> a: int", "[[ ## a ## ]]\n```json\n7\n```", "", ""), lambda it: "error" in it, 7),
+        (
+            Case("chat", "q -> a", "[[ ## a ## ]]\nx [[ ## completed ## ]]", "", ""),
+            lambda it: "[[" in it["values"]["a"],
+            "x",
+        ),
+        (
+            Case("chat", "q -> a", "<think>\n[[ ## a ## ]]\ndraft</think>\n[[ ## a ## ]]\nx", "", ""),
+            lambda it: "draft" in it["values"]["a"],
+            "x",
+        ),
+        (
+            Case("chat", "q -> a: list[int]", "[[ ## a ## ]]\n[1, 2", "", ""),
+            lambda it: it["values"]["a"] == [1, 2],
+            REFUSED,
+        ),
+        (Case("json", "q -> a", '{"a": "x"} or {"a": "y"}', "", ""), lambda it: it["values"]["a"] == "y", REFUSED),
+        (Case("json", "q -> a", '{"a": null}', "", ""), lambda it: it["values"]["a"] == "None", REFUSED),
+        (
+            Case("chat", "q -> a: list[int]", "[[ ## a ## ]]\n1,000", "", ""),
+            lambda it: it["values"]["a"] == [1, 0],
+            REFUSED,
+        ),
     ]
     theirs = ask_dspy(
         {"do": "parse", "cases": [[case.adapter, case.signature, case.completion] for case, *_ in examples]}
     )
     for (case, is_theirs, value), other in zip(examples, theirs, strict=True):
         assert is_theirs(other), other
-        assert read_here(case) == {"values": {"a": value}}
+        assert read_here(case) == ({"error": "ResponseUnparsable"} if value is REFUSED else {"values": {"a": value}})

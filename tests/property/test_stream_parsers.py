@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -143,3 +144,148 @@ def test_a_long_value_is_not_read_again_for_every_piece() -> None:
 
     assert codec.reads < 700
     assert len(values[-1]) > 9_400
+
+
+# --- answers as models write them -----------------------------------------------------------------------------
+
+WRITTEN = st.sampled_from(
+    [
+        *(
+            "[[ ## out ## ]]\n",
+            "\n[[ ## other ## ]]\n",
+            "[[ ## completed ## ]]",
+            "**[[ ## out ## ]]**\n",
+            "[[ ## Out ## ]]",
+        ),
+        *(
+            "[[ ## out ## (str)]]\n",
+            "[[## other ##]]",
+            "[[ ## other",
+            "[[ ## comp",
+            " [[ ## out ## ]] ",
+            "[[out]]\n",
+            "- ",
+        ),
+        *(
+            "<think>",
+            "</think>",
+            "<think>\n[[ ## out ## ]]\n",
+            "\n</think>\n\n",
+            "[THINK]",
+            "[/THINK]",
+            "<|im_end|>",
+            "analysis",
+        ),
+        *(
+            "<|channel|>analysis<|message|>",
+            "<|end|>",
+            "assistantfinal",
+            "```\n",
+            "\n```",
+            "```json\n",
+            "<answer>",
+            "</answer>",
+        ),
+        *(
+            "<out>",
+            "</out>",
+            "<out/>",
+            '<out a="b">',
+            "<OUT>",
+            "\n<other>",
+            "</other>",
+            "&amp;",
+            "&#65;",
+            "&",
+            "<![CDATA[",
+            "]]>",
+        ),
+        *(
+            '{"out": "',
+            '", "other": 5}',
+            '{"other": 5, "out": "x"}',
+            "{a, b}",
+            '"',
+            "'",
+            "\\",
+            '\\"',
+            "{",
+            "}",
+            "x",
+            "5",
+            "\n",
+            " ",
+        ),
+    ]
+)
+MODELS = st.lists(WRITTEN | st.text(max_size=3), max_size=14).map("".join)
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=ADAPTERS)
+@given(answer=MODELS, places=PLACES)
+def test_a_stream_is_never_at_odds_with_the_whole_answer(adapter: Adapter, answer: str, places: list[int]) -> None:
+    """
+    However it is cut, the stream is the same; where the whole answer is read, the stream has said a part of it.
+
+    One draft it cannot know: thoughts whose opening was a part of the prompt.
+    """
+    signature = SIGNATURES["str"]
+    texts, values = streamed(adapter, signature, cut(answer, places))
+
+    assert (texts, values) == streamed(adapter, signature, list(answer))
+    try:
+        outputs = adapter.parse(signature, answer).outputs
+    except ResponseUnparsable:
+        return
+    if "</think>" not in answer and "[/THINK]" not in answer:
+        assert texts.get("out", "") == outputs["out"]
+        assert values.get("other", outputs["other"]) == outputs["other"]
+
+
+HOSTILE = {
+    "chat": [
+        "[[ ## out ## ]]\n",
+        " ",
+        "\n",
+        "*",
+        "[",
+        "\\",
+        "[[ ## ",
+        "[[ ## zzz ## ]]\n",
+        "a [[ ## other ## ]] ",
+        "<think>",
+        "<",
+    ],
+    "json": ['{"out": "', " ", '"', "\\", "{", '{"', "[", "1", '"k": 1, ', '{"k": 1} ', "\\ud83d", "</think>"],
+    "xml": ["<out>", " ", "<", "&", "<out ", "<out/>", "<![CDATA[", "</other>", "&amp;", "\n<other>", "]]>"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "opening", "hostile"),
+    [(name, opening, each) for name, (opening, *some) in HOSTILE.items() for each in some],
+)
+def test_the_work_of_a_stream_is_linear(name: str, opening: str, hostile: str) -> None:
+    """Counted in calls: twice the text is at most two and a half times the work."""
+    counts = [_steps(name, opening + hostile * (size // len(hostile))) for size in (2_000, 4_000)]
+
+    assert counts[1] <= 2.5 * counts[0]
+
+
+def _steps(name: str, text: str) -> int:
+    """Return how many calls one stream takes."""
+    steps = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal steps
+        steps += event in ("call", "c_call")
+
+    parser = ADAPTERS[name].stream_parser(SIGNATURES["str"])
+    sys.setprofile(count)
+    try:
+        for char in text:
+            parser.feed(char)
+        parser.finish()
+    finally:
+        sys.setprofile(None)
+    return steps

@@ -63,11 +63,40 @@ def _plain(value: Any) -> str:
 CHAT_TWISTS = (
     *("exact", "prose before", "no end", "header inline", "python literal", "quoted", "fenced", "spaces", "missing"),
     *("twice", "unknown header", "other type", "word for a number", "windows lines", "bold header", "lower case end"),
+    *(
+        "end on the line",
+        "one line",
+        "typed header",
+        "capitals",
+        "all fenced",
+        "bold value",
+        "thoughts",
+        "prose behind",
+    ),
+    *("no last bracket", "slips", "mention", "single header"),
 )
 JSON_TWISTS = (
     *("exact", "fenced", "prose before", "prose after", "trailing comma", "single quotes", "missing", "extra key"),
-    *("cut short", "number as text", "comments", "true as word"),
+    *("cut short", "number as text", "comments", "true as word", "thoughts", "inside", "in a list", "capitals"),
+    *("bare keys", "quotes inside", "two objects", "null", "raw lines", "escapes", "no braces", "Python"),
 )
+
+
+END = " [[ ## completed ## ]]"
+
+
+def _spoilt(text: str, twist: str) -> str:
+    """Return one value's text as a model may write it."""
+    match twist:
+        case "bold value":
+            return f"**{text}**"
+        case "prose behind":
+            return f"{text}\n\nI hope this helps."
+        case "no last bracket":
+            return text.removesuffix("]").removesuffix("}")
+        case "slips":
+            return text.replace('"', "'").replace("]", ",]").replace("}", ",}")
+    return text
 
 
 def _chat(draw: random.Random, fields: dict[str, Any], at: str, twist: str) -> str:
@@ -87,15 +116,31 @@ def _chat(draw: random.Random, fields: dict[str, Any], at: str, twist: str) -> s
         texts[at] = draw.choice(["True", "None", "1,000", "7.0", "007", "1e3", "NaN"])
     if twist == "missing":
         del texts[at]
-    header = "**[[ ## {} ## ]]**" if twist == "bold header" else "[[ ## {} ## ]]"
-    between = " " if twist == "header inline" else "\n"
-    sections = [f"{header.format(name)}{between}{text}" for name, text in texts.items()]
+    if at in texts:
+        texts[at] = _spoilt(texts[at], twist)
+    header = {
+        "bold header": "**[[ ## {} ## ]]**",
+        "typed header": "[[ ## {} ## (str)]]",
+        "single header": "[[## {} ##]]",
+    }.get(twist, "[[ ## {} ## ]]")
+    between = " " if twist in ("header inline", "one line") else "\n"
+    sections = [
+        f"{header.format(name.title() if twist == 'capitals' else name)}{between}{text}" for name, text in texts.items()
+    ]
     if twist == "twice":
         sections.append(f"[[ ## {at} ## ]]\nanother")
     if twist == "unknown header":
         sections.insert(draw.randint(0, len(sections)), "[[ ## thoughts ## ]]\nhm")
     if twist == "prose before":
         sections.insert(0, "Sure, here it is:")
+    if twist == "mention":
+        sections.insert(0, f"Now I write [[ ## {at} ## ]] and the rest.")
+    if twist == "thoughts":
+        sections.insert(0, f"<think>\n[[ ## {at} ## ]]\na draft\n</think>")
+    if twist in ("end on the line", "one line"):
+        return " ".join([*sections, "[[ ## completed ## ]]"]) if twist == "one line" else "\n\n".join(sections) + END
+    if twist == "all fenced":
+        return "```\n" + "\n\n".join(sections) + "\n```"
     if twist == "lower case end":
         sections.append("[[ ## completed")
     elif twist != "no end":
@@ -126,6 +171,30 @@ def _json(draw: random.Random, fields: dict[str, Any], at: str, twist: str) -> s
             return text[:-1] + ",}"
         case "single quotes":
             return repr(fields)
+        case "thoughts":
+            return f'<think>Perhaps {{"{at}": "a draft"}}?</think>\n{text}'
+        case "inside":
+            return f'{{"answers": {text}}}'
+        case "in a list":
+            return f"[{text}]"
+        case "capitals":
+            return json.dumps({name.title(): value for name, value in fields.items()}, ensure_ascii=False)
+        case "bare keys":
+            return "{" + ", ".join(f"{name}: {json.dumps(value)}" for name, value in fields.items()) + "}"
+        case "quotes inside":
+            return text.replace('\\"', '"')
+        case "two objects":
+            return f"{text}\n\nOr rather: {json.dumps(dict.fromkeys(fields))}"
+        case "null":
+            return json.dumps({**fields, at: None}, ensure_ascii=False)
+        case "raw lines":
+            return json.dumps({**fields, "note": "one\ntwo"}, ensure_ascii=False, indent=1).replace("\\n", "\n")
+        case "escapes":
+            return text.replace("a", "\\d", 1) if '"a' not in text else text
+        case "no braces":
+            return text[1:-1]
+        case "Python":
+            return repr(fields).replace("'", '"')
         case "cut short":
             return text[: -draw.randint(1, 3)]
         case "comments":

@@ -402,9 +402,9 @@ class _FieldPieces:
             await self.take_back(
                 ResponseUnparsable(name, "", (), dict.fromkeys(told, "a draft came before the answer"))
             )
-            told = {}
-        for name, text in texts.items():
-            added = text[len(told.get(name, "")) :]
+            told = dict.fromkeys(told, "")
+        for name, text in told.items():
+            added = texts[name][len(text) :]
             if added:
                 await self._put([Piece(name, added, outputs[name])])
 

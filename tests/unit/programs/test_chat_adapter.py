@@ -260,7 +260,9 @@ class TestParse:
             b: int | None = OutputField(default_factory=lambda: 8)
             c: int | None = OutputField()
 
-        assert parse(Defaults) == {"a": 7, "b": 8, "c": None}
+        assert ADAPTER.parse(Defaults, "[[ ## completed ## ]]").outputs == {"a": 7, "b": 8, "c": None}
+        with pytest.raises(ResponseUnparsable):
+            ADAPTER.parse(Defaults, "Nothing of the format is in here.")
         assert parse(Defaults, a="", b="", c="") == {"a": 7, "b": 8, "c": None}
         assert parse(Defaults, a="1", b="2", c="3") == {"a": 1, "b": 2, "c": 3}
 

@@ -35,7 +35,7 @@ def object_alone(plan: Plan, text: str) -> dict[str, Any] | None:
         ValueError: One key is there twice.
     """
     found = _decoded(text)
-    if not isinstance(found, dict) or not _names_in(plan, found):
+    if not isinstance(found, dict) or (found and not _names_in(plan, found)):
         return None
     _refuse_doubles(plan, text)
     return found

@@ -83,6 +83,7 @@ def structure_in(text: str) -> Any:
         ValueError: It is none.
     """
     text = text.strip()
+    text = text.strip("*` \t\r\n") if text[:1] in ("*", "`") and "```" not in text else text
     inside = only_fence(text)
     text = text if inside is None else inside
     try:
@@ -179,7 +180,8 @@ def _one_of(value: object, annotation: object, depth: int) -> Any:
             except ValueError:
                 continue
             if _fits(led, each):
-                return led
+                is_number = isinstance(led, str) and plain_type(each) in (int, float)
+                return _adapter(each).validate_python(led) if is_number else led
     if len(arms) == 1:
         return forgiven(value, arms[0], depth + 1)  # says what is wrong
     if any(has_dates(each) for each in arms):

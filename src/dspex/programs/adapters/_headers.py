@@ -166,11 +166,13 @@ class Sections(NamedTuple):
         texts: The text of each output, the first that is not empty.
         is_exact: True when all is written as it was asked for.
         unclear: An output that is named in the middle of lines several times, and nowhere else.
+        has_headers: Whether there is any header.
     """
 
     texts: dict[str, str]
     is_exact: bool
     unclear: str = ""
+    has_headers: bool = True
 
 
 def split_exact(plan: Plan, text: str) -> dict[str, str] | None:
@@ -209,7 +211,7 @@ def split(names: FieldNames, text: str) -> Sections:
         if last:
             section = _without_remains(section, text[: headers[0].start])
         texts[each.name] = unescape(section.strip())
-    return Sections(texts, is_exact, unclear)
+    return Sections(texts, is_exact, unclear, bool(headers))
 
 
 def _counted(found: list[Header]) -> tuple[list[Header], str]:

@@ -16,7 +16,7 @@ from dspex.programs.adapters._values import TextCodec
 from dspex.programs.fields import Field
 from dspex.programs.types.reasoning import Reasoning
 
-__all__ = ["read_object", "read_texts", "unreadable"]
+__all__ = ["nothing_read", "read_object", "read_texts", "unreadable"]
 
 
 def read_texts(
@@ -69,12 +69,13 @@ def read_object(plan: Plan, raw: str, thoughts: str = "") -> Parsed:
             found, repair = find_object(plan, spoken.text)
     except ValueError as error:
         raise unreadable(plan, raw, describe(error)) from error
-    if found is None:
+    if found is None and plan.outputs:
         names = FieldNames.of(plan)
         sections = split(names, names.thoughts.spoken(raw).text)
         if sections.texts and not sections.unclear:
             return read_texts(plan, sections.texts, raw, (Repair("", "format"),), thoughts)
-        found = {}
+        raise nothing_read(plan, raw)
+    found = found or {}
     outputs: dict[str, object] = {}
     repairs = [Repair("", repair)] if repair else []
     missing: list[str] = []
@@ -93,6 +94,12 @@ def read_object(plan: Plan, raw: str, thoughts: str = "") -> Parsed:
 def unreadable(plan: Plan, raw: str, why: str) -> ResponseUnparsable:
     """Return the error of an answer that cannot be understood as a whole."""
     return ResponseUnparsable(plan.name, raw, (), {each.name: why for each in plan.outputs[:1]})
+
+
+def nothing_read(plan: Plan, raw: str) -> ResponseUnparsable:
+    """Return the error of an answer in which nothing of the format is: outputs that may be left out were not."""
+    needed = [each.name for each in plan.outputs if not (each.has_default or each.optional)]
+    return ResponseUnparsable(plan.name, raw, needed or [each.name for each in plan.outputs])
 
 
 def _default(field: Field, outputs: dict[str, Any], missing: list[str], thoughts: str) -> None:

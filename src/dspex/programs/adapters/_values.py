@@ -220,7 +220,7 @@ class Codec:
     def _dated(self, value: object) -> Reading:
         """Read a type with dates in it, for which pydantic takes any number."""
         put = forgiven(value, self.annotation)
-        return checked(self.adapter, put), "" if put is value or put == value else "literal"
+        return checked(self.adapter, put), "" if put is value or put == value or str(put) == value else "literal"
 
     def so_far(self, text: str) -> Any:
         """Return what can be told of a value whose text is not complete; None where nothing can."""

@@ -37,7 +37,7 @@ from dspex.programs.adapters._prompt import (
     shown_inputs,
     slots,
 )
-from dspex.programs.adapters._reading import read_texts, unreadable
+from dspex.programs.adapters._reading import nothing_read, read_texts, unreadable
 from dspex.programs.adapters._section_stream import Told
 from dspex.programs.adapters._thoughts import ThoughtFilter, Thoughts
 from dspex.programs.adapters._words import form
@@ -95,6 +95,8 @@ class ChatAdapter(PromptAdapter):
             otherwise = read_otherwise(plan, names, spoken.text, raw, spoken.thoughts)
             if otherwise is not None:
                 return otherwise
+            if not found.has_headers and plan.outputs:
+                raise nothing_read(plan, raw)
         repairs = () if found.is_exact else _FORMAT
         return read_texts(plan, found.texts, raw, repairs, spoken.thoughts)
 

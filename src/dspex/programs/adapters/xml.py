@@ -19,7 +19,7 @@ from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Parsed, Piece, Repair, StreamParser, text_of
 from dspex.programs.adapters._base import PromptAdapter, rendered_of
 from dspex.programs.adapters._prompt import NOT_GIVEN, Rendered, demo_text, given_and_wanted, shown_inputs, slots
-from dspex.programs.adapters._reading import read_object, read_texts, unreadable
+from dspex.programs.adapters._reading import nothing_read, read_object, read_texts, unreadable
 from dspex.programs.adapters._section_stream import Told
 from dspex.programs.adapters._tags import CDATA, ENTITY, TAG_LENGTH, Tags, decoded
 from dspex.programs.adapters._tags import written as written_text
@@ -63,6 +63,8 @@ class XMLAdapter(PromptAdapter):
             raise unreadable(plan, raw, _UNCLEAR if spoken.unclear else f"<{found.unclear}> stands inside of itself")
         if not found.texts and spoken.text.lstrip()[:1] in ("{", "`"):
             return read_object(plan, spoken.text, spoken.thoughts)
+        if not found.texts and plan.outputs:
+            raise nothing_read(plan, raw)
         return read_texts(plan, found.texts, raw, () if found.is_exact else _FORMAT, spoken.thoughts)
 
     @staticmethod

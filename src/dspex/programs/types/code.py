@@ -59,7 +59,7 @@ class Code(FieldType, str, Generic[L]):
             ValueError: There are several blocks, and not one alone of this language.
         """
         found = _WHOLE.fullmatch(text)
-        if found is not None:
+        if found is not None and found[1] not in (found[2] or ""):
             return cls(found[2] or "")
         line = _ONE_LINE.fullmatch(text.strip())
         if line is not None:
@@ -98,7 +98,7 @@ class Code(FieldType, str, Generic[L]):
         if not isinstance(value, str):
             raise ValueError(f"expected source code, got {type(value).__name__}")
         found = _WHOLE.fullmatch(value)
-        if found is not None:
+        if found is not None and found[1] not in (found[2] or ""):
             return cls(found[2] or "")
         opened = _OPENED.match(value)
         return cls.from_text(value) if opened is not None and value.rstrip().endswith(opened[1]) else cls(value)
