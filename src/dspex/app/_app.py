@@ -280,7 +280,7 @@ class AppView:
 
         Args:
             program: The program to improve.
-            metric: What a good answer is.
+            metric: The metric.
             rows: Examples, 50 or more, that you do not mean to hold out.
             max_concurrency: Rows under way at once.
 

@@ -1,4 +1,4 @@
-"""What the constructor of an App accepts, checked and brought into one form."""
+"""Check the arguments of an App's constructor and bring them into one form."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Variant:
     One simple change, and how it did against the program as it is.
 
     Attributes:
-        name: What was changed.
+        name: The change.
         score: Its mean.
         by: The mean gain, on rows that both scored.
         interval: 95 % confidence for the gain.
@@ -52,7 +52,7 @@ class Variant:
 @dataclass(frozen=True, slots=True)
 class HeadroomReport:
     """
-    What simple changes do to a program's score; ``print`` it.
+    The effect of simple changes on a program's score; ``print`` it.
 
     Attributes:
         score: The program's own mean.
