@@ -3,11 +3,13 @@ Runs in the benchmarks' environment, where DSPy is installed: one JSON task on s
 
 - ``save``: write the state of every shape into ``folder``;
 - ``load``: load every file of ``folder`` into its shape, and return the states that DSPy then has;
+- ``optimize``: compile a predictor with the few-shot optimizers;
 - ``parse``: read completions: ``[[adapter, signature, completion], …]`` to values, or to the name of the error.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -72,6 +74,30 @@ def parse(cases: list[list[str]]) -> list[Any]:
     return answers
 
 
+def optimize(rows: list[dict[str, str]], answers: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """Compile with DSPy's few-shot optimizers, and tell which questions each candidate shows, in order."""
+    from dspy.teleprompt import BootstrapFewShot, BootstrapFewShotWithRandomSearch, LabeledFewShot
+    from dspy.utils import DummyLM
+
+    dspy.configure(lm=DummyLM(answers))
+    trainset = [dspy.Example(**row).with_inputs("question") for row in rows]
+
+    def right(example: Any, prediction: Any, trace: Any = None) -> bool:
+        return bool(example.answer == prediction.answer)
+
+    def shown(program: Any) -> list[list[Any]]:
+        return [[demo.question, bool(demo.get("augmented"))] for demo in program.demos]
+
+    student = dspy.Predict("question -> answer")
+    labeled = LabeledFewShot(k=5).compile(student, trainset=trainset)
+    bootstrap = BootstrapFewShot(right, max_bootstrapped_demos=3, max_labeled_demos=6)
+    few = bootstrap.compile(student, trainset=trainset)
+    options = {"max_bootstrapped_demos": 3, "max_labeled_demos": 5, "num_candidate_programs": 6, "num_threads": 1}
+    best = BootstrapFewShotWithRandomSearch(right, **options).compile(student, trainset=trainset, valset=trainset)
+    found = sorted((each["seed"], each["score"], shown(each["program"])) for each in best.candidate_programs)
+    return {"labeled": shown(labeled), "bootstrap": shown(few), "search": found, "best": shown(best)}
+
+
 def main() -> None:
     logging.disable()
     task = json.load(sys.stdin)
@@ -80,6 +106,9 @@ def main() -> None:
         answer: Any = {"version": dspy.__version__}
     elif task["do"] == "load":
         answer = load(Path(task["folder"]))
+    elif task["do"] == "optimize":
+        with contextlib.redirect_stdout(sys.stderr):  # it prints as it goes
+            answer = optimize(task["rows"], task["answers"])
     else:
         answer = parse(task["cases"])
     sys.stdout.write("\n" + json.dumps(answer))

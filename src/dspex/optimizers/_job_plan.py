@@ -54,12 +54,14 @@ class JobPlan(Algorithm[Outcome | None]):
         split: The rows; only here are those held out.
         sure: As ``judge`` has it.
         limit: The budget of the whole job.
+        seed: The job's; the search has the same.
     """
 
     algorithm: Algorithm[Any]
     split: Split
     sure: float = 0.0
     limit: Budget | None = None
+    seed: int = 0
     width: int = 1
 
     def begin(self, task: Task) -> Outcome | None:
@@ -91,7 +93,7 @@ class JobPlan(Algorithm[Outcome | None]):
             noise = measure_noise(first, second, len(hold))
             paid = sum((each.spent for each in runs), Spending())
             price = _mean(runs)
-        found = yield Search(self.algorithm, limit=self._left(paid, price), price=price)
+        found = yield Search(self.algorithm, seed=self.seed, limit=self._left(paid, price), price=price)
         if found.problem is not None:
             raise found.problem
         summary = self.algorithm.summary(found.state)

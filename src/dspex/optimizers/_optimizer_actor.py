@@ -247,7 +247,7 @@ class OptimizerActor(LibraryActor):
         programs, held = spec.optimizer.programs(), len(spec.split.hold)
         rows = (spec.split.learn, spec.split.choose)
         task = Task(spec.program, *rows, programs=programs, seed=spec.seed, held=held)
-        core.begin(JobPlan(spec.optimizer, spec.split, spec.sure, spec.limit), task)
+        core.begin(JobPlan(spec.optimizer, spec.split, spec.sure, spec.limit, spec.seed), task)
         await self._driver.run()
         outcome: Outcome = core.state
         for number, each in enumerate(outcome.summary):

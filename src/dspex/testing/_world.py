@@ -187,7 +187,7 @@ def simulate(
             found.bests.append(lane.algorithm.best(lane.state))
 
     core.on_absorbed = absorbed
-    core.begin(JobPlan(algorithm, split, sure, limit), task)
+    core.begin(JobPlan(algorithm, split, sure, limit, seed), task)
     flight: list[Item] = []
     programs = {"": student, **algorithm.programs()}
     while not core.done and core.trouble is None:
