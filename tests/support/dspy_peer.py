@@ -76,10 +76,7 @@ def parse(cases: list[list[str]]) -> list[Any]:
 
 def optimize(rows: list[dict[str, str]], answers: dict[str, dict[str, str]]) -> dict[str, Any]:
     """Compile with DSPy's few-shot optimizers, and tell which questions each candidate shows, in order."""
-    from dspy.teleprompt import BootstrapFewShot, BootstrapFewShotWithRandomSearch, LabeledFewShot
-    from dspy.utils import DummyLM
-
-    dspy.configure(lm=DummyLM(answers))
+    dspy.configure(lm=dspy.utils.DummyLM(answers))
     trainset = [dspy.Example(**row).with_inputs("question") for row in rows]
 
     def right(example: Any, prediction: Any, trace: Any = None) -> bool:
@@ -89,11 +86,11 @@ def optimize(rows: list[dict[str, str]], answers: dict[str, dict[str, str]]) -> 
         return [[demo.question, bool(demo.get("augmented"))] for demo in program.demos]
 
     student = dspy.Predict("question -> answer")
-    labeled = LabeledFewShot(k=5).compile(student, trainset=trainset)
-    bootstrap = BootstrapFewShot(right, max_bootstrapped_demos=3, max_labeled_demos=6)
+    labeled = dspy.LabeledFewShot(k=5).compile(student, trainset=trainset)
+    bootstrap = dspy.BootstrapFewShot(right, max_bootstrapped_demos=3, max_labeled_demos=6)
     few = bootstrap.compile(student, trainset=trainset)
     options = {"max_bootstrapped_demos": 3, "max_labeled_demos": 5, "num_candidate_programs": 6, "num_threads": 1}
-    best = BootstrapFewShotWithRandomSearch(right, **options).compile(student, trainset=trainset, valset=trainset)
+    best = dspy.BootstrapFewShotWithRandomSearch(right, **options).compile(student, trainset=trainset, valset=trainset)
     found = sorted((each["seed"], each["score"], shown(each["program"])) for each in best.candidate_programs)
     return {"labeled": shown(labeled), "bootstrap": shown(few), "search": found, "best": shown(best)}
 
