@@ -61,9 +61,7 @@ class RowRunner:
         self._options = options
         self._gate = gate
 
-    async def run(
-        self, program: object, inputs: Mapping[str, object], fields: Mapping[str, object]
-    ) -> Ok[Any] | Failed:
+    async def run(self, program: object, inputs: Mapping[str, object], fields: Mapping[str, object]) -> Ok | Failed:
         """
         Run one row; ``fields`` is the row as the caller knows it, and stands in the outcome.
 
@@ -99,7 +97,7 @@ class RowRunner:
             return Failed(error, row.example, outcome.totals)
         return Scored(row.example, outcome.value, score, outcome.trace, outcome.totals)
 
-    async def _try(self, program: object, inputs: Mapping[str, object]) -> Ok[Any] | Failed:
+    async def _try(self, program: object, inputs: Mapping[str, object]) -> Ok | Failed:
         try:
             return await self._executor.run(program, inputs, self._options)
         except Exception as error:  # noqa: BLE001 - a row that cannot even be started is a failed row
@@ -132,7 +130,7 @@ class FailureLimit:
         self._done = self._failed = self._broken = 0
         self.reached = False
 
-    def add(self, outcome: Ok[Any] | Scored | Failed) -> None:
+    def add(self, outcome: Ok | Scored | Failed) -> None:
         """Count a row."""
         self._done += 1
         if isinstance(outcome, Failed):

@@ -206,7 +206,7 @@ def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _spent(outcome: Scored | Ok[Any] | Failed) -> dict[str, Any]:
+def _spent(outcome: Scored | Ok | Failed) -> dict[str, Any]:
     totals = outcome.totals
     if totals is None:
         return {"seconds": 0.0}

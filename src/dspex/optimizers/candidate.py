@@ -109,7 +109,7 @@ class Candidate:
 # --- rows as demonstrations ---------------------------------------------------------------------------------
 
 
-def shown_row(predictor: Predict[Any, ...], example: Example) -> Demo | None:
+def shown_row(predictor: Predict, example: Example) -> Demo | None:
     """Return the fields of a row that a predictor has; None without one of its inputs and one of its outputs."""
     fields = predictor.signature.fields
     given = {name: example[name] for name in fields if name in example}

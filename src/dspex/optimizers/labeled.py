@@ -68,13 +68,13 @@ class LabeledFewShot(Algorithm[Candidate]):
 
 
 def labeled(
-    predictors: Mapping[str, Predict[Any, ...]], rows: Sequence[Row], count: int, source: random.Random | None
+    predictors: Mapping[str, Predict], rows: Sequence[Row], count: int, source: random.Random | None
 ) -> dict[str, list[Demo]]:
     """Return up to ``count`` rows as demonstrations of each predictor; they share one generator, in their order."""
     return {path: labels(each, rows, count, source) for path, each in predictors.items()}
 
 
-def labels(predictor: Predict[Any, ...], rows: Sequence[Row], count: int, source: random.Random | None) -> list[Demo]:
+def labels(predictor: Predict, rows: Sequence[Row], count: int, source: random.Random | None) -> list[Demo]:
     """Return up to ``count`` rows as demonstrations of one predictor: drawn from ``source``, or the first."""
     usable = [shown for row in rows if (shown := shown_row(predictor, row.example)) is not None]
     count = max(0, min(count, len(usable)))

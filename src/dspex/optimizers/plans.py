@@ -293,7 +293,7 @@ class Task:
     held: int = 0
 
     @property
-    def predictors(self) -> Mapping[str, Predict[Any, ...]]:
+    def predictors(self) -> Mapping[str, Predict]:
         """The predictors of the student, by path."""
         return self.program.predictors()
 

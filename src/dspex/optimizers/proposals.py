@@ -113,7 +113,7 @@ class ImproveFromTraces(Signature):
 # --- what the inputs of those are made of -------------------------------------------------------------------
 
 
-def described_step(path: str, predictor: Predict[Any, ...]) -> str:
+def described_step(path: str, predictor: Predict) -> str:
     """Return what one predictor takes and gives."""
     fields = predictor.signature.fields.values()
     lines = [f"{path}:"]

@@ -52,7 +52,7 @@ class Turns(ABC):
     def __init__(
         self,
         scope: Scope,
-        react: Predict[Any, ...],
+        react: Predict,
         tools: Mapping[str, Tool[..., Any]],
         finish: Finish,
         tools_text: str,
@@ -260,7 +260,7 @@ def _with_tools(signature: type[Signature], tools_text: str) -> Any:  # a signat
     return signature.with_instructions(f"{plan_of(signature).instructions}\n\n{tools_text}")
 
 
-def _opening(react: Predict[Any, ...], inputs: Mapping[str, object]) -> tuple[Message, ...]:
+def _opening(react: Predict, inputs: Mapping[str, object]) -> tuple[Message, ...]:
     """Return the turns before the first answer: the instructions, earlier turns, and the inputs."""
     plan = plan_of(react.signature)
     if NativeTurns not in plan.rendered:

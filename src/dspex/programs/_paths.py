@@ -83,7 +83,7 @@ class _Found:
 
     __slots__ = ("paths",)
 
-    def __init__(self, predictors: Mapping[str, Predict[Any, ...]]) -> None:
+    def __init__(self, predictors: Mapping[str, Predict]) -> None:
         self.paths = {id(predictor): (path, predictor) for path, predictor in predictors.items()}
 
     def get(self, predictor: object) -> str | None:

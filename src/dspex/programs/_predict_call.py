@@ -70,7 +70,7 @@ class PredictCall:
     )
 
     def __init__(
-        self, predictor: Predict[Any, ...], adapter: Adapter, scope: Scope, path: str, inputs: Mapping[str, object]
+        self, predictor: Predict, adapter: Adapter, scope: Scope, path: str, inputs: Mapping[str, object]
     ) -> None:
         self._predictor = predictor
         self._scope = scope

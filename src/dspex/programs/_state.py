@@ -48,7 +48,7 @@ _DSPY_DEFAULTS: Mapping[str, object] = {
 }
 """Settings of a model that DSPy writes here and dspex has elsewhere; another value is reported."""
 
-Predictors = Mapping[str, "Predict[Any, ...]"]
+Predictors = Mapping[str, "Predict"]
 
 
 # --- writing ----------------------------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ def dump(predictors: Predictors) -> dict[str, Any]:
     return state
 
 
-def _dump_one(predictor: Predict[Any, ...]) -> dict[str, Any]:
+def _dump_one(predictor: Predict) -> dict[str, Any]:
     signature = predictor.signature
     fields = [
         {"prefix": _prefix(each.name), "description": each.desc or f"${{{each.name}}}"}
@@ -83,7 +83,7 @@ def _dump_one(predictor: Predict[Any, ...]) -> dict[str, Any]:
     return state
 
 
-def _own(predictor: Predict[Any, ...], config: Mapping[str, object]) -> dict[str, Any]:
+def _own(predictor: Predict, config: Mapping[str, object]) -> dict[str, Any]:
     """Return what DSPy has no word for, and would hand to its model as a parameter."""
     own: dict[str, object] = {}
     if predictor.lm is not None and (lm := _dump_own_lm(predictor.lm)):
@@ -97,7 +97,7 @@ def _own(predictor: Predict[Any, ...], config: Mapping[str, object]) -> dict[str
     return own
 
 
-def _dump_demos(predictor: Predict[Any, ...]) -> list[dict[str, Any]]:
+def _dump_demos(predictor: Predict) -> list[dict[str, Any]]:
     found = []
     for number, demo in enumerate(predictor.demos):
         try:
@@ -179,7 +179,7 @@ def read(path: Path) -> Mapping[str, Any]:
     return _mapping(state, str(path))
 
 
-def load(predictors: Predictors, state: Mapping[str, object], *, allow_api_base: bool) -> dict[str, Predict[Any, ...]]:
+def load(predictors: Predictors, state: Mapping[str, object], *, allow_api_base: bool) -> dict[str, Predict]:
     """
     Return changed copies of the predictors, by path.
 
@@ -200,7 +200,7 @@ def load(predictors: Predictors, state: Mapping[str, object], *, allow_api_base:
     return {path: _load_one(path, each, state[path], allow_api_base) for path, each in predictors.items()}
 
 
-def _load_one(path: str, predictor: Predict[Any, ...], state: object, allow_api_base: bool) -> Predict[Any, ...]:
+def _load_one(path: str, predictor: Predict, state: object, allow_api_base: bool) -> Predict:
     entry = _mapping(state, path)
     signature = _load_signature(path, predictor.signature, _mapping(entry.get("signature"), f"{path}.signature"))
     changed = predictor.with_signature(signature).with_demos(_load_demos(path, predictor, entry.get("demos", [])))
@@ -222,7 +222,7 @@ def _load_one(path: str, predictor: Predict[Any, ...], state: object, allow_api_
     return changed.with_config(**config) if config else changed
 
 
-def _with_adapter(path: str, predictor: Predict[Any, ...], name: object) -> Predict[Any, ...]:
+def _with_adapter(path: str, predictor: Predict, name: object) -> Predict:
     """Return the predictor with the adapter of that name; its own where it has that name."""
     if name is None or (predictor.adapter is not None and predictor.adapter.name == name):
         return predictor
@@ -266,7 +266,7 @@ def _load_signature(path: str, signature: Any, state: Mapping[str, Any]) -> Any:
         raise StateError(f"{path}.signature: {error}") from error
 
 
-def _load_demos(path: str, predictor: Predict[Any, ...], state: object) -> list[Example]:
+def _load_demos(path: str, predictor: Predict, state: object) -> list[Example]:
     """Return demonstrations; labelled data need not fit its field, and is shown as it is."""
     if not isinstance(state, list):
         raise StateError(f"{path}.demos: expected a list, got {type(state).__name__}")

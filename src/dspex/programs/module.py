@@ -92,7 +92,7 @@ class Module:
 
     # --- looking inside ---------------------------------------------------------------------------------------
 
-    def predictors(self) -> dict[str, Predict[Any, ...]]:
+    def predictors(self) -> dict[str, Predict]:
         """
         Return the predictors by path, in the order of the attributes.
 
@@ -100,9 +100,9 @@ class Module:
         predictor used in several places is listed once. For a bare predictor the path is ``self``.
         """
         if self.is_predictor:
-            return {"self": cast("Predict[Any, ...]", self)}
+            return {"self": cast("Predict", self)}
         found = {path: module for path, module in _paths.walk(self, Module) if module.is_predictor}
-        return cast("dict[str, Predict[Any, ...]]", found)
+        return cast("dict[str, Predict]", found)
 
     def input_spec(self) -> InputSpec:
         """
@@ -183,7 +183,7 @@ class Module:
         """
         return self._with_predictors(lambda _, predictor: predictor.with_adapter(adapter))
 
-    def _with_predictors(self, change: Callable[[str, Predict[Any, ...]], Predict[Any, ...]]) -> Self:
+    def _with_predictors(self, change: Callable[[str, Predict], Predict]) -> Self:
         changes = {id(predictor): change(path, predictor) for path, predictor in self.predictors().items()}
         return _paths.substitute(self, cast("dict[int, Module]", changes), Module)
 

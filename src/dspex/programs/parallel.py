@@ -34,7 +34,7 @@ class Parallel(Module):
             raise ValueError(f"max_concurrency={max_concurrency} must be at least 1")
         self.max_concurrency = max_concurrency
 
-    async def forward(self, pairs: Sequence[Pair]) -> list[Ok[Any] | Failed]:
+    async def forward(self, pairs: Sequence[Pair]) -> list[Ok | Failed]:
         """
         Return an ``Ok`` or a ``Failed`` for each pair.
 
@@ -53,5 +53,5 @@ class Parallel(Module):
         return [_with_row(outcome, inputs) for outcome, (_, inputs) in zip(outcomes, bound, strict=True)]
 
 
-def _with_row(outcome: Ok[Any] | Failed, inputs: Mapping[str, object]) -> Ok[Any] | Failed:
+def _with_row(outcome: Ok | Failed, inputs: Mapping[str, object]) -> Ok | Failed:
     return Ok(outcome.value, inputs) if isinstance(outcome, Ok) else Failed(outcome.reason, inputs)

@@ -27,7 +27,8 @@ from dspex.protocols.scope import Scope, current_scope
 
 __all__ = ["Predict"]
 
-S = TypeVar("S")
+S = TypeVar("S", default=Any)
+"""What a predictor returns; ``Predict`` alone is any predictor."""
 P = ParamSpec("P", default=...)
 
 _ARGUMENTS = ("adapter", "demos", "lm", "repair_turns")
@@ -170,7 +171,7 @@ class Predict(Module, Generic[S, P]):
         return clone(self, {**vars(self), **attributes, "_lineage": lineage, "_other_prefix": None})
 
     @property
-    def _origin(self) -> Predict[Any, ...] | None:
+    def _origin(self) -> Predict | None:
         """The nearest living predictor that this one was made from."""
         return next((found for each in self._lineage if (found := each()) is not None), None)
 

@@ -61,7 +61,7 @@ class ReAct(Module, Generic[S, P]):
         ValueError: ``max_steps`` is not a positive number.
     """
 
-    react: Predict[Any, ...]
+    react: Predict
     extract: ChainOfThought[S, P]
     tools: dict[str, Tool[..., Any]]
 

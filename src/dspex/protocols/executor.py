@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import Context
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol
+
+from typing_extensions import TypeVar
 
 from dspex.protocols.cache import CacheMode
 from dspex.protocols.model import LMChoice
@@ -14,7 +16,8 @@ from dspex.protocols.scope import DeltaSink, RequestTotals, TraceStep
 
 __all__ = ["Executor", "Failed", "Ok", "Outcome", "RunOptions"]
 
-R = TypeVar("R")
+R = TypeVar("R", default=Any)
+"""What a program returns; ``Ok`` alone is that of any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class Failed:
     """True when it was read from a journal: an earlier run had it."""
 
 
-Outcome = Ok[Any] | Failed
+Outcome = Ok | Failed
 
 
 class Executor(Protocol):

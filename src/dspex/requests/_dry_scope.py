@@ -6,7 +6,7 @@ import json
 from array import array
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from dspex.errors import ConfigError, StepCrashed
 from dspex.programs import Adapter, ChatAdapter, Predict
@@ -45,7 +45,7 @@ class DryScope(RequestScope):
     ) -> None:
         super().__init__(runtime, services, record, policy)
         self._run = run
-        self._asking: dict[str, Predict[Any, ...]] = {}
+        self._asking: dict[str, Predict] = {}
 
     def path_of(self, predictor: object) -> str:
         """Return where a predictor sits; one that asks is remembered, because its answer is made up from its types."""

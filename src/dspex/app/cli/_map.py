@@ -101,7 +101,7 @@ def _lines(source: TextIO, path: Path, *, numbered: bool) -> Iterator[dict[str, 
         yield {**row, _ROW: number} if numbered else row
 
 
-def _line(outcome: Ok[Any] | Failed, hidden: str) -> str:
+def _line(outcome: Ok | Failed, hidden: str) -> str:
     row = {name: value for name, value in outcome.row.items() if name != hidden}
     if isinstance(outcome, Ok):
         ending: Mapping[str, object] = {"value": _plain(outcome.value)}

@@ -60,7 +60,7 @@ class Board:
     now: Callable[[], float]
     on_back: Callable[[KilledActor], object] = lambda _: None
     requests: list[Request[Any] | None] = field(default_factory=list)
-    ends: list[Ok[Any] | Failed | None] = field(default_factory=list)
+    ends: list[Ok | Failed | None] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
     kills: list[KilledActor] = field(default_factory=list)
     retries: int = 0
@@ -125,7 +125,7 @@ class Board:
         return ", ".join(f"{count}x {kind}" for kind, count in self.failures.most_common()) or "none"
 
 
-def _cell(request: Request[Any] | None, end: Ok[Any] | Failed | None) -> Cell:
+def _cell(request: Request[Any] | None, end: Ok | Failed | None) -> Cell:
     if end is not None:
         return Cell.ANSWERED if isinstance(end, Ok) else Cell.FAILED
     if request is None:
