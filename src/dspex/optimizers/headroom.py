@@ -37,7 +37,7 @@ class Variant:
         score: Its mean.
         by: The mean gain, on rows that both scored.
         interval: 95 % confidence for the gain.
-        p: How often chance alone would make so large a difference.
+        p: The probability that chance alone would make so large a difference.
         rows: Rows that both scored.
     """
 

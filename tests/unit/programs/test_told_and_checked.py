@@ -1,4 +1,4 @@
-"""What a value is checked against is told; what is forgiven at the top is forgiven inside; nothing is misread."""
+"""The bounds of a value are told; what is forgiven at the top is forgiven inside; nothing is misread."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ class Sections(NamedTuple):
         texts: The text of each output, the first that is not empty.
         is_exact: True when all is written as it was asked for.
         unclear: An output that is named in the middle of lines several times, and nowhere else.
-        has_headers: Whether there is any header.
+        has_headers: True when there is any header.
     """
 
     texts: dict[str, str]

@@ -37,7 +37,7 @@ _JUNK: Final = (
 
 
 class AdapterContract(ABC):
-    """What every ``Adapter`` keeps to; the subclass makes one."""
+    """The contract of every ``Adapter``; the subclass makes one."""
 
     @abstractmethod
     def make_adapter(self) -> Adapter:

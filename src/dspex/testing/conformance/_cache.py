@@ -37,10 +37,10 @@ _ANSWERS: Final = {
 
 
 class CacheStoreContract(ABC):
-    """What every ``CacheStore`` keeps to; the subclass makes one."""
+    """The contract of every ``CacheStore``; the subclass makes one."""
 
     keeps: bool = True
-    """Whether answers are still there when the store is opened again."""
+    """True when answers are still there when the store is opened again."""
 
     @abstractmethod
     def make_store(self) -> CacheStore:

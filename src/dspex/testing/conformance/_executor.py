@@ -30,7 +30,7 @@ class _Wait:
 
 
 class ExecutorContract(ABC):
-    """What every ``Executor`` keeps to; programs are plain objects, so that they may be sent elsewhere."""
+    """The contract of every ``Executor``; programs are plain objects, so that they may be sent elsewhere."""
 
     @abstractmethod
     def open_executor(self) -> AbstractAsyncContextManager[Executor]:

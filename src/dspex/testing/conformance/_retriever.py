@@ -19,7 +19,7 @@ _HOSTILE: Final = (
 
 
 class RetrieverContract(ABC):
-    """What every ``Retriever`` keeps to; the subclass makes one that finds ``query``."""
+    """The contract of every ``Retriever``; the subclass makes one that finds ``query``."""
 
     query: str = "heron"
     """A query that finds at least one passage."""
