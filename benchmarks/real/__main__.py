@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--report", action="store_true", help="measure nothing: write the result file and the page")
     parser.add_argument("--model", default="", help="with --report: the model's name and file")
     parser.add_argument("--note", action="append", default=[], help="with --report: what a reader must know")
+    parser.add_argument("--busy", action="store_true", help="with --report: leave times out, the machine was not idle")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no more rows after so long")
     return parser
 
@@ -95,7 +96,9 @@ def _report(options: argparse.Namespace) -> int:
 
     journal = Journal(options.journal)
     journal.close()
-    result = result_file(list(journal.cells()), {**facts(), "model": options.model}, options.note)
+    result = result_file(
+        list(journal.cells()), {**facts(), "model": options.model}, options.note, times=not options.busy
+    )
     RESULTS.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     begin, end = "<!-- results begin -->", "<!-- results end -->"
     before, _, rest = PAGE.read_text().partition(begin)

@@ -30,10 +30,13 @@ Rows = Mapping[int, Mapping[str, Any]]
 
 
 def result_file(
-    cells: Sequence[tuple[Cell, Rows]], facts: Mapping[str, object], notes: Sequence[str]
+    cells: Sequence[tuple[Cell, Rows]], facts: Mapping[str, object], notes: Sequence[str], *, times: bool = True
 ) -> dict[str, object]:
-    """Return what is committed: each cell with what each of its rows came to, no texts."""
-    return {"format": FORMAT, "facts": dict(facts), "notes": list(notes), "cells": [_cell(*each) for each in cells]}
+    """Return the file to commit: each cell with the verdict of each of its rows, no texts; times where they count."""
+    kept = [_cell(*each) for each in cells]
+    if not times:
+        kept = [{**each, "seconds": None} for each in kept]
+    return {"format": FORMAT, "facts": dict(facts), "notes": list(notes), "cells": kept}
 
 
 def _cell(cell: Cell, rows: Rows) -> dict[str, object]:
@@ -68,7 +71,24 @@ def markdown(result: Mapping[str, Any], titles: Mapping[str, str]) -> str:
             if found:
                 shown = f", {demos} demonstrations" if demos else ""
                 parts.append(f"### {titles[task]}{shown}\n\n{_table(found)}")
-    return "\n\n".join(parts)
+    together = _together(result)
+    return "\n\n".join([*parts, f"### All tasks together\n\n{together}"] if together else parts)
+
+
+def _together(result: Mapping[str, Any]) -> str:
+    """Return a table of the forms that were asked in every task in which the plain prompt was."""
+    cells = [each for each in result["cells"] if each["demos"] == 0]
+    tasks = {each["task"] for each in cells if each["form"] == CEILING}
+    forms = sorted({each["form"] for each in cells} - {CEILING})
+    lines: list[Sequence[str]] = []
+    for form in forms:
+        if {each["task"] for each in cells if each["form"] == form} >= tasks and tasks:
+            mine, theirs, rows = pooled(result, form, CEILING)
+            lines.append((f"`{form}`", str(rows), _percent(mine), _percent(theirs)))
+    if not lines:
+        return ""
+    headings = ("form", "rows that both have", "right", "the plain prompt's")
+    return "\n".join("| " + " | ".join(line) + " |" for line in (headings, ("---",) * len(headings), *lines))
 
 
 def _table(cells: Sequence[Mapping[str, Any]]) -> str:

@@ -251,7 +251,7 @@ async def test_a_run_is_whole_after_two_sittings(tmp_path: Path) -> None:
     ]
     table = markdown(result, TITLES)
     assert table.startswith("### Five outputs from a review\n\n| form | rows |")
-    assert table.count("\n| `") == 3
+    assert table.count("\n| `") == 5
     assert pooled(result, "dspex/chat", "plain")[2] == 6
 
 
@@ -273,3 +273,4 @@ def test_the_table_pairs_rows_that_both_have() -> None:
     assert lines[4] == "| `dspex/chat` | 4 | 75 | 30-95 | +1 -0 (p 1) | 100 | 0 | 1.0 | 10 | 5 |"
     assert lines[5] == "| `plain` | 2 | 50 | 9-91 | - | 100 | 0 | 1.0 | 10 | 5 |"
     assert pooled(result, "dspex/chat", "plain") == (1.0, 0.5, 2)
+    assert lines[-1] == "| `dspex/chat` | 2 | 100 | 50 |"
