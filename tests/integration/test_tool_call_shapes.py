@@ -217,3 +217,22 @@ async def test_half_an_answer_in_the_finishing_call_is_not_the_answer() -> None:
     half, whole = calls(call("finish", '{"answer": "Par')), calls(call("finish", '{"answer": "Paris"}'))
     async with serving(half, whole) as server, app_at(server, lm=TOOLS) as app:
         assert (await app.run(quick, question="q")).answer == "Paris"
+
+
+@pytest.mark.parametrize("adapter", ["tool", "chat"])
+async def test_a_predictor_goes_on_without_tools_where_they_are_refused(adapter: str) -> None:
+    """The form of the answer, and the calls of a field, are asked for as text."""
+
+    def answer(body: Any) -> Any:
+        if "tools" in body:
+            return failed(400, "registry.ollama.ai/library/x does not support tools")
+        if adapter == "tool":
+            return chat('{"answer": "Paris"}')
+        return chat('[[ ## calls ## ]]\n[{"name": "now", "args": {}}]\n\n[[ ## completed ## ]]')
+
+    async with serving(by_body(answer)) as server, app_at(server, lm=TOOLS) as app:
+        if adapter == "tool":
+            assert (await app.run(dspex.Predict("question -> answer", adapter="tool"), question="q")).answer == "Paris"
+        else:
+            found = (await app.run(CHOOSE, question="q", tools=[now, add])).calls
+            assert [each.name for each in found] == ["now"]

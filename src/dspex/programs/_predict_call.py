@@ -231,7 +231,7 @@ class PredictCall:
 
     def _can_do_without_tools(self, error: RequestRejected) -> bool:
         """True when the server refused tools, which is remembered: the prompt then asks for the calls as text."""
-        if error.parameter != "tools" or self._native is None or not self._native.tools:
+        if error.parameter != "tools" or not self.request.tools:
             return False
         self._capabilities = None
         if self._able().tools:
