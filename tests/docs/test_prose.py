@@ -19,7 +19,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CODE = [*sorted((ROOT / "src").rglob("*.py")), *sorted((ROOT / "benchmarks").rglob("*.py"))]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "src").rglob("*.md"))]
+PAGES = [
+    *sorted(path for path in ROOT.glob("*.md") if path.name != "CHANGELOG.md"),  # built from the fragments
+    *sorted((ROOT / "changelog.d").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "src").rglob("*.md")),
+]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 OPENS = re.compile(r"(?:What|Whether|Whatever|Whoever)\b")
