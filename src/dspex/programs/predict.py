@@ -28,7 +28,7 @@ from dspex.protocols.scope import Scope, current_scope
 __all__ = ["Predict"]
 
 S = TypeVar("S", default=Any)
-"""What a predictor returns; ``Predict`` alone is any predictor."""
+"""The return type of a predictor; ``Predict`` alone is any predictor."""
 P = ParamSpec("P", default=...)
 
 _ARGUMENTS = ("adapter", "demos", "lm", "repair_turns")

@@ -17,7 +17,7 @@ from dspex.protocols.scope import DeltaSink, RequestTotals, TraceStep
 __all__ = ["Executor", "Failed", "Ok", "Outcome", "RunOptions"]
 
 R = TypeVar("R", default=Any)
-"""What a program returns; ``Ok`` alone is that of any."""
+"""The return type of a program; ``Ok`` alone is that of any."""
 
 
 @dataclass(frozen=True, slots=True)
