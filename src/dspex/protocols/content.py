@@ -80,9 +80,14 @@ class AudioPart(MediaPart):
 
 @dataclass(frozen=True)
 class FilePart(MediaPart):
-    """A document, a PDF for example."""
+    """A document, a PDF for example; an address ``file-id://…`` is one that the provider has already."""
 
     name: str = ""
+
+    @property
+    def provider_id(self) -> str:
+        """The name that the provider gave to a file it has; empty for all others."""
+        return (self.url or "").removeprefix(_FILE_ID) if (self.url or "").startswith(_FILE_ID) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,5 +148,7 @@ class Citation:
     """Where in the answer's text the cited span begins."""
     end: int | None = None
 
+
+_FILE_ID = "file-id://"
 
 Part = TextPart | ImagePart | AudioPart | FilePart | ReasoningPart | ToolCall | ToolResult

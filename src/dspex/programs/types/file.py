@@ -20,6 +20,18 @@ class File(Media, FilePart):
     It keeps its ``name``.
     """
 
+    @classmethod
+    def from_id(cls, provider_id: str, *, media_type: str = "", name: str = "") -> Self:
+        """
+        Name a file that was given to the provider before, by the id it gave: ``file-abc123``.
+
+        Raises:
+            ValueError: There is no id.
+        """
+        if not provider_id or any(char.isspace() for char in provider_id):
+            raise ValueError(f"File: {provider_id!r} is not the id of a file")
+        return cls.from_url(f"file-id://{provider_id}", media_type=media_type, name=name)
+
     _extras: ClassVar[tuple[str, ...]] = ("name",)
     _default_type: ClassVar[str] = "application/octet-stream"
 

@@ -197,7 +197,9 @@ def _media(part: MediaPart) -> _Block:
         return {"type": kind, "source": source}
     if not isinstance(part, FilePart):
         raise unsayable(type(part).__name__, _NAME)
-    if found is None:
+    if part.provider_id:
+        source = {"type": "file", "file_id": part.provider_id}
+    elif found is None:
         source = {"type": "url", "url": part.url}
     elif found[0] == "application/pdf":
         source = {"type": "base64", "media_type": found[0], "data": found[1]}

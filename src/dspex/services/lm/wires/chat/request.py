@@ -152,6 +152,8 @@ def _parts(content: tuple[Part, ...], role: str) -> object:
             written.append({"type": "image_url", "image_url": image})
         elif isinstance(part, AudioPart):
             written.append({"type": "input_audio", "input_audio": _sound(part)})
+        elif isinstance(part, FilePart) and part.provider_id:
+            written.append({"type": "file", "file": {"file_id": part.provider_id}})
         elif isinstance(part, FilePart):
             if inline_data(part) is None:
                 raise unsayable("a file by its address (give its bytes)", _NAME)

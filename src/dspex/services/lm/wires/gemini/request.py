@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from dspex.errors import RequestRejected
-from dspex.protocols.content import MediaPart, Part, ReasoningPart, TextPart, ToolCall, ToolResult
+from dspex.protocols.content import FilePart, MediaPart, Part, ReasoningPart, TextPart, ToolCall, ToolResult
 from dspex.protocols.lm import JsonSchema, LMRequest, Message
 from dspex.services.lm.wires._errors import unsayable
 from dspex.services.lm.wires._turns import add_extra, inline_data, replayed
@@ -166,6 +166,8 @@ def _media(part: MediaPart) -> _Json:
     found = inline_data(part)
     if found is not None:
         return {"inlineData": {"mimeType": found[0], "data": found[1]}}
+    if isinstance(part, FilePart) and part.provider_id:
+        raise unsayable("a file by its id (give its URI with from_url)", _NAME)
     kind = {"mimeType": part.media_type} if part.media_type else {}
     return {"fileData": {"fileUri": part.url, **kind}}
 

@@ -122,6 +122,8 @@ def _input_part(part: Part, where: str) -> dict[str, Any]:
             image["detail"] = part.detail
         return image
     if isinstance(part, FilePart):
+        if part.provider_id:
+            return {"type": "input_file", "file_id": part.provider_id}
         if part.url is not None:
             return {"type": "input_file", "file_url": part.url}
         return {"type": "input_file", "filename": part.name or "document", "file_data": part.data_url}
