@@ -86,6 +86,7 @@ CODE = st.one_of(st.text(max_size=30), LINES)
 CALLS = st.tuples(st.sampled_from(["search", "add"]), st.dictionaries(TEXTS, JSON, max_size=2))
 SOURCES = st.builds(Citation, TEXTS, TEXTS, TEXTS, st.none() | st.integers(0, 9))
 
+BYTES = st.binary().filter(lambda data: not data.startswith(b"%PDF-"))  # which is not an image
 PYTHON: Any = Code[Literal["python"]]
 
 VALUES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
@@ -126,8 +127,8 @@ VALUES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "reasoning": (Reasoning, TEXTS.map(Reasoning)),
     "tool calls": (ToolCalls, st.lists(CALLS, max_size=3).map(ToolCalls)),
     "citations": (Citations, st.lists(SOURCES, max_size=3).map(Citations)),
-    "image": (Image, st.builds(Image, st.just("image/png"), st.binary(), detail=st.sampled_from([None, "low"]))),
-    "image or none": (Image | None, st.none() | st.builds(Image, st.just("image/png"), st.binary())),
+    "image": (Image, st.builds(Image, st.just("image/png"), BYTES, detail=st.sampled_from([None, "low"]))),
+    "image or none": (Image | None, st.none() | st.builds(Image, st.just("image/png"), BYTES)),
     "files": (list[File], st.lists(st.builds(File, st.just("text/plain"), st.binary(), name=TEXTS), max_size=2)),
 }
 SIGNATURES: dict[str, type[Signature]] = {
