@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import dspex
-from dspex.optimizers import COPRO, GEPA, Algorithm, BootstrapFewShotWithRandomSearch, InferRules, MIPROv2
+from dspex.optimizers import (
+    COPRO,
+    GEPA,
+    SIMBA,
+    Algorithm,
+    BetterTogether,
+    BootstrapFewShotWithRandomSearch,
+    InferRules,
+    MIPROv2,
+)
 from dspex.testing.conformance import AlgorithmContract
 
 
@@ -82,3 +91,29 @@ class TestGEPAWithManyRowsToReflectOn(AlgorithmContract):
 
     def algorithm(self) -> Algorithm[Any]:
         return GEPA(metric, max_children=6, minibatch_size=10, merge_share=0.5, width=2)
+
+
+class TestSIMBA(AlgorithmContract):
+    limit = 300
+
+    def algorithm(self) -> Algorithm[Any]:
+        return SIMBA(metric, batch_size=6, num_candidates=3, max_steps=3)
+
+
+def in_turn() -> list[Algorithm[Any]]:
+    few = dspex.BootstrapFewShot(metric, max_bootstrapped_demos=2, max_labeled_demos=3)
+    return [few, GEPA(metric, max_children=3)]
+
+
+class TestBetterTogether(AlgorithmContract):
+    limit = 250
+
+    def algorithm(self) -> Algorithm[Any]:
+        return BetterTogether(metric, in_turn())
+
+
+class TestBetterTogetherSideBySide(AlgorithmContract):
+    limit = 250
+
+    def algorithm(self) -> Algorithm[Any]:
+        return BetterTogether(metric, in_turn(), in_sequence=False)

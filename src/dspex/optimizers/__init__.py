@@ -32,6 +32,8 @@ from dspex.optimizers.plans import (
 )
 from dspex.optimizers.race import Raced, Tally, cheapest, race
 from dspex.optimizers.random_search import BootstrapFewShotWithRandomSearch
+from dspex.optimizers.simba import SIMBA
+from dspex.optimizers.together import BetterTogether
 from dspex.optimizers.verdict import Better, NoHeadroom, NotShownBetter, Unmeasured, Verdict, Worse
 
 __all__ = [
@@ -39,9 +41,11 @@ __all__ = [
     "DONE",
     "GEPA",
     "OPTIMIZERS",
+    "SIMBA",
     "WAIT",
     "Algorithm",
     "Better",
+    "BetterTogether",
     "BootstrapFewShot",
     "BootstrapFewShotWithRandomSearch",
     "Candidate",

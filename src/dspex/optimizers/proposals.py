@@ -15,6 +15,7 @@ __all__ = [
     "DescribeData",
     "FindRules",
     "ImproveFromTraces",
+    "OfferAdvice",
     "ProposeFromAttempts",
     "ProposeInstruction",
     "described_program",
@@ -93,6 +94,21 @@ class FindRules(Signature):
     examples: str = InputField(desc="as JSON")
     count: int = InputField(desc="how many rules are wanted at most")
     rules: list[str] = OutputField()
+
+
+class OfferAdvice(Signature):
+    """
+    Compare a better and a worse run of one step on the same input, and give advice for the next time.
+
+    Say in general words when the advice applies and what to do then. It is for inputs nobody has seen yet, so do not
+    name this one.
+    """
+
+    step: str = InputField(desc="what the step takes and gives")
+    better: str = InputField(desc="the better run, with its judgement")
+    worse: str = InputField(desc="the worse run, with its judgement")
+    hints: str = InputField(desc="words of the people who know the task; may be empty")
+    advice: str = OutputField(desc="two or three sentences")
 
 
 class ImproveFromTraces(Signature):
