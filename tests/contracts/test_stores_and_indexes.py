@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import dspex
-from dspex.programs import Adapter, ChatAdapter, JSONAdapter, ToolAdapter, XMLAdapter
+from dspex.programs import Adapter, ChatAdapter, JSONAdapter, ToolAdapter, XMLAdapter, choose_adapter
 from dspex.protocols.cache import CacheStore
 from dspex.protocols.executor import Executor
 from dspex.protocols.retrieval import Retriever
@@ -62,6 +62,13 @@ class TestJSONAdapter(AdapterContract):
 class TestXMLAdapter(AdapterContract):
     def make_adapter(self) -> Adapter:
         return XMLAdapter()
+
+
+class TestAutoAdapter(AdapterContract):
+    def make_adapter(self) -> Adapter:
+        found = choose_adapter("auto")
+        assert found is not None
+        return found
 
 
 class TestToolAdapter(AdapterContract):

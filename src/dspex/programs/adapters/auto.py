@@ -359,74 +359,81 @@ class _AutoStream:
     of a text until it is longer than its label.
     """
 
-    __slots__ = ("_at", "_field", "_filter", "_form", "_plan", "_section", "_text")
+    __slots__ = ("_filter", "_form", "_held", "_is_told", "_plan", "_section", "_whole")
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._form = form_of(plan)
         self._filter = ThoughtFilter(_BEFORE_TEXT)
-        self._text = ""
-        self._at = 0  # all before it is told, or no part of a value
-        self._field = plan.outputs[0] if plan.outputs else None
+        self._whole: list[str] = []
+        self._held: list[str] = []  # what is not told: the beginning of a text, the last line of thoughts
+        self._is_told = False  # a text is past its label; thoughts are past their end
         self._section = Section(plan.outputs[0]) if plan.outputs and plan.outputs[0].codec.streams_text else None
 
     def feed(self, text: str) -> list[Piece]:
         """Take what was added."""
-        self._text += self._filter.feed(text)[0]
-        if self._section is None:
+        said = self._filter.feed(text)[0]
+        self._whole.append(said)
+        if self._section is None or not said:
             return []
-        return self._value_so_far(last=False) if self._form == "value" else self._thoughts_so_far()
+        return self._text(self._section, said) if self._form == "value" else self._thoughts(self._section, said)
 
-    def _value_so_far(self, *, last: bool) -> list[Piece]:
-        assert self._section is not None
-        assert self._field is not None
-        if not self._at:
-            begun = self._text.lstrip()
-            if not last and len(begun) < len(self._field.name) + _MOST_DECORATION:
-                return []
-            labels = find_labels([self._field.name], begun)
-            if labels and labels[0].start == 0:
-                self._at = len(self._text) - len(begun) + labels[0].end
-        added, self._at = self._text[self._at :], len(self._text)
-        return self._section.add(added)
+    def _text(self, section: Section, said: str, *, last: bool = False) -> list[Piece]:
+        if self._is_told:
+            return section.add(said)
+        begun = ("".join(self._held) + said).lstrip()
+        name = self._plan.outputs[0].name
+        if not last and len(begun) < len(name) + _MOST_DECORATION:
+            self._held = [begun]
+            return []
+        self._is_told = True
+        return section.add(_behind_label(name, begun))
 
-    def _thoughts_so_far(self) -> list[Piece]:
-        assert self._section is not None
-        end = self._text.rfind("\n") + 1
+    def _thoughts(self, section: Section, said: str) -> list[Piece]:
+        self._held.append(said)
+        if self._is_told or "\n" not in said:
+            return []
+        text = "".join(self._held)
+        end = text.rfind("\n") + 1
         names = [each.name for each in self._plan.outputs[1:]]
-        lines = self._text[self._at : end]
-        labels = find_labels(names, lines)
+        labels = find_labels(names, text[:end])
         if labels:
-            lines = lines[: labels[0].start]
-        if not lines:
-            return []
-        self._at += len(lines)
-        return self._section.add(unescape_labels(names, lines))
+            self._is_told, end = True, labels[0].start
+        self._held = [text[end:]]
+        return section.add(unescape_labels(names, text[:end])) if end else []
 
     def finish(self) -> list[Piece]:
         """Take note that the answer has ended and return what was held back."""
-        self._text += self._filter.finish()[0]
+        last = self._filter.finish()[0]
+        self._whole.append(last)
+        if self._form == "value" and self._section is not None:
+            return self._text(self._section, last, last=True)
         if self._form == "value":
-            if self._section is not None:
-                return self._value_so_far(last=True) if self._text.strip() else []
             try:
-                found = _read_value(self._plan, self._text)
+                found = _read_value(self._plan, "".join(self._whole))
             except ResponseUnparsable:
                 return []
             return [Piece(name, "", value) for name, value in found.outputs.items()]
-        if self._form != "thoughts":
-            return []
-        assert self._section is not None
+        return self._values(self._section, last) if self._section is not None else []
+
+    def _values(self, section: Section, last: str) -> list[Piece]:
+        """Return the rest of the thoughts, and the values behind them."""
         names = [each.name for each in self._plan.outputs[1:]]
-        rest = self._text[self._at :]
+        rest = "".join(self._held) + last
         labels = find_labels(names, rest)
         try:
-            outputs = dict(_read_thoughts(self._plan, self._text).outputs)
+            outputs = dict(_read_thoughts(self._plan, "".join(self._whole)).outputs)
         except ResponseUnparsable:  # all of it is thoughts, and a second turn asks for the values
-            return self._section.add(unescape_labels(names, rest))
-        pieces = self._section.add(unescape_labels(names, rest[: labels[0].start] if labels else rest))
+            return section.add(unescape_labels(names, rest))
+        pieces = section.add(unescape_labels(names, rest[: labels[0].start] if labels else rest))
         for name in names:
             if name in outputs:
-                texts = self._plan.fields[name].codec.streams_text and type(outputs[name]) is str
-                pieces.append(Piece(name, outputs[name] if texts else "", outputs[name]))
+                value = outputs[name]
+                texts = self._plan.fields[name].codec.streams_text and type(value) is str
+                pieces.append(Piece(name, value if texts else "", value))
         return pieces
+
+
+def _behind_label(name: str, text: str) -> str:
+    labels = find_labels([name], text)
+    return text[labels[0].end :] if labels and labels[0].start == 0 else text
