@@ -65,9 +65,9 @@ class SIMBA(Algorithm[Pool]):
     Sample a mini-batch several times, find the rows that come out differently, and learn from the difference.
 
     After DSPy's SIMBA (stochastic introspective mini-batch ascent). In each step candidates are drawn by their means
-    and run on a batch several times; rows are ranked by the gap between their best and their worst run. For the rows with
-    the largest gaps a candidate gets either the best run as a demonstration, or advice that a model works out from the
-    best and the worst run, appended to its instructions. The children run on the same batch.
+    and run on a batch several times; rows are ranked by the gap between their best and their worst run. For the rows
+    with the largest gaps a candidate gets either the best run as a demonstration, or advice that a model works out from
+    the best and the worst run, appended to its instructions. The children run on the same batch.
 
     Other than in DSPy, the student's own runs count for its mean, children that nothing was learned for are not run, a
     row that fails is not a score of zero, and the best race at the end on rows that no step has seen.
