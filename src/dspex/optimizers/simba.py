@@ -45,11 +45,11 @@ class Pool:
     Where the search stands.
 
     Attributes:
-        task: What it works on.
+        task: The task.
         tallies: Candidates with all their runs on rows to learn from, the student first.
         steps: Steps that are over.
-        raced: How the last race ended.
-        hints: What people said.
+        raced: The end of the last race.
+        hints: The words of people.
     """
 
     task: Task
@@ -73,7 +73,7 @@ class SIMBA(Algorithm[Pool]):
     row that fails is not a score of zero, and the best race at the end on rows that no step has seen.
 
     Args:
-        metric: What a good answer is.
+        metric: The metric.
         batch_size: Rows of a step.
         num_candidates: Samples of each row, and children of each step.
         max_steps: Steps.

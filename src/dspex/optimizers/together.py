@@ -33,7 +33,7 @@ class BetterTogether(Algorithm[Contest]):
     chance comes from the job's seed.
 
     Args:
-        metric: What a good answer is; the optimizers are scored by it.
+        metric: The metric; the optimizers are scored by it.
         optimizers: In their order.
         in_sequence: False runs them side by side.
 
