@@ -17,7 +17,7 @@ MOST = {
     "app": 13.0,
     "evaluation": 17.0,
     "optimizers": 26.0,
-    "programs": 38.0,
+    "programs": 34.0,
     "protocols": 11.0,
     "requests": 9.0,
     "runtime": 14.0,
@@ -69,6 +69,6 @@ def test_no_room_says_it_more_often_than_it_may(rates: dict[str, float]) -> None
 
 def test_a_limit_falls_with_its_room(rates: dict[str, float]) -> None:
     """A room that has become better may not become worse again."""
-    slack = {room: round(rates[room], 1) for room, most in MOST.items() if rates[room] < most - 6}
+    slack = {room: round(rates[room], 1) for room, most in MOST.items() if rates[room] < most - 8}
 
     assert slack == {}, "lower these numbers in MOST"

@@ -53,7 +53,7 @@ def read_annotations(body: Mapping[str, Any]) -> ClassAnnotations:
 
 def resolve_annotations(
     cls: type, found: ClassAnnotations, names: Iterable[str], caller: types.FrameType | None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """
     Return the class's own annotations for ``names`` as types.
 
@@ -112,7 +112,7 @@ def _annotate_of(body: Mapping[str, object]) -> Callable[..., Any] | None:
     return None
 
 
-def _evaluate(annotate: Callable[..., object], *, as_text: bool) -> Mapping[str, Any]:
+def _evaluate(annotate: Callable[..., object], *, as_text: bool) -> Mapping[str, object]:
     if sys.version_info >= (3, 14):
         from annotationlib import Format, call_annotate_function
 
@@ -120,7 +120,7 @@ def _evaluate(annotate: Callable[..., object], *, as_text: bool) -> Mapping[str,
     return {}
 
 
-def _closure(annotate: Callable[..., object]) -> dict[str, Any]:
+def _closure(annotate: Callable[..., object]) -> dict[str, object]:
     """Return the names of the functions around a class that its annotations use, as far as they are set."""
     found: dict[str, object] = {}
     code = getattr(annotate, "__code__", None)
@@ -133,6 +133,6 @@ def _closure(annotate: Callable[..., object]) -> dict[str, Any]:
     return found
 
 
-def _type_parameters(cls: type) -> dict[str, Any]:
+def _type_parameters(cls: type) -> dict[str, object]:
     """Names of Python 3.12 type parameters of the class, which no module holds."""
     return {each.__name__: each for each in getattr(cls, "__type_params__", ())}

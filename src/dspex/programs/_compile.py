@@ -65,7 +65,7 @@ class Plan:
             spec = self._input_spec = InputSpec(tuple(each.name for each in self.inputs), required)
         return spec
 
-    def check_inputs(self, given: Mapping[str, object], program: str) -> dict[str, Any]:
+    def check_inputs(self, given: Mapping[str, object], program: str) -> dict[str, object]:
         """
         Return the inputs as values of their types, defaults filled in.
 

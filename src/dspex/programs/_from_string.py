@@ -54,7 +54,7 @@ class _NeedsCaller(Exception):
 
 
 @functools.lru_cache(maxsize=1024)
-def _memoised(spec: str, instructions: str, make: Make) -> type[Any]:
+def _memoised(spec: str, instructions: str, make: Make) -> type[object]:
     return _class_of(_put_together(spec), instructions, make)
 
 
@@ -94,7 +94,7 @@ def _field(role: Role, name: str, text: str) -> Field:
     return Field(name, role, annotation, "", MISSING, None, (), text, codec, optional)
 
 
-def _no_caller(name: str) -> Any:
+def _no_caller(name: str) -> object:
     raise _NeedsCaller(name)
 
 
@@ -113,7 +113,7 @@ _INPUT = FieldSpec("input")
 _OUTPUT = FieldSpec("output")
 
 
-def _class_of(fields: tuple[Field, ...], instructions: str, make: Make) -> type[Any]:
+def _class_of(fields: tuple[Field, ...], instructions: str, make: Make) -> type[object]:
     return make(_class_name(fields), fields, inspect.cleandoc(instructions) if instructions else "")
 
 
@@ -151,7 +151,7 @@ def _callers_names() -> Lookup:
             places.append(frame.f_locals)
     places.append(_FIELD_TYPES)
 
-    def lookup(name: str) -> Any:
+    def lookup(name: str) -> object:
         for place in places:
             if name in place and _may_be_a_type(place[name]):
                 return place[name]

@@ -37,7 +37,7 @@ def with_types(cls: Any, arguments: Any, derive: Derive) -> type[Any]:
 
 
 @functools.lru_cache(maxsize=1024, typed=True)
-def _made(cls: object, given: tuple[object, ...], derive: Derive) -> type[Any]:
+def _made(cls: object, given: tuple[object, ...], derive: Derive) -> type[object]:
     return _make(cls, given, derive)
 
 

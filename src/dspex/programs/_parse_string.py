@@ -27,7 +27,7 @@ _BUILTIN_TYPES: Mapping[str, Any] = {
 }
 
 
-def parse_signature(spec: str, lookup: Lookup) -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]]:
+def parse_signature(spec: str, lookup: Lookup) -> tuple[list[tuple[str, object]], list[tuple[str, object]]]:
     """
     Return inputs and outputs as (name, annotation) pairs; the annotation of a name without one is ``UNTYPED``.
 
@@ -97,7 +97,7 @@ _HEAD = "def f(*,"
 _PLAIN = re.compile(r"\s*[^\W\d]\w*(?:\s*,\s*[^\W\d]\w*)*\s*")
 
 
-def _plain_names(side: str, offset: int, spec: str) -> list[tuple[str, Any]]:
+def _plain_names(side: str, offset: int, spec: str) -> list[tuple[str, object]]:
     names = [name.strip() for name in side.split(",")]
     for name in names:
         if keyword.iskeyword(name):
@@ -107,7 +107,7 @@ def _plain_names(side: str, offset: int, spec: str) -> list[tuple[str, Any]]:
     return [(name, UNTYPED) for name in names]
 
 
-def _parse_side(side: str, offset: int, spec: str, lookup: Lookup) -> list[tuple[str, Any]]:
+def _parse_side(side: str, offset: int, spec: str, lookup: Lookup) -> list[tuple[str, object]]:
     """Read one side as the parameters of a function, which is the grammar it has."""
     if not side.strip():
         return []
@@ -150,7 +150,7 @@ def _only_names(function: ast.FunctionDef) -> bool:
     )
 
 
-def _annotation(node: ast.expr, spec: str, at: int, lookup: Lookup) -> Any:
+def _annotation(node: ast.expr, spec: str, at: int, lookup: Lookup) -> object:
     """Build the type a syntax tree stands for, without evaluating anything."""
     try:
         return _build(node, lookup)
@@ -162,7 +162,7 @@ def _annotation(node: ast.expr, spec: str, at: int, lookup: Lookup) -> Any:
         raise _error(spec, at, f"{ast.unparse(node)} is not a type ({error})") from error
 
 
-def _build(node: ast.expr, lookup: Lookup) -> Any:
+def _build(node: ast.expr, lookup: Lookup) -> object:
     match node:
         case ast.Name(id=name):
             return lookup(name)
@@ -189,7 +189,7 @@ def _subscript(base: Any, arguments: ast.expr, lookup: Lookup) -> Any:
     return base[tuple(built) if len(built) > 1 else built[0]]
 
 
-def _literal(node: ast.expr, lookup: Lookup) -> Any:
+def _literal(node: ast.expr, lookup: Lookup) -> object:
     """A Literal's choice: a constant, or an enum's member."""
     if isinstance(node, ast.Attribute):
         return _build(node, lookup)
@@ -199,7 +199,7 @@ def _literal(node: ast.expr, lookup: Lookup) -> Any:
     return value
 
 
-def _build_argument(node: ast.expr, lookup: Lookup) -> Any:
+def _build_argument(node: ast.expr, lookup: Lookup) -> object:
     if isinstance(node, ast.Constant) and node.value is ...:
         return ...
     return _build(node, lookup)
@@ -208,7 +208,7 @@ def _build_argument(node: ast.expr, lookup: Lookup) -> Any:
 def make_lookup(types: Mapping[str, object], fallback: Lookup) -> Lookup:
     """Return a lookup through ``types``, builtins, ``Passage`` and typing, and last ``fallback``."""
 
-    def lookup(name: str) -> Any:
+    def lookup(name: str) -> object:
         if name in types:
             return types[name]
         if name in _BUILTIN_TYPES:

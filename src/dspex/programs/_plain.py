@@ -10,7 +10,7 @@ from pydantic_core import PydanticSerializationError, to_json
 __all__ = ["in_order", "plain_json"]
 
 
-def plain_json(value: object) -> Any:
+def plain_json(value: object) -> object:
     """
     Return a value as JSON has it: dates as text, models by their aliases, sets and tuples as lists.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dspex.errors import (
     BudgetExceeded,
@@ -388,7 +388,7 @@ class _FieldPieces:
                 await self.take(LMDelta(tool=at, tool_name=call.name, arguments=call.raw))
         await self._put(self._parser.finish())
 
-    async def agree(self, outputs: Mapping[str, Any]) -> None:
+    async def agree(self, outputs: Mapping[str, object]) -> None:
         """
         Tell what only the whole answer says, where that is more than what was told, or something else.
 

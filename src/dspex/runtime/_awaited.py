@@ -69,7 +69,7 @@ def work_of_thread() -> object | None:
     return None
 
 
-def _woken_by(future: object) -> Iterator[Future[Any]]:
+def _woken_by(future: object) -> Iterator[Future[object]]:
     """Yield the tasks and futures that the end of ``future`` moves on."""
     if isinstance(future, concurrent.futures.Future):
         callbacks = list(future._done_callbacks)  # type: ignore[attr-defined]  # not in the stubs

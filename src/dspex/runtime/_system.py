@@ -92,12 +92,12 @@ async def ask(process: ActorProcess, work: Callable[[ActorProcess], object], tim
 # --- what is asked ------------------------------------------------------------------------------------------
 
 
-def get_state(process: ActorProcess) -> dict[str, Any]:
+def get_state(process: ActorProcess) -> dict[str, object]:
     """Return a copy of the actor's attributes."""
     return {name: value for name, value in vars(process.actor).items() if name not in _NOT_STATE}
 
 
-def replace_state(change: Callable[[dict[str, Any]], Mapping[str, object]], process: ActorProcess) -> dict[str, Any]:
+def replace_state(change: Callable[[dict[str, Any]], Mapping[str, object]], process: ActorProcess) -> dict[str, object]:
     """Give the actor the attributes that ``change`` makes of those it has."""
     before = get_state(process)
     after = dict(change(dict(before)))

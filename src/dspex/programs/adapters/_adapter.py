@@ -60,7 +60,7 @@ class Piece:
         self._so_far = value_so_far
 
     @property
-    def value_so_far(self) -> Any:
+    def value_so_far(self) -> object:
         """The value as far as it can be told: None where nothing can, and of the field's type once complete."""
         so_far = self._so_far
         return so_far.value() if isinstance(so_far, SoFar) else so_far

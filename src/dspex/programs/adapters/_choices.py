@@ -78,7 +78,7 @@ class Choices:
             return folded[plain], "literal"
         raise ValueError(f"{_short(text)} is not {self.in_words}")
 
-    def read_json(self, value: object) -> tuple[Any, str]:
+    def read_json(self, value: object) -> tuple[object, str]:
         """
         Return the choice that a JSON value means, and the repair it took.
 
@@ -104,18 +104,18 @@ class Choices:
         return whole[1] if whole is not None else text
 
 
-def _choice_key(value: object) -> tuple[type, Any]:
+def _choice_key(value: object) -> tuple[type, object]:
     """1, True and Color.RED == 1 are different choices."""
     return type(value), value
 
 
-def _json_of_choice(choice: object) -> Any:
+def _json_of_choice(choice: object) -> object:
     """Return the JSON value that is a choice; None where only its text will do."""
     value = choice.value if isinstance(choice, enum.Enum) else choice
     return value if type(value) in (str, int, bool) else None
 
 
-def _choice_texts(choices: Sequence[object]) -> tuple[dict[tuple[type, Any], str], dict[str, Any]]:
+def _choice_texts(choices: Sequence[object]) -> tuple[dict[tuple[type, object], str], dict[str, object]]:
     """Give each choice the first of its texts that is free, and read every text that means one choice."""
     texts: dict[tuple[type, object], str] = {}
     values: dict[str, object] = {}
@@ -132,7 +132,7 @@ def _choice_texts(choices: Sequence[object]) -> tuple[dict[tuple[type, Any], str
     return texts, values
 
 
-def _without_case(values: dict[str, Any]) -> dict[str, Any]:
+def _without_case(values: dict[str, object]) -> dict[str, object]:
     """Return the choices by their texts in any case; where two differ by nothing else, neither."""
     found: dict[str, list[object]] = {}
     for text, choice in values.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from dspex._clock import DATE_TYPES
 
@@ -40,7 +39,7 @@ _MONTH_FIRST = re.compile(r"(?:\w+,? )?([A-Za-z]{3,9})\.? (\d{1,2})(?:st|nd|rd|t
 _SECONDS = 100_000_000.0  # in 1973; what is less is a year, a day or a time of the day
 
 
-def date_form(value: object, kind: type) -> Any:  # a JSON value
+def date_form(value: object, kind: type) -> object:  # a JSON value
     """
     Return the form in which a date, a time or a duration can be checked.
 

@@ -22,7 +22,7 @@ _NOTHING = ("", "null", "None")
 Schema = Mapping[str, Any]
 
 
-def from_elements(adapter: TypeAdapter[Any], text: str) -> Any:
+def from_elements(adapter: TypeAdapter[Any], text: str) -> object:
     """
     Return the value that nested elements stand for.
 
@@ -58,13 +58,13 @@ class _ElementReader:
             return self.value(element[0], schema)
         return self._leaf(element, schema)
 
-    def _list(self, elements: Sequence[ET.Element], schema: Schema) -> list[Any]:
+    def _list(self, elements: Sequence[ET.Element], schema: Schema) -> list[object]:
         """Return the elements' values; a tuple's each by a schema of its own."""
         own: Sequence[Schema] = schema.get("prefixItems", ())
         every = schema.get("items") or {}
         return [self.value(each, own[at] if at < len(own) else every) for at, each in enumerate(elements)]
 
-    def _object(self, element: ET.Element, schema: Schema) -> Any:
+    def _object(self, element: ET.Element, schema: Schema) -> object:
         """Return what the children say by their names; ``<entry key="…">`` is for names that are none of an element."""
         properties: Mapping[str, Schema] = schema.get("properties", {})
         if not len(element) and not element.attrib:
@@ -79,7 +79,7 @@ class _ElementReader:
         found = {name: self._member(each, properties.get(name, rest)) for name, each in named.items()}
         return {**{name: text for name, text in element.attrib.items() if name != "key"}, **found}
 
-    def _member(self, elements: Sequence[ET.Element], schema: Schema) -> Any:
+    def _member(self, elements: Sequence[ET.Element], schema: Schema) -> object:
         """Return the value of a name; one that stands several times is a list."""
         if len(elements) == 1:
             return self.value(elements[0], schema)
@@ -103,13 +103,13 @@ class _ElementReader:
         fits = [each for each in fits if names >= {*each.get("required", ())}]
         return (fits or nested or ways)[0]
 
-    def _alone(self, element: ET.Element, text: str, schema: Schema) -> Any:
+    def _alone(self, element: ET.Element, text: str, schema: Schema) -> object:
         """Return a list that is written as JSON, or as its only item."""
         if not text or text.startswith("["):
             return json.loads(text) if text else []
         return self._list([element], schema)
 
-    def _leaf(self, element: ET.Element, schema: Schema) -> Any:
+    def _leaf(self, element: ET.Element, schema: Schema) -> object:
         """Return the value of a text."""
         if len(element):
             raise ValueError(f"<{element.tag}> has elements where it should have a text")

@@ -160,7 +160,7 @@ def _fitted(plan: Plan, value: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _the_one(plan: Plan, found: list[dict[str, Any]]) -> dict[str, Any]:
+def _the_one(plan: Plan, found: list[dict[str, object]]) -> dict[str, object]:
     """Return the object that counts: the one with all outputs, if those there are say the same."""
     needed = [each.name for each in plan.outputs if not (each.has_default or each.optional)]
     whole = [each for each in found if all(name in each for name in needed)]
@@ -181,7 +181,7 @@ def _refuse_doubles(plan: Plan, text: str) -> None:
             return
 
 
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
         for name, value in pairs:
@@ -190,7 +190,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _decoded(text: str) -> Any:
+def _decoded(text: str) -> object:
     """Return the JSON value of the whole text; None when it is none."""
     try:
         return from_json(text)

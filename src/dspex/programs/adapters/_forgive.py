@@ -44,7 +44,7 @@ _MAPPINGS: tuple[type, ...] = (dict, collections.abc.Mapping, collections.abc.Mu
 _DEEPEST = 40
 
 
-def forgiven(value: object, annotation: object, depth: int = 0) -> Any:
+def forgiven(value: object, annotation: object, depth: int = 0) -> object:
     """
     Return a JSON value with its parts as the type has them.
 
@@ -75,7 +75,7 @@ def forgiven(value: object, annotation: object, depth: int = 0) -> Any:
     return _object(value, annotation, members, depth) if members is not None else value
 
 
-def structure_in(text: str) -> Any:
+def structure_in(text: str) -> object:
     """
     Return the list, object or other value whose JSON a text is: exactly, between fences, or nearly.
 
@@ -160,7 +160,7 @@ def _agree(annotation: object, seen: set[int]) -> bool:
 # --- parts ----------------------------------------------------------------------------------------------------
 
 
-def _one_of(value: object, annotation: object, depth: int) -> Any:
+def _one_of(value: object, annotation: object, depth: int) -> object:
     """The first type of a union that takes the value as it is, or the first that can be led to take it."""
     arms = [each for each in get_args(annotation) if each is not type(None)]
     plain = [plain_type(each) for each in arms]
@@ -222,7 +222,7 @@ def _known_choices(annotation: object) -> Choices | None:
     return Choices(found) if found else None
 
 
-def _choice(choices: Choices, value: object) -> Any:
+def _choice(choices: Choices, value: object) -> object:
     try:
         found, _ = choices.read_json(value)
     except ValueError:
@@ -230,7 +230,7 @@ def _choice(choices: Choices, value: object) -> Any:
     return found.value if isinstance(found, enum.Enum) and type(found.value) in (str, int, bool) else found
 
 
-def _number(value: object, kind: type) -> Any:
+def _number(value: object, kind: type) -> object:
     if not isinstance(value, str):
         return value
     return number_text(value, whole=kind is int)
@@ -243,7 +243,7 @@ def _text(value: object) -> Any:
     return str(value) if isinstance(value, (int, float)) else value
 
 
-def _list(value: object, annotation: object, origin: type, depth: int) -> Any:
+def _list(value: object, annotation: object, origin: type, depth: int) -> object:
     if isinstance(value, str):
         value = _structure(value, list)
     if not isinstance(value, (list, tuple)):
@@ -272,7 +272,7 @@ def _mapping(value: object, annotation: object, depth: int) -> Any:
     return found
 
 
-def _object(value: object, annotation: object, members: Mapping[str, tuple[object, str]], depth: int) -> Any:
+def _object(value: object, annotation: object, members: Mapping[str, tuple[object, str]], depth: int) -> object:
     """Lead an object's members, which may be there under their alias, and under names nearly theirs."""
     if isinstance(value, str):
         value = _structure(value, dict)
@@ -301,7 +301,7 @@ def _folded(name: str) -> str:
     return re.sub(r"[\W_]+", "", name).casefold()
 
 
-def _structure(text: str, kind: type) -> Any:
+def _structure(text: str, kind: type) -> object:
     """Return the list or mapping that a text is the JSON of; the text where it is none."""
     try:
         found = structure_in(text)
@@ -343,7 +343,7 @@ def _known_members(annotation: object) -> Mapping[str, tuple[Any, str]] | None:
     return {name: (_required(hints.get(name, Any)), name) for name in wanted}
 
 
-def _required(annotation: object) -> Any:
+def _required(annotation: object) -> object:
     """Return what ``Required[…]`` and ``NotRequired[…]`` are about."""
     return get_args(annotation)[0] if get_origin(annotation) in (Required, NotRequired) else annotation
 

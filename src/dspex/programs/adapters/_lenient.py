@@ -47,7 +47,7 @@ class LenientValue(NamedTuple):
     is_whole: bool
 
 
-def lenient_value(text: str) -> Any:
+def lenient_value(text: str) -> object:
     """
     Return the value that the whole text is.
 
@@ -108,7 +108,7 @@ class _Reader:
 
     # --- containers -------------------------------------------------------------------------------------------
 
-    def _items(self, end: str, depth: int) -> tuple[list[Any], bool]:
+    def _items(self, end: str, depth: int) -> tuple[list[object], bool]:
         """Read up to the bracket that closes, and tell whether a comma stands before it."""
         self.at += 1
         found: list[object] = []
@@ -121,12 +121,12 @@ class _Reader:
         self.at += 1
         return found, comma
 
-    def _parentheses(self, depth: int) -> Any:
+    def _parentheses(self, depth: int) -> object:
         """A Python tuple is a list; parentheses around one value are nothing."""
         found, comma = self._items(")", depth)
         return found if comma or len(found) != 1 else found[0]
 
-    def _braces(self, depth: int) -> Any:
+    def _braces(self, depth: int) -> object:
         """Read an object, or a Python set as a list."""
         self.at += 1
         found: dict[str, object] = {}
@@ -156,14 +156,14 @@ class _Reader:
         self.at += 1
         return found
 
-    def _set(self, first: object, depth: int) -> list[Any]:
+    def _set(self, first: object, depth: int) -> list[object]:
         found = [first]
         while self._comma("}") and self._peek() != "}":
             found.append(self.value(depth + 1))
         self.at += 1
         return found
 
-    def _key(self, depth: int) -> Any:
+    def _key(self, depth: int) -> object:
         self._peek()
         match = _KEY.match(self._text, self.at)
         if match is None:
@@ -274,7 +274,7 @@ class _Reader:
         match = _HEX4.match(self._text, at)
         return int(match[0], 16) if match is not None else None
 
-    def _bare(self) -> Any:
+    def _bare(self) -> object:
         """Read a number, a word of JSON's or Python's, or words without quotes."""
         word = _WORD.match(self._text, self.at)
         if word is None:

@@ -115,7 +115,7 @@ def _take(
     field: Field,
     read: Callable[[Any], Reading],
     found: object,
-    outputs: dict[str, Any],
+    outputs: dict[str, object],
     repairs: list[Repair],
     invalid: dict[str, str],
 ) -> None:

@@ -25,7 +25,7 @@ _MOST_TRIES = 20
 _LINE_END = 200
 
 
-def checked(adapter: TypeAdapter[Any], value: object) -> Any:
+def checked(adapter: TypeAdapter[Any], value: object) -> object:
     """
     Return a decoded JSON value as the type; names and aliases are both taken.
 
@@ -39,7 +39,7 @@ def checked(adapter: TypeAdapter[Any], value: object) -> Any:
     return adapter.validate_json(text, by_alias=True, by_name=True)
 
 
-def led(adapter: TypeAdapter[Any], annotation: object, value: object) -> Any:
+def led(adapter: TypeAdapter[Any], annotation: object, value: object) -> object:
     """
     Return a decoded JSON value as the type, with what is forgiven inside of it.
 
@@ -90,7 +90,7 @@ def repaired(adapter: TypeAdapter[Any], text: str, problem: ValueError, annotati
     raise ValueError(describe(problem)) from problem
 
 
-def _alone_in_prose(adapter: TypeAdapter[Any], annotation: object, text: str) -> list[Any]:
+def _alone_in_prose(adapter: TypeAdapter[Any], annotation: object, text: str) -> list[object]:
     """Return the value of the one list or object in a text that is of the type; empty where there are more or none."""
     found: list[object] = []
     for number, at in enumerate(_LINE_OF_ITS_OWN.finditer(text)):

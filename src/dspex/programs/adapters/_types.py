@@ -77,7 +77,7 @@ def constraint_words(constraints: Sequence[tuple[str, object]]) -> str:
     return ", ".join(_WORDS[name].format(bound) for name, bound in constraints)
 
 
-def unaliased(annotation: object) -> Any:
+def unaliased(annotation: object) -> object:
     """Return what a ``type`` alias or a NewType stands for; any other annotation as it is."""
     while True:
         if isinstance(annotation, _ALIASES):
@@ -90,7 +90,7 @@ def unaliased(annotation: object) -> Any:
             return annotation
 
 
-def plain_type(annotation: object) -> Any:
+def plain_type(annotation: object) -> object:
     """Return an annotation without the aliases and the ``Annotated`` around it."""
     while True:
         annotation = unaliased(annotation)

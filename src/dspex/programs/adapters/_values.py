@@ -93,7 +93,7 @@ class Codec:
         except PydanticUserError:
             return {}
 
-    def check(self, value: object) -> Any:
+    def check(self, value: object) -> object:
         """
         Return ``value`` as the field's type, converting what pydantic's lax mode converts.
 
@@ -222,7 +222,7 @@ class Codec:
         put = forgiven(value, self.annotation)
         return checked(self.adapter, put), "" if put is value or put == value or str(put) == value else "literal"
 
-    def so_far(self, text: str) -> Any:
+    def so_far(self, text: str) -> object:
         """Return what can be told of a value whose text is not complete; None where nothing can."""
         try:
             found = from_json(text, allow_partial="trailing-strings")
@@ -242,7 +242,7 @@ class TextCodec(Codec):
         super().__init__(annotation, exact=None if constrained else str)
         self._constrained = constrained
 
-    def check(self, value: object) -> Any:
+    def check(self, value: object) -> object:
         """As always, and a list of texts or passages is joined into numbered lines."""
         if isinstance(value, (list, tuple)) and all(isinstance(each, (str, Passage)) for each in value):
             value = numbered(value)
@@ -276,7 +276,7 @@ class TextCodec(Codec):
             raise ValueError("expected a text, got null")
         return self.read(_to_json(value))[0], "json"
 
-    def so_far(self, text: str) -> Any:
+    def so_far(self, text: str) -> object:
         """The text so far."""
         return text
 
@@ -289,7 +289,7 @@ class UntypedCodec(TextCodec):
     def __init__(self) -> None:
         super().__init__(str)
 
-    def check(self, value: object) -> Any:
+    def check(self, value: object) -> object:
         """Numbers, dates and the like in Python's words; lists, mappings and records as JSON."""
         try:
             return super().check(value)
@@ -372,7 +372,7 @@ class ChoiceCodec(Codec):
         """Look the value up, and its text where that fails."""
         return self._choices.read_json(value)
 
-    def so_far(self, text: str) -> Any:
+    def so_far(self, text: str) -> object:
         """Half a choice is none."""
         return None
 
@@ -403,7 +403,7 @@ class FieldTypeCodec(Codec):
         """Return ``from_json``."""
         return self._type.from_json(value), ""
 
-    def so_far(self, text: str) -> Any:
+    def so_far(self, text: str) -> object:
         """Return ``so_far``."""
         return self._type.so_far(text)
 
@@ -478,7 +478,7 @@ def _only_told(annotation: object) -> bool:
 _LENGTHS = frozenset({"min_length", "max_length"})
 
 
-def _refuse_misfits(annotation: object, constraints: dict[str, Any]) -> None:
+def _refuse_misfits(annotation: object, constraints: dict[str, object]) -> None:
     """Pydantic finds out about a length of a number only when it meets one."""
     names = constraints.keys()
     if names and isinstance(annotation, type) and issubclass(annotation, FieldType) and not issubclass(annotation, str):
@@ -524,7 +524,7 @@ def numbered(items: Sequence[object]) -> str:
     return "\n".join(lines)
 
 
-def _decoded(text: str) -> Any:
+def _decoded(text: str) -> object:
     """Return the JSON value that a text is, or the text."""
     try:
         return from_json(text)
@@ -536,11 +536,11 @@ def _to_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def to_plain(value: object) -> Any:
+def to_plain(value: object) -> object:
     """Return a value as JSON has it: for saved demonstrations."""
     return value if isinstance(value, str) else json.loads(to_json(value, fallback=_fields_or_text))
 
 
-def _fields_or_text(value: object) -> Any:
+def _fields_or_text(value: object) -> object:
     to_dict = getattr(type(value), "to_dict", None)
     return to_dict(value) if callable(to_dict) else str(value)

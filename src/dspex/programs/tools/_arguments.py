@@ -75,7 +75,7 @@ class Arguments:
             pass  # what the arguments themselves failed with says more
         raise ToolArgumentsInvalid(tool, describe(problem), ", ".join(self.schema.get("properties", {}))) from problem
 
-    def _led(self, given: Mapping[str, object]) -> dict[str, Any]:
+    def _led(self, given: Mapping[str, object]) -> dict[str, object]:
         """Return the arguments with what is forgiven inside of them."""
         led = {name: forgiven(each, self._types[name]) if name in self._types else each for name, each in given.items()}
         return dict(self._adapter.validate_python(led, by_alias=True, by_name=True))
@@ -154,7 +154,7 @@ def _schema(adapter: TypeAdapter[Any], name: str, defaults: Mapping[str, Any]) -
     return schema
 
 
-def _described(annotation: object, text: str) -> Any:
+def _described(annotation: object, text: str) -> object:
     """Return the annotation with a description, unless it brings its own."""
     if not text or (
         get_origin(annotation) is Annotated and any(getattr(each, "description", None) for each in get_args(annotation))
@@ -167,7 +167,7 @@ def _is_run(annotation: object) -> bool:
     return annotation is Run or get_origin(annotation) is Run
 
 
-def _hints(function: Callable[..., object], name: str) -> Mapping[str, Any]:
+def _hints(function: Callable[..., object], name: str) -> Mapping[str, object]:
     """Return the annotations, those written as text resolved; local names are looked up in who calls us."""
     target: object = function.func if isinstance(function, functools.partial) else function
     if isinstance(target, type):
@@ -186,7 +186,7 @@ def _hints(function: Callable[..., object], name: str) -> Mapping[str, Any]:
         raise ToolInvalid(name, f"an annotation names what is not there: {error}") from error
 
 
-def _local_names() -> dict[str, Any]:
+def _local_names() -> dict[str, object]:
     """Return the local names of the functions that are running, the nearest winning."""
     found: dict[str, object] = {}
     frame = sys._getframe(1)  # noqa: SLF001 - as signatures do: types defined beside the function

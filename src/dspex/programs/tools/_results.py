@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
@@ -67,7 +66,7 @@ def _json(value: object) -> Content:
     return _showable(collector.assemble(text))
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object) -> object:
     """Return what stands for a value that pydantic does not know: its fields, or its text."""
     if isinstance(value, Signature):
         return values_of(value)  # as they are: media among them become parts

@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from dspex.protocols.content import MediaPart, Part, ReasoningPart, TextPart, ToolCall
@@ -18,7 +18,7 @@ _AT: Final = "at"
 """In the data of a reasoning part: how many characters and calls of the answer came before it."""
 
 
-def place(characters: int, calls: int) -> dict[str, Any]:
+def place(characters: int, calls: int) -> dict[str, object]:
     """Return the entry that notes where in an answer a reasoning part stood; nothing for the beginning."""
     return {_AT: [characters, calls]} if characters or calls else {}
 
