@@ -194,3 +194,19 @@ async def test_a_journal_of_another_release_is_refused_and_says_so(tmp_path: Pat
     async with dspex.App(ScriptedLM(World().answer), home=tmp_path) as app:
         with pytest.raises(dspex.JobMismatch, match="begun by another release of dspex: finish it with that release"):
             await begun(app, gepa())
+
+
+async def test_a_budget_covers_the_verdict_and_is_not_exceeded(tmp_path: Path) -> None:
+    """The noise is 24 calls and the verdict 16: the search has what is left, and the job ends with a verdict."""
+    world = World()
+    rows = [dspex.Example(question=f"What is <{n}>?", answer=f"a{n}") for n in range(20)]
+    async with dspex.App(ScriptedLM(world.answer), cache=None, home=tmp_path) as app:
+        view = app.options(budget=dspex.Budget(calls=120))
+        job = await view.compile(
+            dspex.Predict("question -> answer"), gepa(500), trainset=rows[:12], holdset=rows[12:], job="j"
+        )
+        await job.result()
+
+    assert 60 < world.asked <= 120
+    assert job.verdict is not None
+    assert not isinstance(job.verdict, Unmeasured)
