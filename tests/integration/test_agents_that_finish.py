@@ -58,7 +58,9 @@ async def test_the_finishing_call_is_the_answer(native: bool) -> None:
         prediction = await request
 
     assert type(prediction) is Compare
-    assert prediction.to_dict() == {"question": "Which?", "city": ROME, "sure": "yes", "note": "-"}
+    assert prediction.city == ROME
+    plain = {"name": "Rome", "people": 2.8}
+    assert prediction.to_dict() == {"question": "Which?", "city": plain, "sure": "yes", "note": "-"}
     assert request.details.calls == 2
     details = dspex.details(prediction)
     assert details.predictor == "react"
