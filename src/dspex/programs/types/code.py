@@ -14,11 +14,11 @@ __all__ = ["Code"]
 
 L = TypeVar("L", bound=str, default=str)
 
-_WHOLE = re.compile(r"(`{3,})[^\n`]*\n(?:(.*)\n)?\1", re.DOTALL)
+_WHOLE = re.compile(r"(`{3,}+)[^\n`]*\n(?:(.*)\n)?\1", re.DOTALL)
 _OF_LANGUAGE = re.compile(r"Code\['([\w.+#-]+)'\]")
 _OPENED = re.compile(r"\s*(`{3,}|~{3,})([^\n`~]*)(?:\n|\Z)")
 _OPENING = re.compile(r"^[^\S\n]{0,12}(`{3,}|~{3,})([^\n`~]*)\n", re.MULTILINE)
-_ONE_LINE = re.compile(r"(`{3,}|~{3,})([^\n]*?)\1|`([^`\n]+)`")
+_ONE_LINE = re.compile(r"(`{3,}+|~{3,}+)([^\n]*?)\1|`([^`\n]+)`")
 
 
 class Code(FieldType, str, Generic[L]):
