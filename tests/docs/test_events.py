@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[2] / "src" / "dspex"
-NAME = re.compile(r"dspex(?:\.[a-z_]+){2,}")
+NAME = re.compile(r"dspex(?:\.[a-z_]+)+")
+ENDINGS = (".start", ".stop", ".exception")
+"""Of work that takes time: the code that emits all three names it once."""
 PREFIX = re.compile(r"dspex\.[a-z_.]+\.")
 
 
@@ -37,13 +39,16 @@ def test_every_event_stands_in_the_table() -> None:
     """A sink's author reads the table, and nothing else."""
     names, _ = emitted()
 
+    spans = {row.rpartition(".")[0] for row in table() if row.endswith(ENDINGS)}
     assert len(names) > 20
-    assert sorted(names - table()) == []
+    # "dspex.watchdog" and the like are names of loggers.
+    assert sorted(name for name in names - table() - spans if name.count(".") > 1) == []
 
 
 def test_the_table_has_no_event_of_the_past() -> None:
     """A sink would wait for it for ever."""
     names, prefixes = emitted()
     alive = {row for row in table() if row in names or row.startswith(tuple(prefixes))}
+    alive |= {row for row in table() if row.endswith(ENDINGS) and row.rpartition(".")[0] in names}
 
     assert sorted(table() - alive) == []
