@@ -35,6 +35,7 @@ from dspex.optimizers.random_search import BootstrapFewShotWithRandomSearch
 from dspex.optimizers.simba import SIMBA
 from dspex.optimizers.together import BetterTogether
 from dspex.optimizers.verdict import Better, NoHeadroom, NotShownBetter, Unmeasured, Verdict, Worse
+from dspex.programs import NearestDemos
 
 __all__ = [
     "COPRO",
@@ -63,6 +64,7 @@ __all__ = [
     "JobStatus",
     "LabeledFewShot",
     "MIPROv2",
+    "NearestDemos",
     "NoHeadroom",
     "NotShownBetter",
     "Plan",

@@ -18,6 +18,7 @@ from dspex.programs.inputs import InputSpec, bind_inputs, inputs_of, pick_inputs
 from dspex.programs.knn import KNN, Embed
 from dspex.programs.module import Module, Program
 from dspex.programs.multi_chain_comparison import MultiChainComparison
+from dspex.programs.nearest_demos import NearestDemos
 from dspex.programs.parallel import Parallel
 from dspex.programs.predict import Predict
 from dspex.programs.prediction import Prediction
@@ -70,6 +71,7 @@ __all__ = [
     "Module",
     "MontyInterpreter",
     "MultiChainComparison",
+    "NearestDemos",
     "Observation",
     "OutputField",
     "Parallel",
