@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from dspex.protocols.retrieval import Passage
@@ -61,3 +63,16 @@ def test_what_was_put_in_comes_out(tmp_path: Path, texts: list[str]) -> None:
     index.close()
 
     assert sorted(passage.text for passage in found) == sorted(texts)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text("日本語のテキスト한국어ไทย ab1", min_size=1, max_size=12), data=st.data())
+def test_every_part_of_a_text_finds_it(tmp_path: Path, text: str, data: st.DataObject) -> None:
+    """A part in one script without spaces, of any length, wherever it stands."""
+    runs = re.findall("[日本語のテキスト한국어ไทย]+", text)
+    assume(runs)
+    run = data.draw(st.sampled_from(runs))
+    start = data.draw(st.integers(0, len(run) - 1))
+    end = data.draw(st.integers(start + 1, len(run)))
+    with closing(SqliteIndex.build(tmp_path / "a.db", [Passage(text)])) as index:
+        assert [passage.text for passage in index.search(run[start:end], 1)] == [text]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -206,3 +207,29 @@ def test_searching_never_writes(index: SqliteIndex, tmp_path: Path) -> None:
 
     assert (tmp_path / "a.db").read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["a.db"]
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("日本語のテキストです", "日本語"),
+        ("日本語のテキストです", "テキスト"),
+        ("日本語のテキストです", "す"),
+        ("我喜欢喝绿茶", "绿茶"),
+        ("한국어를 배웁니다", "한국어"),
+        ("ภาษาไทยสนุก", "ไทย"),
+        ("python3で書いた本", "python3"),
+        ("ﾃｷｽﾄを読む", "テキスト"),
+    ],
+)
+def test_scripts_without_spaces_are_found(tmp_path: Path, text: str, query: str) -> None:
+    """By any part of a text; the passage comes out as it was given."""
+    with closing(SqliteIndex.build(tmp_path / "a.db", [Passage("owls do not sing"), Passage(text, "owl")])) as index:
+        assert [passage.text for passage in index.search(query, 1)] == [text]
+
+
+def test_the_better_match_in_a_script_without_spaces_comes_first(tmp_path: Path) -> None:
+    """More pairs in common weigh more than one."""
+    texts = ["東京大学の歴史", "東京の天気", "京都の寺", "大阪の食べ物"]
+    with closing(SqliteIndex.build(tmp_path / "a.db", [Passage(text) for text in texts])) as index:
+        assert [passage.text for passage in index.search("東京大学", 4)] == ["東京大学の歴史", "東京の天気"]

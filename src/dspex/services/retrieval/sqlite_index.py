@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 import tempfile
 import threading
@@ -11,17 +10,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from dspex._files import make_private
 from dspex.errors import RetrievalError
 from dspex.protocols.retrieval import Passage
+from dspex.services.retrieval._pairs import searchable, terms
 
 __all__ = ["SqliteIndex"]
 
 _APPLICATION_ID: Final = 0x44535058  # "DSPX", in the file's header
-_VERSION: Final = 1
+_VERSION: Final = 2
 _BATCH: Final = 500
+_Row: TypeAlias = tuple[str, str, str, str | None, str | None]
 _MAX_TERMS: Final = 500
 """More terms than any question has; a document pasted as a query is searched by its first ones."""
 
@@ -30,20 +31,28 @@ _SCHEMA: Final = (
     f"PRAGMA user_version = {_VERSION}",
     "PRAGMA journal_mode = OFF",
     "PRAGMA synchronous = OFF",
-    "CREATE VIRTUAL TABLE passages USING fts5(title, text, id UNINDEXED, tokenize = 'porter unicode61')",
-    "INSERT INTO passages(passages, rank) VALUES ('rank', 'bm25(4.0, 1.0, 0.0)')",
+    """
+    CREATE VIRTUAL TABLE passages USING fts5(
+        title, text, id UNINDEXED, given_title UNINDEXED, given_text UNINDEXED, tokenize = 'porter unicode61'
+    )
+    """,
+    "INSERT INTO passages(passages, rank) VALUES ('rank', 'bm25(4.0, 1.0)')",
 )
-_INSERT: Final = "INSERT INTO passages(title, text, id) VALUES (?, ?, ?)"
+"""The first two columns are what is searched; what was given stands beside them only where it differs."""
+_INSERT: Final = "INSERT INTO passages(title, text, id, given_title, given_text) VALUES (?, ?, ?, ?, ?)"
 _OPTIMIZE: Final = "INSERT INTO passages(passages) VALUES ('optimize')"
 _SEARCH: Final = """
-SELECT text, title, -rank, id FROM passages WHERE passages MATCH ? ORDER BY rank, rowid LIMIT ?
+SELECT coalesce(given_text, text), coalesce(given_title, title), -rank, id
+FROM passages WHERE passages MATCH ? ORDER BY rank, rowid LIMIT ?
 """
-_WORD: Final = re.compile(r"[^\W_]+")
 
 
 class SqliteIndex:
     """
     A retriever over one file made by ``SqliteIndex.build``: BM25 over stemmed words, titles weighted four to one.
+
+    Text in a script that puts no spaces between words (Chinese, Japanese, Korean, Thai and others) is searched by its
+    pairs of neighbouring characters.
 
     The file is opened, for reading only, at the first search, in the thread that searches; after ``close`` the next
     search opens it again.
@@ -173,22 +182,28 @@ def _write(path: Path, passages: Iterable[Passage], progress: Callable[[int], ob
         os.fsync(file.fileno())
 
 
-def _checked_rows(passages: Iterable[Passage]) -> Iterator[tuple[str, str, str]]:
+def _checked_rows(passages: Iterable[Passage]) -> Iterator[_Row]:
     for number, passage in enumerate(passages, 1):
-        row = (passage.title, passage.text, passage.id or str(number))
+        given = (passage.title, passage.text, passage.id or str(number))
         try:
-            "".join(row).encode()
+            "".join(given).encode()
         except UnicodeEncodeError as error:
             raise RetrievalError(f"passage {number} ({passage.title!r}) holds text without a UTF-8 form") from error
-        yield row
+        title, text = searchable(passage.title), searchable(passage.text)
+        yield (
+            title,
+            text,
+            given[2],
+            None if title == passage.title else passage.title,
+            None if text == passage.text else passage.text,
+        )
 
 
-def _batches(rows: Iterator[tuple[str, str, str]]) -> Iterator[list[tuple[str, str, str]]]:
+def _batches(rows: Iterator[_Row]) -> Iterator[list[_Row]]:
     while batch := list(islice(rows, _BATCH)):
         yield batch
 
 
 def _expression(query: str) -> str:
-    """Return an FTS5 expression that matches any word of ``query``; each word is quoted, so none is an operator."""
-    words = dict.fromkeys(word.lower() for word in _WORD.findall(query))
-    return " OR ".join(f'"{word}"' for word in islice(words, _MAX_TERMS))
+    """Return an FTS5 expression that matches any term of ``query``; each is quoted, so none is an operator."""
+    return " OR ".join(islice(dict.fromkeys(terms(query)), _MAX_TERMS))
