@@ -24,9 +24,9 @@ class NearestDemos(Module, Generic[R, P]):
     """
     Run ``program`` with the ``k`` demonstrations of each predictor that are most like the input.
 
-    Give the program many demonstrations, ``BootstrapFewShot(metric, max_bootstrapped_demos=1000)`` for example: each row
-    is worked out once, and recorded. A request then costs one look-up of vectors beside the program's own calls. This
-    does the work of DSPy's KNNFewShot, which bootstraps anew in every request.
+    Give the program many demonstrations, with ``BootstrapFewShot(metric, max_bootstrapped_demos=1000)`` for example:
+    each row is worked out once, and recorded. A request then costs one look-up of vectors beside the program's own
+    calls. This does the work of DSPy's KNNFewShot, which bootstraps anew in every request.
 
     Demonstrations are compared by the inputs that they share with the program. A predictor whose demonstrations share
     none shows all of them.
