@@ -201,12 +201,26 @@ async def test_a_budget_covers_the_verdict_and_is_not_exceeded(tmp_path: Path) -
     world = World()
     rows = [dspex.Example(question=f"What is <{n}>?", answer=f"a{n}") for n in range(20)]
     async with dspex.App(ScriptedLM(world.answer), cache=None, home=tmp_path) as app:
-        view = app.options(budget=dspex.Budget(calls=120))
+        view = app.options(budget=dspex.Budget(calls=240))
         job = await view.compile(
             dspex.Predict("question -> answer"), gepa(500), trainset=rows[:12], holdset=rows[12:], job="j"
         )
         await job.result()
 
-    assert 60 < world.asked <= 120
+    assert 100 < world.asked <= 240
     assert job.verdict is not None
+    assert not isinstance(job.verdict, Unmeasured)
+
+
+async def test_a_small_budget_is_not_spent_on_measuring_noise(tmp_path: Path) -> None:
+    world = World()
+    rows = [dspex.Example(question=f"What is <{n}>?", answer=f"a{n}") for n in range(20)]
+    async with dspex.App(ScriptedLM(world.answer), cache=None, home=tmp_path) as app:
+        view = app.options(budget=dspex.Budget(calls=30))
+        job = await view.compile(
+            dspex.Predict("question -> answer"), gepa(500), trainset=rows[:12], holdset=rows[12:], job="j"
+        )
+        await job.result()
+
+    assert world.asked <= 30
     assert not isinstance(job.verdict, Unmeasured)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import NamedTuple
@@ -160,8 +161,8 @@ def times(each: Spending, count: int) -> Spending:
 
 def _share(limit: Budget, share: float) -> Budget:
     usd = None if limit.usd is None else limit.usd * Decimal(str(share))
-    tokens = None if limit.tokens is None else int(limit.tokens * share)
-    return Budget(usd=usd, tokens=tokens, calls=None if limit.calls is None else int(limit.calls * share))
+    tokens = None if limit.tokens is None else math.ceil(limit.tokens * share)
+    return Budget(usd=usd, tokens=tokens, calls=None if limit.calls is None else math.ceil(limit.calls * share))
 
 
 def _whole(limit: Budget) -> Spending:

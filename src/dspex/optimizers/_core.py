@@ -89,6 +89,8 @@ class Core:
         self.ends: dict[str, int] = {}
         self.steers: dict[tuple[str, int], list[Steer]] = {}
         self.on_absorbed: Callable[[Lane, int], object] = _nothing
+        self.limited: list[tuple[str, int]] = []
+        """Searches whose budget is used up, and the first plan that does not count; the driver tells of them."""
         self._heap: list[tuple[Place, int, Item]] = []
         self._flights: dict[str, Item] = {}
         self._agenda: deque[Callable[[], None]] = deque()
@@ -187,6 +189,10 @@ class Core:
             broken.__cause__ = error
             self.fail(broken)
         return None
+
+    def spent_up(self, lane: Lane) -> None:
+        """Note that a search ends here because its budget is used up: it follows from the answers, so it is exact."""
+        self.limited.append((lane.name, lane.absorbed))
 
     def hold(self, frame: Frame) -> None:
         """Keep a plan whose asks must wait for room in the budget."""

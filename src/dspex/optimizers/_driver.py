@@ -101,6 +101,11 @@ class Driver:
 
     async def _note(self) -> None:
         """Write down what has been absorbed, once each."""
+        limited, self.core.limited = self.core.limited, []
+        for name, at in limited:
+            await self._writer.append(
+                "ended", {"search": name, "at": at, "why": "budget", "exact": True}, f"{name} spent"
+            )
         notes, self._notes = self._notes, []
         for lane, k in notes:
             if lane.name == SEARCH:

@@ -85,7 +85,7 @@ class JobPlan(Algorithm[Outcome | None]):
         hold, metric = self.split.hold, self.algorithm.metric
         student = Candidate()
         sample = self._sample()
-        noise, price, paid = None, Spending(), Spending()
+        noise, price, paid = None, Spending(calls=1), Spending()  # a row is a call at least
         # Without rows these two are answered at once: the search is always ask 2, and has the same name.
         first, second = yield (Run(student, sample), Run(student, sample, rollout=1))
         runs = (*first, *second)
@@ -115,7 +115,10 @@ class JobPlan(Algorithm[Outcome | None]):
         """Return the rows for measuring the noise: only where there is a verdict to be had."""
         rows = self.split.choose if self.algorithm.chooses else self.split.learn
         enough = self.algorithm.metric is not None and self.split.hold and len(rows) >= FEWEST_NOISE_ROWS
-        return rows[:NOISE_ROWS] if enough else ()
+        count = NOISE_ROWS
+        if self.limit is not None and self.limit.calls is not None:
+            count = min(count, self.limit.calls // 20)  # two runs take a tenth of a small budget, not all of it
+        return rows[:count] if enough and count >= FEWEST_NOISE_ROWS else ()
 
     def _left(self, paid: Spending, price: Spending) -> Budget | None:
         """Return what the search may spend: the verdict's rows are set aside."""

@@ -146,6 +146,7 @@ class Lane:
             result, charges, error = self._results.pop(self.absorbed)
             allowance = self.allowance
             if allowance is not None and not self.charges.affords(charges, allowance.in_order, allowance.price):
+                self.core.spent_up(self)
                 self._cut(self.absorbed)
                 break
             self._absorb(result, charges, error)
@@ -305,6 +306,7 @@ class Frame:
                 core.hold(self)
                 return
             if verdict == "stop":
+                core.spent_up(lane)
                 lane.end_at(lane.absorbed)
                 return
         self._answers = [[None] * len(each.rows) if isinstance(each, Run) else None for each in self._asks]

@@ -128,7 +128,7 @@ class OptimizerActor(LibraryActor):
                 self._writer.learn(each)
                 if each.kind == "finished":
                     finished = each
-                elif each.kind == "ended":
+                elif each.kind == "ended" and not each.data.get("exact"):
                     self._core.ends[each.data["search"]] = each.data["at"]
                 elif each.kind == "steered":
                     steers = self._core.steers.setdefault((each.data["search"], each.data["at"]), [])
