@@ -205,7 +205,8 @@ class AppTree:
 
     def check_loop(self) -> None:
         """Raise WrongLoop outside the loop that the App was started on, and WrongProcess in a fork of its process."""
-        self.check_process()
+        if self._pid != os.getpid():
+            raise WrongProcess(self._pid)
         try:
             running = asyncio.get_running_loop()
         except RuntimeError:

@@ -20,18 +20,21 @@ from dspex.errors import (
 from dspex.programs._whole import MAX_PAUSES, incomplete, joined, larger, shorter_turns
 from dspex.programs.adapters._adapter import Adapter, GoesOn, Parsed, Piece, Repair
 from dspex.programs.adapters._native import Native, has_native_fields, native_of
+from dspex.programs.adapters._thoughts import may_hold_thoughts
 from dspex.programs.signature import Signature, plan_of
 from dspex.protocols.lm import Capabilities, Completion, LMDelta, LMRequest, Message
 from dspex.protocols.scope import Delta, DeltaSink, LMResult, Reset, Scope
 
 if TYPE_CHECKING:
     from dspex.programs.predict import Predict
+    from dspex.telemetry import Telemetry
 
 __all__ = ["Answer", "PredictCall"]
 
 _MAX_RESETS = 3
 """The number of times that a stream that breaks off is started again."""
 _UNKNOWN = Capabilities()
+_NOT_ASKED = LMRequest(())
 
 Answer = tuple[Completion, Parsed]
 """A completion, and what it says."""
@@ -80,7 +83,7 @@ class PredictCall:
         self.repairs: list[Repair] = []
         self.answers: list[Answer] = []
         self.messages: tuple[Message, ...] = ()
-        self.request: LMRequest = LMRequest(())
+        self.request = _NOT_ASKED
         self._capabilities: Capabilities | None = None
         self._paused: list[Completion] = []
         """The parts of the answer that came before its pauses."""
@@ -96,11 +99,15 @@ class PredictCall:
         self._adapter = adapter
         self._signature: type[Signature] = predictor.signature
         self._native: Native | None = None
-        if has_native_fields(plan_of(self._signature)):
+        if has_native_fields(self._signature._plan_):
             self._native = native_of(self._signature, adapter, self._able(), predictor.params)
             self._signature = self._native.signature if self._native is not None else self._signature
+        telemetry = self._scope.telemetry
         try:
-            turns = self._format(adapter)
+            if telemetry is None or not telemetry.active:
+                turns = adapter.turns(self._signature, self._inputs)
+            else:
+                turns = self._format(adapter, telemetry)
         except ValueError as error:
             if len(error.args) < 2:
                 raise
@@ -108,10 +115,7 @@ class PredictCall:
             raise MissingInput(plan_of(self._signature).name, invalid=[f"{name}: {problem}"]) from error
         self.messages = self._prompt = (*predictor.prefix_of(adapter, self._signature), *turns)
 
-    def _format(self, adapter: Adapter) -> tuple[Message, ...]:
-        telemetry = self._scope.telemetry
-        if telemetry is None or not telemetry.active:
-            return adapter.turns(self._signature, self._inputs)
+    def _format(self, adapter: Adapter, telemetry: Telemetry) -> tuple[Message, ...]:
         about = {"adapter": adapter.name, "signature": plan_of(self._signature).name}
         with telemetry.within("dspex.adapter.format", about, self._inputs) as span:
             span.outputs = turns = adapter.turns(self._signature, self._inputs)
@@ -273,7 +277,9 @@ class PredictCall:
             error: ResponseUnparsable | ResponseIncomplete
             if completion.end == "whole":
                 try:
-                    completion, parsed = self._parse(self._without_thoughts(completion))
+                    if may_hold_thoughts(completion.text):
+                        completion = self._without_thoughts(completion)
+                    completion, parsed = self._parse(completion)
                 except ResponseUnparsable as caught:
                     error = caught
                 else:
@@ -297,17 +303,19 @@ class PredictCall:
 
     def _parse(self, completion: Completion) -> Answer:
         """Read one completion; after pauses its last part, which often is all of the answer, else all of them."""
-        if self._paused:
-            whole = joined(self._paused, completion)
-            try:
-                return whole, self._parsed(completion)
-            except ResponseUnparsable:
-                return whole, self._parsed(whole)
-        return completion, self._parsed(completion)
+        if not self._paused:
+            return completion, self._parsed(completion)
+        whole = joined(self._paused, completion)
+        try:
+            return whole, self._parsed(completion)
+        except ResponseUnparsable:
+            return whole, self._parsed(whole)
 
     def _parsed(self, completion: Completion) -> Parsed:
         telemetry = self._scope.telemetry
         if telemetry is None or not telemetry.active:
+            if self._native is None:
+                return self._adapter.parse(self._signature, completion)
             return self._by_format(completion)
         about = {"adapter": self._adapter.name, "signature": plan_of(self._signature).name}
         with telemetry.within("dspex.adapter.parse", about, completion) as span:

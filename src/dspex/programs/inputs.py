@@ -82,6 +82,8 @@ def bind_inputs(program: object, args: Sequence[object], kwargs: Mapping[str, ob
     """
     spec = inputs_of(program)
     given = dict(kwargs)
+    if not args and tuple(given) == spec.names:  # all of them, as most calls give them
+        return given
     unexpected: list[str] = []
     if args:
         by_position = dict(zip(spec.positional, args, strict=False))

@@ -177,7 +177,7 @@ class Predict(Module, Generic[S, P]):
 
     def input_spec(self) -> InputSpec:
         """Return the inputs that ``forward`` takes, as ``Module.input_spec``."""
-        return plan_of(self.signature).input_spec
+        return self.signature._plan_.input_spec
 
     def __repr__(self) -> str:
         return f"Predict({self.signature.__name__}, lm={self.lm!r}, {len(self.demos)} demos)"
@@ -196,7 +196,7 @@ class Predict(Module, Generic[S, P]):
         Cancellation: the running call is cancelled and its socket closed.
         """
         scope = current_scope.get(None)
-        plan = plan_of(self.signature)
+        plan = self.signature._plan_
         if scope is None:
             raise NotInRequest(f"Predict({plan.name})")
         if args:
@@ -234,12 +234,16 @@ class Predict(Module, Generic[S, P]):
     def _predict(self, inputs: Mapping[str, Any], asked: PredictCall, scope: Scope, path: str) -> Any:
         """Make records of the declared class; what it does not declare goes to the details."""
         declared = plan_of(self._declared).fields
-        own_inputs = {name: value for name, value in inputs.items() if name in declared}
+        own_inputs = inputs
+        if not inputs.keys() <= declared.keys():
+            own_inputs = {name: value for name, value in inputs.items() if name in declared}
         results, repairs = tuple(asked.results), tuple(asked.repairs)
         records: list[Any] = []
         for completion, (outputs, _) in asked.answers:
-            own = {name: value for name, value in outputs.items() if name in declared}
-            extras = {name: value for name, value in outputs.items() if name not in declared}
+            own, extras = outputs, {}
+            if not outputs.keys() <= declared.keys():
+                own = {name: value for name, value in outputs.items() if name in declared}
+                extras = {name: value for name, value in outputs.items() if name not in declared}
             tools = asked.request.tools
             found = Details(path, asked.messages, results, repairs, (), extras, completion, tools, scope)
             records.append(build(self._declared, {**own_inputs, **own}, found))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal, Protocol, runtime_checkable
+from json.encoder import encode_basestring_ascii
+from operator import is_
+from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from dspex.protocols.content import AudioPart, FilePart, ImagePart, Part, ToolResult
 from dspex.protocols.headers import header_identity
@@ -14,7 +16,7 @@ from dspex.protocols.model import LM, LMParams, LMPool
 
 __all__ = ["CacheMode", "CacheService", "CacheStore", "Hit", "Lead", "OpenCacheStore", "cache_key"]
 
-KEY_VERSION = "3"
+KEY_VERSION = "4"
 """Part of every key: raised when the meaning of a stored answer changes, which empties all caches at once."""
 
 _canonical = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"), default=repr).encode
@@ -27,16 +29,60 @@ def cache_key(lm: LM | LMPool, request: LMRequest) -> str:
     ``request.params`` must be complete (the model's defaults merged in). The API key and credentials among
     the model's headers are not part of it.
     """
-    params = request.params
+    messages, params = request.messages, request.params
+    if not messages or request.tools or request.output is not None or params.extra_body:
+        return _begun(lm, request, messages).hexdigest()
+    # Of a predictor's calls only the last turn differs. Its model, parameters and messages are the same objects, which
+    # the entry keeps alive: no other object can have their identity.
+    place = (id(lm), id(params), id(messages[0]), len(messages))
+    known = _prefixes.get(place)
+    if known is None or not all(map(is_, known.before, messages)):
+        if len(_prefixes) >= _MOST_PREFIXES:
+            _prefixes.clear()
+        before = messages[:-1]
+        if not all(type(each.content) is str for each in before):  # arguments of tools may be changed in their place
+            return _begun(lm, request, messages).hexdigest()
+        known = _prefixes[place] = _Prefix(lm, params, messages[0], before, _begun(lm, request, before))
+    digest = known.digest.copy()
+    digest.update(_written(messages[-1]))
+    return digest.hexdigest()
+
+
+class _Prefix(NamedTuple):
+    """The part of a question that a predictor asks each time, and the digest so far."""
+
+    lm: LM | LMPool
+    params: LMParams
+    first: Message
+    before: tuple[Message, ...]
+    digest: hashlib._Hash
+
+
+_prefixes: dict[tuple[int, int, int, int], _Prefix] = {}
+_MOST_PREFIXES: Final = 256
+
+
+def _begun(lm: LM | LMPool, request: LMRequest, messages: tuple[Message, ...]) -> hashlib._Hash:
+    """Return the digest of all but the last turns: JSON texts one behind the other, each of which ends by itself."""
+    params, output = request.params, request.output
     fields = [getattr(params, name) for name in LMParams.__dataclass_fields__]
-    turns = [_turn(message) for message in request.messages]
     models = _server(lm) if isinstance(lm, LM) else [_member(each) for each in lm.members]
-    asked: list[object] = [KEY_VERSION, models, turns, fields]
-    if request.tools or request.output is not None:
+    asked: list[object] = [KEY_VERSION, models, fields]
+    if request.tools or output is not None:
         tools = [(tool.name, tool.description, tool.parameters) for tool in request.tools]
-        output = request.output
         asked += [tools, request.tool_choice, output and [type(output).__name__, asdict(output)]]
-    return hashlib.sha256(_canonical(asked).encode()).hexdigest()
+    digest = hashlib.sha256(_canonical(asked).encode())
+    for message in messages:
+        digest.update(_written(message))
+    return digest
+
+
+def _written(message: Message) -> bytes:
+    """Return a turn as canonical JSON."""
+    content = message.content
+    if type(content) is str:
+        return f'["{message.role}",{encode_basestring_ascii(content)}]'.encode()
+    return _canonical(_turn(message)).encode()
 
 
 def _server(lm: LM) -> list[object]:

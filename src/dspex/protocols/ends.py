@@ -110,6 +110,8 @@ def finish_word(word: str, *, calls: bool = False) -> str:
     A word for which we have none (of a paused or broken end) stays as it is; an empty one is ``unknown``. With
     ``calls``, a whole answer holds calls of our tools, for providers whose word does not say so.
     """
+    if word == _STOP and not calls:
+        return word
     if not word:
         return _CALLS if calls else "unknown"
     end = end_of(word)

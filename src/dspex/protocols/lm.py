@@ -173,7 +173,7 @@ class Completion:
     @property
     def end(self) -> End:
         """True when it is whole, by the table of ``protocols.ends``."""
-        return end_of(self.finish_reason)
+        return "whole" if self.finish_reason == "stop" else end_of(self.finish_reason)
 
     def turn(self) -> Message:
         """Return this answer as the assistant's turn of a conversation that goes on."""

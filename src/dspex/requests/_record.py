@@ -13,6 +13,8 @@ from dspex.protocols.scope import RequestTotals, TraceStep
 
 __all__ = ["RequestRecord"]
 
+_NO_USAGE, _NO_COST = Usage(), Decimal(0)
+
 
 class RequestRecord:
     """
@@ -65,8 +67,8 @@ class RequestRecord:
         self.step_restarts = 0
         self.calls = 0
         self.cached_calls = 0
-        self.usage = Usage()
-        self.cost: Decimal | None = Decimal(0)
+        self.usage = _NO_USAGE
+        self.cost: Decimal | None = _NO_COST
         self.logs: list[AttemptLog] = []
         self._steps: list[tuple[object, Mapping[str, object], Mapping[str, object]]] = []
         self._paths: PredictorPaths | None = None
@@ -85,7 +87,7 @@ class RequestRecord:
 
     def add_cost(self, usage: Usage, cost: Decimal | None) -> None:
         """Add what a provider was paid for; one unknown price makes the whole unknown."""
-        self.usage += usage
+        self.usage = usage if self.usage is _NO_USAGE else self.usage + usage
         self.cost = self.cost + cost if self.cost is not None and cost is not None else None
 
     def add_step(self, predictor: object, inputs: Mapping[str, object], outputs: Mapping[str, object]) -> None:

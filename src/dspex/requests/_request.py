@@ -85,22 +85,20 @@ class Request(Generic[R]):
     async def _end(self) -> None:
         live = self._live
         try:
-            await live.wait()
+            if not live.ended:
+                await live.end_of()
         except asyncio.CancelledError:
             await self.stop()
             raise
         if live.cancelled:
             raise asyncio.CancelledError
 
-    async def _result(self) -> R:
-        await self._end()
+    def __await__(self) -> Generator[Any, None, R]:
+        yield from self._end().__await__()
         if self._live.error is not None:
             raise self._live.error
         value: R = self._live.value
         return value
-
-    def __await__(self) -> Generator[Any, None, R]:
-        return self._result().__await__()
 
     def __repr__(self) -> str:
         state = "ended" if self.done else "running"

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 from dspex.errors import ActorExited, AppClosed, DeadlineExceeded, RequestKilled
@@ -97,7 +98,10 @@ class RequestRunner:
         now = self.runtime.clock.now()
         self._number += 1
         number = f"r{self._number}"
-        record = RequestRecord(number, program, inputs, options, now, self._account(number, options, outer))
+        account = options.paying_account or self.services.account
+        if outer is not None or options.budget is not None:
+            account = self._account(number, options, outer)
+        record = RequestRecord(number, program, inputs, options, now, account)
         if outer is not None:  # of another App, maybe: its deadline binds us, its place is not ours
             record.deadline = min(record.deadline, outer.deadline)
         live = LiveRequest(self, record, takes_place=outer is None or outer.runtime is not self.runtime)
@@ -191,8 +195,8 @@ class LiveRequest:
         self._waiters: list[asyncio.Future[None]] = []
         self._parent = current_span.get()
         self._context = contextvars.copy_context()
-        left = record.deadline - runner.runtime.clock.now()
-        self._timer = self._after(left, self._out_of_time)
+        runtime, left = runner.runtime, max(0.0, record.deadline - record.started)
+        self._timer: Any = runtime.clock.call_later(left, self._out_of_time, context=runtime.context)
 
     @property
     def patience(self) -> float:
@@ -242,7 +246,12 @@ class LiveRequest:
         if self.ended or self._why is not None:
             return
         record = self.record
-        scope = self._scope = self._open_scope()
+        runner, dry = self._runner, record.options.dry
+        if dry is None:
+            scope = RequestScope(runner.runtime, runner.services, record, runner.policy)
+        else:
+            scope = DryScope(runner.runtime, runner.services, record, runner.policy, dry)
+        self._scope = scope
         context = self._context if record.resubmitted == 0 else self._context.copy()
         context.run(current_scope.set, scope)
         context.run(current_span.set, record.id)
@@ -252,13 +261,7 @@ class LiveRequest:
         scope.bind(process)
         # Before `on_dead`, which calls back at once when the process is dead already: that one asks whose it is.
         self._process = process
-        process.on_dead(lambda: self._process_ended(process))
-
-    def _open_scope(self) -> RequestScope:
-        runner, record, dry = self._runner, self.record, self.record.options.dry
-        if dry is not None:
-            return DryScope(runner.runtime, runner.services, record, runner.policy, dry)
-        return RequestScope(runner.runtime, runner.services, record, runner.policy)
+        process.on_dead(partial(self._process_ended, process))
 
     def _process_ended(self, process: TaskProcess) -> None:
         if self._scope is not None:
@@ -339,15 +342,20 @@ class LiveRequest:
         if runner.runtime.telemetry.active:
             self._emit_end()
         for waiter in self._waiters:
-            _finish(waiter)
+            if not waiter.done():
+                waiter.set_result(None)
         self._waiters.clear()
 
     async def wait(self) -> None:
         """Return when the request has ended; any number may wait."""
         if not self.ended:
-            future: asyncio.Future[None] = self._runner.runtime.loop.create_future()
-            self._waiters.append(future)
-            await future
+            await self.end_of()
+
+    def end_of(self) -> asyncio.Future[None]:
+        """Return what is done when the request, which lives, has ended."""
+        future: asyncio.Future[None] = self._runner.runtime.loop.create_future()
+        self._waiters.append(future)
+        return future
 
     def when_ended(self, callback: Callable[[], object]) -> None:
         """Have ``callback`` called when the request has ended."""

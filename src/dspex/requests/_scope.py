@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
@@ -32,7 +32,6 @@ from dspex.requests._record import RequestRecord
 from dspex.requests._steps import StepPolicy, run_step
 from dspex.requests._threads import ToolThreads
 from dspex.runtime import Process, Runtime
-from dspex.telemetry import Telemetry
 
 __all__ = ["RequestScope", "Services"]
 
@@ -57,7 +56,7 @@ class Services:
 class RequestScope:
     """Implements ``protocols.Scope`` for one incarnation of one request."""
 
-    __slots__ = ("_open", "_policy", "_process", "_record", "_runtime", "_services")
+    __slots__ = ("_open", "_policy", "_process", "_record", "_runtime", "_services", "adapter", "stream", "telemetry")
 
     def __init__(self, runtime: Runtime, services: Services, record: RequestRecord, policy: StepPolicy) -> None:
         self._runtime = runtime
@@ -66,6 +65,9 @@ class RequestScope:
         self._policy = policy
         self._process: Process | None = None
         self._open = True
+        self.telemetry = runtime.telemetry
+        self.adapter: Any = record.options.adapter  # an Adapter, as ``protocols.Scope`` has it
+        self.stream: DeltaSink | None = record.options.stream
 
     @property
     def runtime(self) -> Runtime:
@@ -76,21 +78,6 @@ class RequestScope:
     def deadline(self) -> float:
         """When the request's time is over, by the runtime's clock."""
         return self._record.deadline
-
-    @property
-    def telemetry(self) -> Telemetry:
-        """Who is told of what happens."""
-        return self._runtime.telemetry
-
-    @property
-    def stream(self) -> DeltaSink | None:
-        """Where predictors put pieces of their answers."""
-        return self._record.options.stream
-
-    @property
-    def adapter(self) -> Any:  # an Adapter, as ``protocols.Scope`` has it
-        """The adapter of predictors that have none of their own."""
-        return self._record.options.adapter
 
     @property
     def deps(self) -> object:
@@ -122,17 +109,20 @@ class RequestScope:
 
     # --- steps ----------------------------------------------------------------------------------------------
 
-    async def complete(
+    def complete(
         self, request: LMRequest, *, lm: LMChoice, step: str, on_delta: OnDelta | None = None
-    ) -> LMResult:
+    ) -> Coroutine[Any, Any, LMResult]:
         """Ask a language model, as ``protocols.Scope.complete`` says; halves of characters are made harmless here."""
-        telemetry = self._runtime.telemetry
-        if not telemetry.active:
-            return await self._complete(request, lm=lm, step=step, on_delta=on_delta)
+        return (self._complete_told if self.telemetry.active else self._complete)(request, lm, step, on_delta)
+
+    async def _complete_told(
+        self, request: LMRequest, lm: LMChoice, step: str, on_delta: OnDelta | None = None
+    ) -> LMResult:
+        """Complete, and tell telemetry of it."""
         chosen = self._record.options.lm if lm is None else lm
         about = {"request": self._record.id, "step": step, "lm": getattr(chosen, "model", chosen)}
-        with telemetry.within("dspex.lm.call", about, request) as span:
-            result = await self._complete(request, lm=lm, step=step, on_delta=on_delta)
+        with self.telemetry.within("dspex.lm.call", about, request) as span:
+            result = await self._complete(request, lm, step, on_delta)
             usage = result.response.usage
             span.measurements |= {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
             if result.cost is not None:
@@ -142,9 +132,7 @@ class RequestScope:
             span.outputs = result.response
             return result
 
-    async def _complete(
-        self, request: LMRequest, *, lm: LMChoice, step: str, on_delta: OnDelta | None = None
-    ) -> LMResult:
+    async def _complete(self, request: LMRequest, lm: LMChoice, step: str, on_delta: OnDelta | None) -> LMResult:
         owner = self._owner()
         record, services, started = self._record, self._services, self._runtime.clock.now()
         model = services.lm.resolve(record.options.lm if lm is None else lm)

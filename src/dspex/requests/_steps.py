@@ -54,7 +54,7 @@ async def run_step(
     while True:
         step = runtime.spawn_task(owner, work, label=name, context=contextvars.copy_context())
         try:
-            reason = await step.wait_exit(None)
+            reason = await step.wait_newborn()
         except asyncio.CancelledError:
             await runtime.kill_tasks((step,))
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Collection, Container
 from itertools import islice
 from typing import Final
 
@@ -52,7 +52,7 @@ def refuse_cycle(chain: tuple[Process, ...], target: Process) -> None:
         raise CallCycle([*(each.label for each in chain), target.label])
 
 
-def refuse_wait(awaited: Container[Process]) -> None:
+def refuse_wait(awaited: Collection[Process]) -> None:
     """
     Raise CallCycle if one of ``awaited`` waits for an answer of the process at work, which is about to wait for it.
 
@@ -63,9 +63,8 @@ def refuse_wait(awaited: Container[Process]) -> None:
         return
     if process in awaited:
         raise CallCycle((process.label, process.label))
-    for each in process.runtime.exit_waits.waiting_for(process):
-        if each in awaited:
-            raise CallCycle((process.label, each.label, process.label))
+    for each in process.runtime.exit_waits.waiting_for(process, awaited):
+        raise CallCycle((process.label, each.label, process.label))
     mailbox = getattr(process, "mailbox", None)
     if mailbox is None or not mailbox.items:
         return
@@ -108,9 +107,10 @@ class ExitWaits(dict[Process, Container[Process]]):
             self.pop(noted, None)  # type: ignore[call-overload]  # it is in one of the two
             self.of_tasks.pop(noted, None)  # type: ignore[call-overload]
 
-    def waiting_for(self, process: Process) -> list[Process]:
-        """Return who waits for the exit of ``process``."""
-        return [each for each, awaited in self.items() if process in awaited] if self else []
+    def waiting_for(self, process: Process, among: Collection[Process]) -> list[Process]:
+        """Return those of ``among`` that wait for the exit of ``process``."""
+        fewer = among if len(among) <= len(self) else self
+        return [each for each in fewer if each in among and process in self.get(each, ())]
 
     def holds_up(self, target: Process, chain: tuple[Process, ...]) -> bool:
         """Say whether ``target`` waits for the exit of one of ``chain``."""

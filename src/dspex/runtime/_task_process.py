@@ -49,6 +49,10 @@ class TaskProcess(Process):
         """Schedule ``work(*args)``; it begins in the next turn of the loop."""
         self._launch(self._main(work, args))
 
+    def wait_newborn(self) -> Coroutine[Any, Any, ExitReason | None]:
+        """Return the exit reason once dead: for who has started it in this tick, so that it cannot wait for them."""
+        return super().wait_exit(None)
+
     async def _main(self, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
         try:
             result = await work(*args)

@@ -76,10 +76,11 @@ class TaskSupervisorRef(ActorRef):
             NoSuchActor: The supervisor is dead.
             ChildError: ``max_children`` tasks run already.
         """
-        if not self.alive:
-            raise NoSuchActor(self._process.label)
-        _admit(self._process, label)
-        return self._process.spawn_task(work, *args, label=label, context=context)
+        process = self._process
+        if process.exit_reason is not None:
+            raise NoSuchActor(process.label)
+        _admit(process, label)
+        return process.runtime.spawn_task(process, work, *args, label=label, context=context)
 
     def stream(
         self,

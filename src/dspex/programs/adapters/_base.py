@@ -79,7 +79,7 @@ class PromptAdapter(ABC):
         Raises:
             ValueError: An input has no text form; ``error.args[1]`` is its name.
         """
-        rendered = rendered_of(self, plan_of(signature))
+        rendered = rendered_of(self, signature._plan_)
         last = user_turn(sections(rendered, inputs), behind=rendered.tail)
         return (*history_messages(rendered, inputs), last) if rendered.histories else (last,)
 

@@ -122,7 +122,12 @@ def sections(rendered: Rendered, inputs: Mapping[str, object]) -> list[str | Par
             content = value if type(value) is str and slot.codec.exact is str else slot.codec.content(value)
         except ValueError as error:
             raise ValueError(str(error), slot.name) from error
-        _put(written, slot, content, escape)
+        if type(content) is str:
+            written.append(
+                f"\n\n{slot.head}{escape(content)}{slot.foot}" if written else slot.head + escape(content) + slot.foot
+            )
+        else:
+            _put(written, slot, content, escape)
     return written
 
 
@@ -140,8 +145,10 @@ def _put(written: list[str | Part], slot: Slot, content: Content, escape: Callab
 
 def user_turn(written: Sequence[str | Part], before: str = "", behind: str = "") -> Message:
     """Return a user's turn: text where all is text, else parts with neighbouring texts as one."""
-    if all([type(each) is str for each in written]):  # noqa: C419 - a list is faster here
+    try:
         return Message("user", before + "".join(cast("Sequence[str]", written)) + behind)
+    except TypeError:
+        pass  # there are parts that are not text
     parts: list[Part] = []
     text = before
     for each in [*written, behind]:

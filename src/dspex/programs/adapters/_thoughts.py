@@ -15,7 +15,7 @@ from typing import NamedTuple
 from dspex.protocols.content import ReasoningPart
 from dspex.protocols.lm import Completion
 
-__all__ = ["Spoken", "ThoughtFilter", "Thoughts"]
+__all__ = ["Spoken", "ThoughtFilter", "Thoughts", "may_hold_thoughts"]
 
 _NAMES = (
     r"(?:\w+:)?think(?:ing)?|think_\w{1,12}|thoughts?|thought_process|reasoning|reflection|analysis|scratch_?pad|inner_monologue"
@@ -92,7 +92,7 @@ class Thoughts:
 
     def spoken(self, text: str) -> Spoken:
         """Take the thoughts off a whole answer."""
-        if "<" not in text and "[/" not in text and "\u25c1" not in text and not text.startswith("analysis"):
+        if not may_hold_thoughts(text):
             return Spoken(text, "")
         thoughts: list[str] = []
         kept: list[str] = []
@@ -170,6 +170,11 @@ class Thoughts:
                 return True
             at = closed.end() if closed is not None else len(text)
         return False
+
+
+def may_hold_thoughts(text: str) -> bool:
+    """Tell quickly that there are no thoughts in an answer, as in most; True leaves it open."""
+    return "<" in text or "[/" in text or "\u25c1" in text or text.startswith("analysis")
 
 
 def _closing(opened: re.Match[str]) -> re.Pattern[str]:

@@ -84,11 +84,11 @@ class CircuitBreaker:
 
     def succeeded(self, ticket: int, now: float) -> None:
         """Note an answer of any kind but an outage: an error that blames the caller proves the provider alive."""
-        if self._is_probe(ticket):
+        if self.state is BreakerState.HALF_OPEN and self._probe == ticket:
             self.state = BreakerState.CLOSED
             self._cooldown = self._base_cooldown
             self._start_afresh()
-        elif self._counts(ticket):
+        elif self.state is BreakerState.CLOSED and ticket > self._generation:
             self._note(now, failed=False)
 
     def failed(self, ticket: int, now: float) -> None:

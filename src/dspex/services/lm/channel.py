@@ -60,22 +60,16 @@ class Channel:
             asyncio.CancelledError: Also when ``aclose`` ended the attempt; the caller knows whether it was cancelled.
         Cancellation: closes the socket.
         """
-        try:
-            return await self._send(call)
-        except LMError as error:
-            self._redactor.error(error)
-            raise
-
-    async def _send(self, call: LogicalCall) -> Any:
         endpoint, model = self.endpoint, call.model
-        if self._key is None and endpoint.needs_key and self.transport.needs_key:
-            missing = AuthFailed(f"no API key for {endpoint.provider}: {endpoint.key_hint}")
-            missing.may_be_charged = False
-            raise missing
-        headers, task = self._headers(call), asyncio.current_task()
+        task = asyncio.current_task()
         assert task is not None
         self._sending.add(task)  # cancelled when the channel is closed
         try:
+            if self._key is None and endpoint.needs_key and self.transport.needs_key:
+                missing = AuthFailed(f"no API key for {endpoint.provider}: {endpoint.key_hint}")
+                missing.may_be_charged = False
+                raise missing
+            headers = self._headers(call)
             again = partial(self._headers_again, call)
             if call.streams and call.on_delta is not None:
                 url = endpoint.url(model, stream=True)
@@ -92,6 +86,9 @@ class Channel:
             if len(reply.body) >= LARGE:
                 return await self._off_loop.run(self._decode, reply, call.texts)  # so that the loop goes on
             return self._decode(reply, call.texts)
+        except LMError as error:
+            self._redactor.error(error)
+            raise
         finally:
             self._sending.discard(task)
 

@@ -296,8 +296,10 @@ class LMGateway:
     ) -> LogicalCall:
         """Return the attempts of a call at one model."""
         keyed, model = self._target(lm)
-        wire = self._refused_forms.wire(lm, keyed.endpoint.wire)
-        request = self._refused_forms.weaker(lm, wire, request)
+        wire = keyed.endpoint.wire
+        if self._refused_forms.size:
+            wire = self._refused_forms.wire(lm, wire)
+            request = self._refused_forms.weaker(lm, wire, request)
         streams = on_delta is not None and wire.capabilities(lm).streaming
         body = wire.encode(model, request, stream=streams)
         expects = estimate(request, body)

@@ -98,7 +98,7 @@ class Limiter:
 
     def try_acquire(self, now: float) -> bool:
         """Take a slot if one is free and the client is not paused."""
-        if self.wait(now) != 0.0:
+        if now < self._pause_until or self.in_flight >= self.limit:
             return False
         self.in_flight += 1
         return True

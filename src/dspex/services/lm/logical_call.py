@@ -113,7 +113,8 @@ class LogicalCall(CallLog):
             LMError, ServiceUnavailable: As ``LMService.complete``.
         Cancellation: closes the attempt's socket and settles its lease.
         """
-        self.note_lost_attempts()
+        if self.log.on_wire or self.log.delivered:
+            self.note_lost_attempts()
         attempt = len(self.log.attempts)
         while True:
             attempt += 1

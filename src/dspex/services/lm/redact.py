@@ -68,8 +68,11 @@ class Redactor:
 
     def headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
         """Return headers without the secrets in their values; the same object where there are none."""
-        found = {name: self.text(value) for name, value in headers.items()}
-        return headers if found == dict(headers) else found
+        values = "\n".join(headers.values())
+        for form, _ in self._forms:
+            if form in values:
+                return {name: self.text(value) for name, value in headers.items()}
+        return headers
 
     def record(self, value: T) -> T:
         """Return a record or JSON value without the secrets in its texts; the same object where there are none."""

@@ -22,15 +22,12 @@ class RefusedForms:
     that by the words of the prompt alone.
     """
 
-    __slots__ = ("_refused",)
+    __slots__ = ("_refused", "size")
 
     def __init__(self) -> None:
         self._refused: dict[LM, set[str]] = {}
-
-    @property
-    def size(self) -> int:
+        self.size = 0
         """The amount learned so far."""
-        return sum(map(len, self._refused.values()))
 
     def learn(self, lm: LM, wire: Wire, request: LMRequest, error: RequestRejected) -> str | None:
         """Return what ``lm`` has refused with this error, and is not asked for again; None where nothing helps."""
@@ -44,6 +41,7 @@ class RefusedForms:
         else:
             return None
         self._refused.setdefault(lm, set()).add(refused)
+        self.size = sum(map(len, self._refused.values()))
         return refused
 
     def takes(self, lm: LM, what: str) -> bool:

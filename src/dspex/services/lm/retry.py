@@ -177,7 +177,10 @@ class RetryBudget:
 
     def earn(self, now: float) -> None:
         """Note a first attempt."""
-        self._grow(now)
+        if self._tokens < self._reserve:
+            self._grow(now)
+        else:
+            self._at = max(self._at, now)  # there is nothing to grow back
         self._tokens = max(self._tokens, min(self._ceiling, self._tokens + self._share))
 
     def spend(self, now: float) -> bool:

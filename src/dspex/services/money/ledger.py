@@ -96,7 +96,8 @@ class LedgerBook:
         self.calls += booking.calls
         self.attempts += booking.attempts
         self.usage += booking.usage
-        self.by_model[booking.lm.model] = self.by_model.get(booking.lm.model, Usage()) + booking.usage
+        before = self.by_model.get(booking.lm.model)
+        self.by_model[booking.lm.model] = booking.usage if before is None else before + booking.usage
         if not booking.paid:
             self._pay(booking.account, _amount(cost, booking.usage, booking.calls))
         return cost
