@@ -15,6 +15,8 @@ from xml.etree import ElementTree as ET
 
 from pydantic import PydanticUserError, TypeAdapter
 
+from dspex.programs.adapters._exact_json import exact_json
+
 __all__ = ["from_elements"]
 
 _BARE = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\d+|#x[0-9a-fA-F]+);)")
@@ -106,7 +108,7 @@ class _ElementReader:
     def _alone(self, element: ET.Element, text: str, schema: Schema) -> object:
         """Return a list that is written as JSON, or as its only item."""
         if not text or text.startswith("["):
-            return json.loads(text) if text else []
+            return exact_json(text) if text else []
         return self._list([element], schema)
 
     def _leaf(self, element: ET.Element, schema: Schema) -> object:
@@ -124,7 +126,7 @@ class _ElementReader:
         if kind == "array":
             return self._alone(element, text, schema)
         if kind == "object":
-            return json.loads(text) if text else {}
+            return exact_json(text) if text else {}
         return text  # numbers and truth values are read from texts
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic_core import from_json
-
 from dspex.programs._compile import Plan
+from dspex.programs.adapters._exact_json import DoubleKey, exact_at, exact_json
 from dspex.programs.adapters._lenient import lenient_at, lenient_value
 from dspex.programs.adapters._marks import folded
 from dspex.programs.adapters._thoughts import Thoughts
 
 __all__ = ["BEFORE_OBJECT", "find_object", "object_alone"]
 
-_DECODER = json.JSONDecoder()
 _BEGINS = re.compile(r"\{\s*(?:[\"'`\u201c\u2018]|[A-Za-z_][\w \-]*:|\})")
 BEFORE_OBJECT = Thoughts(_BEGINS)
 """Where thoughts end before an object."""
@@ -37,7 +34,6 @@ def object_alone(plan: Plan, text: str) -> dict[str, Any] | None:
     found = _decoded(text)
     if not isinstance(found, dict) or (found and not _names_in(plan, found)):
         return None
-    _refuse_doubles(plan, text)
     return found
 
 
@@ -57,7 +53,6 @@ def find_object(plan: Plan, text: str) -> tuple[dict[str, Any] | None, str]:
         value, repair = _the_one(plan, [each.value for each in exact]), "json"
         if len(exact) == 1:
             _, start, end = exact[0]
-            _refuse_doubles(plan, text[start:end])
             repair = "" if text[:start].strip() in _FENCES and text[end:].strip() == "```" else "json"
         return value, repair
     near = [_fitted(plan, each) for each in _near(plan, text)]
@@ -85,7 +80,9 @@ def _exact(plan: Plan, text: str) -> Iterator[_Placed]:
             continue
         tries += 1
         try:
-            value, end = _DECODER.raw_decode(text, at)
+            value, end = exact_at(text, at)
+        except DoubleKey:
+            raise
         except (ValueError, RecursionError):
             at += 1
             continue
@@ -173,26 +170,11 @@ def _the_one(plan: Plan, found: list[dict[str, object]]) -> dict[str, object]:
     return whole[0]
 
 
-def _refuse_doubles(plan: Plan, text: str) -> None:
-    """A key that is there twice has two values; JSON's readers keep the last without a word."""
-    for each in plan.outputs:
-        if text.count(f'"{each.name}"') > 1:
-            json.loads(text, object_pairs_hook=_pairs)
-            return
-
-
-def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        for name, value in pairs:
-            if found[name] != value:
-                raise ValueError(f"the key {name!r} is there twice")
-    return found
-
-
 def _decoded(text: str) -> object:
     """Return the JSON value of the whole text; None when it is none."""
     try:
-        return from_json(text)
-    except (ValueError, TypeError):  # half a surrogate pair is a TypeError
+        return exact_json(text)
+    except DoubleKey:
+        raise
+    except (ValueError, RecursionError):
         return None

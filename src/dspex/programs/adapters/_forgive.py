@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
+import decimal
 import enum
 import functools
 import re
@@ -17,12 +18,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, Required, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
-from pydantic_core import from_json
 from typing_extensions import is_typeddict
 
 from dspex._clock import DATE_TYPES
 from dspex.programs.adapters._choices import Choices
 from dspex.programs.adapters._dates import date_form
+from dspex.programs.adapters._exact_json import DoubleKey, Written, exact_json
 from dspex.programs.adapters._lenient import lenient_value
 from dspex.programs.adapters._marks import number_text, only_fence, without_marks
 from dspex.programs.adapters._types import allows_none, literal_values, plain_type, without_none
@@ -62,6 +63,8 @@ def forgiven(value: object, annotation: object, depth: int = 0) -> object:
         return _choice(choices, value)
     if origin in (int, float, bool):
         return _number(value, origin)
+    if origin is decimal.Decimal:
+        return value.text if isinstance(value, Written) else _number(value, float)
     if origin is str:
         return _text(value)
     if origin in DATE_TYPES:
@@ -87,7 +90,9 @@ def structure_in(text: str) -> object:
     inside = only_fence(text)
     text = text if inside is None else inside
     try:
-        return from_json(text)
+        return exact_json(text)
+    except DoubleKey:
+        raise
     except ValueError:
         return lenient_value(text)
 
@@ -98,7 +103,7 @@ def _has_dates(annotation: object) -> bool:
 
 
 def has_dates(annotation: object) -> bool:
-    """Tell whether a date, a time or a duration is a part of the type."""
+    """Tell whether a date, a time, a duration or a decimal number, which pydantic reads loosely, is in the type."""
     try:
         return _has_dates(annotation)
     except TypeError:  # not hashable
@@ -107,7 +112,7 @@ def has_dates(annotation: object) -> bool:
 
 def _dates_in(annotation: object, seen: set[int]) -> bool:
     annotation = plain_type(annotation)
-    if isinstance(annotation, type) and issubclass(annotation, DATE_TYPES):
+    if isinstance(annotation, type) and issubclass(annotation, (*DATE_TYPES, decimal.Decimal)):
         return True
     if id(annotation) in seen:
         return False
@@ -237,7 +242,9 @@ def _number(value: object, kind: type) -> object:
 
 
 def _text(value: object) -> Any:
-    """A number where a text is asked for is its digits."""
+    """A number where a text is asked for is its digits, as they are written."""
+    if isinstance(value, Written):
+        return value.text
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, (int, float)) else value

@@ -6,11 +6,10 @@ import json
 import re
 from collections.abc import Callable
 
-from pydantic_core import from_json
-
 from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Piece
+from dspex.programs.adapters._exact_json import exact_json
 from dspex.programs.adapters._find_object import BEFORE_OBJECT
 from dspex.programs.adapters._progress import FieldProgress
 from dspex.programs.adapters._reading import read_object
@@ -292,7 +291,7 @@ class JsonStream:
         if self._under_way is None or self._under_way.codec.streams_text:
             return []
         try:
-            return self._complete(from_json(self._progress.text()))
+            return self._complete(exact_json(self._progress.text()))
         except (ValueError, TypeError):
             return []  # the whole answer is read again, and says what is wrong with it
 

@@ -11,6 +11,9 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from dspex.programs.adapters._exact_json import DoubleKey
+from dspex.programs.adapters._exact_json import number as number_of
+
 __all__ = ["LIMIT", "LenientValue", "lenient_at", "lenient_value"]
 
 LIMIT = 32_000
@@ -34,6 +37,10 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys(("-Infinity", "-inf"), float("-inf")),
 }
 _ESCAPES = {'"': '"', "'": "'", "`": "`", "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_NO_ESCAPE = re.compile(r"\\[^\\]")
+_TWO_MEANINGS = re.compile(r"(?<!\\)(?:\\\\)*\\[bfnrt][A-Za-z]")
+"""An escape before a letter, which is a newline or the like unless its text is a path, LaTeX or a pattern."""
+_JOINED = re.compile(r"\s*\+\s*[\"'`]")
 _HEX4 = re.compile(r"[0-9a-fA-F]{4}")
 _PYTHON_HEX = re.compile(r"x([0-9a-fA-F]{2})|U([0-9a-fA-F]{8})")
 _REST = re.compile(r"(?:[\s,;}\]]|//[^\n]*)*")
@@ -141,7 +148,7 @@ class _Reader:
             name = self._named(key)
             value = self.value(depth + 1)
             if name in found and not _same(found[name], value):
-                raise ValueError(f"{name!r} is there twice")
+                raise DoubleKey(f"the key {name!r:.60} is there twice")
             found[name] = value
             if self._peek() == "" and depth == 0 and self._closed:
                 self.is_whole = False  # all that is missing is the last brace, and what may have stood before it
@@ -201,6 +208,7 @@ class _Reader:
         inside = _INSIDE[closing]
         self.at += 1
         parts: list[str] = []
+        start = self.at
         while True:
             match = inside.match(text, self.at)
             if match is not None:
@@ -213,7 +221,11 @@ class _Reader:
                 continue
             self.at += 1
             if _STRUCTURE.match(text, self.at):
+                if _TWO_MEANINGS.search(text, start, self.at - 1) and any(map(_NO_ESCAPE.fullmatch, parts)):
+                    raise ValueError("its backslashes are escapes, or are not")
                 return "".join(parts)
+            if _JOINED.match(text, self.at):
+                raise ValueError("texts are joined by a sign")
             following = text[self.at : self.at + 256].lstrip()[:1]
             if following in _CLOSES and text[self.at : self.at + 1] != following:
                 raise ValueError("it is not certain where a text ends")
@@ -277,7 +289,7 @@ class _Reader:
     def _bare(self) -> object:
         """Read a number, a word of JSON's or Python's, or words without quotes."""
         word = _WORD.match(self._text, self.at)
-        if word is None:
+        if word is None or word[0] == "undefined":
             raise ValueError("a value is missing")
         if _STRUCTURE.match(self._text, word.end()):
             if word[0] in _WORDS:
@@ -286,7 +298,9 @@ class _Reader:
             number = _NUMBER.fullmatch(word[0])
             if number is not None:
                 self.at = word.end()
-                return float(word[0]) if number[1] or number[2] or number[3] else int(word[0])
+                if number[1] or number[2] or number[3]:
+                    return number_of(word[0])
+                return int(word[0])
         bare = _BARE.match(self._text, self.at)
         if bare is None or not _STRUCTURE.match(self._text, bare.end()) or self._text[bare.end() :][:1] == ":":
             raise ValueError("a text is not in quotes")

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from dspex.programs.adapters._elements import from_elements
+from dspex.programs.adapters._exact_json import exact_at
 from dspex.programs.adapters._forgive import forgiven, structure_in
 from dspex.programs.adapters._lenient import LIMIT
 from dspex.programs.adapters._marks import only_fence
@@ -18,9 +19,9 @@ __all__ = ["Reading", "checked", "describe", "led", "repaired"]
 Reading = tuple[Any, str]
 """A value of the field's type and the repair it took: ``""``, ``"xml"``, ``"json"`` or ``"literal"``."""
 
-_DECODER = json.JSONDecoder()
 _LINE_OF_ITS_OWN = re.compile(r"(?:^|:)[^\S\n]{0,20}[\[{]", re.MULTILINE)
 """Brackets inside of a line may be prose, or a reference to a source, unless a colon announces them."""
+_BRACKET = re.compile(r"[\[{]")
 _MOST_TRIES = 20
 _LINE_END = 200
 
@@ -97,7 +98,7 @@ def _alone_in_prose(adapter: TypeAdapter[Any], annotation: object, text: str) ->
         if number >= _MOST_TRIES:
             return []
         try:
-            value, end = _DECODER.raw_decode(text, at.end() - 1)
+            value, end = exact_at(text, at.end() - 1)
             read = led(adapter, annotation, value)
         except (ValueError, TypeError, RecursionError):
             continue
@@ -105,7 +106,25 @@ def _alone_in_prose(adapter: TypeAdapter[Any], annotation: object, text: str) ->
         if rest or (found and read != found[0]):
             return []
         found.append(read)
-    return found
+    return [] if found and _others(adapter, text, found[0]) else found
+
+
+def _others(adapter: TypeAdapter[Any], text: str, found: object) -> bool:
+    """Tell whether another value of the type, and not that one again, stands inside of a line."""
+    at = -1
+    for _ in range(_MOST_TRIES):
+        begins = _BRACKET.search(text, at + 1)
+        if begins is None:
+            return False
+        at = begins.start()
+        try:
+            value, end = exact_at(text, at)
+            at = end - 1
+            if checked(adapter, value) != found:
+                return True
+        except (ValueError, TypeError, RecursionError):
+            continue
+    return False
 
 
 def _says_nothing(problem: ValueError) -> bool:

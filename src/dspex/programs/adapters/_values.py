@@ -20,6 +20,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from dspex.errors import SignatureError
 from dspex.programs.adapters._choices import Choices
+from dspex.programs.adapters._exact_json import DoubleKey, Written, exact_json, refuse_losses, without_texts
 from dspex.programs.adapters._forgive import aliases_agree, forgiven, has_dates
 from dspex.programs.adapters._repair import Reading, checked, describe, led, repaired
 from dspex.programs.adapters._types import allows_none, literal_values, plain_type, type_text, unaliased, without_none
@@ -46,6 +47,9 @@ UNTYPED: Any = object()
 """The annotation of a field that was given none."""
 NONE_WORDS = frozenset({"None", "null", "NULL", "Null"})
 """Texts that are None wherever None is a value, although a text could be one too."""
+
+
+_INFINITE = (float("inf"), float("-inf"))
 
 
 class Codec:
@@ -190,9 +194,12 @@ class Codec:
             except ValueError as error:
                 return repaired(adapter, text, error, self.annotation)
         try:
-            return adapter.validate_json(text, by_alias=True, by_name=True), ""
+            found = adapter.validate_json(text, by_alias=True, by_name=True)
         except ValueError as error:
             problem = error
+        else:
+            refuse_losses(text)
+            return found, ""
         if text in NONE_WORDS and allows_none(self.annotation):
             return None, "literal"
         try:
@@ -274,7 +281,7 @@ class TextCodec(Codec):
             return self.read(value)
         if value is None:
             raise ValueError("expected a text, got null")
-        return self.read(_to_json(value))[0], "json"
+        return self.read(value.text if isinstance(value, Written) else _to_json(value))[0], "json"
 
     def so_far(self, text: str) -> object:
         """The text so far."""
@@ -321,14 +328,18 @@ class NumberCodec(Codec):
     def read(self, text: str) -> Reading:
         """Pydantic reads numbers from text; what it does not take goes down the ladder."""
         try:
-            return self.adapter.validate_python(text), ""
+            found = self.adapter.validate_python(text)
         except ValueError as error:
             return repaired(self.adapter, text, error, self.annotation)
+        if found in _INFINITE and "inf" not in text.lower():
+            raise ValueError("the number is too large")
+        return found, ""
 
     def read_json(self, value: object) -> Reading:
         """Pydantic takes numbers and texts of numbers; a truth value is not a number."""
         if type(value) is bool and plain_type(self.annotation) is not bool:
             raise ValueError("expected a number, got a truth value")
+        value = float(value) if isinstance(value, Written) else value
         try:
             return self.adapter.validate_python(value), ""
         except ValueError:
@@ -401,7 +412,7 @@ class FieldTypeCodec(Codec):
 
     def read_json(self, value: object) -> Reading:
         """Return ``from_json``."""
-        return self._type.from_json(value), ""
+        return self._type.from_json(without_texts(value)), ""
 
     def so_far(self, text: str) -> object:
         """Return ``so_far``."""
@@ -527,8 +538,10 @@ def numbered(items: Sequence[object]) -> str:
 def _decoded(text: str) -> object:
     """Return the JSON value that a text is, or the text."""
     try:
-        return from_json(text)
-    except (ValueError, TypeError):
+        return exact_json(text)
+    except DoubleKey:
+        raise
+    except ValueError:
         return text
 
 
