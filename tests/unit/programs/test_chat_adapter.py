@@ -179,8 +179,24 @@ class TestParse:
 
         assert ADAPTER.parse(Short, text).outputs == {"c": "one\ntwo", "d": "x"}
 
-    def test_the_first_section_of_a_name_counts(self) -> None:
-        text = "[[ ## c ## ]]\none\n[[ ## d ## ]]\nx\n[[ ## c ## ]]\ntwo"
+    def test_sections_of_one_name_must_not_differ(self) -> None:
+        """Which of two answers the model means is not for us to guess."""
+        text = "[[ ## c ## ]]\none\n[[ ## d ## ]]\nx\n[[ ## c ## ]]\ntwo\n[[ ## completed ## ]]"
+        with pytest.raises(ResponseUnparsable, match="several sections that differ"):
+            ADAPTER.parse(Short, text)
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            "[[ ## c ## ]]\none",
+            "[[ ## c ## ]]\n\n[[ ## completed ## ]]",
+            "[[ ## completed ## ]]\n[[ ## c ## ]]\ntwo",
+            "[[ ## a ## ]]\nthe next one\n[[ ## c ## ]]\ntwo\n[[ ## d ## ]]\ny\n[[ ## completed ## ]]",
+        ],
+        ids=["the same again", "nothing", "behind the end", "a next answer"],
+    )
+    def test_repeated_sections_that_say_no_more_are_left_out(self, more: str) -> None:
+        text = f"[[ ## c ## ]]\none\n[[ ## d ## ]]\nx\n{more}"
 
         assert ADAPTER.parse(Short, text).outputs == {"c": "one", "d": "x"}
 

@@ -165,7 +165,8 @@ class Sections(NamedTuple):
     Attributes:
         texts: The text of each output, the first that is not empty.
         is_exact: True when all is written as it was asked for.
-        unclear: An output that is named in the middle of lines several times, and nowhere else.
+        unclear: An output that has several headers, and none of them is certain: they stand in the middle of lines, or
+            the texts below them differ.
         has_headers: True when there is any header.
     """
 
@@ -189,8 +190,9 @@ def split_exact(plan: Plan, text: str) -> dict[str, str] | None:
         name, mark, section = piece.partition(" ## ]]\n")
         if not mark or piece[-1] != "\n" or name not in plan.fields:
             return None
-        if not texts.get(name):
-            texts[name] = section.strip()
+        if texts.get(name):
+            return None
+        texts[name] = section.strip()
     return texts
 
 
@@ -203,14 +205,24 @@ def split(names: FieldNames, text: str) -> Sections:
     if not is_exact:
         headers, unclear = _counted(found)
     texts: dict[str, str] = {}
+    has_ended = False
     for number, each in enumerate(headers):
         last = number + 1 == len(headers)
         section = text[each.end :] if last else text[each.end : headers[number + 1].start]
-        if not each.name or each.name == CLOSING or texts.get(each.name):
+        if not each.name or each.name == CLOSING:
+            # Behind the closing mark, or behind a section that is not an output, a model may go on with a next answer.
+            has_ended = has_ended or any(texts.values())
+            continue
+        said = texts.get(each.name)
+        if said and has_ended:
             continue
         if last:
             section = _without_remains(section, text[: headers[0].start])
-        texts[each.name] = unescape(section.strip())
+        section = unescape(section.strip())
+        if said:
+            unclear = unclear if section in ("", said) else each.name
+            continue
+        texts[each.name] = section
     return Sections(texts, is_exact, unclear, bool(headers))
 
 

@@ -31,7 +31,7 @@ class Elements(NamedTuple):
     Attributes:
         texts: The text of each output, ready to be read.
         is_exact: True when all tags are written as they were asked for.
-        unclear: An output of which is not certain where it ends.
+        unclear: The reason why it is not certain what an output is; empty when all is clear.
     """
 
     texts: dict[str, str]
@@ -94,9 +94,12 @@ class Tags:
                 continue
             start, end, at = self._inside(text, opened.end(), field.name)
             if end < 0:
-                return Elements({}, is_exact=False, unclear=field.name)
+                return Elements({}, is_exact=False, unclear=f"<{field.name}> stands inside of itself")
             is_exact = is_exact and at != end
             found.setdefault(field.name, []).append(text[start:end].strip())
+        for name, each in found.items():
+            if len(each) > 1 and len({*each, ""}) > 2 and not is_list(self.outputs[name.lower()].annotation):
+                return Elements({}, is_exact=False, unclear=f"there are several <{name}>, and they differ")
         return Elements({name: self._text(name, each) for name, each in found.items()}, is_exact)
 
     def _inside(self, text: str, start: int, name: str) -> tuple[int, int, int]:
@@ -152,7 +155,7 @@ class Tags:
         return begin, start + closing, at
 
     def _text(self, name: str, found: list[str]) -> str:
-        """Return what stands for an output: of several elements the first, or all of them where it is a list."""
+        """Return the text of an output: of equal elements the first, or all of them where it is a list."""
         field = self.outputs[name.lower()]
         text = next((each for each in found if each), "")
         if type(field.codec) is not Codec:

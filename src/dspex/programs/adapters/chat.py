@@ -76,8 +76,8 @@ class ChatAdapter(PromptAdapter):
         """
         Read the outputs from a completion.
 
-        The first section of a name counts, unknown names are ignored, and so is what precedes the first header.
-        Thoughts before the answer are taken off.
+        A name that comes again must say the same, unless the answer had ended before. Unknown names are ignored, and so
+        is the text before the first header. Thoughts before the answer are taken off.
 
         Raises:
             ResponseUnparsable: Outputs without a default are missing, or have a value of another type.
@@ -90,7 +90,9 @@ class ChatAdapter(PromptAdapter):
         spoken = names.thoughts.spoken(raw)
         found = split(names, spoken.text)
         if spoken.unclear or found.unclear:
-            raise unreadable(plan, raw, _UNCLEAR if spoken.unclear else f"`{found.unclear}` has several headers")
+            raise unreadable(
+                plan, raw, _UNCLEAR if spoken.unclear else f"`{found.unclear}` has several sections that differ"
+            )
         if not found.texts:
             otherwise = read_otherwise(plan, names, spoken.text, raw, spoken.thoughts)
             if otherwise is not None:

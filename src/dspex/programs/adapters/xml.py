@@ -46,8 +46,9 @@ class XMLAdapter(PromptAdapter):
         """
         Read the outputs from a completion.
 
-        The first tag of a name counts, all of them where the output is a list; a value whose closing tag is missing
-        goes to the next output, or to the end. Attributes are left out, entities and CDATA are read.
+        Elements of one name are the items of a list; of an output that is not a list, they must say the same. A value
+        whose closing tag is missing goes to the next output, or to the end. Attributes are left out, entities and CDATA
+        are read.
 
         Raises:
             ResponseUnparsable: Outputs without a default are missing, or have a value of another type.
@@ -60,7 +61,7 @@ class XMLAdapter(PromptAdapter):
         spoken = tags.thoughts.spoken(raw)
         found = tags.split(spoken.text)
         if spoken.unclear or found.unclear:
-            raise unreadable(plan, raw, _UNCLEAR if spoken.unclear else f"<{found.unclear}> stands inside of itself")
+            raise unreadable(plan, raw, _UNCLEAR if spoken.unclear else found.unclear)
         if not found.texts and spoken.text.lstrip()[:1] in ("{", "`"):
             return read_object(plan, spoken.text, spoken.thoughts)
         if not found.texts and plan.outputs:
