@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 import dspex
-from dspex.app._app import AppView
+from dspex.app._view import AppView
 from dspex.simulator import Simulator
 from dspex.testing import ScriptedLM
 

@@ -24,8 +24,9 @@ from dspex.protocols.money import ProgramEstimate
 from dspex.protocols.scope import Delta, RequestTotals, Reset
 
 if TYPE_CHECKING:
-    from dspex.app._app import App, AppView, RunnableProgram
+    from dspex.app._app import App
     from dspex.app._map import Rows
+    from dspex.app._view import AppView, RunnableProgram
     from dspex.requests import ProgramStream, Request
     from dspex.runtime import TreeNode
 

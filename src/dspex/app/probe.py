@@ -15,7 +15,7 @@ from dspex.protocols.model import LM, LMParams
 from dspex.protocols.scope import LMResult, current_scope
 
 if TYPE_CHECKING:
-    from dspex.app._app import AppView
+    from dspex.app._view import AppView
 
 __all__ = ["Probe", "probe"]
 

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
-from dspex.app._app import App, RunnableProgram
+from dspex.app._app import App
+from dspex.app._view import RunnableProgram
 from dspex.app.demo.board import Board
 
 __all__ = ["ask_all"]

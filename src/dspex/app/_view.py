@@ -1,0 +1,360 @@
+"""A view of an App: the calls that users make, with the options of the view."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, Unpack, cast
+
+from dspex.app._map import MapPlan, MapRun, Rows
+from dspex.app._options import Options, changed, context_of_caller
+from dspex.app._rows import RowJournal, result_type
+from dspex.errors import ActorError, AppClosed, EvaluationError
+from dspex.evaluation import Metric, OnProgress, Report, evaluate
+from dspex.optimizers import Algorithm, HeadroomReport, Job, JobSettings
+from dspex.optimizers.headroom import headroom_of, variants_of
+from dspex.programs import Module, bind_inputs
+from dspex.protocols.executor import RunOptions
+from dspex.protocols.money import Account, DryRun, ProgramEstimate
+from dspex.requests import ProgramStream, Request
+
+if TYPE_CHECKING:
+    from dspex.app._app import App
+
+__all__ = ["AppView", "RunnableProgram"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+M = TypeVar("M", bound=Module)
+R_co = TypeVar("R_co", covariant=True)
+
+
+class RunnableProgram(Protocol[P, R_co]):
+    """Anything with an async ``forward``: a Module, or an object of the user's own."""
+
+    def forward(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+        """Answer the inputs."""
+        ...
+
+
+class AppView:
+    """
+    An App's programs with the options of this view.
+
+    ``app.options(…)`` makes another one; the App itself is the view with the default options.
+    """
+
+    __slots__ = ("_app", "_options")
+
+    def __init__(self, app: App, options: RunOptions) -> None:
+        self._app = app
+        self._options = options
+
+    def options(self, **changes: Unpack[Options]) -> AppView:
+        """
+        Return a frozen view with other options.
+
+        Args:
+            **changes: ``deadline`` (seconds), ``lm`` (name or record), ``adapter`` (name or Adapter, for predictors
+                without one of their own), ``cache`` (``use``, ``refresh``, ``bypass``, ``only``), ``priority`` (lower
+                goes first), ``budget`` (a Budget: of one request, or of a whole map, evaluation or job), ``deps`` (for
+                tools), ``on_interrupt`` (``raise`` or ``reset``: streams), ``trace``. ``lm=None`` and ``adapter=None``
+                are the App's.
+
+        Raises:
+            ConfigError: An option is unknown or makes no sense.
+        """
+        if "adapter" in changes and changes["adapter"] is None:
+            changes["adapter"] = self._app._options.adapter  # noqa: SLF001 - an App is a view too
+        return AppView(self._app, changed(self._options, changes))
+
+    async def run(self, program: RunnableProgram[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """
+        Run ``program`` on inputs, as its own supervised request, and return what its ``forward`` returns.
+
+        Raises:
+            MissingInput: Inputs are missing, unknown or of the wrong type; nothing was started.
+            AppNotRunning, AppClosed, Overloaded: Nothing was started.
+            DeadlineExceeded: Time is over; everything below has been stopped.
+            RequestKilled: Its process was killed after ``forward`` had begun.
+            Exception: Any exception of ``forward``.
+        Cancellation: everything below is stopped, sockets closed, before the cancellation travels on.
+        """
+        return await self.begin(program, args, kwargs)
+
+    def start(self, program: RunnableProgram[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Request[R]:
+        """
+        Start a request and return its handle at once.
+
+        ``await request`` is the result; ``request.details`` what it took; ``request.cancel()`` stops it.
+
+        Raises:
+            MissingInput, AppNotRunning, AppClosed, Overloaded: Nothing was started.
+        """
+        return self.begin(program, args, kwargs)
+
+    def bind(self, program: RunnableProgram[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+        """Return ``program`` as an async function of its inputs; it may be bound before the App is started."""
+
+        async def bound(*args: P.args, **kwargs: P.kwargs) -> R:
+            return await self.begin(program, args, kwargs)
+
+        return bound
+
+    def stream(self, program: RunnableProgram[P, R], *args: P.args, **kwargs: P.kwargs) -> ProgramStream[R]:
+        """
+        Run ``program`` and read its answers as they are written.
+
+        For example::
+
+            async with app.stream(rag, question="Who wrote it?") as stream:
+                async for delta in stream:
+                    print(delta.text, end="")
+                prediction = await stream.result()
+
+        The request starts when the block is entered; leaving it stops what still runs and closes its socket. After the
+        first piece of a call nothing is tried again: ``StreamInterrupted``, or with ``options(on_interrupt='reset')`` a
+        ``Reset`` and the call from its beginning.
+
+        Raises:
+            MissingInput: Inputs are missing or unknown.
+        """
+        inputs = bind_inputs(program, args, kwargs)
+
+        def start(sink: ProgramStream[R]) -> Request[R]:
+            return self._app.running_tree().runner.start(program, inputs, replace(self._options, stream=sink))
+
+        return ProgramStream(start, self._options.on_interrupt)
+
+    async def estimate(self, program: RunnableProgram[P, R], *args: P.args, **kwargs: P.kwargs) -> ProgramEstimate:
+        """
+        Return what a run may come to, without asking a model: ``(await app.estimate(rag, question="…")).usd``.
+
+        ``forward`` runs with made-up answers of the right types (a text is 50 words, a choice its first, a truth value
+        True), retrievals run as they are, tools are not called. Where the answers decide what is asked next, this is
+        the estimate of one way through the program. Prompts are counted roughly, answers with what ``max_tokens``
+        allows; retries, repair turns and the cache are left out.
+
+        Raises:
+            MissingInput, AppNotRunning, AppClosed, Overloaded: Nothing was started.
+            ConfigError: An answer cannot be made up; or a model is not configured.
+            Exception: Any exception of ``forward`` over answers without meaning.
+        Cancellation: as ``run``.
+        """
+        dry = DryRun()
+        inputs = bind_inputs(program, args, kwargs)
+        await self._app.running_tree().runner.start(program, inputs, replace(self._options, dry=dry))
+        return dry.total()
+
+    def map(
+        self,
+        program: RunnableProgram[..., R],
+        rows: Rows,
+        *,
+        journal: str | Path | None = None,
+        key: str | Callable[[Mapping[str, Any]], str | int] = "id",
+        max_concurrency: int = 64,
+        ordered: bool = False,
+        retry_failed: bool = False,
+    ) -> MapRun[R]:
+        """
+        Run ``program`` on every row, and hand out the outcomes: ``Ok(value, row)`` or ``Failed(reason, row)``.
+
+        For example::
+
+            async with app.map(rag, rows, journal="answers.db") as results:
+                async for result in results:
+                    match result:
+                        case Ok(value=answer, row=row): ...
+                        case Failed(reason=error, row=row): ...
+
+        Args:
+            program: A Module, or any object with an async ``forward``.
+            rows: Examples, mappings or dataclasses, from any iterable, synchronous or not; it is read no faster than
+                results are taken. ``forward``'s parameters are picked from each.
+            journal: A file in which each outcome is written before it is handed out. A second start runs only what is
+                missing and hands out the rest from the file (``recorded``).
+            key: With a journal: the field, or a function of the row, that tells rows apart.
+            max_concurrency: Rows under way at once.
+            ordered: Outcomes come in the order of the rows, not as they end.
+            retry_failed: Rows that failed in an earlier run are run again.
+
+        Raises:
+            ConfigError: Two rows have one key, or a row has none; or an argument makes no sense.
+            JobMismatch: The journal belongs to another program or model.
+            JobBusy: Another process writes the journal.
+            AppNotRunning, AppClosed: The App is not there, or closed meanwhile.
+        """
+        options = self._for_many(f"map of {type(program).__name__}")
+        plan = MapPlan(program, rows, key, max_concurrency, ordered, options)
+        if journal is None:
+            return MapRun(self._app.running_tree, plan, None)
+
+        def open_journal() -> RowJournal:
+            fingerprint = self._app.running_tree().job_service.fingerprint(program, self._options)
+            return RowJournal(Path(journal), fingerprint, result_type(program), retry_failed=retry_failed)
+
+        return MapRun(self._app.running_tree, plan, open_journal)
+
+    async def evaluate(
+        self,
+        program: RunnableProgram[..., R],
+        examples: Iterable[object],
+        metric: Metric[R],
+        *,
+        max_concurrency: int = 64,
+        max_failed: float = 0.05,
+        on_progress: OnProgress | None = None,
+    ) -> Report[R]:
+        """
+        Run ``program`` on every example and score the answers: ``print(await app.evaluate(rag, dev, exact_match()))``.
+
+        Args:
+            program: The program to evaluate.
+            examples: Examples, mappings or dataclasses; ``forward``'s parameters are picked from each.
+            metric: Called with an example and what ``forward`` returned; sync or async.
+            max_concurrency: Rows under way at once.
+            max_failed: The share of rows that may fail; failed rows are not part of the score.
+            on_progress: Called after each row with a ``Progress``: ``on_progress=print`` will do. It must be quick;
+                what it raises ends the evaluation.
+
+        Raises:
+            MissingInput, ConfigError: A row lacks inputs, there are none, or the metric is none; nothing was started.
+            EvaluationError: Too many rows failed; ``partial`` is the report.
+            Exception: Any exception of ``on_progress``; every row under way has been stopped.
+            AppNotRunning, AppClosed: The App is not there, or closed meanwhile.
+        Cancellation: every row under way is stopped before the cancellation travels on.
+        """
+        tree = self._app.running_tree()
+        stream = await tree.open_stream()
+        options = self._for_many(f"evaluation of {type(program).__name__}")
+        try:
+            return await evaluate(
+                tree.runner,
+                stream,
+                program,
+                examples,
+                metric,
+                options=options,
+                max_concurrency=max_concurrency,
+                max_failed=max_failed,
+                on_progress=on_progress,
+            )
+        except (ActorError, EvaluationError) as error:
+            if tree.closing:
+                raise AppClosed from error
+            raise
+
+    async def headroom(
+        self,
+        program: Module,
+        metric: Metric[Any],
+        rows: Iterable[object],
+        *,
+        max_concurrency: int = 64,
+    ) -> HeadroomReport:
+        """
+        Try a handful of formats and words, and say whether any of them moves the score: ``print`` the answer.
+
+        If nothing simple helps, an optimizer seldom does (after arXiv 2604.14585). It costs seven evaluations of the
+        rows; the program's own is shared by all comparisons.
+
+        Args:
+            program: The program to improve.
+            metric: The metric.
+            rows: Examples, 50 or more, that you do not mean to hold out.
+            max_concurrency: Rows under way at once.
+
+        Raises:
+            ConfigError: The program has no predictors, or there are no rows; nothing was started.
+            EvaluationError: Too many rows of the program itself failed; a variant that fails is left out.
+        Cancellation: every row under way is stopped before the cancellation travels on.
+        """
+        variants: dict[str, Any] = {**variants_of(program)}  # what is a Module by its type has a forward all the same
+        examples, given = list(rows), cast("Any", program)
+        base = await self.evaluate(given, examples, metric, max_concurrency=max_concurrency)
+        reports = {}
+        for name, variant in variants.items():
+            with contextlib.suppress(EvaluationError):
+                reports[name] = await self.evaluate(variant, examples, metric, max_concurrency=max_concurrency)
+        return headroom_of(base, reports)
+
+    async def compile(
+        self,
+        program: M,
+        optimizer: Algorithm[Any],
+        *,
+        trainset: Iterable[object],
+        valset: Iterable[Any] | None = None,
+        holdset: Iterable[Any] | None = None,
+        job: str | None = None,
+        seed: int = 0,
+        sure: float = 0.0,
+        minutes: float | None = None,
+        max_concurrency: int = 64,
+        metric_version: str | None = None,
+    ) -> Job[M]:
+        """
+        Start a job that looks for a better program, and return its handle: ``await job.result()`` is the program.
+
+        The new program is handed out when it is better on rows that the search has never read; ``job.verdict`` says by
+        how much. A budget of ``options(budget=…)`` covers all of it, the verdict included, and is never exceeded.
+
+        Everything the job has evaluated is in its journal below ``home``. The same job again attaches to the one that
+        runs, continues one that was interrupted, or returns what it has found; no evaluation is paid twice.
+
+        Args:
+            program: The program to start from; it is never changed.
+            optimizer: For example ``BootstrapFewShot(metric)``.
+            trainset: Examples, mappings or dataclasses to learn from. With 250 or more, and no other sets given, a
+                part of them is held out for the verdict, and another is chosen by.
+            valset: Others to choose by; optimizers that do not choose leave them for the verdict.
+            holdset: Others that only the verdict reads; an empty one holds nothing out.
+            job: Its name; None makes a fresh one.
+            seed: Where all its random choices come from.
+            sure: 0 hands the new program out when its held-out mean is better; 0.9 demands p < 0.1 as well.
+            minutes: The minutes that the search may run in this process; then its best so far gets its verdict.
+            max_concurrency: Rows and proposals under way at once; it changes nothing in the result.
+            metric_version: Stands for the metric's source, where that cannot be read.
+
+        Raises:
+            MissingInput, ConfigError: The arguments make no job; nothing was started.
+            JobMismatch: The name belongs to a job with other inputs.
+            JobBusy: Another process runs it.
+            AppNotRunning, AppClosed: The App is not there, or closing.
+        Cancellation: the job is started all the same.
+        """
+        return await self._app.running_tree().job_service.compile(
+            program,
+            optimizer,
+            trainset=trainset,
+            valset=valset,
+            options=self._for_many(f"job {job or ''}".strip()),
+            settings=JobSettings(
+                job=job,
+                seed=seed,
+                metric_version=metric_version,
+                holdset=holdset,
+                sure=sure,
+                limit=self._options.budget,
+                minutes=minutes,
+                max_concurrency=max_concurrency,
+            ),
+        )
+
+    def _for_many(self, name: str) -> RunOptions:
+        """Return the options of many requests: they see the caller's context variables and share one budget."""
+        options = replace(self._options, context=context_of_caller())
+        if options.budget is None:
+            return options
+        above = options.paying_account or self._app.running_tree().book.root
+        return replace(options, budget=None, paying_account=Account(name, options.budget, above))
+
+    def begin(
+        self, program: RunnableProgram[P, R], args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> Request[R]:
+        """Start a request on inputs by position and by name: what ``run``, ``start`` and ``bind`` have in common."""
+        tree = self._app.running_tree()
+        return tree.runner.start(program, bind_inputs(program, args, kwargs), self._options)
