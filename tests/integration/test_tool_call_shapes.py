@@ -56,6 +56,7 @@ class ChooseAndSay(dspex.Signature):
 
 
 CHOOSE: Any = dspex.Predict(Choose)
+CHOOSE_AND_SAY: Any = dspex.Predict(ChooseAndSay)
 AGENT = dspex.ReAct("question -> answer", tools=[now, add])
 
 
@@ -66,13 +67,25 @@ def first_step(prediction: Any) -> Any:
 
 
 @pytest.mark.parametrize("signature", [Choose, ChooseAndSay])
-async def test_text_beside_a_call_is_kept_with_the_call(signature: Any) -> None:
+async def test_text_beside_a_call_is_kept_and_is_not_an_output(signature: Any) -> None:
     async with serving(calls(call("now"), content="Let me look.")) as server, app_at(server, lm=TOOLS) as app:
         prediction = await app.run(dspex.Predict(signature), question="q", tools=[now, add])
         assert len(server.requests) == 1
 
     assert [each.name for each in prediction.calls] == ["now"]
-    assert getattr(prediction, "say", "Let me look.") == "Let me look."
+    assert "say" not in prediction.to_dict()
+    completion = dspex.details(prediction).completion
+    assert completion is not None
+    assert completion.text == "Let me look."
+
+
+async def test_an_output_beside_a_call_is_an_output_where_it_is_written_as_one() -> None:
+    written = "[[ ## say ## ]]\nLooking.\n\n[[ ## completed ## ]]"
+    async with serving(calls(call("now"), content=written)) as server, app_at(server, lm=TOOLS) as app:
+        prediction: Any = await app.run(CHOOSE_AND_SAY, question="q", tools=[now, add])
+
+    assert [each.name for each in prediction.calls] == ["now"]
+    assert prediction.say == "Looking."
 
 
 @pytest.mark.parametrize(
@@ -236,3 +249,26 @@ async def test_a_predictor_goes_on_without_tools_where_they_are_refused(adapter:
         else:
             found = (await app.run(CHOOSE, question="q", tools=[now, add])).calls
             assert [each.name for each in found] == ["now"]
+
+
+def note(text: str) -> str:
+    """Keep a note."""
+    return f"kept {text}"
+
+
+NOTES = dspex.ReAct("question -> answer", tools=[note])
+
+
+async def test_an_argument_that_is_there_twice_is_shown_to_the_model() -> None:
+    """The last of two is not done without a word about the first."""
+    twice = calls(call("note", '{"text": "a", "text": "b"}'))
+    async with serving(twice, FINISH, FINAL) as server, app_at(server, lm=TOOLS) as app:
+        step = first_step(await app.run(NOTES, question="q"))
+
+    assert isinstance(step.observation.error, dspex.ToolArgumentsInvalid)
+    assert "'text' is there twice" in step.observation.text
+
+
+async def test_a_number_for_a_text_keeps_its_digits() -> None:
+    async with serving(calls(call("note", '{"text": 1.10}')), FINISH, FINAL) as server, app_at(server, lm=TOOLS) as app:
+        assert first_step(await app.run(NOTES, question="q")).observation.text == "kept 1.10"

@@ -165,6 +165,8 @@ THOUGHTS = [
     "[THINK]{}[/THINK]",
     "<|begin_of_thought|>\n{}\n<|end_of_thought|>\n\n<|begin_of_solution|>\n",
     "<|START_THINKING|>{}<|END_THINKING|><|START_RESPONSE|>",
+    "<unused94>thought\n{}<unused95>",
+    "<|channel>thought\n{}\n<channel|>",
     "\u25c1think\u25b7{}\u25c1/think\u25b7",
     "<seed:think>{}</seed:think>",
     "<|channel|>analysis<|message|>{}<|end|><|start|>assistant<|channel|>final<|message|>",

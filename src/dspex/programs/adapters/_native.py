@@ -56,7 +56,7 @@ class Native:
 
     def read(self, adapter: Adapter, completion: Completion, tools: Collection[str] = ()) -> Parsed:
         """
-        Read an answer; where it is nothing but calls, the other outputs stay unset.
+        Read an answer; where it is calls, alone or with a few words before them, the other outputs stay unset.
 
         Small models write their calls as text, which their servers do not always notice: an answer that is nothing
         else is read as such calls.
@@ -87,7 +87,7 @@ class Native:
         except ResponseUnparsable:
             if not has_calls:
                 raise
-            parsed = self._beside(completion.text.strip())
+            parsed = self._unset()  # a preamble of the calls is not an output: details(…).completion.text has it
         own: dict[str, Any] = {}
         if self.calls:
             own[self.calls] = ToolCalls(completion.tool_calls)
@@ -101,12 +101,6 @@ class Native:
     def _unset(self) -> Parsed:
         fields = plan_of(self.signature).outputs
         return Parsed({each.name: each.make_default() for each in fields if each.has_default or each.optional}, ())
-
-    def _beside(self, text: str) -> Parsed:
-        """Return the outputs of an answer whose calls came with a few words: its only text output is these words."""
-        parsed = self._unset()
-        texts = [each.name for each in plan_of(self.signature).outputs if without_none(each.annotation) is str]
-        return Parsed({**parsed.outputs, texts[0]: text}, ()) if len(texts) == 1 else parsed
 
 
 _FENCED = re.compile(r"```\w*\n(.*)\n```|<tool_call>(.*)</tool_call>", re.DOTALL)

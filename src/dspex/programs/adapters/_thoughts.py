@@ -30,6 +30,8 @@ _PAIRS: tuple[tuple[str, str], ...] = (
     (r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),
     (r"<\|(?:begin_)?think(?:ing)?(?:_start)?\|>", r"<\|(?:/|end_)?think(?:ing)?(?:_end)?\|>"),
     ("\u25c1think\u25b7", "\u25c1/think\u25b7"),
+    ("<unused94>", "<unused95>"),
+    (r"<\|channel>\s{0,4}(?:thought|analysis)", r"<channel\|>"),
     (
         r"<\|channel\|>\s{0,4}(?:analysis|commentary)[^<]{0,40}<\|message\|>",
         r"<\|end\|>|(?=<\|start\|>)|(?=<\|channel\|>)",
@@ -40,12 +42,13 @@ _AT_START = f"p{len(_PAIRS) - 1}"
 _OPENS = re.compile("|".join(f"(?P<p{number}>{opening})" for number, (opening, _) in enumerate(_PAIRS)), re.IGNORECASE)
 _CLOSES = tuple(re.compile(closing, re.IGNORECASE) for _, closing in _PAIRS)
 _CLOSES_ANY = re.compile(
-    rf"</\s*(?P<name>{_NAMES})\s*>|\[/(?:THINK|THINKING|THOUGHT|REASONING)\]|<\|end_of_thought\|>|<\|END_THINKING\|>|\u25c1/think\u25b7",
+    rf"</\s*(?P<name>{_NAMES})\s*>|\[/(?:THINK|THINKING|THOUGHT|REASONING)\]|<\|end_of_thought\|>|<\|END_THINKING\|>|\u25c1/think\u25b7"
+    r"|<unused95>|<channel\|>",
     re.IGNORECASE,
 )
 _ENDS = (
     r"<\|(?:im_end|eot_id|endoftext|end_of_text|end|return|eom_id|end_of_turn|END_RESPONSE|END_OF_TURN_TOKEN"
-    r"|end_of_solution|eos|user|im_start)\|>|<end_of_turn>|<eos>|<\uff5cend\u2581of\u2581sentence\uff5c>"
+    r"|end_of_solution|eos|user|im_start)\|>|<end_of_turn>|<turn\|>|<eos>|<\uff5cend\u2581of\u2581sentence\uff5c>"
 )
 _TAIL = re.compile(rf"(?:\s{{0,20}}(?:{_ENDS}))+\s{{0,20}}\Z")
 _TAIL_LENGTH = 200

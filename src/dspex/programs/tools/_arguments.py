@@ -22,6 +22,7 @@ from typing_extensions import TypedDict
 
 from dspex.errors import ToolArgumentsInvalid, ToolInvalid
 from dspex.programs._annotations import parameters_of
+from dspex.programs.adapters._exact_json import without_texts
 from dspex.programs.adapters._forgive import forgiven, has_dates
 from dspex.programs.adapters._repair import describe
 from dspex.programs.adapters._types import without_titles
@@ -64,7 +65,7 @@ class Arguments:
         """
         try:
             if not self._has_dates:
-                return dict(self._adapter.validate_python(dict(given)))
+                return dict(self._adapter.validate_python(without_texts(dict(given))))
             return self._led(given)
         except (ValueError, RecursionError) as error:
             problem = error
@@ -78,7 +79,7 @@ class Arguments:
     def _led(self, given: Mapping[str, object]) -> dict[str, object]:
         """Return the arguments with what is forgiven inside of them."""
         led = {name: forgiven(each, self._types[name]) if name in self._types else each for name, each in given.items()}
-        return dict(self._adapter.validate_python(led, by_alias=True, by_name=True))
+        return dict(self._adapter.validate_python(without_texts(led), by_alias=True, by_name=True))
 
     def split(self, values: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Return the values as positional and keyword arguments; only what must be given by position is."""

@@ -18,6 +18,7 @@ from dspex.errors import (
     ToolTimeout,
 )
 from dspex.programs._attempts import side_by_side
+from dspex.programs.adapters._exact_json import DoubleKey, exact_json
 from dspex.programs.adapters._repair import repaired
 from dspex.programs.tools._results import content_of
 from dspex.programs.tools.tool import Tool, as_tools
@@ -127,7 +128,13 @@ async def _call(tools: Mapping[str, Tool[..., Any]], call: ToolCall, scope: Scop
 def _arguments(call: ToolCall, scope: Scope) -> Mapping[str, Any]:
     """Return the arguments; where they are not a JSON object, as far as they can be repaired."""
     if call.arguments is not None:
-        return call.arguments
+        try:
+            written = exact_json(call.raw) if call.raw else None
+        except DoubleKey as error:
+            raise ToolArgumentsInvalid(call.name, f"{error}; they were {call.raw[:200]!r}", "as named above") from error
+        except ValueError:
+            written = None
+        return written if isinstance(written, dict) and written == call.arguments else call.arguments
     raw, arguments = arguments_of(call.raw)
     if arguments is not None:
         return arguments
