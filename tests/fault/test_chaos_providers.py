@@ -269,7 +269,7 @@ async def test_ten_thousand_requests_over_two_wires_end_once_each(simulator: Sim
 
 
 async def test_a_key_that_is_refused_again_and_again_rests_whatever_is_killed(simulator: SimulatorProcess) -> None:
-    """Refused keys and empty purses end calls at once, sent or not; the provider is not asked again and again."""
+    """Refused keys and empty accounts end calls at once, sent or not; the provider is not asked again and again."""
     tally = Tally()
     shares = dict.fromkeys(KEY_FAULTS, 0.02)
     async with app_at(simulator) as app:
@@ -280,7 +280,7 @@ async def test_a_key_that_is_refused_again_and_again_rests_whatever_is_killed(si
         await at_rest(app)
         arrivals = await simulator.arrivals()
 
-    refused = {"AuthFailed", "QuotaExhausted", "StreamInterrupted"}
+    refused = {"AuthFailed", "PermissionDenied", "QuotaExhausted", "StreamInterrupted"}
     assert tally.answered + tally.failed.total() == 500
     assert set(tally.failed) <= refused | {"TransportFailed"}
     assert tally.failed.total() > 100

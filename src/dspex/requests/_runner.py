@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
+from dspex._clock import TimerHandle
 from dspex.errors import ActorExited, AppClosed, DeadlineExceeded, RequestKilled
 from dspex.protocols.executor import Failed, Ok, Outcome, RunOptions
 from dspex.protocols.money import Account
@@ -196,7 +197,7 @@ class LiveRequest:
         self._parent = current_span.get()
         self._context = contextvars.copy_context()
         runtime, left = runner.runtime, max(0.0, record.deadline - record.started)
-        self._timer: Any = runtime.clock.call_later(left, self._out_of_time, context=runtime.context)
+        self._timer: TimerHandle = runtime.clock.call_later(left, self._out_of_time, context=runtime.context)
 
     @property
     def patience(self) -> float:
@@ -368,7 +369,7 @@ class LiveRequest:
 
     # --- small things ---------------------------------------------------------------------------------------
 
-    def _after(self, delay: float, callback: Callable[[], None]) -> Any:
+    def _after(self, delay: float, callback: Callable[[], None]) -> TimerHandle:
         runtime = self._runner.runtime
         return runtime.clock.call_later(max(0.0, delay), callback, context=runtime.context)
 

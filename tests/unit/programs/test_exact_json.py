@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 import dspex
-from dspex.programs.adapters._exact_json import Written, exact_json
+from dspex.programs.adapters._exact_json import ExactFloat, exact_json
 
 D = decimal.Decimal
 
@@ -27,7 +27,7 @@ def read(adapter: dspex.ChatAdapter | dspex.JSONAdapter | dspex.XMLAdapter, anno
     signature = dspex.Signature.from_string("question -> v: T", types={"T": annotation})
     form = {"chat": "[[ ## v ## ]]\n{}\n\n[[ ## completed ## ]]", "json": '{{"v": {}}}', "xml": "<v>{}</v>"}
     found = adapter.parse(signature, form[adapter.name].format(value)).outputs["v"]
-    assert not isinstance(found, Written)
+    assert not isinstance(found, ExactFloat)
     return found
 
 

@@ -51,7 +51,7 @@ def test_a_user_s_picture_is_the_part_that_it_becomes() -> None:
 
 
 def test_the_digest_kept_for_a_predictor_s_prefix_is_that_of_the_whole_question() -> None:
-    """What was asked before, with the same objects or with equal ones, changes no key."""
+    """Earlier questions, of the same objects or of equal ones, change no key."""
     lm, params, system = LM("openai/m"), LMParams(temperature=0.5), Message("system", 's\u00e9\n"')
 
     def ask(*turns: Message, of: Message = system) -> str:

@@ -11,14 +11,14 @@ from pydantic_core import from_json
 
 from dspex.protocols.surrogates import mended
 
-__all__ = ["DoubleKey", "Written", "exact_at", "exact_json", "number", "refuse_losses", "without_texts"]
+__all__ = ["DoubleKey", "ExactFloat", "exact_at", "exact_json", "number", "refuse_losses", "without_texts"]
 
 
 class DoubleKey(ValueError):
     """One key of an object has two values; other readers keep the last without a word."""
 
 
-class Written(float):
+class ExactFloat(float):
     """
     A number whose digits say more than the float does: ``1.10`` as a text is not ``1.1``.
 
@@ -57,7 +57,7 @@ def number(text: str) -> float:
     value = float(text)
     if math.isinf(value):
         raise ValueError("a number is too large")
-    return value if repr(value) == text else Written(text)
+    return value if repr(value) == text else ExactFloat(text)
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ _LOSES = re.compile(r"\d[eE]\+?\d{3}|\{")
 
 def exact_json(text: str) -> Any:
     """
-    Return the JSON value that the whole text is; some of its floats may be ``Written``.
+    Return the JSON value that the whole text is; some of its floats may be ``ExactFloat``.
 
     Raises:
         DoubleKey: An object has one key twice, with two values.
@@ -114,7 +114,7 @@ def refuse_losses(text: str) -> None:
 
 def without_texts(value: Any) -> Any:
     """Return a JSON value with plain floats only."""
-    if isinstance(value, Written):
+    if isinstance(value, ExactFloat):
         return float(value)
     if isinstance(value, list):
         return [without_texts(each) for each in value]

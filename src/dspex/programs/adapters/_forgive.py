@@ -23,7 +23,7 @@ from typing_extensions import is_typeddict
 from dspex._clock import DATE_TYPES
 from dspex.programs.adapters._choices import Choices
 from dspex.programs.adapters._dates import date_form
-from dspex.programs.adapters._exact_json import DoubleKey, Written, exact_json
+from dspex.programs.adapters._exact_json import DoubleKey, ExactFloat, exact_json
 from dspex.programs.adapters._lenient import lenient_value
 from dspex.programs.adapters._marks import number_text, only_fence, without_marks
 from dspex.programs.adapters._types import allows_none, literal_values, plain_type, without_none
@@ -64,7 +64,7 @@ def forgiven(value: object, annotation: object, depth: int = 0) -> object:
     if origin in (int, float, bool):
         return _number(value, origin)
     if origin is decimal.Decimal:
-        return value.text if isinstance(value, Written) else _number(value, float)
+        return value.text if isinstance(value, ExactFloat) else _number(value, float)
     if origin is str:
         return _text(value)
     if origin in DATE_TYPES:
@@ -243,7 +243,7 @@ def _number(value: object, kind: type) -> object:
 
 def _text(value: object) -> Any:
     """A number where a text is asked for is its digits, as they are written."""
-    if isinstance(value, Written):
+    if isinstance(value, ExactFloat):
         return value.text
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -20,7 +20,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from dspex.errors import SignatureError
 from dspex.programs.adapters._choices import Choices
-from dspex.programs.adapters._exact_json import DoubleKey, Written, exact_json, refuse_losses, without_texts
+from dspex.programs.adapters._exact_json import DoubleKey, ExactFloat, exact_json, refuse_losses, without_texts
 from dspex.programs.adapters._forgive import aliases_agree, forgiven, has_dates
 from dspex.programs.adapters._repair import Reading, checked, describe, led, repaired
 from dspex.programs.adapters._types import allows_none, literal_values, plain_type, type_text, unaliased, without_none
@@ -281,7 +281,7 @@ class TextCodec(Codec):
             return self.read(value)
         if value is None:
             raise ValueError("expected a text, got null")
-        return self.read(value.text if isinstance(value, Written) else _to_json(value))[0], "json"
+        return self.read(value.text if isinstance(value, ExactFloat) else _to_json(value))[0], "json"
 
     def so_far(self, text: str) -> object:
         """The text so far."""
@@ -339,7 +339,7 @@ class NumberCodec(Codec):
         """Pydantic takes numbers and texts of numbers; a truth value is not a number."""
         if type(value) is bool and plain_type(self.annotation) is not bool:
             raise ValueError("expected a number, got a truth value")
-        value = float(value) if isinstance(value, Written) else value
+        value = float(value) if isinstance(value, ExactFloat) else value
         try:
             return self.adapter.validate_python(value), ""
         except ValueError:
