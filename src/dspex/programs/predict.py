@@ -233,7 +233,7 @@ class Predict(Module, Generic[S, P]):
 
     def _predict(self, inputs: Mapping[str, Any], asked: PredictCall, scope: Scope, path: str) -> Any:
         """Make records of the declared class; what it does not declare goes to the details."""
-        declared = plan_of(self._declared).fields
+        declared = self.signature._plan_.fields if self._declared is self.signature else plan_of(self._declared).fields
         own_inputs = inputs
         if not inputs.keys() <= declared.keys():
             own_inputs = {name: value for name, value in inputs.items() if name in declared}

@@ -142,6 +142,9 @@ class Spending:
         )
 
 
+_NOTHING_SPENT = Spending()
+
+
 class Account:
     """
     The payer: the App, a job, a map or one request. A payment from one account is a payment from all above it.
@@ -156,23 +159,20 @@ class Account:
         reserved: The sum that calls under way may still cost.
     """
 
-    __slots__ = ("above", "budget", "name", "reserved", "spent")
+    __slots__ = ("above", "budget", "limited", "name", "reserved", "spent")
 
     def __init__(self, name: str, budget: Budget | None = None, above: Account | None = None) -> None:
         self.name = name
         self.budget = budget
         self.above = above
-        self.spent = Spending()
-        self.reserved = Spending()
+        self.limited: bool = budget is not None or (above is not None and above.limited)
+        """True when a budget, its own or one above, has to be asked before a call."""
+        self.spent = _NOTHING_SPENT
+        self.reserved = _NOTHING_SPENT
 
     def chain(self) -> list[Account]:
         """Return this account and those above it."""
         return [self, *(self.above.chain() if self.above is not None else [])]
-
-    @property
-    def limited(self) -> bool:
-        """True when a budget, its own or one above, has to be asked before a call."""
-        return self.budget is not None or (self.above is not None and self.above.limited)
 
     def __repr__(self) -> str:
         return f"<Account {self.name}: {self.spent.usd} USD, {self.spent.tokens} tokens, {self.spent.calls} calls>"

@@ -267,6 +267,7 @@ class LiveRequest:
     def _process_ended(self, process: TaskProcess) -> None:
         if self._scope is not None:
             self._scope.close()
+            self._scope = None
         if process is not self._process or self.ended:  # the caller was released before this process died
             return
         reason = process.exit_reason
@@ -334,6 +335,7 @@ class LiveRequest:
             self._unpark()
         if self._scope is not None:
             self._scope.close()
+            self._scope = None
         if self._ticket is not None and not self._ticket.gone:
             runner.admission.withdraw(self._ticket)
         elif self._takes_place:

@@ -74,7 +74,12 @@ class Names:
     def whereis(self, name: str) -> ActorRef | None:
         """Return who holds ``name`` and is initialised, or None."""
         process = self._holders.get(name)
-        if process is None or process.exit_reason is not None or process.started is not None or process.stopping:
+        if (
+            process is None
+            or process.exit_reason is not None
+            or process.started is not None
+            or process._final is not None
+        ):
             return None
         return process.ref
 

@@ -87,7 +87,7 @@ class Process:
     def __init__(self, runtime: Runtime, parent: Process | None, label: str, context: Context) -> None:
         self.runtime = runtime
         self.parent = parent
-        self.pid = runtime.next_pid()
+        self.pid = runtime.last_pid = runtime.last_pid + 1
         self.label = (label if type(label) is str else exact_text(label)) or f"process {self.pid}"
         self.context = context
         self.exit_reason: ExitReason | None = None
@@ -331,7 +331,10 @@ class Process:
                 self._fence_timer = clock.call_later(budget, self._kill_children, context=context)
                 self._waits_for_children = True
                 return
-        self._close_resources()
+        if self._resources:
+            self._close_resources()
+        else:
+            self._finish()
 
     def _kill_children(self) -> None:
         for child in reversed(tuple(self._children or ())):
@@ -367,7 +370,9 @@ class Process:
         # The order matters. The name is free before anybody hears of the death, for a listener may start a successor.
         # Calls fail before links and monitors hear, for a supervisor may restart at once, and a caller of the old actor
         # must not wait while there is a new one.
-        runtime.forget(self, self._name)
+        runtime.processes.pop(self.pid, None)
+        if self._name is not None:
+            runtime.free_name(self, self._name)
         self._fail_calls(reason)
         if runtime.telemetry.active:
             runtime.telemetry.emit("dspex.process.exit", {}, {"ref": self.ref, "label": self.label, "reason": reason})

@@ -118,7 +118,7 @@ class Runtime(Itself):
         self.parting: set[asyncio.Task[object]] = set()  # of processes that are dead already
         self._given_clock = clock
         self._names = Names(self)
-        self._last_pid = 0
+        self.last_pid = 0
         self.calls_at_once = CALLS_BEFORE_TURN  # that may still be handled in their caller's tick
 
     # --- life cycle -----------------------------------------------------------------------------------------
@@ -264,8 +264,8 @@ class Runtime(Itself):
 
     def next_pid(self) -> int:
         """Return a number never returned before."""
-        self._last_pid += 1
-        return self._last_pid
+        self.last_pid += 1
+        return self.last_pid
 
     def spawn(
         self,
@@ -439,7 +439,7 @@ class Runtime(Itself):
         if owner.exit_reason is not None:
             process.receive_exit(KILL, None)  # born into a dead family: it ends before it begins
             return process
-        process.run(work, args)
+        process._launch(process._main(work, args))
         return process
 
     async def kill_tasks(self, tasks: Iterable[TaskProcess]) -> None:
@@ -516,11 +516,9 @@ class Runtime(Itself):
         """
         return self.timers.send_after(self, delay, target, message)
 
-    def forget(self, process: Process, name: str | None) -> None:
-        """Remove a dead process from the tables; its name is free before anybody hears of the death."""
-        self.processes.pop(process.pid, None)
-        if name is not None:
-            self._names.leave(name, process)
+    def free_name(self, process: Process, name: str) -> None:
+        """Take the name of a dead process away from it."""
+        self._names.leave(name, process)
 
 
 def _wake(future: asyncio.Future[None]) -> None:

@@ -45,10 +45,6 @@ class TaskProcess(Process):
         self.returned = False
         self.result: Any = None  # whatever the coroutine returned
 
-    def run(self, work: Callable[..., object], args: tuple[object, ...]) -> None:
-        """Schedule ``work(*args)``; it begins in the next turn of the loop."""
-        self._launch(self._main(work, args))
-
     def wait_newborn(self) -> Coroutine[Any, Any, ExitReason | None]:
         """Return the exit reason once dead: for who has started it in this tick, so that it cannot wait for them."""
         return super().wait_exit(None)

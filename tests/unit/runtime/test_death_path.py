@@ -445,7 +445,6 @@ async def on_interrupt(runtime: Runtime, fail: Raise) -> None:
     "Actor.spawn_task(work)",
     "Process.spawn_task(work)",
     "Runtime.spawn_task(work)",
-    "TaskProcess.run(work)",
     "TaskSupervisorRef.spawn(work)",
     "TaskSupervisorRef.start(work)",
 )

@@ -82,7 +82,7 @@ class ChatAdapter(PromptAdapter):
         Raises:
             ResponseUnparsable: Outputs without a default are missing, or have a value of another type.
         """
-        plan, raw = plan_of(signature), text_of(completion)
+        plan, raw = signature._plan_, text_of(completion)
         texts = split_exact(plan, raw)
         if texts is not None:
             return read_texts(plan, texts, raw)

@@ -146,12 +146,14 @@ class ExchangeTransport(ABC):
         self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts, on_resend: OnResend | None
     ) -> _Exchange:
         label = self._label(url)
-        self._refuse_if_closed(label)
+        if self._closed:
+            self._refuse_if_closed(label)
         patience = _Patience(self._now, timeouts, label)
         is_stale = False
         try:
             try:
-                answer = await patience.wait(self._send(url, headers, body, timeouts, fresh=False))
+                sending = self._send(url, headers, body, timeouts, fresh=False)
+                answer = await (sending if timeouts.first_byte is None else patience.wait(sending))
             except StaleConnection:
                 is_stale = True
             if is_stale:  # once more, over a new connection
@@ -276,7 +278,14 @@ class _Exchange:
 
     async def _next(self) -> bytes:
         try:
-            piece = await (self._next_packed() if self._unpacker is None else self._next_unpacked())
+            if self._unpacker is not None:
+                piece = await self._next_unpacked()
+            elif self.ended:
+                piece = b""
+            else:  # as _next_packed
+                coming = self._answer.next_bytes()
+                piece = await (coming if self._patience.timeouts.first_byte is None else self._patience.wait(coming))
+                self.ended = not piece
             self._left -= len(piece)
             if self._left < 0:
                 raise self._too_large()

@@ -160,8 +160,10 @@ class LedgerBook:
         self._pay(held.reservation.account, paid)
 
     def _pay(self, account: Account, amount: Spending) -> None:
-        for each in account.chain():
-            each.spent += amount
+        payer: Account | None = account
+        while payer is not None:
+            payer.spent += amount
+            payer = payer.above
 
 
 def _amount(cost: Decimal | None, usage: Usage, calls: int = 1) -> Spending:

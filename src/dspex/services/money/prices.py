@@ -46,9 +46,11 @@ class PriceTable:
 
     def price(self, lm: LM) -> Price | None:
         """Return the price of a model, or None where nobody knows it; another server's is only in the user's table."""
-        if lm not in self._known:
-            self._known[lm] = self._find(lm)
-        return self._known[lm]
+        try:
+            return self._known[lm]
+        except KeyError:
+            found = self._known[lm] = self._find(lm)
+            return found
 
     def _find(self, lm: LM) -> Price | None:
         fitting = [name for name in self._own if fnmatch.fnmatchcase(lm.model, name)]

@@ -213,7 +213,8 @@ def usage_of(document: Mapping[str, object]) -> Usage:
     prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     spent, written = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
     if not (prompt or completion):
-        return Usage(spent, written, count(usage, "prompt_cache_hit_tokens"))
+        hit = count(usage, "prompt_cache_hit_tokens") if "prompt_cache_hit_tokens" in usage else 0
+        return Usage(spent, written, hit)
     reasoning = count(completion, "reasoning_tokens")
     if reasoning and count(usage, "total_tokens") == spent + written + reasoning:
         written += reasoning  # xAI counts its thoughts beside the answer
