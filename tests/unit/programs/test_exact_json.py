@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 import dspex
 from dspex.programs.adapters._exact_json import ExactFloat, exact_json
@@ -135,3 +135,35 @@ JSON_VALUES = st.recursive(
 def test_json_is_read_as_others_read_it(value: object) -> None:
     text = json.dumps(value)
     assert exact_json(text) == json.loads(text.encode("utf-8", "replace"))
+
+
+class Looked(BaseModel):
+    code: str
+
+    @field_validator("code")
+    @classmethod
+    def look_up(cls, code: str) -> str:
+        return {"a": "Ada"}[code]
+
+
+@every_adapter
+def test_a_validator_that_raises_anything_is_a_reason_to_ask_again(adapter: dspex.ChatAdapter) -> None:
+    assert read(adapter, Looked, '{"code": "a"}') == Looked(code="a")
+    with pytest.raises(dspex.ResponseUnparsable, match="KeyError: 'b'"):
+        read(adapter, Looked, '{"code": "b"}')
+
+
+def test_a_validator_of_a_tool_that_raises_anything_is_told() -> None:
+    def find(given: Looked) -> str:
+        """Find."""
+        return given.code
+
+    with pytest.raises(dspex.ToolArgumentsInvalid, match="KeyError: 'b'"):
+        dspex.tool(find).check({"given": {"code": "b"}})
+
+
+@every_adapter
+@pytest.mark.parametrize("annotation", [int, float])
+def test_a_truth_value_is_not_a_number(adapter: dspex.ChatAdapter, annotation: type) -> None:
+    with pytest.raises(dspex.ResponseUnparsable):
+        read(adapter, annotation, "true")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic_core import from_json
 
 from dspex.protocols.surrogates import mended
 
 __all__ = ["DoubleKey", "ExactFloat", "exact_at", "exact_json", "number", "refuse_losses", "without_texts"]
+
+T = TypeVar("T")
 
 
 class DoubleKey(ValueError):
@@ -60,7 +62,7 @@ def number(text: str) -> float:
     return value if repr(value) == text else ExactFloat(text)
 
 
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
         for name, value in pairs:
@@ -75,7 +77,7 @@ _KEY = re.compile(r'"\s*:')
 _LOSES = re.compile(r"\d[eE]\+?\d{3}|\{")
 
 
-def exact_json(text: str) -> Any:
+def exact_json(text: str) -> object:
     """
     Return the JSON value that the whole text is; some of its floats may be ``ExactFloat``.
 
@@ -96,13 +98,13 @@ def exact_json(text: str) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-def exact_at(text: str, at: int) -> tuple[Any, int]:
+def exact_at(text: str, at: int) -> tuple[object, int]:
     """Return the JSON value that begins at ``at``, and where it ends; errors as in ``exact_json``."""
     value, end = _DECODER.raw_decode(text, at)
     return _mended(text, value), end
 
 
-def _mended(text: str, value: Any) -> Any:
+def _mended(text: str, value: object) -> object:
     return mended(value) if "\\ud" in text or "\\uD" in text else value
 
 
@@ -112,10 +114,15 @@ def refuse_losses(text: str) -> None:
         _DECODER.decode(text)
 
 
-def without_texts(value: Any) -> Any:
+def without_texts(value: T) -> T:
     """Return a JSON value with plain floats only."""
+    plain: T = _plain(value)
+    return plain
+
+
+def _plain(value: Any) -> Any:
     if isinstance(value, ExactFloat):
         return float(value)
     if isinstance(value, list):
-        return [without_texts(each) for each in value]
-    return {name: without_texts(each) for name, each in value.items()} if isinstance(value, dict) else value
+        return list(map(_plain, value))
+    return {name: _plain(each) for name, each in value.items()} if isinstance(value, dict) else value

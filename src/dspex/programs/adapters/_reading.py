@@ -121,7 +121,7 @@ def _take(
 ) -> None:
     try:
         outputs[field.name], repair = read(found)
-    except (ValueError, TypeError, RecursionError) as error:
+    except Exception as error:  # noqa: BLE001 - the type's own validators run on what a model wrote, and may raise anything
         if field.has_default and isinstance(found, str) and found.strip().lower() in NOTHING:
             outputs[field.name], repair = field.make_default(), "literal"
         else:

@@ -136,6 +136,8 @@ def describe(error: Exception) -> str:
     """Return what is wrong in one line, without the input and without links."""
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
+    if not isinstance(error, (ValueError, TypeError)):
+        return f"{type(error).__name__}: {error}".partition("\n")[0]
     if not isinstance(error, ValidationError):
         return str(error).partition("\n")[0]
     details = error.errors(include_url=False, include_context=False, include_input=False)

@@ -22,6 +22,7 @@ from dspex.errors import SignatureError
 from dspex.programs.adapters._choices import Choices
 from dspex.programs.adapters._exact_json import DoubleKey, ExactFloat, exact_json, refuse_losses, without_texts
 from dspex.programs.adapters._forgive import aliases_agree, forgiven, has_dates
+from dspex.programs.adapters._marks import without_marks
 from dspex.programs.adapters._repair import Reading, checked, describe, led, repaired
 from dspex.programs.adapters._types import allows_none, literal_values, plain_type, type_text, unaliased, without_none
 from dspex.programs.types.field_type import FieldType, PartCollector
@@ -330,6 +331,8 @@ class NumberCodec(Codec):
         try:
             found = self.adapter.validate_python(text)
         except ValueError as error:
+            if plain_type(self.annotation) is not bool and without_marks(text).lower() in ("true", "false"):
+                raise  # a truth value is not a number
             return repaired(self.adapter, text, error, self.annotation)
         if found in _INFINITE and "inf" not in text.lower():
             raise ValueError("the number is too large")

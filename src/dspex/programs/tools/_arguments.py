@@ -67,12 +67,12 @@ class Arguments:
             if not self._has_dates:
                 return dict(self._adapter.validate_python(without_texts(dict(given))))
             return self._led(given)
-        except (ValueError, RecursionError) as error:
+        except Exception as error:  # noqa: BLE001 - validators of the user's run on what a model gave, and may raise anything
             problem = error
         try:
             if not self._has_dates:
                 return self._led(given)
-        except (ValueError, TypeError, RecursionError):
+        except Exception:  # noqa: BLE001, S110 - as above
             pass  # what the arguments themselves failed with says more
         raise ToolArgumentsInvalid(tool, describe(problem), ", ".join(self.schema.get("properties", {}))) from problem
 
