@@ -202,7 +202,14 @@ def recorded(home: Path) -> int:
     return count
 
 
-@pytest.mark.parametrize(("kind", "number"), [("started", 1), ("evaluation", 2), ("evaluation", 6)])
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        pytest.param("started", 1, marks=pytest.mark.slow),
+        pytest.param("evaluation", 2, marks=pytest.mark.slow),
+        ("evaluation", 6),
+    ],
+)
 async def test_a_killed_process_is_continued_to_the_same_bytes(tmp_path: Path, kind: str, number: int) -> None:
     async with SimulatorProcess(faults=FaultPlan(latency=LATENCY)) as sim:
         async with child(sim.url, tmp_path / "undisturbed", tmp_path / "expected.json") as process:
@@ -251,17 +258,13 @@ async def test_a_job_belongs_to_one_living_process(tmp_path: Path) -> None:
         assert len((await compiled(app)).answer.predict.demos) == ROWS
 
 
-KILLS = {"fast": 2, "slow": 10}
+KILLS = 10
 """How often each optimizer is killed."""
 
 
-@pytest.mark.parametrize(
-    ("name", "how_often"),
-    [("gepa", "fast"), *(pytest.param(name, "slow", marks=pytest.mark.slow) for name in OPTIMIZERS)],
-)
-async def test_killed_at_any_instant_every_optimizer_ends_with_the_same_bytes(
-    tmp_path: Path, name: str, how_often: str
-) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPTIMIZERS)
+async def test_killed_at_any_instant_every_optimizer_ends_with_the_same_bytes(tmp_path: Path, name: str) -> None:
     """The process is killed after a number of events, again and again, in the noise, the search and the verdict."""
     async with SimulatorProcess(faults=FaultPlan(latency=LATENCY)) as sim:
         async with child(sim.url, tmp_path / "undisturbed", tmp_path / "expected.json", name, HOLD) as process:
@@ -270,9 +273,9 @@ async def test_killed_at_any_instant_every_optimizer_ends_with_the_same_bytes(
         await sim.reset()
 
         home, result = tmp_path / "killed", tmp_path / "result.json"
-        source = random.Random(f"{name} {how_often}")
+        source = random.Random(name)
         kills = 0
-        for _ in range(KILLS[how_often]):
+        for _ in range(KILLS):
             async with child(sim.url, home, result, name, HOLD) as process:
                 if not await process.lines(1 + source.randrange(12)):
                     break  # it had ended before

@@ -88,6 +88,7 @@ class TestVerdicts:
             assert verdict.by > 0
             assert 0 <= verdict.shrunken <= verdict.by
 
+    @pytest.mark.slow
     def test_who_demands_to_be_sure_is_seldom_handed_a_worse_program(self) -> None:
         """Candidates that are two points worse: by the mean alone a third pass 100 rows, sure of it one in twenty."""
         source = random.Random(5)
