@@ -124,6 +124,7 @@ def test_program_may_be_an_instance(folder: Path) -> None:
         (("programs:Double", "bad.jsonl", "out.jsonl"), "bad.jsonl, line 2 is not JSON"),
         (("programs:Double", "list.jsonl", "out.jsonl"), "line 1 is not a JSON object"),
         (("programs:Double", "in.jsonl", "out.jsonl", "--lm", "nobody/model"), "'nobody'"),
+        (("programs:Double", "in.jsonl", "out.jsonl", "--lm", "nothing"), "is not 'provider/model'"),
         (("programs:Double", "in.jsonl", "out.jsonl", "--load", "absent.json"), "absent.json"),
     ],
 )

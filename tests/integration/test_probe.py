@@ -42,6 +42,11 @@ def test_a_server_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[st
     assert "'nobody'" in capsys.readouterr().err
 
 
+def test_a_name_that_is_not_a_model_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", "nothing"]) == 2
+    assert capsys.readouterr().err == "dspex: 'nothing' is not 'provider/model', for example 'openai/gpt-5-mini'\n"
+
+
 async def test_a_schema_that_is_not_enforced_is_said_in_the_line() -> None:
     """The script answers a poem to all but the questions of adapters."""
     lm = ScriptedLM(lambda request: "The sea, the sea" if request.output is not None else "roses")

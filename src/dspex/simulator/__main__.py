@@ -45,7 +45,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     kinds = textwrap.fill(", ".join(FaultKind), width=100, initial_indent="  ", subsequent_indent="  ")
     parser = argparse.ArgumentParser(
         prog=program,
-        description="A provider in a box.",
+        description="A provider in a box. It runs until Ctrl-C, or until standard input closes.",
         epilog=f"{_WIRES}{kinds}\n{_DONE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -14,6 +14,7 @@ from pydantic_core import to_jsonable_python
 
 from dspex.app._app import App
 from dspex.app._map import MapRun
+from dspex.app.cli._model import named_model
 from dspex.app.cli._program import find_program
 from dspex.errors import ConfigError
 from dspex.programs import Signature
@@ -59,12 +60,12 @@ def run(options: MapOptions) -> int:
         raise ConfigError("the output would overwrite the input")
     if options.api_base is not None and options.lm is None:
         raise ConfigError("--api-base needs --lm to know which model to ask there")
+    lm = named_model(options.lm, api_base=options.api_base) if options.lm is not None else None
     with options.source.open(encoding="utf-8") as source, options.target.open("w", encoding="utf-8") as target:
-        return asyncio.run(_map(program, source, target, options))
+        return asyncio.run(_map(program, lm, source, target, options))
 
 
-async def _map(program: Any, source: TextIO, target: TextIO, options: MapOptions) -> int:
-    lm = LM(options.lm, api_base=options.api_base) if options.lm is not None else None
+async def _map(program: Any, lm: LM | None, source: TextIO, target: TextIO, options: MapOptions) -> int:
     app = App(lm, retriever=options.retriever, cache=options.cache or "memory", deadline=options.deadline)
     journal = options.journal or options.target.with_name(f"{options.target.name}.journal")
     async with app:

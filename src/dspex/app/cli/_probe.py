@@ -6,6 +6,7 @@ import asyncio
 import sys
 
 from dspex.app._app import App
+from dspex.app.cli._model import named_model
 from dspex.app.probe import probe
 from dspex.protocols.model import LM
 from dspex.services.lm.transport import Timeouts
@@ -18,7 +19,7 @@ _PATIENCE = 600.0
 
 def run(model: str, *, api_base: str | None) -> int:
     """Ask the model and print the findings; returns the exit code."""
-    lm = LM(model, api_base=api_base)
+    lm = named_model(model, api_base=api_base)
     sys.stdout.write(f"{asyncio.run(_probe(lm))}\n")
     return 0
 
