@@ -15,11 +15,10 @@ AIM = 5.0
 MOST = {
     "": 7.0,  # modules beside the rooms
     "app": 13.0,
-    "evaluation": 17.0,
-    "optimizers": 26.0,
+    "evaluation": 10.0,
+    "optimizers": 16.0,
     "programs": 34.0,
     "protocols": 11.0,
-    "requests": 9.0,
     "runtime": 14.0,
     "services": 10.0,
     "testing": 15.0,

@@ -223,7 +223,7 @@ class SyncView:
         return report
 
     def headroom(
-        self, program: Module, metric: Metric[Any], rows: Iterable[object], *, max_concurrency: int = 64
+        self, program: Module, metric: Metric, rows: Iterable[object], *, max_concurrency: int = 64
     ) -> HeadroomReport:
         """Say whether simple changes move the score; all as ``App.headroom``."""
 
@@ -236,7 +236,7 @@ class SyncView:
     def compile(
         self,
         program: M,
-        optimizer: Algorithm[Any],
+        optimizer: Algorithm,
         *,
         trainset: Iterable[Any],
         valset: Iterable[Any] | None = None,

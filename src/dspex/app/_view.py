@@ -250,7 +250,7 @@ class AppView:
     async def headroom(
         self,
         program: Module,
-        metric: Metric[Any],
+        metric: Metric,
         rows: Iterable[object],
         *,
         max_concurrency: int = 64,
@@ -284,7 +284,7 @@ class AppView:
     async def compile(
         self,
         program: M,
-        optimizer: Algorithm[Any],
+        optimizer: Algorithm,
         *,
         trainset: Iterable[object],
         valset: Iterable[Any] | None = None,

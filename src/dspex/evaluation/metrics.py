@@ -8,7 +8,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
+
+from typing_extensions import TypeVar
 
 from dspex.errors import ConfigError
 from dspex.programs import Example
@@ -24,7 +26,7 @@ __all__ = [
     "normalize_text",
 ]
 
-R = TypeVar("R")
+R = TypeVar("R", default=Any)
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -92,7 +94,7 @@ class _PassageMatch:
         return any(f" {answer} " in f" {text} " for answer in wanted if answer for text in texts)
 
 
-def exact_match(field: str = "answer") -> Metric[Any]:
+def exact_match(field: str = "answer") -> Metric:
     """
     Return a metric: whether the prediction's ``field`` equals the example's, both normalised.
 
@@ -101,7 +103,7 @@ def exact_match(field: str = "answer") -> Metric[Any]:
     return _ExactMatch(field)
 
 
-def f1(field: str = "answer") -> Metric[Any]:
+def f1(field: str = "answer") -> Metric:
     """
     Return a metric: the harmonic mean of token precision and recall of ``field``, from 0 to 1.
 
@@ -110,7 +112,7 @@ def f1(field: str = "answer") -> Metric[Any]:
     return _F1(field)
 
 
-def answer_passage_match(field: str = "answer", passages: str = "passages") -> Metric[Any]:
+def answer_passage_match(field: str = "answer", passages: str = "passages") -> Metric:
     """Return a metric: whether one of the prediction's ``passages`` holds the example's ``field``, word for word."""
     return _PassageMatch(field, passages)
 

@@ -162,7 +162,7 @@ class Report(Generic[R]):
         times = sorted(each.totals.duration for each in self.outcomes if each.totals is not None)
         return RowLatency(*(_percentile(times, share) for share in (0.5, 0.95, 0.99)))
 
-    def compare(self, other: Report[Any]) -> Comparison:
+    def compare(self, other: Report) -> Comparison:
         """
         Return how this report differs from ``other``, with a paired test over the rows that both scored.
 
@@ -212,7 +212,7 @@ class Report(Generic[R]):
         return "\n".join(lines)
 
 
-def cost_of(outcome: RowOutcome[Any]) -> Decimal | None:
+def cost_of(outcome: RowOutcome) -> Decimal | None:
     """Return the dollars that one row has cost; None where that is unknown. A row never started has cost nothing."""
     if outcome.totals is not None:
         return outcome.totals.cost
@@ -220,7 +220,7 @@ def cost_of(outcome: RowOutcome[Any]) -> Decimal | None:
     return None if killed else Decimal(0)
 
 
-def _value(outcome: RowOutcome[Any]) -> float | None:
+def _value(outcome: RowOutcome) -> float | None:
     return outcome.score.value if isinstance(outcome, Scored) else None
 
 

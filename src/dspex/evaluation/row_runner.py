@@ -86,7 +86,7 @@ class RowRunner:
                 return Failed(error, fields, outcome.totals)
             await self._gate.close(ticket, error)
 
-    async def score(self, program: object, row: Row, metric: Metric[Any]) -> RowOutcome:
+    async def score(self, program: object, row: Row, metric: Metric) -> RowOutcome:
         """Run one row and ask the metric about the answer; raises and is cancelled as ``run``."""
         outcome = await self.run(program, row.inputs, row.example)
         if isinstance(outcome, Failed):
@@ -158,7 +158,7 @@ def failed_task(result: TaskResult[Any, Any], index: int, fields: Mapping[str, o
 # --- asking the metric --------------------------------------------------------------------------------------
 
 
-async def score_of(metric: Metric[Any], example: Example, value: object, example_id: str) -> Score:
+async def score_of(metric: Metric, example: Example, value: object, example_id: str) -> Score:
     """
     Ask the metric for its verdict on one answer.
 

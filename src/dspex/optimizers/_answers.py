@@ -51,7 +51,7 @@ def spending_of(data: Mapping[str, Any]) -> Spending:
     return Spending(usd, spent.get("tokens", 0), spent.get("calls", 0), spent.get("unpriced", 0))
 
 
-def plain_spending(spent: Spending) -> dict[str, Any]:
+def plain_spending(spent: Spending) -> dict[str, object]:
     """Return an amount as JSON values."""
     return {"usd": str(spent.usd), "tokens": spent.tokens, "calls": spent.calls, "unpriced": spent.unpriced}
 

@@ -100,7 +100,7 @@ class Core:
 
     # --- for the driver -------------------------------------------------------------------------------------
 
-    def begin(self, algorithm: Algorithm[Any], task: Task) -> None:
+    def begin(self, algorithm: Algorithm, task: Task) -> None:
         """Start the root algorithm."""
         root = self._root = Lane(self, algorithm, task, (), self._ended)
         self.later(root.open)
@@ -126,7 +126,7 @@ class Core:
             return item
         return None
 
-    def answered(self, item: Item, answers: Mapping[str, Mapping[str, Any]]) -> None:
+    def answered(self, item: Item, answers: Mapping[str, Mapping[str, object]]) -> None:
         """Hand over recorded answers by their keys, JSON values as the journal has them: its own, or those read."""
         self._flights.pop(item.key, None)
         if not item.reads:
@@ -178,7 +178,7 @@ class Core:
         if self.trouble is None:
             self.trouble = error
 
-    def guarded(self, algorithm: Algorithm[Any], what: Callable[[], Any]) -> Any:
+    def guarded(self, algorithm: Algorithm, what: Callable[[], object]) -> object:
         """Call a function of an algorithm; what it raises ends the job, and None is returned."""
         try:
             return what()

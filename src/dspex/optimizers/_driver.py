@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import Context
-from typing import Any
 
 from dspex.errors import BudgetExceeded, InternalError
 from dspex.optimizers._core import Core, Item
@@ -17,7 +16,7 @@ from dspex.runtime import Crashed, StreamOptions, TaskResult, TaskStream, curren
 
 __all__ = ["Driver"]
 
-Answers = Mapping[str, Mapping[str, Any]]
+Answers = Mapping[str, Mapping[str, object]]
 
 
 class Driver:

@@ -24,7 +24,7 @@ from dspex.protocols.scope import TraceStep
 
 __all__ = ["Hands", "Trainer"]
 
-Trainer = Callable[[str, tuple[Mapping[str, Any], ...], Mapping[str, Any]], Awaitable[str]]
+Trainer = Callable[[str, tuple[Mapping[str, object], ...], Mapping[str, object]], Awaitable[str]]
 """Trains a model on data with options, and returns the trained model's name."""
 
 PROGRAMS_KEPT = 256
@@ -48,7 +48,7 @@ class Hands:
         runner: RowRunner,
         writer: JobWriter,
         programs: Mapping[str, Module],
-        metric: Metric[Any] | None,
+        metric: Metric | None,
         trainer: Trainer | None = None,
     ) -> None:
         self._runner = runner
@@ -59,7 +59,7 @@ class Hands:
         self._ready: OrderedDict[tuple[str, int, float | None], Module] = OrderedDict()
         self._own = {name: _demos_of(program) for name, program in programs.items()}
 
-    async def do(self, item: Item) -> Mapping[str, Mapping[str, Any]]:
+    async def do(self, item: Item) -> Mapping[str, Mapping[str, object]]:
         """
         Do an item and return its answers by key; what is new has been recorded.
 
@@ -89,7 +89,7 @@ class Hands:
 
     # --- rows -----------------------------------------------------------------------------------------------
 
-    async def _run(self, ask: Run, row: Row) -> dict[str, Any]:
+    async def _run(self, ask: Run, row: Row) -> dict[str, object]:
         about = {"row": row.index, "candidate": ask.candidate.key}
         try:
             program = self._program(ask, row)
@@ -146,13 +146,13 @@ class Hands:
         values = {name: getattr(outcome.value, name) for name in fields if fields[name].role == "output"}
         return {"outputs": {name: to_plain(value) for name, value in values.items()}, "error": "", **_spent(outcome)}
 
-    async def _embed(self, ask: Embed) -> dict[str, Any]:
+    async def _embed(self, ask: Embed) -> dict[str, object]:
         outcome = await self._runner.run(EmbedTexts(ask.lm), {"texts": list(ask.texts)}, {})
         if isinstance(outcome, Failed):
             return {"_vectors": [], "error": _told(outcome.reason), **_spent(outcome)}
         return {"_vectors": [list(each) for each in outcome.value], "error": "", **_spent(outcome)}
 
-    async def _train(self, ask: Train) -> dict[str, Any]:
+    async def _train(self, ask: Train) -> dict[str, object]:
         if self._trainer is None:
             raise ConfigError(f"this App cannot train {ask.lm}: there is no trainer for its provider")
         try:
@@ -174,16 +174,16 @@ def _any_answer(_example: Example, _prediction: object) -> bool:
     return True
 
 
-def _success(program: Module, outcome: Scored) -> dict[str, Any]:
+def _success(program: Module, outcome: Scored) -> dict[str, object]:
     score = outcome.score
     trace, untaught = _calls(program, outcome.trace)
     told = {"score": score.value, "feedback": score.feedback, "parts": dict(score.parts), "error": ""}
     return {**told, **_spent(outcome), "_trace": trace, **({"untaught": untaught} if untaught else {})}
 
 
-def _calls(program: Module, trace: Sequence[TraceStep]) -> tuple[list[list[Any]], list[str]]:
+def _calls(program: Module, trace: Sequence[TraceStep]) -> tuple[list[list[object]], list[str]]:
     """Return the predictors' calls as demonstrations, and what of them has no form in which it could be taught."""
-    calls: list[list[Any]] = []
+    calls: list[list[object]] = []
     untaught: list[str] = []
     predictors = program.predictors()
     for step in trace:
@@ -197,7 +197,7 @@ def _calls(program: Module, trace: Sequence[TraceStep]) -> tuple[list[list[Any]]
     return calls, untaught
 
 
-def _failure(outcome: Failed) -> dict[str, Any]:
+def _failure(outcome: Failed) -> dict[str, object]:
     kind = "metric" if isinstance(outcome.reason, MetricFailed) else "program"
     return {"score": None, "error": _told(outcome.reason), "failed": kind, **_spent(outcome)}
 
@@ -206,7 +206,7 @@ def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _spent(outcome: Scored | Ok | Failed) -> dict[str, Any]:
+def _spent(outcome: Scored | Ok | Failed) -> dict[str, object]:
     totals = outcome.totals
     if totals is None:
         return {"seconds": 0.0}

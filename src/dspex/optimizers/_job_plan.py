@@ -40,7 +40,7 @@ class Outcome:
     verdict: Verdict
     noise: Noise | None
     plans: int
-    summary: Sequence[Mapping[str, Any]] = ()
+    summary: Sequence[Mapping[str, object]] = ()
     """The candidates of the search, for people to read."""
 
 
@@ -57,7 +57,7 @@ class JobPlan(Algorithm[Outcome | None]):
         seed: The job's; the search has the same.
     """
 
-    algorithm: Algorithm[Any]
+    algorithm: Algorithm
     split: Split
     sure: float = 0.0
     limit: Budget | None = None

@@ -95,7 +95,7 @@ class JobService:
     async def compile(
         self,
         program: M,
-        optimizer: Algorithm[Any],
+        optimizer: Algorithm,
         *,
         trainset: Iterable[object],
         valset: Iterable[object] | None,
@@ -140,7 +140,7 @@ class JobService:
     def _spec(
         self,
         program: Module,
-        optimizer: Algorithm[Any],
+        optimizer: Algorithm,
         train: tuple[object, ...],
         val: tuple[object, ...],
         options: RunOptions,
@@ -205,7 +205,7 @@ class JobService:
             self.table.end(record)
 
 
-def identity(algorithm: Algorithm[Any]) -> list[object]:
+def identity(algorithm: Algorithm) -> list[object]:
     """Return what makes an algorithm the same algorithm: its class, its version and its options, as JSON values."""
     options = {name: _option(value) for name, value in algorithm.options().items()}
     return [path_of(type(algorithm)), algorithm.version, algorithm.width, options]

@@ -49,7 +49,7 @@ class Lane:
     def __init__(
         self,
         core: Core,
-        algorithm: Algorithm[Any],
+        algorithm: Algorithm,
         task: Task,
         place: Place,
         on_end: Callable[[Found], None],
@@ -64,7 +64,7 @@ class Lane:
         self.name = "/".join(map(str, place))
         self.allowance = allowance
         self.parent = parent
-        self.state: Any = None  # the algorithm's own
+        self.state: object = None  # the algorithm's own
         self.begun = 0
         self.absorbed = 0
         self.over = False
@@ -72,7 +72,7 @@ class Lane:
         """The cost of the absorbed plans."""
         self.running: dict[int, Frame] = {}
         self._end: int | None = None
-        self._results: dict[int, tuple[Any, Charges, Exception | None]] = {}
+        self._results: dict[int, tuple[object, Charges, Exception | None]] = {}
         self._failed = 0
         self._on_end = on_end
 
@@ -133,7 +133,7 @@ class Lane:
             self.running.pop(k).cancel()
         self._results = {k: each for k, each in self._results.items() if k < self._end}
 
-    def ended(self, k: int, result: Any, charges: Charges, error: Exception | None) -> None:
+    def ended(self, k: int, result: object, charges: Charges, error: Exception | None) -> None:
         """Take the result of a plan, and absorb what is next in order."""
         self.running.pop(k, None)
         if self._end is not None and k >= self._end:
@@ -163,7 +163,7 @@ class Lane:
             recorded is not None and self.absorbed >= recorded
         )
 
-    def _absorb(self, result: Any, charges: Charges, error: Exception | None) -> None:
+    def _absorb(self, result: object, charges: Charges, error: Exception | None) -> None:
         k, algorithm, core = self.absorbed, self.algorithm, self.core
         self._failed = 0 if error is None else self._failed + 1
         if error is not None and self._failed >= MAX_FAILED_PLANS:
@@ -270,7 +270,7 @@ class Frame:
             lane.cancel()
         self._step(lambda: self._plan.throw(error))
 
-    def _send(self, answer: Any) -> None:
+    def _send(self, answer: object) -> None:
         self._step(lambda: self._plan.send(answer))
 
     def _step(self, step: Callable[[], Ask | tuple[Ask, ...]]) -> None:
@@ -291,7 +291,7 @@ class Frame:
             self._asks, self._single = asks, not isinstance(asked, tuple)
             self.open()
 
-    def _end(self, result: Any, error: Exception | None) -> None:
+    def _end(self, result: object, error: Exception | None) -> None:
         self.alive = False
         self.lane.ended(self.k, result, self.charges, error)
 

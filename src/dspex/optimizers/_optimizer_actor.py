@@ -153,11 +153,11 @@ class OptimizerActor(LibraryActor):
 
     # --- messages -------------------------------------------------------------------------------------------
 
-    async def handle_continue(self, argument: Any) -> Next:
+    async def handle_continue(self, argument: object) -> Next:
         """Leave: a predecessor had settled the job."""
         return Stop(NORMAL)
 
-    async def handle_cast(self, message: Any) -> Next:
+    async def handle_cast(self, message: object) -> Next:
         """Cancel, pause, resume or steer the job."""
         if message is CANCEL:
             self._cancel()
@@ -268,7 +268,7 @@ class OptimizerActor(LibraryActor):
         await self.runtime.sleep(minutes * 60)
         await self._driver.end_search("time")
 
-    async def _write_end(self, kind: str, data: dict[str, Any]) -> None:
+    async def _write_end(self, kind: str, data: dict[str, object]) -> None:
         try:
             await self._writer.append(kind, data)
         except OptimizationError as error:
@@ -364,7 +364,7 @@ def job_spec(record: JobRecord, table: JobTable, executor: Executor) -> ChildSpe
 # --- how jobs are written down ------------------------------------------------------------------------------
 
 
-def plain_outcome(outcome: Outcome) -> dict[str, Any]:
+def plain_outcome(outcome: Outcome) -> dict[str, object]:
     """Return what a job has come to, as JSON values."""
     return {
         "verdict": plain_verdict(outcome.verdict),

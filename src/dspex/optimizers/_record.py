@@ -55,7 +55,7 @@ class JobSpec:
     id: str
     path: Path
     program: Module
-    optimizer: Algorithm[Any]
+    optimizer: Algorithm
     split: Split
     seed: int
     options: RunOptions

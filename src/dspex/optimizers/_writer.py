@@ -41,7 +41,7 @@ class JobWriter:
         self._journal = journal
         self._record = record
 
-    async def append(self, kind: str, data: Mapping[str, Any], key: str | None = None) -> Record:
+    async def append(self, kind: str, data: Mapping[str, object], key: str | None = None) -> Record:
         """
         Write a record; a key that has one already keeps it.
 

@@ -70,7 +70,7 @@ class BootstrapFewShot(Algorithm[Worked]):
         ConfigError: A number makes no sense, or the metric is not a function.
     """
 
-    metric: Metric[Any] | None
+    metric: Metric | None
     _: KW_ONLY
     threshold: float = 1.0
     max_bootstrapped_demos: int = 4

@@ -67,7 +67,7 @@ class COPRO(Algorithm[Ascent]):
         ConfigError: A number makes no sense, or the metric is not a function.
     """
 
-    metric: Metric[Any] | None
+    metric: Metric | None
     _: KW_ONLY
     breadth: int = 10
     depth: int = 3
@@ -153,6 +153,6 @@ class COPRO(Algorithm[Ascent]):
         """Return how many rounds are over, and how many instructions were tried."""
         return {"rounds": state.rounds, "tried": len(state.tallies)}
 
-    def summary(self, state: Ascent) -> Sequence[Mapping[str, Any]]:
+    def summary(self, state: Ascent) -> Sequence[Mapping[str, object]]:
         """Return how each candidate did."""
         return told(state.tallies)

@@ -120,7 +120,7 @@ class GEPA(Algorithm[Population]):
         ConfigError: A number makes no sense, or the metric is not a function.
     """
 
-    metric: Metric[Any] | None
+    metric: Metric | None
     _: KW_ONLY
     max_children: int = 40
     minibatch_size: int = 3
@@ -304,7 +304,7 @@ class GEPA(Algorithm[Population]):
         best = max((each.mean for each in state.members if each.mean > -math.inf), default=None)
         return {"tried": state.tried, "members": len(state.members), "best": best}
 
-    def summary(self, state: Population) -> Sequence[Mapping[str, Any]]:
+    def summary(self, state: Population) -> Sequence[Mapping[str, object]]:
         """Return how each member did."""
         return told([_tally(each) for each in state.members])
 

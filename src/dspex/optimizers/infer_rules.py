@@ -50,7 +50,7 @@ class InferRules(Algorithm[Contest]):
         ConfigError: A number makes no sense, or the metric is not a function.
     """
 
-    metric: Metric[Any] | None
+    metric: Metric | None
     _: KW_ONLY
     num_candidates: int = 10
     num_rules: int = 10
@@ -152,6 +152,6 @@ class InferRules(Algorithm[Contest]):
         """Return how many candidates there are of how many wanted."""
         return {"candidates": len(state.candidates), "wanted": self.num_candidates + 1}
 
-    def summary(self, state: Contest) -> Sequence[Mapping[str, Any]]:
+    def summary(self, state: Contest) -> Sequence[Mapping[str, object]]:
         """Return how each candidate did."""
         return told(state.tallies)

@@ -119,7 +119,7 @@ class Journal:
         self.epoch = epoch + 1
         return self.epoch
 
-    def append(self, kind: str, data: Mapping[str, Any], key: str | None = None) -> Record:
+    def append(self, kind: str, data: Mapping[str, object], key: str | None = None) -> Record:
         """
         Write a record; when this returns it is there to stay.
 

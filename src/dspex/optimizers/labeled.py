@@ -39,7 +39,7 @@ class LabeledFewShot(Algorithm[Candidate]):
     k: int = 16
     sample: bool = True
     _: KW_ONLY
-    metric: Metric[Any] | None = None
+    metric: Metric | None = None
     width: int = 1
     chooses: ClassVar[bool] = False
 

@@ -124,7 +124,7 @@ class MIPROv2(Algorithm[Mixing]):
         ConfigError: A number makes no sense, or the metric is not a function.
     """
 
-    metric: Metric[Any] | None
+    metric: Metric | None
     _: KW_ONLY
     auto: Auto = "light"
     num_candidates: int | None = None
@@ -361,7 +361,7 @@ class MIPROv2(Algorithm[Mixing]):
         counted = {"sets": len(state.demo_sets), "proposals": len(state.proposals), "tried": len(tried)}
         return {**counted, "best": max(tried, default=None)}
 
-    def summary(self, state: Mixing) -> Sequence[Mapping[str, Any]]:
+    def summary(self, state: Mixing) -> Sequence[Mapping[str, object]]:
         """Return how each combination did."""
         known = {each.candidate.key: each for each in (state.tallies or {}).values()}
         known |= {each.candidate.key: each for each in (state.raced.tallies if state.raced is not None else ())}

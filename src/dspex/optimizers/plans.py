@@ -15,7 +15,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic
+
+from typing_extensions import TypeVar
 
 from dspex._random import generator
 from dspex.evaluation import Metric, Row
@@ -50,7 +52,7 @@ __all__ = [
     "chance",
 ]
 
-S = TypeVar("S")
+S = TypeVar("S", default=Any)
 
 
 def chance(*path: object) -> random.Random:
@@ -199,7 +201,7 @@ class Search:
         price: The expected cost of a row; it is set aside before the row is sent.
     """
 
-    algorithm: Algorithm[Any]
+    algorithm: Algorithm
     learn: tuple[Row, ...] | None = None
     choose: tuple[Row, ...] | None = None
     start: Candidate | None = None
@@ -314,7 +316,7 @@ class Algorithm(ABC, Generic[S]):
     Plan ``k`` is made from the state in which exactly the plans 0 to ``k - width`` are absorbed, in order.
     """
 
-    metric: Metric[Any] | None
+    metric: Metric | None
     """The metric it optimizes for; None where it needs none."""
 
     width: int = 4
@@ -380,6 +382,6 @@ class Algorithm(ABC, Generic[S]):
         """Return how far a state has come, as JSON values: told after each plan."""
         return {}
 
-    def summary(self, state: S) -> Sequence[Mapping[str, Any]]:
+    def summary(self, state: S) -> Sequence[Mapping[str, object]]:
         """Return the candidates of a state for people to read: ``name``, ``score``, ``rows``, as JSON values."""
         return ()

@@ -69,7 +69,7 @@ class BootstrapFewShotWithRandomSearch(Algorithm[Contest]):
         ConfigError: A number makes no sense, or the metric is not a function.
     """
 
-    metric: Metric[Any] | None
+    metric: Metric | None
     _: KW_ONLY
     threshold: float = 1.0
     max_bootstrapped_demos: int = 4
@@ -179,7 +179,7 @@ class BootstrapFewShotWithRandomSearch(Algorithm[Contest]):
         """Return how many candidates there are of how many wanted."""
         return {"candidates": len(state.candidates), "wanted": self._count}
 
-    def summary(self, state: Contest) -> Sequence[Mapping[str, Any]]:
+    def summary(self, state: Contest) -> Sequence[Mapping[str, object]]:
         """Return how each candidate did."""
         return told(state.tallies)
 

@@ -85,7 +85,7 @@ class SIMBA(Algorithm[Pool]):
         ConfigError: A number makes no sense, or the metric is not a function.
     """
 
-    metric: Metric[Any] | None
+    metric: Metric | None
     _: KW_ONLY
     batch_size: int = 32
     num_candidates: int = 6
@@ -245,7 +245,7 @@ class SIMBA(Algorithm[Pool]):
         """Return how many steps are over, and how many candidates there are."""
         return {"steps": min(state.steps, self.max_steps), "candidates": len(state.tallies)}
 
-    def summary(self, state: Pool) -> Sequence[Mapping[str, Any]]:
+    def summary(self, state: Pool) -> Sequence[Mapping[str, object]]:
         """Return how each candidate did: in the race, where it took part."""
         known = {each.candidate: each for each in state.tallies}
         known |= {each.candidate: each for each in (state.raced.tallies if state.raced is not None else ())}

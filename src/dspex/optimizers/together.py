@@ -41,8 +41,8 @@ class BetterTogether(Algorithm[Contest]):
         ConfigError: There are none, they have no place for each other's programs, or the metric is not a function.
     """
 
-    metric: Metric[Any] | None
-    optimizers: Sequence[Algorithm[Any]]
+    metric: Metric | None
+    optimizers: Sequence[Algorithm]
     _: KW_ONLY
     in_sequence: bool = True
     width: int = 16
@@ -83,7 +83,7 @@ class BetterTogether(Algorithm[Contest]):
         start = state.candidates[k] if self.in_sequence else state.task.start
         return self._search(self.optimizers[k], start or state.task.start, state.task.seed + k)
 
-    def _search(self, algorithm: Algorithm[Any], start: Candidate, seed: int) -> Plan:
+    def _search(self, algorithm: Algorithm, start: Candidate, seed: int) -> Plan:
         found: Found = yield Search(algorithm, start=start, seed=seed)
         return found.candidate
 
@@ -106,6 +106,6 @@ class BetterTogether(Algorithm[Contest]):
         """Return how many optimizers are through."""
         return {"done": len(state.candidates) - 1, "wanted": len(self.optimizers)}
 
-    def summary(self, state: Contest) -> Sequence[Mapping[str, Any]]:
+    def summary(self, state: Contest) -> Sequence[Mapping[str, object]]:
         """Return how each candidate did."""
         return told(state.tallies)

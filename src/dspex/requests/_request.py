@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
 
@@ -93,7 +93,7 @@ class Request(Generic[R]):
         if live.cancelled:
             raise asyncio.CancelledError
 
-    def __await__(self) -> Generator[Any, None, R]:
+    def __await__(self) -> Generator[object, None, R]:
         yield from self._end().__await__()
         if self._live.error is not None:
             raise self._live.error

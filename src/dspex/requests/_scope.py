@@ -111,7 +111,7 @@ class RequestScope:
 
     def complete(
         self, request: LMRequest, *, lm: LMChoice, step: str, on_delta: OnDelta | None = None
-    ) -> Coroutine[Any, Any, LMResult]:
+    ) -> Coroutine[object, object, LMResult]:
         """Ask a language model, as ``protocols.Scope.complete`` says; halves of characters are made harmless here."""
         return (self._complete_told if self.telemetry.active else self._complete)(request, lm, step, on_delta)
 

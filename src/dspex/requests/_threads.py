@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dspex.errors import ActorExited, NoSuchActor
 from dspex.runtime import ChildSpec, From, LibraryActor, Next, Reply, Runtime, ThreadPool, get_logger
@@ -81,7 +81,7 @@ class ToolThreadsOwner(LibraryActor):
         pool = ThreadPool("dspex-tool", limit=self._threads.limit, on_late=self._threads.note_late)
         self._threads.pool = self.own(pool, self._close)
 
-    async def handle_call(self, message: Any, sender: From) -> Next:
+    async def handle_call(self, message: object, sender: From) -> Next:
         """Answer with the pool, which is open by now."""
         return Reply(self._threads.pool) if message is _GET_POOL else self.refuse(message, sender)
 

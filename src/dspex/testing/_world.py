@@ -136,7 +136,7 @@ class Simulated:
 
 
 def simulate(
-    algorithm: Algorithm[Any],
+    algorithm: Algorithm,
     world: ScriptedWorld,
     *,
     order: random.Random,

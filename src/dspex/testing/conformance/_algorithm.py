@@ -50,7 +50,7 @@ class AlgorithmContract(ABC):
     hold_rows: int = 20
 
     @abstractmethod
-    def algorithm(self) -> Algorithm[Any]:
+    def algorithm(self) -> Algorithm:
         """Return the optimizer, small enough for a few hundred rows."""
 
     def world(self) -> ScriptedWorld:
@@ -161,7 +161,7 @@ class AlgorithmContract(ABC):
         assert run.outcome is not None
 
 
-def _first_ask(algorithm: Algorithm[Any], state: object) -> str:  # a state is the algorithm's own
+def _first_ask(algorithm: Algorithm, state: object) -> str:  # a state is the algorithm's own
     made = algorithm.plan(state, 0, generator(3))
     if not inspect.isgenerator(made):
         return repr(made)
