@@ -21,7 +21,7 @@ MOST = {
     "protocols": 11.0,
     "runtime": 14.0,
     "services": 10.0,
-    "testing": 15.0,
+    "testing": 10.0,
 }
 """
 Where a room is still above the aim: the most it may have.

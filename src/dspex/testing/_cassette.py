@@ -200,7 +200,7 @@ def _digest(url: httpx.URL, body: bytes) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _parsed(body: bytes) -> Any:  # JSON of any shape
+def _parsed(body: bytes) -> object:  # JSON of any shape
     """Return a body as JSON, or as text where it is none."""
     try:
         return json.loads(body)

@@ -38,12 +38,12 @@ class BrokenOff:
         error: The error at its end; None is a StreamTruncated.
     """
 
-    answer: str | Mapping[str, Any]  # field values are of any type
+    answer: str | Mapping[str, object]  # field values are of any type
     error: Exception | None = None
 
 
 ScriptedAnswer = (
-    str | Mapping[str, Any] | ToolCall | Completion | LMResponse | BrokenOff | Exception | Sequence[Any]
+    str | Mapping[str, object] | ToolCall | Completion | LMResponse | BrokenOff | Exception | Sequence[object]
 )  # a sequence is of these: several tool calls, or several completions
 """One answer of a script; ``ScriptedLM`` says what each means."""
 
@@ -110,7 +110,7 @@ class ScriptedLM(LocalLM):
     requests: list[ScriptedRequest]
     """The requests, oldest first."""
     _asked: Counter[str]
-    _queues: dict[str, deque[ScriptedAnswer] | Callable[[LMRequest], Any]]
+    _queues: dict[str, deque[ScriptedAnswer] | Callable[[LMRequest], object]]
 
     def __init__(
         self,

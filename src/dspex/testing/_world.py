@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dspex.errors import NoCandidate
 from dspex.evaluation import Row
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ScriptedWorld", "Simulated", "rows_of", "simulate"]
 
-Data = Mapping[str, Any]
+Data = Mapping[str, object]
 
 
 def hashed(*parts: object) -> int:
@@ -61,7 +61,7 @@ class ScriptedWorld:
         """Return the metric's words."""
         return "" if score == 1 else f"row {row.index} should be answered {row.example.get('answer', '')!r}"
 
-    def write(self, ask: Write, key: str) -> Mapping[str, Any] | None:
+    def write(self, ask: Write, key: str) -> Mapping[str, object] | None:
         """Return the outputs of a signature; None makes the model fail."""
         fields = Predict(ask.signature).signature.fields
         return {name: _made_up(each.annotation, key, name) for name, each in fields.items() if each.role == "output"}
@@ -89,7 +89,7 @@ class ScriptedWorld:
         return {"model": f"trained-{item.key[-8:]}", "error": "", "spent": spent}
 
 
-def _trace(program: Module, row: Row, key: str) -> list[list[Any]]:
+def _trace(program: Module, row: Row, key: str) -> list[list[object]]:
     calls: list[list[object]] = []
     for path, predictor in program.predictors().items():
         values = {

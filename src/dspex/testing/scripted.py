@@ -8,7 +8,7 @@ from array import array
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic_core import to_json
 
@@ -22,7 +22,7 @@ __all__ = ["Answer", "Asked", "ScriptedScope"]
 
 R = TypeVar("R")
 
-Answer = str | Mapping[str, Any] | Sequence[str] | Exception
+Answer = str | Mapping[str, object] | Sequence[str] | Exception
 """A completion's text, its fields by name, several completions, or the error to raise."""
 
 Script = Sequence[Answer] | Mapping[str, Sequence[Answer]] | Callable[[LMRequest], Answer]
@@ -106,7 +106,7 @@ class ScriptedScope:
         return None
 
     @property
-    def adapter(self) -> Any:  # an Adapter, as ``protocols.Scope`` has it
+    def adapter(self) -> object:  # an Adapter, as ``protocols.Scope`` has it
         """The chat format, where a predictor has none of its own."""
         return None
 
