@@ -19,7 +19,7 @@ MOST = {
     "optimizers": 16.0,
     "programs": 34.0,
     "protocols": 11.0,
-    "runtime": 14.0,
+    "runtime": 11.0,
     "services": 10.0,
     "testing": 10.0,
 }

@@ -80,7 +80,7 @@ class Application:
 
     # --- for subclasses -------------------------------------------------------------------------------------
 
-    async def start(self) -> Any:
+    async def start(self) -> object:
         """Acquire what the children need; what this returns is the state, which the other hooks get."""
         return None
 
@@ -245,7 +245,7 @@ class _Master(LibraryActor):
 
     def __init__(self, application: Application) -> None:
         self.application = application
-        self.state: Any = None
+        self.state: object = None
         self.supervisor: SupervisorRef | None = None
         self.top: ActorProcess | None = None
         self.began = False
@@ -308,7 +308,7 @@ class _Master(LibraryActor):
                 await top.wait_exit()
         await self._run("stop", application.stop)
 
-    async def _run(self, name: str, hook: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def _run(self, name: str, hook: Callable[[object], Awaitable[object]]) -> object:
         """Run a hook as a process of its own; return the state, the old one when the hook failed."""
         task = self.spawn_task(hook, self.state, label=f"{name} of {self.application.name}")
         reason = await task.wait_exit(self.application.hook_timeout)

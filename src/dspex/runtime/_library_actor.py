@@ -20,7 +20,7 @@ class LibraryActor(Actor):
     must not: one caller's mistake would be everybody's.
     """
 
-    async def handle_call(self, message: Any, sender: From) -> Next:
+    async def handle_call(self, message: object, sender: From) -> Next:
         """Refuse; subclasses answer what they understand, and ``refuse`` the rest."""
         return self.refuse(message, sender)
 

@@ -41,7 +41,7 @@ class KeyLocks:
         self._held: dict[Process, dict[_Ticket, None]] = {}
         self._waiting: dict[asyncio.Task[object], _Ticket] = {}
 
-    async def run(self, key: Hashable, function: Callable[[], object]) -> Any:
+    async def run(self, key: Hashable, function: Callable[[], object]) -> object:
         """Run ``function`` while nobody else runs one for ``key``; await what it returns, if need be."""
         ticket = self._draw(key)
         try:
@@ -120,7 +120,7 @@ class KeyLocks:
             self._give_back(ticket)
 
 
-def _label(process: Process | None, task: asyncio.Task[Any] | None) -> str:
+def _label(process: Process | None, task: asyncio.Task[object] | None) -> str:
     if process is not None:
         return process.label
     return task.get_name() if task is not None else "a callback"

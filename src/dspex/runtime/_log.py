@@ -96,7 +96,7 @@ def _as_record(logger: logging.Logger, method: str, event: MutableMapping[str, A
     return arguments
 
 
-def _rename_reserved(_: object, __: str, event: MutableMapping[str, object]) -> MutableMapping[str, Any]:
+def _rename_reserved(_: object, __: str, event: MutableMapping[str, object]) -> MutableMapping[str, object]:
     for name in _RESERVED & event.keys():
         event[f"{name}_"] = event.pop(name)
     return event

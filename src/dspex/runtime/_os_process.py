@@ -169,7 +169,7 @@ class OsProcess(LibraryActor):
             raise failure from self._failure
         self._state = "ready"
 
-    async def handle_call(self, message: Any, sender: From) -> Next:
+    async def handle_call(self, message: object, sender: From) -> Next:
         """Tell what is known of the program."""
         if issubclass(type(message), GetOsProcess):
             return Reply(self._info())

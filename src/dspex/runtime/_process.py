@@ -93,14 +93,14 @@ class Process:
         self.exit_reason: ExitReason | None = None
         self.dead = False
         self.fenced = False
-        self._task: asyncio.Task[Any] | None = None
+        self._task: asyncio.Task[object] | None = None
         self._name: str | None = None
         self._children: dict[Process, None] | None = None
         self._watchers: dict[int, ActorProcess] | None = None
         self._links: dict[Process, bool] | None = None  # whether its end is told before ordinary messages
         self._waiters: dict[asyncio.Future[ExitReason | None], None] | None = None
         self._waits_for_children = False
-        self._resources: list[tuple[Any, Callable[[Any], object]]] | None = None
+        self._resources: list[tuple[object, Callable[[object], object]]] | None = None
         self._on_dead: list[Callable[[], object]] | None = None
         self._fence_timer: TimerHandle | None = None
 

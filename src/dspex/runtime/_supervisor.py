@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from dspex._guard import exact_text, shown
 from dspex.errors import ChildError, SpecError, StartFailed
@@ -126,7 +126,7 @@ class Supervisor(Parent):
                 del self._children[child.id]
         return None
 
-    async def handle_call(self, message: Any, sender: From) -> Next:
+    async def handle_call(self, message: object, sender: From) -> Next:
         """Carry out a management call; rules that refuse it are answers, not crashes."""
         if type(message) is WhichChildren:
             return Reply(tuple(child.info() for child in reversed(self._children.values())))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from dspex.errors import CallCycle, SpecError
 from dspex.runtime._child_spec import ChildSpec
@@ -184,7 +184,7 @@ class SupervisorRef(Manages, ActorRef):
     def _runtime(self) -> Runtime:
         return self._process.runtime
 
-    async def _manage(self, message: object) -> Any:
+    async def _manage(self, message: object) -> object:
         starting, caller = self._process.starting, current_process()
         if starting is not None and starting.started is not None and caller is not None and starting.owns(caller):
             raise CallCycle((caller.label, self._process.label, starting.label))

@@ -45,7 +45,7 @@ class TaskProcess(Process):
         self.returned = False
         self.result: Any = None  # whatever the coroutine returned
 
-    def wait_newborn(self) -> Coroutine[Any, Any, ExitReason | None]:
+    def wait_newborn(self) -> Coroutine[object, object, ExitReason | None]:
         """Return the exit reason once dead: for who has started it in this tick, so that it cannot wait for them."""
         return super().wait_exit(None)
 
@@ -80,7 +80,7 @@ class TaskProcess(Process):
         """The call whose answer this task is working on."""
         return self.serves
 
-    def wait_exit(self, timeout: float | None = None) -> Coroutine[Any, Any, ExitReason | None]:
+    def wait_exit(self, timeout: float | None = None) -> Coroutine[object, object, ExitReason | None]:
         """Return the exit reason once dead, or None after ``timeout`` seconds; CallCycle if it waits for the caller."""
         if timeout is None and not self.dead:
             refuse_wait((self,))

@@ -193,11 +193,11 @@ class _Worker:
         self,
         name: str,
         loop: asyncio.AbstractEventLoop,
-        ended: Callable[[_Worker, _Job[Any], object, BaseException | None], None],
+        ended: Callable[[_Worker, _Job[object], object, BaseException | None], None],
         gone: Callable[[_Worker], None],
     ) -> None:
-        self.jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
-        self.job: _Job[Any] | None = None
+        self.jobs: queue.SimpleQueue[_Job[object] | None] = queue.SimpleQueue()
+        self.job: _Job[object] | None = None
         self._loop = loop
         self._ended = ended
         self._gone = gone

@@ -10,7 +10,7 @@ import traceback
 from collections import deque
 from contextlib import suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from dspex._clock import monotonic
 from dspex.runtime._actor_process import ActorProcess
@@ -133,7 +133,7 @@ class Watchdog:
 
     def _who(self) -> tuple[str, str | None, str]:
         """Return the label of the process whose code runs, the type of the message an actor handles, and its path."""
-        task: asyncio.Task[Any] | None = asyncio.current_task(self._runtime.loop)
+        task: asyncio.Task[object] | None = asyncio.current_task(self._runtime.loop)
         if task is None:
             return "a callback", None, "a callback"
         for process in tuple(self._runtime.processes.values()):
