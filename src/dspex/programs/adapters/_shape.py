@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from pydantic import PydanticUserError
+
 from dspex.programs.adapters._types import constraint_words
 from dspex.programs.adapters._words import form
 from dspex.programs.fields import Field
@@ -36,11 +38,7 @@ def value_shape(field: Field) -> str:
         schema = field.codec.adapter.json_schema()
     except ValueError:
         return "any JSON"
-    except Exception as error:
-        from pydantic import PydanticUserError
-
-        if not isinstance(error, PydanticUserError):
-            raise
+    except PydanticUserError:
         return field.codec.in_words or "any JSON"
     try:
         shape = _shape(schema, schema.get("$defs", {}), ())
