@@ -87,7 +87,7 @@ DRAFT = "a draft in `<think>` before the answer"
 LEFT_OUT = "a field that may be `None`, in a form that only one of them reads"
 INSIDE = "quotes inside of a text in quotes"
 CUT = "a list or an object without its end, or a text or number at its end"
-TWO = "two objects that differ"
+TWO = "two objects, sections or elements that differ"
 NO_TEXT = "`null` in JSON, for a text"
 COMMA = "a comma without a value, or `1,000` for a list"
 
@@ -102,6 +102,7 @@ REFUSED = {
     **dict.fromkeys(("cut short", "no last bracket"), CUT),
     **dict.fromkeys(("slips", "word for a number"), COMMA),
     "two objects": TWO,
+    "twice": TWO,
     "null": NO_TEXT,
 }
 ONLY_HERE = "only here"
