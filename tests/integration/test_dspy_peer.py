@@ -89,6 +89,7 @@ INSIDE = "quotes inside of a text in quotes"
 CUT = "a list or an object without its end, or a text or number at its end"
 TWO = "two objects, sections or elements that differ"
 NO_TEXT = "`null` in JSON, for a text"
+TRUE = "`True` for a number"
 COMMA = "a comma without a value, or `1,000` for a list"
 
 READ_DIFFERENTLY = {
@@ -104,6 +105,7 @@ REFUSED = {
     "two objects": TWO,
     "twice": TWO,
     "null": NO_TEXT,
+    "true as word": TRUE,
 }
 ONLY_HERE = "only here"
 
@@ -168,7 +170,7 @@ def test_completions_are_read_alike_or_the_page_says_why() -> None:
 
     assert alike > 1_200
     assert rows.pop(ONLY_HERE) > 300
-    assert rows.keys() == {NULL, QUOTED, MARKS, DRAFT, LEFT_OUT, INSIDE, CUT, TWO, NO_TEXT, COMMA}
+    assert rows.keys() == {NULL, QUOTED, MARKS, DRAFT, LEFT_OUT, INSIDE, CUT, TWO, NO_TEXT, TRUE, COMMA}
     page = (ROOT / "docs/how-to/migrate.md").read_text(encoding="utf-8")
     for why in rows:
         assert f"| {why} |" in page
