@@ -231,6 +231,26 @@ async def test_a_watch_that_is_stopped_as_it_begins_a_look_asks_nobody() -> None
     assert not watchdog._beat.is_set()
 
 
+async def test_a_loop_that_turns_is_looked_at_again() -> None:
+    """A look that finds nothing is followed by the next one, after half the limit."""
+
+    class Looking(Watchdog):
+        silent = 0
+
+        def _report_pauses(self) -> None:
+            self.silent += 1
+            if self.silent == 3:  # two looks, one after the other, had nothing to say
+                runtime.loop.call_soon_threadsafe(seen.set)
+
+        def _report(self, asked: float) -> None:
+            self.silent = 0  # a busy machine let the loop stand still: that look does not count
+
+    seen = asyncio.Event()
+    async with Runtime() as runtime:
+        with Looking(runtime, LIMIT / 4):
+            await seen.wait()
+
+
 async def test_nothing_is_said_of_a_loop_that_turns() -> None:
     """However much it does."""
     listener = Listener()
