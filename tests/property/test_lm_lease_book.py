@@ -40,6 +40,7 @@ class BookMachine(RuleBasedStateMachine):
         self.waiting: list[int] = []
         self.left: set[int] = set()
         self.number = 0
+        self.has_refused = False
         self.table = LeaseTable()
         self.open()
 
@@ -113,7 +114,9 @@ class BookMachine(RuleBasedStateMachine):
         for waiter, verdict in news.hopeless:
             assert isinstance(verdict.error, RateLimited)
             self.waiting.remove(waiter)
-        assert news.key_changed <= (outcome in ("refused", "ok"))
+        # A refusal is news; so is any answer, an error included, that shows that a refused key is good again.
+        assert news.key_changed <= (outcome == "refused" or self.has_refused)
+        self.has_refused = self.has_refused or outcome == "refused"
         assert self.book.settle(message, self.now) == ((False, ()))  # a second time nothing is learned
         if error is not None:
             assert isinstance(self.book.judge(message, self.now), (Raise, RetryAfter))
