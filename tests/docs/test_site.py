@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.missing import missing
+from tests.support.missing import developers_tool
 
 ROOT = Path(__file__).parents[2]
 LOADING = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src"}
@@ -43,8 +43,7 @@ def outside(page: str) -> list[str]:
 
 
 def hook() -> dict[str, Any]:
-    if importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("material") is None:
-        missing("mkdocs-material is not installed: make install")
+    developers_tool("mkdocs")
     return runpy.run_path(str(ROOT / "docs/_mermaid.py"))
 
 

@@ -7,7 +7,6 @@ The parts of façades that repeat the table of names, for type checkers.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +23,7 @@ def path_of(facade: str) -> Path:
     return package / "__init__.py" if package.is_dir() else package.with_suffix(".py")
 
 
-def written(facade: str, text: str) -> str:
+def written(facade: str, text: str, ruff: str) -> str:
     """Return a façade's text with its imports for type checkers, and its ``__all__``, as the table has them."""
     lines = [f"    from {module} import {name} as {name}" for module, names in NAMES[facade].items() for name in names]
     if facade == "dspex":
@@ -33,12 +32,11 @@ def written(facade: str, text: str) -> str:
     text = re.sub(r"(?<=^if TYPE_CHECKING:\n)(    .*\n)+", "\n".join(lines) + "\n", text, count=1, flags=re.MULTILINE)
     names = ", ".join(f'"{name}"' for names in NAMES[facade].values() for name in names)
     text = re.sub(r"^__all__ = \[[^\]]*\]", f"__all__ = [{names}]", text, count=1, flags=re.MULTILINE)
-    return _in_style(text)
+    return _in_style(text, ruff)
 
 
-def _in_style(text: str) -> str:
+def _in_style(text: str, ruff: str) -> str:
     """Return it as the formatter and the linter order it."""
-    ruff = shutil.which("ruff", path=str(Path(sys.executable).parent)) or "ruff"
     for command in (["check", "--select", "I,RUF022", "--fix", "--quiet"], ["format", "--quiet"]):
         done = subprocess.run(
             [ruff, *command, "--stdin-filename", "src/dspex/x.py", "-"],
@@ -53,6 +51,7 @@ def _in_style(text: str) -> str:
 
 
 if __name__ == "__main__":
+    program = str(Path(sys.executable).parent / "ruff")
     for each in NAMES:
         file = path_of(each)
-        file.write_text(written(each, file.read_text(encoding="utf-8")), encoding="utf-8")
+        file.write_text(written(each, file.read_text(encoding="utf-8"), program), encoding="utf-8")

@@ -14,6 +14,7 @@ import pytest
 import dspex
 from dspex._names import NAMES
 from tests.support.facades import path_of, written
+from tests.support.missing import developers_tool
 
 SOURCE = Path(__file__).parents[2] / "src" / "dspex"
 ROOT = {name for names in NAMES["dspex"].values() for name in names}
@@ -82,7 +83,7 @@ def test_a_facade_says_what_the_table_says(facade: str) -> None:
     """``python -m tests.support.facades`` writes it anew."""
     text = path_of(facade).read_text(encoding="utf-8")
 
-    assert text == written(facade, text)
+    assert text == written(facade, text, developers_tool("ruff"))
 
 
 @pytest.mark.parametrize("facade", NAMES)
