@@ -4,9 +4,9 @@ PYTHON ?=
 UV ?= uv
 ARGS ?=
 BIN := .venv/bin
-# Debian packages that tests need beside Python's own; none so far. Such a test calls tests.support.missing.missing()
+# Debian packages that tests need beside Python's own. Such a test calls tests.support.missing.missing()
 # where it does not find what it needs.
-DEBIAN_PACKAGES :=
+DEBIAN_PACKAGES := redis-server postgresql chromium
 
 export PYTHON UV
 
@@ -61,7 +61,7 @@ test-system:
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing for the tests:$$missing"; \
-		if apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; then exit 0; fi; \
+		if apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; then exit 0; fi; \
 	fi; \
 	echo "make: not installed, so the tests that need it cannot run:$$missing" >&2; \
 	[ -z "$$CI" ]
