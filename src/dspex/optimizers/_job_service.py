@@ -134,6 +134,11 @@ class JobService:
                 raise AppClosed from None  # else the supervisor's successor starts what is in the table
         return self._handle(record)
 
+    def handle(self, job: str) -> Job[Any] | None:
+        """Return the handle on a job of this run of the App; None where there is none of that name."""
+        record = self.table.jobs.get(job)
+        return self._handle(record) if record is not None else None
+
     def _handle(self, record: JobRecord) -> Job[Any]:
         return Job(record, self._runtime.named(record.name))
 

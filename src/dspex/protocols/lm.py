@@ -309,6 +309,7 @@ class Attempt:
         usage: The provider's count, which it charges, for an attempt that brought no answer; None where it counted
             nothing, and of an attempt that did: its count is the response's.
         sent: True when the provider may have heard of it; False where no connection came about.
+        at: When it was sent, by the runtime's clock; None where nobody knows.
     """
 
     number: int
@@ -321,6 +322,7 @@ class Attempt:
     request_id: str | None = None
     usage: Usage | None = None
     sent: bool = True
+    at: float | None = field(default=None, compare=False, repr=False)
 
 
 class Charge(NamedTuple):
@@ -355,6 +357,7 @@ class AttemptLog:
         "path",
         "response",
         "sent",
+        "sent_at",
     )
 
     def __init__(self, idempotency_key: str, path: str = "") -> None:
@@ -366,6 +369,8 @@ class AttemptLog:
         """The cost of those of them that brought no answer: one that was withheld, say."""
         self.sent = 0
         """The number of times bytes of this call were handed to the network."""
+        self.sent_at: float | None = None
+        """When that was last, by the runtime's clock."""
         self.on_wire = 0
         """The number of attempts under way: two while a second model is asked too."""
         self.delivered = False

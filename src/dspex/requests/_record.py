@@ -11,9 +11,35 @@ from dspex.protocols.lm import Attempt, AttemptLog, Usage
 from dspex.protocols.money import Account
 from dspex.protocols.scope import RequestTotals, TraceStep
 
-__all__ = ["RequestRecord"]
+__all__ = ["RequestRecord", "StepNote"]
 
 _NO_USAGE, _NO_COST = Usage(), Decimal(0)
+
+NOTES_KEPT = 200
+"""Steps of one request that are written down for whoever watches."""
+
+
+class StepNote:
+    """
+    One step of a request that is watched.
+
+    Attributes:
+        name: Its label: ``lm answer.predict``, ``retrieve retrieve``, ``tool search``.
+        begun: By the runtime's clock; ``ended`` is None while it runs.
+        restarts: The number of times it was started again.
+        error: The class of what it raised; empty where it gave a result.
+        log: Of an LM call: its attempts.
+    """
+
+    __slots__ = ("begun", "ended", "error", "log", "name", "restarts")
+
+    def __init__(self, name: str, begun: float, log: AttemptLog | None) -> None:
+        self.name = name
+        self.begun = begun
+        self.ended: float | None = None
+        self.restarts = 0
+        self.error = ""
+        self.log = log
 
 
 class RequestRecord:
@@ -21,7 +47,7 @@ class RequestRecord:
     One request: what to run, how far it came, and what it has cost.
 
     ``deadline`` is the runtime clock's seconds; ``account`` pays. ``entered`` says whether ``forward`` has begun: from
-    then on the request is never run again.
+    then on the request is never run again. ``steps`` is None where nobody watches: then none are written down.
     """
 
     __slots__ = (
@@ -39,9 +65,11 @@ class RequestRecord:
         "logs",
         "options",
         "program",
+        "repairs",
         "resubmitted",
         "started",
         "step_restarts",
+        "steps",
         "usage",
     )
 
@@ -65,6 +93,8 @@ class RequestRecord:
         self.entered = False
         self.resubmitted = 0
         self.step_restarts = 0
+        self.repairs = 0
+        self.steps: list[StepNote] | None = None
         self.calls = 0
         self.cached_calls = 0
         self.usage = _NO_USAGE
@@ -89,6 +119,21 @@ class RequestRecord:
         """Add what a provider was paid for; one unknown price makes the whole unknown."""
         self.usage = usage if self.usage is _NO_USAGE else self.usage + usage
         self.cost = self.cost + cost if self.cost is not None and cost is not None else None
+
+    def note_step(self, name: str, now: float, log: AttemptLog | None) -> StepNote:
+        """Write down that a step begins; of very many only the first are kept."""
+        note = StepNote(name, now, log)
+        if self.steps is not None and len(self.steps) < NOTES_KEPT:
+            self.steps.append(note)
+        return note
+
+    def note_restart(self, name: str) -> None:
+        """Count a restart of a step, in its note as well."""
+        self.step_restarts += 1
+        for note in reversed(self.steps or ()):
+            if note.name == name and note.ended is None:
+                note.restarts += 1
+                return
 
     def add_step(self, predictor: object, inputs: Mapping[str, object], outputs: Mapping[str, object]) -> None:
         """Add one predictor's call to the trace."""

@@ -73,6 +73,8 @@ class RequestRunner:
         self.live: dict[str, LiveRequest] = {}
         self.completed = 0
         self.failed = 0
+        self.watcher: Callable[[LiveRequest], object] | None = None
+        """Is told of each request that has ended; while there is one, requests write their steps down."""
         self._closed = False
         self._number = 0
         self._idle: list[asyncio.Future[None]] = []
@@ -103,6 +105,8 @@ class RequestRunner:
         if outer is not None or options.budget is not None:
             account = self._account(number, options, outer)
         record = RequestRecord(number, program, inputs, options, now, account)
+        if self.watcher is not None:
+            record.steps = []
         if outer is not None:  # of another App, maybe: its deadline binds us, its place is not ours
             record.deadline = min(record.deadline, outer.deadline)
         live = LiveRequest(self, record, takes_place=outer is None or outer.runtime is not self.runtime)
@@ -152,6 +156,8 @@ class RequestRunner:
             self.completed += 1
         else:
             self.failed += 1
+        if self.watcher is not None:
+            self.watcher(live)
         if not self.live:
             for future in self._idle:
                 _finish(future)
@@ -203,6 +209,11 @@ class LiveRequest:
     def patience(self) -> float:
         """Seconds after a stop until whoever waits is released in any case."""
         return 2 * CANCEL_TO_KILL
+
+    @property
+    def waits(self) -> bool:
+        """True while it waits for a place."""
+        return self._ticket is not None and not self._ticket.gone
 
     def totals(self) -> RequestTotals:
         """Return what the request took so far."""

@@ -163,7 +163,8 @@ class RequestScope:
         else:
             work = partial(self._complete_paid, model, request, log, on_delta)
         try:
-            response = await run_step(self._runtime, owner, record, f"lm {step}", work, self._policy, restartable=True)
+            name, policy = f"lm {step}", self._policy
+            response = await run_step(self._runtime, owner, record, name, work, policy, restartable=True, log=log)
         except BaseException:  # whatever it is: booked, then raised on
             if log.was_sent:
                 record.calls += 1
@@ -362,7 +363,8 @@ class RequestScope:
         return self._record.path_of(predictor)
 
     def note_repair(self, signature: str, field: str, kind: str) -> None:
-        """Tell telemetry that a completion was repaired."""
+        """Count a repair of a completion, and tell telemetry of it."""
+        self._record.repairs += 1
         if self._runtime.telemetry.active:
             metadata = {"signature": signature, "field": field, "kind": kind, "request": self._record.id}
             self._runtime.telemetry.emit("dspex.parse.repair", {}, metadata)

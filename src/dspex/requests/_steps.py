@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from dspex._guard import class_name
 from dspex.errors import ActorExited, NoSuchActor, StepCrashed
 from dspex.runtime import Crashed, ExitReason, Normal, Process, Runtime
 
 if TYPE_CHECKING:
+    from dspex.protocols.lm import AttemptLog
     from dspex.requests._record import RequestRecord
 
 __all__ = ["StepPolicy", "run_step"]
@@ -28,7 +30,7 @@ class StepPolicy:
     cap: float = 1.0
 
 
-async def run_step(
+def run_step(
     runtime: Runtime,
     owner: Process,
     record: RequestRecord,
@@ -37,7 +39,8 @@ async def run_step(
     policy: StepPolicy,
     *,
     restartable: bool,
-) -> R:
+    log: AttemptLog | None = None,
+) -> Coroutine[Any, Any, R]:
     """
     Run ``work`` as a process below ``owner`` and return its result.
 
@@ -50,6 +53,34 @@ async def run_step(
         Exception: Any exception of ``work``, unchanged.
     Cancellation: the step is dead, its sockets closed, before this returns.
     """
+    running = _run_step(runtime, owner, record, name, work, policy, restartable=restartable)
+    return running if record.steps is None else _noted(runtime, record, name, log, running)
+
+
+async def _noted(
+    runtime: Runtime, record: RequestRecord, name: str, log: AttemptLog | None, running: Awaitable[R]
+) -> R:
+    """Await a step, and write down for whoever watches when it began, and how and when it ended."""
+    note = record.note_step(name, runtime.clock.now(), log)
+    try:
+        return await running
+    except BaseException as error:  # whatever it is: noted, then raised on
+        note.error = class_name(error)
+        raise
+    finally:
+        note.ended = runtime.clock.now()
+
+
+async def _run_step(
+    runtime: Runtime,
+    owner: Process,
+    record: RequestRecord,
+    name: str,
+    work: Callable[[], Awaitable[R]],
+    policy: StepPolicy,
+    *,
+    restartable: bool,
+) -> R:
     killed = service_deaths = 0
     while True:
         step = runtime.spawn_task(owner, work, label=name, context=contextvars.copy_context())
@@ -79,7 +110,7 @@ async def _before_restart(
     runtime: Runtime, record: RequestRecord, name: str, reason: ExitReason | None, number: int, policy: StepPolicy
 ) -> None:
     delay = runtime.random.random() * min(policy.cap, policy.base * 2.0 ** min(number - 1, 30))
-    record.step_restarts += 1
+    record.note_restart(name)
     if runtime.telemetry.active:
         metadata = {"request": record.id, "step": name, "reason": reason}
         runtime.telemetry.emit("dspex.step.restart", {"restarts": number, "delay": delay}, metadata)

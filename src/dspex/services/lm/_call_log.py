@@ -51,6 +51,7 @@ class CallLog:
         self.started = self.runtime.clock.now()
         self.first_piece = None
         log.sent += 1
+        log.sent_at = self.started
         if self.runtime.telemetry.active:
             self.emit("dspex.lm.attempt.start", {"number": self.number}, {})
 
@@ -83,7 +84,7 @@ class CallLog:
         """Write an attempt down; ``usage`` is what was counted for one that brought no answer."""
         duration = self.runtime.clock.now() - started
         attempt = Attempt(
-            number, outcome, duration, status, message, self.lm.model, first_byte, request_id, usage, sent
+            number, outcome, duration, status, message, self.lm.model, first_byte, request_id, usage, sent, started
         )
         self.log.attempts.append(attempt)
         if usage is not None:
@@ -107,7 +108,8 @@ class CallLog:
         while log.on_wire:
             log.on_wire -= 1
             number, lost = len(log.attempts) + 1, "the step died while this attempt was on the wire"
-            log.attempts.append(Attempt(number, "killed", 0.0, None, lost, log.lm.model if log.lm else ""))
+            model = log.lm.model if log.lm else ""
+            log.attempts.append(Attempt(number, "killed", 0.0, None, lost, model, at=log.sent_at))
             self.emit("dspex.lm.unknown_charge", {"number": number}, {})
         if log.delivered:
             self.give_up(StreamTruncated("the step died after pieces of the answer had been handed on", code=LOCAL))

@@ -30,6 +30,7 @@ from dspex.runtime import (
 from dspex.services.lm.client import LMClient
 from dspex.services.lm.estimate import BYTES_PER_TOKEN, TokenEstimate, estimate
 from dspex.services.lm.keyed_endpoint import EMBEDDING, LM_SUPERVISOR, KeyedEndpoint
+from dspex.services.lm.lease_book import BookFacts
 from dspex.services.lm.limits import LimitsBook
 from dspex.services.lm.local_call import LocalCall
 from dspex.services.lm.logical_call import LogicalCall
@@ -120,6 +121,15 @@ class LMGateway:
         follow = limits.follow_latency if limits.follow_latency is not None else provider in TELL_NO_LIMITS
         arguments = (model, keyed.table, limits, follow)
         return ChildSpec(model, LMClient, arguments, name=keyed.client_name(model))
+
+    def facts(self, now: float) -> list[tuple[str, str, BookFacts | None]]:
+        """Return for each client its name, ``provider/model`` and its state; None while it is being restarted."""
+        return [
+            (f"{keyed.id}/{model}", f"{keyed.endpoint.provider}/{model}", book.facts(now) if book is not None else None)
+            for keyed in self._endpoints.values()
+            for model in sorted(keyed.models | set(keyed.table.books))
+            for book in (keyed.table.books.get(model),)
+        ]
 
     # --- finding --------------------------------------------------------------------------------------------
 

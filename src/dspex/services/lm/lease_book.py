@@ -20,7 +20,7 @@ from dspex.services.lm.retry import LOCAL, Raise, RetryAfter, RetryBudget, is_ke
 from dspex.services.lm.waiting import WaitingRoom
 from dspex.telemetry import Telemetry
 
-__all__ = ["Acquire", "Busy", "LeaseBook", "Settle", "Settled"]
+__all__ = ["Acquire", "BookFacts", "BucketFacts", "Busy", "LeaseBook", "Settle", "Settled"]
 
 W = TypeVar("W")
 
@@ -97,6 +97,41 @@ class Settled(NamedTuple, Generic[W]):
     hopeless: tuple[tuple[W, Raise], ...] = ()
 
 
+class BucketFacts(NamedTuple):
+    """A bucket: ``requests`` or ``tokens``, how full it is, and the seconds in which it refills."""
+
+    kind: str
+    level: float
+    capacity: float
+    period: float
+
+
+class BookFacts(NamedTuple):
+    """
+    The state of one model on one key.
+
+    Attributes:
+        limit: Attempts that may be in flight now, as learned; ``most`` is the user's own bound.
+        in_flight: Leases that are out.
+        waiting: Callers who wait for one.
+        paused: Seconds that the provider asked us to wait.
+        buckets: Requests and tokens a minute.
+        breaker: ``closed``, ``open`` or ``half_open``.
+        probe_in: Seconds until an open breaker lets one call through.
+        key_error: The class of the provider's error about the key; empty while it is good.
+    """
+
+    limit: int
+    most: int
+    in_flight: int
+    waiting: int
+    paused: float
+    buckets: tuple[BucketFacts, ...]
+    breaker: str
+    probe_in: float
+    key_error: str
+
+
 class LeaseBook(Generic[W]):
     """
     Limits, breaker and retry policy of one model on one key, told the time at each question.
@@ -163,6 +198,22 @@ class LeaseBook(Generic[W]):
     def in_flight(self) -> int:
         """How many leases are out."""
         return self._limiter.in_flight
+
+    def facts(self, now: float) -> BookFacts:
+        """Return the same as ``describe``, as numbers."""
+        buckets = (("requests", self._rates.requests), ("tokens", self._rates.tokens))
+        errors = [health.error for health in (self._table.key, self._access) if health.error is not None]
+        return BookFacts(
+            self._limiter.limit,
+            self._limiter.max_in_flight,
+            self._limiter.in_flight,
+            sum(self._waiting.counts().values()),
+            self._limiter.wait(now) or 0.0,
+            tuple(BucketFacts(kind, each.level(now), each.capacity, each.period) for kind, each in buckets if each),
+            self._breaker.state.value,
+            self._breaker.retry_after(now),
+            type(errors[0]).__name__ if errors else "",
+        )
 
     def describe(self, now: float) -> str:
         """Tell limit, in flight, waiting by priority, buckets, and faults of breaker or key."""
