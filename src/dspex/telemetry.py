@@ -21,8 +21,8 @@ event                                     measurements                          
 ``dspex.loop.blocked``                    ``seconds``                             ``label``, ``message``, ``stack``
 ``dspex.loop.gc``                         ``seconds``, ``collected``              ``generation``
 ``dspex.request.start``                   —                                       ``request``, ``program``
-``dspex.request.stop``                    ``duration``, ``attempts``              ``request``, ``program``
-``dspex.request.exception``               ``duration``, ``attempts``              ``request``, ``program``, ``error``
+``dspex.request.stop``                    ``duration``, ``attempts``              the same, ``outcome``
+``dspex.request.exception``               ``duration``, ``attempts``              the same, ``outcome``, ``error``
 ``dspex.request.resubmit``                —                                       ``request``, ``reason``
 ``dspex.step.restart``                    ``restarts``, ``delay``                 ``request``, ``step``, ``reason``
 ``dspex.module.start``                    —                                       ``module``
@@ -78,6 +78,9 @@ are about. To a handler that was attached with ``capture=True`` their start brin
 ``outputs``. Tokens are ``input_tokens`` and ``output_tokens``; ``cost`` is in US dollars, and
 left out where it is unknown.
 
+``outcome`` is ``completed``, ``failed``, or ``cancelled``: the caller wanted it no longer, which is not an error. Any
+span that ends by cancellation emits its ``stop``, with ``outcome`` ``cancelled``.
+
 ``tool.late`` is a tool that blocked, and ended after its time was over: what it gave back was dropped.
 
 ``call`` is the idempotency key of a logical LM call: the request's id, a dash, and the call's number in it.
@@ -91,6 +94,7 @@ off or withheld: they are left out; its ``lm`` is the record's model.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import logging
@@ -192,7 +196,7 @@ class Telemetry:
     @contextlib.contextmanager
     def within(self, name: str, metadata: Mapping[str, object], inputs: object = None) -> Iterator[Span]:
         """
-        Emit ``name.start``, run the block as a span, then emit ``name.stop`` or ``name.exception``.
+        Emit ``name.start``, run the block as a span, then emit ``name.stop`` (cancelled, too) or ``name.exception``.
 
         All of them are emitted in the context of the block, so that a context variable that a handler sets at the
         start is there at the end, and in everything between.
@@ -211,7 +215,9 @@ class Telemetry:
             finally:
                 measured = {"duration": monotonic() - started, **span.measurements}
                 more = {**about, **span.metadata}
-                if span.error is not None:
+                if isinstance(span.error, asyncio.CancelledError):
+                    self.emit(f"{name}.stop", measured, {**more, "outcome": "cancelled"})
+                elif span.error is not None:
                     self.emit(f"{name}.exception", measured, {**more, "error": span.error})
                 else:
                     self.emit(f"{name}.stop", measured, more, {"outputs": span.outputs} if self.captures else _NOTHING)

@@ -7,7 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
-from dspex.app._given import cache_of, money_of, openers_of, records_of
+from dspex._guard import shown
+from dspex.app._given import cache_of, checked_drain, money_of, openers_of, records_of
 from dspex.app._options import changed
 from dspex.app._sync import SyncApp
 from dspex.app._tree import AppTree
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["App"]
 
+HURRY = 1.0
+"""Seconds that running requests have when an error leaves the App's block."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -59,6 +63,7 @@ class App(AppView):
         cache: ``None`` caches nothing, ``"memory"`` in this process, a path or any ``CacheStore`` on disk as well.
         home: The folder for journals and jobs; made when first needed.
         deadline: Default seconds for a request.
+        drain: Seconds that running requests may take to finish when the App closes; then they are cancelled.
         max_running: Requests at once; more wait.
         max_waiting: Requests waiting; one more is Overloaded.
         max_tool_threads: Blocking tools that are called at once, each in a thread; more wait, within their own time.
@@ -81,6 +86,7 @@ class App(AppView):
 
     __slots__ = (
         "_cache",
+        "_drain",
         "_limits",
         "_lms",
         "_max_running",
@@ -108,6 +114,7 @@ class App(AppView):
         cache: str | Path | CacheStore | None = "memory",
         home: str | Path = ".dspex",
         deadline: float = 120.0,
+        drain: float = 10.0,
         max_running: int = 1_000,
         max_waiting: int = 10_000,
         max_tool_threads: int = 32,
@@ -137,6 +144,7 @@ class App(AppView):
             raise ConfigError("max_running must be at least 1 and max_waiting at least 0")
         if isinstance(max_tool_threads, bool) or not isinstance(max_tool_threads, int) or max_tool_threads < 1:
             raise ConfigError(f"max_tool_threads={max_tool_threads!r} must be a whole number from 1 on")
+        self._drain = checked_drain(drain)
         self._money = money_of(prices, budget)
         self._max_running = max_running
         self._max_waiting = max_waiting
@@ -155,7 +163,8 @@ class App(AppView):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.aclose()
+        # An error on its way out, Ctrl-C above all, is not to wait for requests whose answers nobody will read.
+        await self.aclose(drain=None if kind is None else min(HURRY, self._drain))
 
     @overload
     def start(self) -> Coroutine[Any, Any, App]: ...
@@ -202,14 +211,21 @@ class App(AppView):
             raise
         return self
 
-    async def aclose(self) -> None:
+    async def aclose(self, *, drain: float | None = None) -> None:
         """
-        Refuse new requests, let running ones finish for a second, cancel the rest, and end the tree.
+        Refuse new requests, let running ones finish, cancel the rest, and end the tree.
+
+        Jobs, maps and evaluations are stopped at once. A block that an error leaves waits for one second at most.
+
+        Args:
+            drain: Seconds that running requests may take; None for the App's own.
 
         Raises:
+            ConfigError: ``drain`` makes no sense.
             LeakedTasks: Code swallowed its cancellation and still runs.
         Cancellation: what is left is killed at once.
         """
+        seconds = self._drain if drain is None else checked_drain(drain)
         tree = self._tree
         if tree is None:
             return
@@ -218,7 +234,7 @@ class App(AppView):
             return
         tree.check_loop()
         try:
-            await tree.close()
+            await tree.close(seconds)
         finally:
             if self._tree is tree:
                 self._tree = None
@@ -239,11 +255,13 @@ class App(AppView):
             AppNotRunning: It has not been started, or is closed.
             WrongProcess: It was started before this process was forked.
             WrongLoop: This is another loop or thread than the App's.
+            AppClosed: The process at the root of its tree has been killed.
         """
         tree = self._tree
         if tree is None or not tree.open_for_use:
             raise AppNotRunning
         tree.check_loop()
+        tree.check_root()
         return tree
 
     @property
@@ -258,10 +276,13 @@ class App(AppView):
         return self.running_tree().snapshot()
 
     def health(self) -> Mapping[str, object]:
-        """Return a few numbers for a health endpoint: ``ready``, requests running and waiting, services down."""
+        """Return a few numbers for a health endpoint: ``ready``, requests by outcome, services down."""
         tree = self._tree
         return tree.health() if tree is not None and tree.is_of_this_process else {"ready": False}
 
     def __repr__(self) -> str:
-        models = ", ".join(repr(lm.model) for lm in self._lms.values()) or "no model"
-        return f"<App {models} [{'running' if self._tree is not None else 'not running'}]>"
+        lms, tree = getattr(self, "_lms", None), getattr(self, "_tree", None)  # debuggers show half-made ones too
+        if lms is None:
+            return "<App [not set up]>"
+        models = ", ".join(shown(lm.model) for lm in lms.values()) or "no model"
+        return f"<App {models} [{'not running' if tree is None else tree.state}]>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -22,7 +23,7 @@ from dspex.services.lm.providers import resolve_endpoint
 from dspex.services.money.prices import PriceTable
 from dspex.services.retrieval.sqlite_index import SqliteIndex
 
-__all__ = ["cache_of", "money_of", "openers_of", "records_of"]
+__all__ = ["cache_of", "checked_drain", "money_of", "openers_of", "records_of"]
 
 
 def records_of(
@@ -89,3 +90,10 @@ def cache_of(cache: str | Path | CacheStore | None) -> CacheStore | bool:
     if isinstance(cache, type) or not isinstance(cache, CacheStore):
         raise ConfigError(f"cache={cache!r:.60} is none of: None, 'memory', a path, a store with open()")
     return cache
+
+
+def checked_drain(drain: float) -> float:
+    """Return the seconds that running requests have when the App closes."""
+    if isinstance(drain, bool) or not isinstance(drain, (int, float)) or not 0 <= drain < math.inf:
+        raise ConfigError(f"drain={drain!r:.60} must be a number of seconds from 0 on")
+    return float(drain)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack
@@ -299,9 +300,12 @@ class SyncApp(SyncView):
             raise
         return self
 
-    def close(self) -> None:
+    def close(self, *, drain: float | None = None) -> None:
         """
         Close the App as ``App.aclose`` does, and end its thread; a second call does nothing.
+
+        Args:
+            drain: Seconds that running requests may take to finish; None for the App's own.
 
         Raises:
             LeakedTasks: Code swallowed its cancellation and still runs.
@@ -312,7 +316,7 @@ class SyncApp(SyncView):
             self._loop.close()
             return
         try:
-            self._loop.call(self._app.aclose)
+            self._loop.call(partial(self._app.aclose, drain=drain))
         finally:
             self._loop.close()
 
@@ -322,7 +326,13 @@ class SyncApp(SyncView):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        if self._loop.portal is None or not self._loop.is_of_this_process:
+            self.close()
+            return
+        try:
+            self._loop.call(self._app.__aexit__, kind, error, traceback)  # which knows how patient to be
+        finally:
+            self._loop.close()
 
     def tree(self) -> TreeNode:
         """Return a snapshot of every process, as ``App.tree``."""
@@ -337,7 +347,7 @@ class SyncApp(SyncView):
         return found
 
     def __repr__(self) -> str:
-        return f"<SyncApp of {self._app!r}>"
+        return f"<SyncApp of {getattr(self, '_app', None)!r}>"
 
 
 class SyncRequest(Generic[R]):

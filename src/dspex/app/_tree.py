@@ -53,8 +53,8 @@ __all__ = ["EVALUATIONS", "AppTree", "root_cause"]
 EVALUATIONS = "evaluations"
 """The name under which the supervisor of evaluations' rows is registered."""
 
-DRAIN = 1.0
-"""Seconds running requests have to finish when the App closes; then they are cancelled, then killed."""
+CANCELLED = 2.0
+"""Seconds that requests have, cancelled when the App closes, until they are left to the end of the runtime."""
 
 WATCHDOG = 0.5
 """Seconds for which code may hold the loop before it is named, within half of that again."""
@@ -126,6 +126,16 @@ class AppTree:
         assert isinstance(root, SupervisorRef)
         self._root = root
         self.open_for_use = True
+        self.runner.closed_by = self._closed_by_death
+        # The last of all: whoever is told that the root has died finds the tree as it is used.
+        self.runtime.processes[root.pid].on_dead(self._root_died)
+
+    def _root_died(self) -> None:
+        """End every request with AppClosed when the root was killed: nothing below it will come back."""
+        if self.closing:
+            return
+        self.runner.close_intake()
+        self.runner.stop_all(Other(self._closed_error()))
 
     def _specs(self) -> list[ChildSpec]:
         """Return the children in start order; they stop in reverse."""
@@ -153,8 +163,8 @@ class AppTree:
 
     # --- closing --------------------------------------------------------------------------------------------
 
-    async def close(self) -> None:
-        """Stop optimizers, drain requests, cancel and kill what is left, end the tree."""
+    async def close(self, drain: float) -> None:
+        """Stop optimizers, let requests finish for ``drain`` seconds, cancel and kill what is left, end the tree."""
         if self._closing is not None:
             await asyncio.shield(self._closing)
             return
@@ -164,9 +174,9 @@ class AppTree:
         try:
             await self._end_child(OPTIMIZERS)
             await self._end_child(EVALUATIONS)
-            if not await self.runner.drained(DRAIN):
+            if not await self.runner.drained(drain):
                 self.runner.stop_all(Other(AppClosed()))
-                await self.runner.drained(2 * DRAIN)
+                await self.runner.drained(CANCELLED)
             self.open_for_use = False
             await self.runtime.close()
         except asyncio.CancelledError:
@@ -179,7 +189,7 @@ class AppTree:
 
     async def _end_child(self, name: str) -> None:
         ref: ActorRef | None = self.runtime.whereis(name)
-        if ref is not None and self._root is not None:
+        if ref is not None and self._root is not None and self._root.alive:
             await self._root.terminate_child(name)
 
     async def _kill_all(self) -> None:
@@ -214,6 +224,27 @@ class AppTree:
         if running is not self.runtime.loop:
             raise WrongLoop
 
+    def check_root(self) -> None:
+        """Raise AppClosed when the process at the root has been killed."""
+        error = self._closed_by_death()
+        if error is not None:
+            raise error
+
+    def _closed_by_death(self) -> AppClosed | None:
+        return self._closed_error() if self._root is not None and not self._root.alive else None
+
+    def _closed_error(self) -> AppClosed:
+        return AppClosed("the process at the root of its tree was killed; close the App and start it again")
+
+    @property
+    def state(self) -> str:
+        """The state in words, in any process."""
+        if not self.is_of_this_process:
+            return "running in another process"
+        if self._root is not None and not self._root.alive and not self.closing:
+            return "killed"
+        return "closing" if self.closing else "running"
+
     def snapshot(self) -> TreeNode:
         """Return the tree as it is now; what was started beside it, such as servers of tools, stands last."""
         services = self._services()
@@ -226,14 +257,19 @@ class AppTree:
 
     def health(self) -> Mapping[str, object]:
         """Return a few numbers for a health endpoint."""
-        down = [node.label for node in self._services().walk() if node.status != "running"] if self._root else []
+        root, down = self._root, []
+        if root is not None and root.alive:
+            down = [node.label for node in self._services().walk() if node.status != "running"]
+        elif root is not None:
+            down = [f"App ({self._closed_error()})"] if not self.closing else ["App"]
         admission = self.runner.admission
         return {
-            "ready": self.open_for_use and not down,
+            "ready": self.open_for_use and not self.closing and not down,
             "running": admission.running,
             "waiting": admission.waiting,
             "completed": self.runner.completed,
             "failed": self.runner.failed,
+            "cancelled": self.runner.cancelled,
             "down": down,
         }
 

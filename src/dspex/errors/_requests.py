@@ -109,5 +109,6 @@ class RecordedFailure(RequestError):
 class AppClosed(RequestError):
     """The App is closing or closed; the request was refused or ended with it."""
 
-    def __init__(self) -> None:
-        super().__init__("the App is closed")
+    def __init__(self, why: str = "") -> None:
+        self.why = why
+        super().__init__(f"the App is closed: {why}" if why else "the App is closed")

@@ -75,6 +75,9 @@ class RequestRunner:
         self.failed = 0
         self.watcher: Callable[[LiveRequest], object] | None = None
         """Is told of each request that has ended; while there is one, requests write their steps down."""
+        self.cancelled = 0
+        self.closed_by: Callable[[], Exception | None] = _nothing
+        """Returns the error of requests that died with the whole App, once that has happened."""
         self._closed = False
         self._number = 0
         self._idle: list[asyncio.Future[None]] = []
@@ -152,7 +155,9 @@ class RequestRunner:
 
     def _note_end(self, live: LiveRequest) -> None:
         self.live.pop(live.record.id, None)
-        if live.error is None:
+        if live.was_given_up:
+            self.cancelled += 1
+        elif live.error is None:
             self.completed += 1
         else:
             self.failed += 1
@@ -214,6 +219,11 @@ class LiveRequest:
     def waits(self) -> bool:
         """True while it waits for a place."""
         return self._ticket is not None and not self._ticket.gone
+
+    @property
+    def was_given_up(self) -> bool:
+        """True when it ended because its caller wanted it no longer; one that ended by itself before did so."""
+        return self.cancelled and self.error is not None
 
     def totals(self) -> RequestTotals:
         """Return what the request took so far."""
@@ -303,7 +313,8 @@ class LiveRequest:
         why = self._why if self._why is not None else reason
         if isinstance(why, Other) and isinstance(why.value, Exception):
             return why.value
-        return RequestKilled(self.record.id, why, self.record.attempts)
+        closed = self._runner.closed_by()
+        return closed if closed is not None else RequestKilled(self.record.id, why, self.record.attempts)
 
     # --- the end --------------------------------------------------------------------------------------------
 
@@ -400,10 +411,12 @@ class LiveRequest:
 
     def _emit_end(self) -> None:
         measurements = {"duration": self.totals().duration, "attempts": float(len(self.record.attempts))}
-        if self.error is None:
-            self._emit("stop", measurements, {})
+        if self.was_given_up:
+            self._emit("stop", measurements, {"outcome": "cancelled"})
+        elif self.error is None:
+            self._emit("stop", measurements, {"outcome": "completed"})
         else:
-            self._emit("exception", measurements, {"error": self.error})
+            self._emit("exception", measurements, {"outcome": "failed", "error": self.error})
 
 
 def _enter(record: RequestRecord) -> Awaitable[Any]:
@@ -420,6 +433,10 @@ def _as_exception(error: BaseException) -> Exception:
     wrapped = ActorExited("forward", error)
     wrapped.__cause__ = error
     return wrapped
+
+
+def _nothing() -> None:
+    return None
 
 
 def _finish(future: asyncio.Future[None]) -> None:
