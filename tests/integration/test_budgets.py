@@ -12,8 +12,10 @@ import pytest
 import dspex
 from dspex.errors import BudgetExceeded, EvaluationError
 from dspex.runtime import KILL
+from dspex.services.lm.limits import ClientLimits
+from dspex.services.lm.retry import RetryPolicy
 from dspex.services.money.ledger import LEDGER
-from dspex.simulator import FaultPlan, Latency, Simulator
+from dspex.simulator import Fault, FaultKind, FaultPlan, Latency, Simulator
 from tests.support.programs import Ask, living, until
 
 
@@ -146,7 +148,7 @@ async def test_killed_step_is_charged_its_estimate_and_the_restarted_one_its_pri
         cost = dspex.details(answer).cost
         assert cost is not None
         assert root.spent.usd > cost + Decimal("0.001")  # 500 tokens at 2 USD a million were set aside
-        assert root.spent.calls == 1
+        assert root.spent.calls == 2  # the killed one was sent, so it counts
         assert root.reserved.usd == 0
 
 
@@ -168,6 +170,60 @@ async def test_killed_ledger_forgets_nothing_and_releases_what_the_dead_held(sim
         assert root.reserved.calls == 0
         assert root.spent.calls == 2  # the cancelled one was sent, so it counts
         assert (await app.run(Ask(), question="Three?")).answer
+
+
+QUICK = ClientLimits(retry=RetryPolicy(base=0.0, cap=0.0))
+
+
+@pytest.mark.parametrize("kind", [FaultKind.HANG, FaultKind.EMPTY, FaultKind.RESET, FaultKind.MALFORMED])
+async def test_a_retry_of_what_was_sent_needs_a_call_of_the_budget(simulator: Simulator, kind: FaultKind) -> None:
+    """Whatever came of it: it timed out, said nothing, broke off. The error tells what the last one ended in."""
+    simulator.set_faults(FaultPlan(shares={kind: 1.0}))
+    lm = dspex.LM("openai/rules", api_base=simulator.url, api_key="key")
+    waits = dspex.Timeouts(first_byte=0.1)
+    async with dspex.App(lm, limits=QUICK, cache=None, budget=dspex.Budget(calls=5), timeouts=waits) as app:
+        outcomes = await asyncio.gather(
+            *(app.run(Ask(), question=f"q{number}") for number in range(6)), return_exceptions=True
+        )
+        root = app.running_tree().book.root
+        assert (root.spent.calls, root.reserved.calls) == (5, 0)
+    assert all(isinstance(each, dspex.LMError) for each in outcomes)
+    refused = [each for each in outcomes if isinstance(each, BudgetExceeded)]
+    assert any(isinstance(each.__cause__, dspex.LMError) for each in refused)
+    assert sum(simulator.requests.values()) == 5
+
+
+async def test_a_request_that_was_refused_in_words_is_not_a_call(simulator: Simulator) -> None:
+    """The server said no before it worked: as often as the policy allows, the one call is still there."""
+    fault = (Fault(kind=FaultKind.RATE_LIMIT, retry_after=0.0), Fault(kind=FaultKind.SERVER_ERROR))
+    simulator.set_faults(FaultPlan(script={"/v1/chat/completions": fault}))
+    lm = dspex.LM("openai/rules", api_base=simulator.url, api_key="key")
+    async with dspex.App(lm, limits=QUICK, cache=None, budget=dspex.Budget(calls=1)) as app:
+        details = dspex.details(await app.run(Ask(), question="q"))
+        assert [each.outcome for each in details.attempts] == ["RateLimited", "ServerFailed", "ok"]
+        assert app.running_tree().book.root.spent.calls == 1
+
+
+async def test_several_answers_of_a_model_that_gives_one_are_several_calls(simulator: Simulator) -> None:
+    """They are allowed together, before the first is sent."""
+    lm = dspex.LM("openai/rules", api_base=simulator.url, api_key="key", capabilities={"many": False})
+    ask = dspex.Predict("question -> answer", n=3)
+    async with dspex.App(lm, cache=None) as app:
+        with pytest.raises(BudgetExceeded, match="may use 2 calls"):
+            await app.options(budget=dspex.Budget(calls=2)).run(ask, question="q")
+        assert sum(simulator.requests.values()) == 0
+        await app.options(budget=dspex.Budget(calls=3)).run(ask, question="q")
+    assert sum(simulator.requests.values()) == 3
+
+
+async def test_a_second_ask_of_a_slow_model_is_made_only_within_the_budget(simulator: Simulator) -> None:
+    """It would be another call: without one, the first goes on alone."""
+    simulator.set_faults(FaultPlan(latency=Latency(median=0.3)))
+    lm = dspex.LM("openai/rules", api_base=simulator.url, api_key="key")
+    pool = dspex.LMPool((lm,), hedge_after=0.01, hedge_share=1.0)
+    async with dspex.App(pool, cache=None, budget=dspex.Budget(calls=1)) as app:
+        assert (await app.run(Ask(), question="q")).answer
+    assert sum(simulator.requests.values()) == 1
 
 
 async def test_vectors_keep_to_the_budget_too(simulator: Simulator) -> None:

@@ -109,7 +109,7 @@ async def test_what_came_to_nothing_is_paid_beside_the_answer(budget: dspex.Budg
     assert details.usage == request.details.usage == book.usage == Usage(30, 21)
     assert details.cost == request.details.cost == book.root.spent.usd == 3 * PRICE
     assert (book.calls, book.attempts, request.details.calls) == (1, 3, 1)
-    assert (book.root.spent.calls, book.root.spent.tokens) == (1, 51)
+    assert (book.root.spent.calls, book.root.spent.tokens) == (3, 51)
 
 
 async def test_what_cannot_be_priced_makes_the_whole_unknown() -> None:
@@ -166,7 +166,7 @@ async def test_of_several_answers_the_withheld_ones_are_paid_too(budget: dspex.B
     assert result.response.withheld == 1
     assert result.cost == request.details.cost == spent.usd == 3 * PRICE
     assert request.details.usage == Usage(30, 21)
-    assert spent.calls == 1
+    assert spent.calls == 3
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
@@ -180,7 +180,7 @@ async def test_answers_that_are_thrown_away_with_a_failed_one_are_paid(budget: d
             await request
         spent = app.running_tree().book.root.spent
 
-    assert (request.details.usage, spent.usd, spent.calls) == (Usage(20, 14), 2 * PRICE, 1)
+    assert (request.details.usage, spent.usd, spent.calls) == (Usage(20, 14), 2 * PRICE, 3)
 
 
 async def test_the_rate_limits_are_corrected_by_what_was_counted() -> None:
@@ -259,7 +259,7 @@ async def test_vectors_that_are_none_are_paid_too() -> None:
         spent = app.running_tree().book.root.spent
 
     assert request.details.usage == Usage(20, 0)
-    assert (spent.tokens, spent.calls) == (20, 1)
+    assert (spent.tokens, spent.calls) == (20, 2)
 
 
 async def test_a_local_model_may_say_what_its_refusal_took() -> None:

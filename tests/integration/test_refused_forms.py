@@ -74,7 +74,8 @@ FAILURES: dict[str, tuple[Answer, type[Exception]]] = {
 @pytest.mark.parametrize("case", FAILURES)
 async def test_a_call_that_was_sent_counts_whatever_came_of_it(case: str) -> None:
     answer, error = FAILURES[case]
-    async with serving(answer) as server, app_at(server, budget=dspex.Budget(calls=2)) as app:
+    once = dspex.ClientLimits(retry=dspex.RetryPolicy(max_attempts=1))
+    async with serving(answer) as server, app_at(server, budget=dspex.Budget(calls=2), limits=once) as app:
         for number in range(2):
             with pytest.raises(error):
                 await app.run(ASK, question=f"q{number}")

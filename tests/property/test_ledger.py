@@ -25,6 +25,11 @@ def _lost(log: AttemptLog) -> int:
     return sum(each.outcome in UNKNOWN for each in log.attempts if each.usage is None)
 
 
+def _calls(log: AttemptLog) -> int:
+    """Count the requests that were sent and not refused in words."""
+    return log.on_wire + sum(each.outcome not in ("RateLimited", "ServerFailed") for each in log.attempts)
+
+
 class Ledger(RuleBasedStateMachine):
     """Calls reserve, are sent, answered, refused, lost or killed in any order; the model knows what each came to."""
 
@@ -34,7 +39,8 @@ class Ledger(RuleBasedStateMachine):
         self.paid_before: dict[int, tuple[int, int]] = {}
         self.killed: list[tuple[AttemptLog, Account, int]] = []
         self.paid: dict[str, Spending] = {}
-        self.counted: dict[int, AttemptLog] = {}
+        self.counted: dict[int, tuple[AttemptLog, int]] = {}
+        self.set_aside: dict[int, Spending] = {}
 
     @initialize(top=st.integers(0, 200), job=st.integers(0, 120) | st.none(), calls=st.integers(0, 20) | st.none())
     def open(self, top: int, job: int | None, calls: int | None) -> None:
@@ -86,17 +92,48 @@ class Ledger(RuleBasedStateMachine):
         if again:  # the ledger died before its answer arrived: its successor is asked the same
             assert self.book.reserve(wanted) == answer
         self.under_way[answer.id] = (answer, log, account, tokens)
+        self.set_aside[answer.id] = answer.amount
         self.paid_before[answer.id] = (_lost(log) + log.on_wire, len(log.charges))
         return True
+
+    def may_send(self, number: int) -> bool:
+        """Ask for one more request of a call that is under way, and check that it is set aside or refused."""
+        reservation, log, account, tokens = self.under_way[number]
+        _, counted = self.counted.get(id(log), (log, 0))
+        held, lost = self.set_aside[number], _lost(log) + log.on_wire - self.paid_before[number][0]
+        calls = max(0, _calls(log) - counted + 1 - held.calls)
+        copies = max(0, lost + 1 - (held.tokens // tokens if tokens else lost + 1))
+        more = Spending(Decimal(tokens * copies), tokens * copies, calls)
+        room = all(
+            each.budget is None
+            or all(
+                limit is None or used <= limit
+                for limit, used in (
+                    (each.budget.usd, each.spent.usd + each.reserved.usd + more.usd),
+                    (each.budget.tokens, each.spent.tokens + each.reserved.tokens + more.tokens),
+                    (each.budget.calls, each.spent.calls + each.reserved.calls + more.calls),
+                )
+            )
+            for each in account.chain()
+        )
+        refusal = self.book.more(reservation.id, 1)
+        if more != Spending():
+            assert (refusal is None) == room
+        if refusal is None:
+            self.set_aside[number] = held + more
+        return refusal is None
 
     @precondition(lambda self: self.under_way)
     @rule(data=st.data(), used=st.floats(0, 1), outcome=st.sampled_from(["answered", "unsent", "killed"]))
     def end(self, data: st.DataObject, used: float, outcome: str) -> None:
         number = data.draw(st.sampled_from(sorted(self.under_way)))
+        outcome = outcome if outcome == "unsent" or self.may_send(number) else "unsent"
+        self.set_aside.pop(number)
         reservation, log, account, tokens = self.under_way.pop(number)
         lost_before, charged_before = self.paid_before.pop(number)
         if outcome == "answered":
             actual = int(tokens * used)
+            log.attempts.append(Attempt(len(log.attempts) + 1, "ok", 0.0, 200))
             log.response = LMResponse((Completion("a"),), Usage(actual, 0), "a")
             self.pay(account, Spending(Decimal(actual), actual, 0))
         elif outcome == "killed":
@@ -108,18 +145,21 @@ class Ledger(RuleBasedStateMachine):
         for charge in charges:
             counted = charge.usage.total_tokens
             self.pay(account, Spending(Decimal(counted), counted, 0))
-        was_sent = outcome != "unsent" or bool(log.attempts)
-        if was_sent and id(log) not in self.counted:  # a call that was sent is one, whatever came of it, and only once
-            self.pay(account, Spending(calls=1))
-            self.counted[id(log)] = log
+        # each request that was sent is a call, whatever came of it, and only once; of refused ones the first is
+        calls = max(_calls(log), int(bool(log.attempts)))
+        _, before = self.counted.get(id(log), (log, 0))
+        self.pay(account, Spending(calls=calls - before))
+        self.counted[id(log)] = (log, calls)
         self.book.settle(reservation.id, MODEL)
         self.book.settle(reservation.id, MODEL)  # and again, by Down: nothing more
 
     @precondition(lambda self: self.under_way)
-    @rule(data=st.data(), outcome=st.sampled_from(sorted(UNKNOWN)))
+    @rule(data=st.data(), outcome=st.sampled_from([*sorted(UNKNOWN), "TransportFailed", "RateLimited", "ServerFailed"]))
     def lose_an_attempt(self, data: st.DataObject, outcome: str) -> None:
         number = data.draw(st.sampled_from(sorted(self.under_way)))
         log = self.under_way[number][1]
+        if not self.may_send(number):
+            return
         log.attempts.append(Attempt(len(log.attempts) + 1, outcome, 0.0))
 
     @precondition(lambda self: self.under_way)
@@ -128,6 +168,8 @@ class Ledger(RuleBasedStateMachine):
         """The provider said what it counted: that is paid, and no estimate."""
         number = data.draw(st.sampled_from(sorted(self.under_way)))
         log, usage = self.under_way[number][1], Usage(counted, 0)
+        if not self.may_send(number):
+            return
         log.attempts.append(Attempt(len(log.attempts) + 1, outcome, 0.0, usage=usage))
         log.charges.append(Charge(MODEL, usage))
 
@@ -140,8 +182,10 @@ class Ledger(RuleBasedStateMachine):
     def books_agree(self) -> None:
         for account in getattr(self, "accounts", []):
             assert account.spent == self.paid[account.name]
-            held = [each[0].amount for each in self.under_way.values() if account in each[2].chain()]
+            held = [self.set_aside[at] for at, each in self.under_way.items() if account in each[2].chain()]
             assert account.reserved == sum(held, Spending())
+            if account.budget is not None and account.budget.calls is not None:
+                assert account.spent.calls + account.reserved.calls <= account.budget.calls
 
     def teardown(self) -> None:
         for reservation, *_ in list(self.under_way.values()):

@@ -324,6 +324,20 @@ class Attempt:
     sent: bool = True
     at: float | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def is_call(self) -> bool:
+        """
+        True when a budget's calls count it: it was sent, and not refused in words.
+
+        An answer counts, and so does an attempt whose end nobody knows: one that timed out, was cancelled or broke off.
+        """
+        if not self.sent or self.outcome in _REFUSED:
+            return False
+        return self.status is None or self.status < 300
+
+
+_REFUSED = frozenset({"RateLimited", "ServerFailed", "resent"})
+
 
 class Charge(NamedTuple):
     """The count of a model's provider for an attempt that brought no answer."""
@@ -350,6 +364,8 @@ class AttemptLog:
         "charges",
         "counted",
         "delivered",
+        "failure",
+        "grant",
         "idempotency_key",
         "lm",
         "on_wire",
@@ -382,8 +398,12 @@ class AttemptLog:
         """Where a cache had the answer: ``memory``, ``disk`` or ``coalesced``."""
         self.parts: list[AttemptLog] = []
         """The logs of the calls it was made of, where several were needed."""
-        self.counted = False
-        """True when an account has paid for it as a call."""
+        self.counted = 0
+        """The number of its calls that an account has paid for."""
+        self.failure: Exception | None = None
+        """The failure of the attempt before, where a budget watches."""
+        self.grant: Callable[[int], None] | None = None
+        """Asks the budgets for so many calls more than are made; raises ``BudgetExceeded``. None without a budget."""
         self._pieces = 0
         self._texts: dict[int, int] | None = None
         self._telling = 0
@@ -392,7 +412,22 @@ class AttemptLog:
     @property
     def was_sent(self) -> bool:
         """True when a provider may have heard of the call: from then on it is one, whatever comes of it."""
+        if any(part.was_sent for part in self.parts):
+            return True
         return self.on_wire > 0 or any(attempt.sent for attempt in self.attempts)
+
+    @property
+    def calls(self) -> int:
+        """The number of calls it took so far: attempts under way, and each that was sent and not refused in words."""
+        if self.parts:
+            return sum(part.calls for part in self.parts)
+        return self.on_wire + sum(attempt.is_call for attempt in self.attempts)
+
+    def due_calls(self) -> int:
+        """Return how many calls are to be paid for now, and note them as paid; a call that was refused is one, too."""
+        due = max(self.calls, int(self.was_sent or self.response is not None)) - self.counted
+        self.counted += due
+        return due
 
     async def tell(self, on_delta: Callable[[LMDelta], Awaitable[object]], delta: LMDelta) -> None:
         """Hand on a piece of the answer, counting it; ``on_delta``'s failures pass."""

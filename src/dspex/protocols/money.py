@@ -95,7 +95,8 @@ class Budget:
     Attributes:
         usd: US dollars. A model whose price is unknown is then not asked at all.
         tokens: Tokens in and out.
-        calls: Calls to models, retries not counted.
+        calls: Requests to models. A request that the server refused in words (429, 5xx) or that no connection took
+            is not one; a request that was sent is, whatever came of it, so a retry of it needs another.
 
     Raises:
         ValueError: There is no limit at all, or one that is negative.
@@ -255,12 +256,29 @@ class MoneyService(Protocol):
         """
         ...
 
+    def more(self, held: Reservation, calls: int) -> None:
+        """
+        Set aside what so many further requests of the call may cost, in this tick.
+
+        Raises:
+            BudgetExceeded: A budget does not allow it.
+        """
+        ...
+
     def settle(self, held: Reservation, lm: LM | LMPool, log: AttemptLog) -> None:
         """Pay for the answer in ``log``, or for what may have been charged, and release the rest."""
         ...
 
     def book(
-        self, account: Account, lm: LM | LMPool, usage: Usage, attempts: int, *, paid: bool, calls: int = 1
+        self,
+        account: Account,
+        lm: LM | LMPool,
+        usage: Usage,
+        attempts: int,
+        *,
+        paid: bool,
+        calls: int = 1,
+        due: int = 1,
     ) -> Decimal | None:
         """
         Note what a provider counted, and return its price.
@@ -270,7 +288,8 @@ class MoneyService(Protocol):
             lm: The model.
             usage: The counted usage.
             attempts: That the call took.
-            paid: A reservation has paid for it.
+            paid: A reservation has paid for its tokens.
             calls: 1, or 0 where the call is noted with something else of it.
+            due: The number of requests that no reservation has paid for (``AttemptLog.due_calls``).
         """
         ...

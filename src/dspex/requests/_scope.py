@@ -176,7 +176,8 @@ class RequestScope:
         if mender is not None:
             await mender.finish()
         charged = self._book_charges(log, calls=0) if log.charges else _NOTHING
-        return self._result(response, model, tuple(log.attempts), log.cached, started, log.lm, charged, key=key)
+        due = log.due_calls() if log.cached is None else 0
+        return self._result(response, model, tuple(log.attempts), log.cached, started, log.lm, charged, due, key=key)
 
     async def embed(self, texts: Sequence[str], *, lm: LMChoice, step: str) -> tuple[array[float], ...]:
         """Turn texts into vectors, as ``protocols.Scope.embed`` says."""
@@ -185,18 +186,19 @@ class RequestScope:
         model = services.lm.resolve(record.options.lm if lm is None else lm)
         log = AttemptLog(f"{record.id}-{len(record.logs) + 1}", step)
         record.logs.append(log)
-        log.counted = True  # its answer is booked below, and its failure too
         request = EmbedRequest(mended(tuple(texts)))
         work = partial(self._embed_paid, model, request, log)
         try:
             response: EmbedResponse = await self._step(f"embed {step}", work, restartable=True)
         except BaseException:  # whatever it is: booked, then raised on
             if log.was_sent:
-                services.money.book(record.account, log.lm or model, Usage(), len(log.attempts), paid=False)
+                attempts, due = len(log.attempts), log.due_calls()
+                services.money.book(record.account, log.lm or model, Usage(), attempts, paid=False, due=due)
             raise
         finally:
             self._book_charges(log, calls=0)
-        cost = services.money.book(record.account, log.lm or model, response.usage, len(log.attempts), paid=False)
+        attempts, due, usage = len(log.attempts), log.due_calls(), response.usage
+        cost = services.money.book(record.account, log.lm or model, usage, attempts, paid=False, due=due)
         record.add_cost(response.usage, cost)
         return response.vectors
 
@@ -291,9 +293,12 @@ class RequestScope:
         """Await what ``work`` returns while the money for ``request`` is set aside."""
         record, money = self._record, self._services.money
         held = await money.reserve(record.account, model, request, log, record.deadline)
+        log.grant = grant = partial(money.more, held)
         try:
             return await work()
         finally:
+            if log.grant is grant:  # not that of a successor of this step
+                log.grant = None
             money.settle(held, log.lm or model, log)
 
     def _embed_paid(self, model: LM | LMPool, request: EmbedRequest, log: AttemptLog) -> Awaitable[EmbedResponse]:
@@ -314,6 +319,7 @@ class RequestScope:
         started: float,
         answered_by: LM | None = None,
         charged: Decimal | None = _NOTHING,
+        due: int = 0,
         *,
         key: str,
     ) -> LMResult:
@@ -322,8 +328,8 @@ class RequestScope:
         record.calls += 1
         cost: Decimal | None = _NOTHING
         if cached is None:
-            account = record.account
-            cost = self._services.money.book(account, model, response.usage, len(attempts), paid=account.limited)
+            account, money = record.account, self._services.money
+            cost = money.book(account, model, response.usage, len(attempts), paid=account.limited, due=due)
             record.add_cost(response.usage, cost)
         else:
             record.cached_calls += 1
@@ -338,7 +344,8 @@ class RequestScope:
             self._book_charges(log, calls=1)
         else:
             paid = account.limited
-            self._services.money.book(account, log.lm or model, Usage(), len(log.attempts), paid=paid)
+            attempts, due = len(log.attempts), log.due_calls()
+            self._services.money.book(account, log.lm or model, Usage(), attempts, paid=paid, due=due)
 
     def _book_charges(self, log: AttemptLog, *, calls: int) -> Decimal | None:
         """Note what attempts cost that brought no answer; the last one counts for the call, where nothing else does."""
@@ -347,7 +354,8 @@ class RequestScope:
         for left, charge in enumerate(reversed(log.charges)):
             attempts, of_it = (len(log.attempts), calls) if calls and not left else (0, 0)
             paid = record.account.limited
-            cost = money.book(record.account, charge.lm, charge.usage, attempts, paid=paid, calls=of_it)
+            due = log.due_calls() if of_it else 0
+            cost = money.book(record.account, charge.lm, charge.usage, attempts, paid=paid, calls=of_it, due=due)
             record.add_cost(charge.usage, cost)
             total = total + cost if total is not None and cost is not None else None
         return total

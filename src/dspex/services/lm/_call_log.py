@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NoReturn
 
-from dspex.errors import LMError, StreamTruncated
+from dspex.errors import BudgetExceeded, LMError, StreamTruncated
 from dspex.protocols.lm import Attempt, AttemptLog, Charge, LMDelta, Usage
 from dspex.protocols.model import LM
 from dspex.protocols.scope import OnDelta
 from dspex.runtime import Runtime
-from dspex.services.lm.retry import LOCAL
+from dspex.services.lm.retry import LOCAL, reworded
 
 __all__ = ["CallLog"]
 
@@ -43,6 +43,28 @@ class CallLog:
         self.number = 0
         self.started = 0.0
         self.first_piece: float | None = None
+
+    def allow(self, error: LMError | None = None) -> None:
+        """
+        Ask the budgets for another request, in the tick in which it goes out or is decided on.
+
+        Args:
+            error: The failure that it follows.
+
+        Raises:
+            BudgetExceeded: There is none left; the failure is its cause.
+        """
+        grant = self.log.grant
+        if grant is None:
+            return
+        try:
+            grant(1)
+        except BudgetExceeded as refused:
+            refused.attempts = tuple(self.log.attempts)
+            cause = error or self.log.failure
+            if cause is None:
+                raise
+            raise reworded(refused, f". The one before ended in {type(cause).__name__}: {cause}") from cause
 
     def begin(self) -> None:
         """Note that an attempt goes out; ``log.on_wire`` counts it already."""

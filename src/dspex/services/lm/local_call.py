@@ -9,7 +9,7 @@ from dspex.protocols.scope import OnDelta
 from dspex.runtime import Runtime
 from dspex.services.lm._call_log import CallLog
 from dspex.services.lm.estimate import TokenEstimate, counted, prompt_tokens
-from dspex.services.lm.retry import Raise, RetryPolicy
+from dspex.services.lm.retry import Raise, RetryAfter, RetryPolicy
 
 __all__ = ["LocalCall"]
 
@@ -59,6 +59,8 @@ class LocalCall(CallLog):
                 verdict = self._policy.judge(
                     error, self.number, now=clock.now(), deadline=self._deadline, rand=random.random
                 )
+                if isinstance(verdict, RetryAfter):
+                    self.allow(error)
             if isinstance(verdict, Raise):
                 self.give_up(verdict.error)
             self.note_retry(self.number, verdict.delay)
@@ -67,6 +69,7 @@ class LocalCall(CallLog):
     async def _attempt(self) -> LMResponse:
         """Ask once, and write it down in the tick it ends."""
         log = self.log
+        self.allow()
         log.on_wire += 1
         self.begin()
         on_delta = self.deliver if self.on_delta is not None else None

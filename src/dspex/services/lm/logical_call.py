@@ -18,7 +18,7 @@ from dspex.services.lm.estimate import TokenEstimate, counted, counted_vectors
 from dspex.services.lm.keyed_endpoint import KeyedEndpoint
 from dspex.services.lm.lease_book import Acquire, Busy, Settle
 from dspex.services.lm.leases import Lease
-from dspex.services.lm.retry import LOCAL, Raise, RetryAfter
+from dspex.services.lm.retry import LOCAL, Raise, RetryAfter, reworded
 from dspex.services.lm.transport_server import GetChannel
 
 __all__ = ["LogicalCall"]
@@ -126,6 +126,7 @@ class LogicalCall(CallLog):
             if isinstance(verdict, Raise):
                 self.give_up(verdict.error)
             assert isinstance(verdict, RetryAfter)
+            self.allow()  # before the wait, which would be in vain
             self.note_retry(attempt, verdict.delay)
             await self.runtime.sleep(verdict.delay)
 
@@ -165,6 +166,11 @@ class LogicalCall(CallLog):
         if channel is None:
             channel = await self._channel()
         self.lease = lease
+        try:
+            self.allow()  # in the tick in which it goes out: two that retry at once do not share one call
+        except LMError:
+            self.client.cast(Settle(lease.id, None, attempt, self.deadline, cancelled=True))
+            raise
         log.on_wire += 1
         self.begin()
         try:
@@ -175,6 +181,8 @@ class LogicalCall(CallLog):
             sent = error.may_be_charged
             self._end(type(error).__name__, error.status, str(error), error.request_id, error.usage, sent=sent)
             failure = error
+            if log.grant is not None:
+                log.failure = reworded(error, "")  # without its traceback, which has this frame
         except asyncio.CancelledError:
             process, task = current_process(), asyncio.current_task()
             if process is None or not process.alive or task is None:

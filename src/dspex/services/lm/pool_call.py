@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Sequence
 
-from dspex.errors import InternalError, LMError, RequestRejected
+from dspex.errors import BudgetExceeded, InternalError, LMError, RequestRejected
 from dspex.protocols.lm import AttemptLog, LMResponse
 from dspex.protocols.model import LM, LMPool
 from dspex.runtime import Runtime
@@ -203,6 +203,14 @@ class PoolCall:
 
     # --- a second one ---------------------------------------------------------------------------------------
 
+    def _is_allowed(self, call: LogicalCall) -> bool:
+        """True when the budgets have a call for a second ask."""
+        try:
+            call.allow()
+        except BudgetExceeded:
+            return False
+        return True
+
     def _learn(self, member: int, lease: Lease) -> None:
         """Note how long an ask took to begin, or had taken when another was faster."""
         begun = lease.begun_at if lease.begun_at is not None else self.runtime.clock.now()
@@ -227,7 +235,7 @@ class PoolCall:
             number = self._round.attempts[member] + 1
             lease = await call.acquire(number, queue=False, hedge=True) if self._is_there(call) else None
             if isinstance(lease, Lease):
-                if race.decided:
+                if race.decided or not self._is_allowed(call):
                     call.client.cast(Settle(lease.id, None, number, self.deadline, cancelled=True))
                     break
                 self._calls[first].emit("dspex.lm.hedge", {"after": after}, {"to": call.client.name})

@@ -73,6 +73,10 @@ def parts_of(log: AttemptLog, count: int) -> list[AttemptLog]:
     """Return the logs below ``log``, made at the first asking."""
     while len(log.parts) < count:
         log.parts.append(AttemptLog(f"{log.idempotency_key}.{len(log.parts) + 1}", log.path))
+    for part in log.parts:
+        part.grant = log.grant
+    if log.grant is not None:  # all of them are allowed before the first is sent
+        log.grant(sum(not part.was_sent for part in log.parts))
     return log.parts
 
 

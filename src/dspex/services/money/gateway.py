@@ -54,12 +54,26 @@ class MoneyGateway:
             raise answer
         return answer
 
+    def more(self, held: Reservation, calls: int) -> None:
+        """Set aside what further requests of a call may cost, as ``protocols.MoneyService.more`` says."""
+        refusal = self._book.more(held.id, calls)
+        if refusal is not None:
+            raise refusal
+
     def settle(self, held: Reservation, lm: LM | LMPool, log: AttemptLog) -> None:
         """Pay for the answer in ``log``, or for what may have been charged, and release the rest."""
         self._book.settle(held.id, lm)
 
     def book(
-        self, account: Account, lm: LM | LMPool, usage: Usage, attempts: int, *, paid: bool, calls: int = 1
+        self,
+        account: Account,
+        lm: LM | LMPool,
+        usage: Usage,
+        attempts: int,
+        *,
+        paid: bool,
+        calls: int = 1,
+        due: int = 1,
     ) -> Decimal | None:
         """Note what a provider counted, and return its price, as ``protocols.MoneyService.book`` says."""
-        return self._book.add(Booking(account, lm, usage, attempts, paid, calls))
+        return self._book.add(Booking(account, lm, usage, attempts, paid, calls, due))

@@ -29,7 +29,7 @@ class Booking:
 
     Attributes:
         attempts: That the call took; 0 where they are counted with something else of the same call.
-        paid: A reservation pays for it.
+        paid: A reservation pays for its tokens.
         calls: 1, or 0 where the call is counted with something else.
     """
 
@@ -39,6 +39,8 @@ class Booking:
     attempts: int
     paid: bool
     calls: int = 1
+    due: int = 1
+    """Of the budgets' calls, where nothing paid for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,10 @@ class _Held:
     """Attempts of the same call that had been lost, and paid for, before this was set aside."""
     charged_before: int
     """Charges of the same call that had been paid before."""
+    amount: Spending
+    """The sum that is set aside: for the first request, and for each that ``more`` allowed."""
+    requests: int = 1
+    """The number of lost requests that the sum can pay for."""
 
 
 @dataclass(slots=True)
@@ -99,7 +105,7 @@ class LedgerBook:
         before = self.by_model.get(booking.lm.model)
         self.by_model[booking.lm.model] = booking.usage if before is None else before + booking.usage
         if not booking.paid:
-            self._pay(booking.account, _amount(cost, booking.usage, booking.calls))
+            self._pay(booking.account, _amount(cost, booking.usage, booking.due))
         return cost
 
     def next_id(self) -> int:
@@ -128,8 +134,35 @@ class LedgerBook:
         reservation = Reservation(wanted.id, wanted.account, amount)
         log = wanted.log
         before = _lost(log) + log.on_wire  # what a dead predecessor has on the wire was paid with its reservation
-        self.held[reservation.id] = _Held(reservation, wanted.holder, wanted.lm, log, before, len(log.charges))
+        held = _Held(reservation, wanted.holder, wanted.lm, log, before, len(log.charges), amount)
+        self.held[reservation.id] = held
         return reservation
+
+    def more(self, reservation: int, calls: int) -> BudgetExceeded | None:
+        """
+        Set aside what so many further requests of a call may cost, as far as it is not set aside already.
+
+        In one tick with the sending: requests that start together cannot overrun a budget together.
+        """
+        held = self.held.get(reservation)
+        if held is None:
+            return None
+        log, each = held.log, held.reservation.amount
+        wanted = log.calls - log.counted + calls - held.amount.calls
+        lost = max(0, _lost(log) + log.on_wire - held.lost_before + 1 - held.requests)
+        if wanted <= 0 and not lost:
+            return None
+        amount = Spending(each.usd * lost, each.tokens * lost, max(0, wanted), each.unpriced * lost)
+        chain = held.reservation.account.chain()
+        for account in chain:
+            refusal = _refusal(account, amount, held.lm)
+            if refusal is not None:
+                return refusal
+        for account in chain:
+            account.reserved += amount
+        held.amount += amount
+        held.requests += lost
+        return None
 
     def settle(self, reservation: int, lm: LM | LMPool | None = None) -> None:
         """
@@ -143,18 +176,15 @@ class LedgerBook:
             return
         amount, log = held.reservation.amount, held.log
         for account in held.reservation.account.chain():
-            account.reserved -= amount
+            account.reserved -= held.amount
         lost = _lost(log) + log.on_wire - held.lost_before
         charges = log.charges[held.charged_before :]
-        paid = Spending()
-        if log.response is None and log.was_sent and not log.counted:
-            paid, log.counted = Spending(calls=1), True
+        paid = Spending(calls=log.due_calls())
         for charge in charges:
             paid += _amount(self.prices.cost(charge.lm, charge.usage), charge.usage, 0)
         if log.response is not None:
             usage = log.response.usage
-            paid += _amount(self.prices.cost(lm or log.lm or held.lm, usage), usage, int(not log.counted))
-            log.counted = True
+            paid += _amount(self.prices.cost(lm or log.lm or held.lm, usage), usage, 0)
         for _ in range(lost):
             paid += Spending(amount.usd, amount.tokens, 0, amount.unpriced)
         self._pay(held.reservation.account, paid)
