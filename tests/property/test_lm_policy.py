@@ -200,12 +200,16 @@ class BreakerMachine(RuleBasedStateMachine):
         (self.breaker.failed if failed else self.breaker.succeeded)(ticket, self.now)
 
     @precondition(lambda self: self.probe is not None)
-    @rule(outcome=st.sampled_from(["failed", "succeeded", "forgotten"]))
+    @rule(outcome=st.sampled_from(["failed", "hung", "succeeded", "forgotten"]))
     def probe_ends(self, outcome: str) -> None:
         assert self.probe is not None
         match outcome:
             case "failed":
                 self.breaker.failed(self.probe, self.now)
+                self.cooldown = 2.0
+                self.opens()
+            case "hung":
+                self.breaker.failed(self.probe, self.now, hung=True)
                 self.cooldown = min(6.0, self.cooldown * 2)
                 self.opens()
             case "succeeded":

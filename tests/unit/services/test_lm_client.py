@@ -17,6 +17,7 @@ from dspex.errors import (
     RateLimited,
     RequestRejected,
     ServerFailed,
+    TransportFailed,
 )
 from dspex.protocols.lm import Usage
 from dspex.protocols.wire import Headroom
@@ -461,6 +462,42 @@ async def half_open(room: Room) -> Lease:
     assert isinstance(room.told(refused).error, CircuitOpen)
     await room.clock.advance(2.0)
     return await room.lease()
+
+
+async def test_the_breaker_names_the_failure_that_it_speaks_for(room: Room) -> None:
+    """Who is refused hears the cause, not that there was one."""
+    await room.start(ClientLimits())
+    for _ in range(10):
+        await room.settle(await room.lease(), TransportFailed("http://localhost:1 refused the connection"))
+    refused = room.ask(deadline=START + 0.5)
+    await room.clock.settle()
+    assert isinstance(room.told(refused).error, CircuitOpen)
+    assert "nothing was sent. The last failure: http://localhost:1 refused the connection" in str(
+        room.told(refused).error
+    )
+
+
+async def test_a_server_that_was_away_for_minutes_is_found_within_two_seconds(room: Room) -> None:
+    """The probe before found nobody; the next is due a second later, and a caller who was told to wait waits less."""
+    await half_open_failed(room, probes=120)
+    waits = room.ask(deadline=START + 1_000.0)
+    await room.clock.settle()
+    told = room.told(waits)
+    assert isinstance(told, RetryAfter)
+    assert told.delay <= 2.0
+    await room.clock.advance(1.0)
+    await room.settle(await room.lease())  # the server is there
+    assert isinstance(await room.lease(), Lease)
+    assert isinstance(await room.lease(), Lease)
+
+
+async def half_open_failed(room: Room, probes: int) -> None:
+    probe = await half_open(room)
+    for _ in range(probes):
+        await room.settle(probe, ServerFailed("oh", status=503))
+        await room.clock.advance(1.0)
+        probe = await room.lease()
+    await room.settle(probe, ServerFailed("oh", status=503))
 
 
 @pytest.mark.parametrize("way", ["never sent", "cancelled", "restarted transport"])

@@ -64,7 +64,7 @@ async def test_a_hanging_probe_keeps_it_open(room: Room) -> None:
     await cut_off_after(room, 60.0, [probe])
 
     assert state(room) is BreakerState.OPEN
-    assert room.actor()._book._breaker.retry_after(room.clock.now()) == pytest.approx(4.0)
+    assert room.actor()._book._breaker.retry_after(room.clock.now()) == pytest.approx(2.0)
 
 
 async def cut_off_after(room: Room, seconds: float, leases: list[Lease]) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from dspex.errors import (
     AuthFailed,
+    CircuitOpen,
     ContextTooLong,
     LMError,
     QuotaExhausted,
@@ -220,17 +221,28 @@ class TestCircuitBreaker:
         breaker.succeeded(probe, 3.0)
         assert state_of(breaker) is BreakerState.CLOSED
 
-    def test_a_failed_probe_opens_for_twice_as_long_up_to_a_cap(self) -> None:
-        """A provider that is down for long is asked less and less."""
+    def test_a_probe_that_hung_opens_for_twice_as_long_up_to_a_cap(self) -> None:
+        """Each of them costs a caller all its time: a provider that hangs for long is asked less and less."""
         breaker, now, waits = self.opened(), 0.0, []
         for _ in range(3):
             waits.append(breaker.retry_after(now))
             now += waits[-1]
             probe = breaker.admit(now)
             assert probe is not None
-            breaker.failed(probe, now)
+            breaker.failed(probe, now, hung=True)
 
         assert [*waits, breaker.retry_after(now)] == [2.0, 4.0, 5.0, 5.0]
+
+    def test_a_probe_that_failed_at_once_is_followed_by_the_next_as_soon(self) -> None:
+        """However long a server is away, it is found a cooldown after it is back at the latest."""
+        breaker, now = self.opened(), 0.0
+        for hung in (True, *[False] * 50):
+            now += breaker.retry_after(now)
+            probe = breaker.admit(now)
+            assert probe is not None
+            breaker.failed(probe, now, hung=hung)
+
+        assert breaker.retry_after(now) == 2.0
 
     def test_a_probe_without_verdict_frees_its_place(self) -> None:
         """Its caller was cancelled, or its step died."""
@@ -266,6 +278,16 @@ class TestCircuitBreaker:
             breaker.failed(ticket, now)
 
         assert state_of(breaker) is BreakerState.CLOSED
+
+
+def test_where_nothing_was_sent_the_next_try_is_soon() -> None:
+    """However many tries have failed: a server that is down is not burdened, and one that is back is found."""
+    refused, reset = TransportFailed("x"), TransportFailed("x")
+    refused.may_be_charged = False
+    policy = RetryPolicy()
+    for error, longest in ((refused, 1.0), (CircuitOpen("x", retry_after=0.5), 1.0), (reset, 8.0)):
+        assert policy.judge(error, 5, now=0.0, deadline=99.0, rand=lambda: 1.0) == RetryAfter(longest)
+    assert policy.judge(refused, 6, now=0.0, deadline=99.0, rand=lambda: 1.0) == Raise(refused, "attempts")
 
 
 def test_what_counts_as_outage_and_as_overload() -> None:

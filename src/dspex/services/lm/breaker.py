@@ -20,9 +20,10 @@ class CircuitBreaker:
     Stops asking a provider that is down, and finds out with one probe whether it is back.
 
     It opens when, among the last ``window`` seconds' outcomes, at least ``min_calls`` were seen and ``share`` of
-    them were outages. Open, it refuses for ``cooldown`` seconds, doubled after each failed probe up to
-    ``max_cooldown``; then it is half open: one call is let through, and its outcome alone decides. Outcomes of
-    calls sent before it opened change nothing.
+    them were outages. Open, it refuses for ``cooldown`` seconds; then it is half open: one call is let through, and
+    its outcome alone decides. A probe that hung costs its caller all its time: after each of these the cooldown is
+    doubled, up to ``max_cooldown``. One that failed at once costs next to nothing, and a server that was restarted is
+    to be found soon. Outcomes of calls sent before it opened change nothing.
     """
 
     __slots__ = (
@@ -46,7 +47,7 @@ class CircuitBreaker:
         share: float = 0.5,
         min_calls: int = 10,
         window: float = 10.0,
-        cooldown: float = 2.0,
+        cooldown: float = 1.0,
         max_cooldown: float = 30.0,
     ) -> None:
         if not 0 < share <= 1 or min_calls < 1 or window <= 0 or not 0 < cooldown <= max_cooldown:
@@ -91,10 +92,10 @@ class CircuitBreaker:
         elif self.state is BreakerState.CLOSED and ticket > self._generation:
             self._note(now, failed=False)
 
-    def failed(self, ticket: int, now: float) -> None:
-        """Note an outage."""
+    def failed(self, ticket: int, now: float, *, hung: bool = False) -> None:
+        """Note an outage; ``hung`` says that the provider kept silent until its caller's time was over."""
         if self._is_probe(ticket):
-            self._cooldown = min(self._max_cooldown, self._cooldown * 2)
+            self._cooldown = min(self._max_cooldown, self._cooldown * 2) if hung else self._base_cooldown
             self._open(now)
         elif self._counts(ticket):
             self._note(now, failed=True)

@@ -33,6 +33,9 @@ TYPICAL_ANSWER = 256.0
 PATIENCE = 10.0
 """Seconds without a byte after which an attempt that ran into its caller's deadline is an outage: at the least."""
 
+_SHOWN = 300
+"""Characters of the last failure that a refusal of the breaker repeats."""
+
 _EARLY = 0.001
 """Seconds by which a timer may go off before its time."""
 
@@ -177,6 +180,7 @@ class LeaseBook(Generic[W]):
         self._limiter = Limiter(limits.max_in_flight, initial=begin, gradient=gradient)
         self._limiter.pause(now, table.pauses.get(model, 0.0) - now)
         self._breaker = CircuitBreaker()
+        self._outage = ""
         self._access = KeyHealth()  # a key may be good, and yet not for this model
         self._budget = RetryBudget(now=now, share=limits.retry_share, reserve=limits.retry_reserve)
         self._rates = RateLimits(rpm=limits.rpm, tpm=limits.tpm, learn=limits.learn, now=now, empty=is_successor)
@@ -314,7 +318,8 @@ class LeaseBook(Generic[W]):
             retry_after = breaker.retry_after(now)
             if retry_after == 0.0:
                 return math.inf  # a probe is out: its verdict decides
-            error = CircuitOpen(f"{self._model} has failed too often lately", retry_after=retry_after)
+            message = f"{self._model} has failed too often lately; nothing was sent. The last failure: {self._outage}"
+            error = CircuitOpen(message, retry_after=retry_after)
             return self._policy.judge(error, request.attempt, now=now, deadline=request.deadline, rand=self._rand)
         return self._lend(request, ticket, now)
 
@@ -427,6 +432,7 @@ class LeaseBook(Generic[W]):
         else:
             if is_outage(error):
                 self._breaker.failed(lease.ticket, now)
+                self._outage = str(error)[:_SHOWN]  # its text alone: the error itself keeps the frames of its caller
             elif error.code == LOCAL:
                 self._breaker.forgotten(lease.ticket)
             else:
@@ -483,7 +489,8 @@ class LeaseBook(Generic[W]):
         """Give back what a lease without verdict held: unsent is free, sent and unknown is charged as estimated."""
         if self._hung(lease, now):
             was = self._breaker.state
-            self._breaker.failed(lease.ticket, now)
+            self._breaker.failed(lease.ticket, now, hung=True)
+            self._outage = "it kept silent until its callers' time was over"
             if self._breaker.state is not was:
                 self._tell_breaker(was, now)
         else:

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 from dspex.errors import (
     AuthFailed,
+    CircuitOpen,
     LMError,
     PermissionDenied,
     QuotaExhausted,
@@ -92,6 +93,9 @@ class Raise:
 
 Verdict = RetryAfter | Raise
 
+SOON: Final = 1.0
+"""Seconds that the backoff may last at most where the provider has not heard of the request."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -124,8 +128,9 @@ class RetryPolicy:
         """
         Decide what follows a failed attempt.
 
-        The wait is full jitter, never shorter than the provider's Retry-After, and never reaches the deadline:
-        a wait that would is no wait, the error is raised now. The provider's word about another try (``should_retry``)
+        The wait is full jitter, and short where nothing was sent: asking costs a server that is down nothing, and one
+        that is back is to be found soon. It is never shorter than the provider's Retry-After, and never reaches the
+        deadline: a wait that would is no wait, the error is raised now. The provider's word about another try (``should_retry``)
         beats the error's class, but never makes us knock with a refused key or an empty balance.
 
         Args:
@@ -146,6 +151,8 @@ class RetryPolicy:
             more = f" (it asks for {least:g} s of patience; max_retry_after is {self.max_retry_after:g} s)"
             return Raise(reworded(error, more), "retry-after")
         longest = min(self.cap, self.base * 2.0 ** min(attempt - 1, 60))
+        if isinstance(error, CircuitOpen) or (isinstance(error, TransportFailed) and not error.may_be_charged):
+            longest = min(longest, SOON)
         delay = max(longest * rand(), least)
         if now + delay >= deadline:
             return Raise(error, "deadline")
