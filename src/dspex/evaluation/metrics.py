@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import string
 import unicodedata
@@ -13,17 +14,20 @@ from typing import Any
 from typing_extensions import TypeVar
 
 from dspex.errors import ConfigError
-from dspex.programs import Example
+from dspex.programs import Example, Module, Signature, inputs_of
 
 __all__ = [
     "Metric",
     "MetricResult",
     "Score",
     "answer_passage_match",
+    "answers_of",
     "check_metric",
     "exact_match",
     "f1",
+    "hotpot_f1",
     "normalize_text",
+    "value_of",
 ]
 
 R = TypeVar("R", default=Any)
@@ -48,11 +52,17 @@ class Score:
     parts: Mapping[str, float] = field(default_factory=dict)
 
 
-MetricResult = bool | float | Score
-"""The return values of a metric."""
+MetricResult = bool | float | Score | Signature
+"""The return values of a metric; a record is one that a program returns, with a ``score``."""
 
 Metric = Callable[[Example, R], MetricResult | Awaitable[MetricResult]]
-"""``metric(example, prediction)``: sync or async; one that raises marks its row as failed, never as zero."""
+"""
+``metric(example, prediction)``: sync or async; one that raises marks its row as failed, never as zero.
+
+A metric may be a program, a Module whose ``forward`` takes ``example`` and ``prediction``: then it runs as a request of
+its own, in the App's limits and budget, and the row's totals have its cost. It returns what any metric returns, or a
+record with a ``score`` and, if it likes, a ``feedback``.
+"""
 
 
 def normalize_text(text: str) -> str:
@@ -84,12 +94,21 @@ class _F1:
 
 
 @dataclass(frozen=True, slots=True)
+class _HotpotF1:
+    field: str
+
+    def __call__(self, example: Example, prediction: object) -> float:
+        given = _text(prediction, self.field)
+        return max((_hotpot_f1(answer, given) for answer in _answers(example, self.field)), default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
 class _PassageMatch:
     field: str
     passages: str
 
     def __call__(self, example: Example, prediction: object) -> bool:
-        texts = [normalize_text(_passage_text(each)) for each in _get(prediction, self.passages)]
+        texts = [normalize_text(_passage_text(each)) for each in value_of(prediction, self.passages)]
         wanted = [normalize_text(answer) for answer in _answers(example, self.field)]
         return any(f" {answer} " in f" {text} " for answer in wanted if answer for text in texts)
 
@@ -112,6 +131,15 @@ def f1(field: str = "answer") -> Metric:
     return _F1(field)
 
 
+def hotpot_f1(field: str = "answer") -> Metric:
+    """
+    Return a metric: ``f1`` as HotPotQA counts it (Yang et al., 2018): ``yes``, ``no`` and ``noanswer`` match whole.
+
+    An answer that is one of these three where the other is not scores 0, whatever words they share.
+    """
+    return _HotpotF1(field)
+
+
 def answer_passage_match(field: str = "answer", passages: str = "passages") -> Metric:
     """Return a metric: whether one of the prediction's ``passages`` holds the example's ``field``, word for word."""
     return _PassageMatch(field, passages)
@@ -121,10 +149,29 @@ def check_metric(metric: object) -> None:
     """Raise ConfigError, before anything is paid for, for what cannot give a verdict."""
     if not callable(metric):
         raise ConfigError(f"metric={metric!r:.60} is not a function of (example, prediction); see dspex.exact_match")
-    makers = {"exact_match": exact_match, "f1": f1, "answer_passage_match": answer_passage_match}
-    for name, maker in makers.items():
-        if metric is maker:
-            raise ConfigError(f"{name} makes a metric: give metric={name}()")
+    if isinstance(metric, type) and issubclass(metric, Module):
+        raise ConfigError(f"{metric.__name__} is a class: give metric={metric.__name__}(...)")
+    if inspect.isfunction(metric) and (metric.__module__ or "").startswith(
+        "dspex.evaluation"
+    ):  # metrics of ours are objects
+        raise ConfigError(f"{metric.__name__} makes a metric: give metric={metric.__name__}()")
+    if isinstance(metric, Module):
+        spec = inputs_of(metric)
+        if not spec.required <= {"example", "prediction"} or not (
+            spec.takes_any or {"example", "prediction"} <= set(spec.names)
+        ):
+            name = type(metric).__name__
+            raise ConfigError(f"the metric {name} is a program: its forward must take example and prediction")
+
+
+_WHOLE = frozenset(("yes", "no", "noanswer"))
+
+
+def _hotpot_f1(answer: str, given: str) -> float:
+    wanted, found = normalize_text(answer), normalize_text(given)
+    if wanted != found and (wanted in _WHOLE or found in _WHOLE):
+        return 0.0
+    return _token_f1(answer, given)
 
 
 def _token_f1(answer: str, given: str) -> float:
@@ -135,20 +182,27 @@ def _token_f1(answer: str, given: str) -> float:
     return 2 * same / (len(wanted) + len(found))
 
 
-def _get(record: object, name: str) -> Any:  # a prediction is any record, mapping or plain value
+def value_of(record: object, name: str) -> Any:  # a prediction is any record, mapping or plain value
+    """Return a field of a record or mapping; a plain value is its own only field."""
+    if isinstance(record, (str, bool, int, float, list)):
+        return record
     if isinstance(record, Mapping):
         return record[name]
     return getattr(record, name)
 
 
+def answers_of(example: Example, name: str) -> list[object]:
+    """Return the acceptable answers of an example: those of a list, or the one there is."""
+    value = example[name]
+    return list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
+
+
 def _text(prediction: object, name: str) -> str:
-    return prediction if isinstance(prediction, str) else _as_text(_get(prediction, name))
+    return prediction if isinstance(prediction, str) else _as_text(value_of(prediction, name))
 
 
 def _answers(example: Example, name: str) -> list[str]:
-    value = example[name]
-    several = isinstance(value, (list, tuple, set, frozenset))
-    return [_as_text(each) for each in value] if several else [_as_text(value)]
+    return [_as_text(each) for each in answers_of(example, name)]
 
 
 def _as_text(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Protocol, TypeGuard, TypeVar
 
 from dspex.errors import ActorExited, MetricFailed
@@ -12,8 +13,10 @@ from dspex.evaluation._examples import Row
 from dspex.evaluation.faults import is_accident, is_callers, is_hopeless, is_outage
 from dspex.evaluation.metrics import Metric, Score
 from dspex.evaluation.report import RowOutcome, Scored
-from dspex.programs import Example
+from dspex.programs import Example, Module, Signature
+from dspex.programs.signature import values_of
 from dspex.protocols.executor import Executor, Failed, Ok, RunOptions
+from dspex.protocols.scope import RequestTotals
 from dspex.runtime import Crashed, TaskResult
 
 __all__ = ["MAX_ACCIDENTS", "FailureLimit", "OutageGate", "RowRunner", "failed_task", "score_of"]
@@ -91,11 +94,20 @@ class RowRunner:
         outcome = await self.run(program, row.inputs, row.example)
         if isinstance(outcome, Failed):
             return outcome
+        totals, where = outcome.totals, f"row {row.index}"
         try:
-            score = await score_of(metric, row.example, outcome.value, f"row {row.index}")
+            if isinstance(metric, Module):
+                given = {"example": row.example, "prediction": outcome.value}
+                judged = await self.run(metric, given, row.example)
+                totals = together(totals, judged.totals)
+                if isinstance(judged, Failed):
+                    raise MetricFailed(where, f"{type(judged.reason).__name__}: {judged.reason}") from judged.reason
+                score = read_score(judged.value, where)
+            else:
+                score = await score_of(metric, row.example, outcome.value, where)
         except MetricFailed as error:
-            return Failed(error, row.example, outcome.totals)
-        return Scored(row.example, outcome.value, score, outcome.trace, outcome.totals)
+            return Failed(error, row.example, totals)
+        return Scored(row.example, outcome.value, score, outcome.trace, totals)
 
     async def _try(self, program: object, inputs: Mapping[str, object]) -> Ok | Failed:
         try:
@@ -155,6 +167,23 @@ def failed_task(result: TaskResult[Any, Any], index: int, fields: Mapping[str, o
     return Failed(ActorExited(f"row {index}", reason), fields)
 
 
+def together(one: RequestTotals | None, two: RequestTotals | None) -> RequestTotals | None:
+    """Return the totals of a row's request and of the metric's; the name is the row's."""
+    if one is None or two is None:
+        return one or two
+    return replace(
+        one,
+        usage=one.usage + two.usage,
+        calls=one.calls + two.calls,
+        cached_calls=one.cached_calls + two.cached_calls,
+        attempts=(*one.attempts, *two.attempts),
+        step_restarts=one.step_restarts + two.step_restarts,
+        resubmitted=one.resubmitted + two.resubmitted,
+        duration=one.duration + two.duration,
+        cost=one.cost + two.cost if one.cost is not None and two.cost is not None else None,
+    )
+
+
 # --- asking the metric --------------------------------------------------------------------------------------
 
 
@@ -174,6 +203,22 @@ async def score_of(metric: Metric, example: Example, value: object, example_id: 
         if is_callers(error):
             raise
         raise MetricFailed(example_id, f"{type(error).__name__}: {error}") from error
+    return read_score(result, example_id)
+
+
+def read_score(result: object, example_id: str) -> Score:
+    """
+    Return what a metric has returned as a Score: a number, a Score, or a record with a ``score`` and a ``feedback``.
+
+    Raises:
+        MetricFailed: It is none of these, or not finite.
+    """
+    if isinstance(result, Signature):
+        values = values_of(result)
+        words = values.get("feedback", "")
+        result = values.get("score", result)
+        if isinstance(words, str) and _is_number(result):
+            result = Score(float(result), words)
     score = result if isinstance(result, Score) else None
     number: object = result if score is None else score.value
     if not _is_number(number):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dspex.errors import ConfigError
 from dspex.evaluation import Metric, check_metric
 from dspex.optimizers.candidate import Candidate
-from dspex.optimizers.plans import DONE, WAIT, Algorithm, Plan, Run, Signal, Steer, Task, Write, Written
-from dspex.optimizers.proposals import ProposeFromAttempts, described_step
+from dspex.optimizers.plans import DONE, WAIT, Algorithm, Evaluation, Plan, Run, Signal, Steer, Task, Write, Written
+from dspex.optimizers.proposals import ProposeFromAttempts, described_step, judged_runs, shown_traces
 from dspex.optimizers.race import Raced, Tally, cheapest, race
 from dspex.optimizers.random_search import told
 from dspex.protocols.model import LMChoice
@@ -51,7 +51,8 @@ class COPRO(Algorithm[Ascent]):
     attempts is OPRO's, Yang et al., 2023). A round is one predictor at one depth: ``breadth`` proposals are written
     side by side and race on the rows; the best one stands when the next predictor's turn comes.
 
-    Other than in DSPy, attempts are kept apart by predictor, an instruction that was scored is not scored again, the
+    Other than in DSPy, the model that writes also sees some runs with the metric's feedback, attempts are kept apart by
+    predictor, an instruction that was scored is not scored again, the
     rows to choose by are not those that were learned from, and field prefixes, which no prompt shows, stay as they are.
 
     Args:
@@ -75,6 +76,7 @@ class COPRO(Algorithm[Ascent]):
     prompt_lm: LMChoice = None
     race: bool = True
     width: int = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         check_metric(self.metric)
@@ -98,10 +100,12 @@ class COPRO(Algorithm[Ascent]):
         task = state.task
         known = state.attempts[path]
         current = task.instructions(state.current)[path]
+        runs: tuple[Evaluation, ...] = yield from judged_runs(task, state.current)
         ranked = sorted(known, key=lambda each: each[1])[-self.breadth :]  # ascending: the best stands last
         inputs = {
             "step": described_step(path, task.predictors[path]),
             "attempts": "\n".join(f"score {score:.3f}: {text}" for text, score in ranked),
+            "work": shown_traces(runs, path),
             "current_instruction": current,
             "hints": "\n".join(state.hints),
         }

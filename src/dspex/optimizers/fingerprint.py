@@ -98,6 +98,9 @@ def path_of(thing: object) -> str:
 
 
 def _callable(metric: object) -> list[Any]:
+    if isinstance(metric, Module):  # its predictors and its class; what else it was made with, by value
+        own = {name: each for name, each in metric.__dict__.items() if not isinstance(each, Module)}
+        return ["program", fingerprint_program(metric), _source(type(metric)), _values(own)]
     if isinstance(metric, functools.partial):
         return ["partial", _callable(metric.func), _values(metric.args), _values(metric.keywords)]
     if inspect.ismethod(metric):

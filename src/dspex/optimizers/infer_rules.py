@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dspex.errors import ConfigError
 from dspex.evaluation import Metric, check_metric
 from dspex.optimizers.bootstrap import TEACHER, BootstrapFewShot
 from dspex.optimizers.candidate import Candidate, shown_row
-from dspex.optimizers.plans import DONE, WAIT, Algorithm, Found, Plan, Search, Signal, Task, Write
-from dspex.optimizers.proposals import FindRules, described_step, shown_rows
+from dspex.optimizers.plans import DONE, WAIT, Algorithm, Evaluation, Found, Plan, Search, Signal, Task, Write
+from dspex.optimizers.proposals import FindRules, described_step, judged_runs, shown_rows, shown_traces
 from dspex.optimizers.race import Raced, race
 from dspex.optimizers.random_search import Contest, told
 from dspex.programs import Module
@@ -33,7 +33,8 @@ class InferRules(Algorithm[Contest]):
 
     After DSPy's InferRules. Candidate 0 is the bootstrapped program itself; each other one gets rules of its own for
     each predictor, appended to the instructions it had. Other than in DSPy, each candidate keeps its own rules, the
-    signature class of the user is never touched, and the examples have their fields.
+    signature class of the user is never touched, the examples have their fields, and the model sees some runs with the
+    metric's feedback.
 
     Args:
         metric: The metric.
@@ -60,6 +61,7 @@ class InferRules(Algorithm[Contest]):
     prompt_lm: LMChoice = None
     race: bool = True
     width: int = 1024
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         check_metric(self.metric)
@@ -108,12 +110,14 @@ class InferRules(Algorithm[Contest]):
     def _rules(self, task: Task, base: Candidate, k: int, chance: random.Random) -> Plan:
         """Return the base with rules of its own at each predictor."""
         asks, paths = [], []
+        runs: tuple[Evaluation, ...] = yield from judged_runs(task, base)
         for path, predictor in task.predictors.items():
             shown = [demo for row in task.learn if (demo := shown_row(predictor, row.example)) is not None]
             chosen = list(base.demos.get(path, ())) if not shown else chance.sample(shown, min(EXAMPLES, len(shown)))
             inputs = {
                 "step": described_step(path, predictor),
                 "examples": shown_rows(chosen),
+                "work": shown_traces(runs, path),
                 "count": self.num_rules,
             }
             paths.append(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from dspex._random import generator
 from dspex.errors import ConfigError
@@ -18,6 +18,7 @@ from dspex.optimizers.plans import (
     DONE,
     WAIT,
     Algorithm,
+    Evaluation,
     Found,
     Plan,
     Run,
@@ -35,7 +36,9 @@ from dspex.optimizers.proposals import (
     ProposeInstruction,
     described_program,
     described_step,
+    judged_runs,
     shown_rows,
+    shown_traces,
 )
 from dspex.optimizers.race import Raced, Tally, paired, race
 from dspex.optimizers.random_search import told
@@ -101,10 +104,10 @@ class MIPROv2(Algorithm[Mixing]):
     trials of combinations, and a race of the best.
 
     Other than in DSPy, everything in the first two steps runs side by side. The data and the program are described
-    once, not for each proposal. All trials run on the same rows, so that their differences are not differences of rows;
-    a combination that is drawn again gets more of them. The next combination is drawn by Thompson sampling over effects
-    that add up, instead of by TPE, which draws its first ten trials at random. The best race on all rows, with the
-    program as it was among them.
+    once, not for each proposal; proposals are also grounded in some runs with the metric's feedback. All trials run on
+    the same rows, so that their differences are not differences of rows; a combination that is drawn again gets more of
+    them. The next combination is drawn by Thompson sampling over effects that add up, instead of by TPE, which draws
+    its first ten trials at random. The best race on all rows, with the program as it was among them.
 
     Args:
         metric: The metric.
@@ -137,6 +140,7 @@ class MIPROv2(Algorithm[Mixing]):
     teacher: Module | None = None
     prompt_lm: LMChoice = None
     width: int = 16
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         check_metric(self.metric)
@@ -252,6 +256,7 @@ class MIPROv2(Algorithm[Mixing]):
         current = task.instructions(task.start)
         program = described_program(task, current)
         demo_set = self._set(state, number)
+        runs: tuple[Evaluation, ...] = yield from judged_runs(task, task.start)
         asks = []
         for path, predictor in task.predictors.items():
             inputs = {
@@ -259,6 +264,7 @@ class MIPROv2(Algorithm[Mixing]):
                 "step": described_step(path, predictor),
                 "data": state.data or "",
                 "demonstrations": shown_rows(demo_set.get(path, ())[:3]),
+                "work": shown_traces(runs, path),
                 "current_instruction": current[path],
                 "tip": TIPS[chance.choice(sorted(TIPS))],
                 "hints": "\n".join(state.hints),

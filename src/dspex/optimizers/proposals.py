@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from dspex.evaluation import Row
-from dspex.optimizers.plans import Evaluation, Task
+from dspex.optimizers.candidate import Candidate
+from dspex.optimizers.plans import Evaluation, Plan, Run, Task, chance
 from dspex.programs import InputField, OutputField, Predict, Signature, to_plain
 
 __all__ = [
@@ -20,12 +20,16 @@ __all__ = [
     "ProposeInstruction",
     "described_program",
     "described_step",
+    "judged_runs",
     "shown_rows",
     "shown_traces",
 ]
 
 LONGEST = 2_000
 """Characters of one value that a proposer is shown."""
+
+JUDGED = 8
+"""Runs of the program whose judgements a proposer is shown."""
 
 TIPS: Mapping[str, str] = {
     "none": "",
@@ -63,6 +67,7 @@ class ProposeInstruction(Signature):
     step: str = InputField(desc="the step that the instruction is for")
     data: str = InputField(desc="what the data looks like")
     demonstrations: str = InputField(desc="examples of the step done well, as JSON; may be empty")
+    work: str = InputField(desc="some of the program's runs with their judgements; may be empty")
     current_instruction: str = InputField()
     tip: str = InputField(desc="how to go about it; may be empty")
     hints: str = InputField(desc="words of the people who know the task; may be empty")
@@ -78,6 +83,7 @@ class ProposeFromAttempts(Signature):
 
     step: str = InputField(desc="the step that the instruction is for")
     attempts: str = InputField(desc="earlier instructions with their scores, the worst first; may be empty")
+    work: str = InputField(desc="some of the program's runs with their judgements; may be empty")
     current_instruction: str = InputField()
     hints: str = InputField(desc="words of the people who know the task; may be empty")
     instruction: str = OutputField(desc="the new instruction alone")
@@ -92,6 +98,7 @@ class FindRules(Signature):
 
     step: str = InputField(desc="what the step takes and gives")
     examples: str = InputField(desc="as JSON")
+    work: str = InputField(desc="some of the program's runs with their judgements; may be empty")
     count: int = InputField(desc="how many rules are wanted at most")
     rules: list[str] = OutputField()
 
@@ -129,6 +136,20 @@ class ImproveFromTraces(Signature):
 # --- what the inputs of those are made of -------------------------------------------------------------------
 
 
+def judged_runs(task: Task, candidate: Candidate) -> Plan:
+    """
+    Run a candidate on a few rows to learn from, so that who writes knows what the metric says: a sub-plan.
+
+    The same rows for all of a job, so that a candidate is paid once. Rows that failed teach nothing and are left out;
+    the worst come first.
+    """
+    rows = list(task.learn)
+    chance(task.seed, "judged").shuffle(rows)
+    runs: tuple[Evaluation, ...] = yield Run(candidate, tuple(rows[:JUDGED]), trace=True)
+    scored = [(each.score, each.row, each) for each in runs if each.score is not None]
+    return tuple(each for _, _, each in sorted(scored, key=lambda each: each[:2]))
+
+
 def described_step(path: str, predictor: Predict) -> str:
     """Return what one predictor takes and gives."""
     fields = predictor.signature.fields.values()
@@ -148,7 +169,7 @@ def described_program(task: Task, instructions: Mapping[str, str]) -> str:
     return f"{type(task.program).__name__}, in these steps:\n" + "\n".join(steps)
 
 
-def shown_rows(rows: Sequence[Row | Mapping[str, Any]]) -> str:
+def shown_rows(rows: Sequence[Row | Mapping[str, object]]) -> str:
     """Return rows or demonstrations as JSON lines, long values cut."""
     return "\n".join(_line(row.example if isinstance(row, Row) else row) for row in rows)
 
@@ -165,10 +186,10 @@ def shown_traces(evaluations: Sequence[Evaluation], path: str) -> str:
     return "\n\n".join(parts)
 
 
-def _line(values: Mapping[str, Any]) -> str:
+def _line(values: Mapping[str, object]) -> str:
     return json.dumps({name: _cut(to_plain(value)) for name, value in values.items()}, ensure_ascii=False)
 
 
-def _cut(value: Any) -> Any:
+def _cut(value: object) -> object:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return value if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"
