@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Protocol
 
-__all__ = ["DATE_TYPES", "Clock", "LoopClock", "TimerHandle", "monotonic", "wall_time"]
+__all__ = ["DATE_TYPES", "Clock", "LoopClock", "TimerHandle", "day_text", "monotonic", "wall_time"]
 
 DATE_TYPES: tuple[type, ...] = (dt.datetime, dt.date, dt.time, dt.timedelta)
 """The types of dates, times and durations, for whoever reads values of them; nobody asks them what time it is."""
@@ -56,3 +56,8 @@ def wall_time() -> float:
 def monotonic() -> float:
     """Return the seconds of the machine's monotonic clock, which a blocked loop does not hold up."""
     return time.monotonic()
+
+
+def day_text(at: float) -> str:
+    """Return the day and time of so many seconds since the epoch, as people read them."""
+    return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from dspex.errors import ActorExited, AppClosed, ConfigError, JobMismatch, NoSuc
 from dspex.evaluation import check_metric, read_rows
 from dspex.optimizers._optimizer_actor import OptimizerSupervisor, job_spec
 from dspex.optimizers._record import JobRecord, JobSpec, JobTable
+from dspex.optimizers.control import is_job_name
 from dspex.optimizers.fingerprint import (
     digest,
     fingerprint_examples,
@@ -43,8 +43,6 @@ PRIORITY = 10
 
 FORMAT = "plans 1"
 """Of a job's journal; raised when an older one cannot be continued."""
-
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +155,7 @@ class JobService:
         if optimizer.metric is not None:
             check_metric(optimizer.metric)
         name = settings.job if settings.job is not None else fresh_id("job")
-        if not _ID.fullmatch(name):
+        if not is_job_name(name):
             raise ConfigError(f"job={name!r}: use up to 100 letters, digits, dots, dashes and underscores")
         hold = tuple(settings.holdset or ())
         rows = [read_rows(program, each) for each in (train, val, hold)]

@@ -14,6 +14,7 @@ from dspex.optimizers._job_plan import SEARCH, JobPlan, Outcome
 from dspex.optimizers._record import JobRecord, JobTable
 from dspex.optimizers._writer import JobWriter
 from dspex.optimizers.candidate import Candidate
+from dspex.optimizers.control import JobFolder
 from dspex.optimizers.journal import Journal, Record
 from dspex.optimizers.plans import Steer, Task
 from dspex.optimizers.verdict import plain_verdict, verdict_of
@@ -55,6 +56,9 @@ PAGE = 1_000
 
 PAUSES = Backoff(initial=0.5, maximum=60.0)
 """The wait of a search while the provider is down, in seconds."""
+
+LISTENING = 0.5
+"""Seconds between two looks for words from other processes."""
 
 _SETTLED = "settled"
 
@@ -101,6 +105,7 @@ class OptimizerActor(LibraryActor):
         own = context.copy() if context is not None else None
         self._search = self._dspex_process.spawn_task(self._run, label=f"search of {record.spec.id}", context=own)
         self._watched = self._search.ref.monitor()
+        self.spawn_task(self._listen, label="words from outside")
         if record.cancel_wanted:
             self._cancel()
         return None
@@ -172,9 +177,21 @@ class OptimizerActor(LibraryActor):
     async def _hold(self, hold: bool) -> None:
         if self._record.settled or self._search is None:
             return
-        self._record.held = hold
+        changed, self._record.held = self._record.held is not hold, hold
         self._record.status = "paused" if hold else "running"
         (self._driver.pause if hold else self._driver.resume)()
+        if changed:
+            self.spawn_task(self._try_write, "held" if hold else "released", {}, label="note")
+
+    async def _listen(self) -> None:
+        """Do what other processes ask for, in their order, as if the handle of the job had been told."""
+        assert self._journal is not None
+        folder, words = JobFolder(self._record.spec.path.parent), {"pause": PAUSE, "resume": RESUME, "cancel": CANCEL}
+        while True:
+            await self.runtime.sleep(LISTENING)
+            for word in await self._worker.run(folder.take, self._record.spec.id, self._journal.epoch):
+                if word in words:
+                    self.ref.cast(words[word])
 
     async def handle_info(self, message: Any) -> Next:
         """React to the end of the search: with the job's, or by dying of it, so that it is begun again."""
@@ -200,7 +217,7 @@ class OptimizerActor(LibraryActor):
         search.ref.kill()
         await search.wait_exit(None)
         if not record.settled:
-            await self._write_end("cancelled", {})
+            await self._try_write("cancelled", {})
             record.fail(JobCancelled(record.spec.id), "cancelled")
         self._dspex_process.receive_exit(Shutdown("cancelled"), None)
 
@@ -223,7 +240,7 @@ class OptimizerActor(LibraryActor):
             await self._writer.append("finished", plain_outcome(outcome), "result")
         except Exception as error:  # noqa: BLE001 - the error that a search raises is how its job ends
             if not isinstance(error, JobBusy):
-                await self._write_end("failed", {"error": f"{type(error).__name__}: {error}"})
+                await self._try_write("failed", {"error": f"{type(error).__name__}: {error}"})
             record.fail(error)
         else:
             record.finish(program, outcome)
@@ -268,7 +285,7 @@ class OptimizerActor(LibraryActor):
         await self.runtime.sleep(minutes * 60)
         await self._driver.end_search("time")
 
-    async def _write_end(self, kind: str, data: dict[str, object]) -> None:
+    async def _try_write(self, kind: str, data: dict[str, object]) -> None:
         try:
             await self._writer.append(kind, data)
         except OptimizationError as error:
@@ -289,6 +306,8 @@ class OptimizerActor(LibraryActor):
             await self._writer.append("started", about)
         else:
             await self._writer.append("resumed", {**about, "recorded": self._writer.recorded})
+        if self._record.held:
+            await self._writer.append("held", {})
 
     async def _note_pause(self, error: Exception, delay: float) -> None:
         self._record.status = "paused"

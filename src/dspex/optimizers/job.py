@@ -170,6 +170,7 @@ class Job(Generic[M]):
         ``candidate``           what the algorithm tells of each candidate: ``name``, ``score``, ``rows``
         ``verdict``             ``kind``, ``by``, ``interval``, ``p``, ``shrunken``, ``pairs``, ``failed``
         ``paused``              ``error``, ``delay`` in seconds: the provider is down
+        ``held``, ``released``  nothing: somebody has paused the job, or let it go on
         ``finished``            ``verdict``, ``plans``: the result is there
         ``failed``              ``error``
         ``cancelled``           nothing

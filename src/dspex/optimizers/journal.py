@@ -22,7 +22,7 @@ from dspex._clock import wall_time
 from dspex._files import json_text, make_private
 from dspex.errors import JobBusy, JobMismatch, OptimizationError
 
-__all__ = ["VERSION", "Journal", "Record", "read_page"]
+__all__ = ["VERSION", "Journal", "Record", "lives", "read_page"]
 
 VERSION = 1
 """Raised when a journal of the release before can no longer be continued."""
@@ -113,7 +113,7 @@ class Journal:
         """
         with _translated(self._path), self._transaction():
             epoch, pid, born = self._db.execute("SELECT epoch, pid, born FROM writer").fetchone()
-            if pid is not None and pid != self._mine[0] and _lives(pid, born):
+            if pid is not None and pid != self._mine[0] and lives(pid, born):
                 raise JobBusy(self.job, pid)
             self._db.execute("UPDATE writer SET epoch = ?, pid = ?, born = ?", (epoch + 1, *self._mine))
         self.epoch = epoch + 1
@@ -222,7 +222,7 @@ def _translated(path: Path) -> Iterator[None]:
 # --- who lives ----------------------------------------------------------------------------------------------
 
 
-def _lives(pid: int, born: str) -> bool:
+def lives(pid: int, born: str) -> bool:
     """True when that very process lives: a number may have gone to another since, where the system can tell."""
     try:
         os.kill(pid, 0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
 import socket
 import subprocess
 import sys
@@ -153,12 +155,75 @@ def test_a_bug_of_ours_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> No
     assert "please report it" in one_line(capsys)
 
 
-def test_any_other_error_keeps_its_traceback() -> None:
+def test_any_other_error_is_one_line_that_tells_where(capsys: pytest.CaptureFixture[str]) -> None:
     def failing() -> None:
-        raise ZeroDivisionError
+        raise ExceptionGroup("many", [ZeroDivisionError("\x1b[2J of a user's\nmodule")])
 
-    with pytest.raises(ZeroDivisionError):
-        at_the_boundary(failing)
+    assert at_the_boundary(failing) == 2
+    said = one_line(capsys)
+    assert said.startswith("dspex: ZeroDivisionError: \\x1b[2J of a user's module")
+
+
+def test_development_mode_shows_the_traceback(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    command = ["-m", "dspex", "map", "broken:Program", "in.jsonl", "out.jsonl"]
+
+    def run(*flags: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *flags, *command], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode in (1, 2)
+        return done.stderr
+
+    assert re.match(r"dspex: ZeroDivisionError: division by zero \(.*broken.py, line 1\)", run())
+    assert "Traceback" in run("-X", "dev")
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "0<&- 1>&- 2>&-"])
+def test_a_closed_stream_changes_nothing(closed: str) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m dspex signature 'q -> a' {closed}",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_version_is_an_option_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version"]) == main(["--version"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+
+
+def test_shells_complete_commands() -> None:
+    """The script that `--show-completion` prints asks this process in the same way."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from dspex.app.cli import main; sys.exit(main())"],
+        env={**os.environ, "_DSPEX_COMPLETE": "complete_bash", "COMP_WORDS": "dspex jo", "COMP_CWORD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout.split() == ["jobs"]
+
+
+def test_help_fits_a_narrow_terminal_and_has_no_colours_when_told() -> None:
+    pages = "[], ['map'], ['jobs'], ['jobs', 'pause']"
+    done = subprocess.run(
+        [sys.executable, "-c", f"from dspex.app.cli import main\nfor page in ({pages}): main([*page, '--help'])"],
+        env={**os.environ, "COLUMNS": "60", "TERMINAL_WIDTH": "60", "FORCE_COLOR": "1", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.count("Usage:") == 4
+    assert "\x1b[3" not in done.stdout  # bold and dim are no colours
+    assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in done.stdout.splitlines()) <= 60
 
 
 def test_ctrl_c_is_exit_code_130() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 import typer
 
 from dspex.app.cli._interrupt import INTERRUPTED
 from dspex.errors import DspexError
+from dspex.protocols.printable import printable
 
 __all__ = ["at_the_boundary"]
 
@@ -18,7 +21,15 @@ _WRONG = 2
 
 
 def at_the_boundary(command: Callable[[], object]) -> int:
-    """Run a command and return its exit code; what the user has to put right is one line on standard error."""
+    """
+    Run a command and return its exit code; what went wrong is one line on standard error.
+
+    An error that is not of dspex, of the user's module say, tells where it was raised; Python's development mode shows
+    all of its traceback.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - the process has it to its end
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -32,15 +43,15 @@ def at_the_boundary(command: Callable[[], object]) -> int:
         return _NOT_ALL
     except Exception as error:  # the border of the process: errors turn into exit codes here
         found = _ours(error)
-        if found is None:
+        if found is None and sys.flags.dev_mode:
             raise
-        _say(found)
+        _say(_told(found) if found is not None else _placed(error))
         return _WRONG
     return code if isinstance(code, int) else 0
 
 
 def _ours(error: BaseException) -> Exception | None:
-    """Return the error to tell the user of; None for a bug, which keeps its traceback."""
+    """Return the error to tell the user of; None when it is not one of ours."""
     if isinstance(error, BaseExceptionGroup):
         return next((found for each in error.exceptions if (found := _ours(each)) is not None), None)
     if isinstance(error, DspexError) or (isinstance(error, Exception) and hasattr(error, "format_message")):
@@ -48,12 +59,26 @@ def _ours(error: BaseException) -> Exception | None:
     return None
 
 
-def _say(error: Exception) -> None:
-    """Write the error as one line."""
+def _told(error: Exception) -> str:
     format_message = getattr(error, "format_message", None)  # what typer, or the click beneath it, raises
-    text = str(format_message() if format_message is not None else error)
+    return str(format_message() if format_message is not None else error)
+
+
+def _placed(error: BaseException) -> str:
+    """Return an error that nobody has foreseen, and where it was raised."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    places = traceback.extract_tb(error.__traceback__)
+    where = f" ({places[-1].filename}, line {places[-1].lineno})" if places else ""
+    if isinstance(error, SyntaxError):
+        where = ""  # it says so itself
+    return f"{type(error).__name__}: {error}{where}; `python -X dev -m dspex` shows the traceback"
+
+
+def _say(text: str) -> None:
+    """Write what went wrong as one line."""
     if text:
-        sys.stderr.write(f"dspex: {' '.join(text.split())}\n")
+        sys.stderr.write(f"dspex: {printable(' '.join(text.split()))}\n")
 
 
 def _forget_output() -> None:

@@ -16,11 +16,17 @@ __all__ = ["run"]
 
 _commands = typer.Typer(
     name="dspex",
-    help="Language-model programs that run as supervised actors.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+_jobs = typer.Typer(no_args_is_help=True, help="See the jobs of a home, and steer those that run, from any process.")
+_commands.add_typer(_jobs, name="jobs")
+
+_Home = Annotated[Path, typer.Option(help="The App's folder for journals and jobs.")]
+_Job = Annotated[str, typer.Argument(help="The job's name.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_HOME = Path(".dspex")
 
 
 def run(arguments: Sequence[str] | None) -> int:
@@ -28,6 +34,25 @@ def run(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = typer.main.get_command(_commands)
     return at_the_boundary(lambda: command.main(args=given, prog_name="dspex", standalone_mode=False))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from dspex.app.cli import _version
+
+        raise typer.Exit(_version.run())
+
+
+@_commands.callback()
+def dspex(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the versions, as `version` does."
+        ),
+    ] = False,
+) -> None:
+    """Language-model programs that run as supervised actors."""
 
 
 @_commands.command()
@@ -162,3 +187,51 @@ def version() -> int:
 
     interruptible()
     return _version.run()
+
+
+# --- jobs -----------------------------------------------------------------------------------------------------
+
+
+@_jobs.command("list")
+def list_(home: _Home = _HOME, as_json: _Json = False) -> int:
+    """Print a line for each job: its name, how it stands, and what it has cost."""
+    from dspex.app.cli import _jobs as jobs
+
+    interruptible()
+    return jobs.list_jobs(home, as_json=as_json)
+
+
+@_jobs.command()
+def show(job: _Job, home: _Home = _HOME, as_json: _Json = False) -> int:
+    """Print what a job's journal tells."""
+    from dspex.app.cli import _jobs as jobs
+
+    interruptible()
+    return jobs.show_job(home, job, as_json=as_json)
+
+
+@_jobs.command()
+def pause(job: _Job, home: _Home = _HOME) -> int:
+    """Have a running job begin nothing more until it is resumed; what is under way ends, and is recorded."""
+    from dspex.app.cli import _jobs as jobs
+
+    interruptible()
+    return jobs.tell_job(home, job, "pause")
+
+
+@_jobs.command()
+def resume(job: _Job, home: _Home = _HOME) -> int:
+    """Have a paused job go on."""
+    from dspex.app.cli import _jobs as jobs
+
+    interruptible()
+    return jobs.tell_job(home, job, "resume")
+
+
+@_jobs.command()
+def cancel(job: _Job, home: _Home = _HOME) -> int:
+    """Stop a running job; what it has recorded is kept, and compiling it again continues it."""
+    from dspex.app.cli import _jobs as jobs
+
+    interruptible()
+    return jobs.tell_job(home, job, "cancel")

@@ -1,0 +1,95 @@
+"""``dspex jobs``: what jobs there are, and words for the process that runs one."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from pathlib import Path
+
+from dspex._clock import day_text, monotonic
+from dspex.errors import ConfigError, OptimizationError
+from dspex.optimizers.control import JobFolder, JobOverview, Word
+from dspex.optimizers.verdict import verdict_of
+
+__all__ = ["list_jobs", "show_job", "tell_job"]
+
+_PATIENCE = 10.0
+"""Seconds in which a job's process does what it is told, or something is wrong with it."""
+
+_LOOK = 0.05
+
+
+def list_jobs(home: Path, *, as_json: bool) -> int:
+    """Print a line for each job; returns the exit code: 1 when a journal cannot be read."""
+    jobs = _folder(home).all()
+    lost = [each for each in jobs if isinstance(each, OptimizationError)]
+    found = [each for each in jobs if isinstance(each, JobOverview)]
+    if as_json:
+        sys.stdout.write("".join(json.dumps(each.plain()) + "\n" for each in found))
+    elif found:
+        width = max(len(each.id) for each in found)
+        for each in found:
+            rows = f"{each.evaluations} rows, {each.cost}"
+            sys.stdout.write(f"{each.id:<{width}}  {each.status:<11}  {rows}\n")
+    else:
+        sys.stdout.write(f"no jobs in {home}\n")
+    for error in lost:
+        sys.stderr.write(f"dspex: {' '.join(str(error).split())}\n")
+    return 1 if lost else 0
+
+
+def show_job(home: Path, job: str, *, as_json: bool) -> int:
+    """Print all that one job's journal tells; returns the exit code."""
+    overview = _folder(home).show(job)
+    sys.stdout.write(json.dumps(overview.plain(), indent=2) + "\n" if as_json else _told(overview))
+    return 0
+
+
+def tell_job(home: Path, job: str, word: Word) -> int:
+    """
+    Tell the process that runs a job to pause, resume or cancel it, and wait until it does; returns the exit code.
+
+    Raises:
+        ConfigError: Nobody runs the job, or its process does not listen.
+    """
+    folder = _folder(home)
+    number = folder.say(job, word)
+    until, pause = monotonic() + _PATIENCE, threading.Event()
+    while True:
+        heard, overview = folder.is_taken(number), folder.show(job)
+        if overview.pid is None or (heard and word != "cancel" and overview.held is (word == "pause")):
+            break
+        if monotonic() > until:
+            raise ConfigError(f"process {overview.pid}, which runs job {job}, has not done '{word}' in time")
+        pause.wait(_LOOK)
+    sys.stdout.write(f"job {job}: {overview.status}\n")
+    return 0
+
+
+def _folder(home: Path) -> JobFolder:
+    if not home.is_dir():
+        raise ConfigError(f"there is no folder {home}; --home names the one that the App uses")
+    return JobFolder(home / "jobs")
+
+
+def _told(job: JobOverview) -> str:
+    failed = f", {job.failed} failed" if job.failed else ""
+    by = f", process {job.pid}" if job.pid is not None else ""
+    lines = [
+        f"job {job.id}: {job.status}{by}",
+        f"  {job.optimizer} on {job.program}, begun {_day(job.started)}",
+        f"  {job.evaluations} rows run{failed}; last record {_day(job.changed)}",
+        f"  {job.spent.tokens} tokens in {job.spent.calls} calls, {job.cost}",
+        *([f"  {job.error}"] if job.error else []),
+        *([f"  {verdict_of(job.verdict)}"] if job.verdict is not None else []),
+    ]
+    for each in job.candidates:
+        score = each.get("score")
+        shown = f"{score:.3f}" if isinstance(score, (int, float)) else "no score"
+        lines.append(f"  candidate {each.get('name', '?')}: {shown} on {each.get('rows', '?')} rows")
+    return "\n".join(lines) + "\n"
+
+
+def _day(at: float | None) -> str:
+    return "never" if at is None else day_text(at)
