@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from dspex._clock import wall_time
 from dspex._files import make_private
@@ -63,9 +63,9 @@ class JobOverview:
         spent: The cost of all answers so far.
         started: When it was first begun, in seconds since 1970; None before that.
         changed: When its latest record was written.
-        verdict: What ``job.verdict`` says, as JSON values; None before the end.
+        verdict: The verdict, as JSON values; None before the end.
         error: Why it has failed, or is waiting.
-        candidates: What the search tells of its candidates, as JSON values.
+        candidates: The words of the search about its candidates, as JSON values.
         held: True when somebody has paused it; a pause by an outage is none.
     """
 
@@ -80,9 +80,9 @@ class JobOverview:
     spent: Spending
     started: float | None
     changed: float | None
-    verdict: dict[str, Any] | None
+    verdict: dict[str, object] | None
     error: str
-    candidates: tuple[dict[str, Any], ...] = ()
+    candidates: tuple[dict[str, object], ...] = ()
     held: bool = False
 
     def plain(self) -> dict[str, object]:
@@ -115,13 +115,13 @@ def _read_overview(path: Path) -> JobOverview:
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=10.0)) as db:
             epoch, pid, born = db.execute("SELECT epoch, pid, born FROM writer").fetchone()
-        about: dict[str, Any] = {}
+        about: dict[str, object] = {}
         error, status, held = "", "starting", False
         evaluations, failed, spent, after = 0, 0, Spending(), 0
         started: float | None = None
         changed: float | None = None
-        verdict: dict[str, Any] | None = None
-        candidates: list[dict[str, Any]] = []
+        verdict: dict[str, object] | None = None
+        candidates: list[dict[str, object]] = []
         while page := read_page(path, after, 1_000):
             for each in page:
                 started = each.at if started is None else started
