@@ -17,7 +17,7 @@ from anyio.from_thread import BlockingPortal
 
 from dspex.app._options import Options
 from dspex.errors import AppAlreadyRunning, AppNotRunning, WrongProcess
-from dspex.evaluation import Metric, OnProgress, Report
+from dspex.evaluation import Compared, Metric, OnProgress, Repeats, Report
 from dspex.optimizers import Algorithm, HeadroomReport, Job, JobEvent, JobStatus, Verdict
 from dspex.programs import Module
 from dspex.protocols.executor import Failed, Ok
@@ -222,6 +222,33 @@ class SyncView:
 
         report: Report[R] = self._loop.call(evaluate)
         return report
+
+    def repeat(
+        self, program: RunnableProgram[..., R], examples: Iterable[object], metric: Metric[R], **options: Any
+    ) -> Repeats:
+        """Evaluate a program several times; all as ``App.repeat``."""
+
+        async def repeat() -> Repeats:
+            return await self._view.repeat(program, examples, metric, **options)
+
+        found: Repeats = self._loop.call(repeat)
+        return found
+
+    def compare(
+        self,
+        first: RunnableProgram[..., R],
+        second: RunnableProgram[..., R],
+        examples: Iterable[object],
+        metric: Metric[R],
+        **options: Any,
+    ) -> Compared:
+        """Compare two programs on the same rows; all as ``App.compare``."""
+
+        async def compare() -> Compared:
+            return await self._view.compare(first, second, examples, metric, **options)
+
+        found: Compared = self._loop.call(compare)
+        return found
 
     def headroom(
         self, program: Module, metric: Metric, rows: Iterable[object], *, max_concurrency: int = 64

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, Unpack, cas
 from dspex.app._map import MapPlan, MapRun, Rows
 from dspex.app._options import Options, changed, context_of_caller
 from dspex.app._rows import RowJournal, result_type
-from dspex.errors import ActorError, AppClosed, EvaluationError
-from dspex.evaluation import Metric, OnProgress, Report, evaluate
+from dspex.errors import ActorError, AppClosed, ConfigError, EvaluationError
+from dspex.evaluation import Compared, Metric, OnProgress, Repeats, Report, evaluate
 from dspex.optimizers import Algorithm, HeadroomReport, Job, JobSettings
 from dspex.optimizers.headroom import headroom_of, variants_of
 from dspex.programs import Module, bind_inputs
@@ -246,6 +246,80 @@ class AppView:
             if tree.closing:
                 raise AppClosed from error
             raise
+
+    async def repeat(
+        self,
+        program: RunnableProgram[..., R],
+        examples: Iterable[object],
+        metric: Metric[R],
+        *,
+        times: int = 3,
+        max_concurrency: int = 64,
+        max_failed: float = 0.05,
+    ) -> Repeats:
+        """
+        Evaluate a program several times on the same rows: how much does its score move by itself?
+
+        The first time is the program as it is; each further one has a seed of its own, so that no cache answers it. A
+        model at temperature 0 may answer the same each time.
+
+        Args:
+            program: A Module, when it is more than one time: others cannot be sampled afresh.
+            examples: As for ``evaluate``.
+            metric: As for ``evaluate``.
+            times: How many times.
+            max_concurrency: Rows under way at once.
+            max_failed: The share of rows that may fail each time.
+
+        Raises:
+            ConfigError: ``times`` is below 1, or the program is not a Module.
+            MissingInput, EvaluationError, AppNotRunning, AppClosed: As ``evaluate``.
+        Cancellation: every row under way is stopped before the cancellation travels on.
+        """
+        if times < 1 or (times > 1 and not isinstance(program, Module)):
+            raise ConfigError(f"times={times}: at least 1, and more than 1 for a Module alone, whose seeds can differ")
+        rows = list(examples)
+        runs: list[Any] = [program]
+        if isinstance(program, Module):
+            runs += [program.with_config(seed=number) for number in range(1, times)]
+        limits: dict[str, Any] = {"max_concurrency": max_concurrency, "max_failed": max_failed}
+        return Repeats(tuple([await self.evaluate(each, rows, metric, **limits) for each in runs]))
+
+    async def compare(
+        self,
+        first: RunnableProgram[..., R],
+        second: RunnableProgram[..., R],
+        examples: Iterable[object],
+        metric: Metric[R],
+        *,
+        times: int = 1,
+        max_concurrency: int = 64,
+        max_failed: float = 0.05,
+    ) -> Compared:
+        """
+        Run two programs on the same rows and say which is better, by how much and how surely: ``print`` the answer.
+
+        For two models give the same program twice: ``rag.with_lm("one")`` and ``rag.with_lm("two")``. Scores are paired
+        row by row; a row that one of them fails on is excluded and counted.
+
+        Args:
+            first: A program.
+            second: Another; a positive difference means that it is the better one.
+            examples: As for ``evaluate``.
+            metric: As for ``evaluate``.
+            times: How many times each of them runs; a row then counts with its mean.
+            max_concurrency: Rows under way at once.
+            max_failed: The share of rows that either may fail on.
+
+        Raises:
+            ConfigError, MissingInput, EvaluationError, AppNotRunning, AppClosed: As ``repeat``.
+        Cancellation: every row under way is stopped before the cancellation travels on.
+        """
+        rows = list(examples)
+        limits: dict[str, Any] = {"times": times, "max_concurrency": max_concurrency, "max_failed": max_failed}
+        one = await self.repeat(first, rows, metric, **limits)
+        two = await self.repeat(second, rows, metric, **limits)
+        return Compared(one, two, two.compare(one))
 
     async def headroom(
         self,

@@ -27,6 +27,7 @@ from dspex.evaluation.metrics import (
     normalize_text,
 )
 from dspex.evaluation.progress import OnProgress, Progress
+from dspex.evaluation.repeats import Compared, Repeats
 from dspex.evaluation.report import Change, Comparison, Report, RowLatency, Scored
 from dspex.evaluation.row_runner import RowRunner, score_of
 from dspex.evaluation.value_metrics import json_match, numeric_match
@@ -35,6 +36,7 @@ __all__ = [
     "Agreement",
     "Change",
     "CompareAnswers",
+    "Compared",
     "Comparison",
     "CompleteAndGrounded",
     "Interval",
@@ -46,6 +48,7 @@ __all__ = [
     "PairJudge",
     "Preference",
     "Progress",
+    "Repeats",
     "Report",
     "Row",
     "RowLatency",

@@ -8,19 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Generic, NamedTuple
 
 from typing_extensions import TypeVar
 
-from dspex.errors import ActorExited, EvaluationError
+from dspex.errors import ActorExited, ConfigError, EvaluationError
 from dspex.evaluation.intervals import Interval, mean_interval, paired_p_value, t_interval
 from dspex.evaluation.metrics import Score
+from dspex.evaluation.tables import row_of, write_csv, write_json_lines
 from dspex.programs import Example
 from dspex.protocols.executor import Failed
 from dspex.protocols.lm import Usage
 from dspex.protocols.scope import RequestTotals, TraceStep
 
-__all__ = ["Change", "Comparison", "Report", "RowLatency", "RowOutcome", "Scored", "cost_of"]
+__all__ = ["Change", "Comparison", "Report", "RowLatency", "RowOutcome", "Scored", "compare_values", "cost_of"]
 
 R = TypeVar("R", default=Any)
 """The return type of the program."""
@@ -68,6 +70,7 @@ class Comparison:
         p_value: The probability that chance alone would make so large a difference.
         changed: The rows that came out differently.
         pairs: The number of rows that both reports scored.
+        excluded: The number of rows that one of them failed on.
     """
 
     difference: float
@@ -75,12 +78,15 @@ class Comparison:
     p_value: float
     changed: tuple[Change, ...]
     pairs: int
+    excluded: int = 0
 
     def __str__(self) -> str:
         better = sum(_at(each.after) > _at(each.before) for each in self.changed)
+        excluded = f", {self.excluded} excluded" if self.excluded else ""
         return (
             f"{self.difference:+.3f} (95 % {self.interval.low:+.3f} to {self.interval.high:+.3f}, "
-            f"p = {self.p_value:.3g}, {self.pairs} pairs): {better} rows better, {len(self.changed) - better} worse"
+            f"p = {self.p_value:.3g}, {self.pairs} pairs{excluded}): {better} rows better, "
+            f"{len(self.changed) - better} worse"
         )
 
 
@@ -171,15 +177,39 @@ class Report(Generic[R]):
         """
         if self.examples != other.examples:
             raise EvaluationError("these reports are of different examples: their scores cannot be compared")
-        before = [_value(each) for each in other.outcomes]
-        after = [_value(each) for each in self.outcomes]
-        pairs = list(zip(before, after, strict=True))
-        moved = [y - x for x, y in pairs if x is not None and y is not None]
-        if not moved:
-            raise EvaluationError("no row was scored in both reports")
-        changed = tuple(Change(row, x, y) for row, (x, y) in enumerate(pairs) if x != y)
-        mean = math.fsum(moved) / len(moved)
-        return Comparison(mean, t_interval(moved), paired_p_value(moved), changed, len(moved))
+        return compare_values([_value(each) for each in other.outcomes], [_value(each) for each in self.outcomes])
+
+    def rows(self) -> list[dict[str, object]]:
+        """
+        Return each row as JSON values: score, feedback, error, seconds, price, tokens, the example and the prediction.
+
+        ``pandas.DataFrame(report.rows())`` is a table of it.
+        """
+        return [
+            row_of(
+                number,
+                example,
+                getattr(outcome, "value", None),
+                outcome.score if isinstance(outcome, Scored) else None,
+                outcome if isinstance(outcome, Failed) else None,
+                outcome.totals,
+            )
+            for number, (example, outcome) in enumerate(zip(self.examples, self.outcomes, strict=True))
+        ]
+
+    def save(self, path: str | Path) -> None:
+        """
+        Write ``rows()`` to a file: CSV for a name that ends in ``.csv``, JSON Lines for ``.jsonl``.
+
+        Raises:
+            ConfigError: The name ends in neither.
+            OSError: The file cannot be written.
+        """
+        writers = {".csv": write_csv, ".jsonl": write_json_lines}
+        write = writers.get(Path(path).suffix)
+        if write is None:
+            raise ConfigError(f"{path}: a report is saved as .csv or .jsonl")
+        write(path, self.rows())
 
     def problem(self) -> str:
         """Say why there is no score."""
@@ -210,6 +240,22 @@ class Report(Generic[R]):
         cost = "price unknown" if self.cost is None else f"{self.cost:.6f} USD"
         lines.append(f"  tokens: {self.usage.input_tokens} in, {self.usage.output_tokens} out; {cost}")
         return "\n".join(lines)
+
+
+def compare_values(before: Sequence[float | None], after: Sequence[float | None]) -> Comparison:
+    """
+    Return the paired comparison of two sets of scores; None stands for a failed row, which is excluded and counted.
+
+    Raises:
+        EvaluationError: No row was scored in both.
+    """
+    pairs = list(zip(before, after, strict=True))
+    moved = [y - x for x, y in pairs if x is not None and y is not None]
+    if not moved:
+        raise EvaluationError("no row was scored in both reports")
+    changed = tuple(Change(row, x, y) for row, (x, y) in enumerate(pairs) if x != y)
+    mean = math.fsum(moved) / len(moved)
+    return Comparison(mean, t_interval(moved), paired_p_value(moved), changed, len(moved), len(pairs) - len(moved))
 
 
 def cost_of(outcome: RowOutcome) -> Decimal | None:
