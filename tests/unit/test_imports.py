@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "_names": frozenset[str](),
     "errors": frozenset({"_guard"}),
     "_clock": frozenset[str](),
-    "_files": frozenset[str](),
+    "_files": frozenset({"errors"}),
     "_random": frozenset[str](),
     "telemetry": frozenset({"errors", "_clock", "_guard"}),
     "runtime": BASE,

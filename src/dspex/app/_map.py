@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from dspex.app._rows import RowJournal, key_text
 from dspex.errors import ActorError, AppClosed, ConfigError, MissingInput
 from dspex.evaluation import RowRunner, as_example
+from dspex.evaluation.faults import is_hopeless, is_outage
 from dspex.evaluation.row_runner import failed_task
 from dspex.programs import pick_inputs
 from dspex.protocols.executor import Failed, Ok, RunOptions
@@ -106,6 +107,11 @@ class MapRun(Generic[R]):
         finally:
             await self._close_journal()
 
+    @property
+    def journal(self) -> RowJournal | None:
+        """The open journal; None without one, and outside the block."""
+        return self._journal
+
     async def _close_journal(self) -> None:
         journal, self._journal = self._journal, None
         if journal is not None:
@@ -169,9 +175,14 @@ class MapRun(Generic[R]):
         assert self._tree is not None
         runner = RowRunner(self._tree.runner, self._plan.options)
         outcome = await runner.run(self._plan.program, row.inputs, row.fields)
-        if journal is not None:
+        if journal is not None and _is_its_own(outcome):
             await journal.end(row.key, outcome)
         return outcome
+
+
+def _is_its_own(outcome: Ok[R] | Failed) -> bool:
+    """True for the row's own end; one that an outage or an empty purse gave it is not to stand in the way later."""
+    return isinstance(outcome, Ok) or not (is_outage(outcome.reason) or is_hopeless(outcome.reason))
 
 
 async def _each(rows: Rows) -> AsyncIterator[object]:

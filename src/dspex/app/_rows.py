@@ -132,6 +132,22 @@ class RowJournal:
         await self._worker.run(self._write, kind, data, key)
         self._under_way.discard(key)
 
+    async def has_written(self, digest: str) -> bool:
+        """True when ``note_output`` was given this hash of a file's content, by whichever run."""
+        return await self._worker.run(self._output, digest)
+
+    def _output(self, digest: str) -> bool:
+        assert self._journal is not None
+        return self._journal.find("output", digest) is not None
+
+    async def note_output(self, digest: str) -> None:
+        """
+        Write down the hash of a file that is about to be written from these rows; raises what ``end`` does.
+
+        Cancellation: it is written all the same.
+        """
+        await self._worker.run(self._write, "output", {}, digest)
+
     def _write(self, kind: str, data: Mapping[str, object], key: str) -> None:
         assert self._journal is not None
         self._journal.append(kind, data, key)

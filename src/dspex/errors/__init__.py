@@ -72,6 +72,9 @@ attribute, and the message says what to do next::
     │   ├── MissingExtra            an optional dependency is not installed (also an ImportError)
     │   ├── WrongLoop               the App was used from another loop or thread
     │   └── WrongProcess            the App was started before this process was forked
+    ├── FileError                   a file cannot be written or read (also an OSError)
+    │   ├── FileBusy                another process is writing it; ``pid`` says which
+    │   └── TargetExists            something else stands where a file is to be written
     ├── EvaluationError             too many rows failed for a score to mean anything
     │   └── MetricFailed            the metric raised or returned no number
     ├── StandInError                a stand-in of a test has no answer (also a LookupError)
@@ -126,6 +129,7 @@ from dspex.errors._base import (
     DspexError,
     InternalError,
 )
+from dspex.errors._files import FileBusy, FileError, TargetExists
 from dspex.errors._jobs import (
     EvaluationError,
     JobBusy,
@@ -207,6 +211,8 @@ __all__ = [
     "DepsError",
     "DspexError",
     "EvaluationError",
+    "FileBusy",
+    "FileError",
     "InternalError",
     "JobBusy",
     "JobCancelled",
@@ -252,6 +258,7 @@ __all__ = [
     "StepCrashed",
     "StreamInterrupted",
     "StreamTruncated",
+    "TargetExists",
     "ToolArgumentsInvalid",
     "ToolError",
     "ToolInvalid",

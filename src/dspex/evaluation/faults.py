@@ -11,6 +11,7 @@ from dspex.errors import (
     DeadlineExceeded,
     JobBusy,
     LMError,
+    MissingExtra,
     NoSuchActor,
     OptimizationError,
     Overloaded,
@@ -23,7 +24,7 @@ from dspex.errors import (
     StepCrashed,
 )
 
-__all__ = ["is_accident", "is_callers", "is_hopeless", "is_outage"]
+__all__ = ["is_accident", "is_callers", "is_hopeless", "is_outage", "is_setup"]
 
 
 def is_outage(error: Exception) -> bool:
@@ -46,6 +47,11 @@ def is_hopeless(error: Exception) -> bool:
     return is_callers(error) or isinstance(error, (AuthFailed, BudgetExceeded, QuotaExhausted))
 
 
+def is_setup(error: Exception) -> bool:
+    """True when no row can succeed as things are set up, and each would only say so again: a key, a model, an extra."""
+    return is_callers(error) or (isinstance(error, AuthFailed) and not isinstance(error, PermissionDenied))
+
+
 def is_callers(error: Exception) -> bool:
     """True when the caller set something up that cannot work for any row: this is never the outcome of one row."""
-    return isinstance(error, (ConfigError, AppClosed, JobBusy)) or type(error) is OptimizationError
+    return isinstance(error, (ConfigError, MissingExtra, AppClosed, JobBusy)) or type(error) is OptimizationError

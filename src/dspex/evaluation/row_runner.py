@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeGuard, TypeVar
 
 from dspex.errors import ActorExited, MetricFailed
 from dspex.evaluation._examples import Row
-from dspex.evaluation.faults import is_accident, is_callers, is_hopeless, is_outage
+from dspex.evaluation.faults import is_accident, is_callers, is_hopeless, is_outage, is_setup
 from dspex.evaluation.metrics import Metric, Score
 from dspex.evaluation.report import RowOutcome, Scored
 from dspex.programs import Example, Module, Signature
@@ -69,8 +69,8 @@ class RowRunner:
         Run one row; ``fields`` is the row as the caller knows it, and stands in the outcome.
 
         Raises:
-            ConfigError, AppClosed: The caller set something up that works for no row: this is not an outcome.
-            AuthFailed, BudgetExceeded, QuotaExhausted: With a gate: no row can succeed until somebody acts.
+            ConfigError, MissingExtra, AuthFailed, AppClosed: The setup works for no row: this is not an outcome.
+            BudgetExceeded, QuotaExhausted: With a gate: no row can succeed until somebody acts.
         Cancellation: the request is stopped.
         """
         accidents = 0
@@ -82,7 +82,7 @@ class RowRunner:
                     self._gate.succeeded(ticket)
                 return Ok(outcome.value, fields, outcome.trace, outcome.totals)
             error = outcome.reason
-            if is_callers(error) or (self._gate is not None and is_hopeless(error)):
+            if is_setup(error) or (self._gate is not None and is_hopeless(error)):
                 raise error
             accidents += is_accident(error)
             if self._gate is None or not self._again(error, accidents):

@@ -100,9 +100,14 @@ class Journal:
             if version != VERSION:
                 raise JobMismatch(self.job, ["journal version"])
             known = json.loads(self._db.execute("SELECT value FROM meta WHERE name = 'fingerprint'").fetchone()[0])
-        changed = [name for name in {**known, **fingerprint} if known.get(name) != fingerprint.get(name)]
-        if changed:
-            raise JobMismatch(self.job, changed)
+            changed = [name for name in {**known, **fingerprint} if known.get(name) != fingerprint.get(name)]
+            if changed and self._is_empty():  # nothing has come of it: it is whoever comes first
+                self._db.execute("UPDATE meta SET value = ? WHERE name = 'fingerprint'", (json.dumps(fingerprint),))
+            elif changed:
+                raise JobMismatch(self.job, changed)
+
+    def _is_empty(self) -> bool:
+        return self._db.execute("SELECT 1 FROM records LIMIT 1").fetchone() is None
 
     def take(self) -> int:
         """

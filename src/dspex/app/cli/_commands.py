@@ -145,6 +145,9 @@ def map_(
     max_concurrency: Annotated[int, typer.Option(help="Rows under way at once.", min=1)] = 64,
     deadline: Annotated[float, typer.Option(help="Seconds for each row.")] = 120.0,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a TARGET that this run has not written.")
+    ] = False,
 ) -> int:
     """Run a program on every line of a file; started again, it goes on where it was. Exit code 1: some rows failed."""
     from dspex.app.cli import _map
@@ -164,6 +167,7 @@ def map_(
         max_concurrency=max_concurrency,
         deadline=deadline,
         retry_failed=retry_failed,
+        overwrite=overwrite,
     )
     return _map.run(files)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,10 +11,12 @@ from typing import Any, TextIO
 
 from pydantic_core import to_jsonable_python
 
+from dspex._files import json_text, parse_json
 from dspex.app._app import App
 from dspex.app._map import MapRun
 from dspex.app.cli._model import named_model
 from dspex.app.cli._program import find_program
+from dspex.app.cli._target import Target
 from dspex.errors import ConfigError
 from dspex.programs import Signature
 from dspex.protocols.executor import Failed, Ok
@@ -44,6 +45,7 @@ class MapOptions:
     max_concurrency: int
     deadline: float
     retry_failed: bool
+    overwrite: bool = False
 
 
 def run(options: MapOptions) -> int:
@@ -51,27 +53,43 @@ def run(options: MapOptions) -> int:
     Write one line of JSON for each line of the input, in its order; returns the exit code.
 
     Raises:
-        ConfigError: A file or the program cannot be used; nothing was paid.
+        ConfigError: A file, the program or what it needs cannot be used; nothing was paid.
+        TargetExists, FileBusy: The output belongs to somebody else; it is untouched.
+        FileError: A file cannot be written.
     """
     program = find_program(options.program, options.state)
     if not options.source.is_file():
         raise ConfigError(f"there is no file {options.source}")
+    target = Target(options.target, overwrite=options.overwrite)
     if options.target.exists() and options.target.samefile(options.source):
         raise ConfigError("the output would overwrite the input")
+    if target.is_stream and options.journal is None:
+        raise ConfigError(f"{options.target} is not a file: say with --journal where ended rows are recorded")
+    for flag in ("state", "cache", "retriever", "journal"):
+        other: Path | None = getattr(options, flag)
+        if other is not None and other.resolve() == options.target.resolve():
+            raise ConfigError(f"the output would overwrite {other}, which another flag names")
     if options.api_base is not None and options.lm is None:
         raise ConfigError("--api-base needs --lm to know which model to ask there")
     lm = named_model(options.lm, api_base=options.api_base) if options.lm is not None else None
-    with options.source.open(encoding="utf-8") as source, options.target.open("w", encoding="utf-8") as target:
-        return asyncio.run(_map(program, lm, source, target, options))
+    for _ in _lines(options):  # read to its end before a line of it is paid for
+        pass
+    with target.locked():
+        try:
+            return asyncio.run(_map(program, lm, target, options))
+        except ConfigError as error:
+            if options.lm is None and "no default language model" in str(error):
+                raise ConfigError(f"{options.program} asks the default model: name one with --lm") from error
+            raise
 
 
-async def _map(program: Any, lm: LM | None, source: TextIO, target: TextIO, options: MapOptions) -> int:
+async def _map(program: Any, lm: LM | None, target: Target, options: MapOptions) -> int:
     app = App(lm, retriever=options.retriever, cache=options.cache or "memory", deadline=options.deadline)
     journal = options.journal or options.target.with_name(f"{options.target.name}.journal")
     async with app:
         results: MapRun[Any] = app.map(
             program,
-            _lines(source, options.source, numbered=options.key is None),
+            _lines(options),
             journal=journal,
             key=options.key or _ROW,
             max_concurrency=options.max_concurrency,
@@ -79,27 +97,42 @@ async def _map(program: Any, lm: LM | None, source: TextIO, target: TextIO, opti
             retry_failed=options.retry_failed,
         )
         progress = _Progress(sys.stderr)
-        try:
-            async with results:
-                async for outcome in results:
-                    target.write(_line(outcome, hidden=_ROW if options.key is None else ""))
-                    progress.show(results)
-        finally:
-            progress.end(results)
+        async with results:
+            owner = results.journal
+            assert owner is not None
+            await target.check(owner)
+            try:
+                async with target.writing(owner) as write:
+                    async for outcome in results:
+                        write(_line(outcome, hidden=_ROW if options.key is None else ""))
+                        progress.show(results)
+                    progress.is_whole = True
+            finally:
+                progress.end(results, options.target)
     return 1 if results.failed else 0
 
 
-def _lines(source: TextIO, path: Path, *, numbered: bool) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(source, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise ConfigError(f"{path}, line {number} is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise ConfigError(f"{path}, line {number} is not a JSON object")
-        yield {**row, _ROW: number} if numbered else row
+def _lines(options: MapOptions) -> Iterator[dict[str, Any]]:
+    path, numbered = options.source, options.key is None
+    keys: set[object] = set()
+    with path.open("rb") as source:
+        for number, line in enumerate(source, 1):
+            if not line.strip():
+                continue
+            try:
+                row = parse_json(line)
+            except ValueError as error:
+                raise ConfigError(f"{path}, line {number} is not JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise ConfigError(f"{path}, line {number} is not a JSON object")
+            if not numbered:
+                key = row.get(options.key)
+                if isinstance(key, bool) or not isinstance(key, (str, int)):
+                    raise ConfigError(f"{path}, line {number} has no text or whole number under {options.key!r}: --key")
+                if key in keys:
+                    raise ConfigError(f"{path}, line {number}: another line has the {options.key} {key!r} too: --key")
+                keys.add(key)
+            yield {**row, _ROW: number} if numbered else row
 
 
 def _line(outcome: Ok | Failed, hidden: str) -> str:
@@ -108,7 +141,7 @@ def _line(outcome: Ok | Failed, hidden: str) -> str:
         ending: Mapping[str, object] = {"value": _plain(outcome.value)}
     else:
         ending = {"error": type(outcome.reason).__name__, "message": str(outcome.reason)}
-    return json.dumps({**row, **ending}, ensure_ascii=False) + "\n"
+    return json_text({**row, **ending}) + "\n"
 
 
 def _plain(value: object) -> object:
@@ -126,14 +159,20 @@ class _Progress:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._live = stream.isatty()
+        self.is_whole = False
+        """True when every row has ended."""
 
     def show(self, results: MapRun[Any]) -> None:
         if self._live:
             self._stream.write(f"\r{_counts(results)}")
             self._stream.flush()
 
-    def end(self, results: MapRun[Any]) -> None:
-        self._stream.write(("\r" if self._live else "") + _counts(results) + "\n")
+    def end(self, results: MapRun[Any], target: Path) -> None:
+        """Write the last counts; of a run that broke off, what is to become of it."""
+        if not results.done and not self.is_whole:
+            return
+        more = "" if self.is_whole else f"; {target} is written when all have ended: start the same again to go on"
+        self._stream.write(("\r" if self._live else "") + _counts(results) + more + "\n")
 
 
 def _counts(results: MapRun[Any]) -> str:
