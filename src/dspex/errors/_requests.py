@@ -25,11 +25,12 @@ class RequestError(DspexError):
 
 
 class DeadlineExceeded(RequestError, TimeoutError):
-    """The request ran out of time; its steps are cancelled."""
+    """The request ran out of time; its steps are cancelled. The message ends with its last failed attempt, if any."""
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(self, deadline: float, last_failure: str = "") -> None:
         self.deadline = deadline
-        super().__init__(f"the request did not finish within its deadline of {deadline:g} s")
+        last = f"; the last attempt: {last_failure}" if last_failure else ""
+        super().__init__(f"the request did not finish within its deadline of {deadline:g} s{last}")
 
 
 class RequestKilled(RequestError):

@@ -312,9 +312,17 @@ class LiveRequest:
         self.record.ended = self._runner.runtime.clock.now()  # so that what was on the wire is among its attempts
         why = self._why if self._why is not None else reason
         if isinstance(why, Other) and isinstance(why.value, Exception):
-            return why.value
+            return self._with_last_failure(why.value)
         closed = self._runner.closed_by()
         return closed if closed is not None else RequestKilled(self.record.id, why, self.record.attempts)
+
+    def _with_last_failure(self, error: Exception) -> Exception:
+        """Return the end of a request that was out of time with the failure that used it up."""
+        attempts = self.record.attempts
+        last = attempts[-1] if attempts else None
+        if type(error) is not DeadlineExceeded or last is None or last.outcome == "ok" or not last.message:
+            return error
+        return DeadlineExceeded(error.deadline, last.message)
 
     # --- the end --------------------------------------------------------------------------------------------
 

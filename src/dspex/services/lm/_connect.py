@@ -15,7 +15,7 @@ import httpx
 
 from dspex.services.lm._answers import AnswerReader
 from dspex.services.lm._clean_context import in_context
-from dspex.services.lm._failures import ConnectTimedOut, NotConnected, NotHttp
+from dspex.services.lm._failures import ConnectTimedOut, NoHandshake, NotConnected, NotHttp, NotTls
 from dspex.services.lm._http import label_of
 from dspex.services.lm._parsers import Parser
 from dspex.services.lm._socket import Socket
@@ -24,6 +24,13 @@ __all__ = ["Proxy", "Route", "open_socket"]
 
 _FOREVER: Final = 10.0**6
 """Seconds; the time to connect is limited as a whole."""
+
+
+_HANDSHAKE: Final = 0.5
+"""The share of the time to connect after which a server that says nothing to TLS is taken to speak none."""
+
+_NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "record layer failure", "HTTP_REQUEST")
+"""OpenSSL's words, in its several releases, for an answer that is not TLS."""
 
 
 class Proxy:
@@ -119,7 +126,13 @@ async def open_socket(
     async def connect() -> None:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(timeout):
-            await loop.create_connection(lambda: socket, host, port, ssl=ssl_context if is_secure else None)
+            await loop.create_connection(
+                lambda: socket,
+                host,
+                port,
+                ssl=ssl_context if is_secure else None,
+                ssl_handshake_timeout=_HANDSHAKE * timeout if is_secure else None,
+            )
             if proxy is None or not route.is_secure:
                 return
             try:
@@ -139,9 +152,19 @@ async def open_socket(
     except TimeoutError as error:
         raise ConnectTimedOut("") from error
     except OSError as error:
-        raise NotConnected(str(error)) from error
+        raise _not_connected(error)(str(error)) from error
     except UnicodeError:
         raise NotConnected("the host cannot be a name") from None
+
+
+def _not_connected(error: OSError) -> type[NotConnected]:
+    """Return the kind of a failure to connect: TLS is offered to many a server that speaks none."""
+    text = str(error)
+    if isinstance(error, ssl.SSLError) and any(word in text for word in _NOT_TLS):
+        return NotTls
+    if isinstance(error, ConnectionAbortedError) and "handshake" in text:  # so say the loops, when it takes too long
+        return NoHandshake
+    return NotConnected
 
 
 async def _tunnel(socket: Socket, route: Route, proxy: Proxy, new_parser: Callable[[], Parser]) -> None:

@@ -16,8 +16,10 @@ __all__ = [
     "ConnectionBroken",
     "ExchangeError",
     "Failure",
+    "NoHandshake",
     "NotConnected",
     "NotHttp",
+    "NotTls",
     "NotUnpacked",
     "NothingCame",
     "ReadTimedOut",
@@ -38,6 +40,14 @@ class ConnectTimedOut(ExchangeError):
 
 class NotConnected(ExchangeError):
     """Refused, unreachable, an unknown host, no TLS, or a proxy that refused."""
+
+
+class NotTls(NotConnected):
+    """The peer answered an offer of TLS in another language."""
+
+
+class NoHandshake(NotConnected):
+    """The peer took the connection and said nothing to an offer of TLS."""
 
 
 class ReadTimedOut(ExchangeError):
@@ -79,6 +89,7 @@ class Failure:
         closed: The peer had closed the connection: on one kept alive, it may have been too late to ask.
         saying: Part of the exception's text, where the class alone says too little.
         unsent: No connection came about, so the peer never heard of the request.
+        final: Another try would meet the same.
     """
 
     names: frozenset[str]
@@ -86,10 +97,13 @@ class Failure:
     closed: bool = False
     saying: str = ""
     unsent: bool = False
+    final: bool = False
 
 
-def _row(*names: str, text: str, closed: bool = False, saying: str = "", unsent: bool = False) -> Failure:
-    return Failure(frozenset(names), text, closed, saying, unsent)
+def _row(
+    *names: str, text: str, closed: bool = False, saying: str = "", unsent: bool = False, final: bool = False
+) -> Failure:
+    return Failure(frozenset(names), text, closed, saying, unsent, final)
 
 
 _NO_CONNECTION: Final = "no connection to {origin} ({detail}): is the server running, and is api_base right?"
@@ -106,6 +120,17 @@ FAILURES: Final[tuple[Failure, ...]] = (
         unsent=True,
     ),
     _row("gaierror", text="the host of {origin} is not known: is api_base right?", unsent=True),
+    _row("NotTls", text="{origin} does not speak TLS: {detail}", unsent=True, final=True),
+    _row(
+        "SSLError", saying="WRONG_VERSION_NUMBER", text="{origin} does not speak TLS: {detail}", unsent=True, final=True
+    ),
+    _row("NoHandshake", text="{origin} took the connection and said nothing to TLS ({detail})", unsent=True),
+    _row(
+        "SSLCertVerificationError",
+        text="no secure connection to {origin}: {detail}; App(verify=…) takes a context with your own authority",
+        unsent=True,
+        final=True,
+    ),
     _row("SSLError", "CertificateError", text="no secure connection to {origin}: {detail}", unsent=True),
     # Ours, and httpx's with httpcore and h11 below it, for the transport that a user brings.
     _row("ConnectTimedOut", "ConnectTimeout", "PoolTimeout", text=_SLOW, unsent=True),
@@ -151,6 +176,8 @@ def transport_failed(error: BaseException, origin: str, timeouts: dict[str, floa
     row = failure_of(error)
     failed = TransportFailed(row.text.format(origin=origin, detail=detail or type(error).__name__, **timeouts))
     failed.may_be_charged = not row.unsent
+    if row.final:
+        failed.should_retry = False
     failed.__cause__ = None if system is None else plain_os_error(system)
     return failed
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 from dspex.services.lm.redact import DeltaRedactor, Redactor
 from dspex.services.lm.transport import HttpStream, Transport
+from dspex.services.lm.wrong_address import explain
 
 __all__ = ["Channel"]
 
@@ -31,7 +32,7 @@ __all__ = ["Channel"]
 class Channel:
     """Sends the attempts of calls to ``endpoint`` with ``key``; its repr tells the key's fingerprint only."""
 
-    __slots__ = ("_key", "_off_loop", "_redactor", "_sending", "endpoint", "transport")
+    __slots__ = ("_carries_key", "_key", "_off_loop", "_redactor", "_sending", "endpoint", "transport")
 
     def __init__(self, endpoint: Endpoint, key: Secret | None, transport: Transport) -> None:
         self.endpoint = endpoint
@@ -40,6 +41,7 @@ class Channel:
         credentials = [value.reveal() for name, value in endpoint.headers.items() if is_credential(name)]
         keys = [*([key.reveal()] if key is not None else []), *credentials]
         self._redactor = Redactor(each.removeprefix("Bearer ") for each in keys)
+        self._carries_key = bool(keys)
         self._off_loop = OffLoop("dspex-decode")
         self._sending: set[asyncio.Task[object]] = set()
 
@@ -61,6 +63,8 @@ class Channel:
         Cancellation: closes the socket.
         """
         endpoint, model = self.endpoint, call.model
+        told: Mapping[str, str] = {}  # the answer's headers
+        url = ""
         task = asyncio.current_task()
         assert task is not None
         self._sending.add(task)  # cancelled when the channel is closed
@@ -74,6 +78,7 @@ class Channel:
             if call.streams and call.on_delta is not None:
                 url = endpoint.url(model, stream=True)
                 async with self.transport.stream(url, headers, call.body, on_resend=again) as answer:
+                    told = answer.headers
                     call.note_head(answer.headers)
                     if not self._redactor:
                         return await self._read(answer, call.deliver)
@@ -83,10 +88,13 @@ class Channel:
                     return self._redactor.record(found)
             url = endpoint.url(model) if call.texts is None else endpoint.embed_url(model)
             reply = await self.transport.post(url, headers, call.body, None, again, call.note_head)
+            told = reply.headers
             if len(reply.body) >= LARGE:
                 return await self._off_loop.run(self._decode, reply, call.texts)  # so that the loop goes on
             return self._decode(reply, call.texts)
         except LMError as error:
+            if url:
+                explain(error, url, endpoint.base_url, endpoint.usual_base, told, with_key=self._carries_key)
             self._redactor.error(error)
             raise
         finally:

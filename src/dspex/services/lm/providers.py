@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -17,6 +18,7 @@ from dspex.services.lm.wires.chat.wire import AzureChat, OpenAIChat
 from dspex.services.lm.wires.embeddings import AzureEmbeddings, GeminiEmbeddings, OpenAIEmbeddings
 from dspex.services.lm.wires.gemini.wire import Gemini
 from dspex.services.lm.wires.responses.wire import OpenAIResponses
+from dspex.services.lm.wrong_address import mistake_in
 
 __all__ = ["PROVIDERS", "Endpoint", "check_address", "resolve_endpoint"]
 
@@ -83,6 +85,7 @@ class Endpoint:
         needs_key: True when a call without a key can only fail; false for a server of the user's own.
         embeddings: The wire for vectors of texts, if there is one.
         headers: The record's own, which go over the wire's.
+        usual_base: The provider's own ``base_url``; empty where it has none.
     """
 
     provider: str
@@ -92,6 +95,7 @@ class Endpoint:
     needs_key: bool
     embeddings: EmbeddingsWire | None = None
     headers: Mapping[str, Secret] = field(default_factory=lambda: NO_HEADERS)
+    usual_base: str = ""
 
     def url(self, model_name: str, *, stream: bool = False) -> str:
         """Return the address that requests to a model are posted to."""
@@ -137,9 +141,10 @@ def resolve_endpoint(lm: LM, providers: Mapping[str, Provider] = PROVIDERS) -> E
 def _endpoint_of(lm: LM, providers: Mapping[str, Provider]) -> Endpoint:
     provider = providers.get(lm.provider)
     if provider is None:
-        known = ", ".join(sorted(providers))
+        known, meant = ", ".join(sorted(providers)), _meant(lm.provider, providers)
+        hint = f": did you mean {f'{meant}/{lm.model_name}'!r}?" if meant is not None else ""
         raise ConfigError(
-            f"{lm.model!r} names the provider {lm.provider!r}, which dspex does not know (known: {known}); "
+            f"{lm.model!r} names the provider {lm.provider!r}, which dspex does not know{hint} (known: {known}); "
             f"for another server that speaks OpenAI's protocol use 'openai/{lm.model_name}' with "
             "api_base='https://…/v1'; App(providers={…}) adds a provider of your own"
         )
@@ -150,6 +155,13 @@ def _endpoint_of(lm: LM, providers: Mapping[str, Provider]) -> Endpoint:
             raise ConfigError(f"{lm.model!r} needs the address of its server: LM(..., api_base='https://…')")
         return _endpoint(lm.provider, provider, provider.base_url)
     base_url = check_address(lm.api_base)
+    meant = mistake_in(base_url, urlsplit(provider.base_url).path)
+    if meant is not None:
+        asked = base_url + provider.wire.path(lm.model_name, stream=False)
+        raise ConfigError(
+            f"api_base={lm.api_base!r} is not the base of a server: requests would go to {asked}; "
+            f"write api_base={meant!r}"
+        )
     official = urlsplit(base_url).hostname == urlsplit(provider.base_url).hostname
     endpoint = _endpoint(lm.provider, provider, base_url)
     if official:
@@ -158,8 +170,51 @@ def _endpoint_of(lm: LM, providers: Mapping[str, Provider]) -> Endpoint:
     return replace(endpoint, wire=wire, needs_key=False)
 
 
+_ELSEWHERE: Final[Mapping[str, str]] = {
+    "azureai": "azure",
+    "azureopenai": "azure",
+    "claude": "anthropic",
+    "fireworksai": "fireworks",
+    "googleai": "gemini",
+    "googlegenai": "gemini",
+    "google": "gemini",
+    "grok": "xai",
+    "hostedvllm": "vllm",
+    "llamafile": "llamacpp",
+    "mistralai": "mistral",
+    "ollamachat": "ollama",
+    "openaichat": "openai",
+    "textcompletionopenai": "openai",
+    "togetherai": "together",
+}
+"""Names of other libraries, in small letters and digits only, and ours for the same provider."""
+
+
+def _meant(name: str, providers: Mapping[str, Provider]) -> str | None:
+    """Return the provider that somebody who wrote ``name`` may have meant."""
+    plain = {_plain(each): each for each in providers}
+    written = _plain(name)
+    found = plain.get(written) or _ELSEWHERE.get(written)
+    if found in providers:
+        return found
+    close = difflib.get_close_matches(written, plain, n=1, cutoff=0.75)
+    return plain[close[0]] if close else None
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
 def _endpoint(name: str, provider: Provider, base_url: str) -> Endpoint:
-    return Endpoint(name, base_url, provider.wire, provider.key_env, provider.needs_key, provider.embeddings)
+    return Endpoint(
+        name,
+        base_url,
+        provider.wire,
+        provider.key_env,
+        provider.needs_key,
+        provider.embeddings,
+        usual_base=provider.base_url,
+    )
 
 
 _AZURE_EXAMPLE: Final = "'https://RESOURCE.openai.azure.com'"

@@ -130,8 +130,8 @@ class RetryPolicy:
 
         The wait is full jitter, and short where nothing was sent: asking costs a server that is down nothing, and one
         that is back is to be found soon. It is never shorter than the provider's Retry-After, and never reaches the
-        deadline: a wait that would is no wait, the error is raised now. The provider's word about another try (``should_retry``)
-        beats the error's class, but never makes us knock with a refused key or an empty balance.
+        deadline: a wait that would is no wait, the error is raised now. The provider's word about another try
+        (``should_retry``) beats the error's class, but never makes us knock with a refused key or an empty balance.
 
         Args:
             error: The outcome of the attempt.

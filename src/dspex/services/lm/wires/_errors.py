@@ -52,7 +52,7 @@ def failure(
     what = "failed in the middle of its answer" if in_stream else f"answered {status}"
     message = f"the provider {what}: {found.message[:SHOWN] or 'no reason given'}"
     if 300 <= status < 400:
-        message = f"the server redirects ({status}) to {headers.get('location', 'nowhere')}; give that as api_base"
+        message = f"the server redirects ({status}) to {headers.get('location', 'nowhere')}"
     if error_class is AuthFailed:
         # The provider's own words often repeat part of the key: they are left out.
         message = f"the provider refused the API key ({status}{f', {found.code}' if found.code else ''})"
