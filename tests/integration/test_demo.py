@@ -182,7 +182,7 @@ def test_ctrl_c_ends_it_while_it_is_being_imported(tmp_path: Path) -> None:
 @pytest.fixture
 def server() -> Generator[str]:
     """A server that speaks the protocol, at its address, and accepts one key."""
-    command = [sys.executable, "-m", "dspex.simulator", "--key", "right"]
+    command = [sys.executable, "-m", "dspex.simulator", "--until-stdin-closes", "--key", "right"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         yield child.stdout.readline().strip()

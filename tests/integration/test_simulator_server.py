@@ -17,6 +17,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+import dspex
 from dspex.simulator import (
     Fault,
     FaultKind,
@@ -406,9 +407,28 @@ def _run(*flags: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(_command(*flags), stdin=null, capture_output=True, timeout=_PATIENCE, check=False)
 
 
-def test_the_process_ends_when_its_input_closes() -> None:
+def test_without_an_input_it_keeps_serving() -> None:
+    """Its input from nowhere, its terminal gone (``nohup``): it serves until it is told to end."""
+    command = _command()
+    with subprocess.Popen(
+        ["nohup", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as child:
+        assert child.stdout is not None
+        lines = [child.stdout.readline() for _ in range(5)]
+        child.send_signal(signal.SIGHUP)
+        bases = dict(line.split() for line in lines[1:])
+        assert lines[0].strip() == bases["openai"]
+        for provider, base in bases.items():  # as a reader would paste them
+            with dspex.App(dspex.LM(f"{provider}/m", api_base=base, api_key="key")).sync() as app:
+                assert app.run(dspex.Predict("question -> answer"), question="q").answer == "q"
+        assert child.poll() is None
+        child.terminate()
+    assert child.returncode == 0
+
+
+def test_the_process_ends_when_its_input_closes_if_told_to() -> None:
     """Nothing has to be sent to it: it cannot outlive whoever started it."""
-    run = _run()
+    run = _run("--until-stdin-closes")
 
     assert (run.returncode, run.stderr) == (0, b"")
     assert run.stdout.startswith(b"http://127.0.0.1:")

@@ -1,8 +1,9 @@
 """
 The simulator as its own process: ``python -m dspex.simulator``.
 
-The first line of standard output is the base URL for OpenAI's clients; then one line for each provider's. It runs until
-standard input closes, so that it cannot outlive whoever started it, or until SIGINT or SIGTERM.
+The first line of standard output is the base URL for OpenAI's clients; then one line for each provider, with the base
+that dspex takes as ``api_base``. It runs until SIGINT or SIGTERM. With ``--until-stdin-closes`` it also ends when its
+standard input does, so that it cannot outlive whoever holds the other end.
 """
 
 import argparse
@@ -25,6 +26,8 @@ __all__ = ["main"]
 _CANNOT_START = 2
 _RATES = ("rate_429", "rate_500", "rate_reset", "rate_hang", "rate_truncate")
 _MEMBERS = ("seed", *_RATES, "retry_after", "retry_form", "reset_after_bytes", "piece", "pause")
+_VERSIONS = {"anthropic": "/v1", "gemini": "/v1beta"}
+"""The end of an ``api_base`` for protocols whose own clients leave it out."""
 _WIRES = """\
 what it speaks:
   openai     POST /v1/chat/completions, /v1/responses, /v1/embeddings; GET /v1/models
@@ -37,6 +40,8 @@ what it speaks:
 kinds of faults, for --rate and --script:
 """
 _DONE = """
+it prints the address of each provider as api_base= takes it; Anthropic's and Google's own clients leave out the version
+at its end.
 what a client did can be read at /_simulator/report, /_simulator/arrivals and /_simulator/stats.
 """
 
@@ -45,12 +50,15 @@ def _parser(program: str) -> argparse.ArgumentParser:
     kinds = textwrap.fill(", ".join(FaultKind), width=100, initial_indent="  ", subsequent_indent="  ")
     parser = argparse.ArgumentParser(
         prog=program,
-        description="A provider in a box. It runs until Ctrl-C, or until standard input closes.",
+        description="A provider in a box. It runs until Ctrl-C or SIGTERM, whatever becomes of its standard input.",
         epilog=f"{_WIRES}{kinds}\n{_DONE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
+    parser.add_argument(
+        "--until-stdin-closes", action="store_true", help="end when standard input does, as that of a dead parent"
+    )
     parser.add_argument("--key", help="the only API key accepted; any when left out")
     parser.add_argument("--plan", help="a whole fault plan as JSON; the flags below change it")
     parser.add_argument("--seed", type=int, help="seed of the fault plan")
@@ -105,17 +113,19 @@ def _share(text: str) -> object:
         return text  # the plan says what it should have been
 
 
-async def _run(simulator: Simulator) -> None:
+async def _run(simulator: Simulator, *, until_stdin_closes: bool) -> None:
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
     async with simulator:
-        lines = [simulator.url, *(f"{name:<9}  {url}" for name, url in sorted(simulator.urls.items()))]
+        bases = {name: url + _VERSIONS.get(name, "") for name, url in sorted(simulator.urls.items())}
+        lines = [simulator.url, *(f"{name:<9}  {url}" for name, url in bases.items())]
         sys.stdout.write("".join(f"{line}\n" for line in lines))
         sys.stdout.flush()
-        # A daemon thread: a blocked read of a terminal or a file can be neither polled nor cancelled.
-        threading.Thread(target=_watch_input, args=(loop, ended), name="stdin", daemon=True).start()
+        if until_stdin_closes:
+            # A daemon thread: a blocked read of a terminal or a file can be neither polled nor cancelled.
+            threading.Thread(target=_watch_input, args=(loop, ended), name="stdin", daemon=True).start()
         await ended.wait()
 
 
@@ -129,7 +139,7 @@ def _watch_input(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
 
 def main(arguments: Sequence[str] | None = None, program: str = "python -m dspex.simulator") -> int:
     """
-    Run the simulator until standard input closes or a signal comes.
+    Run the simulator until a signal comes, or, where the command line says so, until standard input closes.
 
     Args:
         arguments: The command line; that of the process when None.
@@ -141,7 +151,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m dspex
     try:
         limits = Limits(rpm=flags.rpm, tpm=flags.tpm) if flags.rpm is not None or flags.tpm is not None else None
         simulator = Simulator(host=flags.host, port=flags.port, faults=_plan(flags), key=flags.key, limits=limits)
-        asyncio.run(_run(simulator))
+        asyncio.run(_run(simulator, until_stdin_closes=flags.until_stdin_closes))
     except (OSError, OverflowError) as error:
         sys.stderr.write(f"simulator: cannot listen on {flags.host}:{flags.port}: {error}\n")
         return _CANNOT_START

@@ -40,7 +40,7 @@ class SimulatorProcess:
     """
     A simulator in a process of its own: ``async with SimulatorProcess(faults=...) as sim: ... sim.url``.
 
-    The child cannot outlive this one: it ends when its standard input closes.
+    The child cannot outlive this one: it is told to end when its standard input closes.
     """
 
     def __init__(
@@ -63,7 +63,8 @@ class SimulatorProcess:
             limits: Requests and tokens a minute that each key may use, and is told of; any number when None.
         """
         plan = json.dumps((faults or FaultPlan()).to_json())
-        self._arguments = ["--host", host, "--port", str(port), "--plan", plan, *(["--key", key] if key else [])]
+        self._arguments = ["--until-stdin-closes", "--host", host, "--port", str(port), "--plan", plan]
+        self._arguments += ["--key", key] if key else []
         for name, value in (("--rpm", limits and limits.rpm), ("--tpm", limits and limits.tpm)):
             self._arguments += [name, str(value)] if value else []
         self._child: asyncio.subprocess.Process | None = None

@@ -120,8 +120,9 @@ def test_python_dash_m_is_the_same_command() -> None:
     assert done.stdout.startswith("dspex 0.")
 
 
-def test_the_simulator_takes_its_own_flags_and_ends_with_its_input() -> None:
-    command = [sys.executable, "-W", "error", "-m", "dspex", "simulate", "--rate-429", "0.5"]
+def test_the_simulator_takes_its_own_flags_and_ends_with_its_input_when_told_to() -> None:
+    flags = ["--rate-429", "0.5", "--until-stdin-closes"]
+    command = [sys.executable, "-W", "error", "-m", "dspex", "simulate", *flags]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stderr) == (0, "")
