@@ -6,7 +6,6 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from dspex.errors import BudgetExceeded, RequestRejected, ResponseIncomplete, ResponseInvalid
 from dspex.programs._finish import DONE, FINISH, Finish, Given
@@ -53,10 +52,10 @@ class Turns(ABC):
         self,
         scope: Scope,
         react: Predict,
-        tools: Mapping[str, Tool[..., Any]],
+        tools: Mapping[str, Tool[..., object]],
         finish: Finish,
         tools_text: str,
-        inputs: Mapping[str, Any],
+        inputs: Mapping[str, object],
     ) -> None:
         self.given: Given | None = None
         self._scope = scope
@@ -242,7 +241,7 @@ class NativeTurns(Turns):
             self._scope.record(self._react, inputs, {"next_thought": thought, **chosen})
 
 
-def tools_in_words(tools: Iterable[Tool[..., Any]], finish: Finish) -> str:
+def tools_in_words(tools: Iterable[Tool[..., object]], finish: Finish) -> str:
     """Return the tools as a prompt describes them to a model that is not told of them otherwise."""
     lines = [
         f"- `{spec.name}`: {_on_one_line(spec.description) or 'no description'}\n"
@@ -256,7 +255,7 @@ def _on_one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _with_tools(signature: type[Signature], tools_text: str) -> Any:  # a signature class
+def _with_tools(signature: type[Signature], tools_text: str) -> object:  # a signature class
     return signature.with_instructions(f"{plan_of(signature).instructions}\n\n{tools_text}")
 
 

@@ -31,7 +31,7 @@ def checked_steps(max_steps: object) -> int:
 
 def begin(
     agent: str, plan: Plan, args: tuple[object, ...], kwargs: Mapping[str, object]
-) -> tuple[Scope, dict[str, Any]]:
+) -> tuple[Scope, dict[str, object]]:
     """
     Return the scope of the running request, and an agent's checked inputs.
 

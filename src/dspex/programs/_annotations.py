@@ -103,7 +103,7 @@ def parameters_of(function: Callable[..., object]) -> Mapping[str, inspect.Param
     return inspect.signature(function).parameters
 
 
-def _annotate_of(body: Mapping[str, object]) -> Callable[..., Any] | None:
+def _annotate_of(body: Mapping[str, object]) -> Callable[..., object] | None:
     """Return what evaluates the annotations of a class body, where Python leaves that until they are read."""
     if sys.version_info >= (3, 14):
         from annotationlib import get_annotate_from_class_namespace

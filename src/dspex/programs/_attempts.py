@@ -17,7 +17,7 @@ __all__ = ["Judged", "Reward", "judge", "rollout", "side_by_side"]
 
 R = TypeVar("R")
 
-Reward = Callable[[Mapping[str, Any], R], Any]
+Reward = Callable[[Mapping[str, Any], R], object]
 """
 ``reward(inputs, answer)``: a number, a bool, or a Score; sync or async; the higher, the better.
 """

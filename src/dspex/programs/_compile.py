@@ -179,7 +179,7 @@ def make_init(cls_name: str, inputs: Iterable[Field]) -> Callable[..., None]:
     """
     annotations: dict[str, object] = {}
     defaults: dict[str, object] = {}
-    makers: list[Callable[[], Any] | None] = []
+    makers: list[Callable[[], object] | None] = []
     for field in inputs:
         annotations[field.name] = field.annotation
         makers.append(field.default_factory)

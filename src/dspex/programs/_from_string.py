@@ -8,11 +8,11 @@ import keyword
 import sys
 import types as types_module
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, get_origin
+from typing import get_origin
 
 from dspex.programs._compile import compile_field
 from dspex.programs._parse_string import Lookup, make_lookup, parse_signature, split_signature
-from dspex.programs.fields import MISSING, Field, FieldSpec, Role
+from dspex.programs.fields import MISSING, AnySignature, Field, FieldSpec, Role
 from dspex.programs.types.audio import Audio
 from dspex.programs.types.citations import Citations
 from dspex.programs.types.code import Code
@@ -24,11 +24,11 @@ from dspex.programs.types.tool_calls import ToolCalls
 
 __all__ = ["compile_string"]
 
-Make = Callable[[str, tuple[Field, ...], str], type[Any]]
+Make = Callable[[str, tuple[Field, ...], str], AnySignature]
 """Makes the class from its name, its fields and its instructions."""
 
 
-def compile_string(spec: str, instructions: str, types: Mapping[str, object], make: Make) -> type[Any]:
+def compile_string(spec: str, instructions: str, types: Mapping[str, object], make: Make) -> AnySignature:
     """
     Compile a signature written as a string; the same text gives the same class where no caller's type is used.
 
@@ -43,7 +43,7 @@ def compile_string(spec: str, instructions: str, types: Mapping[str, object], ma
     return _class_of(_compile(spec, make_lookup(types, _callers_names())), instructions, make)
 
 
-_FIELD_TYPES: Mapping[str, Any] = {
+_FIELD_TYPES: Mapping[str, object] = {
     each.__name__: each for each in (Audio, Citations, Code, File, History, Image, Reasoning, ToolCalls)
 }
 """Known without being imported; a type of the same name in the caller's module goes before."""
@@ -54,7 +54,7 @@ class _NeedsCaller(Exception):
 
 
 @functools.lru_cache(maxsize=1024)
-def _memoised(spec: str, instructions: str, make: Make) -> type[object]:
+def _memoised(spec: str, instructions: str, make: Make) -> AnySignature:
     return _class_of(_put_together(spec), instructions, make)
 
 
@@ -113,7 +113,7 @@ _INPUT = FieldSpec("input")
 _OUTPUT = FieldSpec("output")
 
 
-def _class_of(fields: tuple[Field, ...], instructions: str, make: Make) -> type[object]:
+def _class_of(fields: tuple[Field, ...], instructions: str, make: Make) -> AnySignature:
     return make(_class_name(fields), fields, inspect.cleandoc(instructions) if instructions else "")
 
 

@@ -11,15 +11,15 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from dspex.errors import SignatureError
 from dspex.programs._compile import Plan, compile_field
 from dspex.programs.adapters._types import type_text
-from dspex.programs.fields import Field
+from dspex.programs.fields import AnySignature, Field
 
 __all__ = ["with_types"]
 
-Derive = Callable[[Any, tuple[Field, ...], str], type[Any]]
+Derive = Callable[[AnySignature, tuple[Field, ...], str], AnySignature]
 """Makes a subclass with other fields and the same instructions."""
 
 
-def with_types(cls: Any, arguments: Any, derive: Derive) -> type[Any]:
+def with_types(cls: Any, arguments: object, derive: Derive) -> AnySignature:
     """
     Return the signature whose type parameters are these types.
 
@@ -37,11 +37,11 @@ def with_types(cls: Any, arguments: Any, derive: Derive) -> type[Any]:
 
 
 @functools.lru_cache(maxsize=1024, typed=True)
-def _made(cls: object, given: tuple[object, ...], derive: Derive) -> type[object]:
+def _made(cls: object, given: tuple[object, ...], derive: Derive) -> AnySignature:
     return _make(cls, given, derive)
 
 
-def _make(cls: Any, given: tuple[Any, ...], derive: Derive) -> type[Any]:
+def _make(cls: Any, given: tuple[object, ...], derive: Derive) -> AnySignature:
     plan: Plan = cls._plan_
     types_ = dict(zip(cls.__parameters__, given, strict=True))
     name = f"{cls.__name__}[{', '.join(map(type_text, given))}]"
@@ -62,7 +62,7 @@ def _make(cls: Any, given: tuple[Any, ...], derive: Derive) -> type[Any]:
     return made
 
 
-def _put(annotation: Any, types_: Mapping[Any, Any]) -> Any:
+def _put(annotation: Any, types_: Mapping[object, object]) -> object:
     """Return the annotation with types for its parameters; itself where it has none of them."""
     if isinstance(annotation, TypeVar):
         return types_.get(annotation, annotation)

@@ -17,10 +17,10 @@ from dspex.protocols.retrieval import Passage
 
 __all__ = ["Lookup", "make_lookup", "parse_signature", "split_signature"]
 
-Lookup = Callable[[str], Any]
+Lookup = Callable[[str], object]
 """Returns what a name stands for, or raises KeyError."""
 
-_BUILTIN_TYPES: Mapping[str, Any] = {
+_BUILTIN_TYPES: Mapping[str, object] = {
     **{name: value for name, value in vars(builtins).items() if isinstance(value, type)},
     "None": None,
     "Passage": Passage,

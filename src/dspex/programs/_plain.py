@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
@@ -33,12 +32,12 @@ def plain_json(value: object) -> object:
         raise TypeError(f"a {type(value).__name__} has no JSON form: {error}") from error
 
 
-def in_order(items: list[Any]) -> list[Any]:
+def in_order(items: list[object]) -> list[object]:
     """Return the JSON of a set's elements in an order that is the same in every process."""
     return sorted(items, key=lambda each: json.dumps(each, sort_keys=True))
 
 
-def _plain_record(value: object) -> Any:
+def _plain_record(value: object) -> object:
     to_dict = getattr(type(value), "to_dict", None)
     if not callable(to_dict):
         raise PydanticSerializationError(f"a {type(value).__name__} has no JSON form")

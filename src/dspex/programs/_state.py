@@ -15,7 +15,7 @@ from dspex.errors import SignatureError, StateError
 from dspex.programs.adapters._adapter import ADAPTER_NAMES, AdapterName
 from dspex.programs.adapters._values import to_plain
 from dspex.programs.example import Example
-from dspex.programs.fields import Field
+from dspex.programs.fields import AnySignature, Field
 from dspex.programs.portable import portable_fields, restored_fields
 from dspex.protocols.model import LM, LMChoice, LMParams, LMPool
 
@@ -54,7 +54,7 @@ Predictors = Mapping[str, "Predict"]
 # --- writing ----------------------------------------------------------------------------------------------------
 
 
-def dump(predictors: Predictors) -> dict[str, Any]:
+def dump(predictors: Predictors) -> dict[str, object]:
     """Return the state of these predictors as JSON values."""
     state: dict[str, object] = {path: _dump_one(predictor) for path, predictor in predictors.items()}
     versions = {"python": ".".join(platform.python_version_tuple()[:2])}
@@ -62,7 +62,7 @@ def dump(predictors: Predictors) -> dict[str, Any]:
     return state
 
 
-def _dump_one(predictor: Predict) -> dict[str, Any]:
+def _dump_one(predictor: Predict) -> dict[str, object]:
     signature = predictor.signature
     fields = [
         {"prefix": _prefix(each.name), "description": each.desc or f"${{{each.name}}}"}
@@ -83,7 +83,7 @@ def _dump_one(predictor: Predict) -> dict[str, Any]:
     return state
 
 
-def _own(predictor: Predict, config: Mapping[str, object]) -> dict[str, Any]:
+def _own(predictor: Predict, config: Mapping[str, object]) -> dict[str, object]:
     """Return what DSPy has no word for, and would hand to its model as a parameter."""
     own: dict[str, object] = {}
     if predictor.lm is not None and (lm := _dump_own_lm(predictor.lm)):
@@ -97,7 +97,7 @@ def _own(predictor: Predict, config: Mapping[str, object]) -> dict[str, Any]:
     return own
 
 
-def _dump_demos(predictor: Predict) -> list[dict[str, Any]]:
+def _dump_demos(predictor: Predict) -> list[dict[str, object]]:
     found = []
     for number, demo in enumerate(predictor.demos):
         try:
@@ -107,7 +107,7 @@ def _dump_demos(predictor: Predict) -> list[dict[str, Any]]:
     return found
 
 
-def _dump_lm(lm: LMChoice) -> dict[str, Any] | None:
+def _dump_lm(lm: LMChoice) -> dict[str, object] | None:
     """Return what DSPy can read of a model: nothing of a name of the App's, and nothing of a pool."""
     if isinstance(lm, str):
         return {"model": lm} if "/" in lm else None
@@ -117,7 +117,7 @@ def _dump_lm(lm: LMChoice) -> dict[str, Any] | None:
     return {"model": lm.model, **({"api_base": lm.api_base} if lm.api_base else {}), **shared}
 
 
-def _dump_own_lm(lm: str | LM | LMPool) -> dict[str, Any]:
+def _dump_own_lm(lm: str | LM | LMPool) -> dict[str, object]:
     """Return the rest of a model."""
     if isinstance(lm, str):
         return {} if "/" in lm else {"name": lm}
@@ -129,7 +129,7 @@ def _dump_own_lm(lm: str | LM | LMPool) -> dict[str, Any]:
     return {**own, **({"capabilities": dict(lm.capabilities)} if lm.capabilities else {})}
 
 
-def _dump_params(params: LMParams) -> dict[str, Any]:
+def _dump_params(params: LMParams) -> dict[str, object]:
     """Return what differs from the defaults; what looks like a secret is left out."""
     defaults = LMParams()
     names = [name for name in _PARAMS if name != "extra_body" and getattr(params, name) != getattr(defaults, name)]
@@ -240,7 +240,7 @@ def _report(where: str, uncarried: list[str]) -> None:
         _log.warning("%s: not carried over: %s", where, ", ".join(uncarried))
 
 
-def _load_signature(path: str, signature: Any, state: Mapping[str, Any]) -> Any:
+def _load_signature(path: str, signature: AnySignature, state: Mapping[str, Any]) -> AnySignature:
     """Return the signature with saved instructions and descriptions; fields are matched by position."""
     instructions = state.get("instructions")
     entries = state.get("fields")
@@ -261,9 +261,10 @@ def _load_signature(path: str, signature: Any, state: Mapping[str, Any]) -> Any:
     if instructions == signature.instructions:
         return signature
     try:
-        return signature.with_instructions(instructions)
+        signature = signature.with_instructions(instructions)
     except SignatureError as error:
         raise StateError(f"{path}.signature: {error}") from error
+    return signature
 
 
 def _load_demos(path: str, predictor: Predict, state: object) -> list[Example]:
@@ -337,7 +338,7 @@ def _is_stop(value: object) -> bool:
     return isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value))
 
 
-_EXPECTED: Mapping[str, Callable[[Any], bool]] = {
+_EXPECTED: Mapping[str, Callable[[object], bool]] = {
     "temperature": _is_number,
     "top_p": _is_number,
     "max_tokens": _is_count,

@@ -9,9 +9,21 @@ from typing import Any, Literal, TypedDict, Unpack
 from dspex.errors import SignatureError
 from dspex.programs.adapters._values import Codec
 
-__all__ = ["CONSTRAINTS", "MISSING", "Bounds", "Field", "FieldSpec", "InputField", "OutputField", "Role"]
+__all__ = [
+    "CONSTRAINTS",
+    "MISSING",
+    "AnySignature",
+    "Bounds",
+    "Field",
+    "FieldSpec",
+    "InputField",
+    "OutputField",
+    "Role",
+]
 
 Role = Literal["input", "output"]
+AnySignature = type[Any]
+"""A signature class made at run time: type checkers do not know its fields."""
 
 
 class Bounds(TypedDict, total=False):
@@ -56,7 +68,7 @@ class _Missing:
         return "MISSING"  # there is one
 
 
-MISSING: Any = _Missing()  # stands where any field's value could stand
+MISSING: object = _Missing()  # stands where any field's value could stand
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +78,7 @@ class FieldSpec:
     role: Role
     desc: str = ""
     default: Any = MISSING  # a value of the field's own type
-    default_factory: Callable[[], Any] | None = None
+    default_factory: Callable[[], object] | None = None
     constraints: Mapping[str, object] = field(default_factory=dict)  # numbers, or what the field's type compares with
 
 
@@ -79,7 +91,7 @@ class Field:
     annotation: Any  # any type pydantic can validate
     desc: str
     default: Any  # a value of the field's own type, or MISSING
-    default_factory: Callable[[], Any] | None
+    default_factory: Callable[[], object] | None
     constraints: tuple[tuple[str, object], ...]
     type_text: str
     """The type as a prompt and an error message state it."""
@@ -157,7 +169,7 @@ def OutputField(  # noqa: N802 - named like the class it stands for
     return _spec("output", default, default_factory, desc, bounds)
 
 
-def _spec(role: Role, default: object, factory: Callable[[], Any] | None, desc: str, bounds: Bounds) -> FieldSpec:
+def _spec(role: Role, default: object, factory: Callable[[], object] | None, desc: str, bounds: Bounds) -> FieldSpec:
     if default is not MISSING and factory is not None:
         raise SignatureError("a field takes default or default_factory, not both")
     if isinstance(default, (list, dict, set, bytearray)):

@@ -11,7 +11,7 @@ from dspex.errors import ScopeClosed
 from dspex.programs._attempts import note, rollout, side_by_side
 from dspex.programs.chain_of_thought import ChainOfThought
 from dspex.programs.details import details
-from dspex.programs.fields import InputField, OutputField
+from dspex.programs.fields import AnySignature, InputField, OutputField
 from dspex.programs.inputs import InputSpec, bind_inputs, inputs_of
 from dspex.programs.module import Module
 from dspex.programs.predict import Predict
@@ -85,7 +85,7 @@ class MultiChainComparison(Module, Generic[S, P]):
             raise ValueError(f"m={m} must be at least 1")
         self.attempt = ChainOfThought(signature, lm=lm, **config)
         predictor: Predict[S, ...] = Predict(signature, lm=lm, **config)
-        declared: Any = predictor.signature
+        declared: AnySignature = predictor.signature
         compared = declared
         for number in range(1, m + 1):
             compared = compared.append(f"attempt_{number}", InputField(desc=f"student attempt {number}"))

@@ -12,7 +12,7 @@ from dspex.protocols.executor import Failed, Ok
 
 __all__ = ["Parallel"]
 
-Pair = tuple[Program[..., Any], Mapping[str, Any]]
+Pair = tuple[Program[..., object], Mapping[str, object]]
 """A program and its inputs by name."""
 
 

@@ -53,7 +53,7 @@ def arguments_of(tool: ToolSpec) -> dict[str, Any]:
     return arguments if isinstance(arguments, dict) else {}
 
 
-def _candidates(field: Field) -> Iterator[Any]:
+def _candidates(field: Field) -> Iterator[object]:
     try:
         schema = field.codec.adapter.json_schema()
     except PydanticUserError:

@@ -48,7 +48,7 @@ __all__ = ["TAG", "Known", "portable", "portable_fields", "restored", "restored_
 
 TAG = "~"
 
-Check = Callable[[Any], Any]
+Check = Callable[[object], object]
 """Makes a value of the declared type from JSON; ValueError where it is none."""
 
 
@@ -181,7 +181,7 @@ def _is_json(value: object, written: object) -> bool:
 # --- writing ----------------------------------------------------------------------------------------------------
 
 
-def _typed(value: object) -> Any:
+def _typed(value: object) -> object:
     written = _encoded(value)
     return written if isinstance(written, dict) and TAG in written else {TAG: "json", "v": written}
 
@@ -288,7 +288,9 @@ def _make(kind: str, cls: Any, value: Any, extra: Any, known: Known) -> Any:
     raise ValueError(f"{kind!r} is nothing that can be read")
 
 
-_SIMPLE: Mapping[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
+_Convert = Callable[[Any], object]  # of values of one type: the table below knows which
+
+_SIMPLE: Mapping[type, tuple[str, _Convert, _Convert]] = {
     float: ("float", str, float),
     complex: ("complex", lambda value: [value.real, value.imag], lambda parts: complex(*parts)),
     bytes: ("bytes", lambda value: base64.b64encode(value).decode(), base64.b64decode),
@@ -306,11 +308,11 @@ _SIMPLE: Mapping[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] =
     ),
 }
 _COLLECTIONS: Mapping[type, str] = {tuple: "tuple", set: "set", frozenset: "frozenset", deque: "deque"}
-_READ: Mapping[str, Callable[[Any], Any]] = {
+_READ: Mapping[str, _Convert] = {
     **{name: read for name, _, read in _SIMPLE.values()},
     "path": pathlib.Path,
 }
-_MADE: Mapping[str, Callable[[Any], Any]] = {name: kind for kind, name in _COLLECTIONS.items()}
+_MADE: Mapping[str, _Convert] = {name: kind for kind, name in _COLLECTIONS.items()}
 
 
 # --- classes ----------------------------------------------------------------------------------------------------
@@ -342,7 +344,7 @@ def _classes(annotations: Iterable[object]) -> dict[str, list[type]]:
     return found
 
 
-def _hints(cls: type) -> list[Any]:
+def _hints(cls: type) -> list[object]:
     if issubclass(cls, BaseModel):
         return [each.annotation for each in cls.model_fields.values()]
     try:
@@ -385,7 +387,7 @@ def _same_mapping(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
     )
 
 
-_OWN: tuple[Any, ...] = (
+_OWN: tuple[object, ...] = (
     *(Message, ToolSpec, Passage, content.Part, content.Citation),
     *(Example, Prediction, History, ToolCalls, Citations, Image, Audio, File, Code, Reasoning),
 )

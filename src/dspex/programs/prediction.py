@@ -41,7 +41,7 @@ class Prediction(Signature):
                 return self._free_[name]
             return Signature.__getattr__(self, name)
 
-    def _values_(self) -> dict[str, Any]:
+    def _values_(self) -> dict[str, object]:
         """Return the fields that are set, by name; values are not copied."""
         return super()._values_() if type(self)._plan_.fields else dict(self._free_)
 
@@ -55,7 +55,7 @@ class Prediction(Signature):
     def __copy__(self) -> Self:
         return super().__copy__() if type(self)._plan_.fields else type(self)(**self._free_)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return (
             super().__deepcopy__(memo) if type(self)._plan_.fields else type(self)(**copy.deepcopy(self._free_, memo))
         )

@@ -13,7 +13,7 @@ from dspex.programs._agents import begin, checked_steps, with_conversation, with
 from dspex.programs.adapters._choose import DEFAULT_ADAPTER, AdapterChoice
 from dspex.programs.adapters._values import to_plain
 from dspex.programs.chain_of_thought import ChainOfThought
-from dspex.programs.fields import InputField, OutputField
+from dspex.programs.fields import AnySignature, InputField, OutputField
 from dspex.programs.inputs import InputSpec
 from dspex.programs.module import Module
 from dspex.programs.prediction import Prediction
@@ -103,7 +103,7 @@ class ProgramOfThought(Module, Generic[S, P]):
         self.max_steps = checked_steps(max_steps)
         self.interpreter = interpreter if interpreter is not None else MontyInterpreter()
         answer: ChainOfThought[S, P] = ChainOfThought(signature, **settings)
-        self._declared: Any = answer.predict._declared  # noqa: SLF001 - the signature without the reasoning
+        self._declared: AnySignature = answer.predict._declared  # noqa: SLF001 - the signature without the reasoning
         asked = (
             answer.predict.signature.append("final_generated_code", InputField(desc="what was run"), _PYTHON)
             .append("code_output", InputField(desc="what it gave"))
@@ -141,7 +141,7 @@ class ProgramOfThought(Module, Generic[S, P]):
                 written = await self.code_regenerate.forward(**told, previous_code=code, error=ran.error)
         raise CodeFailed(plan_of(self._declared).name, code, str(ran.error), self.max_steps)
 
-    async def _run(self, code: str, inputs: dict[str, Any], scope: Scope) -> CodeRun:
+    async def _run(self, code: str, inputs: dict[str, object], scope: Scope) -> CodeRun:
         """Run code in a step; it has no effects, so a step that was killed may be repeated."""
         if not code.strip():
             return CodeRun("", "there was no code")
@@ -166,12 +166,12 @@ class ProgramOfThought(Module, Generic[S, P]):
         return f"ProgramOfThought({plan_of(self._declared).name}, max_steps={self.max_steps})"
 
 
-def _as_json(value: object) -> Any:
+def _as_json(value: object) -> object:
     plain = to_plain(value)
     return str(plain) if isinstance(value, str) else plain
 
 
-def _writing(declared: object) -> tuple[Any, Any]:
+def _writing(declared: object) -> tuple[AnySignature, AnySignature]:
     """Return the signatures that ask for code: at first, and after code that failed."""
     plan = plan_of(declared)
     wanted = ", ".join(f"`{each.name}` ({each.type_text})" for each in plan.outputs)

@@ -14,7 +14,7 @@ from dspex.programs._agents import begin, checked_steps, with_conversation, with
 from dspex.programs._finish import FINISH, Finish
 from dspex.programs.adapters._choose import DEFAULT_ADAPTER, AdapterChoice
 from dspex.programs.chain_of_thought import ChainOfThought
-from dspex.programs.fields import InputField, OutputField
+from dspex.programs.fields import AnySignature, InputField, OutputField
 from dspex.programs.inputs import InputSpec
 from dspex.programs.module import Module
 from dspex.programs.predict import Predict
@@ -110,7 +110,7 @@ class ReAct(Module, Generic[S, P]):
         if FINISH in self.tools:
             raise ToolInvalid(FINISH, "the agent has a tool of this name of its own")
         answer: ChainOfThought[S, P] = ChainOfThought(signature, **settings)
-        declared: Any = answer.predict._declared  # noqa: SLF001 - the signature without the reasoning
+        declared: AnySignature = answer.predict._declared  # noqa: SLF001 - the signature without the reasoning
         self.react = Predict(_choosing(declared, tuple(self.tools), answer_in_finish), **settings)
         asked = answer.predict.signature.append("trajectory", InputField(desc="what was done to find out"), Trajectory)
         self.extract = answer.replace({"predict": answer.predict.with_signature(asked)})
@@ -150,7 +150,7 @@ class ReAct(Module, Generic[S, P]):
         answer: S = build(self._declared, {**inputs, **turns.given.outputs}, found)
         return answer
 
-    def _turns(self, scope: Scope, inputs: dict[str, Any]) -> Turns:
+    def _turns(self, scope: Scope, inputs: dict[str, object]) -> Turns:
         """Return how this model is asked for calls."""
         adapter = self.react.adapter or scope.adapter
         native = (adapter is None or adapter.native_tools) and scope.capabilities(self.react.lm).tools
@@ -201,7 +201,7 @@ class ReAct(Module, Generic[S, P]):
         return f"ReAct({plan_of(self._declared).name}, tools=[{', '.join(self.tools)}], max_steps={self.max_steps})"
 
 
-def _choosing(declared: object, tools: tuple[str, ...], answer_in_finish: bool) -> Any:
+def _choosing(declared: object, tools: tuple[str, ...], answer_in_finish: bool) -> AnySignature:
     """Return the signature that asks for the next step: the inputs, what was done, and what to do next."""
     plan = plan_of(declared)
     wanted = ", ".join(f"`{each.name}`" for each in plan.outputs)
@@ -213,9 +213,10 @@ def _choosing(declared: object, tools: tuple[str, ...], answer_in_finish: bool) 
     )
     signature = make_class(plan.name, (Signature,), plan.inputs, instructions, declared.__module__)
     names: object = Literal[(*tools, FINISH)]
-    return (
+    asked: AnySignature = (
         signature.append("trajectory", InputField(desc="what was done so far"), Trajectory)
         .append("next_thought", OutputField(desc="what you know, and what to do next"), str)
         .append("next_tool_name", OutputField(), names)
         .append("next_tool_args", OutputField(desc="the tool's arguments by name"), dict[str, Any])
     )
+    return asked

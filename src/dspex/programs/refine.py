@@ -125,7 +125,7 @@ class Refine(Module, Generic[R, P]):
         answer: R = best.answer
         return answer
 
-    async def _advised(self, program: object, inputs: Mapping[str, object], best: _Attempt) -> Any:
+    async def _advised(self, program: object, inputs: Mapping[str, object], best: _Attempt) -> object:
         """Return the program with advice for the next round; as it was where nobody can give any."""
         try:
             advice = await self._advice(inputs, best)

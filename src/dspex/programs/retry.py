@@ -110,7 +110,7 @@ class Retry(Module, Generic[R, P]):
             return ()
         return (found,) if isinstance(found, str) else tuple(found)
 
-    def _told(self, answer: R, complaints: Sequence[str]) -> Any:
+    def _told(self, answer: R, complaints: Sequence[str]) -> object:
         """Return the program with what was wrong in its instructions."""
         advice = f"An earlier answer was {_shown(answer)}. It was not accepted: {'; '.join(complaints)}."
         if not isinstance(self.program, Module):

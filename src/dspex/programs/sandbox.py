@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from types import ModuleType
+from typing import Protocol, runtime_checkable
 
 from pydantic_core import to_json
 
@@ -98,7 +99,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}\n(cut off after {_SHOWN:,} of {len(text):,} letters)"
 
 
-def _monty() -> Any:  # the module
+def _monty() -> ModuleType:
     try:
         import pydantic_monty  # an extra, and 0.1 s to import
     except ImportError as error:

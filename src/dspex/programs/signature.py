@@ -22,7 +22,7 @@ from dspex.programs._generic import with_types
 from dspex.programs._plain import plain_json
 from dspex.programs._record_schema import record_schema
 from dspex.programs.adapters._values import UNTYPED, UntypedCodec
-from dspex.programs.fields import MISSING, Field, FieldSpec, InputField, OutputField
+from dspex.programs.fields import MISSING, AnySignature, Field, FieldSpec, InputField, OutputField
 from dspex.protocols.surrogates import mended
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class _ClassLevel:
         self._function = function
         functools.update_wrapper(cast("Any", self), function)  # documentation tools read the wrapper
 
-    def __get__(self, cls: type | None, owner: type | None = None) -> Any:
+    def __get__(self, cls: type | None, owner: type | None = None) -> object:
         return self if cls is None else types.MethodType(self._function, cls)
 
     def __set__(self, cls: type, value: object) -> None:
@@ -148,7 +148,7 @@ class SignatureMeta(type):
         return cast("C", cls.with_instructions(f"{plan_of(cls).instructions}\n\n{inspect.cleandoc(more)}"))  # type: ignore[attr-defined]  # C is a signature class
 
     @_class_level
-    def with_updated_fields(cls, name: str, type_: Any = None, **changes: Any) -> type[Any]:
+    def with_updated_fields(cls, name: str, type_: Any = None, **changes: Any) -> AnySignature:
         """
         Return a signature with one field changed.
 
@@ -174,17 +174,19 @@ class SignatureMeta(type):
         return derive(cls, tuple(fields.values()), cls.authored_instructions)
 
     @_class_level
-    def append(cls, name: str, field: object, type_: object = str) -> type[Any]:
+    def append(cls, name: str, field: object, type_: object = str) -> AnySignature:
         """Return a signature with ``field`` (an InputField or OutputField) last on its side."""
-        return cls.insert(-1, name, field, type_)
+        made: AnySignature = cls.insert(-1, name, field, type_)
+        return made
 
     @_class_level
-    def prepend(cls, name: str, field: object, type_: object = str) -> type[Any]:
+    def prepend(cls, name: str, field: object, type_: object = str) -> AnySignature:
         """Return a signature with ``field`` (an InputField or OutputField) first on its side."""
-        return cls.insert(0, name, field, type_)
+        made: AnySignature = cls.insert(0, name, field, type_)
+        return made
 
     @_class_level
-    def insert(cls, index: int, name: str, field: object, type_: object = str) -> type[Any]:
+    def insert(cls, index: int, name: str, field: object, type_: object = str) -> AnySignature:
         """
         Return a signature with a new field at ``index`` among the fields of its side.
 
@@ -209,7 +211,7 @@ class SignatureMeta(type):
         return derive(cls, (*sides["input"], *sides["output"]), cls.authored_instructions)
 
     @_class_level
-    def delete(cls, name: str) -> type[Any]:
+    def delete(cls, name: str) -> AnySignature:
         """
         Return a signature without one field; its class starts afresh from ``Signature``.
 
@@ -275,7 +277,7 @@ class Signature(metaclass=SignatureMeta):
             hint = _ELSEWHERE.get(name, "")
             raise AttributeError(f"{cls.__name__} has no field {name!r}{hint}", name=name, obj=self)
 
-        def __class_getitem__(cls, arguments: object) -> type[Any]:
+        def __class_getitem__(cls, arguments: object) -> AnySignature:
             """Return the signature with types for its parameters: ``Listed[int]``, the same class each time."""
             return with_types(cls, arguments, derive)
 
@@ -294,7 +296,7 @@ class Signature(metaclass=SignatureMeta):
                 raise TypeError(f"{type(self).__name__}.{name}: {error}") from error
         return found
 
-    def _values_(self) -> dict[str, Any]:
+    def _values_(self) -> dict[str, object]:
         """Return the fields that are set, by name, inputs first; values are not copied."""
         return {name: value for name in type(self)._plan_.fields if (value := _get(self, name)) is not MISSING}
 
@@ -314,7 +316,7 @@ class Signature(metaclass=SignatureMeta):
     def __copy__(self) -> Self:
         return build(type(self), self._values_(), getattr(self, "_details_", None))
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return build(type(self), copy.deepcopy(self._values_(), memo), getattr(self, "_details_", None))
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -341,7 +343,7 @@ class Extras:
 
     __slots__ = ("extras",)
 
-    def __init__(self, extras: Mapping[str, Any]) -> None:
+    def __init__(self, extras: Mapping[str, object]) -> None:
         self.extras = extras
 
 
@@ -358,7 +360,7 @@ _ELSEWHERE = {
 """Where to look for what other libraries keep among the fields."""
 
 
-def _get(record: Signature, name: str) -> Any:
+def _get(record: Signature, name: str) -> object:
     """Read a slot; MISSING when it is not set. Never asks ``__getattr__``."""
     try:
         return _unset(record, name)
@@ -390,7 +392,7 @@ def build(cls: type[C], values: Mapping[str, Any], details: object = None) -> C:
 
 def make_class(
     name: str, bases: tuple[type, ...], fields: tuple[Field, ...], instructions: str, module: str
-) -> type[Any]:
+) -> AnySignature:
     """Make a signature class from compiled fields: whole at once, without what a class statement needs."""
     instructions = mended(instructions)  # a docstring must be UTF-8
     plan = Plan(name, fields, instructions)
@@ -407,7 +409,7 @@ def make_class(
         cls = super(SignatureMeta, meta).__new__(meta, name, bases, namespace)
     except TypeError as error:
         raise SignatureError(f"{name} cannot be a class with these bases and fields: {error}") from error
-    return cast("type[Any]", cls)
+    return cast("AnySignature", cls)
 
 
 def by_name_or_fields(cls: SignatureMeta) -> object:
@@ -431,7 +433,7 @@ def unpickled(kind: Any, values: Mapping[str, Any], extras: Mapping[str, Any] | 
     """Make the record of a pickle."""
     details = Extras(extras) if extras else None
     if isinstance(kind, SignatureMeta):
-        return build(cast("type[Any]", kind), values, details) if kind._plan_.fields else kind(**values)
+        return build(cast("AnySignature", kind), values, details) if kind._plan_.fields else kind(**values)
     name, module, qualname, base, fields, instructions = kind
     compiled = tuple(compile_field(each, annotation, spec, name) for each, annotation, spec in fields)
     bases = (Signature._string_base_ if base == "Prediction" else Signature,)
@@ -440,11 +442,11 @@ def unpickled(kind: Any, values: Mapping[str, Any], extras: Mapping[str, Any] | 
     return build(cls, values, details)
 
 
-def _make_from_string(name: str, fields: tuple[Field, ...], instructions: str) -> type[Any]:
+def _make_from_string(name: str, fields: tuple[Field, ...], instructions: str) -> AnySignature:
     return make_class(name, (Signature._string_base_,), fields, instructions, __name__)
 
 
-def derive(cls: SignatureMeta, fields: tuple[Field, ...], instructions: str) -> type[Any]:
+def derive(cls: SignatureMeta, fields: tuple[Field, ...], instructions: str) -> AnySignature:
     """Make a subclass with these fields (all of ``cls``'s and perhaps more) and instructions."""
     return make_class(cls.__name__, (cls,), fields, inspect.cleandoc(instructions), cls.__module__)
 

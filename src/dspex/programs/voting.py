@@ -67,7 +67,7 @@ def majority(answers: object, field: str | None = None, *, same: Callable[[Any],
     return next(answer for key, answer in keyed if votes.get(key) == most)
 
 
-def _key(answer: object, field: str | None, same: Callable[[Any], object]) -> object:
+def _key(answer: object, field: str | None, same: Callable[[object], object]) -> object:
     if field is None and isinstance(answer, Signature):
         outputs = [each.name for each in type(answer).fields.values() if each.role == "output"]
         field = outputs[-1] if outputs else next(reversed(values_of(answer)), None)

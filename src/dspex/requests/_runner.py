@@ -427,10 +427,10 @@ class LiveRequest:
             self._emit("exception", measurements, {"outcome": "failed", "error": self.error})
 
 
-def _enter(record: RequestRecord) -> Awaitable[Any]:
+def _enter(record: RequestRecord) -> Awaitable[object]:
     """Call ``forward``; from the first line on, the request is never run again."""
     record.entered = True  # before the first line of user code, which may have effects that must not happen twice
-    forward = cast("Callable[..., Awaitable[Any]]", record.program.forward)  # type: ignore[attr-defined]  # a program
+    forward = cast("Callable[..., Awaitable[object]]", record.program.forward)  # type: ignore[attr-defined]  # a program
     return forward(**record.inputs)
 
 

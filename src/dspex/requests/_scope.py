@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from dspex.errors import LMError, NotInRequest, ScopeClosed, StreamTruncated, TransportFailed
 from dspex.protocols.cache import CacheMode, CacheService, Hit, Lead, cache_key
 from dspex.protocols.lm import (
+    Attempt,
     AttemptLog,
     Capabilities,
     EmbedRequest,
@@ -314,7 +315,7 @@ class RequestScope:
         self,
         response: LMResponse,
         model: LM | LMPool,
-        attempts: tuple[Any, ...],
+        attempts: tuple[Attempt, ...],
         cached: str | None,
         started: float,
         answered_by: LM | None = None,

@@ -27,13 +27,13 @@ class Choices:
 
     __slots__ = ("_classes", "_folded", "_json", "_texts", "_values", "in_words", "texts")
 
-    def __init__(self, choices: Sequence[Any]) -> None:
+    def __init__(self, choices: Sequence[object]) -> None:
         self._texts, self._values = _choice_texts(choices)
-        self._folded: dict[str, Any] | None = None
+        self._folded: dict[str, object] | None = None
         self._classes = {type(each).__name__ for each in choices if isinstance(each, enum.Enum)}
         self.texts = tuple(self._texts[_choice_key(each)] for each in choices)
         self.in_words = f"exactly one of: {', '.join(self.texts)}"
-        self._json: dict[tuple[type, Any], Any] = {}
+        self._json: dict[tuple[type, object], object] = {}
         """The choice that a JSON value stands for: first those that are that value, then enum members with it."""
         for each in sorted(choices, key=lambda choice: isinstance(choice, enum.Enum)):
             if (value := _json_of_choice(each)) is not None or each is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from xml.etree import ElementTree as ET
 
 from pydantic import PydanticUserError, TypeAdapter
@@ -21,10 +21,12 @@ __all__ = ["from_elements"]
 
 _BARE = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\d+|#x[0-9a-fA-F]+);)")
 _NOTHING = ("", "null", "None")
+T = TypeVar("T")
+
 Schema = Mapping[str, Any]
 
 
-def from_elements(adapter: TypeAdapter[Any], text: str) -> object:
+def from_elements(adapter: TypeAdapter[T], text: str) -> T:
     """
     Return the value that nested elements stand for.
 

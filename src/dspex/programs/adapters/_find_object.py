@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import NamedTuple
 
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._exact_json import DoubleKey, exact_at, exact_json
@@ -24,7 +24,7 @@ _ABOUT = re.compile(r"\s*[(:].*\Z", re.DOTALL)
 _MEMBERS = re.compile(r"\s*[\"']?[A-Za-z_]\w*[\"']?\s*:")
 
 
-def object_alone(plan: Plan, text: str) -> dict[str, Any] | None:
+def object_alone(plan: Plan, text: str) -> dict[str, object] | None:
     """
     Return the object that the whole text is, as it was asked for; None where it is none.
 
@@ -37,7 +37,7 @@ def object_alone(plan: Plan, text: str) -> dict[str, Any] | None:
     return found
 
 
-def find_object(plan: Plan, text: str) -> tuple[dict[str, Any] | None, str]:
+def find_object(plan: Plan, text: str) -> tuple[dict[str, object] | None, str]:
     """
     Return the object with the outputs and the repair that finding it took; None when there is none.
 
@@ -61,14 +61,10 @@ def find_object(plan: Plan, text: str) -> tuple[dict[str, Any] | None, str]:
     return None, ""
 
 
-class _Placed:
-    __slots__ = ("end", "start", "value")
-
-    def __init__(self, value: dict[str, Any], start: int, end: int) -> None:
-        self.value, self.start, self.end = value, start, end
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter((self.value, self.start, self.end))
+class _Placed(NamedTuple):
+    value: dict[str, object]
+    start: int
+    end: int
 
 
 def _exact(plan: Plan, text: str) -> Iterator[_Placed]:
@@ -92,7 +88,7 @@ def _exact(plan: Plan, text: str) -> Iterator[_Placed]:
         at = end
 
 
-def _near(plan: Plan, text: str) -> Iterator[dict[str, Any]]:
+def _near(plan: Plan, text: str) -> Iterator[dict[str, object]]:
     """Go through the objects that are JSON with slips, those first that begin with an output."""
     starts = [each.start() for each in _BEGINS.finditer(text)]
     first = [at for at in starts if _begins_with_output(plan, text, at)] or starts[:1]
@@ -122,7 +118,7 @@ def _begins_with_output(plan: Plan, text: str, at: int) -> bool:
     return key is not None and any(folded(key[1]) == folded(each.name) for each in plan.outputs)
 
 
-def _inside(plan: Plan, value: object) -> dict[str, Any] | None:
+def _inside(plan: Plan, value: object) -> dict[str, object] | None:
     """Return the object that has outputs: this one, or the only one inside of it that has."""
     for _ in range(3):
         if not isinstance(value, dict):
@@ -141,7 +137,7 @@ def _names_in(plan: Plan, value: Mapping[str, object]) -> bool:
     return any(each.name in value for each in plan.outputs) or not plan.outputs
 
 
-def _fitted(plan: Plan, value: dict[str, Any]) -> dict[str, Any]:
+def _fitted(plan: Plan, value: dict[str, object]) -> dict[str, object]:
     """Put keys that are an output's name in other letters, or with its type behind it, under that name."""
     absent = [each.name for each in plan.outputs if each.name not in value]
     if not absent or not value:

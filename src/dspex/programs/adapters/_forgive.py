@@ -241,7 +241,7 @@ def _number(value: object, kind: type) -> object:
     return number_text(value, whole=kind is int)
 
 
-def _text(value: object) -> Any:
+def _text(value: object) -> object:
     """A number where a text is asked for is its digits, as they are written."""
     if isinstance(value, ExactFloat):
         return value.text
@@ -317,7 +317,7 @@ def _structure(text: str, kind: type) -> object:
     return found if isinstance(found, kind) else text
 
 
-def _members(annotation: object) -> Mapping[str, tuple[Any, str]] | None:
+def _members(annotation: object) -> Mapping[str, tuple[object, str]] | None:
     """Return the members of a model, dataclass, typed dict or named tuple: type and alias by name; None for others."""
     try:
         return _known_members(annotation)
@@ -326,7 +326,7 @@ def _members(annotation: object) -> Mapping[str, tuple[Any, str]] | None:
 
 
 @functools.lru_cache(maxsize=512)
-def _known_members(annotation: object) -> Mapping[str, tuple[Any, str]] | None:
+def _known_members(annotation: object) -> Mapping[str, tuple[object, str]] | None:
     origin = get_origin(annotation) or annotation
     if not isinstance(origin, type):
         return None

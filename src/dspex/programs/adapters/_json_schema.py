@@ -50,7 +50,7 @@ def _loose(plan: Plan) -> dict[str, Any]:
     for number, each in enumerate(plan.outputs):  # field names of ours may be methods of a model
         try:
             _ = each.codec.adapter.json_schema()
-            annotation = each.codec.annotation
+            annotation: Any = each.codec.annotation
         except (PydanticUserError, SignatureError):
             annotation = Any
         if each.has_default and not each.optional:

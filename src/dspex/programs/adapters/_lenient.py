@@ -28,7 +28,7 @@ _WORD = re.compile(r"[^\s,:{}\[\]()\"'`\u201c\u201d]+")
 _BARE = re.compile(r"\w[^\n,:{}\[\]()\"'`\u201c\u201d]*")
 _KEY = re.compile(r"[^\W\d][\w .\-]*(?=\s*:)")
 _NUMBER = re.compile(r"[+-]?(?:0|[1-9]\d*(?:_\d+)*)(\.\d*)?([eE][+-]?\d+)?|[+-]?(\.\d+)")
-_WORDS: dict[str, Any] = {
+_WORDS: dict[str, object] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
     **dict.fromkeys(("null", "None", "NULL"), None),

@@ -44,7 +44,7 @@ class FieldProgress:
         self._next = 0.0
         self._value: object = None
 
-    def add(self, text: str) -> Any:
+    def add(self, text: str) -> object:
         """Take more of its text; return the value as far as it can be told, or a ``SoFar``."""
         self._parts.append(text)
         self._length += len(text)

@@ -220,7 +220,7 @@ def demo_text(codec: Codec, value: object) -> str:
     return cast("str", _as_it_fits(codec.write, codec, value))
 
 
-def _as_it_fits(write: Callable[[Any], Content], codec: Codec, value: object) -> Content:
+def _as_it_fits(write: Callable[[object], Content], codec: Codec, value: object) -> Content:
     if type(value) is codec.exact:
         return write(value)
     with contextlib.suppress(ValueError):  # labelled data need not fit; the model still learns from it

@@ -102,7 +102,7 @@ def nothing_read(plan: Plan, raw: str) -> ResponseUnparsable:
     return ResponseUnparsable(plan.name, raw, needed or [each.name for each in plan.outputs])
 
 
-def _default(field: Field, outputs: dict[str, Any], missing: list[str], thoughts: str) -> None:
+def _default(field: Field, outputs: dict[str, object], missing: list[str], thoughts: str) -> None:
     if thoughts and field.annotation is Reasoning:
         outputs[field.name] = Reasoning(thoughts)
     elif field.has_default or field.optional:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -16,7 +16,9 @@ from dspex.programs.adapters._marks import only_fence
 
 __all__ = ["Reading", "checked", "describe", "led", "repaired"]
 
-Reading = tuple[Any, str]
+T = TypeVar("T")
+
+Reading = tuple[object, str]
 """A value of the field's type and the repair it took: ``""``, ``"xml"``, ``"json"`` or ``"literal"``."""
 
 _LINE_OF_ITS_OWN = re.compile(r"(?:^|:)[^\S\n]{0,20}[\[{]", re.MULTILINE)
@@ -26,7 +28,7 @@ _MOST_TRIES = 20
 _LINE_END = 200
 
 
-def checked(adapter: TypeAdapter[Any], value: object) -> object:
+def checked(adapter: TypeAdapter[T], value: object) -> T:
     """
     Return a decoded JSON value as the type; names and aliases are both taken.
 
@@ -40,7 +42,7 @@ def checked(adapter: TypeAdapter[Any], value: object) -> object:
     return adapter.validate_json(text, by_alias=True, by_name=True)
 
 
-def led(adapter: TypeAdapter[Any], annotation: object, value: object) -> object:
+def led(adapter: TypeAdapter[T], annotation: object, value: object) -> T:
     """
     Return a decoded JSON value as the type, with what is forgiven inside of it.
 
@@ -50,7 +52,7 @@ def led(adapter: TypeAdapter[Any], annotation: object, value: object) -> object:
     return checked(adapter, forgiven(value, annotation))
 
 
-def repaired(adapter: TypeAdapter[Any], text: str, problem: ValueError, annotation: object = Any) -> Reading:
+def repaired(adapter: TypeAdapter[T], text: str, problem: ValueError, annotation: object = Any) -> tuple[T, str]:
     """
     Climb down: elements, JSON nearly right, the type's forms, one value in prose.
 
@@ -91,9 +93,9 @@ def repaired(adapter: TypeAdapter[Any], text: str, problem: ValueError, annotati
     raise ValueError(describe(problem)) from problem
 
 
-def _alone_in_prose(adapter: TypeAdapter[Any], annotation: object, text: str) -> list[object]:
+def _alone_in_prose(adapter: TypeAdapter[T], annotation: object, text: str) -> list[T]:
     """Return the value of the one list or object in a text that is of the type; empty where there are more or none."""
-    found: list[object] = []
+    found: list[T] = []
     for number, at in enumerate(_LINE_OF_ITS_OWN.finditer(text)):
         if number >= _MOST_TRIES:
             return []
@@ -109,7 +111,7 @@ def _alone_in_prose(adapter: TypeAdapter[Any], annotation: object, text: str) ->
     return [] if found and _others(adapter, text, found[0]) else found
 
 
-def _others(adapter: TypeAdapter[Any], text: str, found: object) -> bool:
+def _others(adapter: TypeAdapter[T], text: str, found: T) -> bool:
     """Tell whether another value of the type, and not that one again, stands inside of a line."""
     at = -1
     for _ in range(_MOST_TRIES):

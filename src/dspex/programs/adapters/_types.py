@@ -114,7 +114,7 @@ def allows_none(annotation: object) -> bool:
     return origin is Literal and None in get_args(annotation)
 
 
-def without_none(annotation: object) -> Any:
+def without_none(annotation: object) -> object:
     """Return ``X`` for ``X | None``, and any other annotation as it is."""
     annotation = unaliased(annotation)
     if get_origin(annotation) in (Union, types.UnionType):
@@ -124,7 +124,7 @@ def without_none(annotation: object) -> Any:
     return annotation
 
 
-def literal_values(annotation: object) -> tuple[Any, ...] | None:
+def literal_values(annotation: object) -> tuple[object, ...] | None:
     """Return the choices of a Literal, an enum, or a union of these; None when the annotation is neither."""
     annotation = unaliased(annotation)
     if get_origin(annotation) in (Union, types.UnionType):

@@ -44,7 +44,7 @@ __all__ = [
 Content = str | tuple[Part, ...]
 """The text for a value in a user's turn."""
 
-UNTYPED: Any = object()
+UNTYPED: object = object()
 """The annotation of a field that was given none."""
 NONE_WORDS = frozenset({"None", "null", "NULL", "Null"})
 """Texts that are None wherever None is a value, although a text could be one too."""
@@ -68,13 +68,13 @@ class Codec:
     streams_text = False
     """True when a stream of it is the text itself, white space around it left out."""
 
-    def __init__(self, annotation: Any, *, exact: type | None = None, in_words: str = "") -> None:
+    def __init__(self, annotation: object, *, exact: type | None = None, in_words: str = "") -> None:
         self.annotation = annotation
         self.exact = exact
         self.in_words = in_words
-        self._adapter: TypeAdapter[Any] | None = None
+        self._adapter: TypeAdapter[object] | None = None
         self._by_alias: bool | None = None
-        self._with_infinity: TypeAdapter[Any] | None = None
+        self._with_infinity: TypeAdapter[object] | None = None
 
     @property
     def by_alias(self) -> bool:
@@ -245,7 +245,7 @@ class TextCodec(Codec):
     __slots__ = ("_constrained",)
     streams_text = True
 
-    def __init__(self, annotation: Any) -> None:
+    def __init__(self, annotation: object) -> None:
         constrained = annotation is not str
         super().__init__(annotation, exact=None if constrained else str)
         self._constrained = constrained
@@ -356,7 +356,7 @@ class ChoiceCodec(Codec):
 
     __slots__ = ("_choices",)
 
-    def __init__(self, annotation: Any, choices: Sequence[Any]) -> None:
+    def __init__(self, annotation: object, choices: Sequence[object]) -> None:
         self._choices = Choices(choices)
         super().__init__(annotation, in_words=self._choices.in_words)
 

@@ -81,7 +81,7 @@ class Arguments:
         led = {name: forgiven(each, self._types[name]) if name in self._types else each for name, each in given.items()}
         return dict(self._adapter.validate_python(without_texts(led), by_alias=True, by_name=True))
 
-    def split(self, values: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    def split(self, values: Mapping[str, object]) -> tuple[list[object], dict[str, object]]:
         """Return the values as positional and keyword arguments; only what must be given by position is."""
         rest = dict(values)
         return [rest.pop(name) for name in self._positional if name in rest], rest

@@ -66,7 +66,7 @@ async def call_tools(tools: Iterable[object], calls: Iterable[ToolCall]) -> list
 
 
 async def call_side_by_side(
-    tools: Mapping[str, Tool[..., Any]], calls: Sequence[ToolCall], scope: Scope
+    tools: Mapping[str, Tool[..., object]], calls: Sequence[ToolCall], scope: Scope
 ) -> list[Observation]:
     """Make the calls, as ``call_tool`` does, and return the observations in the order of the calls."""
     if len(calls) == 1:
@@ -80,7 +80,7 @@ async def call_side_by_side(
     return seen + [_TOO_MANY] * (len(calls) - len(seen))
 
 
-async def call_tool(tools: Mapping[str, Tool[..., Any]], call: ToolCall, scope: Scope) -> Observation:
+async def call_tool(tools: Mapping[str, Tool[..., object]], call: ToolCall, scope: Scope) -> Observation:
     """
     Make a call that a model asks for, as a step of the request, and return what came of it.
 
@@ -100,7 +100,7 @@ async def call_tool(tools: Mapping[str, Tool[..., Any]], call: ToolCall, scope: 
         return seen
 
 
-async def _call(tools: Mapping[str, Tool[..., Any]], call: ToolCall, scope: Scope) -> Observation:
+async def _call(tools: Mapping[str, Tool[..., object]], call: ToolCall, scope: Scope) -> Observation:
     tool = tools.get(call.name)
     if tool is None:
         return _failed(LookupError(f"there is no tool {call.name!r}; there are {', '.join(tools) or 'none'}"))
@@ -145,7 +145,7 @@ def _arguments(call: ToolCall, scope: Scope) -> Mapping[str, Any]:
     except ValueError as error:
         raise ToolArgumentsInvalid(call.name, f"{error}; they were {call.raw[:200]!r}", "as named above") from error
     scope.note_repair(call.name, "arguments", "json")
-    return dict(value)
+    return value
 
 
 def _failed(error: BaseException) -> Observation:

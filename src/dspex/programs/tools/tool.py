@@ -86,7 +86,7 @@ class Tool(Generic[P, R_co]):
     def from_spec(
         cls,
         spec: ToolSpec,
-        call: Callable[[Mapping[str, Any]], Awaitable[object]],
+        call: Callable[[Mapping[str, object]], Awaitable[object]],
         *,
         idempotent: bool = False,
         timeout: float | None = DEFAULT_TIMEOUT,
@@ -184,7 +184,7 @@ class Tool(Generic[P, R_co]):
         return f"Tool({self.name}({', '.join(self.spec.parameters.get('properties', {}))}))"
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Let tools, and functions that become tools, be inputs; written as what a model is told of them."""
         return core_schema.no_info_before_validator_function(
             _made,
@@ -258,12 +258,12 @@ def _name_of(function: object) -> str:
     return name if isinstance(name, str) else type(function).__name__
 
 
-def _called(function: object) -> Any:
+def _called(function: object) -> object:
     """Return what is called: a Module's ``forward``, and everything else itself."""
     return _call_of(function) if isinstance(function, Module) else function
 
 
-def _call_of(function: object) -> Any:
+def _call_of(function: object) -> object:
     forward = getattr(function, "forward", None) if isinstance(function, Module) else None
     return forward if forward is not None else type(function).__call__
 
@@ -293,7 +293,7 @@ def _made(given: object) -> object:
     return Tool(given) if inspect.isroutine(given) else given
 
 
-def _not_here(name: str) -> Callable[[Mapping[str, Any]], Awaitable[Any]]:
+def _not_here(name: str) -> Callable[[Mapping[str, object]], Awaitable[object]]:
     """Return what a tool calls that was read from a file: there is no function in one."""
 
     async def call(_arguments: Mapping[str, Any]) -> Any:
@@ -304,7 +304,7 @@ def _not_here(name: str) -> Callable[[Mapping[str, Any]], Awaitable[Any]]:
     return call
 
 
-def _dump(each: Tool[..., Any]) -> dict[str, Any]:
+def _dump(each: Tool[..., object]) -> dict[str, object]:
     return {
         "name": each.spec.name,
         "description": each.spec.description,

@@ -83,7 +83,7 @@ def _source(given: object) -> Citation:
     return Citation(**known)
 
 
-def _dump(citations: Citations) -> list[dict[str, Any]]:
+def _dump(citations: Citations) -> list[dict[str, object]]:
     return [
         {name: value for name, value in asdict(each).items() if name == "text" or value not in ("", None)}
         for each in citations

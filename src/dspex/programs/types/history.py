@@ -117,7 +117,7 @@ def _turn(turn: object) -> Mapping[str, Any] | Message:
     raise TypeError(f"a turn of a History is a mapping, a prediction or a Message, not {type(turn).__name__}")
 
 
-def _without_histories(turn: Mapping[str, object]) -> dict[str, Any]:
+def _without_histories(turn: Mapping[str, object]) -> dict[str, object]:
     """Leave out what came before the turn: it stands before the turn already."""
     return {name: value for name, value in turn.items() if not isinstance(value, History)}
 
@@ -142,7 +142,7 @@ def _message(turn: Mapping[str, Any]) -> Message:
     return Message(turn["role"], read, turn.get("cache"))
 
 
-def _as_object(given: object) -> Any:
+def _as_object(given: object) -> object:
     if isinstance(given, (list, tuple)):
         given = {"messages": given}
     if isinstance(given, History):
@@ -157,7 +157,7 @@ def _as_object(given: object) -> Any:
 # --- as JSON --------------------------------------------------------------------------------------------------
 
 
-def _dump(history: History) -> dict[str, Any]:
+def _dump(history: History) -> dict[str, object]:
     turns: list[dict[str, object]] = []
     for turn in history.messages:
         if not isinstance(turn, Message):

@@ -110,7 +110,7 @@ def _unchanged(number: int, call_id: str, name: str, arguments: Any, given: Mapp
     return ToolCall(call_id, name, None if arguments is None else dict(arguments), raw, dict(data))
 
 
-def _dump(calls: ToolCalls, info: core_schema.SerializationInfo) -> list[dict[str, Any]]:
+def _dump(calls: ToolCalls, info: core_schema.SerializationInfo) -> list[dict[str, object]]:
     """Write names and arguments; and where no model is to read it, what it takes to send a call back unchanged."""
     prompt = isinstance(info.context, dict) and info.context.get("prompt")
     found = []
