@@ -17,6 +17,8 @@ NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "dspex": {
         "dspex.app._app": ("App",),
         "dspex.app._tool_servers": ("mcp_tools",),
+        "dspex.app.dashboard.mount": ("mount_dashboard",),
+        "dspex.app.dashboard.options": ("Dashboard",),
         "dspex.evaluation": (
             "Report",
             "Score",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 
-__all__ = ["fresh_id", "generator"]
+__all__ = ["fresh_id", "fresh_token", "generator"]
 
 
 def generator(seed: int | None = None) -> random.Random:
@@ -16,3 +16,8 @@ def generator(seed: int | None = None) -> random.Random:
 def fresh_id(prefix: str) -> str:
     """Return a short id nobody has had before, such as ``job-3f9a1c02``."""
     return f"{prefix}-{secrets.token_hex(4)}"
+
+
+def fresh_token() -> str:
+    """Return a secret that nobody can guess."""
+    return secrets.token_urlsafe(24)

@@ -14,6 +14,8 @@ from dspex.app._sync import SyncApp
 from dspex.app._tree import AppTree
 from dspex.app._view import AppView, RunnableProgram
 from dspex.app.config import read_proxies
+from dspex.app.dashboard.options import Dashboard, dashboard_of
+from dspex.app.dashboard.server import Door, check_extra
 from dspex.errors import AppAlreadyRunning, AppNotRunning, ConfigError
 from dspex.programs import AdapterChoice
 from dspex.protocols.cache import CacheStore
@@ -77,6 +79,7 @@ class App(AppView):
             certificates.
         prices: The prices of models, by name (``*`` fits anything); they come before those of the extra ``prices``.
         budget: The most that all requests of one tree may spend.
+        dashboard: Where a browser sees it run, ``"127.0.0.1:8765"`` or a ``Dashboard``; needs the extra ``dashboard``.
         telemetry: Where events go; ``app.telemetry.attach`` listens.
         seed: Seeds the jitter of retries and restarts.
 
@@ -86,6 +89,7 @@ class App(AppView):
 
     __slots__ = (
         "_cache",
+        "_door",
         "_drain",
         "_limits",
         "_lms",
@@ -125,6 +129,7 @@ class App(AppView):
         transport: httpx.AsyncBaseTransport | None = None,
         prices: Mapping[str, Price] | None = None,
         budget: Budget | None = None,
+        dashboard: str | Dashboard | None = None,
         telemetry: Telemetry | None = None,
         seed: int | None = None,
     ) -> None:
@@ -149,6 +154,10 @@ class App(AppView):
         self._max_running = max_running
         self._max_waiting = max_waiting
         self._max_tool_threads = max_tool_threads
+        page = dashboard_of(dashboard)
+        if page is not None:
+            check_extra()
+        self._door = Door(page) if page is not None else None
         self._seed = seed
         self._tree: AppTree | None = None
         self.home = Path(home)
@@ -202,6 +211,7 @@ class App(AppView):
             home=self.home,
             prices=self._money[0],
             budget=self._money[1],
+            door=self._door,
         )
         self._tree = tree
         try:
@@ -279,6 +289,18 @@ class App(AppView):
         """Return a few numbers for a health endpoint: ``ready``, requests by outcome, services down."""
         tree = self._tree
         return tree.health() if tree is not None and tree.is_of_this_process else {"ready": False}
+
+    @property
+    def dashboard_url(self) -> str:
+        """
+        The address of the page, with the token that lets whoever opens it act.
+
+        Raises:
+            ConfigError: The App has no dashboard.
+        """
+        if self._door is None:
+            raise ConfigError("the App has no page to look at it: App(dashboard='127.0.0.1:8765')")
+        return self._door.url
 
     def __repr__(self) -> str:
         lms, tree = getattr(self, "_lms", None), getattr(self, "_tree", None)  # debuggers show half-made ones too

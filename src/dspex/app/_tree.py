@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dspex.app.config import read_key
+from dspex.app.dashboard.notes import Notes
+from dspex.app.dashboard.server import Door, dashboard_spec
 from dspex.errors import AppClosed, DspexError, LeakedTasks, StartFailed, WrongLoop, WrongProcess
 from dspex.evaluation import OpenStream
 from dspex.optimizers import OPTIMIZERS, JobService
@@ -80,6 +82,7 @@ class AppTree:
         home: Path,
         prices: Mapping[str, Price],
         budget: Budget | None,
+        door: Door | None = None,
     ) -> None:
         self.runtime = Runtime(telemetry=telemetry, seed=seed, watchdog=WATCHDOG)
         self.book = LedgerBook(PriceTable(prices), budget)
@@ -107,6 +110,9 @@ class AppTree:
             self.runtime, services, policy=StepPolicy(), max_running=max_running, max_waiting=max_waiting
         )
         self.job_service = JobService(self.runtime, self.runner, home, lms)
+        self.door = door
+        self.notes: Notes | None = None
+        """The memory for viewers; None where nobody has asked for one."""
         self.open_for_use = False
         self._pid = os.getpid()
         self._root: SupervisorRef | None = None
@@ -148,6 +154,7 @@ class AppTree:
             self.runner.spec(),
             ChildSpec(EVALUATIONS, TaskSupervisor, name=EVALUATIONS),
             self.job_service.spec(),
+            *([dashboard_spec(self, self.door)] if self.door is not None else []),
         ]
 
     @property
@@ -185,6 +192,8 @@ class AppTree:
         finally:
             self.open_for_use = False
             self.job_service.closed()
+            if self.notes is not None:
+                self.notes.close()
             self._closing.set_result(None)
 
     async def _end_child(self, name: str) -> None:
@@ -200,6 +209,12 @@ class AppTree:
             process.receive_exit(KILL, None)
         with suppress(LeakedTasks):
             await self.runtime.close()
+
+    def watch(self, *, capture: bool = False) -> Notes:
+        """Remember from now on what whoever looks will ask for; a second time, what is remembered already."""
+        if self.notes is None:
+            self.notes = Notes(self.runner, self.runtime.telemetry, capture=capture)
+        return self.notes
 
     # --- looking --------------------------------------------------------------------------------------------
 

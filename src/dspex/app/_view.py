@@ -230,8 +230,10 @@ class AppView:
         tree = self._app.running_tree()
         stream = await tree.open_stream()
         options = self._for_many(f"evaluation of {type(program).__name__}")
+        note = tree.notes.evaluating(type(program).__name__) if tree.notes is not None else None
+        report: Report[R] | None = None
         try:
-            return await evaluate(
+            report = await evaluate(
                 tree.runner,
                 stream,
                 program,
@@ -240,12 +242,18 @@ class AppView:
                 options=options,
                 max_concurrency=max_concurrency,
                 max_failed=max_failed,
-                on_progress=on_progress,
+                on_progress=note.telling(on_progress) if note is not None else on_progress,
             )
+            return report
         except (ActorError, EvaluationError) as error:
+            if isinstance(error, EvaluationError):
+                report = cast("Report[R] | None", error.partial)
             if tree.closing:
                 raise AppClosed from error
             raise
+        finally:
+            if note is not None:
+                note.ended(report, tree.runtime.clock.now() - note.origin)
 
     async def repeat(
         self,

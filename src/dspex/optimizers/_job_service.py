@@ -132,7 +132,7 @@ class JobService:
                 raise AppClosed from None  # else the supervisor's successor starts what is in the table
         return self._handle(record)
 
-    def handle(self, job: str) -> Job[Any] | None:
+    def handle(self, job: str) -> Job[Module] | None:
         """Return the handle on a job of this run of the App; None where there is none of that name."""
         record = self.table.jobs.get(job)
         return self._handle(record) if record is not None else None

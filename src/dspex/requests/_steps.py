@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from dspex._guard import class_name
 from dspex.errors import ActorExited, NoSuchActor, StepCrashed
@@ -40,7 +40,7 @@ def run_step(
     *,
     restartable: bool,
     log: AttemptLog | None = None,
-) -> Coroutine[Any, Any, R]:
+) -> Coroutine[object, object, R]:
     """
     Run ``work`` as a process below ``owner`` and return its result.
 

@@ -1,0 +1,45 @@
+"""Durations as a few numbers."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Final
+
+from dspex.app.dashboard.shapes import Plain
+
+__all__ = ["Durations"]
+
+KEPT: Final = 512
+"""The durations that percentiles are taken of: the latest."""
+
+
+class Durations:
+    """How often something was done, and how long the latest took, in seconds."""
+
+    __slots__ = ("_latest", "count", "failed")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.failed = 0
+        self._latest: deque[float] = deque(maxlen=KEPT)
+
+    def add(self, seconds: float, *, failed: bool = False) -> None:
+        """Count one."""
+        self.count += 1
+        self.failed += failed
+        self._latest.append(seconds)
+
+    def percentile(self, share: float) -> float | None:
+        """Return the nearest-rank percentile of the latest; None without any."""
+        ordered = sorted(self._latest)
+        return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
+
+    def plain(self) -> Plain:
+        """Return the numbers, as JSON has them."""
+        ordered = sorted(self._latest)
+        told: Plain = {"count": self.count, "failed": self.failed}
+        for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+            place = max(0, math.ceil(share * len(ordered)) - 1)
+            told[name] = round(ordered[place], 4) if ordered else None
+        return told

@@ -1,0 +1,193 @@
+"""
+The memory of an App that may be looked at: figures of requests, and the requests that are worth keeping.
+
+An App that nobody asked to watch has none of this: requests are told to nobody, and write no steps down.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from dspex._guard import contained
+from dspex.app.dashboard.evaluations_view import EvaluationNote
+from dspex.app.dashboard.figures import Durations
+from dspex.app.dashboard.jobs_view import JobNotes
+from dspex.app.dashboard.requests_view import FINE, REASONS, attempts_of, reasons_of, request_row
+from dspex.app.dashboard.shapes import Plain
+from dspex.app.dashboard.tree_view import TreeNotes
+from dspex.protocols.lm import Attempt, LMRequest, LMResponse, Message
+from dspex.protocols.model import LM
+from dspex.requests import LiveRequest, RequestRunner
+from dspex.runtime import get_logger
+
+if TYPE_CHECKING:
+    from dspex.telemetry import Telemetry
+
+__all__ = ["ModelNotes", "Notes"]
+
+KEPT: Final = 30
+"""Requests that are kept for each reason."""
+
+KEPT_STEPS: Final = 40
+EVALUATIONS: Final = 12
+
+SLOW_AFTER: Final = 20
+"""Requests of a program that must have ended before one of them can be called slow."""
+
+SLOW: Final = 3.0
+"""Times the median of its program: longer is slow."""
+
+CONVERSATIONS: Final = 300
+CALLS: Final = 20
+WORDS: Final = 4_000
+"""Characters of one message of a conversation that are kept."""
+
+_log = get_logger("dashboard")
+
+
+class ModelNotes:
+    """The attempts at one model."""
+
+    __slots__ = ("first", "hedged", "outcomes", "resent", "retries", "times")
+
+    def __init__(self) -> None:
+        self.times = Durations()
+        self.first = Durations()
+        self.outcomes: Counter[str] = Counter()
+        self.retries = 0
+        self.resent = 0
+        self.hedged = 0
+
+    def add(self, attempt: Attempt, *, again: bool) -> None:
+        """Count an attempt; ``again`` says that it followed a failed one."""
+        self.times.add(attempt.duration, failed=attempt.outcome not in FINE)
+        self.outcomes[attempt.outcome] += 1
+        self.retries += again
+        if attempt.outcome == "resent":
+            self.resent += 1
+        elif attempt.outcome == "cancelled":
+            self.hedged += 1
+        if attempt.first_byte is not None:
+            self.first.add(attempt.first_byte)
+
+
+class Notes:
+    """
+    The memory of one run of an App for whoever looks at it; all of it is bounded.
+
+    Args:
+        runner: Whose requests are looked at when they have ended.
+        telemetry: Where conversations are listened for, where they may be shown.
+        capture: True where the words of users and models may be shown.
+    """
+
+    def __init__(self, runner: RequestRunner, telemetry: Telemetry, *, capture: bool = False) -> None:
+        self.capture = capture
+        self.origin = runner.runtime.clock.now()
+        """Where the times that are told begin, by the runtime's clock."""
+        self.tree = TreeNotes()
+        self.models: dict[str, ModelNotes] = {}
+        self.steps: dict[str, Durations] = {}
+        self.programs: dict[str, Durations] = {}
+        self.kept: dict[str, deque[Plain]] = {reason: deque(maxlen=KEPT) for reason in REASONS}
+        self.evaluations: deque[EvaluationNote] = deque(maxlen=EVALUATIONS)
+        self.jobs: dict[str, JobNotes] = {}
+        self.words: OrderedDict[str, list[Plain]] = OrderedDict()
+        self.spending: deque[tuple[float, dict[str, float], int]] = deque(maxlen=61)
+        """Once a second while somebody looks: when, dollars by model, requests ended."""
+        self.lms: dict[str, LM] = {}
+        self._slow: dict[str, float] = {}
+        self._numbers = itertools.count(1)
+        self._runner = runner
+        self._detach: Callable[[], None] = lambda: None
+        runner.watcher = self.ended
+        if capture:
+            self._detach = telemetry.attach("dspex.lm.call", self._hear, capture=True)
+
+    def close(self) -> None:
+        """Look no more."""
+        self._runner.watcher = None
+        self._detach()
+
+    # --- told -----------------------------------------------------------------------------------------------
+
+    def ended(self, live: LiveRequest) -> None:
+        """Take in a request that has ended; a fault in here must not become the request's."""
+        try:
+            self._take(live)
+        except Exception as error:  # noqa: BLE001 - whoever looks on is never the reason why a request fails
+            contained(error)
+            _log.error("the dashboard could not take in a request", exc_info=error)
+
+    def _take(self, live: LiveRequest) -> None:
+        record = live.record
+        program = type(record.program).__name__
+        attempts = [each for log in record.logs for each in self._count(attempts_of(log))]
+        for note in record.steps or ():
+            if note.log is None and note.ended is not None:
+                figures = self.steps.get(note.name)
+                if figures is None:
+                    figures = self.steps[note.name] = Durations()
+                figures.add(note.ended - note.begun, failed=bool(note.error))
+        times = self.programs.get(program)
+        if times is None:
+            times = self.programs[program] = Durations()
+        if record.ended is not None:
+            times.add(record.ended - record.started, failed=live.error is not None)
+        if times.count >= SLOW_AFTER and times.count % SLOW_AFTER == 0:  # a sort: not for every request
+            self._slow[program] = SLOW * (times.percentile(0.5) or 0.0)
+        reasons = reasons_of(record, live.error, attempts, self._slow.get(program))
+        if reasons:
+            state = "cancelled" if live.cancelled else "failed" if live.error is not None else "done"
+            row = request_row(
+                record, origin=self.origin, steps=KEPT_STEPS, state=state, error=live.error, capture=self.capture
+            )
+            self.kept[reasons[0]].append({**row, "reasons": reasons})
+
+    def _count(self, attempts: Iterable[Attempt]) -> Iterable[Attempt]:
+        failed = False
+        for attempt in attempts:
+            notes = self.models.get(attempt.lm)
+            if notes is None:
+                notes = self.models[attempt.lm] = ModelNotes()
+            notes.add(attempt, again=failed)
+            failed = attempt.outcome not in FINE
+            yield attempt
+
+    def evaluating(self, program: str) -> EvaluationNote:
+        """Note that an evaluation begins."""
+        now = self._runner.runtime.clock.now() - self.origin
+        note = EvaluationNote(f"e{next(self._numbers)}", program, now, self.origin)
+        self.evaluations.append(note)
+        return note
+
+    # --- conversations, only where they may be shown ----------------------------------------------------------
+
+    def _hear(self, name: str, measurements: Mapping[str, float], metadata: Mapping[str, Any]) -> None:
+        calls = self.words.setdefault(metadata["request"], [])
+        if name.endswith(".start"):
+            while len(self.words) > CONVERSATIONS:
+                self.words.popitem(last=False)
+            request = metadata.get("inputs")
+            if len(calls) < CALLS and isinstance(request, LMRequest):
+                told = [{"role": each.role, "text": _text(each)} for each in request.messages]
+                calls.append({"span": metadata["span"], "step": metadata["step"], "messages": told, "answers": []})
+            return
+        answer = metadata.get("outputs")
+        for call in calls:
+            if call["span"] == metadata["span"]:
+                if isinstance(answer, LMResponse):
+                    call["answers"] = [_text(each.turn()) for each in answer.completions]
+                elif "error" in metadata:
+                    call["error"] = str(metadata["error"])[:WORDS]
+
+
+def _text(message: Message) -> str:
+    content = message.content
+    if isinstance(content, str):
+        return content[:WORDS]
+    parts = [getattr(part, "text", None) or f"({type(part).__name__})" for part in content]
+    return "\n".join(parts)[:WORDS]

@@ -1,0 +1,146 @@
+"""One request as a row: its steps and their attempts, with times; and why it is worth keeping. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from dspex._guard import class_name, text_of
+from dspex.app.dashboard.shapes import Plain
+from dspex.protocols.lm import Attempt, AttemptLog
+from dspex.requests import RequestRecord, StepNote
+
+__all__ = ["REASONS", "attempts_of", "exact", "money", "reasons_of", "request_row"]
+
+REASONS: Final = ("failed", "killed", "retried", "repaired", "slow")
+"""Why a request that has ended is kept, the strongest first."""
+
+MOST_TEXT: Final = 400
+"""Characters of an error that are shown, where words may be shown at all."""
+
+FINE: Final = frozenset({"ok", "resent", "cancelled"})
+"""Outcomes of attempts after which nothing is tried again: ``cancelled`` lost a race."""
+
+
+def request_row(
+    record: RequestRecord,
+    *,
+    origin: float,
+    steps: int,
+    state: str,
+    error: Exception | None = None,
+    capture: bool = False,
+) -> Plain:
+    """
+    Return a request as JSON values; times are seconds after ``origin``, by the runtime's clock.
+
+    Args:
+        record: The request.
+        origin: Where times begin.
+        steps: The latest steps that are told one by one; ``more`` counts those before.
+        state: ``waiting``, ``running``, ``done``, ``failed`` or ``cancelled``.
+        error: How it ended.
+        capture: True where words of users and models may be shown: the texts of errors.
+    """
+    notes = record.steps or []
+    first = max(0, len(notes) - steps)
+    row: Plain = {
+        "id": record.id,
+        "program": class_name(record.program),
+        "state": state,
+        "at": round(record.started - origin, 3),
+        "deadline": round(record.deadline - origin, 3),
+        "steps": [_step(note, origin, capture=capture) for note in notes[first:]],
+    }
+    more = {
+        "end": round(record.ended - origin, 3) if record.ended is not None else None,
+        "priority": record.options.priority,
+        "calls": record.calls,
+        "cached": record.cached_calls,
+        "tokens": record.usage.total_tokens,
+        "restarts": record.step_restarts,
+        "resubmitted": record.resubmitted,
+        "repairs": record.repairs,
+        "more": first,
+    }
+    row |= {name: value for name, value in more.items() if value}
+    row["cost"] = money(record.cost)
+    if error is not None:
+        row["error"] = class_name(error)
+        if capture:
+            row["text"] = text_of(error)[:MOST_TEXT]
+    return row
+
+
+def _step(note: StepNote, origin: float, *, capture: bool) -> Plain:
+    row: Plain = {"name": note.name, "at": round(note.begun - origin, 3)}
+    if note.ended is not None:
+        row["end"] = round(note.ended - origin, 3)
+    if note.error:
+        row["error"] = note.error
+    if note.restarts:
+        row["restarts"] = note.restarts
+    log = note.log
+    if log is not None:
+        if log.lm is not None:
+            row["lm"] = log.lm.model
+        if log.cached is not None:
+            row["cached"] = log.cached
+        attempts = list(attempts_of(log))
+        if attempts:
+            row["attempts"] = [_attempt(each, origin, capture=capture) for each in attempts]
+        if log.on_wire and log.sent_at is not None:
+            row["wire"] = round(log.sent_at - origin, 3)
+    return row
+
+
+def _attempt(attempt: Attempt, origin: float, *, capture: bool) -> Plain:
+    row: Plain = {"outcome": attempt.outcome, "for": round(attempt.duration, 3)}
+    if attempt.at is not None:
+        row["at"] = round(attempt.at - origin, 3)
+    if attempt.status is not None and attempt.outcome != "ok":
+        row["status"] = attempt.status
+    if attempt.first_byte is not None:
+        row["first"] = round(attempt.first_byte, 3)
+    if capture and attempt.message:
+        row["text"] = attempt.message[:MOST_TEXT]
+    return row
+
+
+def attempts_of(log: AttemptLog) -> Iterable[Attempt]:
+    """Yield the attempts of a logical call, and of the calls that it was made of."""
+    yield from log.attempts
+    for part in log.parts:
+        yield from attempts_of(part)
+
+
+def reasons_of(
+    record: RequestRecord, error: Exception | None, attempts: Sequence[Attempt], slower_than: float | None
+) -> list[str]:
+    """
+    Return why a request that has ended is kept; nothing for one that went as it should.
+
+    Args:
+        record: The request.
+        error: How it ended; None for a result.
+        attempts: All of them.
+        slower_than: The seconds above which it is slow; None where that is not known yet.
+    """
+    found = {
+        "failed": error is not None,
+        "killed": record.step_restarts > 0 or record.resubmitted > 0,
+        "retried": any(each.outcome not in FINE for each in attempts),
+        "repaired": record.repairs > 0,
+        "slow": slower_than is not None and record.ended is not None and record.ended - record.started > slower_than,
+    }
+    return [name for name in REASONS if found[name]]
+
+
+def money(amount: object) -> str | None:
+    """Return dollars as text, exactly; None where they are not known."""
+    return None if amount is None else exact(amount)
+
+
+def exact(amount: object) -> str:
+    """Return a Decimal without the exponent that people stumble over."""
+    return f"{amount:f}"

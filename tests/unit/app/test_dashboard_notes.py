@@ -1,0 +1,181 @@
+"""Rows are made of one look at the tree, and of requests that have ended; no clock and no socket."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from dspex.app.dashboard.figures import Durations
+from dspex.app.dashboard.requests_view import reasons_of, request_row
+from dspex.app.dashboard.tree_view import TreeNotes, paths, reason_text
+from dspex.errors import TransportFailed
+from dspex.protocols.executor import RunOptions
+from dspex.protocols.lm import Attempt, AttemptLog
+from dspex.protocols.model import LM
+from dspex.protocols.money import Account
+from dspex.requests import RequestRecord
+from dspex.runtime import Crashed, Killed, Shutdown, TreeNode
+
+SECRET = "the words of a user"
+
+
+def node(label: str, *children: TreeNode, **facts: Any) -> TreeNode:
+    return TreeNode(label, facts.pop("pid", 1), facts.pop("status", "running"), children=children, **facts)
+
+
+def record(**changes: Any) -> RequestRecord:
+    made = RequestRecord("r7", object(), {"question": SECRET}, RunOptions(), 100.0, Account("the App"))
+    made.steps = []
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return made
+
+
+def look(notes: TreeNotes, root: TreeNode, now: float = 10.0) -> tuple[dict[str, Any], list[str]]:
+    return notes.look(root, now, origin=0.0, capture=False)
+
+
+# --- the tree -----------------------------------------------------------------------------------------------
+
+
+def test_every_node_has_a_path_of_its_own() -> None:
+    root = node("App", node("pool", node("w", pid=4), node("w", pid=5)), node("pool", pid=6))
+
+    assert [(path, parent) for path, _, parent in paths(root)] == [
+        ("App", None),
+        ("App/pool", "App"),
+        ("App/pool/w", "App/pool"),
+        ("App/pool/w#5", "App/pool"),
+        ("App/pool#6", "App"),
+    ]
+
+
+def test_a_restart_between_two_looks_is_seen_once_and_the_first_look_tells_none() -> None:
+    notes = TreeNotes()
+    _, at_first = look(notes, node("App", node("cache", restarts=2)))
+    rows, then = look(notes, node("App", node("cache", restarts=3, last_exit=Killed())), 11.0)
+    _, later = look(notes, node("App", node("cache", restarts=3, last_exit=Killed())), 12.0)
+
+    assert (at_first, then, later) == ([], ["App/cache"], [])
+    assert rows["App/cache"]["restarted"] == 11.0
+    assert rows["App/cache"]["exit"] == "killed"
+    assert [(each["path"], each["at"]) for each in notes.deaths] == [("App/cache", 11.0)]
+
+
+def test_an_actor_that_was_not_there_before_and_has_died_is_seen() -> None:
+    notes = TreeNotes()
+    look(notes, node("App"))
+    _, restarted = look(notes, node("App", node("job", restarts=1)))
+
+    assert restarted == ["App/job"]
+
+
+def test_the_oldest_message_is_as_old_as_the_look_that_first_saw_it() -> None:
+    """Ten messages wait; when eight of them are handled, the oldest left came by the look that saw the ninth."""
+    notes = TreeNotes()
+    for at, (waiting, handled) in enumerate([(3, 5), (10, 5), (10, 5), (2, 13)]):
+        rows, _ = look(notes, node("App", mailbox=waiting, handled=handled), float(at))
+
+    assert rows["App"]["oldest"] == 1.0
+    rows, _ = look(notes, node("App", mailbox=0, handled=15), 4.0)
+    assert "oldest" not in rows["App"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (Crashed(ValueError(SECRET)), "crashed: ValueError"),
+        (Shutdown(ValueError(SECRET)), "shutdown: ValueError"),
+        (Shutdown(SECRET), "shutdown"),
+        (Killed(), "killed"),
+        (None, ""),
+    ],
+)
+def test_the_words_of_an_error_are_told_only_where_they_may_be(reason: Any, told: str) -> None:
+    assert reason_text(reason, capture=False) == told
+    if reason is not None and not isinstance(reason, Killed):
+        assert SECRET in reason_text(reason, capture=True)
+
+
+# --- requests -----------------------------------------------------------------------------------------------
+
+
+def a_call() -> AttemptLog:
+    log = AttemptLog("r7-1", "answer")
+    log.lm = LM("openai/small")
+    log.attempts = [
+        Attempt(1, "RateLimited", 0.25, 429, SECRET, "openai/small", at=100.5),
+        Attempt(2, "ok", 0.5, 200, "", "openai/small", 0.125, at=101.0),
+    ]
+    return log
+
+
+def test_a_request_is_told_with_its_attempts_and_without_anybodys_words() -> None:
+    made = record(ended=101.5, cost=Decimal("0.00012"), calls=1)
+    made.note_step("lm answer", 100.25, a_call()).ended = 101.5
+
+    row = request_row(made, origin=100.0, steps=8, state="failed", error=TransportFailed(SECRET))
+
+    assert row["steps"] == [
+        {
+            "name": "lm answer",
+            "at": 0.25,
+            "end": 1.5,
+            "lm": "openai/small",
+            "attempts": [
+                {"outcome": "RateLimited", "for": 0.25, "at": 0.5, "status": 429},
+                {"outcome": "ok", "for": 0.5, "at": 1.0, "first": 0.125},
+            ],
+        }
+    ]
+    assert (row["cost"], row["error"], row["end"]) == ("0.00012", "TransportFailed", 1.5)
+    assert SECRET not in json.dumps(row)
+    shown = request_row(made, origin=100.0, steps=8, state="failed", error=TransportFailed(SECRET), capture=True)
+    assert shown["text"] == SECRET
+
+
+def test_of_many_steps_the_latest_are_told_and_the_others_counted() -> None:
+    made = record()
+    for number in range(20):
+        made.note_step(f"tool t{number}", 100.0 + number, None)
+
+    row = request_row(made, origin=0.0, steps=3, state="running")
+
+    assert [step["name"] for step in row["steps"]] == ["tool t17", "tool t18", "tool t19"]
+    assert row["more"] == 17
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "slower_than", "reasons"),
+    [
+        ({}, None, None, []),
+        ({}, ValueError(), None, ["failed"]),
+        ({"step_restarts": 1}, None, None, ["killed"]),
+        ({"repairs": 2}, None, None, ["repaired"]),
+        ({}, None, 0.5, ["slow"]),
+        ({"resubmitted": 1, "repairs": 1}, ValueError(), 5.0, ["failed", "killed", "repaired"]),
+    ],
+)
+def test_requests_are_kept_by_reason(
+    changes: dict[str, Any], error: Exception | None, slower_than: float | None, reasons: list[str]
+) -> None:
+    assert reasons_of(record(ended=101.0, **changes), error, [], slower_than) == reasons
+
+
+def test_an_attempt_that_lost_a_race_is_not_a_retry() -> None:
+    lost, failed = Attempt(1, "cancelled", 0.1), Attempt(1, "ServerFailed", 0.1)
+
+    assert reasons_of(record(), None, [lost], None) == []
+    assert reasons_of(record(), None, [failed], None) == ["retried"]
+
+
+def test_percentiles_are_of_the_latest() -> None:
+    figures = Durations()
+    assert figures.plain() == {"count": 0, "failed": 0, "p50": None, "p95": None, "p99": None}
+    for number in range(1, 1_001):
+        figures.add(float(number), failed=number % 100 == 0)
+
+    assert figures.plain() == {"count": 1_000, "failed": 10, "p50": 744.0, "p95": 975.0, "p99": 995.0}
