@@ -40,7 +40,8 @@ class AdmissionMachine(RuleBasedStateMachine):
             assert ticket is not None
             self.waiting.append((priority, number))
             return number, ticket
-        assert ticket is None
+        assert ticket is None  # the place is taken: who asked starts at once
+        self.running.append(number)
         return -1, Ticket(0, 0, gone=True)
 
     @rule()

@@ -74,7 +74,7 @@ def reading(parser: type[H11Parser | HttptoolsParser], pieces: Sequence[bytes]) 
             if reader.has_ended:
                 break
         else:
-            reader.finish()
+            reader.feed(b"")
     except ExchangeError as error:
         return type(error)
     return reader.status, reader.headers, body, reader.may_stay

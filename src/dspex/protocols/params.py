@@ -76,6 +76,8 @@ class LMParams:
         Raises:
             ValueError: A name is not one of these fields, or a value cannot be what its name says.
         """
+        if not changes:
+            return self
         refuse_unknown(changes.keys() - _NAMES, (*_EXPECTED, *beside))
         for name, value in changes.items():
             if value is not None and not _EXPECTED[name][0](value):

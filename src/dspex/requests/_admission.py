@@ -44,14 +44,13 @@ class Admission:
 
     def enter(self, priority: int, start: Callable[[], None]) -> Ticket | None:
         """
-        Call ``start`` now if there is a place (and return None), or later; the ticket takes the wish back.
+        Take a place if there is one, and return None; or have ``start`` called later: the ticket takes the wish back.
 
         Raises:
             Overloaded: The waiting room is full.
         """
         if self.running < self.max_running:
             self.running += 1
-            start()
             return None
         if self.waiting >= self.max_waiting:
             raise Overloaded(self.running, self.waiting, 1.0)

@@ -58,8 +58,8 @@ class DryScope(RequestScope):
         self, request: LMRequest, *, lm: LMChoice, step: str, on_delta: OnDelta | None = None
     ) -> LMResult:
         """Count the call, and answer with values of the right types."""
-        self._owner()
-        services, options = self._services, self._record.options
+        self.owner()
+        services, options = self._services, self.request_record.options
         model = services.lm.resolve(options.lm if lm is None else lm)
         if isinstance(model, LM):
             request = replace(request, params=request.params.over(model.params))
@@ -88,9 +88,9 @@ class DryScope(RequestScope):
 
     async def embed(self, texts: Sequence[str], *, lm: LMChoice, step: str) -> tuple[array[float], ...]:
         """Count the call, and return vectors that say nothing."""
-        self._owner()
+        self.owner()
         services = self._services
-        model = services.lm.resolve(self._record.options.lm if lm is None else lm)
+        model = services.lm.resolve(self.request_record.options.lm if lm is None else lm)
         asked = LMRequest((Message("user", "".join(texts)),))
         estimate = services.money.estimate(model, asked)
         usd = services.money.cost(model, Usage(estimate.input_tokens))
@@ -104,10 +104,10 @@ class DryScope(RequestScope):
         Raises:
             StepCrashed: Always; an agent shows it to its model.
         """
-        self._owner()
+        self.owner()
         raise StepCrashed(step, _WHY, 0)
 
     async def in_thread(self, function: Callable[[], R], label: str) -> R:
         """Call nothing; raises as ``call``."""
-        self._owner()
+        self.owner()
         raise StepCrashed(label, _WHY, 0)

@@ -51,9 +51,8 @@ class RequestRecord:
     """
 
     __slots__ = (
-        "_paths",
-        "_steps",
         "account",
+        "asked",
         "cached_calls",
         "calls",
         "cost",
@@ -64,6 +63,7 @@ class RequestRecord:
         "inputs",
         "logs",
         "options",
+        "paths",
         "program",
         "repairs",
         "resubmitted",
@@ -100,8 +100,9 @@ class RequestRecord:
         self.usage = _NO_USAGE
         self.cost: Decimal | None = _NO_COST
         self.logs: list[AttemptLog] = []
-        self._steps: list[tuple[object, Mapping[str, object], Mapping[str, object]]] = []
-        self._paths: PredictorPaths | None = None
+        self.asked: list[tuple[object, Mapping[str, object], Mapping[str, object]]] = []
+        """Each predictor's call: who, inputs, outputs; for the trace."""
+        self.paths: PredictorPaths | None = None
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -135,19 +136,10 @@ class RequestRecord:
                 note.restarts += 1
                 return
 
-    def add_step(self, predictor: object, inputs: Mapping[str, object], outputs: Mapping[str, object]) -> None:
-        """Add one predictor's call to the trace."""
-        self._steps.append((predictor, inputs, outputs))
-
-    def path_of(self, predictor: object) -> str:
-        """Return where a predictor sits in this request's program."""
-        if self._paths is None:
-            self._paths = PredictorPaths(self.program)
-        return self._paths.path_of(predictor)
-
     def trace(self) -> tuple[TraceStep, ...]:
         """Return the predictors' calls, oldest first."""
-        return tuple(TraceStep(self.path_of(each), inputs, outputs) for each, inputs, outputs in self._steps)
+        paths = self.paths or PredictorPaths(self.program)
+        return tuple(TraceStep(paths.path_of(each), inputs, outputs) for each, inputs, outputs in self.asked)
 
     def totals(self, now: float) -> RequestTotals:
         """Return what the request took; final once it has ended."""

@@ -241,7 +241,7 @@ class LiveRequest:
         try:
             if self._takes_place:
                 self._ticket = self._runner.admission.enter(self.record.options.priority, self._launch)
-            else:
+            if self._ticket is None:
                 self._launch()
         except BaseException:  # whatever it is: undone here, then raised on
             self._timer.cancel()
@@ -252,23 +252,18 @@ class LiveRequest:
 
     # --- the process ----------------------------------------------------------------------------------------
 
-    def _launch(self) -> None:
+    def _launch(self, supervisor: ActorRef | None = None) -> None:
         """Spawn the process below the RequestSupervisor; while that is being restarted, wait for its name."""
-        if self.ended:
-            return
-        runtime = self._runner.runtime
-        supervisor = runtime.whereis(REQUESTS)
-        if supervisor is None:
-            self._unpark = runtime.when_named(REQUESTS, self._spawn_below)
-        else:
-            self._spawn_below(supervisor)
-
-    def _spawn_below(self, supervisor: ActorRef) -> None:
         self._unpark = None
         if self.ended or self._why is not None:
             return
         record = self.record
         runner, dry = self._runner, record.options.dry
+        if supervisor is None:
+            supervisor = runner.runtime.whereis(REQUESTS)
+            if supervisor is None:
+                self._unpark = runner.runtime.when_named(REQUESTS, self._launch)
+                return
         if dry is None:
             scope = RequestScope(runner.runtime, runner.services, record, runner.policy)
         else:
@@ -280,7 +275,7 @@ class LiveRequest:
         process = cast("TaskSupervisorRef", supervisor).spawn(
             _enter, record, label=f"{record.id} {type(record.program).__name__}", context=context
         )
-        scope.bind(process)
+        scope.process = process
         # Before `on_dead`, which calls back at once when the process is dead already: that one asks whose it is.
         self._process = process
         process.on_dead(partial(self._process_ended, process))

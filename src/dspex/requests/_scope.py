@@ -10,7 +10,8 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, TypeVar
 
-from dspex.errors import LMError, NotInRequest, ScopeClosed, StreamTruncated, TransportFailed
+from dspex.errors import LMError, ScopeClosed, StreamTruncated, TransportFailed
+from dspex.programs import PredictorPaths
 from dspex.protocols.cache import CacheMode, CacheService, Hit, Lead, cache_key
 from dspex.protocols.lm import (
     Attempt,
@@ -26,6 +27,7 @@ from dspex.protocols.lm import (
 )
 from dspex.protocols.model import LM, LMChoice, LMParams, LMPool
 from dspex.protocols.money import Account, DryRun, MoneyService
+from dspex.protocols.params import UNSET
 from dspex.protocols.retrieval import Passage, RetrievalService
 from dspex.protocols.scope import DeltaSink, LMResult, OnDelta, RequestTotals
 from dspex.protocols.surrogates import DeltaMender, mended, mended_messages, mended_response
@@ -57,56 +59,46 @@ class Services:
 class RequestScope:
     """Implements ``protocols.Scope`` for one incarnation of one request."""
 
-    __slots__ = ("_open", "_policy", "_process", "_record", "_runtime", "_services", "adapter", "stream", "telemetry")
+    __slots__ = ("_services", "adapter", "policy", "process", "request_record", "runtime", "stream", "telemetry")
 
     def __init__(self, runtime: Runtime, services: Services, record: RequestRecord, policy: StepPolicy) -> None:
-        self._runtime = runtime
+        self.runtime = runtime
+        self.policy = policy
+        self.request_record = record
+        self.process: Process | None = None
+        """The owner of the steps, while the request lives."""
         self._services = services
-        self._record = record
-        self._policy = policy
-        self._process: Process | None = None
-        self._open = True
         self.telemetry = runtime.telemetry
         self.adapter: Any = record.options.adapter  # an Adapter, as ``protocols.Scope`` has it
         self.stream: DeltaSink | None = record.options.stream
 
     @property
-    def runtime(self) -> Runtime:
-        """The runtime the request lives in."""
-        return self._runtime
-
-    @property
     def deadline(self) -> float:
         """When the request's time is over, by the runtime's clock."""
-        return self._record.deadline
+        return self.request_record.deadline
 
     @property
     def deps(self) -> object:
         """The value that tools are given."""
-        return self._record.options.deps
+        return self.request_record.options.deps
 
     def capabilities(self, lm: LMChoice) -> Capabilities:
         """Return what the model can do."""
-        return self._services.lm.capabilities(self._record.options.lm if lm is None else lm)
+        return self._services.lm.capabilities(self.request_record.options.lm if lm is None else lm)
 
     @property
     def account(self) -> Account:
         """The account that pays for the request."""
-        return self._record.account
+        return self.request_record.account
 
     @property
     def dry(self) -> DryRun | None:
         """Where calls are counted instead of made."""
-        return self._record.options.dry
-
-    def bind(self, process: Process) -> None:
-        """Name the process that owns the steps."""
-        self._process = process
+        return self.request_record.options.dry
 
     def close(self) -> None:
         """Refuse steps from now on: the request has ended."""
-        self._open = False
-        self._process = None  # predictions lead here through their details: no way back to the process that made them
+        self.process = None  # predictions lead here through their details: no way back to the process that made them
 
     # --- steps ----------------------------------------------------------------------------------------------
 
@@ -120,8 +112,8 @@ class RequestScope:
         self, request: LMRequest, lm: LMChoice, step: str, on_delta: OnDelta | None = None
     ) -> LMResult:
         """Complete, and tell telemetry of it."""
-        chosen = self._record.options.lm if lm is None else lm
-        about = {"request": self._record.id, "step": step, "lm": getattr(chosen, "model", chosen)}
+        chosen = self.request_record.options.lm if lm is None else lm
+        about = {"request": self.request_record.id, "step": step, "lm": getattr(chosen, "model", chosen)}
         with self.telemetry.within("dspex.lm.call", about, request) as span:
             result = await self._complete(request, lm, step, on_delta)
             usage = result.response.usage
@@ -134,10 +126,9 @@ class RequestScope:
             return result
 
     async def _complete(self, request: LMRequest, lm: LMChoice, step: str, on_delta: OnDelta | None) -> LMResult:
-        owner = self._owner()
-        record, services, started = self._record, self._services, self._runtime.clock.now()
+        record, services, started = self.request_record, self._services, self.runtime.clock.now()
         model = services.lm.resolve(record.options.lm if lm is None else lm)
-        if isinstance(model, LM):  # a pool's members bring theirs when they are asked
+        if isinstance(model, LM) and model.params is not UNSET:  # a pool's members bring theirs when they are asked
             params = request.params.over(model.params)
             if params is not request.params:
                 request = replace(request, params=params)
@@ -152,6 +143,7 @@ class RequestScope:
         if key and mode in ("use", "only") and services.cache is not None:
             found = services.cache.peek(key)
             if found is not None and found.is_whole:
+                self.owner()  # as run_step does: an answer in memory, too, is for a request that lives
                 found = mended_response(found)
                 if on_delta is not None:
                     await _replay(found, on_delta)
@@ -162,10 +154,10 @@ class RequestScope:
         if key or mode == "only":
             work = partial(self._complete_cached, model, request, log, on_delta, key, mode)
         else:
-            work = partial(self._complete_paid, model, request, log, on_delta)
+            work = self._paid(model, request, log, on_delta)
         try:
-            name, policy = f"lm {step}", self._policy
-            response = await run_step(self._runtime, owner, record, name, work, policy, restartable=True, log=log)
+            name = f"lm {step}"
+            response = await run_step(self, name, work, restartable=True, log=log)
         except BaseException:  # whatever it is: booked, then raised on
             if log.was_sent:
                 record.calls += 1
@@ -182,15 +174,15 @@ class RequestScope:
 
     async def embed(self, texts: Sequence[str], *, lm: LMChoice, step: str) -> tuple[array[float], ...]:
         """Turn texts into vectors, as ``protocols.Scope.embed`` says."""
-        self._owner()
-        record, services = self._record, self._services
+        self.owner()
+        record, services = self.request_record, self._services
         model = services.lm.resolve(record.options.lm if lm is None else lm)
         log = AttemptLog(f"{record.id}-{len(record.logs) + 1}", step)
         record.logs.append(log)
         request = EmbedRequest(mended(tuple(texts)))
         work = partial(self._embed_paid, model, request, log)
         try:
-            response: EmbedResponse = await self._step(f"embed {step}", work, restartable=True)
+            response: EmbedResponse = await run_step(self, f"embed {step}", work, restartable=True)
         except BaseException:  # whatever it is: booked, then raised on
             if log.was_sent:
                 attempts, due = len(log.attempts), log.due_calls()
@@ -205,34 +197,36 @@ class RequestScope:
 
     async def retrieve(self, query: str, k: int, *, retriever: str | None, step: str) -> tuple[Passage, ...]:
         """Search an index, as ``protocols.Scope.retrieve`` says."""
-        work = partial(self._services.retrieval.search, retriever, mended(query), k, self._record.deadline)
-        return await self._step(f"retrieve {step}", work, restartable=True)
+        work = partial(self._services.retrieval.search, retriever, mended(query), k, self.request_record.deadline)
+        return await run_step(self, f"retrieve {step}", work, restartable=True)
 
-    async def call(self, step: str, work: Callable[[], Awaitable[R]], *, idempotent: bool, timeout: float | None) -> R:
+    def call(
+        self, step: str, work: Callable[[], Awaitable[R]], *, idempotent: bool, timeout: float | None
+    ) -> Coroutine[object, object, R]:
         """Run a tool call, as ``protocols.Scope.call`` says."""
         if timeout is None:
-            return await self._step(step, work, restartable=idempotent)
+            return run_step(self, step, work, restartable=idempotent)
 
         async def bounded() -> R:
             async with asyncio.timeout(timeout):
                 return await work()
 
-        return await self._step(step, bounded, restartable=idempotent)
+        return run_step(self, step, bounded, restartable=idempotent)
 
     async def in_thread(self, function: Callable[[], R], label: str) -> R:
         """Call a blocking function, as ``protocols.Scope.in_thread`` says."""
         return await self._services.threads.run(function, label)
 
-    async def _step(self, name: str, work: Callable[[], Awaitable[R]], *, restartable: bool) -> R:
-        owner = self._owner()
-        return await run_step(self._runtime, owner, self._record, name, work, self._policy, restartable=restartable)
+    def owner(self) -> Process:
+        """
+        Return the process that owns the steps.
 
-    def _owner(self) -> Process:
-        process = self._process
-        if not self._open or (process is not None and process.exit_reason is not None):
-            raise ScopeClosed(self._record.id)
-        if process is None:
-            raise NotInRequest("a step")
+        Raises:
+            ScopeClosed: The request has ended, or is ending.
+        """
+        process = self.process
+        if process is None or process.exit_reason is not None:
+            raise ScopeClosed(self.request_record.id)
         return process
 
     # --- an LM call, inside its step ------------------------------------------------------------------------
@@ -249,12 +243,12 @@ class RequestScope:
         """Answer from the cache, from another's flight, or from the provider; the leader fills the cache."""
         cache = self._services.cache
         if log.response is not None:  # a predecessor of this step had it before it died
-            return await self._complete_paid(model, request, log, on_delta)
+            return await self._paid(model, request, log, on_delta)()
         found = None
         if cache is not None and key:
-            found = await cache.lookup(key, self._record.deadline, read=mode != "refresh")
+            found = await cache.lookup(key, self.request_record.deadline, read=mode != "refresh")
             if isinstance(found, Hit) and not found.response.is_whole:  # of an earlier version, or of another's flight
-                found = await cache.lookup(key, self._record.deadline, read=False)
+                found = await cache.lookup(key, self.request_record.deadline, read=False)
         if isinstance(found, Hit):
             if log.delivered:  # and the reader has pieces of another answer
                 raise StreamTruncated("the step died after pieces of the answer had been handed on")
@@ -265,7 +259,7 @@ class RequestScope:
                 cache.abandon(found, None)
             raise TransportFailed("the answer is not in the cache and cache='only' forbids asking the provider")
         try:
-            response = await self._complete_paid(model, request, log, on_delta)
+            response = await self._paid(model, request, log, on_delta)()
         except LMError as error:
             if isinstance(found, Lead) and cache is not None:
                 cache.abandon(found, error if error.is_shared and not error.is_retryable else None)
@@ -277,22 +271,22 @@ class RequestScope:
                 cache.abandon(found, None)  # whoever waits asks for an answer of its own
         return response
 
-    def _complete_paid(
+    def _paid(
         self, model: LM | LMPool, request: LMRequest, log: AttemptLog, on_delta: OnDelta | None
-    ) -> Awaitable[LMResponse]:
-        """Ask the provider, with the money for it set aside where somebody has a budget."""
-        record = self._record
+    ) -> Callable[[], Awaitable[LMResponse]]:
+        """Return what asks the provider, with the money for it set aside where somebody has a budget."""
+        record = self.request_record
         priority = record.options.priority
         answer = partial(
             self._services.lm.complete, model, request, log, record.deadline, priority=priority, on_delta=on_delta
         )
-        return self._held(model, request, log, answer) if record.account.limited else answer()
+        return partial(self._held, model, request, log, answer) if record.account.limited else answer
 
     async def _held(
         self, model: LM | LMPool, request: LMRequest, log: AttemptLog, work: Callable[[], Awaitable[R]]
     ) -> R:
         """Await what ``work`` returns while the money for ``request`` is set aside."""
-        record, money = self._record, self._services.money
+        record, money = self.request_record, self._services.money
         held = await money.reserve(record.account, model, request, log, record.deadline)
         log.grant = grant = partial(money.more, held)
         try:
@@ -304,7 +298,7 @@ class RequestScope:
 
     def _embed_paid(self, model: LM | LMPool, request: EmbedRequest, log: AttemptLog) -> Awaitable[EmbedResponse]:
         """Ask for vectors, with the money for the texts set aside where somebody has a budget."""
-        record = self._record
+        record = self.request_record
         vectors = partial(self._services.lm.embed, model, request, log, record.deadline)
         if not record.account.limited:
             return vectors()
@@ -325,7 +319,7 @@ class RequestScope:
         key: str,
     ) -> LMResult:
         """Count a logical call and return it; ``charged`` is what attempts at it cost that brought no answer."""
-        model, record = answered_by or model, self._record
+        model, record = answered_by or model, self.request_record
         record.calls += 1
         cost: Decimal | None = _NOTHING
         if cached is None:
@@ -336,11 +330,11 @@ class RequestScope:
             record.cached_calls += 1
         if charged is not _NOTHING:
             cost = cost + charged if cost is not None and charged is not None else None
-        return LMResult(response, model, attempts, cached, self._runtime.clock.now() - started, cost, key)
+        return LMResult(response, model, attempts, cached, self.runtime.clock.now() - started, cost, key)
 
     def _book_failed(self, log: AttemptLog, model: LM | LMPool) -> None:
         """Note a call that brought no answer: it was sent, so it counts as a call, whatever was counted for it."""
-        account = self._record.account
+        account = self.request_record.account
         if log.charges:
             self._book_charges(log, calls=1)
         else:
@@ -350,7 +344,7 @@ class RequestScope:
 
     def _book_charges(self, log: AttemptLog, *, calls: int) -> Decimal | None:
         """Note what attempts cost that brought no answer; the last one counts for the call, where nothing else does."""
-        record, money = self._record, self._services.money
+        record, money = self.request_record, self._services.money
         total: Decimal | None = _NOTHING
         for left, charge in enumerate(reversed(log.charges)):
             attempts, of_it = (len(log.attempts), calls) if calls and not left else (0, 0)
@@ -365,18 +359,21 @@ class RequestScope:
 
     def record(self, predictor: object, inputs: Mapping[str, object], outputs: Mapping[str, object]) -> None:
         """Add one predictor's call to the request's trace."""
-        self._record.add_step(predictor, inputs, outputs)
+        self.request_record.asked.append((predictor, inputs, outputs))
 
     def path_of(self, predictor: object) -> str:
         """Return where ``predictor`` sits in the request's program."""
-        return self._record.path_of(predictor)
+        record = self.request_record
+        if record.paths is None:
+            record.paths = PredictorPaths(record.program)
+        return record.paths.path_of(predictor)
 
     def note_repair(self, signature: str, field: str, kind: str) -> None:
         """Count a repair of a completion, and tell telemetry of it."""
-        self._record.repairs += 1
-        if self._runtime.telemetry.active:
-            metadata = {"signature": signature, "field": field, "kind": kind, "request": self._record.id}
-            self._runtime.telemetry.emit("dspex.parse.repair", {}, metadata)
+        self.request_record.repairs += 1
+        if self.runtime.telemetry.active:
+            metadata = {"signature": signature, "field": field, "kind": kind, "request": self.request_record.id}
+            self.runtime.telemetry.emit("dspex.parse.repair", {}, metadata)
 
     def reject(self, result: LMResult) -> None:
         """Take an answer that could not be read out of the cache."""
@@ -386,7 +383,7 @@ class RequestScope:
 
     def totals(self) -> RequestTotals:
         """Return what the request took so far."""
-        return self._record.totals(self._runtime.clock.now())
+        return self.request_record.totals(self.runtime.clock.now())
 
 
 async def _replay(response: LMResponse, on_delta: OnDelta) -> None:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from dspex._guard import class_name
 from dspex.errors import ActorExited, NoSuchActor, StepCrashed
-from dspex.runtime import Crashed, ExitReason, Normal, Process, Runtime
+from dspex.runtime import Crashed, ExitReason, Normal, Runtime
 
 if TYPE_CHECKING:
     from dspex.protocols.lm import AttemptLog
     from dspex.requests._record import RequestRecord
+    from dspex.requests._scope import RequestScope
 
 __all__ = ["StepPolicy", "run_step"]
 
@@ -31,30 +32,29 @@ class StepPolicy:
 
 
 def run_step(
-    runtime: Runtime,
-    owner: Process,
-    record: RequestRecord,
+    scope: RequestScope,
     name: str,
     work: Callable[[], Awaitable[R]],
-    policy: StepPolicy,
     *,
     restartable: bool,
     log: AttemptLog | None = None,
 ) -> Coroutine[object, object, R]:
     """
-    Run ``work`` as a process below ``owner`` and return its result.
+    Run ``work`` as a process below the request's own and return its result.
 
     It is started again only after a runtime exit (it was killed, or a service died under it), only when
     ``restartable``, and within the deadline. A kill costs one of ``max_restarts``; a service that died under the
     step costs none, because its supervisor already limits how fast it comes back.
 
     Raises:
+        ScopeClosed: The request has ended; nothing was started.
         StepCrashed: It was killed too often, or may not be repeated.
         Exception: Any exception of ``work``, unchanged.
     Cancellation: the step is dead, its sockets closed, before this returns.
     """
-    running = _run_step(runtime, owner, record, name, work, policy, restartable=restartable)
-    return running if record.steps is None else _noted(runtime, record, name, log, running)
+    running = _run_step(scope, name, work, restartable=restartable)
+    record = scope.request_record
+    return running if record.steps is None else _noted(scope.runtime, record, name, log, running)
 
 
 async def _noted(
@@ -71,16 +71,8 @@ async def _noted(
         note.ended = runtime.clock.now()
 
 
-async def _run_step(
-    runtime: Runtime,
-    owner: Process,
-    record: RequestRecord,
-    name: str,
-    work: Callable[[], Awaitable[R]],
-    policy: StepPolicy,
-    *,
-    restartable: bool,
-) -> R:
+async def _run_step(scope: RequestScope, name: str, work: Callable[[], Awaitable[R]], *, restartable: bool) -> R:
+    owner, runtime, policy = scope.owner(), scope.runtime, scope.policy
     killed = service_deaths = 0
     while True:
         step = runtime.spawn_task(owner, work, label=name, context=contextvars.copy_context())
@@ -99,7 +91,7 @@ async def _run_step(
             killed += 1
         if not restartable or killed > policy.max_restarts:
             raise StepCrashed(name, reason, killed + service_deaths - 1)
-        await _before_restart(runtime, record, name, reason, killed + service_deaths, policy)
+        await _before_restart(runtime, scope.request_record, name, reason, killed + service_deaths, policy)
 
 
 def _service_died(error: BaseException) -> bool:

@@ -340,17 +340,14 @@ class Process:
         for child in reversed(tuple(self._children or ())):
             child.receive_exit(KILL, self)
 
-    def child_gone(self, child: Process) -> None:
-        """Forget a dead child; if we are only waiting for the last of them, go on dying."""
-        if self._children is not None:
-            self._children.pop(child, None)
-            if self._waits_for_children and not self._children:
-                self._waits_for_children = False
-                assert self._fence_timer is not None  # since we wait
-                self._fence_timer.cancel()
-                self._fence_timer = None
-                # a turn of the loop for each generation: a deep family must not die on the stack
-                self.runtime.loop.call_soon(self._close_resources, context=self.runtime.context)
+    def _last_child_gone(self) -> None:
+        """Go on dying: the last child that we have waited for is dead."""
+        self._waits_for_children = False
+        assert self._fence_timer is not None  # since we waited
+        self._fence_timer.cancel()
+        self._fence_timer = None
+        # a turn of the loop for each generation: a deep family must not die on the stack
+        self.runtime.loop.call_soon(self._close_resources, context=self.runtime.context)
 
     def _close_resources(self) -> None:
         """Close what the process owned, the last first; what closes asynchronously gets a bounded janitor task."""
@@ -390,7 +387,11 @@ class Process:
         parent = self.parent
         if parent is not None:
             self._tell_parent(parent, reason)
-            parent.child_gone(self)
+            siblings = parent._children
+            if siblings is not None:
+                siblings.pop(self, None)
+                if parent._waits_for_children and not siblings:
+                    parent._last_child_gone()
         if self._waiters:
             for waiter in self._waiters:
                 if not waiter.done():

@@ -45,9 +45,8 @@ class TaskProcess(Process):
         self.returned = False
         self.result: Any = None  # whatever the coroutine returned
 
-    def wait_newborn(self) -> Coroutine[object, object, ExitReason | None]:
-        """Return the exit reason once dead: for who has started it in this tick, so that it cannot wait for them."""
-        return super().wait_exit(None)
+    wait_newborn = Process.wait_exit
+    """Returns the exit reason once dead: for who has started it in this tick, so that it cannot wait for them."""
 
     async def _main(self, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
         try:

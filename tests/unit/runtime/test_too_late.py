@@ -70,7 +70,6 @@ async def test_signals_to_the_dead_and_the_unknown(runtime: Runtime, clock: Virt
     process.deliver_down(Down(99, other, NORMAL))
     process.demonitor(99)
     process.remove_watcher(99)
-    process.child_gone(other._process)
     assert not Process.traps.fget(process)  # type: ignore[attr-defined]  # it is a property
     await ref.stop()
     process._idle()

@@ -118,11 +118,14 @@ class AnswerReader:
 
     def feed(self, data: bytes) -> None:
         """
-        Read the next bytes of the connection.
+        Read the next bytes of the connection; no bytes are its end.
 
         Raises:
             NotHttp: They are not one answer, or one beyond a limit; the connection must not be used again.
+            AnswerCut, NothingCame: The end came before the answer was complete.
         """
+        if not data:
+            self._finish()
         if self._place == _IN_HEAD:
             data = self._heads(data)
         if not data or self._place == _IN_HEAD:
@@ -143,13 +146,8 @@ class AnswerReader:
         if self._place == _AT_END and not self._heard.is_complete:
             raise NotHttp("an answer whose end is unclear")
 
-    def finish(self) -> None:
-        """
-        Note the connection's end.
-
-        Raises:
-            AnswerCut: The answer was not complete.
-        """
+    def _finish(self) -> None:
+        """Note the connection's end."""
         if self._place == _TO_THE_END:
             self._place = _AT_END
         elif self._place != _AT_END:

@@ -171,7 +171,7 @@ async def _tunnel(socket: Socket, route: Route, proxy: Proxy, new_parser: Callab
     """Ask the proxy for a connection to the server."""
     host = f"[{route.host}]" if ":" in route.host else route.host
     target = f"{host}:{route.port}".encode()
-    socket.send([b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (target, target, proxy.header())])
+    socket.outgoing = [b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (target, target, proxy.header())]
     reader = AnswerReader(new_parser)
     while not reader.has_head:
         data = await socket.read(_FOREVER, _FOREVER)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Final, Protocol, TypeVar
 
 from dspex._clock import Clock, LoopClock
@@ -51,8 +51,13 @@ class HttpAnswer(Protocol):
         """True when the library undoes a ``content-encoding`` itself."""
         ...
 
+    @property
+    def has_ended(self) -> bool:
+        """True when the piece returned last was the end of the body, and the connection is free again."""
+        ...
+
     async def next_bytes(self) -> bytes:
-        """Return what has come of the body, or wait for it; nothing at its end, when the connection is free again."""
+        """Return what has come of the body, or wait for it; nothing at its end."""
         ...
 
     async def abort(self) -> None:
@@ -76,20 +81,20 @@ class ExchangeTransport(ABC):
     def __init__(
         self, clock: Clock | None, timeouts: Timeouts | None, max_body: int, failures: tuple[type[Exception], ...]
     ) -> None:
+        self.max_body = max_body
+        self.failures = failures
+        self.off_loop = OffLoop("dspex-unpack")
         self._clock = clock
         self._timeouts = timeouts or Timeouts()
-        self._max_body = max_body
-        self._failures = failures
         self._closed = False
-        self._off_loop = OffLoop("dspex-unpack")
         self.stale_retries = 0
 
     async def aclose(self) -> None:
         """End the thread that unpacks large answers. Cancellation: it ends when its call does."""
-        await self._off_loop.aclose()
+        await self.off_loop.aclose()
 
     @abstractmethod
-    def _label(self, url: str) -> str:
+    def label(self, url: str) -> str:
         """Return scheme and host, for messages."""
 
     @abstractmethod
@@ -145,29 +150,43 @@ class ExchangeTransport(ABC):
     async def _begin(
         self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts, on_resend: OnResend | None
     ) -> _Exchange:
-        label = self._label(url)
         if self._closed:
-            self._refuse_if_closed(label)
-        patience = _Patience(self._now, timeouts, label)
+            self._refuse_if_closed(self.label(url))
+        until = None if timeouts.first_byte is None else self._now() + timeouts.first_byte
         is_stale = False
         try:
             try:
                 sending = self._send(url, headers, body, timeouts, fresh=False)
-                answer = await (sending if timeouts.first_byte is None else patience.wait(sending))
+                answer = await (sending if until is None else self.within(sending, url, timeouts, until))
             except StaleConnection:
                 is_stale = True
             if is_stale:  # once more, over a new connection
-                self._refuse_if_closed(label)
+                self._refuse_if_closed(self.label(url))
                 self.stale_retries += 1
                 again = on_resend() if on_resend is not None else None
-                answer = await patience.wait(self._send(url, again or headers, body, timeouts, fresh=True))
-            return _Exchange(answer, patience, self._failures, self._max_body, self._off_loop)
-        except self._failures as error:
-            failed = transport_failed(error, label, timeouts.phases())
+                sending = self._send(url, again or headers, body, timeouts, fresh=True)
+                answer = await (sending if until is None else self.within(sending, url, timeouts, until))
+            return _Exchange(self, url, answer, timeouts, until)
+        except self.failures as error:
+            failed = transport_failed(error, self.label(url), timeouts.phases())
         try:
             raise failed  # here, where the library's exception is no longer handled and does not become the context
         finally:
             del failed  # its own frame would keep it alive, and all that it can reach
+
+    async def within(self, work: Awaitable[T], url: str, timeouts: Timeouts, until: float | None) -> T:
+        """Await ``work`` at most until the answer must have begun; where ``until`` is None it has: for one silence."""
+        limit = asyncio.timeout(timeouts.read if until is None else max(0.0, until - self._now()))
+        try:
+            async with limit:
+                return await work
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        # Here the cancellation that the limit was made of is no longer handled, and is nobody's context.
+        if until is not None:
+            raise TransportFailed(f"{self.label(url)} had not begun to answer after {timeouts.first_byte:g} s")
+        raise TransportFailed(f"nothing came from {self.label(url)} for {timeouts.read:g} s")
 
     def _now(self) -> float:
         if self._clock is None:
@@ -179,65 +198,31 @@ class ExchangeTransport(ABC):
             raise TransportFailed(f"the transport to {label} is closed")
 
 
-class _Patience:
-    """The longest time until one exchange begins, and the longest silence after that."""
-
-    __slots__ = ("_now", "_until", "label", "timeouts")
-
-    def __init__(self, now: Callable[[], float], timeouts: Timeouts, label: str) -> None:
-        self._now = now
-        self.timeouts = timeouts
-        self.label = label
-        first = timeouts.first_byte
-        self._until = None if first is None else now() + first
-
-    def wait(self, work: Awaitable[T]) -> Awaitable[T]:
-        """Return ``work`` with its time limit; where all silences are equally long, the HTTP library sees to that."""
-        return work if self.timeouts.first_byte is None else self._within(work)
-
-    async def _within(self, work: Awaitable[T]) -> T:
-        until = self._until
-        limit = asyncio.timeout(self.timeouts.read if until is None else max(0.0, until - self._now()))
-        try:
-            async with limit:
-                return await work
-        except TimeoutError:
-            if not limit.expired():
-                raise
-        # Here the cancellation that the limit was made of is no longer handled, and is nobody's context.
-        if until is not None:
-            raise TransportFailed(f"{self.label} had not begun to answer after {self.timeouts.first_byte:g} s")
-        raise TransportFailed(f"nothing came from {self.label} for {self.timeouts.read:g} s")
-
-    def begun(self) -> None:
-        """Note that the answer has begun."""
-        self._until = None
-
-
 class _Exchange:
-    """One answer whose head has come; ``ended`` says that its connection is out of our hands."""
+    """
+    One answer whose head has come; ``ended`` says that its connection is out of our hands.
+
+    ``until`` is when the answer must have begun, where timeouts set a limit to that. Where they do not, all silences
+    are equally long, and the HTTP library sees to them.
+    """
 
     __slots__ = (
-        *("_answer", "_failures", "_left", "_limit", "_off_loop", "_packed_left", "_patience", "_unpacker"),
+        *("_answer", "_left", "_packed_left", "_timeouts", "_transport", "_unpacker", "_until", "_url"),
         *("ended", "headers", "status"),
     )
 
     def __init__(
-        self,
-        answer: HttpAnswer,
-        patience: _Patience,
-        failures: tuple[type[Exception], ...],
-        limit: int,
-        off_loop: OffLoop,
+        self, transport: ExchangeTransport, url: str, answer: HttpAnswer, timeouts: Timeouts, until: float | None
     ) -> None:
         self.status = answer.status
         self.headers = headers_of(answer.raw_headers)
         self.ended = False
         self._answer = answer
-        self._patience = patience
-        self._failures = failures
-        self._limit = self._left = self._packed_left = limit
-        self._off_loop = off_loop
+        self._timeouts = timeouts
+        self._transport = transport
+        self._until = until
+        self._url = url
+        self._left = self._packed_left = transport.max_body
         self._unpacker: Unpacker | str | None = None  # a text says why there is none
         if "content-encoding" in self.headers and not answer.is_unpacked:
             self._unpacker = _unpacker_for(self.headers["content-encoding"])
@@ -253,23 +238,23 @@ class _Exchange:
 
     def begun(self) -> None:
         """Note that the first token has come."""
-        self._patience.begun()
+        self._until = None
 
     async def read(self, on_begin: OnBegin | None = None) -> bytes:
         """Return what is left of the body."""
         length = self.headers.get("content-length", "")
-        if length.isdecimal() and int(length) > self._limit:
+        if length.isdecimal() and int(length) > self._transport.max_body:
             raise self._too_large()
         first = await self._next()
-        self._patience.begun()
+        self._until = None
         if on_begin is not None:
             on_begin(self.headers)
-        if not first:
-            return b""
+        if self.ended and self._unpacker is None:
+            return first
         pieces = [first]
         while piece := await self._next():
             pieces.append(piece)
-        return first if len(pieces) == 1 else b"".join(pieces)
+        return b"".join(pieces)
 
     async def aclose(self) -> None:
         """Close the connection, whatever has come so far."""
@@ -282,16 +267,18 @@ class _Exchange:
                 piece = await self._next_unpacked()
             elif self.ended:
                 piece = b""
-            else:  # as _next_packed
+            else:  # as _next_packed, which would be one more coroutine to be resumed at each wake-up
                 coming = self._answer.next_bytes()
-                piece = await (coming if self._patience.timeouts.first_byte is None else self._patience.wait(coming))
-                self.ended = not piece
+                if self._timeouts.first_byte is not None:
+                    coming = self._transport.within(coming, self._url, self._timeouts, self._until)
+                piece = await coming
+                self.ended = not piece or self._answer.has_ended
             self._left -= len(piece)
             if self._left < 0:
                 raise self._too_large()
             return piece
-        except self._failures as error:
-            failed = transport_failed(error, self._patience.label, self._patience.timeouts.phases())
+        except self._transport.failures as error:
+            failed = transport_failed(error, self._transport.label(self._url), self._timeouts.phases())
         try:
             raise failed  # as in _begin
         finally:
@@ -301,9 +288,11 @@ class _Exchange:
         """Return the next bytes as they travelled, within the time for them; nothing at the end."""
         if self.ended:
             return b""
-        piece = await self._patience.wait(self._answer.next_bytes())
-        if not piece:
-            self.ended = True
+        coming = self._answer.next_bytes()
+        if self._timeouts.first_byte is not None:
+            coming = self._transport.within(coming, self._url, self._timeouts, self._until)
+        piece = await coming
+        self.ended = not piece or self._answer.has_ended
         return piece
 
     async def _next_unpacked(self) -> bytes:
@@ -314,7 +303,7 @@ class _Exchange:
         while True:
             if unpacker.has_more:
                 # This read has unpacked to a lot already: the rest is unpacked where the loop does not wait for it.
-                return await self._off_loop.run(unpacker.more, min(_UNPACKED_OFF_LOOP, self._left + 1))
+                return await self._transport.off_loop.run(unpacker.more, min(_UNPACKED_OFF_LOOP, self._left + 1))
             packed = await self._next_packed()
             if not packed:
                 unpacker.finish()
@@ -326,11 +315,11 @@ class _Exchange:
                 return piece
 
     def _too_large(self) -> ResponseInvalid:
-        return self._invalid(f"sent an answer of more than {self._limit} bytes")
+        return self._invalid(f"sent an answer of more than {self._transport.max_body} bytes")
 
     def _invalid(self, problem: str) -> ResponseInvalid:
         """Return the error of an answer that would be no better another time."""
-        return ResponseInvalid(f"{self._patience.label} {problem}", status=self.status, should_retry=False)
+        return ResponseInvalid(f"{self._transport.label(self._url)} {problem}", status=self.status, should_retry=False)
 
 
 def _unpacker_for(encoding: str) -> Unpacker | str | None:

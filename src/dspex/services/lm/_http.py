@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 import httpx
@@ -43,17 +43,18 @@ class Timeouts:
         first_byte: From the attempt's start, connecting included, until the answer begins: a stream with its first
             token, another answer with the first byte of its body. A part that only keeps a connection alive, a head or
             a ping, is not a beginning. None: until then, too, only silence counts, by ``read``.
+        silence: The longest silence of any phase: an HTTP library is told this, while we keep the finer times.
     """
 
     connect: float = 10.0
     read: float = 600.0
     write: float = 30.0
     first_byte: float | None = None
+    silence: float = field(init=False, repr=False)
 
-    @property
-    def silence(self) -> float:
-        """The longest silence of any phase: what an HTTP library is told, while we keep the finer times."""
-        return self.read if self.first_byte is None else max(self.read, self.first_byte)
+    def __post_init__(self) -> None:
+        silence = self.read if self.first_byte is None else max(self.read, self.first_byte)
+        object.__setattr__(self, "silence", silence)
 
     def phases(self) -> dict[str, float]:
         """Return them by httpx's names."""

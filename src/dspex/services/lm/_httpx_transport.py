@@ -42,7 +42,8 @@ class HttpxTransport(ExchangeTransport):
         self.needs_key = getattr(transport, "needs_key", True)
         self.open_connections = 0
 
-    def _label(self, url: str) -> str:
+    def label(self, url: str) -> str:
+        """Return scheme and host, for messages."""
         return label_of(httpx.URL(url))
 
     async def _send(
@@ -60,10 +61,11 @@ class HttpxTransport(ExchangeTransport):
 class _HttpxAnswer:
     """One answer as httpx reads it; what nobody has read yet is unpacked by us, within our limits."""
 
-    __slots__ = ("_pieces", "_response", "is_unpacked", "raw_headers", "status")
+    __slots__ = ("_pieces", "_response", "has_ended", "is_unpacked", "raw_headers", "status")
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
+        self.has_ended = False
         self.is_unpacked = True
         try:
             self._pieces = _once(response.content)  # read before, by the transport: httpx has unpacked it
@@ -79,6 +81,7 @@ class _HttpxAnswer:
             if piece:
                 return piece
         await self._response.aclose()
+        self.has_ended = True
         return b""
 
     async def abort(self) -> None:

@@ -132,7 +132,8 @@ class SlotTransport(ExchangeTransport):
             target = self._targets[url] = _Target(Route.to(url, self._proxy))
         return target
 
-    def _label(self, url: str) -> str:
+    def label(self, url: str) -> str:
+        """Return scheme and host, for messages."""
         return self._target(url).route.label
 
     async def _send(
@@ -147,7 +148,7 @@ class SlotTransport(ExchangeTransport):
         slot.socket.received = 0
         answer = _SlotAnswer(self, target, slot, timeouts)
         try:
-            slot.socket.send(_request(target, headers, body))
+            slot.socket.outgoing = _request(target, headers, body)
             await answer.read_head()
         except BaseException as error:  # whatever it is: undone here, then raised on
             slot.socket.abort()
@@ -158,7 +159,7 @@ class SlotTransport(ExchangeTransport):
 
     def _take(self, target: _Target) -> _Slot | None:
         """Return the youngest idle connection that is still good; close what is too old."""
-        now, idle = self._now(), target.idle
+        now, idle = self._timers.now(), target.idle
         while idle and idle[0].idle_since + self._max_idle_seconds <= now:
             idle.popleft().socket.abort()
         while idle:
@@ -180,14 +181,14 @@ class SlotTransport(ExchangeTransport):
         reader.next_answer()
         slot.has_served = True
         socket.is_idle = True
-        slot.idle_since = self._now()
+        slot.idle_since = self._timers.now()
         target.idle.append(slot)
         if len(target.idle) > self._max_idle:
             target.idle.popleft().socket.abort()
 
     def now(self) -> float:
         """Return the time of the clock that carries the timeouts."""
-        return self._now()
+        return self._timers.now()
 
     async def _open(self, target: _Target, timeout: float) -> _Slot:
         route = target.route
@@ -202,7 +203,7 @@ class SlotTransport(ExchangeTransport):
         if self._closed:
             socket.abort()
         self._refuse_if_closed(route.label)
-        return _Slot(socket, self._new_parser, self._now())
+        return _Slot(socket, self._new_parser, self._timers.now())
 
     def __repr__(self) -> str:
         return f"<SlotTransport {self.open_connections} open>"
@@ -224,7 +225,7 @@ def _request(target: _Target, headers: Mapping[str, str], body: bytes) -> list[b
 class _SlotAnswer:
     """One answer as it comes on its connection."""
 
-    __slots__ = ("_slot", "_target", "_timeouts", "_transport", "raw_headers", "status")
+    __slots__ = ("_slot", "_target", "_timeouts", "_transport", "has_ended", "raw_headers", "status")
 
     is_unpacked = False
 
@@ -233,6 +234,7 @@ class _SlotAnswer:
         self._target = target
         self._slot = slot
         self._timeouts = timeouts
+        self.has_ended = False
         self.status = 0
         self.raw_headers: list[tuple[bytes, bytes]] = []
 
@@ -256,7 +258,7 @@ class _SlotAnswer:
             silence = timeouts.silence if until is None else until - self._transport.now()
             if silence <= 0:
                 raise ReadTimedOut("")
-            self._heard(await socket.read(silence, timeouts.write))
+            reader.feed(await socket.read(silence, timeouts.write))
             if reader.has_head:
                 break
             if not reader.is_in_line:
@@ -267,29 +269,22 @@ class _SlotAnswer:
         self.raw_headers = reader.headers
 
     async def next_bytes(self) -> bytes:
-        """Return the next piece of the body; at its end the connection goes back to the list."""
+        """Return the next piece of the body; with the last one the connection goes back to the list."""
         reader = self._slot.reader
-        while not (piece := reader.take()):
-            if reader.has_ended:
-                self._end()
-                return b""
-            self._heard(await self._slot.socket.read(self._timeouts.silence, self._timeouts.write))
+        while not (piece := reader.take()) and not reader.has_ended:
+            reader.feed(await self._slot.socket.read(self._timeouts.silence, self._timeouts.write))
+        if reader.has_ended:
+            self._end()
         return piece
 
     async def abort(self) -> None:
         """Close the connection."""
         self._slot.socket.abort()
 
-    def _heard(self, data: bytes) -> None:
-        reader = self._slot.reader
-        if data:
-            reader.feed(data)
-        else:
-            reader.finish()
-
     def _end(self) -> None:
         slot = self._slot
         if slot.has_served and (slot.reader.has_excess or slot.socket.has_bytes):
             # The first of two answers may be a late one to an earlier question: nobody can tell, so neither counts.
             raise NotHttp("two answers came to one question")
+        self.has_ended = True
         self._transport.give(slot, self._target)

@@ -21,7 +21,7 @@ class Socket(asyncio.Protocol):
     """
     The stream of one connection.
 
-    Bytes sent wait until the next read, so that head and body of a request leave in one system call.
+    ``outgoing``, which the owner sets, is sent by the next read, so that head and body leave in one system call.
     ``received`` counts bytes since the owner last set it to zero; ``lost`` says that the loop has closed the socket.
     ``is_idle``, which the owner sets, says that nobody has asked anything: a byte that comes then closes the socket.
     """
@@ -41,7 +41,7 @@ class Socket(asyncio.Protocol):
         self._holding_back = False
         self._poll: Callable[[int], object] | None = None
         self.is_idle = False
-        self._outgoing: list[bytes] = []
+        self.outgoing: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] | None = None
         self.received = 0
@@ -138,10 +138,6 @@ class Socket(asyncio.Protocol):
             self._poll = poll.poll
         return bool(self._poll(0))
 
-    def send(self, pieces: list[bytes]) -> None:
-        """Keep bytes for the next read to send."""
-        self._outgoing += pieces
-
     async def read(self, timeout: float, write_timeout: float) -> bytes:
         """
         Send what waits to be sent, then return what has come, or nothing at the end.
@@ -152,7 +148,7 @@ class Socket(asyncio.Protocol):
             ConnectionBroken: It broke, perhaps before anything could be sent.
         Cancellation: leaves the connection as it is; its owner closes it.
         """
-        if self._outgoing:
+        if self.outgoing:
             await self._flush(write_timeout)
         while not self._incoming:
             if self._ended:
@@ -188,7 +184,7 @@ class Socket(asyncio.Protocol):
         assert self._transport is not None
         if self._ended or self._transport.is_closing():
             raise ConnectionBroken("the server had closed the connection") from self._error
-        outgoing, self._outgoing = self._outgoing, []
+        outgoing, self.outgoing = self.outgoing, []
         # In no variable: whoever reports crashes writes down those of every frame, and the key is in the request.
         self._transport.write(b"".join(outgoing))
         outgoing.clear()

@@ -32,7 +32,7 @@ __all__ = ["Channel"]
 class Channel:
     """Sends the attempts of calls to ``endpoint`` with ``key``; its repr tells the key's fingerprint only."""
 
-    __slots__ = ("_carries_key", "_key", "_off_loop", "_redactor", "_sending", "endpoint", "transport")
+    __slots__ = ("_carries_key", "_key", "_off_loop", "_redactor", "_sending", "_urls", "endpoint", "transport")
 
     def __init__(self, endpoint: Endpoint, key: Secret | None, transport: Transport) -> None:
         self.endpoint = endpoint
@@ -44,6 +44,8 @@ class Channel:
         self._carries_key = bool(keys)
         self._off_loop = OffLoop("dspex-decode")
         self._sending: set[asyncio.Task[object]] = set()
+        self._urls: dict[str, str] = {}
+        """Where questions to a model are posted, by its name."""
 
     async def send(self, call: LogicalCall) -> Any:
         """
@@ -86,7 +88,10 @@ class Channel:
                     found = await self._read(answer, pieces.take)
                     await pieces.finish()
                     return self._redactor.record(found)
-            url = endpoint.url(model) if call.texts is None else endpoint.embed_url(model)
+            if call.texts is not None:
+                url = endpoint.embed_url(model)
+            else:
+                url = self._urls.get(model) or self._urls.setdefault(model, endpoint.url(model))
             reply = await self.transport.post(url, headers, call.body, None, again, call.note_head)
             told = reply.headers
             if len(reply.body) >= LARGE:
@@ -125,8 +130,8 @@ class Channel:
 
     def _decode(self, reply: HttpReply, texts: int | None) -> object:
         """Read an answer, or the vectors of so many texts."""
-        status, body = reply.status, self._redactor.body(reply.body)
-        headers = self._redactor.headers(reply.headers)
+        status = reply.status
+        headers, body = self._redactor.answer(reply.headers, reply.body)
         try:
             if texts is None:
                 found = self.endpoint.wire.decode(status, headers, body)

@@ -52,12 +52,19 @@ class Redactor:
                 text = text.replace(form, REDACTED)
         return text
 
-    def body(self, body: bytes) -> bytes:
-        """Return an answer's bytes without the secrets: before they are read, so that none is cut in its middle."""
-        for _, form in self._forms:
-            if form in body:
-                body = body.replace(form, REDACTED.encode())
-        return body
+    def answer(self, headers: Mapping[str, str], body: bytes) -> tuple[Mapping[str, str], bytes]:
+        """
+        Return an answer's headers and bytes without the secrets: before it is read, so that none is cut in its middle.
+
+        Where there are none, both are the same objects.
+        """
+        values = "\n".join(headers.values())
+        for form, written in self._forms:
+            if form in values:
+                headers = {name: value.replace(form, REDACTED) for name, value in headers.items()}
+            if written in body:
+                body = body.replace(written, REDACTED.encode())
+        return headers, body
 
     def beginning(self, text: str) -> int:
         """Return how many characters at the end of a text may be the beginning of a secret."""
@@ -65,14 +72,6 @@ class Redactor:
             if text[at] in self._firsts and text[at:] in self._beginnings:
                 return len(text) - at
         return 0
-
-    def headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
-        """Return headers without the secrets in their values; the same object where there are none."""
-        values = "\n".join(headers.values())
-        for form, _ in self._forms:
-            if form in values:
-                return {name: self.text(value) for name, value in headers.items()}
-        return headers
 
     def record(self, value: T) -> T:
         """Return a record or JSON value without the secrets in its texts; the same object where there are none."""
