@@ -221,7 +221,7 @@ def test_thoughts_alone_are_no_answer(adapter: Any, text: str) -> None:
         "<think>",
         "</think>",
         "a\n</think>\nb",
-        "<think>\nwhat\n</think>\nthat is how R1 writes",
+        "so:\n<think>\nwhat\n</think>\nthat is how R1 writes",
         "[THINK] is Magistral's",
         "<|im_end|> ends a turn",
         "<reasoning>x</reasoning>",

@@ -15,7 +15,7 @@ import functools
 import re
 import types
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, Required, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, NotRequired, Required, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
 from typing_extensions import is_typeddict
@@ -28,7 +28,7 @@ from dspex.programs.adapters._lenient import lenient_value
 from dspex.programs.adapters._marks import number_text, only_fence, without_marks
 from dspex.programs.adapters._types import allows_none, literal_values, plain_type, without_none
 
-__all__ = ["NOTHING", "aliases_agree", "forgiven", "has_dates", "is_list", "is_mapping", "structure_in"]
+__all__ = ["NOTHING", "aliases_agree", "forgiven", "has_dates", "is_list", "is_mapping", "refuse_swaps", "structure_in"]
 
 NOTHING = frozenset({"none", "null", "n/a", "nil", ""})
 """Words for None, in small letters, where the type takes no text."""
@@ -50,7 +50,7 @@ def forgiven(value: object, annotation: object, depth: int = 0) -> object:
     Return a JSON value with its parts as the type has them.
 
     Raises:
-        ValueError: A plain number stands for a date, or an object has two keys for one field.
+        ValueError: A plain number stands for a date, a truth value for a number, or two keys for one field.
     """
     annotation = plain_type(annotation)
     if depth > _DEEPEST or annotation is Any or isinstance(annotation, TypeVar) or annotation is object:
@@ -95,6 +95,62 @@ def structure_in(text: str) -> object:
         raise
     except ValueError:
         return lenient_value(text)
+
+
+class _Watch(NamedTuple):
+    """The slips that pydantic lets pass in a type's values: a truth value for a number, two keys for one."""
+
+    numbers: bool
+    keys: bool
+
+
+def refuse_swaps(value: object, annotation: object) -> object:
+    """
+    Return a JSON value that pydantic takes, with truth values as texts where the type has texts beside numbers.
+
+    Raises:
+        ValueError: A truth value stands for a number, or two keys mean one and have different values.
+    """
+    try:
+        watch = _known_watch(annotation)
+    except TypeError:  # not hashable
+        watch = _watch_of(annotation, set())
+    if (watch.numbers and _has_truth(value)) or (watch.keys and isinstance(value, (dict, list))):
+        return forgiven(value, annotation)
+    return value
+
+
+@functools.lru_cache(maxsize=1024)
+def _known_watch(annotation: object) -> _Watch:
+    return _watch_of(annotation, set())
+
+
+def _watch_of(annotation: object, seen: set[int]) -> _Watch:
+    annotation = plain_type(annotation)
+    choices = literal_values(annotation)
+    if choices is not None:
+        return _Watch(any(isinstance(each, int) and not isinstance(each, bool) for each in choices), keys=False)
+    if annotation in (int, float, decimal.Decimal):
+        return _Watch(numbers=True, keys=False)
+    if id(annotation) in seen:
+        return _Watch(numbers=False, keys=False)
+    seen.add(id(annotation))
+    members = _members(annotation) or {}
+    arguments = get_args(annotation)
+    keys = any(alias != name for name, (_, alias) in members.items())
+    keys = keys or (is_mapping(annotation) and bool(arguments) and arguments[0] not in (str, Any))
+    numbers = False
+    for each in (*arguments, *[each for each, _ in members.values()]):
+        if each is not Ellipsis and not isinstance(each, (list, str)):
+            found = _watch_of(each, seen)
+            numbers, keys = numbers or found.numbers, keys or found.keys
+    return _Watch(numbers, keys)
+
+
+def _has_truth(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_truth, value.values()))
+    return any(map(_has_truth, value)) if isinstance(value, list) else isinstance(value, bool)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -178,19 +234,21 @@ def _one_of(value: object, annotation: object, depth: int) -> object:
         and without_marks(value).lower() in NOTHING
     ):
         return None
+    takes: list[tuple[object, object]] = []
+    problem: ValueError | None = None
+    for each in arms:
+        try:
+            takes.append((each, forgiven(value, each, depth + 1)))
+        except ValueError as error:
+            problem = error
     for lead in (False, True):
-        for each in arms:
-            try:
-                led = forgiven(value, each, depth + 1) if lead or has_dates(each) else value
-            except ValueError:
-                continue
+        for each, put in takes:
+            led = put if lead or has_dates(each) else value
             if _fits(led, each):
                 is_number = isinstance(led, str) and plain_type(each) in (int, float)
                 return _adapter(each).validate_python(led) if is_number else led
-    if len(arms) == 1:
-        return forgiven(value, arms[0], depth + 1)  # says what is wrong
-    if any(has_dates(each) for each in arms):
-        raise ValueError(f"{value!r:.60} is not of any type that was asked for")
+    if problem is not None:
+        raise problem if len(arms) == 1 else ValueError(f"{value!r:.60} is not of any type that was asked for")
     return value
 
 
@@ -231,11 +289,15 @@ def _choice(choices: Choices, value: object) -> object:
     try:
         found, _ = choices.read_json(value)
     except ValueError:
+        if isinstance(value, bool):
+            raise  # a number among the choices would take it
         return value
     return found.value if isinstance(found, enum.Enum) and type(found.value) in (str, int, bool) else found
 
 
 def _number(value: object, kind: type) -> object:
+    if isinstance(value, bool) and kind is not bool:
+        raise ValueError(f"expected a number, got the truth value {str(value).lower()}")
     if not isinstance(value, str):
         return value
     return number_text(value, whole=kind is int)
@@ -271,12 +333,31 @@ def _mapping(value: object, annotation: object, depth: int) -> Any:
         return value
     of_key, of_value = arguments
     found: dict[object, object] = {}
+    meant: dict[object, object] = {}
     for key, each in value.items():
         led = forgiven(key, of_key, depth + 1) if plain_type(of_key) is not str else key
-        if led in found:
+        means = _meant(led, of_key)
+        if means in meant and not _same(meant[means], each):
             raise ValueError(f"two keys mean {led!r}")
+        meant[means] = each
         found[led] = forgiven(each, of_value, depth + 1)
     return found
+
+
+def _meant(key: object, annotation: object) -> object:
+    """Return what a key becomes: ``"01"`` and ``"1"`` are one number."""
+    if annotation is str or annotation is Any:
+        return key
+    try:
+        means = _adapter(annotation).validate_python(key)
+        hash(means)
+    except (ValueError, TypeError):
+        return key
+    return means
+
+
+def _same(one: object, other: object) -> bool:
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _object(value: object, annotation: object, members: Mapping[str, tuple[object, str]], depth: int) -> object:
@@ -294,11 +375,16 @@ def _object(value: object, annotation: object, members: Mapping[str, tuple[objec
     names = {alias: each for each, (_, alias) in members.items()} | {each: each for each in members}
     near = {_folded(each): each for each in names}
     found: dict[str, object] = {}
+    given: dict[object, object] = {}
     for key, each in value.items():
         known = key if key in names else near.get(_folded(key), key) if isinstance(key, str) else key
         known = key if known != key and known in value else known
-        if known in found:
-            raise ValueError(f"two keys mean {known!r}")
+        field = names.get(known, known) if isinstance(known, str) else known
+        if field in given and not _same(given[field], each):
+            raise ValueError(f"two keys mean {field!r}")
+        if field in given:
+            continue
+        given[field] = each
         of = members[names[known]][0] if known in names else Any
         found[known] = forgiven(each, of, depth + 1)
     return found

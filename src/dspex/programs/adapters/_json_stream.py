@@ -14,6 +14,7 @@ from dspex.programs.adapters._find_object import BEFORE_OBJECT
 from dspex.programs.adapters._progress import FieldProgress
 from dspex.programs.adapters._reading import read_object
 from dspex.programs.adapters._thoughts import ThoughtFilter
+from dspex.programs.adapters._value_thoughts import ValueFilter, may_begin_with_thoughts
 from dspex.programs.adapters._values import FieldTypeCodec, TextCodec
 from dspex.programs.fields import Field
 
@@ -56,6 +57,7 @@ class JsonStream:
         "_open",
         "_plan",
         "_progress",
+        "_said",
         "_step",
         "_told",
         "_under_way",
@@ -77,6 +79,7 @@ class JsonStream:
         self._is_odd = False
         self._depth = 0
         self._in_string = False
+        self._said: ValueFilter | None = None
 
     def feed(self, text: str) -> list[Piece]:
         """Take what was added."""
@@ -189,6 +192,7 @@ class JsonStream:
         first = self._buffer[self._at]
         if first == '"' and self._under_way is not None and _is_told_as_text(self._under_way):
             self._at += 1
+            self._said = ValueFilter(self._under_way) if may_begin_with_thoughts(self._under_way) else None
             self._step = self._characters
         elif first in '"{[':
             self._depth, self._in_string = 0, False
@@ -216,6 +220,9 @@ class JsonStream:
             return self._stop(odd=True)
         self._at += 1
         field = self._under_way
+        if self._said is not None:
+            held, self._is_odd = self._said.finish(), self._is_odd or self._said.is_held
+            self._tell_text(pieces, held)
         if field is not None:
             self._open.discard(field.name)
             if not field.codec.streams_text:
@@ -231,6 +238,9 @@ class JsonStream:
         return self._stop(odd=True)
 
     def _put(self, pieces: list[Piece], text: str) -> None:
+        self._tell_text(pieces, text if self._said is None else self._said.add(text))
+
+    def _tell_text(self, pieces: list[Piece], text: str) -> None:
         field = self._under_way
         if field is not None and text:
             pieces.append(Piece(field.name, text, self._progress.add(text)))

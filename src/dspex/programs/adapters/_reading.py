@@ -12,6 +12,7 @@ from dspex.programs.adapters._find_object import BEFORE_OBJECT, find_object, obj
 from dspex.programs.adapters._forgive import NOTHING
 from dspex.programs.adapters._headers import FieldNames, split
 from dspex.programs.adapters._repair import Reading, describe
+from dspex.programs.adapters._value_thoughts import may_begin_with_thoughts, thoughts_in_value
 from dspex.programs.adapters._values import TextCodec
 from dspex.programs.fields import Field
 from dspex.programs.types.reasoning import Reasoning
@@ -119,6 +120,20 @@ def _take(
     repairs: list[Repair],
     invalid: dict[str, str],
 ) -> None:
+    thought, is_text = None, isinstance(field.codec, TextCodec)
+    if isinstance(found, str) and may_begin_with_thoughts(field):
+        thought = thoughts_in_value(found, is_text=is_text)
+    if thought is not None:
+        if not thought.text:
+            invalid[field.name] = "there are thoughts, and no value behind them"
+            return
+        try:  # a type other than text may be written with such marks
+            outputs[field.name], repair = read(thought.text if is_text else found)
+        except Exception:  # noqa: BLE001 - as below
+            found = thought.text
+        else:
+            repairs.append(Repair(field.name, repair or "thoughts"))
+            return
     try:
         outputs[field.name], repair = read(found)
     except Exception as error:  # noqa: BLE001 - the type's own validators run on what a model wrote, and may raise anything
@@ -127,8 +142,8 @@ def _take(
         else:
             invalid[field.name] = describe(error)
             return
-    if repair:
-        repairs.append(Repair(field.name, repair))
+    if repair or thought is not None:
+        repairs.append(Repair(field.name, repair or "thoughts"))
 
 
 def _may_be_empty(field: Field) -> bool:

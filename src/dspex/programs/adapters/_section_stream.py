@@ -10,6 +10,7 @@ from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Piece
 from dspex.programs.adapters._progress import FieldProgress
 from dspex.programs.adapters._reading import read_texts
+from dspex.programs.adapters._value_thoughts import ValueFilter, may_begin_with_thoughts, value_text
 from dspex.programs.fields import Field
 from dspex.programs.types.reasoning import Reasoning
 
@@ -19,16 +20,25 @@ __all__ = ["Section", "Told"]
 class Section:
     """The text of one output under way; a text field's pieces add up to its value."""
 
-    __slots__ = ("_field", "_held", "_progress", "has_text")
+    __slots__ = ("_field", "_filter", "_held", "_progress", "has_text")
 
     def __init__(self, field: Field) -> None:
         self._field = field
         self._progress = FieldProgress(field.codec)
         self._held: list[str] = []  # white space that is part of the value only if more follows
+        self._filter = ValueFilter(field) if may_begin_with_thoughts(field) else None
         self.has_text = False
 
     def add(self, text: str) -> list[Piece]:
         """Take more of the text."""
+        return self._add(text if self._filter is None else self._filter.add(text))
+
+    def finish(self) -> list[Piece]:
+        """Take note that no more follows."""
+        held = self._filter.finish() if self._filter is not None else ""
+        return self._add(held) if held else []
+
+    def _add(self, text: str) -> list[Piece]:
         if not self.has_text:
             text = text.lstrip()
         shown = text.rstrip()
@@ -45,7 +55,8 @@ class Section:
     def add_behind(self, text: str) -> list[Piece]:
         """Take what follows the text that was told, white space included."""
         self._held = []
-        return self.add(text)
+        self._filter = None
+        return self._add(text)
 
     @property
     def text(self) -> str:
@@ -84,9 +95,10 @@ class Told:
     def close(self) -> list[Piece]:
         """End the section; a value that is not text is told now."""
         name, self._current = self._current, ""
+        pieces = self._sections[name].finish() if name else []
         if not name or not self._sections[name].has_text or self._fields[name].codec.streams_text:
-            return []
-        return self._value(name, self._sections[name].text)
+            return pieces
+        return pieces + self._value(name, self._sections[name].text)
 
     def rest(self, texts: Mapping[str, str], thoughts: str) -> list[Piece]:
         """Return what the whole answer says beyond what was told; thoughts are a ``Reasoning`` that it leaves out."""
@@ -98,6 +110,7 @@ class Told:
             if name not in self._fields:
                 continue
             section = self._sections.setdefault(name, Section(self._fields[name]))
+            text = value_text(self._fields[name], text)
             told = section.text
             if text != told and text.startswith(told):
                 pieces += section.add_behind(text[len(told) :])

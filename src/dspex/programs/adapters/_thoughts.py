@@ -15,7 +15,7 @@ from typing import NamedTuple
 from dspex.protocols.content import ReasoningPart
 from dspex.protocols.lm import Completion
 
-__all__ = ["Spoken", "ThoughtFilter", "Thoughts", "may_hold_thoughts"]
+__all__ = ["CHANNEL", "SPECIAL_PAIRS", "Spoken", "ThoughtFilter", "Thoughts", "may_hold_thoughts"]
 
 _NAMES = (
     r"(?:\w+:)?think(?:ing)?|think_\w{1,12}|thoughts?|thought_process|reasoning|reflection|analysis|scratch_?pad|inner_monologue"
@@ -38,6 +38,12 @@ _PAIRS: tuple[tuple[str, str], ...] = (
     ),
     (r"\A\s{0,20}analysis(?=[A-Z])", r"assistant\s{0,2}final"),
 )
+SPECIAL_PAIRS = _PAIRS[1:-1]
+"""Openings and closings of thoughts in special tokens, which nothing else is written with."""
+CHANNEL = re.compile(
+    r"\A(?:<\|start\|>\s{0,4}\w{0,12})?\s{0,4}<\|channel\|>\s{0,4}final[^<]{0,40}<\|message\|>", re.IGNORECASE
+)
+"""The words before the answer itself, where thoughts and answer are channels."""
 _AT_START = f"p{len(_PAIRS) - 1}"
 _OPENS = re.compile("|".join(f"(?P<p{number}>{opening})" for number, (opening, _) in enumerate(_PAIRS)), re.IGNORECASE)
 _CLOSES = tuple(re.compile(closing, re.IGNORECASE) for _, closing in _PAIRS)
@@ -48,7 +54,7 @@ _CLOSES_ANY = re.compile(
 )
 _ENDS = (
     r"<\|(?:im_end|eot_id|endoftext|end_of_text|end|return|eom_id|end_of_turn|END_RESPONSE|END_OF_TURN_TOKEN"
-    r"|end_of_solution|eos|user|im_start)\|>|<end_of_turn>|<turn\|>|<eos>|<\uff5cend\u2581of\u2581sentence\uff5c>"
+    r"|end_of_solution|eos|EOT|user|im_start)\|>|</s>|<end_of_turn>|<turn\|>|<eos>|<\uff5cend\u2581of\u2581sentence\uff5c>"
 )
 _TAIL = re.compile(rf"(?:\s{{0,20}}(?:{_ENDS}))+\s{{0,20}}\Z")
 _TAIL_LENGTH = 200
@@ -192,11 +198,13 @@ def _at_line_start(text: str, at: int) -> bool:
     return not text[max(0, at - _HELD) : at].rpartition("\n")[2].strip()
 
 
-def _without_end(text: str) -> str:
+def _without_end(text: str, *, struck: bool = False) -> str:
     """Take off the marks of a chat template behind an answer."""
     start = max(0, len(text) - _TAIL_LENGTH)
     found = _TAIL.search(text, start)
-    return text if found is None else text[: found.start()]
+    if found is None or ("</s>" in found[0] and (struck or "<s>" in text)):  # it may end a text that is struck out
+        return text
+    return text[: found.start()]
 
 
 def _without_wrapping(text: str, before: str, begins: re.Pattern[str]) -> str:
@@ -218,7 +226,7 @@ class ThoughtFilter:
         is_unclear: True when the rest can only be understood when all of it is there.
     """
 
-    __slots__ = ("_at", "_closing", "_first", "_fresh", "_handed", "_pending", "_thoughts", "is_unclear")
+    __slots__ = ("_at", "_closing", "_first", "_fresh", "_handed", "_pending", "_struck", "_thoughts", "is_unclear")
 
     def __init__(self, thoughts: Thoughts) -> None:
         self._thoughts = thoughts
@@ -228,6 +236,7 @@ class ThoughtFilter:
         self._fresh = True  # whether all that came may still be a word that thoughts begin with
         self._handed = False  # whether something was handed on
         self._first = True  # whether the format has not begun
+        self._struck = False  # whether a text is struck out in there
         self.is_unclear = False
 
     def feed(self, text: str) -> tuple[str, str]:
@@ -254,8 +263,10 @@ class ThoughtFilter:
                 at, self._closing = found.end(), None
                 continue
             if not self._first:
-                said.append(_without_end(text[at:]) if last else text[at : _safe_end(text, at)])
-                at = length if last else _safe_end(text, at)
+                end = length if last else _safe_end(text, at)
+                said.append(_without_end(text[at:], struck=self._struck) if last else text[at:end])
+                self._struck = self._struck or "<s>" in text
+                at = end
                 break
             if not self._begin(text, at, said, last=last):
                 end = length

@@ -21,7 +21,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from dspex.errors import SignatureError
 from dspex.programs.adapters._choices import Choices
 from dspex.programs.adapters._exact_json import DoubleKey, ExactFloat, exact_json, refuse_losses, without_texts
-from dspex.programs.adapters._forgive import aliases_agree, forgiven, has_dates
+from dspex.programs.adapters._forgive import aliases_agree, forgiven, has_dates, refuse_swaps
 from dspex.programs.adapters._marks import without_marks
 from dspex.programs.adapters._repair import Reading, checked, describe, led, repaired
 from dspex.programs.adapters._types import allows_none, literal_values, plain_type, type_text, unaliased, without_none
@@ -200,6 +200,8 @@ class Codec:
             problem = error
         else:
             refuse_losses(text)
+            if "true" in text or "false" in text or "{" in text:
+                return self._sure(exact_json(text), found), ""
             return found, ""
         if text in NONE_WORDS and allows_none(self.annotation):
             return None, "literal"
@@ -219,11 +221,19 @@ class Codec:
         """
         adapter = self.adapter
         try:
-            return self._dated(value) if has_dates(self.annotation) else (checked(adapter, value), "")
+            if has_dates(self.annotation):
+                return self._dated(value)
+            found = checked(adapter, value)
+            return self._sure(value, found), ""
         except (ValueError, TypeError):
             if isinstance(value, str):
                 return self.read(value)[0], "json"
             return led(adapter, self.annotation, value), "json"
+
+    def _sure(self, value: object, found: object) -> object:
+        """Return what pydantic made of a JSON value, unless it made a number of a truth value or lost a key."""
+        put = refuse_swaps(value, self.annotation)
+        return found if put is value or put == value else checked(self.adapter, put)
 
     def _dated(self, value: object) -> Reading:
         """Read a type with dates in it, for which pydantic takes any number."""

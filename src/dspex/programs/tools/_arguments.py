@@ -23,7 +23,7 @@ from typing_extensions import TypedDict
 from dspex.errors import ToolArgumentsInvalid, ToolInvalid
 from dspex.programs._annotations import parameters_of
 from dspex.programs.adapters._exact_json import without_texts
-from dspex.programs.adapters._forgive import forgiven, has_dates
+from dspex.programs.adapters._forgive import forgiven, has_dates, refuse_swaps
 from dspex.programs.adapters._repair import describe
 from dspex.programs.adapters._types import without_titles
 from dspex.programs.run import Run
@@ -65,7 +65,10 @@ class Arguments:
         """
         try:
             if not self._has_dates:
-                return dict(self._adapter.validate_python(without_texts(dict(given))))
+                plain = without_texts(dict(given))
+                found = dict(self._adapter.validate_python(plain))
+                put = {name: refuse_swaps(each, self._types.get(name, Any)) for name, each in plain.items()}
+                return found if put == plain else dict(self._adapter.validate_python(put))
             return self._led(given)
         except Exception as error:  # noqa: BLE001 - validators of the user's run on what a model gave, and may raise anything
             problem = error
