@@ -22,6 +22,7 @@ from dspex.programs.adapters._adapter import Adapter, GoesOn, Parsed, Piece, Rep
 from dspex.programs.adapters._native import Native, has_native_fields, native_of
 from dspex.programs.adapters._thoughts import may_hold_thoughts
 from dspex.programs.signature import Signature, plan_of
+from dspex.protocols.content import ReasoningPart
 from dspex.protocols.lm import Capabilities, Completion, LMDelta, LMRequest, Message
 from dspex.protocols.scope import Delta, DeltaSink, LMResult, Reset, Scope
 
@@ -280,6 +281,7 @@ class PredictCall:
                     if may_hold_thoughts(completion.text):
                         completion = self._without_thoughts(completion)
                     completion, parsed = self._parse(completion)
+                    completion = _with_thoughts(completion, parsed)
                 except ResponseUnparsable as caught:
                     error = caught
                 else:
@@ -457,3 +459,10 @@ class _FieldPieces:
             raise self.interrupted(error, result)
         await self._sink.put(Reset(self._path))
         self._partial.clear()
+
+
+def _with_thoughts(completion: Completion, parsed: Parsed) -> Completion:
+    """Return a completion with the thoughts that stood before its values among its reasoning."""
+    if not parsed.thoughts:
+        return completion
+    return replace(completion, reasoning=(*completion.reasoning, ReasoningPart(parsed.thoughts)))

@@ -239,7 +239,7 @@ class Predict(Module, Generic[S, P]):
             own_inputs = {name: value for name, value in inputs.items() if name in declared}
         results, repairs = tuple(asked.results), tuple(asked.repairs)
         records: list[Any] = []
-        for completion, (outputs, _) in asked.answers:
+        for completion, (outputs, *_) in asked.answers:
             own, extras = outputs, {}
             if not outputs.keys() <= declared.keys():
                 own = {name: value for name, value in outputs.items() if name in declared}

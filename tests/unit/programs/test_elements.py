@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dspex.errors import ResponseUnparsable
-from dspex.programs import ChatAdapter, Repair, Signature, XMLAdapter
+from dspex.programs import ChatAdapter, Parsed, Repair, Signature, XMLAdapter
 
 
 class Kind(enum.Enum):
@@ -117,7 +117,7 @@ def test_every_format_reads_them_and_streams_tell_them() -> None:
         (ChatAdapter(), f"[[ ## out ## ]]\n{body}\n[[ ## completed ## ]]"),
         (XMLAdapter(), f"<out>{body}</out>"),
     ):
-        assert adapter.parse(signature, answer) == ({"out": [ADA]}, (Repair("out", "xml"),))
+        assert adapter.parse(signature, answer) == Parsed({"out": [ADA]}, (Repair("out", "xml"),))
         parser = adapter.stream_parser(signature)
         pieces = [piece for letter in answer for piece in parser.feed(letter)] + parser.finish()
         assert "".join(piece.text for piece in pieces) == body

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+import dspex
 from dspex.errors import ResponseUnparsable
 from dspex.programs import ChatAdapter, JSONAdapter, Signature, ToolAdapter, XMLAdapter
+from dspex.testing import ScriptedLM
 from tests.support.field_pieces import streamed
 
 ADAPTERS = [ChatAdapter(), JSONAdapter(), XMLAdapter(), ToolAdapter()]
@@ -94,6 +96,14 @@ def test_thoughts_alone_are_no_answer(adapter: Any, value: str) -> None:
 def test_a_text_that_speaks_of_the_marks_keeps_them(adapter: Any, value: str) -> None:
     """It is the subject of a sentence, code, or stands later."""
     assert read(adapter, "question -> answer", "answer", value) == value
+
+
+async def test_they_are_kept_as_reasoning() -> None:
+    lm = ScriptedLM(["[[ ## answer ## ]]\n<think>maybe Rome</think>\nParis\n\n[[ ## completed ## ]]"])
+    async with dspex.App(lm, adapter="chat") as app:
+        answer = await app.run(dspex.Predict("question -> answer"), question="Where?")
+    assert (answer.answer, dspex.details(answer).reasoning) == ("Paris", "maybe Rome")
+    assert [each.kind for each in dspex.details(answer).repairs] == ["thoughts"]
 
 
 def test_fields_that_ask_for_thoughts_keep_all_of_them() -> None:

@@ -27,9 +27,9 @@ class Repair(NamedTuple):
         field: Which output; empty for the answer as a whole.
         kind: The repair: ``json`` (JSON with slips, or JSON where a text was asked for), ``literal`` (another form of
             the value), ``xml`` (nested elements), ``format`` (other marks than those asked for), ``turn`` (the model
-            was asked again), ``values`` (behind its thoughts it was asked for the values), ``fallback`` (it was asked
-            in another format), ``dropped`` (one of several answers could not be read), ``reset`` (a stream broke off
-            and was started again).
+            was asked again), ``thoughts`` (they stood before its value), ``values`` (behind its thoughts it was asked
+            for the values), ``fallback`` (it was asked in another format), ``dropped`` (one of several answers could
+            not be read), ``reset`` (a stream broke off and was started again).
     """
 
     field: str
@@ -37,10 +37,11 @@ class Repair(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """The content of a completion: outputs by name, and the repairs that reading them took."""
+    """The content of a completion: outputs by name, the repairs that reading them took, thoughts before its values."""
 
     outputs: dict[str, Any]
     repairs: tuple[Repair, ...]
+    thoughts: str = ""
 
 
 class Piece:

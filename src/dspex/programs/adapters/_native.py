@@ -96,7 +96,7 @@ class Native:
         if self.citations and completion.citations:
             own[self.citations] = Citations(completion.citations)
         repairs = (*parsed.repairs, Repair(self.calls, "json")) if written else parsed.repairs
-        return Parsed({**parsed.outputs, **own}, repairs)
+        return Parsed({**parsed.outputs, **own}, repairs, parsed.thoughts)
 
     def _unset(self) -> Parsed:
         fields = plan_of(self.signature).outputs

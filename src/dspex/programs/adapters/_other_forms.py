@@ -33,7 +33,7 @@ def read_otherwise(plan: Plan, names: FieldNames, text: str, raw: str, thoughts:
             parsed = read_object(plan, text, thoughts)
         except ResponseUnparsable:
             return None
-        return Parsed(parsed.outputs, (*_FORMAT, *parsed.repairs))
+        return parsed._replace(repairs=(*_FORMAT, *parsed.repairs))
     texts = _loose(names, text)
     if not all(each.name in texts or each.has_default or each.optional for each in plan.outputs) or not texts:
         return None

@@ -38,6 +38,7 @@ def read_texts(
     """
     outputs: dict[str, object] = {}
     taken = list(repairs)
+    within: list[str] = []
     missing: list[str] = []
     invalid: dict[str, str] = {}
     for field in plan.outputs:
@@ -46,10 +47,10 @@ def read_texts(
         if text is None or (not text and _may_be_empty(field)):
             _default(field, outputs, missing, thoughts)
             continue
-        _take(field, field.codec.read, text, outputs, taken, invalid)
+        within += _take(field, field.codec.read, text, outputs, taken, invalid)
     if missing or invalid:
         raise ResponseUnparsable(plan.name, raw, missing, invalid)
-    return Parsed(outputs, tuple(taken))
+    return Parsed(outputs, tuple(taken), "\n\n".join(within))
 
 
 def read_object(plan: Plan, raw: str, thoughts: str = "") -> Parsed:
@@ -79,6 +80,7 @@ def read_object(plan: Plan, raw: str, thoughts: str = "") -> Parsed:
     found = found or {}
     outputs: dict[str, object] = {}
     repairs = [Repair("", repair)] if repair else []
+    within: list[str] = []
     missing: list[str] = []
     invalid: dict[str, str] = {}
     for field in plan.outputs:
@@ -86,10 +88,10 @@ def read_object(plan: Plan, raw: str, thoughts: str = "") -> Parsed:
         if name not in found or (found[name] is None and not field.optional and field.has_default):
             _default(field, outputs, missing, thoughts)
             continue
-        _take(field, field.codec.read_json, found[name], outputs, repairs, invalid)
+        within += _take(field, field.codec.read_json, found[name], outputs, repairs, invalid)
     if missing or invalid:
         raise ResponseUnparsable(plan.name, raw, missing, invalid)
-    return Parsed(outputs, tuple(repairs))
+    return Parsed(outputs, tuple(repairs), "\n\n".join(within))
 
 
 def unreadable(plan: Plan, raw: str, why: str) -> ResponseUnparsable:
@@ -119,21 +121,23 @@ def _take(
     outputs: dict[str, object],
     repairs: list[Repair],
     invalid: dict[str, str],
-) -> None:
+) -> list[str]:
+    """Read one value, and return the thoughts that stood before it."""
     thought, is_text = None, isinstance(field.codec, TextCodec)
     if isinstance(found, str) and may_begin_with_thoughts(field):
         thought = thoughts_in_value(found, is_text=is_text)
     if thought is not None:
         if not thought.text:
             invalid[field.name] = "there are thoughts, and no value behind them"
-            return
+            return []
         try:  # a type other than text may be written with such marks
             outputs[field.name], repair = read(thought.text if is_text else found)
         except Exception:  # noqa: BLE001 - as below
             found = thought.text
         else:
-            repairs.append(Repair(field.name, repair or "thoughts"))
-            return
+            repairs += [Repair(field.name, repair)] if repair else []
+            repairs += [Repair(field.name, "thoughts")] if is_text else []
+            return [thought.thoughts.strip()] if is_text else []
     try:
         outputs[field.name], repair = read(found)
     except Exception as error:  # noqa: BLE001 - the type's own validators run on what a model wrote, and may raise anything
@@ -141,9 +145,13 @@ def _take(
             outputs[field.name], repair = field.make_default(), "literal"
         else:
             invalid[field.name] = describe(error)
-            return
-    if repair or thought is not None:
-        repairs.append(Repair(field.name, repair or "thoughts"))
+            return []
+    if repair:
+        repairs.append(Repair(field.name, repair))
+    if thought is None:
+        return []
+    repairs.append(Repair(field.name, "thoughts"))
+    return [thought.thoughts.strip()]
 
 
 def _may_be_empty(field: Field) -> bool:

@@ -251,7 +251,7 @@ def _found_in(plan: Plan, texts: Mapping[str, str], raw: str) -> Parsed:
             found[name] = only
         parsed = read_texts(plan, found, raw)
         more = tuple(Repair(name, "literal") for name in error.invalid_fields)
-        return Parsed(parsed.outputs, (*parsed.repairs, *more))
+        return parsed._replace(repairs=(*parsed.repairs, *more))
 
 
 def _first_line(text: str) -> str:
@@ -310,7 +310,7 @@ def _read_thoughts(plan: Plan, raw: str) -> Parsed:
     only = plan.outputs[1]
     if not labels and len(names) == 1 and isinstance(only.codec, NumberCodec) and len(set(_BOXED.findall(raw))) == 1:
         parsed = _found_in(plan, {**texts, only.name: _BOXED.findall(raw)[0]}, raw)
-        return Parsed(parsed.outputs, (*parsed.repairs, Repair(only.name, "format")))
+        return parsed._replace(repairs=(*parsed.repairs, Repair(only.name, "format")))
     if again:
         raise ResponseUnparsable(plan.name, raw, (), dict.fromkeys(sorted(again), "there are two values for it"))
     return _found_in(plan, texts, raw)
@@ -337,7 +337,7 @@ class _Values(JSONAdapter):
             ResponseUnparsable: As ``JSONAdapter.parse``.
         """
         found = JSONAdapter().parse(self.rest, completion)
-        return Parsed({_THOUGHTS: self.thoughts, **found.outputs}, found.repairs)
+        return found._replace(outputs={_THOUGHTS: self.thoughts, **found.outputs})
 
     def correction(self, signature: type[Signature], error: ResponseUnparsable) -> tuple[Message, ...]:
         """Return the turns that show the object and what was wrong with it."""
