@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import dspex
@@ -12,10 +13,13 @@ from dspex.optimizers import (
     Algorithm,
     BetterTogether,
     BootstrapFewShotWithRandomSearch,
+    FeedbackDescent,
     InferRules,
     MIPROv2,
+    Playbook,
+    Write,
 )
-from dspex.testing.conformance import AlgorithmContract
+from dspex.testing.conformance import AlgorithmContract, ScriptedWorld
 
 
 def metric(example: dspex.Example, prediction: object) -> bool:
@@ -117,3 +121,41 @@ class TestBetterTogetherSideBySide(AlgorithmContract):
 
     def algorithm(self) -> Algorithm[Any]:
         return BetterTogether(metric, in_turn(), in_sequence=False)
+
+
+class TestPlaybook(AlgorithmContract):
+    limit = 250
+
+    def algorithm(self) -> Algorithm[Any]:
+        return Playbook(metric, block_size=5)
+
+
+class Comparing(ScriptedWorld):
+    """Its judge prefers what the script of the pair says, in either order."""
+
+    def write(self, ask: Write, key: str) -> Mapping[str, object] | None:
+        written = super().write(ask, key)
+        if written is None or "better" not in written:
+            return written
+        first, second = str(ask.inputs["first"]), str(ask.inputs["second"])
+        return {"reason": f"because of {key[-3:]}", "better": "first" if first > second else "second"}
+
+
+class TestFeedbackDescent(AlgorithmContract):
+    limit = 250
+
+    def world(self) -> ScriptedWorld:
+        return Comparing()
+
+    def algorithm(self) -> Algorithm[Any]:
+        return FeedbackDescent("Be right.", max_challengers=6, batch_size=5, width=2)
+
+
+class TestFeedbackDescentWithAMetric(AlgorithmContract):
+    limit = 250
+
+    def world(self) -> ScriptedWorld:
+        return Comparing()
+
+    def algorithm(self) -> Algorithm[Any]:
+        return FeedbackDescent("Be right.", metric=metric, max_challengers=6, batch_size=5)

@@ -5,6 +5,7 @@ from dspex.optimizers._record import JobEvent, JobStatus
 from dspex.optimizers.bootstrap import BootstrapFewShot
 from dspex.optimizers.candidate import Candidate
 from dspex.optimizers.copro import COPRO
+from dspex.optimizers.feedback_descent import FeedbackDescent
 from dspex.optimizers.gepa import GEPA
 from dspex.optimizers.headroom import HeadroomReport, Variant
 from dspex.optimizers.infer_rules import InferRules
@@ -30,6 +31,7 @@ from dspex.optimizers.plans import (
     Write,
     Written,
 )
+from dspex.optimizers.playbook import Playbook
 from dspex.optimizers.race import Raced, Tally, cheapest, race
 from dspex.optimizers.random_search import BootstrapFewShotWithRandomSearch
 from dspex.optimizers.simba import SIMBA
@@ -53,6 +55,7 @@ __all__ = [
     "Embed",
     "Embedded",
     "Evaluation",
+    "FeedbackDescent",
     "Found",
     "HeadroomReport",
     "InferRules",
@@ -68,6 +71,7 @@ __all__ = [
     "NoHeadroom",
     "NotShownBetter",
     "Plan",
+    "Playbook",
     "Raced",
     "Run",
     "Search",

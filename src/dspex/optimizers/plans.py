@@ -328,6 +328,9 @@ class Algorithm(ABC, Generic[S]):
     chooses: ClassVar[bool] = True
     """True when it needs rows to choose by, beside those to learn from."""
 
+    comparisons: ClassVar[int] = 0
+    """Asks for each held-out row with which it can ``compare`` two programs without a metric; 0 when it cannot."""
+
     version: ClassVar[int] = 1
     """Raised when the algorithm decides otherwise than before: journals of another version are refused."""
 
@@ -369,6 +372,15 @@ class Algorithm(ABC, Generic[S]):
         Raises:
             NoCandidate: There is none.
         """
+
+    def compare(self, rows: Sequence[Row], first: Sequence[Evaluation], second: Sequence[Evaluation]) -> Plan | None:
+        """
+        Return a plan that says row by row which of two runs is better: for the verdict of a job without a metric.
+
+        Its result is a number for each row: 1 where ``second`` is better, -1 where ``first`` is, 0 for a tie, None
+        where nobody can say. By default nobody can.
+        """
+        return None
 
     def enough(self, state: S) -> bool:
         """True when no running plan can change the result; asked after each plan. Running plans are then cancelled."""

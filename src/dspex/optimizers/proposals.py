@@ -13,11 +13,14 @@ from dspex.programs import InputField, OutputField, Predict, Signature, to_plain
 __all__ = [
     "TIPS",
     "DescribeData",
+    "ExtendPlaybook",
     "FindRules",
+    "ImproveFromReasons",
     "ImproveFromTraces",
     "OfferAdvice",
     "ProposeFromAttempts",
     "ProposeInstruction",
+    "ReflectOnWork",
     "described_program",
     "described_step",
     "judged_runs",
@@ -129,6 +132,53 @@ class ImproveFromTraces(Signature):
     step: str = InputField(desc="what the step takes and gives")
     current_instruction: str = InputField()
     work: str = InputField(desc="inputs, outputs and judgements")
+    hints: str = InputField(desc="words of the people who know the task; may be empty")
+    instruction: str = OutputField(desc="the new instruction alone")
+
+
+class ReflectOnWork(Signature):
+    """
+    Read some runs of one step with their judgements, and say what can be learned from them.
+
+    Find the cause of each mistake, and the insight that would have avoided it. Name the lessons of the playbook that
+    helped and those that misled, by their marks, b7 for example.
+    """
+
+    step: str = InputField(desc="what the step takes and gives")
+    playbook: str = InputField(desc="the lessons so far, each with its mark; may be empty")
+    work: str = InputField(desc="rows with what is known of them, inputs, outputs and judgements")
+    hints: str = InputField(desc="words of the people who know the task; may be empty")
+    insights: str = OutputField(desc="causes and insights")
+    helpful: list[str] = OutputField(desc="marks of lessons that helped")
+    harmful: list[str] = OutputField(desc="marks of lessons that misled")
+
+
+class ExtendPlaybook(Signature):
+    """
+    Add lessons to a playbook, from insights into earlier work. Do not write again what is there already.
+
+    Each lesson stands alone, is one to three sentences, and helps with inputs nobody has seen yet: a strategy, a fact
+    about the task, a mistake to avoid. With nothing new, the list is empty.
+    """
+
+    step: str = InputField(desc="what the step takes and gives")
+    playbook: str = InputField(desc="the lessons so far; may be empty")
+    insights: str = InputField()
+    lessons: list[str] = OutputField(desc="new lessons alone")
+
+
+class ImproveFromReasons(Signature):
+    """
+    Write a better instruction for one step of a program that language models carry out, from comparisons of its work.
+
+    Each reason says what made one answer better than another. Go on in the direction that they show, all of them
+    together. The instruction must be complete, for it replaces the old one.
+    """
+
+    step: str = InputField(desc="what the step takes and gives")
+    current_instruction: str = InputField()
+    rubric: str = InputField(desc="what the comparisons go by")
+    reasons: str = InputField(desc="what comparisons with earlier challengers have shown; may be empty")
     hints: str = InputField(desc="words of the people who know the task; may be empty")
     instruction: str = OutputField(desc="the new instruction alone")
 

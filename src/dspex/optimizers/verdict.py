@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 from dspex.evaluation import Interval
@@ -19,6 +19,7 @@ __all__ = [
     "Unmeasured",
     "Verdict",
     "Worse",
+    "averaged",
     "judge",
     "measure_noise",
 ]
@@ -46,6 +47,7 @@ class Noise:
             that differ from the student on many rows need a larger one.
         price: Dollars a row, where known.
         tokens: Tokens a row.
+        moved: The number of rows whose score was not the same in both runs.
     """
 
     rows: int
@@ -54,6 +56,7 @@ class Noise:
     detectable: float
     price: str
     tokens: float
+    moved: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class _Measured:
     failed: int
     before: float
     after: float
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ class Better(_Measured):
         failed: Rows that one of them failed on; they are excluded.
         before: The student's mean on the pairs.
         after: The candidate's.
+        times: How many times both were run on the rows; a row counts with its mean.
     """
 
     kind: ClassVar[str] = "better"
@@ -154,7 +159,13 @@ def verdict_of(data: Mapping[str, Any]) -> Verdict:
 
 
 def judge(
-    student: Sequence[Evaluation], candidate: Sequence[Evaluation], *, same: bool, sure: float = 0.0, seed: int = 0
+    student: Sequence[Evaluation],
+    candidate: Sequence[Evaluation],
+    *,
+    same: bool,
+    sure: float = 0.0,
+    seed: int = 0,
+    times: int = 1,
 ) -> Verdict:
     """
     Return the verdict on two evaluations of the same held-out rows.
@@ -165,6 +176,7 @@ def judge(
         same: True when the two are the same program.
         sure: 0 hands the candidate out when its mean is better; 0.9 demands p < 0.1 as well, and so on.
         seed: Of the bootstrap.
+        times: How many runs the evaluations are the means of.
     """
     before = {each.row: each.score for each in student if each.score is not None}
     after = {each.row: each.score for each in candidate if each.score is not None}
@@ -185,6 +197,7 @@ def judge(
         "failed": len(student) - count,
         "before": math.fsum(before[row] for row in both) / count,
         "after": math.fsum(after[row] for row in both) / count,
+        "times": times,
     }
     broken = len(before) - len(after)
     if broken > max(2, TOO_MANY * len(student)):
@@ -199,6 +212,15 @@ def judge(
         return NoHeadroom(**values)
     why = f"sure={sure:g} demands p < {1 - sure:.2g}" if mean > 0 else "the search found nothing else" if same else ""
     return NotShownBetter(**values, why=why)
+
+
+def averaged(runs: Sequence[Sequence[Evaluation]]) -> tuple[Evaluation, ...]:
+    """Return several runs of the same rows as one: each row with the mean of the scores that it has."""
+    found = []
+    for row in zip(*runs, strict=True):
+        scores = [each.score for each in row if each.score is not None]
+        found.append(replace(row[0], score=math.fsum(scores) / len(scores) if scores else None))
+    return tuple(found)
 
 
 def _full(before: Mapping[int, float], rows: Sequence[int]) -> bool:
@@ -220,7 +242,7 @@ def measure_noise(first: Sequence[Evaluation], second: Sequence[Evaluation], hel
     tokens = sum(each.spent.tokens for each in runs) / len(runs)
     score = math.fsum(one.values()) / len(one)
     detectable = (1.960 + 0.842) * spread / math.sqrt(held) if held else math.inf
-    return Noise(len(moved), score, spread, detectable, f"{dollars:.6f}", tokens)
+    return Noise(len(moved), score, spread, detectable, f"{dollars:.6f}", tokens, sum(map(bool, moved)))
 
 
 def interval_of(moved: Sequence[float], seed: int) -> Interval:
@@ -245,5 +267,5 @@ def _told(each: _Measured) -> str:
     failed = f", {each.failed} rows failed" if each.failed else ""
     return (
         f"{each.by:+.3f} (95 % {each.interval.low:+.3f} to {each.interval.high:+.3f}, p = {each.p:.3g}) "
-        f"on {each.pairs} held-out rows{failed}"
+        f"on {each.pairs} held-out rows{f', {each.times} times' if each.times > 1 else ''}{failed}"
     )
