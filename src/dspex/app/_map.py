@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from dspex.app._rows import RowJournal, key_text
 from dspex.errors import ActorError, AppClosed, ConfigError, MissingInput
 from dspex.evaluation import RowRunner, as_example
+from dspex.evaluation.display import Display, open_display
 from dspex.evaluation.faults import is_hopeless, is_outage
 from dspex.evaluation.row_runner import failed_task
 from dspex.programs import pick_inputs
@@ -37,6 +38,7 @@ class MapPlan:
     max_concurrency: int
     ordered: bool
     options: RunOptions
+    progress: bool | None = False
 
     def __post_init__(self) -> None:
         if self.max_concurrency < 1:
@@ -74,6 +76,7 @@ class MapRun(Generic[R]):
         self._journal: RowJournal | None = None
         self._tree: AppTree | None = None
         self._stream: TaskStream[_Row, Ok[R] | Failed] | None = None
+        self._display: Display | None = None
 
     async def __aenter__(self) -> Self:
         if self._tree is not None:
@@ -96,6 +99,7 @@ class MapRun(Generic[R]):
         except BaseException:  # whatever it is: undone here, then raised on
             await self._close_journal()
             raise
+        self._display = open_display(plan.progress)
         return self
 
     async def __aexit__(
@@ -105,6 +109,8 @@ class MapRun(Generic[R]):
             if self._stream is not None:
                 await self._stream.aclose()
         finally:
+            if self._display is not None:
+                self._display.close()
             await self._close_journal()
 
     @property
@@ -136,7 +142,16 @@ class MapRun(Generic[R]):
         self.done += 1
         self.failed += isinstance(outcome, Failed)
         self.recorded += outcome.recorded
+        if self._display is not None:
+            self._show(self._display)
         return outcome
+
+    def _show(self, display: Display) -> None:
+        rows = self._plan.rows
+        total = len(rows) if isinstance(rows, Sized) else 0
+        known = f", {self.recorded} from the journal" if self.recorded else ""
+        text = f"{self.done}{f' of {total}' if total else ''} rows, {self.failed} failed{known}"
+        display.show(text, self.done / total if total else None)
 
     # --- one row --------------------------------------------------------------------------------------------
 

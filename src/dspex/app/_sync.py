@@ -187,6 +187,7 @@ class SyncView:
         max_concurrency: int = 64,
         ordered: bool = False,
         retry_failed: bool = False,
+        progress: bool | None = None,
     ) -> AbstractContextManager[Iterator[Ok[R] | Failed]]:
         """Run ``program`` on every row: a context manager that is iterated, as ``App.map``."""
         run = self._view.map(
@@ -197,6 +198,7 @@ class SyncView:
             max_concurrency=max_concurrency,
             ordered=ordered,
             retry_failed=retry_failed,
+            progress=progress,
         )
         return _Iterating(run, self._loop)
 
@@ -209,6 +211,7 @@ class SyncView:
         max_concurrency: int = 64,
         max_failed: float = 0.05,
         on_progress: OnProgress | None = None,
+        progress: bool | None = None,
     ) -> Report[R]:
         """
         Run ``program`` on every example and score the answers; raises as ``App.evaluate``.
@@ -217,7 +220,11 @@ class SyncView:
         """
 
         async def evaluate() -> Report[R]:
-            limits: dict[str, Any] = {"max_concurrency": max_concurrency, "max_failed": max_failed}
+            limits: dict[str, Any] = {
+                "max_concurrency": max_concurrency,
+                "max_failed": max_failed,
+                "progress": progress,
+            }
             return await self._view.evaluate(program, examples, metric, on_progress=on_progress, **limits)
 
         report: Report[R] = self._loop.call(evaluate)
@@ -275,6 +282,7 @@ class SyncView:
         minutes: float | None = None,
         max_concurrency: int = 64,
         metric_version: str | None = None,
+        progress: bool | None = None,
     ) -> SyncJob[M]:
         """Start a job that looks for a better program and return its handle; all as ``App.compile``."""
 
@@ -291,6 +299,7 @@ class SyncView:
                 minutes=minutes,
                 max_concurrency=max_concurrency,
                 metric_version=metric_version,
+                progress=progress,
             )
 
         return SyncJob(self._loop.call(compile_), self._loop)

@@ -13,6 +13,8 @@ from dspex.app._options import Options, changed, context_of_caller
 from dspex.app._rows import RowJournal, result_type
 from dspex.errors import ActorError, AppClosed, ConfigError, EvaluationError
 from dspex.evaluation import Compared, Metric, OnProgress, Repeats, Report, evaluate
+from dspex.evaluation.display import open_display
+from dspex.evaluation.progress import shown_on
 from dspex.optimizers import Algorithm, HeadroomReport, Job, JobSettings
 from dspex.optimizers.headroom import headroom_of, variants_of
 from dspex.programs import Module, bind_inputs
@@ -158,6 +160,7 @@ class AppView:
         max_concurrency: int = 64,
         ordered: bool = False,
         retry_failed: bool = False,
+        progress: bool | None = None,
     ) -> MapRun[R]:
         """
         Run ``program`` on every row, and hand out the outcomes: ``Ok(value, row)`` or ``Failed(reason, row)``.
@@ -180,6 +183,7 @@ class AppView:
             max_concurrency: Rows under way at once.
             ordered: Outcomes come in the order of the rows, not as they end.
             retry_failed: Rows that failed in an earlier run are run again.
+            progress: None shows a line on terminals and a bar in notebooks; False shows nothing.
 
         Raises:
             ConfigError: Two rows have one key, or a row has none; or an argument makes no sense.
@@ -188,7 +192,7 @@ class AppView:
             AppNotRunning, AppClosed: The App is not there, or closed meanwhile.
         """
         options = self._for_many(f"map of {type(program).__name__}")
-        plan = MapPlan(program, rows, key, max_concurrency, ordered, options)
+        plan = MapPlan(program, rows, key, max_concurrency, ordered, options, progress)
         if journal is None:
             return MapRun(self._app.running_tree, plan, None)
 
@@ -207,6 +211,7 @@ class AppView:
         max_concurrency: int = 64,
         max_failed: float = 0.05,
         on_progress: OnProgress | None = None,
+        progress: bool | None = None,
     ) -> Report[R]:
         """
         Run ``program`` on every example and score the answers: ``print(await app.evaluate(rag, dev, exact_match()))``.
@@ -219,6 +224,7 @@ class AppView:
             max_failed: The share of rows that may fail; failed rows are not part of the score.
             on_progress: Called after each row with a ``Progress``: ``on_progress=print`` will do. It must be quick;
                 what it raises ends the evaluation.
+            progress: None shows a line on terminals and a bar in notebooks; False shows nothing.
 
         Raises:
             MissingInput, ConfigError: A row lacks inputs, there are none, or the metric is none; nothing was started.
@@ -232,6 +238,8 @@ class AppView:
         options = self._for_many(f"evaluation of {type(program).__name__}")
         note = tree.notes.evaluating(type(program).__name__) if tree.notes is not None else None
         report: Report[R] | None = None
+        display = open_display(progress if on_progress is None else progress or False)
+        told = on_progress if display is None else shown_on(display, on_progress)
         try:
             report = await evaluate(
                 tree.runner,
@@ -242,7 +250,7 @@ class AppView:
                 options=options,
                 max_concurrency=max_concurrency,
                 max_failed=max_failed,
-                on_progress=note.telling(on_progress) if note is not None else on_progress,
+                on_progress=note.telling(told) if note is not None else told,
             )
             return report
         except (ActorError, EvaluationError) as error:
@@ -252,6 +260,8 @@ class AppView:
                 raise AppClosed from error
             raise
         finally:
+            if display is not None:
+                display.close()
             if note is not None:
                 note.ended(report, tree.runtime.clock.now() - note.origin)
 
@@ -377,6 +387,7 @@ class AppView:
         minutes: float | None = None,
         max_concurrency: int = 64,
         metric_version: str | None = None,
+        progress: bool | None = None,
     ) -> Job[M]:
         """
         Start a job that looks for a better program, and return its handle: ``await job.result()`` is the program.
@@ -400,6 +411,8 @@ class AppView:
             minutes: The minutes that the search may run in this process; then its best so far gets its verdict.
             max_concurrency: Rows and proposals under way at once; it changes nothing in the result.
             metric_version: Stands for the metric's source, where that cannot be read.
+            progress: None shows a line on terminals and a bar in notebooks while ``job.result()`` is awaited; False
+                shows nothing.
 
         Raises:
             MissingInput, ConfigError: The arguments make no job; nothing was started.
@@ -423,6 +436,7 @@ class AppView:
                 limit=self._options.budget,
                 minutes=minutes,
                 max_concurrency=max_concurrency,
+                progress=progress,
             ),
         )
 

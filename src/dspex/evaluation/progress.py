@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
+from dspex.evaluation.display import Display
 from dspex.evaluation.report import RowOutcome, Scored, cost_of
 from dspex.protocols.lm import Usage
 
-__all__ = ["OnProgress", "Progress", "ProgressTally"]
+__all__ = ["OnProgress", "Progress", "ProgressTally", "shown_on"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +84,14 @@ class ProgressTally:
         score = self._sum / self._scored if self._scored else None
         failed = self._done - self._scored
         self._tell(Progress(self._done, self._total, failed, score, self._usage, self._cost, row, outcome))
+
+
+def shown_on(display: Display, then: OnProgress | None) -> OnProgress:
+    """Return a function that shows each row's progress, and tells ``then`` of it too."""
+
+    def tell(progress: Progress) -> None:
+        display.show(str(progress), progress.done / progress.total)
+        if then is not None:
+            then(progress)
+
+    return tell

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -13,10 +14,11 @@ from typing import Any, Generic, NamedTuple
 
 from typing_extensions import TypeVar
 
+from dspex._files import write_private
 from dspex.errors import ActorExited, ConfigError, EvaluationError
 from dspex.evaluation.intervals import Interval, mean_interval, paired_p_value, t_interval
 from dspex.evaluation.metrics import Score
-from dspex.evaluation.tables import row_of, write_csv, write_json_lines
+from dspex.evaluation.tables import as_html, csv_text, json_lines, row_of
 from dspex.programs import Example
 from dspex.protocols.executor import Failed
 from dspex.protocols.lm import Usage
@@ -197,19 +199,24 @@ class Report(Generic[R]):
             for number, (example, outcome) in enumerate(zip(self.examples, self.outcomes, strict=True))
         ]
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, formulas: bool = False) -> None:
         """
         Write ``rows()`` to a file: CSV for a name that ends in ``.csv``, JSON Lines for ``.jsonl``.
+
+        Args:
+            path: The file; it is the old one or the whole new one.
+            formulas: In a CSV, False puts ``'`` before a text that begins with ``=``, ``+``, ``-``, ``@`` or a tab:
+                spreadsheets would calculate what a model wrote. True writes every text as it is.
 
         Raises:
             ConfigError: The name ends in neither.
             OSError: The file cannot be written.
         """
-        writers = {".csv": write_csv, ".jsonl": write_json_lines}
-        write = writers.get(Path(path).suffix)
-        if write is None:
+        kind = Path(path).suffix
+        if kind not in (".csv", ".jsonl"):
             raise ConfigError(f"{path}: a report is saved as .csv or .jsonl")
-        write(path, self.rows())
+        rows = self.rows()
+        write_private(Path(path), csv_text(rows, formulas=formulas) if kind == ".csv" else json_lines(rows))
 
     def problem(self) -> str:
         """Say why there is no score."""
@@ -219,6 +226,23 @@ class Report(Generic[R]):
             f"{len(self.failed)} of {len(self.outcomes)} rows failed{stopped}, more than max_failed="
             f"{self.max_failed:g} allows: {why}; the first: {self.failed[0].reason}"
         )
+
+    def to_pandas(self) -> Any:
+        """
+        Return ``rows()`` as a pandas ``DataFrame``.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        try:
+            pandas = importlib.import_module("pandas")
+        except ImportError as error:
+            raise ConfigError("to_pandas needs pandas, which dspex does not bring: pip install pandas") from error
+        return pandas.DataFrame.from_records(self.rows())
+
+    def _repr_html_(self) -> str:
+        """Return the report for a notebook: the first rows, every text escaped."""
+        return as_html(str(self), self.rows())
 
     def _values(self) -> Sequence[float]:
         if not self.has_score:

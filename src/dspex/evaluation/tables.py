@@ -1,18 +1,30 @@
-"""The rows of a report as tables: plain values for pandas, CSV and JSON Lines."""
+"""The rows of a report as tables: plain values for pandas, CSV, JSON Lines and notebooks."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from html import escape
 
+from dspex._files import json_text
 from dspex.evaluation.metrics import Score
 from dspex.programs import Example, to_plain
 from dspex.protocols.executor import Failed
 from dspex.protocols.scope import RequestTotals
+from dspex.protocols.surrogates import mended
 
-__all__ = ["row_of", "write_csv", "write_json_lines"]
+__all__ = ["as_html", "csv_text", "json_lines", "row_of"]
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings of texts that spreadsheets calculate."""
+
+_SHOWN = 20
+"""Rows that a notebook shows."""
+
+_LONGEST = 300
+"""Characters of a value that a notebook shows."""
 
 Row = dict[str, object]
 
@@ -41,22 +53,42 @@ def row_of(
     }
 
 
-def write_csv(path: str | Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write rows with a head line; records and lists are written as JSON."""
-    with Path(path).open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        if rows:
-            writer.writerow(rows[0])
-        writer.writerows([_cell(value) for value in row.values()] for row in rows)
+def csv_text(rows: Sequence[Mapping[str, object]], *, formulas: bool) -> str:
+    """Return rows below a head line, records and lists as JSON; without ``formulas`` no text of them is calculated."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    if rows:
+        writer.writerow(rows[0])
+    writer.writerows([_cell(value, formulas=formulas) for value in row.values()] for row in rows)
+    return mended(text.getvalue())
 
 
-def write_json_lines(path: str | Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write one JSON object a line."""
-    with Path(path).open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
+def json_lines(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return one JSON object a line."""
+    return "".join(json_text(row) + "\n" for row in rows)
 
 
-def _cell(value: object) -> object:
-    if value is None or isinstance(value, (str, int, float)):
+def _cell(value: object, *, formulas: bool) -> object:
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA) and not formulas else value
+    if value is None or isinstance(value, (int, float)):
         return value
     return json.dumps(value, ensure_ascii=False, default=str)
+
+
+# --- notebooks ------------------------------------------------------------------------------------------------
+
+
+def as_html(title: str, rows: Sequence[Mapping[str, object]]) -> str:
+    """Return a title and the first rows as HTML; every text in it is escaped."""
+    columns = ("row", "score", "feedback", "error", "example", "prediction")
+    head = "".join(f"<th>{name}</th>" for name in columns)
+    cells = ("".join(f"<td>{_shown(row[name])}</td>" for name in columns) for row in rows[:_SHOWN])
+    body = "".join(f"<tr>{each}</tr>" for each in cells)
+    rest = f"<p>and {len(rows) - _SHOWN} more rows</p>" if len(rows) > _SHOWN else ""
+    return f"<pre>{escape(title)}</pre><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
+
+
+def _shown(value: object) -> str:
+    text = "" if value is None else str(_cell(value, formulas=True))
+    return escape(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")

@@ -57,6 +57,7 @@ class JobSettings:
     limit: Budget | None = None
     minutes: float | None = None
     max_concurrency: int = 64
+    progress: bool | None = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.sure < 1:
@@ -112,15 +113,17 @@ class JobService:
             supervisor = cast("SupervisorRef", await self._runtime.wait_name(OPTIMIZERS, 5.0))
             known = self.table.jobs.get(spec.id)
             if known is None or (known.ended and known.error is not None):
-                return await self._begin(spec, supervisor)  # nothing may come between the look and the start
+                return await self._begin(
+                    spec, supervisor, settings.progress
+                )  # nothing may come between the look and the start
             old, new = known.spec.fingerprint, spec.fingerprint
             if changed := [name for name in {**old, **new} if old.get(name) != new.get(name)]:
                 raise JobMismatch(spec.id, changed)
             if known.error is None:
-                return self._handle(known)
+                return self._handle(known, settings.progress)
             await known.changed()
 
-    async def _begin(self, spec: JobSpec, supervisor: SupervisorRef) -> Job[Any]:
+    async def _begin(self, spec: JobSpec, supervisor: SupervisorRef, progress: bool | None) -> Job[Any]:
         record = self.table.jobs[spec.id] = JobRecord(spec)
         try:
             await supervisor.start_child(job_spec(record, self.table, self._executor))
@@ -130,15 +133,15 @@ class JobService:
         except (ActorExited, NoSuchActor):
             if self.table.closing:
                 raise AppClosed from None  # else the supervisor's successor starts what is in the table
-        return self._handle(record)
+        return self._handle(record, progress)
 
     def handle(self, job: str) -> Job[Module] | None:
         """Return the handle on a job of this run of the App; None where there is none of that name."""
         record = self.table.jobs.get(job)
         return self._handle(record) if record is not None else None
 
-    def _handle(self, record: JobRecord) -> Job[Any]:
-        return Job(record, self._runtime.named(record.name))
+    def _handle(self, record: JobRecord, progress: bool | None = False) -> Job[Any]:
+        return Job(record, self._runtime.named(record.name), progress)
 
     def _spec(
         self,

@@ -88,6 +88,8 @@ class JobRecord:
     """Returns the best candidate so far; set while the search runs."""
     error: Exception | None = None
     incarnations: int = 0
+    rows: int = 0
+    """Runs of rows that have been told of."""
     cancel_wanted: bool = False
     held: bool = False
     """True when somebody has paused it."""
@@ -110,6 +112,7 @@ class JobRecord:
         if self.events and event.seq <= self.events[-1].seq:
             return False
         self.events.append(event)
+        self.rows += event.kind == "evaluation"
         self._wake()
         return True
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from html import escape
 from types import TracebackType
 from typing import Generic, Self, TypeVar, cast
 
 from dspex.errors import ConfigError
+from dspex.evaluation.display import open_display
 from dspex.optimizers._optimizer_actor import CANCEL, PAGE, PAUSE, RESUME
 from dspex.optimizers._record import JobEvent, JobRecord, JobStatus, event_of
 from dspex.optimizers.candidate import Candidate
@@ -83,11 +85,12 @@ class Job(Generic[M]):
     has found.
     """
 
-    __slots__ = ("_actor", "_record")
+    __slots__ = ("_actor", "_progress", "_record")
 
-    def __init__(self, record: JobRecord, actor: NamedRef) -> None:
+    def __init__(self, record: JobRecord, actor: NamedRef, progress: bool | None = False) -> None:
         self._record = record
         self._actor = actor
+        self._progress = progress
 
     @property
     def id(self) -> str:
@@ -115,8 +118,15 @@ class Job(Generic[M]):
         Cancellation: the job goes on.
         """
         record = self._record
-        while not record.ended:
-            await record.changed()
+        display = open_display(self._progress) if not record.ended else None
+        try:
+            while not record.ended:
+                await record.changed()
+                if display is not None:
+                    display.show(f"job {self.id}: {record.status}, {record.rows} rows run")
+        finally:
+            if display is not None:
+                display.close()
         if record.error is not None:
             raise record.error
         return cast("M", record.result)
@@ -211,6 +221,18 @@ class Job(Generic[M]):
 
     def __repr__(self) -> str:
         return f"<Job {self.id} [{self.status}]>"
+
+    def _repr_html_(self) -> str:
+        """Return the job for a notebook: how it stands, and its candidates; every text in it is escaped."""
+        outcome = self._record.outcome
+        names = list(dict.fromkeys(name for each in outcome.summary for name in each)) if outcome is not None else []
+        head = "".join(f"<th>{escape(name)}</th>" for name in names)
+        body = "".join(
+            f"<tr>{''.join(f'<td>{escape(str(each.get(name, str())))}</td>' for name in names)}</tr>"
+            for each in (outcome.summary if outcome is not None else ())
+        )
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if names else ""
+        return f"<pre>{escape(str(self))}, {self._record.rows} rows run</pre>{table}"
 
     def __str__(self) -> str:
         verdict = self.verdict

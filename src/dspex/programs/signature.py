@@ -8,6 +8,7 @@ import inspect
 import sys
 import types
 from collections.abc import Callable, Mapping
+from html import escape
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from pydantic import GetCoreSchemaHandler
@@ -312,6 +313,13 @@ class Signature(metaclass=SignatureMeta):
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={value!r}" for name, value in values_of(self).items())
         return f"{type(self).__name__}({shown})"
+
+    def _repr_html_(self) -> str:
+        """Return the fields for a notebook; every text in it is escaped."""
+        cells = [(name, value if isinstance(value, str) else repr(value)) for name, value in values_of(self).items()]
+        style = "white-space: pre-wrap; text-align: left"
+        rows = (f'<tr><th>{escape(name)}</th><td style="{style}">{escape(text)}</td></tr>' for name, text in cells)
+        return f"<table><caption>{escape(type(self).__name__)}</caption>{''.join(rows)}</table>"
 
     def __copy__(self) -> Self:
         return build(type(self), self._values_(), getattr(self, "_details_", None))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import escape
 
 from dspex._guard import class_name, contained, exact_text, shown
 from dspex.runtime._actor import Actor
@@ -59,6 +60,10 @@ class TreeNode:
             lines.append(before + node._line())
             todo += [(child, before + "  ") for child in reversed(node.children)]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Return the tree for a notebook; every text in it is escaped."""
+        return f"<pre>{escape(self.render())}</pre>"
 
     def _line(self) -> str:
         facts = [self.status] if self.status != "running" else []

@@ -24,6 +24,18 @@ _jobs = typer.Typer(no_args_is_help=True, help="See the jobs of a home, and stee
 _commands.add_typer(_jobs, name="jobs")
 
 _Home = Annotated[Path, typer.Option(help="The App's folder for journals and jobs.")]
+_Program = Annotated[str, typer.Argument(help="The program, as module:Name; a class is made an instance of.")]
+_Metric = Annotated[str, typer.Option(help="exact_match, f1, or module:function of your own.")]
+_Field = Annotated[str, typer.Option(help="The field that exact_match and f1 compare.")]
+_Lm = Annotated[str | None, typer.Option(help="The default model, such as openai/gpt-5-mini.")]
+_ApiBase = Annotated[str | None, typer.Option(help="The address of another server that speaks the model's protocol.")]
+_Retriever = Annotated[Path | None, typer.Option(help="The default retriever: a SqliteIndex.")]
+_Cache = Annotated[Path | None, typer.Option(help="A file for the answers of models.")]
+_Load = Annotated[Path | None, typer.Option(help="A saved program's state to load first.")]
+_Concurrency = Annotated[int, typer.Option(help="Rows under way at once.", min=1)]
+_Deadline = Annotated[float, typer.Option(help="Seconds for each row.")]
+_Usd = Annotated[str | None, typer.Option(help="The most that all of it may cost, in US dollars.")]
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file that is there.")]
 _Job = Annotated[str, typer.Argument(help="The job's name.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _HOME = Path(".dspex")
@@ -170,6 +182,101 @@ def map_(
         overwrite=overwrite,
     )
     return _map.run(files)
+
+
+@_commands.command(name="eval")
+def eval_(
+    program: _Program,
+    source: Annotated[Path, typer.Argument(help="A file with one JSON object a line: inputs and labels.")],
+    metric: _Metric = "exact_match",
+    field: _Field = "answer",
+    lm: _Lm = None,
+    api_base: _ApiBase = None,
+    retriever: _Retriever = None,
+    cache: _Cache = None,
+    load: _Load = None,
+    save: Annotated[Path | None, typer.Option(help="Write every row to this .csv or .jsonl file.")] = None,
+    max_concurrency: _Concurrency = 64,
+    max_failed: Annotated[float, typer.Option(help="The share of rows that may fail.", min=0, max=1)] = 0.05,
+    deadline: _Deadline = 120.0,
+    usd: _Usd = None,
+    as_json: _Json = False,
+    overwrite: _Overwrite = False,
+) -> int:
+    """Score a program on every line of a file. Exit code 1: some rows failed."""
+    from dspex.app.cli import _asked, _eval
+
+    interruptible()
+    asked = _asked.Asked(lm, api_base, retriever, cache, _HOME, deadline, usd)
+    return _eval.run(
+        _eval.EvalOptions(
+            program,
+            source,
+            asked,
+            metric,
+            field,
+            load,
+            save,
+            max_concurrency,
+            max_failed,
+            as_json=as_json,
+            overwrite=overwrite,
+        )
+    )
+
+
+@_commands.command(name="compile")
+def compile_(
+    program: _Program,
+    trainset: Annotated[Path, typer.Argument(help="A file with one JSON object a line: rows to learn from.")],
+    target: Annotated[Path, typer.Argument(help="Where the program's state is written, for --load and load().")],
+    optimizer: Annotated[
+        str, typer.Option(help="The name of an optimizer, such as GEPA, or module:name of your own.")
+    ] = "BootstrapFewShot",
+    metric: _Metric = "exact_match",
+    field: _Field = "answer",
+    lm: _Lm = None,
+    api_base: _ApiBase = None,
+    retriever: _Retriever = None,
+    cache: _Cache = None,
+    load: _Load = None,
+    valset: Annotated[Path | None, typer.Option(help="Rows to choose by.")] = None,
+    holdset: Annotated[Path | None, typer.Option(help="Rows that only the verdict reads.")] = None,
+    job: Annotated[
+        str | None, typer.Option(help="The job's name.", show_default="made of program, optimizer and target")
+    ] = None,
+    home: _Home = _HOME,
+    seed: Annotated[int, typer.Option(help="Where all random choices come from.")] = 0,
+    minutes: Annotated[float | None, typer.Option(help="How long it may search.")] = None,
+    max_concurrency: _Concurrency = 64,
+    deadline: _Deadline = 120.0,
+    usd: _Usd = None,
+    overwrite: _Overwrite = False,
+) -> int:
+    """Look for a better program; started again, it goes on where it was. `dspex jobs` steers it meanwhile."""
+    from dspex.app.cli import _asked, _compile
+
+    interruptible()
+    asked = _asked.Asked(lm, api_base, retriever, cache, home, deadline, usd)
+    return _compile.run(
+        _compile.CompileOptions(
+            program,
+            trainset,
+            target,
+            asked,
+            optimizer,
+            metric,
+            field,
+            load,
+            valset,
+            holdset,
+            job,
+            seed,
+            minutes,
+            max_concurrency,
+            overwrite=overwrite,
+        )
+    )
 
 
 @_commands.command(

@@ -95,6 +95,7 @@ async def _map(program: Any, lm: LM | None, target: Target, options: MapOptions)
             max_concurrency=options.max_concurrency,
             ordered=True,
             retry_failed=options.retry_failed,
+            progress=False,
         )
         progress = _Progress(sys.stderr)
         async with results:

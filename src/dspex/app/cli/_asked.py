@@ -1,0 +1,68 @@
+"""The App that a command line describes: which model is asked, where, and what is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+from dspex.app._app import App
+from dspex.app.cli._model import named_model
+from dspex.errors import ConfigError
+from dspex.protocols.money import Budget
+
+__all__ = ["Asked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """
+    The flags that commands which ask models share.
+
+    Attributes:
+        lm: The default model.
+        api_base: The address of another server that speaks its protocol.
+        retriever: The default retriever.
+        cache: A file for the answers of models.
+        home: The folder for jobs.
+        deadline: Seconds for each request.
+        usd: The most that all of it may cost, in US dollars.
+    """
+
+    lm: str | None
+    api_base: str | None
+    retriever: Path | None
+    cache: Path | None
+    home: Path
+    deadline: float
+    usd: str | None = None
+
+    def app(self) -> App:
+        """
+        Return the App, not started.
+
+        Raises:
+            ConfigError: The flags make no sense together.
+        """
+        if self.api_base is not None and self.lm is None:
+            raise ConfigError("--api-base needs --lm to know which model to ask there")
+        lm = named_model(self.lm, api_base=self.api_base) if self.lm is not None else None
+        if self.retriever is not None and not self.retriever.exists():
+            raise ConfigError(f"there is no index {self.retriever}")
+        return App(
+            lm,
+            retriever=self.retriever,
+            cache=self.cache or "memory",
+            home=self.home,
+            deadline=self.deadline,
+            budget=_budget(self.usd),
+        )
+
+
+def _budget(usd: str | None) -> Budget | None:
+    if usd is None:
+        return None
+    try:
+        return Budget(usd=Decimal(usd))
+    except (InvalidOperation, ValueError) as error:
+        raise ConfigError(f"--usd {usd} is not an amount of dollars") from error

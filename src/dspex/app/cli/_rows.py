@@ -1,0 +1,56 @@
+"""Files with one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from dspex.errors import ConfigError
+from dspex.programs import Example
+
+__all__ = ["check_target", "read_examples"]
+
+
+def check_target(target: Path, *, overwrite: bool) -> None:
+    """
+    Look at the file that a command is going to write, before anything is paid.
+
+    Raises:
+        ConfigError: It is there already, or its folder is not.
+    """
+    if target.exists() and not overwrite:
+        raise ConfigError(f"{target} is there already; --overwrite replaces it")
+    if not target.absolute().parent.is_dir():
+        raise ConfigError(f"there is no folder {target.absolute().parent} to write {target.name} in")
+
+
+def read_examples(path: Path) -> list[Example]:
+    """
+    Return the lines of a file as examples; empty lines are left out.
+
+    Raises:
+        ConfigError: There is no such file, it is empty, or a line is not a JSON object.
+    """
+    if not path.is_file():
+        raise ConfigError(f"there is no file {path}")
+    found = []
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    found.append(_example(line, f"{path}, line {number}"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8: {error}") from error
+    if not found:
+        raise ConfigError(f"{path} has no rows")
+    return found
+
+
+def _example(line: str, where: str) -> Example:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where} is not JSON: {error}") from error
+    if not isinstance(row, dict):
+        raise ConfigError(f"{where} is not a JSON object")
+    return Example(**row)
