@@ -64,7 +64,9 @@ def test_eval_prints_the_score_and_saves_the_rows(folder: Path, capsys: pytest.C
     assert out.startswith("Echo: 0.500 (95 % ")
     assert err == ""
     with (folder / "out.csv").open(newline="") as file:
-        assert [(json.loads(row["example"])["word"], row["score"], row["feedback"]) for row in csv.DictReader(file)] == [
+        assert [
+            (json.loads(row["example"])["word"], row["score"], row["feedback"]) for row in csv.DictReader(file)
+        ] == [
             ("a", "1.0", "seen"),
             ("b", "0.0", "seen"),
         ]

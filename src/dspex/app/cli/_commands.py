@@ -204,10 +204,10 @@ def eval_(
     overwrite: _Overwrite = False,
 ) -> int:
     """Score a program on every line of a file. Exit code 1: some rows failed."""
-    from dspex.app.cli import _asked, _eval
+    from dspex.app.cli import _eval, _flags
 
     interruptible()
-    asked = _asked.Asked(lm, api_base, retriever, cache, _HOME, deadline, usd)
+    asked = _flags.AppFlags(lm, api_base, retriever, cache, _HOME, deadline, usd)
     return _eval.run(
         _eval.EvalOptions(
             program,
@@ -254,10 +254,10 @@ def compile_(
     overwrite: _Overwrite = False,
 ) -> int:
     """Look for a better program; started again, it goes on where it was. `dspex jobs` steers it meanwhile."""
-    from dspex.app.cli import _asked, _compile
+    from dspex.app.cli import _compile, _flags
 
     interruptible()
-    asked = _asked.Asked(lm, api_base, retriever, cache, home, deadline, usd)
+    asked = _flags.AppFlags(lm, api_base, retriever, cache, home, deadline, usd)
     return _compile.run(
         _compile.CompileOptions(
             program,

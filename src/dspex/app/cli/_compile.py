@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dspex.app.cli._asked import Asked
+from dspex.app.cli._flags import AppFlags
 from dspex.app.cli._program import find_metric, find_optimizer, find_program
 from dspex.app.cli._rows import check_target, read_examples
 from dspex.errors import ConfigError, JobCancelled
@@ -24,7 +24,7 @@ class CompileOptions:
     program: str
     trainset: Path
     target: Path
-    asked: Asked
+    asked: AppFlags
     optimizer: str
     metric: str
     field: str

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from dspex.app.cli._asked import Asked
+from dspex.app.cli._flags import AppFlags
 from dspex.app.cli._program import find_metric, find_program
 from dspex.app.cli._rows import check_target, read_examples
 from dspex.errors import ConfigError, EvaluationError
@@ -29,7 +29,7 @@ class EvalOptions:
 
     program: str
     source: Path
-    asked: Asked
+    asked: AppFlags
     metric: str
     field: str
     state: Path | None

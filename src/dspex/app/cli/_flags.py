@@ -11,11 +11,11 @@ from dspex.app.cli._model import named_model
 from dspex.errors import ConfigError
 from dspex.protocols.money import Budget
 
-__all__ = ["Asked"]
+__all__ = ["AppFlags"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AppFlags:
     """
     The flags that commands which ask models share.
 
