@@ -21,6 +21,7 @@ from dspex.app.dashboard.shapes import Plain
 from dspex.protocols.model import LM
 from dspex.protocols.money import Account
 from dspex.requests import LiveRequest
+from dspex.runtime import SupervisorRef, TaskSupervisorRef
 
 if TYPE_CHECKING:
     from dspex.app._tree import AppTree
@@ -42,6 +43,10 @@ def look(tree: AppTree, notes: Notes) -> Plain:
     """Take in what has changed since the last look, and return the snapshot of now."""
     now = tree.runtime.clock.now()
     rows, restarted = notes.tree.look(tree.snapshot(), now, origin=notes.origin, capture=notes.capture)
+    for row in rows.values():
+        process = tree.runtime.processes.get(row["pid"])
+        if process is not None and isinstance(process.ref, (SupervisorRef, TaskSupervisorRef)):
+            row["supervisor"] = True
     if restarted:
         _tell_who_waits(tree, notes, len(restarted))
     spending = notes.spending

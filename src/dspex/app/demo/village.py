@@ -135,7 +135,7 @@ async def open_village(folder: Path, page: Dashboard, options: VillageOptions) -
             retriever=index,
             home=folder / "home",
             timeouts=Timeouts(connect=2.0, read=max(3.0, slow * 6)),
-            limits={"openai/small": ClientLimits(max_in_flight=12), "openai/large": ClientLimits(rpm=240, tpm=90_000)},
+            limits={"openai/small": ClientLimits(max_in_flight=24), "openai/large": ClientLimits(rpm=240, tpm=400_000)},
             prices={"openai/small": Price(0.25, 2), "openai/large": Price(2.5, 15)},
             budget=Budget(usd=20),
             deadline=30.0,
@@ -158,7 +158,7 @@ async def open_village(folder: Path, page: Dashboard, options: VillageOptions) -
 
 async def _ask(app: App, chance: random.Random) -> None:
     """Ask one question after the other: about one in five again, which the cache answers."""
-    careful, lands = app.options(lm="careful", budget=Budget(usd=0.05)), list(CAPITALS)
+    careful, lands = app.options(lm="careful", budget=Budget(usd=0.25)), list(CAPITALS)
     for number in itertools.count():
         land = chance.choice(lands)
         which = chance.random()
@@ -178,7 +178,7 @@ async def _learn(app: App) -> None:
     rows = [{"question": f"What is the capital of {land}?", "answer": city} for land, city in CAPITALS.items()]
     optimizer = BootstrapFewShotWithRandomSearch(exact_match(), num_candidate_programs=6)
     job = await app.options(budget=Budget(usd=2)).compile(
-        AskCapital(), optimizer, trainset=rows[:12], valset=rows[12:], holdset=(), job="capitals"
+        AskCapital(), optimizer, trainset=rows[:12], valset=rows[12:], holdset=(), job="capitals", max_concurrency=4
     )
     with suppress(DspexError):
         await job.result()

@@ -1,1 +1,103 @@
+// The frame around the views: figures of the whole App, the views' names, keys, and the connection.
 
+import { html, render, Component } from "./vendor/htm-preact.js";
+import { follow, onChange, store, takeToken, useToken } from "./store.js";
+import { count, dollars, Figure } from "./parts.js";
+import { Now, Kept } from "./requests.js";
+import { Tree } from "./tree.js";
+import { Models } from "./models.js";
+import { Stores } from "./stores.js";
+import { Jobs } from "./jobs.js";
+import { Evaluations } from "./evaluations.js";
+
+const VIEWS = [
+  ["now", "Now", Now], ["tree", "Tree", Tree], ["models", "Models", Models], ["stores", "Cache & budgets", Stores],
+  ["jobs", "Jobs", Jobs], ["evaluations", "Evaluations", Evaluations], ["kept", "Kept requests", Kept],
+];
+const THEME = "dspex-theme";
+
+class App extends Component {
+  constructor() {
+    super();
+    this.state = { view: this.wanted(), theme: localStorage.getItem(THEME) ?? "" };
+    this.applyTheme(this.state.theme);
+  }
+
+  componentDidMount() {
+    onChange(() => this.setState({}));
+    addEventListener("hashchange", () => { takeToken(); this.setState({ view: this.wanted() }); });
+    addEventListener("keydown", (event) => this.key(event));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.setState({}));
+    follow();
+  }
+
+  wanted() {
+    const name = location.hash.replace(/^#\/?/, "").split("/")[0];
+    return VIEWS.some(([key]) => key === name) ? name : "now";
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || /INPUT|TEXTAREA|SELECT/.test(event.target.tagName)) return;
+    const place = Number(event.key) - 1;
+    if (VIEWS[place]) location.hash = `#/${VIEWS[place][0]}`;
+  }
+
+  applyTheme(theme) {
+    document.documentElement.dataset.theme = theme;
+  }
+
+  turn() {
+    const dark = this.dark();
+    const theme = dark ? "light" : "dark";
+    localStorage.setItem(THEME, theme);
+    this.applyTheme(theme);
+    this.setState({ theme });
+  }
+
+  dark() {
+    return this.state.theme ? this.state.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  }
+
+  render(_, { view }) {
+    const View = VIEWS.find(([key]) => key === view)[2];
+    const title = VIEWS.find(([key]) => key === view)[1];
+    const theme = this.dark() ? "dark" : "light";
+    return html`
+      <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); document.getElementById("main").focus(); }}>to the content</a>
+      <header>
+        <div class="brand"><img src="icon.svg" alt="" width="24" height="24"/><strong>dspex</strong>
+          <span class="link ${store.state}" role="status">${{ live: "live", connecting: "connecting", away: "the App does not answer", refused: "needs the token" }[store.state]}</span>
+          <button class="theme" aria-label="light or dark" title="light or dark" onClick=${() => this.turn()}>◐</button></div>
+        ${store.snapshot && html`<${Summary} app=${store.snapshot.app}/>`}
+        <nav aria-label="views"><ol>${VIEWS.map(([key, name], place) => html`<li><a href="#/${key}" title="key ${place + 1}"
+          aria-current=${key === view ? "page" : undefined}>${name}</a></li>`)}</ol></nav>
+      </header>
+      <main id="main" tabindex="-1"><h1>${title}</h1>
+        ${store.error && html`<p class="error" role="alert">${store.error}</p>`}
+        ${store.state === "refused" ? html`<${Door}/>` : store.snapshot ? html`<${View} key=${view} snapshot=${store.snapshot} theme=${theme}/>` : html`<p class="empty">Nothing has come yet.</p>`}
+      </main>`;
+  }
+}
+
+function Summary({ app }) {
+  const down = app.down.length;
+  return html`<dl class="figures">
+    <${Figure} name="running" value=${count(app.running)}/>
+    <${Figure} name="waiting" value=${count(app.waiting)} tone=${app.waiting ? "warn" : ""}/>
+    <${Figure} name="completed" value=${count(app.completed)}/>
+    <${Figure} name="failed" value=${count(app.failed)} tone=${app.failed ? "bad" : ""}/>
+    <${Figure} name="per second" value=${app.per_second ?? "–"} title="requests that end"/>
+    <${Figure} name="spent" value=${dollars(app.spent)} title=${app.unpriced ? `and ${app.unpriced} calls of unknown price` : "US dollars"}/>
+    <${Figure} name="per minute" value=${app.per_minute == null ? "–" : dollars(app.per_minute)} title="US dollars"/>
+    <${Figure} name="actors down" value=${down} tone=${down ? "bad" : ""} title=${app.down.join(", ")}/>
+  </dl>`;
+}
+
+function Door() {
+  const enter = (event) => { event.preventDefault(); useToken(new FormData(event.target).get("token")); };
+  return html`<form class="door" onSubmit=${enter}><label>The token of this page
+    <input name="token" type="password" autocomplete="off" required/></label><button>Look</button></form>`;
+}
+
+takeToken();
+render(html`<${App}/>`, document.body);
