@@ -17,7 +17,7 @@ OWN = sorted(path for path in PAGE.iterdir() if path.suffix in web.KINDS)
 
 
 def test_code_of_others_is_as_it_was_published() -> None:
-    sums = dict(reversed(line.split()) for line in (VENDOR / "SHA256SUMS").read_text().splitlines())
+    sums = {line.split()[1]: line.split()[0] for line in (VENDOR / "SHA256SUMS").read_text().splitlines()}
     code = {path.name for path in VENDOR.iterdir() if path.suffix in web.KINDS}
 
     assert sums.keys() == code
