@@ -112,6 +112,49 @@ async def test_what_came_to_nothing_is_paid_beside_the_answer(budget: dspex.Budg
     assert (book.root.spent.calls, book.root.spent.tokens) == (3, 51)
 
 
+CHARGES: dict[str, tuple[dict[str, Any], str | None]] = {
+    "a gateway's": ({"cost": 0.00123}, "0.00123"),
+    "tiny": ({"cost": 1e-07}, "1E-7"),
+    "nothing": ({"cost": 0}, "0"),
+    "with the user's key behind it": (
+        {"cost": 0.001, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.02}},
+        "0.021",
+    ),
+    "with a key whose cost is unknown": ({"cost": 0.001, "is_byok": True}, None),
+    "in parts": ({"cost": {"input_tokens_cost": 0.1, "total_cost": 0.5}}, "0.5"),
+    "no number": ({"cost": "much"}, None),
+    "below nothing": ({"cost": -1}, None),
+    "not said": ({}, None),
+}
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("case", CHARGES)
+async def test_the_charge_that_a_server_tells_is_the_cost(case: str, budget: dspex.Budget | None) -> None:
+    """Whatever the price list says; without one told, the list decides."""
+    fields, charged = CHARGES[case]
+    answer = {**ANSWER, "usage": {**COUNT["usage"], **fields}}
+    async with app_for(Scripted(answer), budget=budget) as app:
+        request = app.start(Ask(), question="q")
+        details = dspex.details(await request)
+        spent = app.running_tree().book.root.spent
+
+    assert details.usage.charged == (None if charged is None else Decimal(charged))
+    wanted = PRICE if charged is None else Decimal(charged)
+    assert details.cost == request.details.cost == spent.usd == wanted
+
+
+async def test_charges_of_several_answers_add_up_where_all_are_known() -> None:
+    """Half a sum would look like the whole."""
+    lm = dspex.LM("openai/m", api_key="k", max_tokens=500, capabilities={"many": False})
+    told = {**ANSWER, "usage": {**COUNT["usage"], "cost": 0.5}}
+    for answers, cost in (([told, told], Decimal(1)), ([told, ANSWER], 2 * PRICE)):
+        async with app_for(Scripted(*answers), lm=lm) as app:
+            request = app.start(Talk(params=LMParams(n=2)), text="q")
+            await request
+        assert request.details.cost == cost
+
+
 async def test_what_cannot_be_priced_makes_the_whole_unknown() -> None:
     """Zero would be a lie."""
     async with dspex.App(

@@ -164,6 +164,42 @@ async def test_two_calls_with_one_id_get_a_result_each() -> None:
     assert list(results.values()) == ["12:00", "7"]
 
 
+PIECES: dict[str, list[tuple[str, str, str]]] = {
+    "in pieces": [("", "ad", ""), ("", "d", ""), ("", "", '{"a":'), ("", "", "5}")],
+    "in pieces, the id at first": [("1", "ad", ""), ("", "d", ""), ("", "", '{"a": 5}')],
+    "in pieces, the id always": [("1", "ad", ""), ("1", "d", ""), ("1", "", '{"a": 5}')],
+    "in every piece": [("", "add", ""), ("", "add", '{"a":'), ("", "add", "5}")],
+    "longer in every piece": [("1", "a", ""), ("1", "add", ""), ("1", "add", '{"a": 5}')],
+    "behind its arguments' beginning": [("1", "", '{"a":'), ("1", "add", ""), ("1", "", "5}")],
+}
+
+
+@pytest.mark.parametrize("case", PIECES)
+async def test_a_name_is_read_however_it_is_streamed(case: str) -> None:
+    pieces = [
+        delta(tool_calls=[{"index": 0, "id": call_id or None, "function": {"name": name, "arguments": arguments}}])
+        for call_id, name, arguments in PIECES[case]
+    ]
+    async with serving(events(*pieces, delta(finish="tool_calls"))) as server, app_at(server, lm=TOOLS) as app:
+        found = (await streamed(app, CHOOSE, question="q", tools=[now, add])).calls
+
+    assert [(each.name, each.arguments) for each in found] == [("add", {"a": 5})]
+
+
+async def test_the_form_before_there_were_several_is_read() -> None:
+    """``function_call``, whole and streamed."""
+    one = {"name": "add", "arguments": '{"a": 5}'}
+    pieces = [{"name": "add", "arguments": ""}, {"arguments": '{"a":'}, {"arguments": "5}"}]
+    stream = events(*(delta(function_call=each) for each in pieces), delta(finish="function_call"))
+    whole_answer = chat(None, "function_call", function_call=one)
+    async with serving(whole_answer, stream) as server, app_at(server, lm=TOOLS) as app:
+        whole = (await app.run(CHOOSE, question="q", tools=[now, add])).calls
+        told = (await streamed(app, CHOOSE, question="q", tools=[now, add])).calls
+
+    assert [(each.name, each.arguments) for each in whole] == [("add", {"a": 5})]
+    assert [(each.name, each.arguments) for each in told] == [("add", {"a": 5})]
+
+
 @pytest.mark.parametrize("number", [0, None])
 async def test_streamed_calls_with_one_number_stay_apart(number: int | None) -> None:
     pieces = [

@@ -59,6 +59,45 @@ async def test_a_cut_answer_is_asked_for_again(case: str) -> None:
     assert first != second
 
 
+def gateway(content: str, finish: str | None, native: str | None, *, stream: bool = False) -> Answer:
+    """An answer whose end is told twice: in the gateway's word, and in that of the model's provider."""
+    ends = {"finish_reason": finish, "native_finish_reason": native}
+    if stream:
+        return events({"choices": [{"index": 0, "delta": {"content": content}, **dict.fromkeys(ends)}]}, last(ends))
+    usage = {"prompt_tokens": 5, "completion_tokens": 5}
+    return reply({"choices": [{"index": 0, "message": {"content": content}, **ends}], "usage": usage})
+
+
+def last(ends: dict[str, str | None]) -> dict[str, object]:
+    return {"choices": [{"index": 0, "delta": {"content": ""}, **ends}]}
+
+
+@pytest.mark.parametrize("native", ["MAX_TOKENS", "max_tokens", "length", "max_output_tokens"])
+async def test_the_providers_own_word_counts_where_the_gateways_says_whole(native: str) -> None:
+    """Half a list is a list; a stream of which pieces were told ends in the error of one that was cut."""
+    whole = gateway(WHOLE, "stop", "STOP")
+    async with serving(gateway(CUT, "stop", native), whole) as server, app_at(server, "openrouter/a/b") as app:
+        found = await app.run(ASK, question="q")
+    async with serving(gateway(CUT, "stop", native, stream=True)) as server, app_at(server, "openrouter/a/b") as app:
+        with pytest.raises(dspex.StreamInterrupted):
+            await streamed(app, ASK, question="q")
+
+    assert found.answer == "Paris"
+    completion = dspex.details(found).completion
+    assert completion is not None
+    assert (completion.finish_reason, completion.native_reason) == ("stop", "STOP")
+    assert "answer (stop, natively STOP)" in dspex.details(found).explain()
+
+
+async def test_the_providers_own_word_is_kept_in_the_cache(tmp_path: Path) -> None:
+    cache = str(tmp_path / "cache.db")
+    for _ in range(2):
+        async with serving(gateway(WHOLE, None, "end_turn")) as server, app_at(server, cache=cache) as app:
+            completion = dspex.details(await app.run(ASK, question="q")).completion
+        assert completion is not None
+        assert (completion.finish_reason, completion.native_reason) == ("stop", "end_turn")
+
+
 @pytest.mark.parametrize("case", CUTS)
 async def test_an_answer_that_stays_cut_is_an_error_and_is_not_kept(case: str, tmp_path: Path) -> None:
     model, cut, _ = CUTS[case]

@@ -132,7 +132,9 @@ class Details:
         for message in self.messages:
             lines += [f"  {message.role}:", *_indented(_shown(message))]
         for completion in self.results[-1].response.completions:
-            lines += [f"  answer ({completion.finish_reason}):", *_indented(_shown(completion.turn()))]
+            native = completion.native_reason
+            end = completion.finish_reason + (f", natively {native}" if native else "")
+            lines += [f"  answer ({end}):", *_indented(_shown(completion.turn()))]
         return "\n".join(lines)
 
     def _cost_line(self) -> str:

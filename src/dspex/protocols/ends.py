@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal
 
-__all__ = ["ENDS", "End", "WireProtocol", "end_of", "finish_word"]
+__all__ = ["ENDS", "End", "WireProtocol", "end_of", "finish_word", "is_known_end"]
 
 End = Literal["whole", "cut", "paused", "refused", "broken"]
 """
@@ -101,6 +101,11 @@ def end_of(word: str) -> End:
         return known
     lower = word.lower()
     return next((end for end, pattern in _HINTS if pattern.search(lower)), "broken")
+
+
+def is_known_end(word: str) -> bool:
+    """True for a word that stands in the table."""
+    return word in _KNOWN
 
 
 def finish_word(word: str, *, calls: bool = False) -> str:

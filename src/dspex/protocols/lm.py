@@ -6,6 +6,7 @@ import json
 from array import array
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from dspex.errors import StreamTruncated
@@ -157,6 +158,7 @@ class Completion:
     Attributes:
         finish_reason: ``stop``, ``length``, ``tool_calls``, ``content_filter`` or the provider's word; ``end`` says
             what it means.
+        native_reason: The word of the model's own provider, where a gateway tells it beside its own.
         tool_calls: The calls the model asks for, in its order.
         reasoning: The model's thoughts, in pieces that can be sent back.
         logprobs: Per token, where they were asked for and given.
@@ -169,6 +171,7 @@ class Completion:
     reasoning: tuple[ReasoningPart, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
     citations: tuple[Citation, ...] = ()
+    native_reason: str = ""
 
     @property
     def end(self) -> End:
@@ -212,7 +215,8 @@ class Usage:
 
     ``cached_tokens`` (read from the provider's prompt cache) and ``cache_write_tokens`` are parts of
     ``input_tokens``; ``reasoning_tokens`` are a part of ``output_tokens``. ``estimated_tokens`` are those of both that
-    no provider counted: they were counted here, roughly, because unknown is not zero.
+    no provider counted: they were counted here, roughly, because unknown is not zero. ``charged`` is what the server
+    says that it has charged, in US dollars; None where it does not say.
     """
 
     input_tokens: int = 0
@@ -221,6 +225,7 @@ class Usage:
     reasoning_tokens: int = 0
     cache_write_tokens: int = 0
     estimated_tokens: int = 0
+    charged: Decimal | None = None
 
     @property
     def total_tokens(self) -> int:
@@ -235,7 +240,15 @@ class Usage:
             self.reasoning_tokens + other.reasoning_tokens,
             self.cache_write_tokens + other.cache_write_tokens,
             self.estimated_tokens + other.estimated_tokens,
+            self._charged_with(other),
         )
+
+    def _charged_with(self, other: Usage) -> Decimal | None:
+        """Return both sums together; None where one of them is not known, although there is something to charge."""
+        if self.charged is None or other.charged is None:
+            known, unknown = (other, self) if self.charged is None else (self, other)
+            return known.charged if not unknown.total_tokens else None
+        return self.charged + other.charged
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import astuple
+from dataclasses import astuple, replace
+from decimal import Decimal
 from typing import Any
 
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
@@ -12,6 +13,8 @@ from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
 __all__ = ["decode_response", "encode_response"]
 
 VERSION = 2
+_COUNTS = 6
+"""Numbers of a usage that are counts."""
 
 
 def encode_response(response: LMResponse) -> str:
@@ -25,7 +28,7 @@ def encode_response(response: LMResponse) -> str:
         {
             "v": VERSION,
             "completions": [_encoded(each) for each in response.completions],
-            "usage": astuple(response.usage),
+            "usage": _usage_written(response.usage),
             "model": response.model,
             "request_id": response.request_id,
             "headers": dict(response.headers),
@@ -48,6 +51,8 @@ def _encoded(completion: Completion) -> list[Any]:  # JSON
         more["logprobs"] = [[each.token, each.logprob, each.top] for each in completion.logprobs]
     if completion.citations:
         more["citations"] = [astuple(each) for each in completion.citations]
+    if completion.native_reason:
+        more["native"] = completion.native_reason
     return [completion.text, completion.finish_reason, *([more] if more else [])]
 
 
@@ -58,14 +63,14 @@ def decode_response(text: str) -> LMResponse | None:
         if fields["v"] != VERSION:
             return None
         completions = tuple(_decoded(*each) for each in fields["completions"])
-        usage = Usage(*(int(count) for count in fields["usage"]))
+        usage = _usage_read(fields["usage"])
         headers = {_text(name): _text(value) for name, value in fields["headers"].items()}
         request_id = fields["request_id"]
         if not completions or not (request_id is None or isinstance(request_id, str)):
             return None
         withheld = int(fields["withheld"])
         return LMResponse(completions, usage, _text(fields["model"]), request_id, headers, withheld)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return None
 
 
@@ -86,7 +91,22 @@ def _decoded(text: object, reason: object, more: Any = None) -> Completion:  # J
         ),
         logprobs=None if logprobs is None else tuple(_logprob(*each) for each in logprobs),
         citations=tuple(_citation(*each) for each in more.get("citations", ())),
+        native_reason=_text(more.get("native", "")),
     )
+
+
+def _usage_written(usage: Usage) -> list[object]:
+    *counts, charged = astuple(usage)
+    return counts if charged is None else [*counts, str(charged)]
+
+
+def _usage_read(fields: list[Any]) -> Usage:  # JSON
+    charged = _text(fields[_COUNTS]) if len(fields) > _COUNTS else None
+    amount = None if charged is None else Decimal(charged)
+    if amount is not None and not amount.is_finite():
+        raise ValueError(f"{charged} is not an amount")
+    counts: Any = [int(count) for count in fields[:_COUNTS]]  # as many as the version had that wrote them
+    return replace(Usage(*counts), charged=amount)
 
 
 def _logprob(token: object, logprob: Any, top: Any) -> TokenLogprob:  # JSON

@@ -59,7 +59,13 @@ class PriceTable:
         return _from_library(lm) if lm.api_base is None else None
 
     def cost(self, lm: LM | LMPool, usage: Usage) -> Decimal | None:
-        """Return what these tokens cost; None where the price is unknown, and of a pool, whose member is not told."""
+        """
+        Return what these tokens cost: what the server says that it charged, else by the price.
+
+        None where the price is unknown, and of a pool, whose member is not told.
+        """
+        if usage.charged is not None:
+            return usage.charged
         price = self.price(lm) if isinstance(lm, LM) else None
         return price.cost(usage) if price is not None else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Final
 
 from dspex.errors import RequestRejected
@@ -87,6 +88,18 @@ def count(counts: object, name: str) -> int:
         return 0
     value = counts.get(name)
     return value if type(value) is int and value > 0 else 0
+
+
+def dollars(fields: object, name: str) -> Decimal | None:
+    """Return the amount under ``name`` as it is written; None for what is missing, no number or negative."""
+    value = fields.get(name) if isinstance(fields, dict) else None
+    if type(value) not in (int, float, str):
+        return None
+    try:
+        amount = Decimal(str(value))
+    except ArithmeticError:
+        return None
+    return amount if amount.is_finite() and amount >= 0 else None
 
 
 def string(fields: object, name: str) -> str:

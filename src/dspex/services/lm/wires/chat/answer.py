@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 from dspex.errors import ResponseInvalid
 from dspex.protocols.call_shapes import arguments_of, named_call
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
-from dspex.protocols.ends import finish_word
+from dspex.protocols.ends import end_of, finish_word, is_known_end
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
 from dspex.services.lm.wires._answer import FILTERED, Answer, Choice
-from dspex.services.lm.wires._json import count, string
+from dspex.services.lm.wires._json import count, dollars, string
 
 __all__ = [
     "PROVIDER",
@@ -97,8 +98,11 @@ def _completion(choice: Mapping[str, object], message: Mapping[str, object]) -> 
     reason = finish_word(reason_of(choice))
     get = message.get
     calls, annotations, logprobs = get("tool_calls"), get("annotations"), choice.get("logprobs")
+    if not calls and isinstance(get("function_call"), dict):
+        calls = [{"function": get("function_call")}]  # the form before there were several
     thinks = thoughts or get("reasoning_content") or get("reasoning") or get("reasoning_details")
-    if not (calls or annotations or logprobs or thinks):
+    native = string(choice, "native_finish_reason")
+    if not (calls or annotations or logprobs or thinks or native):
         return Completion(content, reason)  # as most answers are
     return Completion(
         content,
@@ -107,13 +111,23 @@ def _completion(choice: Mapping[str, object], message: Mapping[str, object]) -> 
         reasoning=_reasoning(message, thoughts) if thinks else (),
         logprobs=logprobs_of(logprobs.get("content")) if isinstance(logprobs, dict) else None,
         citations=_citations(annotations) if isinstance(annotations, list) else (),
+        native_reason=native,
     )
 
 
 def reason_of(choice: Mapping[str, object]) -> str:
-    """Return the provider's word for why a choice ended; empty where it says nothing, or says it in the word null."""
+    """
+    Return the provider's word for why a choice ended; empty where it says nothing, or says it in the word null.
+
+    Where a gateway's word says that the answer is whole, and the model's own provider says that it is not, the latter
+    is right.
+    """
     reason = choice.get("finish_reason")
-    return reason if isinstance(reason, str) and reason not in ("null", "None") else ""
+    reason = reason if isinstance(reason, str) and reason not in ("null", "None") else ""
+    native = choice.get("native_finish_reason")
+    if not isinstance(native, str) or not is_known_end(native):
+        return reason
+    return native if not reason or (end_of(reason) == "whole" and end_of(native) != "whole") else reason
 
 
 def content_of(content: object) -> tuple[str, str] | None:
@@ -210,13 +224,26 @@ def usage_of(document: Mapping[str, object]) -> Usage:
     usage = document.get("usage")
     if not isinstance(usage, dict):
         return Usage()
+    charged = _charged(usage) if "cost" in usage else None
     prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     spent, written = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
     if not (prompt or completion):
         hit = count(usage, "prompt_cache_hit_tokens") if "prompt_cache_hit_tokens" in usage else 0
-        return Usage(spent, written, hit)
+        return Usage(spent, written, hit, charged=charged)
     reasoning = count(completion, "reasoning_tokens")
     if reasoning and count(usage, "total_tokens") == spent + written + reasoning:
         written += reasoning  # xAI counts its thoughts beside the answer
     cached = count(prompt, "cached_tokens") or count(usage, "prompt_cache_hit_tokens")
-    return Usage(spent, written, cached, reasoning, count(prompt, "cache_write_tokens"))
+    return Usage(spent, written, cached, reasoning, count(prompt, "cache_write_tokens"), charged=charged)
+
+
+def _charged(usage: Mapping[str, object]) -> Decimal | None:
+    """Return what a gateway says that the answer cost: its own charge, and that of the user's key behind it."""
+    cost = usage["cost"]
+    if isinstance(cost, dict):
+        return dollars(cost, "total_cost")  # Perplexity
+    charged = dollars(usage, "cost")
+    if charged is None or usage.get("is_byok") is not True:
+        return charged
+    behind = dollars(usage.get("cost_details"), "upstream_inference_cost")
+    return None if behind is None else charged + behind

@@ -34,7 +34,18 @@ _MOST_CALLS: Final = 1024
 class _Choice:
     """One of the ``n`` answers as far as it has come."""
 
-    __slots__ = ("annotations", "calls", "content", "details", "logprobs", "reason", "reasoning", "refusal", "thoughts")
+    __slots__ = (
+        "annotations",
+        "calls",
+        "content",
+        "details",
+        "logprobs",
+        "native",
+        "reason",
+        "reasoning",
+        "refusal",
+        "thoughts",
+    )
 
     def __init__(self) -> None:
         self.content: list[str] = []
@@ -46,6 +57,7 @@ class _Choice:
         self.logprobs: list[Any] | None = None  # the provider's own JSON
         self.annotations: list[object] = []  # the provider's own JSON
         self.reason = ""
+        self.native = ""
 
     def whole(self, index: int) -> dict[str, Any]:
         """Return the choice as an unstreamed answer would have it."""
@@ -65,6 +77,8 @@ class _Choice:
         if self.annotations:
             message["annotations"] = self.annotations
         choice = {"index": index, "message": message, "finish_reason": self.reason}
+        if self.native:
+            choice["native_finish_reason"] = self.native
         if self.logprobs is not None:
             choice["logprobs"] = {"content": self.logprobs}
         return choice
@@ -95,8 +109,9 @@ class _Calls:
         if call is None:
             call = self._last if number is None else self._latest.get(number)
             if call is None or call.is_another(call_id, name, has_arguments):
+                is_numbered = number is not None
                 number = number if number is not None else max((each.number for each in self.all), default=-1) + 1
-                call = _Call(number, len(self.all))
+                call = _Call(number, len(self.all), is_numbered=is_numbered)
                 self.all.append(call)
         call.id = call.id or call_id
         if call_id:
@@ -106,9 +121,11 @@ class _Calls:
 
 
 class _Call:
-    __slots__ = ("arguments", "custom", "id", "name", "number", "place")
+    __slots__ = ("arguments", "custom", "id", "is_numbered", "name", "number", "place")
 
-    def __init__(self, number: int, place: int) -> None:
+    def __init__(self, number: int, place: int, *, is_numbered: bool) -> None:
+        self.is_numbered = is_numbered
+        """The number is the server's."""
         self.number = number
         """The server's number for it; equal ones keep the order in which they began."""
         self.place = place
@@ -125,6 +142,8 @@ class _Call:
         if call_id and self.id:
             may_go_on = name == self.name and self.arguments and not self._is_complete  # an id made anew for each piece
             return call_id != self.id and not may_go_on
+        if self.is_numbered and not (call_id or has_arguments or self.arguments):
+            return False  # the rest of its name
         # Without ids: some servers repeat the name in every piece.
         return bool(self.name) and (name != self.name or (has_arguments and self._is_complete))
 
@@ -235,6 +254,7 @@ class ChatStream(EventReader):
         if choice is None:
             choice = self._choices[index] = _Choice()
         choice.reason = reason_of(fields) or choice.reason
+        choice.native = string(fields, "native_finish_reason") or choice.native
         logprobs = fields.get("logprobs")
         if isinstance(logprobs, dict) and isinstance(logprobs.get("content"), list):
             choice.logprobs = [*(choice.logprobs or ()), *logprobs["content"]]
@@ -277,6 +297,8 @@ class ChatStream(EventReader):
             for call in calls:
                 if isinstance(call, dict):
                     self._take_call(choice, index, call, deltas)
+        elif isinstance(call := delta.get("function_call"), dict):  # the form before there were several
+            self._take_call(choice, index, {"index": 0, "function": call}, deltas)
 
     def _take_call(self, choice: _Choice, index: int, fields: Mapping[str, Any], deltas: list[LMDelta]) -> None:
         custom = fields.get("custom")
@@ -291,8 +313,10 @@ class ChatStream(EventReader):
         number = number if has_number else None
         call = choice.calls.find(number, string(fields, "id"), name, has_arguments=bool(arguments))
         call.custom = call.custom or isinstance(custom, dict)
-        name = "" if call.name else name
-        call.name = call.name or name
+        if call.name and (call.arguments or name == call.name):
+            name = ""
+        name = name.removeprefix(call.name)  # told anew with each piece, and longer
+        call.name += name
         if arguments:
             call.arguments.append(arguments)
         if name or arguments:
