@@ -213,7 +213,7 @@ def test_shells_complete_commands() -> None:
 
 
 def test_help_fits_a_narrow_terminal_and_has_no_colours_when_told() -> None:
-    pages = "[], ['map'], ['jobs'], ['jobs', 'pause'], ['eval'], ['compile']"
+    pages = "[], ['map'], ['jobs'], ['jobs', 'pause'], ['eval'], ['compile'], ['serve']"
     done = subprocess.run(
         [sys.executable, "-c", f"from dspex.app.cli import main\nfor page in ({pages}): main([*page, '--help'])"],
         env={**os.environ, "COLUMNS": "60", "TERMINAL_WIDTH": "60", "FORCE_COLOR": "1", "NO_COLOR": "1"},
@@ -222,7 +222,7 @@ def test_help_fits_a_narrow_terminal_and_has_no_colours_when_told() -> None:
         check=True,
     )
 
-    assert done.stdout.count("Usage:") == 6
+    assert done.stdout.count("Usage:") == 7
     assert "\x1b[3" not in done.stdout  # bold and dim are no colours
     assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in done.stdout.splitlines()) <= 60
 

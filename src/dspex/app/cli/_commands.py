@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 from dspex.app.cli._boundary import at_the_boundary
 from dspex.app.cli._interrupt import interruptible
+from dspex.errors import MissingExtra
 
 __all__ = ["run"]
 
@@ -277,6 +279,35 @@ def compile_(
             overwrite=overwrite,
         )
     )
+
+
+@_commands.command()
+def serve(
+    program: _Program,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.", min=0, max=65_535)] = 8000,
+    app: Annotated[str | None, typer.Option(help="An App of your own, as module:name, instead of --lm.")] = None,
+    lm: _Lm = None,
+    api_base: _ApiBase = None,
+    retriever: _Retriever = None,
+    cache: _Cache = None,
+    load: _Load = None,
+    deadline: _Deadline = 120.0,
+    usd: _Usd = None,
+    max_body: Annotated[int, typer.Option(help="Bytes of a request's body.", min=1)] = 2**20,
+    drain: Annotated[float, typer.Option(help="Seconds in which running requests may finish.", min=0)] = 10.0,
+    linger: Annotated[
+        float, typer.Option(help="Seconds between 'not ready' and the end of listening, at SIGTERM.", min=0)
+    ] = 0.0,
+) -> int:
+    """Serve a program over HTTP: JSON, streams, OpenAPI, health. SIGTERM drains, SIGHUP loads it anew."""
+    if any(importlib.util.find_spec(name) is None for name in ("starlette", "uvicorn")):
+        raise MissingExtra("serve", "dspex serve")
+    from dspex.app.cli import _flags, _serve
+
+    interruptible()
+    flags = _flags.AppFlags(lm, api_base, retriever, cache, _HOME, deadline, usd)
+    return _serve.run(_serve.ServeOptions(program, flags, app, load, host, port, max_body, drain, linger))
 
 
 @_commands.command(

@@ -37,9 +37,12 @@ class AppFlags:
     deadline: float
     usd: str | None = None
 
-    def app(self) -> App:
+    def app(self, *, drain: float = 10.0) -> App:
         """
         Return the App, not started.
+
+        Args:
+            drain: Seconds that running requests may take when it closes.
 
         Raises:
             ConfigError: The flags make no sense together.
@@ -56,6 +59,7 @@ class AppFlags:
             home=self.home,
             deadline=self.deadline,
             budget=_budget(self.usd),
+            drain=drain,
         )
 
 
