@@ -121,7 +121,7 @@ class ToolServerRun:
             with contextlib.suppress(ActorError):  # it ended with the App
                 await supervisor.stop()
 
-    def _tool(self, runtime: Runtime, server: str, told: ServerTool) -> Tool[..., Any]:
+    def _tool(self, runtime: Runtime, server: str, told: ServerTool) -> Tool[..., object]:
         spec = ToolSpec(_model_name(self._prefix + told.spec.name), told.spec.description, told.spec.parameters)
         call = partial(_call, runtime, server, told.spec.name, self._timeout)
         return Tool.from_spec(spec, call, idempotent=told.repeatable, timeout=self._timeout)

@@ -132,7 +132,7 @@ class Hands:
 
     # --- everything else ------------------------------------------------------------------------------------
 
-    async def _write(self, ask: Write) -> dict[str, Any]:
+    async def _write(self, ask: Write) -> dict[str, object]:
         config: dict[str, Any] = {}
         if ask.rollout:
             config["seed"] = ask.rollout

@@ -58,7 +58,7 @@ class JobWriter:
         """Record an answer and return it as the journal has it; raises and is cancelled as ``append``."""
         return (await self.append(kind, data, key)).data
 
-    async def find(self, key: str) -> Mapping[str, Any] | None:
+    async def find(self, key: str) -> Mapping[str, object] | None:
         """Return the answer recorded under a key, if there is one; whatever was handed in before is written first."""
         kind = "evaluation" if key.startswith("run/") else "answer"
         found: Record | None = await self._worker.run(self._journal.find, kind, key)

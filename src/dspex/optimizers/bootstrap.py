@@ -161,7 +161,7 @@ class BootstrapFewShot(Algorithm[Worked]):
             demos[path] += labels(predictor, rest, self.max_labeled_demos - len(demos[path]), source)
         return demos
 
-    def progress(self, state: Worked) -> Mapping[str, Any]:
+    def progress(self, state: Worked) -> Mapping[str, object]:
         """Return how many rows were tried, and how many are worked out of how many wanted."""
         return {"rows": state.tried, "found": len(state.found), "wanted": self.max_bootstrapped_demos}
 
@@ -178,7 +178,7 @@ def worked_out(state: Worked) -> dict[str, list[Demo]]:
 
 def calls_of(evaluation: Evaluation, seed: int) -> tuple[tuple[str, Demo], ...]:
     """Return one call of each predictor as a demonstration: of several, the last or one before it, at even odds."""
-    calls: dict[str, list[Mapping[str, Any]]] = {}
+    calls: dict[str, list[Mapping[str, object]]] = {}
     for path, values in evaluation.trace:
         calls.setdefault(path, []).append(values)
     chosen = []

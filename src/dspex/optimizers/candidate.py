@@ -89,7 +89,7 @@ class Candidate:
         predictors = changed.predictors()
         return changed.replace({path: predictors[path].with_lm(lm) for path, lm in self.lms.items()})
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """Return the content as JSON values."""
         demos = {path: [dict(demo) for demo in each] for path, each in self.demos.items()}
         return {
@@ -120,7 +120,7 @@ def shown_row(predictor: Predict, example: Example) -> Demo | None:
     return found if {fields[name].role for name in found} == {"input", "output"} else None
 
 
-def shows(demo: Demo, row: Mapping[str, Any], inputs: Collection[str]) -> bool:
+def shows(demo: Demo, row: Mapping[str, object], inputs: Collection[str]) -> bool:
     """
     Say if a demonstration gives a row away: they share an input of the row, and every field that both have is equal.
 
@@ -131,7 +131,7 @@ def shows(demo: Demo, row: Mapping[str, Any], inputs: Collection[str]) -> bool:
 
 
 def without_row(
-    candidate: Candidate, own: Mapping[str, Sequence[Demo]], row: Mapping[str, Any], inputs: Collection[str]
+    candidate: Candidate, own: Mapping[str, Sequence[Demo]], row: Mapping[str, object], inputs: Collection[str]
 ) -> Candidate:
     """
     Return the candidate without demonstrations that show ``row``; it is what a row may be evaluated with.

@@ -153,7 +153,7 @@ class COPRO(Algorithm[Ascent]):
         """Tell the model that writes what a person said."""
         return replace(state, hints=(*state.hints, steer.hint)) if steer.hint else state
 
-    def progress(self, state: Ascent) -> Mapping[str, Any]:
+    def progress(self, state: Ascent) -> Mapping[str, object]:
         """Return how many rounds are over, and how many instructions were tried."""
         return {"rounds": state.rounds, "tried": len(state.tallies)}
 

@@ -52,7 +52,7 @@ def fingerprint_examples(examples: Sequence[object] | None) -> str:
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _row(example: object, where: str) -> dict[str, Any]:
+def _row(example: object, where: str) -> dict[str, object]:
     return {name: _plain(value, f"{where}{name}") for name, value in as_example(example, where).items()}
 
 
@@ -97,7 +97,7 @@ def path_of(thing: object) -> str:
     return f"{named.__module__}:{named.__qualname__}"
 
 
-def _callable(metric: object) -> list[Any]:
+def _callable(metric: object) -> list[object]:
     if isinstance(metric, Module):  # its predictors and its class; what else it was made with, by value
         own = {name: each for name, each in metric.__dict__.items() if not isinstance(each, Module)}
         return ["program", fingerprint_program(metric), _source(type(metric)), _values(own)]
@@ -121,13 +121,13 @@ def _source(thing: Any) -> str:  # a class or a function
         ) from error
 
 
-def _state(owner: object) -> Any:
+def _state(owner: object) -> object:
     if dataclasses.is_dataclass(owner) and not isinstance(owner, type):
         return _values({each.name: getattr(owner, each.name) for each in dataclasses.fields(owner)})
     return _values(getattr(owner, "__dict__", {}))
 
 
-def _values(values: Any) -> Any:
+def _values(values: object) -> object:
     """Return what a metric was made with; functions by their own source, what has no JSON form by its class."""
     if isinstance(values, Mapping):
         return {str(name): _values(each) for name, each in values.items()}
@@ -141,7 +141,7 @@ def _values(values: Any) -> Any:
         return path_of(values)
 
 
-def _plain(value: object, where: str) -> Any:
+def _plain(value: object, where: str) -> object:
     """Return a value as JSON has it, sets in a fixed order."""
     if value is None or isinstance(value, (str, bool, int, float)):
         return value

@@ -299,7 +299,7 @@ class GEPA(Algorithm[Population]):
             state = replace(state, added=(*state.added, steer.add))
         return replace(state, dropped=state.dropped | {steer.drop}) if steer.drop else state
 
-    def progress(self, state: Population) -> Mapping[str, Any]:
+    def progress(self, state: Population) -> Mapping[str, object]:
         """Return how many children were tried, how many passed, and the best mean."""
         best = max((each.mean for each in state.members if each.mean > -math.inf), default=None)
         return {"tried": state.tried, "members": len(state.members), "best": best}

@@ -152,7 +152,7 @@ class InferRules(Algorithm[Contest]):
             return state.winner
         return (state.candidates[0] if state.candidates else None) or state.task.start
 
-    def progress(self, state: Contest) -> Mapping[str, Any]:
+    def progress(self, state: Contest) -> Mapping[str, object]:
         """Return how many candidates there are of how many wanted."""
         return {"candidates": len(state.candidates), "wanted": self.num_candidates + 1}
 

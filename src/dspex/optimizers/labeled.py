@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from dspex._random import generator
 from dspex.errors import ConfigError
@@ -58,7 +58,7 @@ class LabeledFewShot(Algorithm[Candidate]):
         """Return that all is done."""
         return DONE
 
-    def absorb(self, state: Candidate, k: int, result: Any) -> Candidate:
+    def absorb(self, state: Candidate, k: int, result: object) -> Candidate:
         """Return the state."""
         return state
 

@@ -247,7 +247,7 @@ class MIPROv2(Algorithm[Mixing]):
         whole: Written = yield Write(DescribeData, self._viewed(task.learn[:3], notes), 1, None, self.prompt_lm)
         return whole.text("description", notes[0])
 
-    def _viewed(self, rows: Sequence[Row], notes: list[str]) -> dict[str, Any]:
+    def _viewed(self, rows: Sequence[Row], notes: list[str]) -> dict[str, object]:
         return {"examples": shown_rows(rows), "observations": notes}
 
     def _propose(self, state: Mixing, number: int, chance: random.Random) -> Plan:
@@ -361,7 +361,7 @@ class MIPROv2(Algorithm[Mixing]):
         """Tell the model that writes what a person said."""
         return replace(state, hints=(*state.hints, steer.hint)) if steer.hint else state
 
-    def progress(self, state: Mixing) -> Mapping[str, Any]:
+    def progress(self, state: Mixing) -> Mapping[str, object]:
         """Return how many sets, proposals and combinations there are, and the best mean of a trial."""
         tried = [each.mean for each in (state.tallies or {}).values() if each.scores]
         counted = {"sets": len(state.demo_sets), "proposals": len(state.proposals), "tried": len(tried)}

@@ -124,7 +124,7 @@ class Write:
     """
 
     signature: type[Signature] | str
-    inputs: Mapping[str, Any]
+    inputs: Mapping[str, object]
     rollout: int = 0
     temperature: float | None = None
     lm: LMChoice = None
@@ -173,8 +173,8 @@ class Train:
     """
 
     lm: str
-    data: tuple[Mapping[str, Any], ...]
-    options: Mapping[str, Any] = field(default_factory=dict)
+    data: tuple[Mapping[str, object], ...]
+    options: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +334,7 @@ class Algorithm(ABC, Generic[S]):
     version: ClassVar[int] = 1
     """Raised when the algorithm decides otherwise than before: journals of another version are refused."""
 
-    def options(self) -> Mapping[str, Any]:
+    def options(self) -> Mapping[str, object]:
         """Return what the result depends on, for the job's fingerprint: by default all fields but the metric."""
         if not dataclasses.is_dataclass(self):
             return {}
@@ -390,7 +390,7 @@ class Algorithm(ABC, Generic[S]):
         """Return the state after a person's word; by default the word changes nothing."""
         return state
 
-    def progress(self, state: S) -> Mapping[str, Any]:
+    def progress(self, state: S) -> Mapping[str, object]:
         """Return how far a state has come, as JSON values: told after each plan."""
         return {}
 

@@ -175,7 +175,7 @@ class BootstrapFewShotWithRandomSearch(Algorithm[Contest]):
             raise NoCandidate("not one row of the training set could be evaluated")
         return next((each for each in reversed(state.candidates) if each is not None), state.task.start)
 
-    def progress(self, state: Contest) -> Mapping[str, Any]:
+    def progress(self, state: Contest) -> Mapping[str, object]:
         """Return how many candidates there are of how many wanted."""
         return {"candidates": len(state.candidates), "wanted": self._count}
 
@@ -184,7 +184,7 @@ class BootstrapFewShotWithRandomSearch(Algorithm[Contest]):
         return told(state.tallies)
 
 
-def told(tallies: Sequence[Tally]) -> list[dict[str, Any]]:
+def told(tallies: Sequence[Tally]) -> list[dict[str, object]]:
     """Return tallies for people to read, as JSON values."""
     return [
         {

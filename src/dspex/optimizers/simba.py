@@ -241,7 +241,7 @@ class SIMBA(Algorithm[Pool]):
         """Tell the model that works out advice what a person said."""
         return replace(state, hints=(*state.hints, steer.hint)) if steer.hint else state
 
-    def progress(self, state: Pool) -> Mapping[str, Any]:
+    def progress(self, state: Pool) -> Mapping[str, object]:
         """Return how many steps are over, and how many candidates there are."""
         return {"steps": min(state.steps, self.max_steps), "candidates": len(state.tallies)}
 

@@ -102,7 +102,7 @@ class BetterTogether(Algorithm[Contest]):
         """Return the winner; before there is one, what the latest optimizer has found."""
         return state.winner or state.candidates[-1] or state.task.start
 
-    def progress(self, state: Contest) -> Mapping[str, Any]:
+    def progress(self, state: Contest) -> Mapping[str, object]:
         """Return how many optimizers are through."""
         return {"done": len(state.candidates) - 1, "wanted": len(self.optimizers)}
 

@@ -144,7 +144,7 @@ Verdict = Better | NotShownBetter | NoHeadroom | Worse | Unmeasured
 _KINDS: Mapping[str, Any] = {each.kind: each for each in (Better, NotShownBetter, NoHeadroom, Worse, Unmeasured)}
 
 
-def plain_verdict(verdict: Verdict) -> dict[str, Any]:
+def plain_verdict(verdict: Verdict) -> dict[str, object]:
     """Return a verdict as JSON values."""
     return {"kind": verdict.kind, **asdict(verdict)}
 

@@ -14,6 +14,7 @@ from dspex.programs.adapters._base import rendered_of
 from dspex.programs.adapters._prompt import field_list, history_messages, sections, shown_inputs, user_turn
 from dspex.programs.adapters.chat import ChatAdapter
 from dspex.programs.details import Details, tell_call
+from dspex.programs.fields import AnySignature
 from dspex.programs.predict import Predict
 from dspex.programs.signature import Signature, make_class, plan_of
 from dspex.programs.tools.calling import call_side_by_side, call_tool
@@ -255,7 +256,7 @@ def _on_one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _with_tools(signature: type[Signature], tools_text: str) -> object:  # a signature class
+def _with_tools(signature: type[Signature], tools_text: str) -> AnySignature:
     return signature.with_instructions(f"{plan_of(signature).instructions}\n\n{tools_text}")
 
 

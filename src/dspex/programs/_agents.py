@@ -71,7 +71,7 @@ def with_conversation(signature: object, adapter: Adapter, inputs: dict[str, Any
     return {**inputs, **changed} if changed else inputs
 
 
-def _as_turns(signature: Any, plan: Plan, adapter: Adapter, turn: Mapping[str, Any]) -> list[object]:
+def _as_turns(signature: Any, plan: Plan, adapter: Adapter, turn: Mapping[str, object]) -> list[object]:
     said = {name: value for name, value in turn.items() if name in plan.fields and plan.fields[name].role == "input"}
     told = {each.name: turn[each.name] for each in plan.outputs if each.name in turn}
     answer = [Message("assistant", adapter.format_outputs(signature, told))] if told else []

@@ -26,8 +26,8 @@ class ClassAnnotations:
         names: The names that such text may use beside those of the module and of the function around the class.
     """
 
-    written: Mapping[str, Any]
-    names: Mapping[str, Any]
+    written: Mapping[str, object]
+    names: Mapping[str, object]
 
 
 def read_annotations(body: Mapping[str, Any]) -> ClassAnnotations:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
@@ -29,7 +29,7 @@ DONE = Observation("(finished)")
 class Given(NamedTuple):
     """An answer that the model gave as it finished: the outputs, and the call that brought them."""
 
-    outputs: Mapping[str, Any]  # values of the fields' types
+    outputs: Mapping[str, object]  # values of the fields' types
     details: Details
 
 

@@ -44,7 +44,7 @@ def walk(root: Module, module_class: type[Module]) -> Iterator[tuple[str, Module
 
 def substitute(root: M, changes: Mapping[int, Module], module_class: type[Module]) -> M:
     """Return ``root`` with every module whose ``id`` is in ``changes`` exchanged; what does not change is shared."""
-    memo: dict[int, Any] = dict(changes)
+    memo: dict[int, object] = dict(changes)
 
     def visit(value: Any) -> Any:
         if isinstance(value, module_class):

@@ -17,8 +17,8 @@ def record_schema(
     cls: type,
     plan: Plan,
     handler: GetCoreSchemaHandler,
-    build: Callable[[Mapping[str, Any]], object],
-    to_dict: Callable[[Any], dict[str, Any]],
+    build: Callable[[Mapping[str, object]], object],
+    to_dict: Callable[[Any], dict[str, object]],
 ) -> CoreSchema:
     """
     Return the schema: records pass as they are, mappings and JSON objects with all fields become records.

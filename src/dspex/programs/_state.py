@@ -240,7 +240,7 @@ def _report(where: str, uncarried: list[str]) -> None:
         _log.warning("%s: not carried over: %s", where, ", ".join(uncarried))
 
 
-def _load_signature(path: str, signature: AnySignature, state: Mapping[str, Any]) -> AnySignature:
+def _load_signature(path: str, signature: AnySignature, state: Mapping[str, object]) -> AnySignature:
     """Return the signature with saved instructions and descriptions; fields are matched by position."""
     instructions = state.get("instructions")
     entries = state.get("fields")

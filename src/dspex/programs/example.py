@@ -23,7 +23,7 @@ class Example(Mapping[str, Any]):
     __slots__ = ("_fields",)
     _fields: dict[str, object]
 
-    def __init__(self, given: Mapping[str, Any] | None = None, /, **fields: object) -> None:
+    def __init__(self, given: Mapping[str, object] | None = None, /, **fields: object) -> None:
         object.__setattr__(self, "_fields", {**given, **fields} if given is not None else fields)
 
     def __getitem__(self, name: str) -> Any:
@@ -49,7 +49,7 @@ class Example(Mapping[str, Any]):
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"Examples are frozen; use .without({name!r}) to get a changed copy")
 
-    def __reduce__(self) -> tuple[type[Example], tuple[dict[str, Any]]]:
+    def __reduce__(self) -> tuple[type[Example], tuple[dict[str, object]]]:
         return Example, (self._fields,)
 
     def with_fields(self, **fields: object) -> Example:

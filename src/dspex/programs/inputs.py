@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ class InputSpec:
     takes_any: bool = False
 
 
-def spec_of_function(forward: Any) -> InputSpec:
+def spec_of_function(forward: Callable[..., object]) -> InputSpec:
     """Return the inputs of a ``forward`` method as it is written, ``self`` left out."""
     names, required, positional = [], set(), []
     takes_any = False
@@ -109,7 +109,7 @@ def _all_known(given: Mapping[str, object], spec: InputSpec) -> bool:
     return len(given) <= len(spec.names) and all(name in spec.names for name in given)
 
 
-def pick_inputs(program: object, row: Mapping[str, object], where: str = "") -> dict[str, Any]:
+def pick_inputs(program: object, row: Mapping[str, object], where: str = "") -> dict[str, object]:
     """
     Return the inputs that a row of data holds; its other fields are labels.
 

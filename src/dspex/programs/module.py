@@ -245,7 +245,9 @@ def _freezing(init: Callable[..., None]) -> Callable[..., None]:
     return freezing_init
 
 
-async def _observed(module: Any, telemetry: Telemetry, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+async def _observed(
+    module: Program[..., R], telemetry: Telemetry, args: tuple[object, ...], kwargs: Mapping[str, object]
+) -> R:
     """Run a module's ``forward`` as a span; what is given by position is told by its parameters' names."""
     names = inputs_of(module).names if telemetry.captures else ()
     inputs = {**dict(zip(names, args, strict=False)), **kwargs}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from dspex.programs._attempts import side_by_side
 from dspex.programs.inputs import bind_inputs
@@ -44,7 +43,7 @@ class Parallel(Module):
         """
         bound = [(program, bind_inputs(program, (), inputs)) for program, inputs in pairs]
 
-        def call(program: Any, inputs: Mapping[str, Any]) -> Any:
+        def call(program: Program[..., object], inputs: Mapping[str, object]) -> Callable[[], Awaitable[object]]:
             return lambda: program.forward(**inputs)
 
         outcomes = await side_by_side(

@@ -23,7 +23,7 @@ _DEPTH: Final = 8
 Schema = Mapping[str, Any]  # JSON schema
 
 
-def placeholders(signature: type[Signature]) -> dict[str, Any]:
+def placeholders(signature: type[Signature]) -> dict[str, object]:
     """
     Return a value for every output of a signature.
 
@@ -33,7 +33,7 @@ def placeholders(signature: type[Signature]) -> dict[str, Any]:
     return {field.name: placeholder(field) for field in plan_of(signature).outputs}
 
 
-def placeholder(field: Field) -> Any:  # of the field's type
+def placeholder(field: Field) -> object:  # of the field's type
     """Return a value of a field's type; raises as ``placeholders``."""
     if field.has_default:
         return field.make_default()
@@ -47,7 +47,7 @@ def placeholder(field: Field) -> Any:  # of the field's type
     )
 
 
-def arguments_of(tool: ToolSpec) -> dict[str, Any]:
+def arguments_of(tool: ToolSpec) -> dict[str, object]:
     """Return what a tool could be called with, by the names of its arguments."""
     arguments = _instance(tool.parameters, tool.parameters.get("$defs", {}), _DEPTH)
     return arguments if isinstance(arguments, dict) else {}
@@ -62,7 +62,7 @@ def _candidates(field: Field) -> Iterator[object]:
     yield from (TEXT, "word", 1, 0, 0.5, True, [], {}, None)
 
 
-def _instance(schema: Schema, defs: Mapping[str, Schema], depth: int) -> Any:  # JSON of any shape
+def _instance(schema: Schema, defs: Mapping[str, Schema], depth: int) -> object:  # JSON of any shape
     """Return a small instance of a schema; where the schema says more than this reads, validation will tell."""
     if depth <= 0:
         return None
@@ -137,7 +137,7 @@ def _fits(number: float, schema: Schema) -> bool:
     )
 
 
-def _array(schema: Schema, defs: Mapping[str, Schema], depth: int) -> list[Any]:
+def _array(schema: Schema, defs: Mapping[str, Schema], depth: int) -> list[object]:
     fixed = [_instance(each, defs, depth - 1) for each in schema.get("prefixItems", ())]
     of = schema.get("items")
     if not isinstance(of, Mapping):

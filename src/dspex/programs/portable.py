@@ -29,6 +29,7 @@ from pydantic import BaseModel
 
 from dspex.programs._plain import in_order, plain_json
 from dspex.programs.example import Example
+from dspex.programs.fields import AnySignature
 from dspex.programs.prediction import Prediction
 from dspex.programs.signature import Signature, SignatureMeta, build, values_of
 from dspex.programs.types.audio import Audio
@@ -60,7 +61,7 @@ class Known:
         annotations: Declared types; a class stands for itself and for its subclasses.
     """
 
-    def __init__(self, annotations: Iterable[Any] = ()) -> None:
+    def __init__(self, annotations: Iterable[object] = ()) -> None:
         self._annotations = tuple(annotations)
         self._classes: dict[str, list[type]] | None = None
 
@@ -82,7 +83,7 @@ class Known:
         )
 
 
-def portable(value: object, check: Check | None = None, known: Known | None = None) -> Any:
+def portable(value: object, check: Check | None = None, known: Known | None = None) -> object:
     """
     Return the JSON of a value, from which ``restored`` makes it again.
 
@@ -109,7 +110,7 @@ def portable(value: object, check: Check | None = None, known: Known | None = No
     raise TypeError(f"a {type(value).__name__} has no JSON form from which it could be made again")
 
 
-def restored(data: object, check: Check | None = None, known: Known | None = None) -> Any:
+def restored(data: object, check: Check | None = None, known: Known | None = None) -> object:
     """
     Return the value that ``portable`` wrote, or that another library did.
 
@@ -128,7 +129,7 @@ def restored(data: object, check: Check | None = None, known: Known | None = Non
         return data
 
 
-def untagged(data: object) -> Any:
+def untagged(data: object) -> object:
     """Return what ``portable`` wrote without the types, for a look at whether two values say the same."""
     if isinstance(data, list):
         return [untagged(each) for each in data]
@@ -137,7 +138,7 @@ def untagged(data: object) -> Any:
     return data
 
 
-def portable_fields(signature: type[Signature], values: Mapping[str, object]) -> dict[str, Any]:
+def portable_fields(signature: type[Signature], values: Mapping[str, object]) -> dict[str, object]:
     """
     Return field values by name as JSON, each by its field's type where the signature has such a field.
 
@@ -155,7 +156,7 @@ def portable_fields(signature: type[Signature], values: Mapping[str, object]) ->
     return found
 
 
-def restored_fields(signature: type[Signature], data: Mapping[str, object]) -> dict[str, Any]:
+def restored_fields(signature: type[Signature], data: Mapping[str, object]) -> dict[str, object]:
     """
     Return the values that ``portable_fields`` wrote; what does not fit its field stays as it is.
 
@@ -186,7 +187,7 @@ def _typed(value: object) -> object:
     return written if isinstance(written, dict) and TAG in written else {TAG: "json", "v": written}
 
 
-def _encoded(value: Any) -> Any:
+def _encoded(value: Any) -> object:
     kind = type(value)
     if value is None or kind in (bool, int, str) or (kind is float and math.isfinite(value)):
         return value
@@ -203,7 +204,7 @@ def _encoded(value: Any) -> Any:
     return _of_class(value)
 
 
-def _mapping(value: Mapping[object, object]) -> Any:
+def _mapping(value: Mapping[object, object]) -> object:
     if isinstance(value, Example):
         return {TAG: "example", "v": {name: _encoded(each) for name, each in value.items()}}
     if TAG not in value and all(type(name) is str for name in value):
@@ -211,7 +212,7 @@ def _mapping(value: Mapping[object, object]) -> Any:
     return {TAG: "dict", "v": [[_encoded(name), _encoded(each)] for name, each in value.items()]}
 
 
-def _of_class(value: Any) -> Any:
+def _of_class(value: Any) -> object:
     """Write a value of a class by its parts."""
     kind = type(value)
     if isinstance(value, pathlib.PurePath):
@@ -238,7 +239,7 @@ def _of_class(value: Any) -> Any:
 # --- reading ----------------------------------------------------------------------------------------------------
 
 
-def _decoded(data: Any, known: Known) -> Any:
+def _decoded(data: object, known: Known) -> Any:
     if isinstance(data, list):
         return [_decoded(each, known) for each in data]
     if not isinstance(data, dict):
@@ -263,7 +264,7 @@ def _decoded(data: Any, known: Known) -> Any:
         raise ValueError(f"{kind!r} cannot be read: {type(error).__name__}: {error}") from error
 
 
-def _make(kind: str, cls: Any, value: Any, extra: Any, known: Known) -> Any:
+def _make(kind: str, cls: Any, value: Any, extra: object, known: Known) -> object:
     """Make a value of a class from its parts; constructors of users are not run."""
     if kind == "enum" and issubclass(cls, enum.Enum):
         return cls[value]
@@ -273,7 +274,7 @@ def _make(kind: str, cls: Any, value: Any, extra: Any, known: Known) -> Any:
         return tuple.__new__(cls, [_decoded(each, known) for each in value])
     parts = {name: _decoded(each, known) for name, each in value.items()}
     if kind == "record" and isinstance(cls, SignatureMeta):
-        return build(cast("type[Any]", cls), parts) if cls.fields else cls(**parts)
+        return build(cast("AnySignature", cls), parts) if cls.fields else cls(**parts)
     if kind == "model" and issubclass(cls, BaseModel):
         made = cls.model_construct(_fields_set=set(parts))
         object.__setattr__(made, "__dict__", parts)  # in their order
@@ -281,7 +282,7 @@ def _make(kind: str, cls: Any, value: Any, extra: Any, known: Known) -> Any:
             object.__setattr__(made, "__pydantic_extra__", _decoded(extra, known))
         return made
     if kind == "dataclass" and dataclasses.is_dataclass(cls):
-        made = object.__new__(cast("type[Any]", cls))
+        made = object.__new__(cast("AnySignature", cls))
         for each in dataclasses.fields(cls):
             object.__setattr__(made, each.name, parts[each.name])
         return made
@@ -380,7 +381,7 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _same_mapping(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
+def _same_mapping(one: Mapping[Any, object], other: Mapping[Any, object]) -> bool:
     names = {each: each for each in other}
     return one.keys() == other.keys() and all(
         type(name) is type(names[name]) and same(value, other[name]) for name, value in one.items()

@@ -68,7 +68,7 @@ class Predict(Module, Generic[S, P]):
     _declared: type[object]
     _prefix: tuple[Message, ...]
     _other_prefix: tuple[Adapter, type[Signature], tuple[Message, ...]] | None
-    _lineage: tuple[weakref.ref[Any], ...]
+    _lineage: tuple[weakref.ref[Predict], ...]
 
     @overload
     def __init__(
@@ -94,7 +94,7 @@ class Predict(Module, Generic[S, P]):
 
     def __init__(
         self,
-        signature: Callable[..., Any] | str,
+        signature: Callable[..., object] | str,
         *,
         lm: LMChoice = None,
         demos: Sequence[Demo] = (),
@@ -213,7 +213,7 @@ class Predict(Module, Generic[S, P]):
             span.outputs = found
             return found
 
-    async def _answer(self, scope: Scope, plan: Plan, path: str, given: Mapping[str, Any]) -> S:
+    async def _answer(self, scope: Scope, plan: Plan, path: str, given: Mapping[str, object]) -> S:
         inputs = plan.check_inputs(given, plan.name)
         adapter = self.adapter or scope.adapter or DEFAULT_ADAPTER
         asked = await PredictCall(self, adapter, scope, path, inputs).run()
@@ -231,7 +231,7 @@ class Predict(Module, Generic[S, P]):
             vars(self)["_other_prefix"] = other  # a memo, whoever shares the predictor
         return other[2]
 
-    def _predict(self, inputs: Mapping[str, Any], asked: PredictCall, scope: Scope, path: str) -> Any:
+    def _predict(self, inputs: Mapping[str, object], asked: PredictCall, scope: Scope, path: str) -> Any:
         """Make records of the declared class; what it does not declare goes to the details."""
         declared = self.signature._plan_.fields if self._declared is self.signature else plan_of(self._declared).fields
         own_inputs = inputs

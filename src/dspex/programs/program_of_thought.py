@@ -152,7 +152,7 @@ class ProgramOfThought(Module, Generic[S, P]):
         except StepCrashed as error:
             return CodeRun("", str(error))
 
-    async def _answer(self, inputs: dict[str, Any], code: str, ran: CodeRun, trajectory: Trajectory) -> S:
+    async def _answer(self, inputs: dict[str, object], code: str, ran: CodeRun, trajectory: Trajectory) -> S:
         ask: Any = self.generate_output.forward  # its parameters are the signature's and two more
         prediction = await ask(**inputs, final_generated_code=_PYTHON(code), code_output=ran.output)
         answer: S = with_trajectory(prediction, trajectory)

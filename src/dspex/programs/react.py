@@ -182,7 +182,7 @@ class ReAct(Module, Generic[S, P]):
         scope.note_repair(plan_of(self._declared).name, "trajectory", "shortened")
         return shorter
 
-    async def _answer(self, inputs: dict[str, Any], trajectory: Trajectory, scope: Scope) -> S:
+    async def _answer(self, inputs: dict[str, object], trajectory: Trajectory, scope: Scope) -> S:
         ask: Any = self.extract.forward  # its parameters are the signature's and one more
         while True:
             try:

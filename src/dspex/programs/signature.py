@@ -118,7 +118,7 @@ class SignatureMeta(type):
 
     @_class_level
     def from_string(
-        cls, spec: str, instructions: str = "", *, types: Mapping[str, Any] | None = None
+        cls, spec: str, instructions: str = "", *, types: Mapping[str, object] | None = None
     ) -> type[Prediction]:
         """
         Compile ``"question, context: list[str] -> answer: Literal['yes', 'no']"``.
@@ -149,7 +149,7 @@ class SignatureMeta(type):
         return cast("C", cls.with_instructions(f"{plan_of(cls).instructions}\n\n{inspect.cleandoc(more)}"))  # type: ignore[attr-defined]  # C is a signature class
 
     @_class_level
-    def with_updated_fields(cls, name: str, type_: Any = None, **changes: Any) -> AnySignature:
+    def with_updated_fields(cls, name: str, type_: object = None, **changes: Any) -> AnySignature:
         """
         Return a signature with one field changed.
 
@@ -341,7 +341,7 @@ class Signature(metaclass=SignatureMeta):
 Signature._plan_ = Plan("Signature", (), "")
 
 
-def values_of(record: Signature) -> dict[str, Any]:
+def values_of(record: Signature) -> dict[str, object]:
     """Return the fields of a record that are set, by name, as they are; values are not copied."""
     return record._values_()
 
@@ -388,7 +388,7 @@ def plan_of(signature: object) -> Plan:
     return signature._plan_
 
 
-def build(cls: type[C], values: Mapping[str, Any], details: object = None) -> C:
+def build(cls: type[C], values: Mapping[str, object], details: object = None) -> C:
     """Make a record from values of the right types, outputs included, without its constructor."""
     record = cls.__new__(cls)
     for name, value in values.items():
@@ -437,7 +437,7 @@ def by_name_or_fields(cls: SignatureMeta) -> object:
     return plan.name, cls.__module__, cls.__qualname__, base, fields, plan.instructions if plan.authored else ""
 
 
-def unpickled(kind: Any, values: Mapping[str, Any], extras: Mapping[str, Any] | None) -> Any:
+def unpickled(kind: Any, values: Mapping[str, object], extras: Mapping[str, object] | None) -> object:
     """Make the record of a pickle."""
     details = Extras(extras) if extras else None
     if isinstance(kind, SignatureMeta):

@@ -66,7 +66,7 @@ def arguments_of(value: object) -> tuple[str, Mapping[str, Any] | None]:
     return value, arguments if isinstance(arguments, dict) else None
 
 
-def _value_of(text: str) -> Any:  # whatever JSON holds
+def _value_of(text: str) -> object:  # whatever JSON holds
     """Return the value of a JSON text, line ends inside strings allowed; None for other text."""
     try:
         return json.loads(text, strict=False)

@@ -74,8 +74,8 @@ class Application:
         self._own_runtime = runtime is None
         self._runtime = runtime
         self._process: ActorProcess | None = None
-        self._host: asyncio.Task[Any] | None = None  # while the block runs
-        self._cancelled: asyncio.Task[Any] | None = None  # the host, when an interrupt has cancelled it
+        self._host: asyncio.Task[object] | None = None  # while the block runs
+        self._cancelled: asyncio.Task[object] | None = None  # the host, when an interrupt has cancelled it
         self._interrupt: KeyboardInterrupt | None = None
 
     # --- for subclasses -------------------------------------------------------------------------------------
@@ -275,7 +275,7 @@ class _Master(LibraryActor):
         elif not self.began:
             self._dspex_process.receive_exit(KILL, None)
 
-    async def handle_info(self, message: Any) -> Next:
+    async def handle_info(self, message: object) -> Next:
         """End with the tree."""
         top = self.supervisor
         if type(message) is Exit and top is not None and top == message.ref and top._process.dead:

@@ -151,7 +151,7 @@ class StartedHandler:
             coroutine.close()
 
 
-def begun_in(frames: object) -> Coroutine[Any, Any, object] | None:
+def begun_in(frames: object) -> Coroutine[object, object, object] | None:
     """Return the coroutine that a suspended ``StartedHandler`` goes on with, for those who follow what awaits what."""
     frame = getattr(frames, "gi_frame", None)
     if frame is None or frame.f_code is not StartedHandler.__await__.__code__:

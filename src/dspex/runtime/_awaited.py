@@ -108,7 +108,7 @@ def _content(cell: Any) -> object:
         return None
 
 
-def _host_of(group: object) -> Task[Any] | None:
+def _host_of(group: object) -> Task[object] | None:
     """Return the task whose block a task group is: of asyncio, or of anyio."""
     host = getattr(group, "_parent_task", None) or getattr(getattr(group, "cancel_scope", None), "_host_task", None)
     return host if isinstance(host, Task) else None

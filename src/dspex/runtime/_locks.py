@@ -6,7 +6,6 @@ import asyncio
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any
 
 from dspex._guard import shown
 from dspex.errors import ActorExited, CallCycle
@@ -22,7 +21,7 @@ class _Ticket:
 
     __slots__ = ("key", "process", "task", "turn")
 
-    def __init__(self, key: Hashable, process: Process | None, task: asyncio.Task[Any] | None) -> None:
+    def __init__(self, key: Hashable, process: Process | None, task: asyncio.Task[object] | None) -> None:
         self.key = key
         self.process = process
         self.task = task

@@ -32,7 +32,7 @@ class Mailbox:
 
     def __init__(self, limit: int | None = None) -> None:
         self.items: deque[Any] | None = None  # envelopes and users' own info messages
-        self.urgent: deque[Any] | None = None
+        self.urgent: deque[object] | None = None
         self.waiter: Sleeper | None = None
         self.limit = limit
         self.high_water = 0

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 from dspex.errors import ChildError, NoSuchActor, SpecError
 from dspex.runtime._child_spec import ChildSpec
@@ -19,7 +19,7 @@ from dspex.runtime._via import Via
 
 __all__ = ["PartitionSupervisor", "PartitionSupervisorRef", "stable_hash"]
 
-WithArguments = Callable[[tuple[Any, ...], int], tuple[Any, ...]]
+WithArguments = Callable[[tuple[object, ...], int], tuple[object, ...]]
 
 
 def stable_hash(key: object) -> int:

@@ -97,7 +97,9 @@ def get_state(process: ActorProcess) -> dict[str, object]:
     return {name: value for name, value in vars(process.actor).items() if name not in _NOT_STATE}
 
 
-def replace_state(change: Callable[[dict[str, Any]], Mapping[str, object]], process: ActorProcess) -> dict[str, object]:
+def replace_state(
+    change: Callable[[dict[str, object]], Mapping[str, object]], process: ActorProcess
+) -> dict[str, object]:
     """Give the actor the attributes that ``change`` makes of those it has."""
     before = get_state(process)
     after = dict(change(dict(before)))

@@ -7,7 +7,7 @@ import enum
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from dspex.errors import ActorExited, CallTimeout, SpecError
 from dspex.runtime._chain import refuse_wait
@@ -68,7 +68,7 @@ class TaskHandle(Itself, Generic[R]):
         """A handle on the task's process, to monitor it or to send it exit signals."""
         return self._task.ref
 
-    def __await__(self) -> Generator[Any, None, R]:
+    def __await__(self) -> Generator[object, None, R]:
         return self._result().__await__()
 
     async def _result(self) -> R:

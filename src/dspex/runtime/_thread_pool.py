@@ -140,7 +140,7 @@ class ThreadPool:
             self.late += 1
             self._serve()
 
-    def _ended(self, worker: _Worker, job: _Job[Any], value: object, error: BaseException | None) -> None:
+    def _ended(self, worker: _Worker, job: _Job[object], value: object, error: BaseException | None) -> None:
         job.ended = True
         worker.job = None
         if job.left:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from typing import Any
 
 from dspex.app._app import App
 from dspex.app._view import RunnableProgram
@@ -17,13 +16,13 @@ _DRAW_EVERY = 0.1
 
 async def ask_all(
     app: App,
-    program: RunnableProgram[..., Any],
+    program: RunnableProgram[..., object],
     asked: Sequence[Mapping[str, object]],
     board: Board,
     draw: Callable[[], object],
     *,
     at_once: int,
-    beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    beside: Callable[[], Coroutine[object, object, None]] | None = None,
 ) -> None:
     """
     Ask every question, a number of them at once, and write down on the board how each ends.
@@ -59,7 +58,7 @@ async def ask_all(
 
 async def _work(
     app: App,
-    program: RunnableProgram[..., Any],
+    program: RunnableProgram[..., object],
     asked: Sequence[Mapping[str, object]],
     board: Board,
     places: Iterator[int],

@@ -125,7 +125,7 @@ class Board:
         return ", ".join(f"{count}x {kind}" for kind, count in self.failures.most_common()) or "none"
 
 
-def _cell(request: Request[Any] | None, end: Ok | Failed | None) -> Cell:
+def _cell(request: Request[object] | None, end: Ok | Failed | None) -> Cell:
     if end is not None:
         return Cell.ANSWERED if isinstance(end, Ok) else Cell.FAILED
     if request is None:

@@ -55,7 +55,7 @@ class Piece:
 
     __slots__ = ("_so_far", "field", "text")
 
-    def __init__(self, field: str, text: str, value_so_far: Any) -> None:
+    def __init__(self, field: str, text: str, value_so_far: object) -> None:
         self.field = field
         self.text = text
         self._so_far = value_so_far

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
@@ -84,7 +84,7 @@ class PromptAdapter(ABC):
         return (*history_messages(rendered, inputs), last) if rendered.histories else (last,)
 
     def format(
-        self, signature: type[Signature], inputs: Mapping[str, Any], demos: Sequence[Mapping[str, Any]] = ()
+        self, signature: type[Signature], inputs: Mapping[str, object], demos: Sequence[Mapping[str, object]] = ()
     ) -> tuple[Message, ...]:
         """
         Return the whole prompt; ``inputs`` are values of the fields' types.

@@ -6,7 +6,6 @@ import enum
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from dspex.programs.adapters._marks import without_marks
 
@@ -53,7 +52,7 @@ class Choices:
             return json.dumps(plain, ensure_ascii=False)
         return None
 
-    def read(self, text: str) -> tuple[Any, str]:
+    def read(self, text: str) -> tuple[object, str]:
         """
         Return the choice that a text means, and the repair it took.
 

@@ -49,7 +49,7 @@ class _ElementReader:
     def __init__(self, schema: Schema) -> None:
         self._definitions: Mapping[str, Schema] = schema.get("$defs", {})
 
-    def value(self, element: ET.Element, schema: Schema) -> Any:
+    def value(self, element: ET.Element, schema: Schema) -> object:
         """Return an element's value as JSON has it."""
         schema = self._chosen(element, schema)
         if len(element) and _stray_text(element):

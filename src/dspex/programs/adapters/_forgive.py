@@ -260,7 +260,7 @@ def _fits(value: object, annotation: object) -> bool:
     return True
 
 
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
+def _adapter(annotation: Any) -> TypeAdapter[object]:
     try:
         return _known_adapter(annotation)
     except TypeError:  # not hashable
@@ -268,7 +268,7 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
 
 
 @functools.lru_cache(maxsize=512)
-def _known_adapter(annotation: Any) -> TypeAdapter[Any]:
+def _known_adapter(annotation: Any) -> TypeAdapter[object]:
     return TypeAdapter(annotation)
 
 
@@ -325,7 +325,7 @@ def _list(value: object, annotation: object, origin: type, depth: int) -> object
     return [forgiven(each, arguments[0], depth + 1) for each in value] if arguments else value
 
 
-def _mapping(value: object, annotation: object, depth: int) -> Any:
+def _mapping(value: object, annotation: object, depth: int) -> object:
     if isinstance(value, str):
         value = _structure(value, dict)
     arguments = get_args(annotation)

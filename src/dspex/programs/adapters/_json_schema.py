@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ConfigDict, Field, PydanticUserError, create_model
+from pydantic.json_schema import JsonSchemaValue
 
 from dspex.errors import SignatureError
 from dspex.programs._compile import Plan
@@ -44,7 +45,7 @@ def _make(plan: Plan) -> JsonSchema:
         return JsonSchema(name or "outputs", loose, strict=False)
 
 
-def _loose(plan: Plan) -> dict[str, Any]:
+def _loose(plan: Plan) -> JsonSchemaValue:
     """Return the schema as pydantic gives it; an output without one may be anything."""
     fields: dict[str, Any] = {}
     for number, each in enumerate(plan.outputs):  # field names of ours may be methods of a model
@@ -57,7 +58,7 @@ def _loose(plan: Plan) -> dict[str, Any]:
             annotation = annotation | None if not isinstance(annotation, str) else annotation
         fields[f"f{number}"] = (annotation, Field(alias=each.name, description=each.desc or None))
     model = create_model(plan.name, __config__=ConfigDict(protected_namespaces=()), **fields)
-    schema: dict[str, Any] = model.model_json_schema(by_alias=True)
+    schema: JsonSchemaValue = model.model_json_schema(by_alias=True)
     schema.pop("title", None)
     schema.pop("description", None)
     schema.setdefault("properties", {})
@@ -66,13 +67,13 @@ def _loose(plan: Plan) -> dict[str, Any]:
     return schema
 
 
-def _strict(schema: Any) -> dict[str, Any]:
+def _strict(schema: object) -> JsonSchemaValue:
     """Return the schema with every object closed and every property required."""
     if not isinstance(schema, Mapping) or not schema:
         raise _NotStrict
     if "$ref" in schema:
         return {"$ref": schema["$ref"]}
-    found: dict[str, Any] = {}
+    found: JsonSchemaValue = {}
     for keyword, value in schema.items():
         if keyword in _UNENFORCED or (keyword == "format" and value not in _FORMATS):
             continue

@@ -9,7 +9,7 @@ in the text's length, and only ``ValueError`` comes out.
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dspex.programs.adapters._exact_json import DoubleKey
 from dspex.programs.adapters._exact_json import number as number_of
@@ -49,7 +49,7 @@ _REST = re.compile(r"(?:[\s,;}\]]|//[^\n]*)*")
 class LenientValue(NamedTuple):
     """A value, where the text goes on behind it, and whether it is whole: not so where an object's brace is missing."""
 
-    value: Any
+    value: object
     end: int
     is_whole: bool
 
@@ -94,13 +94,13 @@ class _Reader:
         self.is_whole = True
         self._closed = False  # whether the last value had an end of its own, as texts, lists and objects have
 
-    def value(self, depth: int) -> Any:
+    def value(self, depth: int) -> object:
         """Read the value that comes next."""
         if depth > _DEPTH:
             raise ValueError("it is nested too deeply")
         char = self._peek()
         if char in _CLOSES:
-            found: Any = self._string(char)
+            found: object = self._string(char)
         elif char == "{":
             found = self._braces(depth)
         elif char == "[":

@@ -88,7 +88,7 @@ class Native:
             if not has_calls:
                 raise
             parsed = self._unset()  # a preamble of the calls is not an output: details(…).completion.text has it
-        own: dict[str, Any] = {}
+        own: dict[str, object] = {}
         if self.calls:
             own[self.calls] = ToolCalls(completion.tool_calls)
         if self.reasoning:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dspex.programs.adapters._values import Codec
 
 __all__ = ["FieldProgress", "SoFar"]
@@ -22,7 +20,7 @@ class SoFar:
         self._parts = parts
         self._count = len(parts)
 
-    def value(self) -> Any:
+    def value(self) -> object:
         """Return the value so far."""
         return self._codec.so_far("".join(self._parts[: self._count]))
 

@@ -81,7 +81,7 @@ class Rendered:
     outputs: tuple[Slot, ...]
     tail: str
     escape: Callable[[str], str]
-    answer: Callable[[Rendered, Mapping[str, Any], bool], str]
+    answer: Callable[[Rendered, Mapping[str, object], bool], str]
     histories: tuple[str, ...] = ()
     calls: str = ""
     extra: object = None
@@ -107,7 +107,7 @@ def slots(
 # --- values -------------------------------------------------------------------------------------------------
 
 
-def sections(rendered: Rendered, inputs: Mapping[str, object]) -> list[str | Part]:
+def sections(rendered: Rendered, inputs: Mapping[str, Any]) -> list[str | Part]:
     """
     Return every input between its head and foot.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
@@ -118,7 +117,7 @@ class Told:
                 pieces += self._value(name, text)
         return pieces
 
-    def outputs(self, outputs: Mapping[str, Any]) -> list[Piece]:
+    def outputs(self, outputs: Mapping[str, object]) -> list[Piece]:
         """Return the values of an answer in another form, of which nothing was told."""
         pieces: list[Piece] = []
         for name, value in outputs.items():

@@ -84,7 +84,7 @@ class Codec:
         return self._by_alias
 
     @property
-    def adapter(self) -> TypeAdapter[Any]:
+    def adapter(self) -> TypeAdapter[object]:
         """The annotation's pydantic adapter, built when first needed and kept."""
         adapter = self._adapter
         if adapter is None:
@@ -154,7 +154,7 @@ class Codec:
             raise ValueError(f"it has no JSON form: {error}") from error
         return text
 
-    def _infinite(self) -> TypeAdapter[Any]:
+    def _infinite(self) -> TypeAdapter[object]:
         """Return an adapter that keeps infinity where no type says that a value is a number; for a tuple of one."""
         adapter = self._with_infinity
         if adapter is None:
@@ -448,7 +448,7 @@ class PassagesCodec(Codec):
         return super().write(value)
 
 
-def make_codec(annotation: Any, constraints: dict[str, Any], role: str) -> Codec:
+def make_codec(annotation: object, constraints: dict[str, Any], role: str) -> Codec:
     """
     Return the codec of a field.
 
@@ -530,7 +530,7 @@ def _is_known(annotation: object) -> bool:
     return get_origin(annotation) in (list, dict, set, tuple) and all(map(_is_known, get_args(annotation)))
 
 
-def _type_adapter(annotation: Any) -> TypeAdapter[Any]:
+def _type_adapter(annotation: Any) -> TypeAdapter[object]:
     try:
         return TypeAdapter(annotation)
     except (PydanticSchemaGenerationError, PydanticUserError, TypeError) as error:

@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, NotRequired, Required, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NotRequired, Required, get_args, get_origin, get_type_hints
 
 from pydantic import (
     ConfigDict,
@@ -53,10 +53,10 @@ class Arguments:
     deps: Any  # a class, a union of classes, or a special form that says nothing about classes
     _adapter: TypeAdapter[dict[str, Any]]
     _positional: tuple[str, ...]
-    _types: Mapping[str, Any]
+    _types: Mapping[str, object]
     _has_dates: bool  # pydantic takes any number for a date
 
-    def check(self, tool: str, given: Mapping[str, Any]) -> dict[str, Any]:  # values of the parameters' types
+    def check(self, tool: str, given: Mapping[str, object]) -> dict[str, Any]:  # values of the parameters' types
         """
         Return the arguments as the parameters' types; what was left out is left to the function's defaults.
 
@@ -105,7 +105,8 @@ def arguments_of(function: Callable[..., object], name: str, doc: Docstring) -> 
     fields: dict[str, object] = {}
     defaults: dict[str, object] = {}
     positional: list[str] = []
-    run, deps, extra = "", object, "forbid"
+    run, deps = "", object
+    extra: Literal["allow", "forbid"] = "forbid"
     for parameter in parameters.values():
         annotation = hints.get(parameter.name, parameter.annotation)
         annotation = Any if annotation is parameter.empty else annotation
@@ -132,7 +133,7 @@ def arguments_of(function: Callable[..., object], name: str, doc: Docstring) -> 
     return Arguments(_schema(adapter, name, defaults), run, deps, adapter, tuple(positional), types, dated)
 
 
-def _adapter(name: str, fields: Mapping[str, Any], extra: Any) -> TypeAdapter[dict[str, Any]]:
+def _adapter(name: str, fields: Mapping[str, object], extra: Literal["allow", "forbid"]) -> TypeAdapter[dict[str, Any]]:
     config = ConfigDict(extra=extra, arbitrary_types_allowed=True)
     try:
         shape: Any = with_config(config)(TypedDict("Arguments", dict(fields)))  # type: ignore[operator]  # the functional form, with computed fields
@@ -141,7 +142,7 @@ def _adapter(name: str, fields: Mapping[str, Any], extra: Any) -> TypeAdapter[di
         raise ToolInvalid(name, describe(error)) from error
 
 
-def _schema(adapter: TypeAdapter[Any], name: str, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
+def _schema(adapter: TypeAdapter[Any], name: str, defaults: Mapping[str, object]) -> Mapping[str, object]:
     try:
         schema: dict[str, Any] = without_titles(adapter.json_schema())
     except PydanticUserError as error:

@@ -125,7 +125,7 @@ async def _call(tools: Mapping[str, Tool[..., object]], call: ToolCall, scope: S
         return _failed(error)
 
 
-def _arguments(call: ToolCall, scope: Scope) -> Mapping[str, Any]:
+def _arguments(call: ToolCall, scope: Scope) -> Mapping[str, object]:
     """Return the arguments; where they are not a JSON object, as far as they can be repaired."""
     if call.arguments is not None:
         try:
@@ -155,4 +155,4 @@ def _failed(error: BaseException) -> Observation:
     return Observation(f"Error: {text[:_SHOWN]}", error)
 
 
-_OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
+_OBJECT: TypeAdapter[dict[str, object]] = TypeAdapter(dict[str, Any])

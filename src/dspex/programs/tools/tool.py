@@ -104,7 +104,7 @@ class Tool(Generic[P, R_co]):
             ToolInvalid: The name is none that models take.
         """
 
-        async def function(**arguments: object) -> Any:
+        async def function(**arguments: object) -> object:
             return await call(arguments)
 
         made = Tool(function, name=spec.name, description=spec.description, idempotent=idempotent, timeout=timeout)
@@ -235,7 +235,7 @@ def as_tools(functions: Iterable[object], owner: str) -> dict[str, Tool[..., Any
     if not isinstance(functions, Iterable) or isinstance(functions, (str, Mapping)):
         raise ToolInvalid(_name_of(functions), f"give {owner} a list of tools")
     for each in functions:
-        made = each if isinstance(each, Tool) else Tool(cast("Callable[..., Any]", each))
+        made = each if isinstance(each, Tool) else Tool(cast("Callable[..., object]", each))
         if made.name in tools:
             raise ToolInvalid(made.name, f"{owner} has two tools of this name")
         tools[made.name] = made
@@ -296,7 +296,7 @@ def _made(given: object) -> object:
 def _not_here(name: str) -> Callable[[Mapping[str, object]], Awaitable[object]]:
     """Return what a tool calls that was read from a file: there is no function in one."""
 
-    async def call(_arguments: Mapping[str, Any]) -> Any:
+    async def call(_arguments: Mapping[str, object]) -> object:
         raise ToolInvalid(
             name, "it was read from a file, which holds no function: give the tool itself to have it called"
         )

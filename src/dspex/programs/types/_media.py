@@ -91,7 +91,7 @@ class Media(FieldType, MediaPart):
     """The beginning of the media type."""
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], *, media_type: str = "", **extras: object) -> Self:
+    def from_file(cls, path: str | os.PathLike[str], *, media_type: str = "", **extras: Any) -> Self:
         """
         Read a file; the media type is found by its first bytes or its suffix.
 
@@ -162,7 +162,7 @@ class Media(FieldType, MediaPart):
         """Read an address, or the JSON of an object with one."""
         return cls.from_json(json.loads(text)) if text.startswith("{") else cls.from_url(text)
 
-    def to_json(self) -> Any:
+    def to_json(self) -> object:
         """Return the address; an object where there is more to say."""
         more = {name: value for name in self._extras if (value := getattr(self, name))}
         if type(self).from_url(self.data_url).media_type != self.media_type:

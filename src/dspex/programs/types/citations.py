@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from pydantic import GetCoreSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, SchemaSerializer, core_schema
 
 from dspex.protocols.content import Citation
@@ -55,7 +55,7 @@ class Citations:
         )
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: object) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: object) -> JsonSchemaValue:
         """Return the schema of a list of sources."""
         properties = {name: {"type": "string"} for name in ("text", "title", "url")}
         return {"type": "array", "items": {"type": "object", "properties": properties, "required": ["text"]}}

@@ -77,7 +77,7 @@ class Code(FieldType, str, Generic[L]):
         return rest.lstrip() if rest and cls.language and first.lower() == cls.language.lower() else line
 
     @classmethod
-    def so_far(cls, text: str) -> Any:
+    def so_far(cls, text: str) -> object:
         """Return the code so far, without the fence that opens it and what may be the one that ends it."""
         opened = _OPENED.match(text)
         if opened is None:
@@ -88,7 +88,7 @@ class Code(FieldType, str, Generic[L]):
             code = whole.removesuffix("\n")
         return cls(code)
 
-    def to_json(self) -> Any:
+    def to_json(self) -> object:
         """Return the code itself; fenced where reading would otherwise take a fence off."""
         return self.to_text() if _OPENED.match(self) else str(self)
 

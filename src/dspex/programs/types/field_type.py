@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, SchemaSerializer, core_schema
 
 from dspex.protocols.content import Part, TextPart
@@ -100,11 +101,11 @@ class FieldType:
         raise ValueError(f"{cls.__name__} cannot be read from text: it does not define from_text")
 
     @classmethod
-    def so_far(cls, text: str) -> Any:  # what can be shown of half a value
+    def so_far(cls, text: str) -> object:  # what can be shown of half a value
         """Return what a stream shows of a value whose text is not complete; by default that text."""
         return text
 
-    def to_json(self) -> Any:  # a JSON value
+    def to_json(self) -> object:  # a JSON value
         """Return the value as JSON has it; by default its text."""
         return self.to_text()
 
@@ -139,12 +140,12 @@ class FieldType:
         return core_schema.no_info_plain_validator_function(cls._validate, serialization=_WRITING)
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Return ``json_schema``."""
         return dict(cls.json_schema)
 
 
-def _write(value: Any, info: core_schema.SerializationInfo) -> Any:
+def _write(value: FieldType, info: core_schema.SerializationInfo) -> object:
     """Write JSON; while a turn is composed, leave a mark and hand over the parts."""
     context = info.context
     collector = context.get("parts") if isinstance(context, dict) else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, SchemaSerializer, core_schema
 
 from dspex.protocols.content import (
@@ -97,7 +98,7 @@ class History:
         )
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: object) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: object) -> JsonSchemaValue:
         """Return the schema of the object with ``messages``."""
         messages = {"type": "array", "items": {"type": "object"}}
         return {"type": "object", "properties": {"messages": messages}, "required": ["messages"]}
@@ -168,7 +169,7 @@ def _dump(history: History) -> dict[str, object]:
     return {"messages": turns}
 
 
-_PARTS: Mapping[str, type[Any]] = {
+_PARTS: Mapping[str, type[Part]] = {
     "text": TextPart,
     "image": ImagePart,
     "audio": AudioPart,
@@ -179,7 +180,7 @@ _PARTS: Mapping[str, type[Any]] = {
 }
 
 
-def _write_part(part: Part) -> dict[str, Any]:
+def _write_part(part: Part) -> dict[str, object]:
     kind = next(name for name, cls in _PARTS.items() if isinstance(part, cls))
     given = {each.name: getattr(part, each.name) for each in fields(_PARTS[kind])}
     if isinstance(part, MediaPart):
@@ -189,7 +190,7 @@ def _write_part(part: Part) -> dict[str, Any]:
     return {"type": kind, **{name: value for name, value in given.items() if value is not None}}
 
 
-def _read_part(given: Mapping[str, Any]) -> Any:
+def _read_part(given: Mapping[str, Any]) -> Part:
     """Make a part of its JSON; ValueError where it is none."""
     cls = _PARTS[given["type"]]
     values = {name: value for name, value in given.items() if name != "type"}

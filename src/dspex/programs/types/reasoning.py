@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 from dspex.programs.types.field_type import FieldType
 
@@ -29,6 +29,6 @@ class Reasoning(FieldType, str):
         return cls(text)
 
     @classmethod
-    def so_far(cls, text: str) -> Any:
+    def so_far(cls, text: str) -> object:
         """Return the thoughts so far."""
         return cls(text)

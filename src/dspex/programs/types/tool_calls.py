@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, SchemaSerializer, core_schema
 
 from dspex.protocols.call_shapes import arguments_of, is_cut, named_call
@@ -56,7 +57,7 @@ class ToolCalls:
         )
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: object) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: object) -> JsonSchemaValue:
         """Return the schema of a list of names and arguments."""
         properties = {"name": {"type": "string"}, "args": {"type": "object"}}
         call = {"type": "object", "properties": properties, "required": ["name", "args"]}

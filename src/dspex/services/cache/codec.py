@@ -38,7 +38,7 @@ def encode_response(response: LMResponse) -> str:
     )
 
 
-def _encoded(completion: Completion) -> list[Any]:  # JSON
+def _encoded(completion: Completion) -> list[object]:  # JSON
     more: dict[str, object] = {}  # JSON
     if completion.tool_calls:
         more["calls"] = [
@@ -119,7 +119,7 @@ def _citation(text: object, title: object, url: object, start: Any, end: Any) ->
     )
 
 
-def _object(value: object) -> dict[str, Any]:  # the provider's own JSON
+def _object(value: object) -> dict[str, object]:  # the provider's own JSON
     if not isinstance(value, dict):
         raise TypeError(f"{value!r} is not an object")
     return value

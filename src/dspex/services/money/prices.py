@@ -149,7 +149,7 @@ def _from_library(lm: LM) -> Price | None:
     return Price(base.input, base.output, base.cached_input, base.cache_write, tiers)
 
 
-def _at(rates: Mapping[str, Any], tokens: int) -> Price:
+def _at(rates: Mapping[str, object], tokens: int) -> Price:
     """Return the rates of calls with more than ``tokens`` of input."""
 
     def rate(value: Any) -> Decimal | None:

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from dspex.app._app import App
 from dspex.app.config import read_cache_folder
@@ -298,7 +298,7 @@ def verdict(change: Comparison) -> str:
     return f"no gain that is sure, {measured}" if change.difference > 0 else f"no gain, {measured}"
 
 
-def _inputs(row: Example) -> dict[str, Any]:
+def _inputs(row: Example) -> dict[str, object]:
     return {"message": row["message"]}
 
 

@@ -9,7 +9,6 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 from urllib.parse import quote
 
 from dspex.errors import LMError, ResponseInvalid
@@ -197,7 +196,7 @@ class _Answer:
         message = f"the provider's answer holds no embeddings: {problem}"
         return billed(ResponseInvalid(message, status=self._status, request_id=self._request_id), self.usage)
 
-    def entries(self, name: str, texts: int) -> list[dict[str, Any]]:
+    def entries(self, name: str, texts: int) -> list[dict[str, object]]:
         """Return the list of objects under ``name``, one for each text."""
         found = self.document.get(name)
         if not isinstance(found, list):

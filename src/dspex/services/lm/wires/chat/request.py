@@ -57,7 +57,7 @@ def chat_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return written
 
 
-def _tool_messages(content: str | tuple[Part, ...]) -> list[dict[str, Any]]:
+def _tool_messages(content: str | tuple[Part, ...]) -> list[dict[str, object]]:
     """Return one message per result; whether the tool failed is for its words to say."""
     if isinstance(content, str):
         raise unsayable("a tool turn without ToolResult parts", _NAME)
@@ -76,7 +76,7 @@ def _tool_messages(content: str | tuple[Part, ...]) -> list[dict[str, Any]]:
     return written
 
 
-def _assistant(content: tuple[Part, ...]) -> dict[str, Any]:
+def _assistant(content: tuple[Part, ...]) -> dict[str, object]:
     """Return an assistant's turn; its thoughts go back where a tool call depends on them, under their own name."""
     texts: list[str] = []
     calls: list[dict[str, object]] = []

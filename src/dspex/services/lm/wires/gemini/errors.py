@@ -84,7 +84,7 @@ def _cause(message: str, reason: str, details: list[dict[str, object]]) -> str:
     return ""
 
 
-def _violations(details: list[dict[str, object]]) -> Iterator[dict[str, Any]]:
+def _violations(details: list[dict[str, object]]) -> Iterator[dict[str, object]]:
     for each in details:
         if string(each, "@type").endswith("google.rpc.QuotaFailure"):
             yield from items(each, "violations")

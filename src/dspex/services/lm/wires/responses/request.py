@@ -64,7 +64,7 @@ def _text_only(content: str | tuple[Part, ...], where: str) -> str:
     return "".join([part.text for part in content if isinstance(part, TextPart)])
 
 
-def _items(messages: Sequence[Message]) -> list[dict[str, Any]]:
+def _items(messages: Sequence[Message]) -> list[dict[str, object]]:
     items: list[dict[str, object]] = []
     for message in messages:
         content, role = message.content, message.role
@@ -82,7 +82,7 @@ def _items(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return items
 
 
-def _results(content: str | tuple[Part, ...]) -> list[dict[str, Any]]:
+def _results(content: str | tuple[Part, ...]) -> list[dict[str, object]]:
     if isinstance(content, str):
         raise unsayable("a tool turn without ToolResult parts", _NAME)
     items: list[dict[str, object]] = []
@@ -95,7 +95,7 @@ def _results(content: str | tuple[Part, ...]) -> list[dict[str, Any]]:
     return items
 
 
-def _assistant(content: tuple[Part, ...]) -> list[dict[str, Any]]:
+def _assistant(content: tuple[Part, ...]) -> list[dict[str, object]]:
     """Return an assistant's turn as items in their order; thoughts go back only before the calls they led to."""
     calls = any(isinstance(part, ToolCall) for part in content)
     items: list[dict[str, object]] = []
