@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, TypeVarTuple, Unpack, overload
 
 import anyio
 from anyio.from_thread import BlockingPortal
@@ -36,6 +36,7 @@ __all__ = ["SyncApp", "SyncJob", "SyncRequest", "SyncStream", "SyncView"]
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 M = TypeVar("M", bound=Module)
 
 
@@ -82,7 +83,11 @@ class _Loop:
         if not self.is_of_this_process:
             raise WrongProcess(self._pid)
 
-    def call(self, function: Callable[..., object], *args: object) -> Any:
+    @overload
+    def call(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T: ...
+    @overload
+    def call(self, function: Callable[[*Ts], T], *args: *Ts) -> T: ...
+    def call(self, function: Callable[..., object], *args: object) -> object:
         """
         Run an async or plain function in the App's thread and wait for what it returns.
 
@@ -170,12 +175,7 @@ class SyncView:
 
     def estimate(self, program: RunnableProgram[P, R], *args: P.args, **kwargs: P.kwargs) -> ProgramEstimate:
         """Return what a run may come to, without asking a model; raises as ``App.estimate``."""
-
-        async def count() -> ProgramEstimate:
-            return await self._view.estimate(program, *args, **kwargs)
-
-        estimate: ProgramEstimate = self._loop.call(count)
-        return estimate
+        return self._loop.call(lambda: self._view.estimate(program, *args, **kwargs))
 
     def map(
         self,
@@ -218,28 +218,23 @@ class SyncView:
 
         ``on_progress`` is called in the App's thread.
         """
-
-        async def evaluate() -> Report[R]:
-            limits: dict[str, Any] = {
-                "max_concurrency": max_concurrency,
-                "max_failed": max_failed,
-                "progress": progress,
-            }
-            return await self._view.evaluate(program, examples, metric, on_progress=on_progress, **limits)
-
-        report: Report[R] = self._loop.call(evaluate)
-        return report
+        return self._loop.call(
+            lambda: self._view.evaluate(
+                program,
+                examples,
+                metric,
+                max_concurrency=max_concurrency,
+                max_failed=max_failed,
+                on_progress=on_progress,
+                progress=progress,
+            )
+        )
 
     def repeat(
         self, program: RunnableProgram[..., R], examples: Iterable[object], metric: Metric[R], **options: Any
     ) -> Repeats:
         """Evaluate a program several times; all as ``App.repeat``."""
-
-        async def repeat() -> Repeats:
-            return await self._view.repeat(program, examples, metric, **options)
-
-        found: Repeats = self._loop.call(repeat)
-        return found
+        return self._loop.call(lambda: self._view.repeat(program, examples, metric, **options))
 
     def compare(
         self,
@@ -250,23 +245,13 @@ class SyncView:
         **options: Any,
     ) -> Compared:
         """Compare two programs on the same rows; all as ``App.compare``."""
-
-        async def compare() -> Compared:
-            return await self._view.compare(first, second, examples, metric, **options)
-
-        found: Compared = self._loop.call(compare)
-        return found
+        return self._loop.call(lambda: self._view.compare(first, second, examples, metric, **options))
 
     def headroom(
         self, program: Module, metric: Metric, rows: Iterable[object], *, max_concurrency: int = 64
     ) -> HeadroomReport:
         """Say whether simple changes move the score; all as ``App.headroom``."""
-
-        async def headroom() -> HeadroomReport:
-            return await self._view.headroom(program, metric, rows, max_concurrency=max_concurrency)
-
-        found: HeadroomReport = self._loop.call(headroom)
-        return found
+        return self._loop.call(lambda: self._view.headroom(program, metric, rows, max_concurrency=max_concurrency))
 
     def compile(
         self,
@@ -285,9 +270,8 @@ class SyncView:
         progress: bool | None = None,
     ) -> SyncJob[M]:
         """Start a job that looks for a better program and return its handle; all as ``App.compile``."""
-
-        async def compile_() -> Job[M]:
-            return await self._view.compile(
+        found = self._loop.call(
+            lambda: self._view.compile(
                 program,
                 optimizer,
                 trainset=trainset,
@@ -301,8 +285,8 @@ class SyncView:
                 metric_version=metric_version,
                 progress=progress,
             )
-
-        return SyncJob(self._loop.call(compile_), self._loop)
+        )
+        return SyncJob(found, self._loop)
 
 
 class SyncApp(SyncView):
@@ -372,15 +356,13 @@ class SyncApp(SyncView):
 
     def tree(self) -> TreeNode:
         """Return a snapshot of every process, as ``App.tree``."""
-        found: TreeNode = self._loop.call(self._app.tree)
-        return found
+        return self._loop.call(self._app.tree)
 
     def health(self) -> Mapping[str, object]:
         """Return a few numbers for a health endpoint, as ``App.health``."""
         if self._loop.portal is None or not self._loop.is_of_this_process:
             return self._app.health()
-        found: Mapping[str, object] = self._loop.call(self._app.health)
-        return found
+        return self._loop.call(self._app.health)
 
     def __repr__(self) -> str:
         return f"<SyncApp of {getattr(self, '_app', None)!r}>"
@@ -420,8 +402,7 @@ class SyncRequest(Generic[R]):
     @property
     def details(self) -> RequestTotals:
         """The usage of the whole request so far; final once it has ended."""
-        totals: RequestTotals = self._loop.call(lambda: self._request.details)
-        return totals
+        return self._loop.call(lambda: self._request.details)
 
     def __repr__(self) -> str:
         return f"<Sync{repr(self._request)[1:]}"
@@ -453,10 +434,9 @@ class _Iterating(Generic[T]):
         if self._entered is None:
             raise RuntimeError("this is iterated inside its `with` block")
         try:
-            item: T = self._loop.call(self._entered.__anext__)
+            return self._loop.call(self._entered.__anext__)
         except StopAsyncIteration:
             raise StopIteration from None
-        return item
 
 
 class SyncStream(_Iterating[Delta | Reset], Generic[R]):
@@ -470,8 +450,7 @@ class SyncStream(_Iterating[Delta | Reset], Generic[R]):
 
     def result(self) -> R:
         """Return what ``forward`` returned; pieces that were not read by now are dropped."""
-        value: R = self._loop.call(self._stream.result)
-        return value
+        return self._loop.call(self._stream.result)
 
 
 class SyncJob(Generic[M]):
@@ -495,8 +474,7 @@ class SyncJob(Generic[M]):
 
     def result(self) -> M:
         """Wait for the end and return the new program; raises as ``Job.result``. Ctrl-C leaves the job running."""
-        program: M = self._loop.call(self._job.result)
-        return program
+        return self._loop.call(self._job.result)
 
     def events(self) -> AbstractContextManager[Iterator[JobEvent]]:
         """Return the job's events, from its first to its end: a context manager that is iterated."""
@@ -509,8 +487,7 @@ class SyncJob(Generic[M]):
 
     def best(self) -> M:
         """Return the best program so far; as ``Job.best``."""
-        program: M = self._loop.call(self._job.best)
-        return program
+        return self._loop.call(self._job.best)
 
     def cancel(self) -> None:
         """Stop the job; compiling it again continues it."""
