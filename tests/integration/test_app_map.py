@@ -195,7 +195,7 @@ async def test_journal_refuses_another_program_and_another_model(tmp_path: Path)
         with pytest.raises(JobMismatch) as refused:
             async with app.map(Other(), rows(2), journal=journal):
                 pass
-        assert refused.value.changed == ("program",)
+        assert refused.value.changed == ("program", f"source {__name__}:Other")
     async with dspex.App("openai/gpt-5-mini") as app:
         with pytest.raises(JobMismatch) as refused:
             await outcomes(app, rows(2), journal=journal)

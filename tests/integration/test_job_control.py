@@ -190,7 +190,10 @@ async def test_a_journal_of_another_release_is_refused_and_says_so(tmp_path: Pat
     """Not with a list of what has changed: the reader cannot have changed it."""
     from dspex.optimizers.journal import Journal
 
-    Journal(tmp_path / "jobs" / "j.db", "j", {"journal version": "1", "program": "x"}).close()
+    journal = Journal(tmp_path / "jobs" / "j.db", "j", {"journal version": "1", "program": "x"})
+    journal.take()
+    journal.append("started", {})
+    journal.close()
     async with dspex.App(ScriptedLM(World().answer), home=tmp_path) as app:
         with pytest.raises(dspex.JobMismatch, match="begun by another release of dspex: finish it with that release"):
             await begun(app, gepa())

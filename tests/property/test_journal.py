@@ -130,7 +130,10 @@ def test_who_has_not_taken_it_cannot_write(path: Path) -> None:
 
 
 def test_another_fingerprint_is_named(path: Path) -> None:
-    Journal(path, "job", FINGERPRINT).close()
+    journal = Journal(path, "job", FINGERPRINT)
+    journal.take()
+    journal.append("started", {})
+    journal.close()
 
     with pytest.raises(JobMismatch) as caught:
         Journal(path, "job", {**FINGERPRINT, "metric": "other", "seed": "1"})

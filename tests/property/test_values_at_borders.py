@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 import dspex
 from dspex.app._rows import RowJournal, result_type
+from dspex.optimizers.identity import Identity
 from dspex.programs import Audio, History, Image, Module, Predict, Prediction, Signature, Tool, ToolCalls
 from dspex.programs.fields import OutputField
 from dspex.programs.portable import Known, portable, restored, same
@@ -265,7 +266,7 @@ async def test_rows_of_a_journal(kind: str, program: type[Says], tmp_path: Path)
     QUICK(given(KINDS[kind][1])(lambda value: values.append(value)))()
     made = program(signature)
     for pass_ in range(2):
-        journal = RowJournal(tmp_path / "rows.db", {}, result_type(made), retry_failed=False)
+        journal = RowJournal(tmp_path / "rows.db", Identity({}), result_type(made), retry_failed=False)
         await journal.open()
         for number, value in enumerate(values):
             record = signature(question="q")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 
 from dspex.app._options import changed
@@ -65,7 +64,28 @@ def openers_of(
 ) -> dict[str, Callable[[], Retriever]]:
     """Return functions that open the retrievers, by name, the default one as ``default``."""
     given = {**({"default": default} if default is not None else {}), **named}
-    return {name: partial(_open_retriever, each) for name, each in given.items()}
+    return {name: RetrieverOpener(each) for name, each in given.items()}
+
+
+class RetrieverOpener:
+    """Opens one retriever, and says which it is."""
+
+    __slots__ = ("_given",)
+
+    def __init__(self, given: str | os.PathLike[str] | Retriever) -> None:
+        self._given = given
+
+    def __call__(self) -> Retriever:
+        return _open_retriever(self._given)
+
+    def __str__(self) -> str:
+        """Return the index file and its size: an index that was built again has another one."""
+        if not isinstance(self._given, (str, os.PathLike)):
+            kind = type(self._given)
+            return f"{kind.__module__}:{kind.__qualname__}"
+        path = Path(self._given)
+        size = f"{path.stat().st_size} bytes" if path.is_file() else "no file"
+        return f"{path.name}, {size}"
 
 
 def _open_retriever(given: str | os.PathLike[str] | Retriever) -> Retriever:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
-from dspex.errors import ConfigError, RecordedFailure
+from dspex.errors import ConfigError, OptimizationError, RecordedFailure
+from dspex.optimizers.identity import Identity
 from dspex.optimizers.journal import Journal, Record
 from dspex.programs import Module
 from dspex.programs.portable import TAG, Known, portable, restored
@@ -27,14 +28,24 @@ class RowJournal:
 
     Args:
         path: The SQLite file; made when missing.
-        fingerprint: The program and options of the rows, as hashes by name.
+        identity: The program and options of the rows.
         result: Reads values back: of the type that the program's ``forward`` returns.
         retry_failed: True when rows that have failed before count as never run.
+        accept_changed: The parts of the identity that may have changed since.
     """
 
-    def __init__(self, path: Path, fingerprint: Mapping[str, str], result: ResultType, *, retry_failed: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        identity: Identity,
+        result: ResultType,
+        *,
+        retry_failed: bool,
+        accept_changed: Sequence[str] = (),
+    ) -> None:
         self._path = path
-        self._fingerprint = fingerprint
+        self._identity = identity
+        self._accept_changed = accept_changed
         self._result = result
         self._retry_failed = retry_failed
         self._worker = WorkerThread("dspex-map-journal")
@@ -58,7 +69,7 @@ class RowJournal:
             raise
 
     def _open(self) -> None:
-        self._journal = Journal(self._path, str(self._path), self._fingerprint)
+        self._journal = Journal(self._path, str(self._path), self._identity, self._accept_changed)
         self._journal.take()
 
     async def aclose(self) -> None:
@@ -100,16 +111,20 @@ class RowJournal:
         return found
 
     def _outcome(self, found: Record) -> Outcome:
-        if found.kind == "failed":
-            return Failed(RecordedFailure(str(found.data["error"]), str(found.data["message"])))
-        value, check = found.data["value"], self._result.adapter.validate_python
         try:
+            if found.kind == "failed":
+                return Failed(RecordedFailure(str(found.data["error"]), str(found.data["message"])))
+            if "typed" in found.data:
+                return Ok(restored(found.data["typed"], None, self._result.known), recorded=True)
+            value, check = found.data["value"], self._result.adapter.validate_python
             if isinstance(value, dict) and TAG in value:
                 return Ok(restored(value, check, self._result.known), recorded=True)
             return Ok(check(value), recorded=True)
-        except ValueError as error:
-            problem = f"the journal {self._path} holds a value of another type under {found.key}"
-            raise ConfigError(f"{problem}; the program has changed: use another journal") from error
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            raise OptimizationError(
+                f"the journal {self._path} holds a value under the key {found.key} that cannot be made again: {error}. "
+                f"Bring its class back where it was, import its module beside the program, or use another journal"
+            ) from error
 
     async def end(self, key: str, outcome: Outcome) -> None:
         """
@@ -122,15 +137,25 @@ class RowJournal:
         Cancellation: it is written all the same.
         """
         if isinstance(outcome, Ok):
-            try:
-                check = self._result.adapter.validate_python
-                kind, data = "ok", {"value": portable(outcome.value, check, self._result.known)}
-            except TypeError as error:
-                raise ConfigError(f"what forward returns cannot be written to a journal: {error}") from error
+            kind, data = "ok", self._written(outcome.value)
         else:
             kind, data = "failed", {"error": type(outcome.reason).__name__, "message": str(outcome.reason)}
         await self._worker.run(self._write, kind, data, key)
         self._under_way.discard(key)
+
+    def _written(self, value: object) -> Mapping[str, object]:
+        """Return a value with its class, or where only its declared type can make it again, as that takes it."""
+        known = self._result.known
+        try:
+            return {"typed": portable(value, None, known)}
+        except TypeError as error:
+            try:
+                return {"value": portable(value, self._result.adapter.validate_python, known)}
+            except TypeError:
+                raise ConfigError(
+                    f"what forward returns cannot be written to a journal: {error}. Return data, records, "
+                    f"dataclasses or pydantic models that their module has under their names"
+                ) from error
 
     async def has_written(self, digest: str) -> bool:
         """True when ``note_output`` was given this hash of a file's content, by whichever run."""
@@ -152,6 +177,18 @@ class RowJournal:
         assert self._journal is not None
         self._journal.append(kind, data, key)
         self._journal.written.clear()
+
+
+def names_of(accept_changed: Sequence[str]) -> tuple[str, ...]:
+    """
+    Return the names of the parts that may have changed.
+
+    Raises:
+        ConfigError: It is one text, and not a list of texts.
+    """
+    if isinstance(accept_changed, str):
+        raise ConfigError(f"accept_changed={accept_changed!r} is one text: give a list, [{accept_changed!r}]")
+    return tuple(accept_changed)
 
 
 def key_text(value: object, where: str) -> str:
@@ -186,7 +223,7 @@ def result_type(program: object) -> ResultType:
     predictors = program.predictors().values() if isinstance(program, Module) else ()
     beside = vars(sys.modules.get(type(program).__module__, typing)).values()
     kinds = [each for each in beside if isinstance(each, type)]
-    known = Known([declared, *[each.signature for each in predictors], *kinds])
+    known = Known([declared, *[each.signature for each in predictors], *kinds], loaded=True)
     try:
         return ResultType(TypeAdapter(declared), known)
     except Exception:  # noqa: BLE001 - pydantic raises many things for what is not a type of data; plain JSON will do

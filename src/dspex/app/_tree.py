@@ -109,10 +109,12 @@ class AppTree:
         self.runner = RequestRunner(
             self.runtime, services, policy=StepPolicy(), max_running=max_running, max_waiting=max_waiting
         )
-        self.job_service = JobService(self.runtime, self.runner, home, lms)
         self.door = door
         self.notes: Notes | None = None
         """The memory for viewers; None where nobody has asked for one."""
+        self.job_service = JobService(
+            self.runtime, self.runner, home, lms, lambda: {name: str(each) for name, each in retrievers.items()}
+        )
         self.open_for_use = False
         self._pid = os.getpid()
         self._root: SupervisorRef | None = None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, Unpack, cast
 
 from dspex.app._map import MapPlan, MapRun, Rows
 from dspex.app._options import Options, changed, context_of_caller
-from dspex.app._rows import RowJournal, result_type
+from dspex.app._rows import RowJournal, names_of, result_type
 from dspex.errors import ActorError, AppClosed, ConfigError, EvaluationError
 from dspex.evaluation import Compared, Metric, OnProgress, Repeats, Report, evaluate
 from dspex.evaluation.display import open_display
@@ -161,6 +161,8 @@ class AppView:
         ordered: bool = False,
         retry_failed: bool = False,
         progress: bool | None = None,
+        version: str | None = None,
+        accept_changed: Sequence[str] = (),
     ) -> MapRun[R]:
         """
         Run ``program`` on every row, and hand out the outcomes: ``Ok(value, row)`` or ``Failed(reason, row)``.
@@ -184,10 +186,13 @@ class AppView:
             ordered: Outcomes come in the order of the rows, not as they end.
             retry_failed: Rows that failed in an earlier run are run again.
             progress: None shows a line on terminals and a bar in notebooks; False shows nothing.
+            version: Stands for the code of the program in the journal: you change it when the code matters.
+            accept_changed: Parts of the journal's identity that may have changed, as JobMismatch names them, or the
+                first word of such a name for all of its kind: ``["source"]``.
 
         Raises:
             ConfigError: Two rows have one key, or a row has none; or an argument makes no sense.
-            JobMismatch: The journal belongs to another program or model.
+            JobMismatch: The journal belongs to another program, code, argument or model; it names which.
             JobBusy: Another process writes the journal.
             AppNotRunning, AppClosed: The App is not there, or closed meanwhile.
         """
@@ -197,8 +202,14 @@ class AppView:
             return MapRun(self._app.running_tree, plan, None)
 
         def open_journal() -> RowJournal:
-            fingerprint = self._app.running_tree().job_service.fingerprint(program, self._options)
-            return RowJournal(Path(journal), fingerprint, result_type(program), retry_failed=retry_failed)
+            identity = self._app.running_tree().job_service.identity(program, self._options, version)
+            return RowJournal(
+                Path(journal),
+                identity,
+                result_type(program),
+                retry_failed=retry_failed,
+                accept_changed=names_of(accept_changed),
+            )
 
         return MapRun(self._app.running_tree, plan, open_journal)
 
@@ -388,6 +399,8 @@ class AppView:
         max_concurrency: int = 64,
         metric_version: str | None = None,
         progress: bool | None = None,
+        version: str | None = None,
+        accept_changed: Sequence[str] = (),
     ) -> Job[M]:
         """
         Start a job that looks for a better program, and return its handle: ``await job.result()`` is the program.
@@ -413,6 +426,8 @@ class AppView:
             metric_version: Stands for the metric's source, where that cannot be read.
             progress: None shows a line on terminals and a bar in notebooks while ``job.result()`` is awaited; False
                 shows nothing.
+            version: Stands for the code of the program: you change it when the code matters.
+            accept_changed: Parts of the job's identity that may have changed, as JobMismatch names them.
 
         Raises:
             MissingInput, ConfigError: The arguments make no job; nothing was started.
@@ -431,6 +446,8 @@ class AppView:
                 job=job,
                 seed=seed,
                 metric_version=metric_version,
+                version=version,
+                accept_changed=names_of(accept_changed),
                 holdset=holdset,
                 sure=sure,
                 limit=self._options.budget,

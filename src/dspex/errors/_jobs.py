@@ -50,12 +50,23 @@ class JobCancelled(OptimizationError):
 
 
 class JobMismatch(OptimizationError):
-    """A job of this name exists for other inputs; ``changed`` names which."""
+    """
+    A job, or a journal, of this name exists for other inputs.
 
-    def __init__(self, job: str, changed: Sequence[str], advice: str = "") -> None:
+    Attributes:
+        job: Its name.
+        changed: The parts that differ, such as ``lm`` or ``source rag:RAG``.
+        differences: A clause about each: how it was, and how it is now.
+    """
+
+    def __init__(self, job: str, changed: Sequence[str], advice: str = "", differences: Sequence[str] = ()) -> None:
         self.job = job
         self.changed = tuple(changed)
-        told = f"was started with other inputs (changed: {', '.join(changed)}); use another name"
+        self.differences = tuple(differences) or self.changed
+        told = (
+            f"was started with other inputs (changed: {'; '.join(self.differences)}); use another name, or where the "
+            f"recorded answers hold all the same: accept_changed={list(self.changed)}"
+        )
         super().__init__(f"job {job} {advice or told}")
 
 

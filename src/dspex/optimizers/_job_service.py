@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -12,16 +12,16 @@ from dspex.errors import ActorExited, AppClosed, ConfigError, JobMismatch, NoSuc
 from dspex.evaluation import check_metric, read_rows
 from dspex.optimizers._optimizer_actor import OptimizerSupervisor, job_spec
 from dspex.optimizers._record import JobRecord, JobSpec, JobTable
+from dspex.optimizers._sources import path_of, sources_of
 from dspex.optimizers.control import is_job_name
 from dspex.optimizers.fingerprint import (
     digest,
     fingerprint_examples,
     fingerprint_lms,
     fingerprint_metric,
-    fingerprint_program,
-    path_of,
     plain_options,
 )
+from dspex.optimizers.identity import Identity, differences, is_accepted, lm_text, program_identity
 from dspex.optimizers.job import Job
 from dspex.optimizers.plans import Algorithm, Task
 from dspex.optimizers.split import split_rows
@@ -41,7 +41,7 @@ OPTIMIZERS = "optimizers"
 PRIORITY = 10
 """Of an optimizer's requests: interactive ones go first."""
 
-FORMAT = "plans 1"
+FORMAT = "plans 2"
 """Of a job's journal; raised when an older one cannot be continued."""
 
 
@@ -58,6 +58,8 @@ class JobSettings:
     minutes: float | None = None
     max_concurrency: int = 64
     progress: bool | None = False
+    version: str | None = None
+    accept_changed: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.sure < 1:
@@ -77,14 +79,23 @@ class JobService:
         executor: Where programs run.
         home: The folder for journals; made when first needed.
         lms: The App's models, by name.
+        retrievers: Returns words about the App's retrievers, by name: which index, and how large.
     """
 
-    def __init__(self, runtime: Runtime, executor: Executor, home: Path, lms: Mapping[str, LM | LMPool]) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        executor: Executor,
+        home: Path,
+        lms: Mapping[str, LM | LMPool],
+        retrievers: Callable[[], Mapping[str, str]],
+    ) -> None:
         self.table = JobTable()
         self._runtime = runtime
         self._executor = executor
         self._home = home
         self._lms = lms
+        self._retrievers = retrievers
 
     def spec(self) -> ChildSpec:
         """Return the child spec of the OptimizerSupervisor."""
@@ -116,9 +127,14 @@ class JobService:
                 return await self._begin(
                     spec, supervisor, settings.progress
                 )  # nothing may come between the look and the start
-            old, new = known.spec.fingerprint, spec.fingerprint
-            if changed := [name for name in {**old, **new} if old.get(name) != new.get(name)]:
-                raise JobMismatch(spec.id, changed)
+            old, new = known.spec.identity.digests, spec.identity.digests
+            if changed := [
+                name
+                for name in {**old, **new}
+                if old.get(name) != new.get(name) and not is_accepted(name, spec.accept_changed)
+            ]:
+                told = differences(changed, known.spec.identity.details, spec.identity)
+                raise JobMismatch(spec.id, changed, differences=told)
             if known.error is None:
                 return self._handle(known, settings.progress)
             await known.changed()
@@ -163,8 +179,7 @@ class JobService:
         hold = tuple(settings.holdset or ())
         rows = [read_rows(program, each) for each in (train, val, hold)]
         split = split_rows(*rows, chooses=optimizer.chooses, hold_out=settings.holdset is None)
-        fingerprint = {
-            **self.fingerprint(program, options),
+        more = {
             "optimizer": digest(identity(optimizer)),
             "trainset": fingerprint_examples(train),
             "valset": fingerprint_examples(val),
@@ -174,6 +189,17 @@ class JobService:
             **({"sure": str(settings.sure)} if settings.sure else {}),
             "journal format": FORMAT,
         }
+        told = {
+            "optimizer": {
+                "class": path_of(optimizer),
+                **{name: repr(each)[:60] for name, each in optimizer.options().items()},
+            },
+            **{name: f"{len(rows)} rows" for name, rows in (("trainset", train), ("valset", val), ("holdset", hold))},
+            "metric": path_of(optimizer.metric) if optimizer.metric is not None else "none",
+            "seed": settings.seed,
+            "sure": settings.sure,
+        }
+        identity_of_all = self.identity(program, options, settings.version).with_parts(more, told)
         optimizer.check(Task(program, split.learn, split.choose, programs=optimizer.programs(), seed=settings.seed))
         return JobSpec(
             id=name,
@@ -183,21 +209,31 @@ class JobService:
             split=split,
             seed=settings.seed,
             options=replace(options, priority=options.priority or PRIORITY, trace=True),
-            fingerprint=fingerprint,
+            identity=identity_of_all,
+            accept_changed=tuple(settings.accept_changed),
             sure=settings.sure,
             limit=settings.limit,
             minutes=settings.minutes,
             max_concurrency=settings.max_concurrency,
         )
 
-    def fingerprint(self, program: object, options: RunOptions) -> dict[str, str]:
-        """Return hashes of a program, of the models that answer it, and of how they are asked; keys take no part."""
+    def identity(self, program: object, options: RunOptions, version: str | None = None) -> Identity:
+        """Return what a program is, the models that answer it, and how they are asked; keys take no part."""
         lms = {**self._lms, **({"options": options.lm} if isinstance(options.lm, (LM, LMPool)) else {})}
-        return {
-            "program": fingerprint_program(program) if isinstance(program, Module) else digest(path_of(program)),
-            "lm": digest([fingerprint_lms(lms), options.lm if isinstance(options.lm, str) else ""]),
-            **({"adapter": digest(options.adapter.name)} if options.adapter is not None else {}),
-        }
+        given = options.lm if isinstance(options.lm, str) else ""
+        adapter, retrievers = options.adapter, dict(self._retrievers())
+        return program_identity(program, version).with_parts(
+            {
+                "lm": digest([fingerprint_lms(lms), given, sources_of(lms.values())]),
+                **({"adapter": digest([adapter.name, sources_of([adapter])])} if adapter is not None else {}),
+                **({"retrievers": digest(retrievers)} if retrievers else {}),
+            },
+            {
+                "lm": {**{name: lm_text(each) for name, each in lms.items()}, **({"asked": given} if given else {})},
+                **({"adapter": adapter.name} if adapter is not None else {}),
+                **({"retrievers": retrievers} if retrievers else {}),
+            },
+        )
 
     # --- closing --------------------------------------------------------------------------------------------
 

@@ -94,6 +94,10 @@ class OptimizerActor(LibraryActor):
         except OptimizationError as error:
             record.fail(error)
             raise
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            damaged = f"the journal {record.spec.path} is damaged ({type(error).__name__}: {error})"
+            record.fail(OptimizationError(f"{damaged}: move it away and start again, or name another job"))
+            raise
         if finished is not None:
             outcome = outcome_of(finished)
             record.finish(outcome.candidate.applied(record.spec.program), outcome)
@@ -145,7 +149,7 @@ class OptimizerActor(LibraryActor):
         """Open it in its thread, and note it there: it is closed even if we are killed before we hear of it."""
         spec = self._record.spec
         try:
-            self._journal = Journal(spec.path, spec.id, spec.fingerprint)
+            self._journal = Journal(spec.path, spec.id, spec.identity, spec.accept_changed)
         except JobMismatch as error:
             if "journal format" not in error.changed:
                 raise

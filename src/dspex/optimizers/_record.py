@@ -13,6 +13,7 @@ from typing import Any, Literal
 from dspex.errors import AppClosed, OptimizationError
 from dspex.optimizers._job_plan import Outcome
 from dspex.optimizers.candidate import Candidate
+from dspex.optimizers.identity import Identity
 from dspex.optimizers.journal import Record
 from dspex.optimizers.plans import Algorithm
 from dspex.optimizers.split import Split
@@ -59,11 +60,12 @@ class JobSpec:
     split: Split
     seed: int
     options: RunOptions
-    fingerprint: Mapping[str, str]
+    identity: Identity
     sure: float = 0.0
     limit: Budget | None = None
     minutes: float | None = None
     max_concurrency: int = 64
+    accept_changed: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
         return hash(self.id)

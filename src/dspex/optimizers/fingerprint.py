@@ -14,11 +14,13 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from dspex.errors import ConfigError
 from dspex.evaluation import as_example
-from dspex.programs import Module
+from dspex.optimizers._sources import is_users, path_of, sources_of
+from dspex.programs import Module, Tool
 from dspex.protocols.headers import header_identity
 from dspex.protocols.model import LM, LMPool
 
 __all__ = [
+    "described",
     "digest",
     "fingerprint_examples",
     "fingerprint_lms",
@@ -27,6 +29,9 @@ __all__ = [
     "path_of",
     "plain_options",
 ]
+
+
+_DEEPEST = 20
 
 
 def digest(value: object) -> str:
@@ -79,7 +84,44 @@ def fingerprint_metric(metric: object, version: str | None) -> str:
         return ""
     if version is not None:
         return digest(["version", path_of(metric), version])
-    return digest(_callable(metric))
+    return digest([_callable(metric), sources_of([metric])])
+
+
+def described(value: object, behind: list[object], depth: int = 0) -> Any:
+    """
+    Return a value that a program was made with as JSON values.
+
+    Functions and objects are named by their classes, and put into ``behind`` for a look at their code. Of an object of
+    the user's own the plain attributes count; what changes while it runs belongs into one that begins with ``_``.
+    """
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, (LM, LMPool)):
+        return _lm(value)
+    if isinstance(value, Tool):
+        spec = value.spec
+        behind.append(value.function)
+        return [spec.name, spec.description, _values(spec.parameters), value.timeout, described(value.function, behind)]
+    if isinstance(value, Mapping):
+        return {str(name): described(each, behind, depth + 1) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [described(each, behind, depth + 1) for each in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((described(each, behind, depth + 1) for each in value), key=json.dumps)
+    behind.append(value)
+    if isinstance(value, functools.partial):
+        parts = [value.func, value.args, value.keywords]
+        return ["partial", *(described(each, behind, depth + 1) for each in parts)]
+    if inspect.ismethod(value):
+        return [path_of(value), described(value.__self__, behind, depth + 1)]
+    if isinstance(value, type) or inspect.isroutine(value) or depth > _DEEPEST:
+        return path_of(value)
+    try:
+        return [path_of(value), _plain(value, "")]
+    except (ConfigError, ValueError, TypeError, RecursionError):
+        plain = vars(value) if is_users(type(value).__module__) and hasattr(value, "__dict__") else {}
+        kept = {name: each for name, each in plain.items() if not name.startswith("_")}
+        return [path_of(value), described(kept, behind, depth + 1)]
 
 
 def plain_options(value: object) -> object:
@@ -89,12 +131,6 @@ def plain_options(value: object) -> object:
     if isinstance(value, (LM, LMPool)):
         return _lm(value)
     return _values(value)
-
-
-def path_of(thing: object) -> str:
-    """Return where a class or function was defined, of an object where its class was."""
-    named = thing if hasattr(thing, "__qualname__") else type(thing)
-    return f"{named.__module__}:{named.__qualname__}"
 
 
 def _callable(metric: object) -> list[object]:

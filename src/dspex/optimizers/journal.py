@@ -19,13 +19,19 @@ from pathlib import Path
 from typing import Any
 
 from dspex._clock import wall_time
-from dspex._files import json_text, make_private
+from dspex._files import json_text, make_private, parse_json
 from dspex.errors import JobBusy, JobMismatch, OptimizationError
+from dspex.optimizers.identity import Identity, differences, is_accepted
 
 __all__ = ["VERSION", "Journal", "Record", "lives", "read_page"]
 
-VERSION = 1
+VERSION = 2
 """Raised when a journal of the release before can no longer be continued."""
+
+_VERSIONS = {
+    1: "was begun by an older release of dspex, which did not write down the code behind its answers: use another "
+    "name, or accept_changed=['journal version'] where nothing has changed since"
+}
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -60,14 +66,17 @@ class Journal:
     Args:
         path: The file; made, with its folder, when missing.
         job: The job's id, for messages.
-        fingerprint: The inputs of the job, as hashes by name.
+        fingerprint: The inputs of the job: an identity, or its hashes by name alone.
+        accept: The parts, or groups of parts, that may have changed since: the journal takes them over.
 
     Raises:
         JobMismatch: The file belongs to a job with other inputs; ``changed`` names them.
         OptimizationError: The file is not a journal, or cannot be opened.
     """
 
-    def __init__(self, path: Path, job: str, fingerprint: Mapping[str, str]) -> None:
+    def __init__(
+        self, path: Path, job: str, fingerprint: Identity | Mapping[str, str], accept: Sequence[str] = ()
+    ) -> None:
         self.job = job
         self.epoch = 0
         self.written: deque[Record] = deque()
@@ -82,12 +91,13 @@ class Journal:
             with _translated(path):
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = NORMAL")
-                self._make_or_check(fingerprint)
+                mine = fingerprint if isinstance(fingerprint, Identity) else Identity(fingerprint)
+                self._make_or_check(mine, accept)
         except BaseException:  # whatever it is: undone here, then raised on
             self._db.close()
             raise
 
-    def _make_or_check(self, fingerprint: Mapping[str, str]) -> None:
+    def _make_or_check(self, mine: Identity, accept: Sequence[str]) -> None:
         with self._transaction():
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0 and not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
@@ -95,16 +105,32 @@ class Journal:
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {VERSION}")
                 self._db.execute("INSERT INTO writer VALUES (1, 0, NULL, '')")
-                self._db.execute("INSERT INTO meta VALUES ('fingerprint', ?)", (json.dumps(dict(fingerprint)),))
+                self._describe(mine)
+                return
+            if version == 1 and is_accepted("journal version", accept):
+                self._db.execute(f"PRAGMA user_version = {VERSION}")
+                self._describe(mine)
                 return
             if version != VERSION:
-                raise JobMismatch(self.job, ["journal version"])
-            known = json.loads(self._db.execute("SELECT value FROM meta WHERE name = 'fingerprint'").fetchone()[0])
-            changed = [name for name in {**known, **fingerprint} if known.get(name) != fingerprint.get(name)]
-            if changed and self._is_empty():  # nothing has come of it: it is whoever comes first
-                self._db.execute("UPDATE meta SET value = ? WHERE name = 'fingerprint'", (json.dumps(fingerprint),))
-            elif changed:
-                raise JobMismatch(self.job, changed)
+                raise JobMismatch(self.job, ["journal version"], _VERSIONS.get(version, ""))
+            known, new = self._meta("fingerprint"), mine.digests
+            changed = [name for name in {**known, **new} if known.get(name) != new.get(name)]
+            wrong = [name for name in changed if not is_accepted(name, accept)]
+            if wrong and not self._is_empty():  # an empty one is whose who comes first: nothing has come of it
+                raise JobMismatch(self.job, wrong, differences=differences(wrong, self._meta("details"), mine))
+            if changed:
+                self._describe(mine)
+
+    def _meta(self, name: str) -> dict[str, Any]:
+        row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        found = parse_json(row[0]) if row is not None else {}
+        if not isinstance(found, dict):
+            raise TypeError(f"its {name} is not an object")
+        return found
+
+    def _describe(self, mine: Identity) -> None:
+        for name, value in (("fingerprint", mine.digests), ("details", mine.details)):
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, json_text(dict(value))))
 
     def _is_empty(self) -> bool:
         return self._db.execute("SELECT 1 FROM records LIMIT 1").fetchone() is None
@@ -155,10 +181,10 @@ class Journal:
 
     def find(self, kind: str, key: str) -> Record | None:
         """Return the record of this kind and key, if there is one."""
-        row = self._db.execute(
-            "SELECT seq, epoch, at, kind, key, data FROM records WHERE kind = ? AND key = ?", (kind, key)
-        ).fetchone()
-        return _record(row) if row is not None else None
+        query = "SELECT seq, epoch, at, kind, key, data FROM records WHERE kind = ? AND key = ?"
+        with _translated(self._path):
+            row = self._db.execute(query, (kind, key)).fetchone()
+            return _record(row) if row is not None else None
 
     def find_all(self, kind: str, keys: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """Return the data of the records of this kind with these keys, by key."""
@@ -212,16 +238,47 @@ def _statements(script: str) -> Iterator[str]:
 
 
 def _record(row: tuple[Any, ...]) -> Record:
-    seq, epoch, at, kind, key, data = row
-    return Record(seq, epoch, at, kind, key, json.loads(data))
+    seq, epoch, at, kind, key, text = row
+    data = parse_json(text)
+    if not (isinstance(seq, int) and isinstance(epoch, int) and isinstance(at, float) and isinstance(data, dict)):
+        raise TypeError("a record of it has values of other types")
+    if not (isinstance(kind, str) and (key is None or isinstance(key, str))):
+        raise TypeError("a record of it has a kind or a key that is not text")
+    return Record(seq, epoch, at, kind, key, data)
 
 
 @contextlib.contextmanager
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
-        raise OptimizationError(f"the journal {path} cannot be used: {error}") from error
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError) and getattr(error, "sqlite_errorname", "") in _NO_PLACE:
+            raise _no_place(path, error) from error
+        raise OptimizationError(
+            f"the journal {path} is damaged or not a journal ({error}): move it away and start again, or name another"
+        ) from error
+    except OSError as error:
+        raise _no_place(path, error.strerror or error) from error
+    except (ValueError, TypeError, LookupError, RecursionError, sqlite3.Error) as error:
+        raise OptimizationError(
+            f"the journal {path} is damaged ({type(error).__name__}: {error}): move it away and start again"
+        ) from error
+
+
+_NO_PLACE = frozenset(
+    {
+        *("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_READONLY_DIRECTORY", "SQLITE_FULL", "SQLITE_IOERR_WRITE"),
+        *("SQLITE_PERM", "SQLITE_READONLY_DBMOVED", "SQLITE_IOERR", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_TRUNCATE"),
+        *("SQLITE_BUSY", "SQLITE_IOERR_SHMOPEN", "SQLITE_IOERR_FSYNC", "SQLITE_READONLY_CANTINIT"),
+    }
+)
+
+
+def _no_place(path: Path, error: object) -> OptimizationError:
+    return OptimizationError(
+        f"the journal {path} cannot be used: {error}. It needs a folder that can be written, with room: App(home=…) "
+        f"says where journals of jobs go, journal= where that of a map does"
+    )
 
 
 # --- who lives ----------------------------------------------------------------------------------------------

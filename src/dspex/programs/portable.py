@@ -19,6 +19,8 @@ import fractions
 import json
 import math
 import pathlib
+import sys
+import types
 import typing
 import uuid
 from collections import deque
@@ -59,10 +61,13 @@ class Known:
 
     Args:
         annotations: Declared types; a class stands for itself and for its subclasses.
+        loaded: True where classes of any imported module are known as well: for the user's own files. Nothing is
+            imported, and no constructor runs.
     """
 
-    def __init__(self, annotations: Iterable[object] = ()) -> None:
+    def __init__(self, annotations: Iterable[object] = (), *, loaded: bool = False) -> None:
         self._annotations = tuple(annotations)
+        self._loaded = loaded
         self._classes: dict[str, list[type]] | None = None
 
     def find(self, name: str, parts: Iterable[str] = ()) -> type:
@@ -76,7 +81,11 @@ class Known:
             self._classes = _classes((*_OWN, *self._annotations))
         several = self._classes.get(name, [])
         if not several:
-            raise ValueError(f"the class {name} is not among the declared types")
+            found = _loaded_class(name) if self._loaded else None
+            if found is None:
+                where = "in a module that is imported" if self._loaded else "among the declared types"
+                raise ValueError(f"the class {name} is not {where}")
+            return found
         wanted = set(parts)
         return next(
             (each for each in several if isinstance(each, SignatureMeta) and wanted <= each.fields.keys()), several[0]
@@ -321,6 +330,15 @@ _MADE: Mapping[str, _Convert] = {name: kind for kind, name in _COLLECTIONS.items
 
 def _name(cls: type) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _loaded_class(name: str) -> type | None:
+    """Return the class that an imported module has under this name; one that it would have to make is none."""
+    module, _, path = name.partition(":")
+    found: object = sys.modules.get(module)
+    for part in path.split("."):
+        found = vars(found).get(part) if isinstance(found, (type, types.ModuleType)) else None
+    return found if isinstance(found, type) else None
 
 
 def _classes(annotations: Iterable[object]) -> dict[str, list[type]]:

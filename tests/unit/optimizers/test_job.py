@@ -144,7 +144,7 @@ class TestAnotherJobOfThatName:
 
     async def test_another_program_is_refused(self, app: dspex.App) -> None:
         job = await held_job(app, gate := asyncio.Event())
-        with pytest.raises(dspex.JobMismatch, match="program"):
+        with pytest.raises(dspex.JobMismatch, match=r"predictor .*demos"):
             await app.compile(
                 Held(gate).with_demos(rows(1)), dspex.BootstrapFewShot(always), trainset=rows(3), job="held"
             )
@@ -173,7 +173,7 @@ class TestAnotherJobOfThatName:
         (tmp_path / "jobs").mkdir()
         (tmp_path / "jobs" / "held.db").write_bytes(b"something else entirely, and long enough to be looked at" * 9)
 
-        with pytest.raises(dspex.OptimizationError, match="cannot be used"):
+        with pytest.raises(dspex.OptimizationError, match="is damaged or not a journal"):
             await held_job(app, asyncio.Event())
 
 

@@ -159,6 +159,13 @@ def map_(
     max_concurrency: Annotated[int, typer.Option(help="Rows under way at once.", min=1)] = 64,
     deadline: Annotated[float, typer.Option(help="Seconds for each row.")] = 120.0,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
+    version: Annotated[
+        str | None, typer.Option(help="Stands for the program's code in the journal.", show_default="the code itself")
+    ] = None,
+    accept_changed: Annotated[
+        list[str] | None,
+        typer.Option(help="A part that may have changed since the journal was begun; may be given again."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a TARGET that this run has not written.")
     ] = False,
@@ -181,6 +188,8 @@ def map_(
         max_concurrency=max_concurrency,
         deadline=deadline,
         retry_failed=retry_failed,
+        version=version,
+        accept_changed=tuple(accept_changed or ()),
         overwrite=overwrite,
     )
     return _map.run(files)

@@ -45,6 +45,8 @@ class MapOptions:
     max_concurrency: int
     deadline: float
     retry_failed: bool
+    version: str | None = None
+    accept_changed: tuple[str, ...] = ()
     overwrite: bool = False
 
 
@@ -96,6 +98,8 @@ async def _map(program: Any, lm: LM | None, target: Target, options: MapOptions)
             ordered=True,
             retry_failed=options.retry_failed,
             progress=False,
+            version=options.version,
+            accept_changed=options.accept_changed,
         )
         progress = _Progress(sys.stderr)
         async with results:

@@ -158,6 +158,12 @@ class Tool(Generic[P, R_co]):
         """
         return self._arguments.check(self.name, arguments)
 
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function, or the method of an object, that a call runs."""
+        function: Callable[..., Any] = self._function
+        return function
+
     async def invoke(self, values: Mapping[str, object], scope: Scope) -> Any:  # whatever the function returns
         """
         Call the function on checked arguments, within a step of ``scope``.
