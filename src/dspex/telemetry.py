@@ -21,8 +21,8 @@ event                                     measurements                          
 ``dspex.loop.blocked``                    ``seconds``                             ``label``, ``message``, ``stack``
 ``dspex.loop.gc``                         ``seconds``, ``collected``              ``generation``
 ``dspex.request.start``                   —                                       ``request``, ``program``
-``dspex.request.stop``                    ``duration``, ``attempts``              the same, ``outcome``
-``dspex.request.exception``               ``duration``, ``attempts``              the same, ``outcome``, ``error``
+``dspex.request.stop``                    ``duration``, ``attempts``, tokens      the same, ``outcome``
+``dspex.request.exception``               ``duration``, ``attempts``, tokens      the same, ``outcome``, ``error``
 ``dspex.request.resubmit``                —                                       ``request``, ``reason``
 ``dspex.step.restart``                    ``restarts``, ``delay``                 ``request``, ``step``, ``reason``
 ``dspex.module.start``                    —                                       ``module``
@@ -31,19 +31,19 @@ event                                     measurements                          
 ``dspex.predictor.start``                 —                                       ``predictor``, ``signature``
 ``dspex.predictor.stop``                  ``duration``, tokens, ``cost``          the same, ``lm``, ``cached``
 ``dspex.predictor.exception``             ``duration``                            the same, ``error``
-``dspex.adapter.format.start``            —                                       ``adapter``, ``signature``
+``dspex.adapter.format.start``            —                                       ``adapter``, ``predictor``
 ``dspex.adapter.format.stop``             ``duration``                            the same
-``dspex.adapter.parse.start``             —                                       ``adapter``, ``signature``
+``dspex.adapter.parse.start``             —                                       ``adapter``, ``predictor``
 ``dspex.adapter.parse.stop``              ``duration``                            the same
 ``dspex.adapter.parse.exception``         ``duration``                            the same, ``error``
 ``dspex.tool.start``                      —                                       ``tool``, ``call``
 ``dspex.tool.stop``                       ``duration``                            the same
 ``dspex.tool.exception``                  ``duration``                            the same, ``error``
-``dspex.lm.call.start``                   —                                       ``request``, ``step``, ``lm``
+``dspex.lm.call.start``                   —                                       ``step``, ``lm``, ``asked``
 ``dspex.lm.call.stop``                    ``duration``, tokens, ``cost``          the same, ``cached``, ``attempts``
 ``dspex.lm.call.exception``               ``duration``                            the same, ``error``
 ``dspex.tool.late``                       —                                       ``tool``
-``dspex.lm.attempt.start``                ``number``                              ``lm``, ``call``
+``dspex.lm.attempt.start``                ``number``                              ``lm``, ``model``, ``call``
 ``dspex.lm.attempt.stop``                 ``duration``, ``number``                ``lm``, ``call``, ``status``
 ``dspex.lm.attempt.exception``            ``duration``, ``number``                ``lm``, ``call``, ``error``
 ``dspex.lm.first_token``                  ``number``, ``seconds``                 ``lm``, ``call``
@@ -74,14 +74,19 @@ event                                     measurements                          
 
 Modules, predictors, adapters, tools, LM calls and requests are spans: their events carry an id (``span``) and the id
 of the span around them (``parent``; a request's is its own id), and are emitted in the context of the code that they
-are about. To a handler that was attached with ``capture=True`` their start brings ``inputs`` and their end
-``outputs``. Tokens are ``input_tokens`` and ``output_tokens``; ``cost`` is in US dollars, and
-left out where it is unknown.
+are about. Every other event within a request carries the span around it as its ``parent``, too. To a handler that was
+attached with ``capture=True`` their start brings ``inputs`` and their end ``outputs``. Tokens are ``input_tokens``
+and ``output_tokens``; ``cost`` is in US dollars, and left out where it is unknown.
 
 ``outcome`` is ``completed``, ``failed``, or ``cancelled``: the caller wanted it no longer, which is not an error. Any
 span that ends by cancellation emits its ``stop``, with ``outcome`` ``cancelled``.
 
 ``tool.late`` is a tool that blocked, and ended after its time was over: what it gave back was dropped.
+
+``asked`` is the model as the program or its options name it: the name of one of the App's, ``provider/model``, or
+``default``; at the end ``lm`` is the ``provider/model`` that has answered. Of a client's events ``lm`` is the client's
+name in the tree, and ``model`` its ``provider/model``. A request's ``cost`` and tokens are those of all its calls, and
+``cached_calls`` were answered by a cache. Calls and adapters also name the ``request`` and the ``signature``.
 
 ``call`` is the idempotency key of a logical LM call: the request's id, a dash, and the call's number in it.
 
@@ -182,7 +187,13 @@ class Telemetry:
         metadata: Mapping[str, object] = _NOTHING,
         captured: Mapping[str, object] = _NOTHING,
     ) -> None:
-        """Tell every handler attached to ``name``; hot paths test ``active`` before they build the mappings."""
+        """
+        Tell every handler attached to ``name``; hot paths test ``active`` before they build the mappings.
+
+        An event that is not of a span of its own has the one around it as its ``parent``.
+        """
+        if "span" not in metadata and (around := current_span.get()) is not None:
+            metadata = {**metadata, "parent": around}
         for entry in self._handlers:
             prefix, handler, capture = entry
             if name.startswith(prefix):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import dspex
+from dspex.simulator import Fault, FaultKind, FaultPlan, Simulator
 from dspex.testing import ScriptedLM
 from tests.support.programs import Ask
 
@@ -191,3 +192,37 @@ async def test_nobody_listening_costs_nothing() -> None:
     async with app:
         await app.run(Outer(), question="q")
         assert next(app.telemetry._numbers) == 1
+
+
+async def test_every_event_of_a_request_has_the_span_around_it_and_the_models_name() -> None:
+    """Also those of caches, attempts and retries, which are no spans; the request sums tokens and cost."""
+    heard: list[tuple[str, Mapping[str, float], Mapping[str, Any]]] = []
+    async with Simulator(
+        faults=FaultPlan(script={"/v1/chat/completions": (Fault(kind=FaultKind.SERVER_ERROR),)})
+    ) as simulator:
+        record = dspex.LM("openai/rules-1", api_base=simulator.url, api_key="x")
+        prices = {"openai/rules-1": dspex.Price(input=1, output=1)}
+        async with dspex.App(record, lms={"fast": record}, prices=prices) as app:
+            app.telemetry.attach("dspex.", lambda *event: heard.append(event))
+            await app.run(Outer().with_lm("fast"), question="q")
+            await app.run(Outer().with_lm("fast"), question="q")
+
+    spans = {data["span"] for _, _, data in heard if "span" in data}
+    within = ("dspex.lm.attempt", "dspex.lm.retry", "dspex.cache.")
+    inner = [(name, data) for name, _, data in heard if name.startswith(within)]
+    assert {name for name, _ in inner} >= {"dspex.lm.attempt.stop", "dspex.lm.attempt.exception", "dspex.lm.retry"}
+    assert {name for name, _ in inner} >= {"dspex.cache.miss", "dspex.cache.hit"}
+    assert all(data["parent"] in spans for _, data in inner)
+    assert {data["model"] for name, data in inner if name.startswith("dspex.lm.")} == {"openai/rules-1"}
+    calls = [data for name, _, data in heard if name == "dspex.lm.call.stop"]
+    assert [(each["asked"], each["lm"], each["cached"]) for each in calls] == [
+        ("fast", "openai/rules-1", None),
+        ("fast", "openai/rules-1", "memory"),
+    ]
+    first, second = [measured for name, measured, _ in heard if name == "dspex.request.stop"]
+    (call, _) = [measured for name, measured, _ in heard if name == "dspex.lm.call.stop"]
+    assert first["input_tokens"] == call["input_tokens"] > 0
+    assert first["cost"] == call["cost"] > 0
+    assert (first["cached_calls"], second["cached_calls"], second["cost"]) == (0, 1, 0)
+    formats = [data for name, _, data in heard if name == "dspex.adapter.parse.stop"]
+    assert {data["predictor"] for data in formats} == {"ask.answer"}

@@ -68,6 +68,7 @@ class PredictCall:
         "_signature",
         "answers",
         "messages",
+        "prompts",
         "repairs",
         "request",
         "results",
@@ -84,6 +85,8 @@ class PredictCall:
         self.repairs: list[Repair] = []
         self.answers: list[Answer] = []
         self.messages: tuple[Message, ...] = ()
+        self.prompts: list[tuple[Message, ...]] = []
+        """The prompt of each of the results."""
         self.request = _NOT_ASKED
         self._capabilities: Capabilities | None = None
         self._paused: list[Completion] = []
@@ -117,7 +120,7 @@ class PredictCall:
         self.messages = self._prompt = (*predictor.prefix_of(adapter, self._signature), *turns)
 
     def _format(self, adapter: Adapter, telemetry: Telemetry) -> tuple[Message, ...]:
-        about = {"adapter": adapter.name, "signature": plan_of(self._signature).name}
+        about = {"adapter": adapter.name, "signature": plan_of(self._signature).name, "predictor": self._path}
         with telemetry.within("dspex.adapter.format", about, self._inputs) as span:
             span.outputs = turns = adapter.turns(self._signature, self._inputs)
             return turns
@@ -176,6 +179,7 @@ class PredictCall:
                 messages = self._ask_shorter()
                 continue
             self.results.append(result)
+            self.prompts.append(messages)
             first = next(iter(result.response.completions), None)
             if first is not None and first.end == "paused" and len(self._paused) < MAX_PAUSES:
                 if pieces is not None:
@@ -319,7 +323,7 @@ class PredictCall:
             if self._native is None:
                 return self._adapter.parse(self._signature, completion)
             return self._by_format(completion)
-        about = {"adapter": self._adapter.name, "signature": plan_of(self._signature).name}
+        about = {"adapter": self._adapter.name, "signature": plan_of(self._signature).name, "predictor": self._path}
         with telemetry.within("dspex.adapter.parse", about, completion) as span:
             parsed = self._by_format(completion)
             span.outputs = parsed.outputs

@@ -35,6 +35,7 @@ class Details:
         completion: The model's answer that the prediction was read from.
         tools: The tools that the model was given.
         trajectory: The steps of an agent before this call, its last; None for every other call.
+        prompts: The prompt of each turn, where there was more than one.
     """
 
     predictor: str
@@ -47,6 +48,7 @@ class Details:
     tools: tuple[ToolSpec, ...] = field(default=(), repr=False)
     _scope: Scope | None = field(default=None, repr=False)
     trajectory: Trajectory | None = field(default=None, repr=False)
+    prompts: tuple[tuple[Message, ...], ...] = field(default=(), repr=False)
 
     @property
     def reasoning(self) -> str:
@@ -129,12 +131,20 @@ class Details:
             said = _TURNS.get(each.kind, f"repaired {each.field or 'the answer'}")
             lines.append(f"  {said} ({each.kind})")
         lines += [f"  tool {each.name}: {each.description}" for each in self.tools]
-        for message in self.messages:
-            lines += [f"  {message.role}:", *_indented(_shown(message))]
-        for completion in self.results[-1].response.completions:
-            native = completion.native_reason
-            end = completion.finish_reason + (f", natively {native}" if native else "")
-            lines += [f"  answer ({end}):", *_indented(_shown(completion.turn()))]
+        shown: tuple[Message, ...] = ()
+        prompts = self.prompts or (self.messages,)
+        spoken: list[str] = []
+        for turn, (prompt, result) in enumerate(zip(prompts, self.results[-len(prompts) :], strict=True), 1):
+            same = next((at for at, (x, y) in enumerate(zip(shown, prompt, strict=False)) if x is not y), len(shown))
+            told = [(message.role, _indented(_shown(message))) for message in prompt[same:]]
+            lines += [line for role, text in told if text != spoken for line in (f"  {role}:", *text)]
+            which = "answer" if turn == len(prompts) else f"answer of turn {turn}, not taken"
+            for completion in result.response.completions:
+                native = completion.native_reason
+                end = completion.finish_reason + (f", natively {native}" if native else "")
+                spoken = _indented(_shown(completion.turn()))
+                lines += [f"  {which} ({end}):", *spoken]
+            shown = prompt
         return "\n".join(lines)
 
     def _cost_line(self) -> str:

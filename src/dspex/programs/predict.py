@@ -238,6 +238,7 @@ class Predict(Module, Generic[S, P]):
         if not inputs.keys() <= declared.keys():
             own_inputs = {name: value for name, value in inputs.items() if name in declared}
         results, repairs = tuple(asked.results), tuple(asked.repairs)
+        prompts = tuple(asked.prompts) if len(asked.prompts) > 1 else ()
         records: list[Any] = []
         for completion, (outputs, *_) in asked.answers:
             own, extras = outputs, {}
@@ -245,7 +246,7 @@ class Predict(Module, Generic[S, P]):
                 own = {name: value for name, value in outputs.items() if name in declared}
                 extras = {name: value for name, value in outputs.items() if name not in declared}
             tools = asked.request.tools
-            found = Details(path, asked.messages, results, repairs, (), extras, completion, tools, scope)
+            found = Details(path, asked.messages, results, repairs, (), extras, completion, tools, scope, None, prompts)
             records.append(build(self._declared, {**own_inputs, **own}, found))
         if len(records) > 1:
             first: Details = records[0]._details_

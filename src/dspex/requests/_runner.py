@@ -413,7 +413,16 @@ class LiveRequest:
         self._context.run(telemetry.emit, f"dspex.request.{event}", measurements, about, captured)
 
     def _emit_end(self) -> None:
-        measurements = {"duration": self.totals().duration, "attempts": float(len(self.record.attempts))}
+        totals = self.totals()
+        measurements = {
+            "duration": totals.duration,
+            "attempts": float(len(self.record.attempts)),
+            "cached_calls": float(totals.cached_calls),
+            "input_tokens": float(totals.usage.input_tokens),
+            "output_tokens": float(totals.usage.output_tokens),
+        }
+        if totals.cost is not None:
+            measurements["cost"] = float(totals.cost)
         if self.was_given_up:
             self._emit("stop", measurements, {"outcome": "cancelled"})
         elif self.error is None:

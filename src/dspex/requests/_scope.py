@@ -113,7 +113,8 @@ class RequestScope:
     ) -> LMResult:
         """Complete, and tell telemetry of it."""
         chosen = self.request_record.options.lm if lm is None else lm
-        about = {"request": self.request_record.id, "step": step, "lm": getattr(chosen, "model", chosen)}
+        named = getattr(chosen, "model", chosen)
+        about = {"request": self.request_record.id, "step": step, "lm": named, "asked": named or "default"}
         with self.telemetry.within("dspex.lm.call", about, request) as span:
             result = await self._complete(request, lm, step, on_delta)
             usage = result.response.usage

@@ -434,6 +434,10 @@ class TestDetails:
         story = found.explain()
         assert story.startswith("self asked openai/gpt-5-mini: 2 turns, ")
         assert "asked again, for the answer could not be read (turn)" in story
+        first, rest = story.split("  answer of turn 1, not taken (stop):\n")
+        assert "could not be read:" not in first
+        assert "Your answer could not be read:" in rest
+        assert rest.count("  answer (stop):\n") == 1
         assert "    Who?" in story
         assert "    Ada" in story
 

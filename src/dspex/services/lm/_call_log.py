@@ -149,6 +149,5 @@ class CallLog:
     def emit(self, name: str, measurements: Mapping[str, float], metadata: Mapping[str, object]) -> None:
         """Tell telemetry what happened to this call at this model."""
         if self.runtime.telemetry.active:
-            self.runtime.telemetry.emit(
-                name, measurements, {"lm": self.name, "call": self.log.idempotency_key, **metadata}
-            )
+            about = {"lm": self.name, "model": self.lm.model, "call": self.log.idempotency_key, **metadata}
+            self.runtime.telemetry.emit(name, measurements, about)
