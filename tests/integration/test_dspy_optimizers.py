@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import dspex
-from dspex.optimizers import Algorithm, BootstrapFewShotWithRandomSearch
+from dspex.optimizers import COPRO, Algorithm, BootstrapFewShotWithRandomSearch, NearestDemos
 from dspex.protocols.lm import LMRequest
 from dspex.testing import ScriptedLM
 from tests.support.peer import ask_dspy
@@ -75,3 +78,100 @@ async def test_random_search_has_the_same_candidates_scores_and_choice(theirs: d
         size = random.Random(number).randint(1, 3)
         worked = [row["question"] for row in rows if ANSWERS[row["question"]]["answer"] != "?"][:size]
         assert [question for question, augmented in theirs["search"][number + 3][2] if augmented] == worked
+
+
+async def test_the_nearest_demonstrations_are_the_same(tmp_path: Path) -> None:
+    """
+    DSPy works the nearest rows out for each request; here each row is worked out once, and the nearest are shown.
+
+    DSPy compares by the dot product: its vectors here have length one, so that it is the cosine, as ours.
+    """
+    words = ("heron", "swift", "wren", "magpie", "owl", "stork", "gull", "raven", "finch", "crane", "lark", "jay")
+    rows = [{"question": f"Where does the {word} nest?", "answer": f"at {word}'s"} for word in words]
+    answers = {row["question"]: {"answer": row["answer"]} for row in rows}
+    queries = ["Do ravens nest here?", "Owls", "flurry of swift gulls"]
+    task = {"do": "nearest", "rows": rows, "answers": answers, "queries": queries, "k": 3}
+    theirs = await asyncio.to_thread(ask_dspy, task)
+
+    lm = ScriptedLM(lambda request: answers.get(_asked(request, rows), {"answer": "?"}))
+    async with dspex.App(lm, home=tmp_path, cache=None) as app:
+        few = dspex.BootstrapFewShot(right, max_bootstrapped_demos=1000, max_labeled_demos=0)
+        train = [dspex.Example(row) for row in rows]
+        job = await app.compile(dspex.Predict("question -> answer"), few, trainset=train, holdset=(), job="j")
+        nearest = NearestDemos(await job.result(), 3, letters)
+        for query, shown in zip(queries, theirs, strict=True):
+            lm.requests.clear()
+            await app.run(nearest, question=query)
+            asked = [message.text for message in lm.requests[-1].request.messages[1:-1] if message.role == "user"]
+            found = [next(row["question"] for row in rows if row["question"] in text) for text in asked]
+            assert found[::-1] == shown  # the nearest stands last here, next to the question
+
+
+async def test_copro_has_the_same_attempts_scores_and_choice(tmp_path: Path) -> None:
+    texts = [f"Instruction {n}." for n in range(1, 9)]
+    known = {
+        text: [row["question"] for row in ROWS[: 3 * n]]
+        for n, text in zip((2, 5, 1, 6, 3, 4, 7, 8), texts, strict=True)
+    }
+    theirs = await asyncio.to_thread(ask_dspy, {"do": "copro", "rows": ROWS, "texts": texts, "right": known})
+
+    written = iter(texts)
+
+    def answering(request: LMRequest) -> dict[str, str]:
+        whole = "\n".join(message.text for message in request.messages)
+        if "instruction alone" in whole:
+            return {"instruction": next(written)}
+        question = next(row["question"] for row in ROWS if row["question"] in request.messages[-1].text)
+        good = any(text in whole and question in right for text, right in known.items())
+        return {"answer": ANSWERS_ALL[question] if good else "?"}
+
+    async with dspex.App(ScriptedLM(answering), home=tmp_path, cache=None) as app:
+        search = COPRO(right, breadth=3, depth=2, race=False)
+        rows = [dspex.Example(row) for row in ROWS]
+        job = await app.compile(
+            dspex.Predict("question -> answer"),
+            search,
+            trainset=rows,
+            valset=rows,
+            holdset=(),
+            job="j",
+            max_concurrency=1,
+        )
+        program = await job.result()
+        async with job.events() as events:
+            candidates = [dict(event.data) async for event in events if event.kind == "candidate"]
+    tried = {each["instructions"].get("self", ""): round(100 * each["score"], 2) for each in candidates}
+
+    scored = {text: score for text, score in theirs["tried"] if text.startswith("Instruction")}
+    assert program.predictors()["self"].signature.instructions == theirs["best"] == "Instruction 4."
+    assert scored.keys() - tried.keys() == {"Instruction 5."}  # rounds after the first write one more there
+    assert {text: score for text, score in scored.items() if text in tried} == {
+        text: score for text, score in tried.items() if text
+    }
+
+
+def test_every_optimizer_and_argument_has_its_place_in_the_docs() -> None:
+    """A release of DSPy that adds one makes this fail."""
+    text = (Path(__file__).parents[2] / "docs/how-to/optimizers-from-dspy.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", text))))
+    missing = {
+        f"{optimizer}.{argument}"
+        for optimizer, given in ask_dspy({"do": "arguments"}).items()
+        for argument in (optimizer, *given)
+        if argument not in named
+    }
+
+    assert sorted(missing) == []
+
+
+ANSWERS_ALL = {row["question"]: row["answer"] for row in ROWS}
+
+
+def letters(texts: Sequence[str]) -> list[list[float]]:
+    """Return the vectors that the peer makes; their length does not matter here."""
+    return [[float(text.lower().count(each)) for each in "abcdefghijklmnopqrstuvwxyz"] for text in texts]
+
+
+def _asked(request: LMRequest, rows: list[dict[str, str]]) -> str:
+    found = [row["question"] for row in rows if row["question"] in request.messages[-1].text]
+    return found[0] if found else ""
