@@ -114,6 +114,53 @@ def test_escapes_with_one_meaning_are_read(value: str, wanted: str) -> None:
     assert read(dspex.JSONAdapter(), str, value) == wanted
 
 
+LATEX = [
+    r"\frac{1}{2}",
+    r"x \times y",
+    r"\theta",
+    r"\beta + 1",
+    r"\rho",
+    r"\nabla f",
+    r"\text{so}",
+    r"\bword",
+    r"a\right)",
+]
+
+
+@pytest.mark.parametrize("adapter", [dspex.JSONAdapter(), dspex.ToolAdapter()], ids=lambda each: each.name)
+@pytest.mark.parametrize("latex", LATEX)
+def test_a_command_is_not_read_as_a_control_character(adapter: Any, latex: str) -> None:
+    """One backslash before it is JSON, and not what was meant; with two it is read, and in prose it is no matter."""
+    signature = dspex.Signature.from_string("q -> answer, more: list[str]")
+    for text in (f'{{"answer": "{latex}", "more": []}}', f'{{"answer": "x", "more": ["{latex}"]}}'):
+        with pytest.raises(dspex.ResponseUnparsable, match="backslash twice"):
+            adapter.parse(signature, text)
+        parser = adapter.stream_parser(signature)
+        pieces = [piece for letter in text for piece in parser.feed(letter)] + parser.finish()
+        assert not any(set(piece.text) & set("\b\f") for piece in pieces)
+    twice = latex.replace("\\", "\\\\")
+    for before in ("", f"With ${latex}$ it is\n"):
+        found = adapter.parse(signature, f'{before}{{"answer": "{twice}", "more": ["{twice}"]}}').outputs
+        assert found == {"answer": latex, "more": [latex]}
+
+
+@pytest.mark.parametrize("latex", LATEX)
+def test_nor_in_the_json_of_one_value(latex: str) -> None:
+    with pytest.raises(dspex.ResponseUnparsable):
+        read(dspex.ChatAdapter(), list[str], f'["{latex}"]')
+    assert read(dspex.ChatAdapter(), str, latex) == latex
+
+
+@pytest.mark.parametrize(
+    "text", ["a\nb", "a\n\ttimes", "one\r\ntwo", "next\nnot this", "a\tb", "\x0cb", "\x08beta", "x\x0c"]
+)
+def test_control_characters_that_are_meant_stay(text: str) -> None:
+    signature = dspex.Signature.from_string("q -> answer, more: list[str]")
+    outputs = {"answer": text.strip(), "more": [text]}
+    for adapter in (dspex.JSONAdapter(), dspex.ToolAdapter(), dspex.ChatAdapter(), dspex.XMLAdapter()):
+        assert adapter.parse(signature, adapter.format_outputs(signature, outputs)).outputs == outputs
+
+
 def test_two_lists_in_prose_are_not_one() -> None:
     with pytest.raises(dspex.ResponseUnparsable):
         read(dspex.ChatAdapter(), list[str], 'Here: ["a"]\nand ["b"]')

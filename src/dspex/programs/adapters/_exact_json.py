@@ -11,7 +11,16 @@ from pydantic_core import from_json
 
 from dspex.protocols.surrogates import mended
 
-__all__ = ["DoubleKey", "ExactFloat", "exact_at", "exact_json", "number", "refuse_losses", "without_texts"]
+__all__ = [
+    "DoubleKey",
+    "ExactFloat",
+    "exact_at",
+    "exact_json",
+    "number",
+    "refuse_controls",
+    "refuse_losses",
+    "without_texts",
+]
 
 T = TypeVar("T")
 
@@ -109,9 +118,45 @@ def _mended(text: str, value: object) -> object:
 
 
 def refuse_losses(text: str) -> None:
-    """Raise what ``exact_json`` raises for a text that is JSON."""
+    """Raise what ``exact_json`` and ``refuse_controls`` raise for a text that is JSON."""
+    refuse_controls(text)
     if _LOSES.search(text) is not None:
         _DECODER.decode(text)
+
+
+_SINGLE = re.compile(
+    r"(?<!\\)(?:\\\\)*(\\(?:[bfr](?=[A-Za-z])|nabla(?![a-z])|t(?:imes|heta|riangle)(?![a-z])|t(?:ext\w{0,6}|frac|ilde)(?=\{)))"
+)
+_CONTROLS = re.compile(
+    r"[\b\f\r](?=[A-Za-z])|\nabla(?![a-z])|\t(?:imes|heta|riangle)(?![a-z])|\t(?:ext\w{0,6}|frac|ilde)(?=\{)"
+)
+
+
+def refuse_controls(text: str, value: object = None) -> None:
+    r"""
+    Refuse JSON in which a command of LaTeX or a pattern has become a control character: ``"\frac"`` is not a text.
+
+    Args:
+        text: The JSON, perhaps among other text.
+        value: Its value, where there is other text around it.
+
+    Raises:
+        ValueError: A backslash stands where two were meant.
+    """
+    if "\\" not in text or (found := _SINGLE.search(text)) is None:
+        return
+    if value is None or _has_controls(value):
+        word = re.compile(r"\\\w{1,20}").match(text, found.start(1))
+        shown = word[0] if word is not None else found[1]
+        raise ValueError(f"JSON reads the beginning of `{shown}` as a control character: write its backslash twice")
+
+
+def _has_controls(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_controls, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_controls, value))
+    return isinstance(value, str) and _CONTROLS.search(value) is not None
 
 
 def without_texts(value: T) -> T:

@@ -205,6 +205,8 @@ class JsonStream:
         """Decode a text field's string."""
         match = _CHARACTERS.match(self._buffer, self._at)
         if match is not None:
+            if "\\b" in match[0] or "\\f" in match[0]:
+                return self._stop(odd=True)  # it may be LaTeX, which the whole answer tells
             self._put(pieces, _decoded(match[0]))
             self._at = match.end()
         if self._at >= len(self._buffer):

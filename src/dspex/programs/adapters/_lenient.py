@@ -38,7 +38,7 @@ _WORDS: dict[str, object] = {
 }
 _ESCAPES = {'"': '"', "'": "'", "`": "`", "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _NO_ESCAPE = re.compile(r"\\[^\\]")
-_TWO_MEANINGS = re.compile(r"(?<!\\)(?:\\\\)*\\[bfnrt][A-Za-z]")
+_TWO_MEANINGS = re.compile(r"(?<!\\)(?:\\\\)*\\(?:[nrt][A-Za-z]|[bf])")
 """An escape before a letter, which is a newline or the like unless its text is a path, LaTeX or a pattern."""
 _JOINED = re.compile(r"\s*\+\s*[\"'`]")
 _HEX4 = re.compile(r"[0-9a-fA-F]{4}")

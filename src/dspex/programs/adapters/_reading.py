@@ -8,6 +8,7 @@ from typing import Any
 from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Parsed, Repair
+from dspex.programs.adapters._exact_json import refuse_controls
 from dspex.programs.adapters._find_object import BEFORE_OBJECT, find_object, object_alone
 from dspex.programs.adapters._forgive import NOTHING
 from dspex.programs.adapters._headers import FieldNames, split
@@ -78,6 +79,10 @@ def read_object(plan: Plan, raw: str, thoughts: str = "") -> Parsed:
             return read_texts(plan, sections.texts, raw, (Repair("", "format"),), thoughts)
         raise nothing_read(plan, raw)
     found = found or {}
+    try:
+        refuse_controls(raw, found)
+    except ValueError as error:
+        raise unreadable(plan, raw, describe(error)) from error
     outputs: dict[str, object] = {}
     repairs = [Repair("", repair)] if repair else []
     within: list[str] = []

@@ -10,6 +10,7 @@ which rung held, so that no repair goes unnoticed.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -152,7 +153,7 @@ class Codec:
                 text = to_json(plain, inf_nan_mode="constants").decode()
         except (PydanticSerializationError, UnicodeDecodeError) as error:
             raise ValueError(f"it has no JSON form: {error}") from error
-        return text
+        return _unmistakable(text)
 
     def _infinite(self) -> TypeAdapter[object]:
         """Return an adapter that keeps infinity where no type says that a value is a number; for a tuple of one."""
@@ -280,7 +281,7 @@ class TextCodec(Codec):
 
     def write_json(self, value: object, collector: PartCollector | None = None) -> str:
         """The text in quotes."""
-        return json.dumps(self.write(value), ensure_ascii=False)
+        return _unmistakable(json.dumps(self.write(value), ensure_ascii=False))
 
     def read(self, text: str) -> Reading:
         """The text itself, checked against the constraints where there are any."""
@@ -556,6 +557,17 @@ def _decoded(text: str) -> object:
         raise
     except ValueError:
         return text
+
+
+_SHORT = re.compile(r"\\(?:([bf]|r(?=[A-Za-z]))|.)", re.DOTALL)
+_LONG = {"b": "\\u0008", "f": "\\u000c", "r": "\\u000d"}
+
+
+def _unmistakable(text: str) -> str:
+    """Return JSON without the short escapes of control characters that models write for LaTeX and patterns."""
+    if "\\b" not in text and "\\f" not in text and "\\r" not in text:
+        return text
+    return _SHORT.sub(lambda found: _LONG[found[1]] if found[1] else found[0], text)
 
 
 def _to_json(value: object) -> str:
