@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import itertools
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextvars import Context
 from functools import partial
 from typing import Protocol, TypeVar
 
 from dspex.errors import ConfigError, EvaluationError
-from dspex.evaluation._examples import read_rows
+from dspex.evaluation._examples import Row, read_rows
 from dspex.evaluation.metrics import Metric, check_metric
 from dspex.evaluation.progress import OnProgress, ProgressTally
 from dspex.evaluation.report import Report, RowOutcome
-from dspex.evaluation.row_runner import FailureLimit, RowRunner, failed_task
+from dspex.evaluation.row_runner import DOOMED, FailureLimit, RowRunner, failed_task
 from dspex.protocols.executor import Executor, RunOptions
 from dspex.runtime import TaskStream
 
 __all__ = ["OpenStream", "evaluate"]
+
+_WAVES = 4
+"""Evaluations of more waves of rows than that begin with a few rows: the wait for them is short beside the rest."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -92,7 +96,9 @@ async def evaluate(
     limit = FailureLimit(len(rows), max_failed)
     outcomes: dict[int, RowOutcome] = {}
     # Once the limit is reached the source ends: no further row starts, and those under way, paid already, end.
-    source = itertools.takewhile(lambda _: not limit.reached, rows)
+    known = asyncio.Event()
+    ramp = max_concurrency > 2 * DOOMED and len(rows) > _WAVES * max_concurrency
+    source = _ramped(rows, limit, known) if ramp else itertools.takewhile(lambda _: not limit.reached, rows)
     context = options.context
     async with open_stream(work, source, max_concurrency=max_concurrency, ordered=False, context=context) as results:
         async for result in results:
@@ -102,6 +108,8 @@ async def evaluate(
             if tally is not None:
                 tally.add(row.index, outcome)
             limit.add(outcome)
+            if limit.knows:
+                known.set()
     ended = [row for row in rows if row.index in outcomes]
     report = Report(
         type(program).__name__,
@@ -113,3 +121,13 @@ async def evaluate(
     if not report.has_score:
         raise EvaluationError(report.problem(), report)
     return report
+
+
+async def _ramped(rows: Sequence[Row], limit: FailureLimit, known: asyncio.Event) -> AsyncIterator[Row]:
+    """Hand on a few rows, and the rest once they have told that the metric works: one that never does costs little."""
+    for number, row in enumerate(rows):
+        if number == DOOMED:
+            await known.wait()
+        if limit.reached:
+            return
+        yield row

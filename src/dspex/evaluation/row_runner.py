@@ -19,7 +19,7 @@ from dspex.protocols.executor import Executor, Failed, Ok, RunOptions
 from dspex.protocols.scope import RequestTotals
 from dspex.runtime import Crashed, TaskResult
 
-__all__ = ["MAX_ACCIDENTS", "FailureLimit", "OutageGate", "RowRunner", "failed_task", "score_of"]
+__all__ = ["DOOMED", "MAX_ACCIDENTS", "FailureLimit", "OutageGate", "RowRunner", "failed_task", "score_of"]
 
 R = TypeVar("R")
 
@@ -132,19 +132,27 @@ class FailureLimit:
     Attributes:
         reached: True when no score can come of the rest: more rows have failed than may, or the metric itself failed on
             each of the first few.
+        scored: True when a row has an outcome that is not a failure.
     """
 
-    __slots__ = ("_allowed", "_broken", "_done", "_failed", "_share", "reached")
+    __slots__ = ("_allowed", "_broken", "_done", "_failed", "_share", "reached", "scored")
 
     def __init__(self, total: int, max_failed: float) -> None:
         self._share = max_failed
         self._allowed = max_failed * total
         self._done = self._failed = self._broken = 0
         self.reached = False
+        self.scored = False
+
+    @property
+    def knows(self) -> bool:
+        """True when the first few rows have told whether the metric works."""
+        return self.scored or self.reached or self._done >= DOOMED
 
     def add(self, outcome: Ok | Scored | Failed) -> None:
         """Count a row."""
         self._done += 1
+        self.scored = self.scored or not isinstance(outcome, Failed)
         if isinstance(outcome, Failed):
             self._failed += 1
             self._broken += isinstance(outcome.reason, MetricFailed)

@@ -229,7 +229,9 @@ class TestStopping:
         assert len(partial.outcomes) == len(asked) == 1000 - partial.not_run < 170
         assert not partial.has_score
 
-    async def test_a_metric_that_always_fails_stops_after_a_few_rows(self, app: dspex.App) -> None:
+    @pytest.mark.parametrize("in_flight", [2, 64, 100])
+    async def test_a_metric_that_always_fails_stops_after_a_few_rows(self, app: dspex.App, in_flight: int) -> None:
+        """However many may be in flight: most wait until the first few have told that the metric works."""
         asked: list[str] = []
 
         class Heard(Echo):
@@ -241,9 +243,31 @@ class TestStopping:
             raise ZeroDivisionError
 
         with pytest.raises(dspex.EvaluationError, match="ZeroDivisionError"):
-            await app.evaluate(Heard(), rows(*map(str, range(1000))), broken, max_concurrency=2)
+            await app.evaluate(Heard(), rows(*map(str, range(1000))), broken, max_concurrency=in_flight)
 
-        assert len(asked) <= 8 + 2
+        assert len(asked) <= 8 + min(in_flight, 2)
+
+    @pytest.mark.parametrize("failing", [0, 3, 8])
+    async def test_the_rest_is_begun_when_the_first_rows_have_ended(self, app: dspex.App, failing: int) -> None:
+        """Failures of the program do not hold it back for good, and all of it is in flight at once."""
+        gate = asyncio.Event()
+        here: list[str] = []
+
+        class Meets(Echo):
+            async def forward(self, text: str) -> str:
+                if int(text) < failing:
+                    raise dspex.RequestRejected("no")
+                if int(text) >= 8:
+                    here.append(text)
+                    if len(here) == 20:
+                        gate.set()
+                    await gate.wait()
+                return text
+
+        report = await app.evaluate(
+            Meets(), rows(*map(str, range(200))), dspex.exact_match("text"), max_concurrency=20, max_failed=0.5
+        )
+        assert (len(report.outcomes), len(report.failed)) == (200, failing)
 
     async def test_who_allows_every_row_to_fail_has_every_row_run(self, app: dspex.App) -> None:
         def broken(example: dspex.Example, prediction: str) -> bool:
