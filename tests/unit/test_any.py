@@ -16,9 +16,9 @@ MOST = {
     "": 6.0,  # modules beside the rooms
     "app": 10.5,
     "evaluation": 6.5,
-    "optimizers": 11.0,
-    "programs": 15.0,
-    "protocols": 9.5,
+    "optimizers": 8.5,
+    "programs": 14.0,
+    "protocols": 7.0,
     "runtime": 9.5,
     "services": 8.5,
     "testing": 10.0,
@@ -26,8 +26,9 @@ MOST = {
 """
 Where a room is still above the aim: the most it may have.
 
-A number here only ever falls. ``object`` is for values that are handed on, ``Mapping[str, object]`` for arguments by
-name, a type variable for what comes out as it went in; ``Predict`` and ``Ok`` alone stand for those of any program.
+A number here only ever falls. ``object`` is for values that are handed on, ``Json`` for JSON objects, ``Mapping[str,
+object]`` for arguments by name, a type variable for what comes out as it went in; ``Predict`` and ``Ok`` alone stand
+for those of any program.
 """
 
 

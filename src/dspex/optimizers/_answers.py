@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
 
 from dspex.errors import InternalError
 from dspex.optimizers.fingerprint import digest
 from dspex.optimizers.plans import Answer, Ask, Embed, Embedded, Evaluation, Run, Train, Trained, Write, Written
 from dspex.programs import Signature
+from dspex.protocols.json_values import Json
 from dspex.protocols.money import Spending
 
 __all__ = ["answer_of", "evaluation_of", "key_of", "plain_spending", "run_prefix", "spending_of"]
@@ -44,7 +44,7 @@ def _described(signature: type[Signature] | str) -> object:
     return [signature.__name__, signature.instructions, fields]
 
 
-def spending_of(data: Mapping[str, Any]) -> Spending:
+def spending_of(data: Json) -> Spending:
     """Return what a recorded answer has cost."""
     spent = data.get("spent", {})
     usd = Decimal(spent.get("usd", "0"))
@@ -56,13 +56,13 @@ def plain_spending(spent: Spending) -> dict[str, object]:
     return {"usd": str(spent.usd), "tokens": spent.tokens, "calls": spent.calls, "unpriced": spent.unpriced}
 
 
-def evaluation_of(data: Mapping[str, Any], row: int, *, trace: bool) -> Evaluation:
+def evaluation_of(data: Json, row: int, *, trace: bool) -> Evaluation:
     """Read a recorded run."""
     calls = tuple((path, values) for path, values in data.get("_trace", ())) if trace else ()
     return Evaluation(row, data["score"], data.get("feedback", ""), data["error"], calls, spending_of(data))
 
 
-def answer_of(ask: Ask, data: Mapping[str, Any]) -> Answer:
+def answer_of(ask: Ask, data: Json) -> Answer:
     """Read another recorded answer."""
     error, spent = data["error"], spending_of(data)
     if isinstance(ask, Write):

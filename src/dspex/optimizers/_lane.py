@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from dspex.optimizers._allowance import Allowance, Charges, Turn, fits, times
 from dspex.optimizers._answers import answer_of, evaluation_of, run_prefix
 from dspex.optimizers.fingerprint import digest
 from dspex.optimizers.plans import DONE, WAIT, Algorithm, Ask, Found, Plan, Run, Search, Task, chance
+from dspex.protocols.json_values import Json
 from dspex.protocols.money import Spending
 
 if TYPE_CHECKING:
@@ -341,7 +342,7 @@ class Frame:
         self.children.append(lane)
         self.lane.core.later(lane.open)
 
-    def deliver(self, turn: int, ask: int, slot: int, data: Mapping[str, Any]) -> None:
+    def deliver(self, turn: int, ask: int, slot: int, data: Json) -> None:
         """Take one recorded answer to an ask of a turn."""
         if not self.alive or turn != self.turn:
             return

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from dspex.errors import AppClosed, OptimizationError
 from dspex.optimizers._job_plan import Outcome
@@ -19,6 +19,7 @@ from dspex.optimizers.plans import Algorithm
 from dspex.optimizers.split import Split
 from dspex.programs import Module
 from dspex.protocols.executor import RunOptions
+from dspex.protocols.json_values import Json
 from dspex.protocols.money import Budget
 
 __all__ = ["JobEvent", "JobRecord", "JobSpec", "JobStatus", "JobTable", "event_of"]
@@ -46,7 +47,7 @@ class JobEvent:
     at: float
     epoch: int
     kind: str
-    data: Mapping[str, Any]
+    data: Json
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from dspex.errors import OptimizationError
 from dspex.optimizers._answers import spending_of
 from dspex.optimizers._record import JobRecord, event_of
 from dspex.optimizers._shelf import Shelf
 from dspex.optimizers.journal import Journal, Record
+from dspex.protocols.json_values import Json
 from dspex.protocols.money import Spending
 from dspex.runtime import Runtime, WorkerThread
 
@@ -54,7 +54,7 @@ class JobWriter:
         self.publish()
         return record
 
-    async def answer(self, kind: str, key: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def answer(self, kind: str, key: str, data: Json) -> Json:
         """Record an answer and return it as the journal has it; raises and is cancelled as ``append``."""
         return (await self.append(kind, data, key)).data
 
@@ -65,7 +65,7 @@ class JobWriter:
         self.publish()
         return found.data if found is not None else None
 
-    async def read(self, keys: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+    async def read(self, keys: Sequence[str]) -> Mapping[str, Json]:
         """
         Return recorded answers by key.
 

@@ -9,6 +9,7 @@ from typing import Any
 from dspex.optimizers.fingerprint import digest
 from dspex.programs import Example, Module, Predict, to_plain
 from dspex.programs.portable import portable_fields, untagged
+from dspex.protocols.json_values import Json
 
 __all__ = ["Candidate", "Demo", "shown_row", "shows", "without_row"]
 
@@ -100,7 +101,7 @@ class Candidate:
         }
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Candidate:
+    def of(cls, data: Json) -> Candidate:
         """Return the candidate that ``plain`` wrote."""
         demos = {path: tuple(each) for path, each in data["demos"].items()}
         return cls(dict(data["instructions"]), demos, dict(data.get("lms", {})), data.get("program", ""))

@@ -22,6 +22,7 @@ from dspex._clock import wall_time
 from dspex._files import json_text, make_private, parse_json
 from dspex.errors import JobBusy, JobMismatch, OptimizationError
 from dspex.optimizers.identity import Identity, differences, is_accepted
+from dspex.protocols.json_values import Json
 
 __all__ = ["VERSION", "Journal", "Record", "lives", "read_page"]
 
@@ -56,7 +57,7 @@ class Record:
     at: float
     kind: str
     key: str | None
-    data: Mapping[str, Any]  # JSON values
+    data: Json
 
 
 class Journal:
@@ -186,9 +187,9 @@ class Journal:
             row = self._db.execute(query, (kind, key)).fetchone()
             return _record(row) if row is not None else None
 
-    def find_all(self, kind: str, keys: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    def find_all(self, kind: str, keys: Sequence[str]) -> dict[str, Json]:
         """Return the data of the records of this kind with these keys, by key."""
-        found: dict[str, Mapping[str, Any]] = {}
+        found: dict[str, Json] = {}
         with _translated(self._path):
             for at in range(0, len(keys), 500):
                 some = keys[at : at + 500]

@@ -23,6 +23,7 @@ from dspex._random import generator
 from dspex.evaluation import Metric, Row
 from dspex.optimizers.candidate import Candidate
 from dspex.programs import Module, Predict, Signature
+from dspex.protocols.json_values import Json
 from dspex.protocols.model import LMChoice
 from dspex.protocols.money import Budget, Spending
 
@@ -106,7 +107,7 @@ class Evaluation:
     score: float | None
     feedback: str = ""
     error: str = ""
-    trace: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    trace: tuple[tuple[str, Json], ...] = ()
     spent: Spending = field(default_factory=Spending)
 
 
@@ -134,7 +135,7 @@ class Write:
 class Written:
     """A model's text: outputs by name, as JSON has them; empty with ``error`` when it gave none."""
 
-    outputs: Mapping[str, Any]
+    outputs: Json
     error: str = ""
     spent: Spending = field(default_factory=Spending)
 

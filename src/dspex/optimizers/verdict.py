@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from dspex.evaluation import Interval
 from dspex.evaluation.intervals import paired_p_value, t_interval
 from dspex.optimizers.plans import Evaluation, chance
+from dspex.protocols.json_values import Json
 
 __all__ = [
     "Better",
@@ -149,7 +150,7 @@ def plain_verdict(verdict: Verdict) -> dict[str, object]:
     return {"kind": verdict.kind, **asdict(verdict)}
 
 
-def verdict_of(data: Mapping[str, Any]) -> Verdict:
+def verdict_of(data: Json) -> Verdict:
     """Return the verdict that ``plain_verdict`` wrote."""
     values = {name: value for name, value in data.items() if name != "kind"}
     if "interval" in values:

@@ -17,6 +17,7 @@ from dspex.programs.adapters._values import to_plain
 from dspex.programs.example import Example
 from dspex.programs.fields import AnySignature, Field
 from dspex.programs.portable import portable_fields, restored_fields
+from dspex.protocols.json_values import Json
 from dspex.protocols.model import LM, LMChoice, LMParams, LMPool
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def _prefix(name: str) -> str:
     return " ".join(words) + ":"
 
 
-def write(path: Path, state: Mapping[str, Any]) -> None:
+def write(path: Path, state: Json) -> None:
     """
     Write JSON to a file beside ``path`` and rename it: no reader ever sees half a file.
 
@@ -162,7 +163,7 @@ def write(path: Path, state: Mapping[str, Any]) -> None:
 # --- reading ----------------------------------------------------------------------------------------------------
 
 
-def read(path: Path) -> Mapping[str, Any]:
+def read(path: Path) -> Json:
     """
     Return the content of a state file.
 
@@ -303,7 +304,7 @@ def _load_lm(path: str, state: Mapping[str, object], allow_api_base: bool) -> st
         raise StateError(f"{where}: {error}") from error
 
 
-def _load_pool(path: str, state: Mapping[str, Any], allow_api_base: bool) -> LMPool:
+def _load_pool(path: str, state: Json, allow_api_base: bool) -> LMPool:
     try:
         members = [_load_lm(path, _mapping(each, f"{path}.lm.pool"), allow_api_base) for each in state["members"]]
         rest = {name: state[name] for name in ("hedge_after", "hedge_share") if name in state}
@@ -353,7 +354,7 @@ _EXPECTED: Mapping[str, Callable[[object], bool]] = {
 }
 
 
-def _mapping(value: object, where: str) -> Mapping[str, Any]:
+def _mapping(value: object, where: str) -> Json:
     if not isinstance(value, Mapping):
         raise StateError(f"{where}: expected an object, got {type(value).__name__}")
     return value

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from pydantic.errors import PydanticUserError
 
 from dspex.errors import ConfigError
 from dspex.programs.fields import Field
 from dspex.programs.signature import Signature, plan_of
+from dspex.protocols.json_values import Json
 from dspex.protocols.lm import ToolSpec
 
 __all__ = ["TEXT", "arguments_of", "placeholder", "placeholders"]
@@ -19,8 +20,6 @@ TEXT: Final = " ".join(["word"] * 50)
 
 _DEPTH: Final = 8
 """The depth to which a record inside records is filled; a type that contains itself ends there."""
-
-Schema = Mapping[str, Any]  # JSON schema
 
 
 def placeholders(signature: type[Signature]) -> dict[str, object]:
@@ -62,7 +61,7 @@ def _candidates(field: Field) -> Iterator[object]:
     yield from (TEXT, "word", 1, 0, 0.5, True, [], {}, None)
 
 
-def _instance(schema: Schema, defs: Mapping[str, Schema], depth: int) -> object:  # JSON of any shape
+def _instance(schema: Json, defs: Mapping[str, Json], depth: int) -> object:  # JSON of any shape
     """Return a small instance of a schema; where the schema says more than this reads, validation will tell."""
     if depth <= 0:
         return None
@@ -104,14 +103,14 @@ _FORMATS: Final[Mapping[str, str]] = {
 }
 
 
-def _string(schema: Schema) -> str:
+def _string(schema: Json) -> str:
     if schema.get("format") in _FORMATS:
         return _FORMATS[schema["format"]]
     text = TEXT.ljust(schema.get("minLength", 0), "x")
     return text[: schema["maxLength"]] if "maxLength" in schema else text
 
 
-def _number(schema: Schema) -> float:
+def _number(schema: Json) -> float:
     """Return 1 where the bounds allow it, else a number near one of them."""
     low = schema.get("minimum", schema.get("exclusiveMinimum"))
     high = schema.get("maximum", schema.get("exclusiveMaximum"))
@@ -126,7 +125,7 @@ def _number(schema: Schema) -> float:
     return next((number for number in near if _fits(number, schema)), 1)
 
 
-def _fits(number: float, schema: Schema) -> bool:
+def _fits(number: float, schema: Json) -> bool:
     return (
         number >= schema.get("minimum", number)
         and number <= schema.get("maximum", number)
@@ -137,7 +136,7 @@ def _fits(number: float, schema: Schema) -> bool:
     )
 
 
-def _array(schema: Schema, defs: Mapping[str, Schema], depth: int) -> list[object]:
+def _array(schema: Json, defs: Mapping[str, Json], depth: int) -> list[object]:
     fixed = [_instance(each, defs, depth - 1) for each in schema.get("prefixItems", ())]
     of = schema.get("items")
     if not isinstance(of, Mapping):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import Final
+
+from dspex.protocols.json_values import Json
 
 __all__ = ["arguments_of", "calls_in_text", "given_arguments", "is_cut", "named_call"]
 
@@ -38,7 +40,7 @@ def named_call(given: Mapping[str, object]) -> tuple[str, object] | None:
     return name, given_arguments(given)
 
 
-def arguments_of(value: object) -> tuple[str, Mapping[str, Any] | None]:
+def arguments_of(value: object) -> tuple[str, Json | None]:
     """
     Return the arguments as text and as an object, or None for an object that cannot be read.
 
@@ -113,7 +115,7 @@ _LONGEST: Final = 100_000
 """Characters of an answer that is looked through for calls."""
 
 
-def calls_in_text(text: str, names: Collection[str]) -> list[tuple[str, str, Mapping[str, Any]]]:
+def calls_in_text(text: str, names: Collection[str]) -> list[tuple[str, str, Json]]:
     """
     Return the calls (name, raw arguments, arguments) that a model wrote as text, because its server reads none.
 

@@ -7,7 +7,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
+
+from dspex.protocols.json_values import Json
 
 __all__ = [
     "AudioPart",
@@ -121,7 +123,7 @@ class ToolCall:
 
     id: str
     name: str
-    arguments: Mapping[str, Any] | None  # JSON values
+    arguments: Json | None
     raw: str = ""
     data: Mapping[str, object] = field(default_factory=dict)  # the provider's own JSON
 

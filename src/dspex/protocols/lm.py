@@ -7,11 +7,12 @@ from array import array
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from dspex.errors import StreamTruncated
 from dspex.protocols.content import Citation, Part, ReasoningPart, TextPart, ToolCall
 from dspex.protocols.ends import End, end_of
+from dspex.protocols.json_values import Json
 from dspex.protocols.model import LM, LMChoice, LMParams, LMPool
 
 __all__ = [
@@ -71,7 +72,7 @@ class ToolSpec:
 
     name: str
     description: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})  # JSON schema
+    parameters: Json = field(default_factory=lambda: {"type": "object", "properties": {}})  # a schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class JsonSchema:
     """The answer's text must be JSON that fits this schema; ``strict`` has the provider enforce it."""
 
     name: str
-    schema: Mapping[str, Any]  # JSON schema
+    schema: Json
     strict: bool = True
 
 

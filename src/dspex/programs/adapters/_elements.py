@@ -10,20 +10,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 from xml.etree import ElementTree as ET
 
 from pydantic import PydanticUserError, TypeAdapter
 
 from dspex.programs.adapters._exact_json import exact_json
+from dspex.protocols.json_values import Json
 
 __all__ = ["from_elements"]
 
 _BARE = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\d+|#x[0-9a-fA-F]+);)")
 _NOTHING = ("", "null", "None")
 T = TypeVar("T")
-
-Schema = Mapping[str, Any]
 
 
 def from_elements(adapter: TypeAdapter[T], text: str) -> T:
@@ -46,10 +45,10 @@ def from_elements(adapter: TypeAdapter[T], text: str) -> T:
 class _ElementReader:
     """Goes through elements and their schema side by side."""
 
-    def __init__(self, schema: Schema) -> None:
-        self._definitions: Mapping[str, Schema] = schema.get("$defs", {})
+    def __init__(self, schema: Json) -> None:
+        self._definitions: Mapping[str, Json] = schema.get("$defs", {})
 
-    def value(self, element: ET.Element, schema: Schema) -> object:
+    def value(self, element: ET.Element, schema: Json) -> object:
         """Return an element's value as JSON has it."""
         schema = self._chosen(element, schema)
         if len(element) and _stray_text(element):
@@ -62,15 +61,15 @@ class _ElementReader:
             return self.value(element[0], schema)
         return self._leaf(element, schema)
 
-    def _list(self, elements: Sequence[ET.Element], schema: Schema) -> list[object]:
+    def _list(self, elements: Sequence[ET.Element], schema: Json) -> list[object]:
         """Return the elements' values; a tuple's each by a schema of its own."""
-        own: Sequence[Schema] = schema.get("prefixItems", ())
+        own: Sequence[Json] = schema.get("prefixItems", ())
         every = schema.get("items") or {}
         return [self.value(each, own[at] if at < len(own) else every) for at, each in enumerate(elements)]
 
-    def _object(self, element: ET.Element, schema: Schema) -> object:
+    def _object(self, element: ET.Element, schema: Json) -> object:
         """Return what the children say by their names; ``<entry key="…">`` is for names that are none of an element."""
-        properties: Mapping[str, Schema] = schema.get("properties", {})
+        properties: Mapping[str, Json] = schema.get("properties", {})
         if not len(element) and not element.attrib:
             return self._leaf(element, schema)
         if len(element) == 1 and properties and element[0].tag not in properties and not element.attrib:
@@ -83,17 +82,17 @@ class _ElementReader:
         found = {name: self._member(each, properties.get(name, rest)) for name, each in named.items()}
         return {**{name: text for name, text in element.attrib.items() if name != "key"}, **found}
 
-    def _member(self, elements: Sequence[ET.Element], schema: Schema) -> object:
+    def _member(self, elements: Sequence[ET.Element], schema: Json) -> object:
         """Return the value of a name; one that stands several times is a list."""
         if len(elements) == 1:
             return self.value(elements[0], schema)
         return self._list(elements, self._chosen(elements[0], schema))
 
-    def _chosen(self, element: ET.Element, schema: Schema) -> Schema:
+    def _chosen(self, element: ET.Element, schema: Json) -> Json:
         """Follow a reference; of several types, take the one that the element looks like."""
         while "$ref" in schema:
             schema = self._definitions[schema["$ref"].rpartition("/")[2]]
-        several: Sequence[Schema] = schema.get("anyOf") or schema.get("oneOf") or ()
+        several: Sequence[Json] = schema.get("anyOf") or schema.get("oneOf") or ()
         if not several:
             return schema
         if {"type": "null"} in several and not len(element) and _text(element) in _NOTHING:
@@ -107,13 +106,13 @@ class _ElementReader:
         fits = [each for each in fits if names >= {*each.get("required", ())}]
         return (fits or nested or ways)[0]
 
-    def _alone(self, element: ET.Element, text: str, schema: Schema) -> object:
+    def _alone(self, element: ET.Element, text: str, schema: Json) -> object:
         """Return a list that is written as JSON, or as its only item."""
         if not text or text.startswith("["):
             return exact_json(text) if text else []
         return self._list([element], schema)
 
-    def _leaf(self, element: ET.Element, schema: Schema) -> object:
+    def _leaf(self, element: ET.Element, schema: Json) -> object:
         """Return the value of a text."""
         if len(element):
             raise ValueError(f"<{element.tag}> has elements where it should have a text")

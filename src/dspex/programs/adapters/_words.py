@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, get_args, get_origin
 
 from dspex.programs.adapters._dates import DATE_WORDS
 from dspex.programs.adapters._types import constraint_words, unaliased, without_titles
 from dspex.programs.adapters._values import Codec, NumberCodec, TextCodec
 from dspex.programs.fields import Field
+from dspex.protocols.json_values import Json
 
 __all__ = ["form", "notes"]
 
@@ -30,7 +30,6 @@ _FORMATS = {
 }
 _BY_NAME = {each.__name__: words for each, words in DATE_WORDS.items()}
 _KINDS = {"uuid": "a UUID", "email": "an e-mail address", "uri": "a URL", "binary": "bytes as text"}
-Schema = Mapping[str, Any]
 
 
 def notes(field: Field) -> list[str]:
@@ -61,7 +60,7 @@ def form(field: Field) -> str:
     return f"JSON that fits this schema: {shown}"
 
 
-def _scalar(schema: Schema) -> str | None:
+def _scalar(schema: Json) -> str | None:
     """Return what a schema asks of a text or a number, empty where that is nothing; None where it is about more."""
     if not schema:
         return ""
@@ -81,7 +80,7 @@ def _scalar(schema: Schema) -> str | None:
     return ", ".join([each for each in words if each])
 
 
-def _one_of(several: list[Schema]) -> str | None:
+def _one_of(several: list[Json]) -> str | None:
     """A text or a number that may be null; a decimal, which may be a number or a text."""
     rest = [each for each in several if each.get("type") != "null"]
     if [each.get("type") for each in rest] == ["number", "string"]:

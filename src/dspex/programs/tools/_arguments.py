@@ -28,6 +28,7 @@ from dspex.programs.adapters._repair import describe
 from dspex.programs.adapters._types import without_titles
 from dspex.programs.run import Run
 from dspex.programs.tools._docstring import Docstring
+from dspex.protocols.json_values import Json
 
 __all__ = ["Arguments", "arguments_of"]
 
@@ -48,7 +49,7 @@ class Arguments:
         deps: The class that ``Run[…]`` names; ``object`` takes anything.
     """
 
-    schema: Mapping[str, Any]  # JSON schema
+    schema: Json
     run: str
     deps: Any  # a class, a union of classes, or a special form that says nothing about classes
     _adapter: TypeAdapter[dict[str, Any]]

@@ -16,6 +16,7 @@ from dspex.programs.module import Module
 from dspex.programs.run import Run
 from dspex.programs.tools._arguments import Arguments, arguments_of
 from dspex.programs.tools._docstring import Docstring, read_docstring
+from dspex.protocols.json_values import Json
 from dspex.protocols.lm import ToolSpec
 from dspex.protocols.scope import Scope
 
@@ -122,7 +123,7 @@ class Tool(Generic[P, R_co]):
         return self.spec.description
 
     @property
-    def parameters(self) -> Mapping[str, Any]:
+    def parameters(self) -> Json:
         """The JSON schema of its arguments."""
         return self.spec.parameters
 

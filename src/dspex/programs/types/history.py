@@ -22,6 +22,7 @@ from dspex.protocols.content import (
     ToolCall,
     ToolResult,
 )
+from dspex.protocols.json_values import Json
 from dspex.protocols.lm import Message
 
 __all__ = ["History"]
@@ -190,7 +191,7 @@ def _write_part(part: Part) -> dict[str, object]:
     return {"type": kind, **{name: value for name, value in given.items() if value is not None}}
 
 
-def _read_part(given: Mapping[str, Any]) -> Part:
+def _read_part(given: Json) -> Part:
     """Make a part of its JSON; ValueError where it is none."""
     cls = _PARTS[given["type"]]
     values = {name: value for name, value in given.items() if name != "type"}

@@ -13,6 +13,7 @@ from pydantic_core import CoreSchema, SchemaSerializer, core_schema
 
 from dspex.protocols.call_shapes import arguments_of, is_cut, named_call
 from dspex.protocols.content import ToolCall
+from dspex.protocols.json_values import Json
 
 __all__ = ["ToolCalls"]
 
@@ -95,7 +96,7 @@ def _call(number: int, given: object) -> ToolCall:
     return ToolCall(call_id, name, dict(arguments))
 
 
-def _unchanged(number: int, call_id: str, name: str, arguments: Any, given: Mapping[str, Any]) -> ToolCall:
+def _unchanged(number: int, call_id: str, name: str, arguments: Any, given: Json) -> ToolCall:
     """Return a call that was written with what it takes to send it back; ``raw`` must say the same as the arguments."""
     raw, data = given.get("raw", ""), given.get("data", {})
     try:
