@@ -79,7 +79,8 @@ attribute, and the message says what to do next::
     │   └── MetricFailed            the metric raised or returned no number
     ├── StandInError                a stand-in of a test has no answer (also a LookupError)
     │   ├── CassetteMiss            a cassette has no answer for a request
-    │   └── ScriptExhausted         a ScriptedLM has no answer left for a predictor
+    │   ├── ScriptExhausted         a ScriptedLM has no answer left for a predictor
+    │   └── ScriptMisspelt          a ScriptedLM's answer misspells a field
     ├── OptimizationError
     │   ├── JobBusy                 another process is running this job
     │   ├── JobCancelled            the job was cancelled before it had a result
@@ -183,7 +184,7 @@ from dspex.errors._services import (
     StreamTruncated,
     TransportFailed,
 )
-from dspex.errors._testing import CassetteMiss, ScriptExhausted, StandInError
+from dspex.errors._testing import CassetteMiss, ScriptExhausted, ScriptMisspelt, StandInError
 
 __all__ = [
     "ActorError",
@@ -247,6 +248,7 @@ __all__ = [
     "RuntimeClosed",
     "ScopeClosed",
     "ScriptExhausted",
+    "ScriptMisspelt",
     "ServerFailed",
     "ServiceError",
     "ServiceUnavailable",

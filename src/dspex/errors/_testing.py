@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dspex.errors._base import DspexError
 
-__all__ = ["CassetteMiss", "ScriptExhausted", "StandInError"]
+__all__ = ["CassetteMiss", "ScriptExhausted", "ScriptMisspelt", "StandInError"]
 
 
 class StandInError(DspexError, LookupError):
@@ -33,6 +33,24 @@ class ScriptExhausted(StandInError):
             f"the script has no answer left for {who}, call {call}{have}; an answer that cannot be read is asked for "
             f"again, which with_config(repair_turns=0) turns off"
         )
+
+
+class ScriptMisspelt(StandInError):
+    """
+    A ``ScriptedLM`` has an answer whose field is spelt otherwise than the one that is asked for.
+
+    Attributes:
+        path: Where the predictor sits in the program; empty when it is not part of one.
+        field: The field of the script.
+        meant: The field that is asked for.
+    """
+
+    def __init__(self, path: str, field: str, meant: str) -> None:
+        self.path = path
+        self.field = field
+        self.meant = meant
+        who = repr(path) if path else "a predictor that is not part of the program"
+        super().__init__(f"the script answers {who} with {field!r}, but {meant!r} is asked for")
 
 
 class CassetteMiss(StandInError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import inspect
 import re
 from collections import Counter, deque
@@ -13,7 +14,7 @@ from typing import Any, ClassVar, Final, cast
 from pydantic_core import to_json
 
 from dspex._random import fresh_id
-from dspex.errors import ScriptExhausted, StreamTruncated
+from dspex.errors import ScriptExhausted, ScriptMisspelt, StreamTruncated
 from dspex.protocols.content import ToolCall
 from dspex.protocols.lm import Completion, LMDelta, LMRequest, LMResponse, Usage
 from dspex.protocols.local import LocalLM
@@ -81,7 +82,8 @@ class ScriptedLM(LocalLM):
 
     An answer is one of these:
 
-    - fields by name, ``{"answer": "Ada"}``: written as the program's adapter asks for them;
+    - fields by name, ``{"answer": "Ada"}``: written as the program's adapter asks for them; one that is misspelt is
+      ScriptMisspelt;
     - a text, as a model would write it;
     - ``{"tool": "search", "arguments": {…}}``: a tool call; a list of them is several in one answer;
     - an error: raised, and tried again where the retry policy says so. The waits between attempts are skipped;
@@ -148,6 +150,7 @@ class ScriptedLM(LocalLM):
 
         Raises:
             ScriptExhausted: There is none for this predictor.
+            ScriptMisspelt: It has a field that is spelt otherwise than the one that is asked for.
             Exception: The scripted error.
         Cancellation: the answer counts as played.
         """
@@ -156,6 +159,7 @@ class ScriptedLM(LocalLM):
         answer = self._next(path, request)
         if inspect.isawaitable(answer):
             answer = await answer
+        _check_names(answer, request, path)
         if isinstance(answer, BrokenOff):
             if on_delta is not None:
                 for piece in _pieces(_broken(answer, request)):
@@ -239,12 +243,67 @@ def _call(answer: ToolCall | Mapping[str, Any], number: int) -> ToolCall:
 def _text(fields: Mapping[str, object], request: LMRequest) -> str:
     """Write fields in the form that the request asks for."""
     prompt = "".join(message.text for message in request.messages)
-    if request.output is None and "[[ ## " in prompt:
+    texts = {name: value if isinstance(value, str) else to_json(value).decode() for name, value in fields.items()}
+    if request.output is not None:
+        return to_json(fields).decode()
+    if "[[ ## " in prompt:
         return completion_text(fields)
-    if request.output is None and all(f"<{name}>" in prompt for name in fields):
-        texts = {name: value if isinstance(value, str) else to_json(value).decode() for name, value in fields.items()}
+    if all(f"<{name}>" in prompt for name in fields):
         return "\n".join(f"<{name}>\n{text}\n</{name}>" for name, text in texts.items())
+    last = request.messages[-1].text
+    if _VALUE_ALONE.search(last) and len(texts) == 1:
+        return next(iter(texts.values()))
+    if _THOUGHTS.search(last):
+        thoughts = texts.pop("reasoning", "")
+        return "\n".join([thoughts, *(f"{name}: {text}" for name, text in texts.items())]).lstrip("\n")
     return to_json(fields).decode()
+
+
+_VALUE_ALONE: Final = re.compile(r"(?:^|\n)Give only the [^\n]*\Z")
+_THOUGHTS: Final = re.compile(r"(?:^|\n)Think step by step\.[^\n]*(?:\n[^\n]+)*\Z")
+"""How the form ``auto`` ends a prompt."""
+
+
+# --- misspelt fields --------------------------------------------------------------------------------------------
+
+
+def _check_names(answer: ScriptedAnswer, request: LMRequest, path: str) -> None:
+    """
+    Find a field that the script spells otherwise than the prompt does.
+
+    A field that is like none is left alone: an answer may be wrong on purpose.
+
+    Raises:
+        ScriptMisspelt: It is like one that is asked for, and the script does not give that one.
+    """
+    fields = answer.answer if isinstance(answer, BrokenOff) else answer
+    if not isinstance(fields, Mapping) or _is_call(fields):
+        return
+    asked = _names_asked(request)
+    for name in fields:
+        if name not in asked:
+            left = [each for each in asked if each not in fields]
+            if meant := difflib.get_close_matches(str(name), left, 1, _ALIKE):
+                raise ScriptMisspelt(path, str(name), meant[0])
+
+
+_ALIKE: Final = 0.75
+_NAMES: Final = re.compile(
+    r"\[\[ ## (\w+) ## \]\]|<(\w+)>|\"(\w+)\":|^(\w+): |Give only the ([\w ]+)[.:]", re.MULTILINE
+)
+
+
+def _names_asked(request: LMRequest) -> list[str]:
+    """Return every name that may be a field's: of the schema, of the tool that must be called, else of the prompt."""
+    schema = getattr(request.output, "schema", None)
+    if schema is None:
+        schema = next((each.parameters for each in request.tools if each.name == request.tool_choice), None)
+    properties = schema.get("properties") if isinstance(schema, Mapping) else None
+    if isinstance(properties, Mapping):
+        return list(properties)
+    texts = [request.messages[0].text, request.messages[-1].text]
+    found = ("".join(groups) for text in texts for groups in _NAMES.findall(text))
+    return list(dict.fromkeys(each.replace(" ", "_") for each in found if each != "completed"))
 
 
 def _broken(answer: BrokenOff, request: LMRequest) -> LMResponse:

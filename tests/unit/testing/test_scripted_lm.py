@@ -7,6 +7,7 @@ from typing import Literal
 import pytest
 
 import dspex
+from dspex.errors import ScriptMisspelt
 from dspex.protocols.content import TextPart, ToolCall
 from dspex.protocols.lm import Completion, LMRequest, LMResponse, ToolSpec, Usage
 from dspex.protocols.scope import Delta
@@ -245,3 +246,52 @@ async def test_answer_that_is_none_is_refused(answer: object) -> None:
     async with dspex.App(ScriptedLM(lambda request: answer)) as app:
         with pytest.raises(TypeError, match="is not an answer: give fields"):
             await app.run(Ask(), question="Who?")
+
+
+FORMS = ("chat", "json", "xml", "tool", "auto")
+SHAPES: dict[str, dict[str, object]] = {
+    "answer": {"answer": "Ada"},
+    "ok: bool": {"ok": True},
+    "first_name: str, count: int, tags: list[str]": {"first_name": "Ada", "count": 3, "tags": ["a", "b"]},
+    "data: dict[str, list[int]]": {"data": {"k": [1, 2]}},
+}
+
+
+@pytest.mark.parametrize("adapter", FORMS)
+@pytest.mark.parametrize("plain", [True, False])
+async def test_fields_of_every_kind_are_written_in_every_form(adapter: str, plain: bool) -> None:
+    """Asked for by a schema or in words, with reasoning and without: one answer each time."""
+    able = {"json_schema": False, "json_object": False, "tools": adapter == "tool"} if plain else {}
+    for outputs, fields in SHAPES.items():
+        for kind in (dspex.Predict, dspex.ChainOfThought):
+            answer = fields if kind is dspex.Predict else {"reasoning": "Think.\nThen write.", **fields}
+            lm = ScriptedLM([answer], capabilities=able)
+            async with dspex.App(lm, cache=None, adapter=adapter) as app:  # type: ignore[arg-type]  # one of the names
+                found = await app.run(kind(f"question -> {outputs}"), question="q")
+            assert {name: getattr(found, name) for name in fields} == fields
+            assert len(lm.requests) == 1
+
+
+@pytest.mark.parametrize("adapter", FORMS)
+async def test_a_misspelt_field_is_named(adapter: str) -> None:
+    lm = ScriptedLM({"answer": [{"first_nmae": "Ada", "count": 3}]})
+
+    class Program(dspex.Module):
+        def __init__(self) -> None:
+            self.answer = dspex.Predict("question -> first_name, count: int")
+
+        async def forward(self, question: str) -> object:
+            return await self.answer(question=question)
+
+    async with dspex.App(lm, cache=None, adapter=adapter) as app:  # type: ignore[arg-type]  # one of the names
+        with pytest.raises(ScriptMisspelt, match="'answer' with 'first_nmae', but 'first_name' is asked for") as caught:
+            await app.run(Program(), question="q")
+    assert (caught.value.path, caught.value.field, caught.value.meant) == ("answer", "first_nmae", "first_name")
+    assert len(lm.requests) == 1
+
+
+async def test_an_answer_that_is_wrong_on_purpose_is_left_alone() -> None:
+    """A field like none that is asked for, or beside the one that it is like, is what a model wrote."""
+    lm = ScriptedLM([{"something": "else"}, {"answer": "Ada", "answers": "more"}])
+    async with dspex.App(lm, cache=None) as app:
+        assert (await app.run(dspex.Predict("question -> answer"), question="q")).answer == "Ada"
