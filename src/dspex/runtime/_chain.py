@@ -103,8 +103,8 @@ class ExitWaits(dict[Process, Container[Process]]):
 
     def end(self, noted: object) -> None:
         """Note that the wait is over; once for each ``begin``."""
-        if noted is not None:
-            self.pop(noted, None)  # type: ignore[call-overload]  # it is in one of the two
+        # It is in one of the two.
+        if noted is not None and self.pop(noted, None) is None:  # type: ignore[call-overload]
             self.of_tasks.pop(noted, None)  # type: ignore[call-overload]
 
     def waiting_for(self, process: Process, among: Collection[Process]) -> list[Process]:

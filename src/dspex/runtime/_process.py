@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from dspex.runtime._runtime import Runtime
     from dspex.runtime._task_process import TaskProcess
 
-__all__ = ["Process", "callers_of", "is_cancellation"]
+__all__ = ["CALLERS_KEPT", "Process", "is_cancellation"]
 
 _log = get_logger("runtime")
 
 _EXCEPTIONS: Final = BaseExceptionGroup.__dict__["exceptions"]
 
-_CALLERS_KEPT: Final = 32
+CALLERS_KEPT: Final = 32
 """Callers a task remembers: a task that starts its own successor, for ever, must not grow."""
 
 
@@ -471,11 +471,6 @@ class Process:
     def __repr__(self) -> str:
         state = "alive" if self.exit_reason is None else f"exited: {text_of(self.exit_reason)}"
         return f"<{type(self).__name__} {self.label} [{state}]>"
-
-
-def callers_of(caller: Process) -> tuple[int, ...]:
-    """Return the callers of a task that ``caller`` starts."""
-    return (caller.pid, *caller.callers[: _CALLERS_KEPT - 1])
 
 
 def is_cancellation(error: BaseException) -> bool:

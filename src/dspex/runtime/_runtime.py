@@ -39,7 +39,7 @@ from dspex.runtime._log import get_logger
 from dspex.runtime._messages import CallEnvelope
 from dspex.runtime._names import Names
 from dspex.runtime._next import Ignore
-from dspex.runtime._process import Process, callers_of
+from dspex.runtime._process import CALLERS_KEPT, Process
 from dspex.runtime._ref import ActorRef, Itself, NamedRef
 from dspex.runtime._start_or_get import start_or_get
 from dspex.runtime._supervisor_ref import NamedSupervisorRef
@@ -429,9 +429,11 @@ class Runtime(Itself):
         serves: CallEnvelope | None = None
         callers: tuple[int, ...] = ()
         if home is not None:
-            callers = callers_of(home)
+            callers = (home.pid, *home.callers[: CALLERS_KEPT - 1]) if home.callers else (home.pid,)
             # The request of an actor is known only while it is at work; a task works on one call for all its life.
-            if isinstance(home, TaskProcess) or current_process() is home:
+            if isinstance(home, TaskProcess):
+                serves = home.serves
+            elif current_process() is home:
                 serves = home.serving
         where = self.context.copy() if context is None else context
         process = TaskProcess(self, owner, label, where, serves, callers)

@@ -10,7 +10,7 @@ from functools import partial
 
 from dspex.protocols.lm import AttemptLog, LMDelta, LMResponse
 from dspex.protocols.scope import OnDelta
-from dspex.runtime import KILL, Crashed, Normal, Runtime, TaskProcess, calling_process
+from dspex.runtime import KILL, Crashed, Normal, Runtime, TaskHandle, TaskProcess, calling_process, yield_many
 from dspex.services.lm.lease_book import Settle
 from dspex.services.lm.leases import Lease
 from dspex.services.lm.logical_call import LogicalCall
@@ -40,14 +40,13 @@ class Race:
     piece decides: the other ask is broken off before the piece is handed on, so that nobody sees two answers mixed.
     """
 
-    __slots__ = ("_learn", "_log", "_news", "_runners", "_runtime")
+    __slots__ = ("_learn", "_log", "_runners", "_runtime")
 
     def __init__(self, runtime: Runtime, log: AttemptLog, learn: Callable[[int, Lease], None]) -> None:
         self._runtime = runtime
         self._log = log
         self._learn = learn
         self._runners: list[_Runner] = []
-        self._news: asyncio.Future[None] | None = None
 
     def enter(self, member: int, call: LogicalCall, lease: Lease, number: int) -> None:
         """Begin an ask for which there is a lease."""
@@ -59,7 +58,6 @@ class Race:
         work = partial(call.attempt, lease, number)
         label = f"{step.label} asks {call.lm.model}"
         process = self._runtime.spawn_task(step, work, label=label, context=contextvars.copy_context())
-        process.on_dead(self._tell)
         self._runners.append(_Runner(member, call, lease, number, process, on_delta))
 
     async def begun_within(self, seconds: float) -> bool:
@@ -118,18 +116,12 @@ class Race:
 
     async def _next_end(self) -> _Runner:
         """Return an ask that has ended, no longer in the race."""
-        while True:
-            for runner in self._runners:
-                if runner.process.dead:
-                    self._runners.remove(runner)
-                    runner.call.on_delta, runner.call.claim = runner.on_delta, None
-                    return runner
-            self._news = self._runtime.loop.create_future()
-            await self._news
-
-    def _tell(self) -> None:
-        if self._news is not None and not self._news.done():
-            self._news.set_result(None)
+        step = calling_process()
+        await yield_many([TaskHandle(each.process, step) for each in self._runners], None, limit=1)
+        runner = next(each for each in self._runners if each.process.dead)
+        self._runners.remove(runner)
+        runner.call.on_delta, runner.call.claim = runner.on_delta, None
+        return runner
 
     def _answer_of(self, runner: _Runner) -> LMResponse | RetryAfter | Raise:
         """Return what an ask came to; one that was killed by others is to be made again."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from dspex.errors import ActorExited, ContentRefused, LMError
 from dspex.protocols.lm import AttemptLog, Charge, LMDelta, LMRequest, LMResponse, Usage
 from dspex.protocols.scope import OnDelta
-from dspex.runtime import Crashed, Normal, Runtime, TaskProcess, calling_process
+from dspex.runtime import Crashed, Runtime, TaskHandle, await_many, calling_process
 
 __all__ = ["ask_each", "gather", "parts_of", "side_by_side"]
 
@@ -106,27 +105,14 @@ async def side_by_side(runtime: Runtime, works: Sequence[Callable[[], Awaitable[
     Cancellation: all are dead, their sockets closed, before this returns.
     """
     step = calling_process()
-    news: asyncio.Future[None] | None = None
-
-    def tell() -> None:
-        if news is not None and not news.done():
-            news.set_result(None)
-
-    processes: list[TaskProcess] = []
-    for number, work in enumerate(works, 1):
-        label = f"{step.label} part {number}"
-        process = runtime.spawn_task(step, work, label=label, context=contextvars.copy_context())
-        process.on_dead(tell)
-        processes.append(process)
+    processes = [
+        runtime.spawn_task(step, work, label=f"{step.label} part {number}", context=contextvars.copy_context())
+        for number, work in enumerate(works, 1)
+    ]
     try:
-        while not all(process.dead and process.returned for process in processes):
-            for process in processes:
-                if process.dead and not process.returned:
-                    reason = process.exit_reason
-                    raise reason.error if isinstance(reason, Crashed) else ActorExited(process.label, reason)
-            news = runtime.loop.create_future()
-            await news
-    except BaseException:  # whatever it is: undone here, then raised on
+        return await await_many([TaskHandle(process, step) for process in processes], None)
+    except BaseException as error:  # whatever it is: undone here, then raised on
         await runtime.kill_tasks(processes)
+        if isinstance(error, ActorExited) and isinstance(error.reason, Crashed):
+            raise error.reason.error from None
         raise
-    return [cast("R", process.result) for process in processes if isinstance(process.exit_reason, Normal)]
