@@ -19,14 +19,11 @@ import pyperf
 from benchmarks._erlang import installed, release
 from benchmarks._erlang_rows import ERLANG_GROUPS
 from benchmarks._facts import facts
+from benchmarks._publish import ERLANG, LATEST, PAGE, README, publish
 from benchmarks._race import ContenderFailed, profile, race, trace_path
-from benchmarks._report import Result, Turn, figures, markdown, summary, table, to_json
+from benchmarks._report import Result, Turn, figures, summary, table, to_json
 from benchmarks._row import Group, Size
 from benchmarks._rows import GROUPS, MILLION, rows_of
-
-LATEST = Path(__file__).parent / "results" / "latest.json"
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
-ERLANG = LATEST.with_name("erlang.json")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,7 +37,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--path", action="store_true", help="trace one warm Predict: calls, files, awaits, objects")
     parser.add_argument("--json", type=Path, metavar="FILE", help=f"where results go; a full run writes {LATEST.name}")
     parser.add_argument("--pyperf", type=Path, metavar="FILE", help="all turns, for `python -m pyperf compare_to`")
-    parser.add_argument("--docs", action="store_true", help=f"put the table into docs/{PAGE.name}")
+    shown = f"docs/{PAGE.name} and {README.name}"
+    parser.add_argument(
+        "--publish", action="store_true", help=f"write the tables of {shown} from the files, measure nothing"
+    )
     return parser
 
 
@@ -58,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LookupError as error:
         print(f"benchmarks: {error.args[0]}", file=sys.stderr)
         return 2
+    if options.publish:
+        publish()
+        return 0
     if options.path:
         trace_path()
         return 0
@@ -99,8 +102,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         target.write_text(json.dumps(to_json(results, known, quick=options.quick), indent=2, ensure_ascii=False) + "\n")
     if options.pyperf is not None:
         pyperf.BenchmarkSuite(suite).dump(str(options.pyperf), replace=True)
-    if options.docs:
-        _write_page(results, "erlang" if options.erlang else "results")
     return 1 if failed else 0
 
 
@@ -123,15 +124,6 @@ def _pyperf(group: Group, rounds: Sequence[Mapping[str, Turn]]) -> list[pyperf.B
             metadata = {"name": f"{group.name} {name} {clock}", "unit": "second"}
             found.append(pyperf.Benchmark([pyperf.Run(values, metadata=metadata, collect_metadata=False)]))
     return found
-
-
-def _write_page(results: Sequence[Result], which: str) -> None:
-    """Replace a table of the documentation's page."""
-    begin, end = f"<!-- {which} begin -->", f"<!-- {which} end -->"
-    page = PAGE.read_text()
-    before, _, rest = page.partition(begin)
-    _, _, after = rest.partition(end)
-    PAGE.write_text(f"{before}{begin}\n\n{markdown(results)}\n\n{end}{after}")
 
 
 if __name__ == "__main__":

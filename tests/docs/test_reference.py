@@ -10,6 +10,8 @@ import pytest
 
 import dspex
 import dspex.errors
+from benchmarks._publish import ERLANG, LATEST, PAGE, README, figures_of_readme, results_in, table_in
+from benchmarks._report import markdown
 from dspex._names import NAMES
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -30,24 +32,6 @@ BETWEEN_ROOMS = frozenset({"OPTIMIZERS", "JobService", "JobSettings", "JobStatus
 """Names that ``dspex.optimizers`` has for the App alone."""
 WHOLE = ("dspex.testing.strategies",)
 """Modules that a page shows with everything in them."""
-RATIOS = {
-    "`Predict` over HTTP, 256 in flight, `fast` extra": (
-        "Predict over HTTP, 256 in flight: fast extra + uvloop",
-        "DSPy",
-    ),
-    "the same with the core dependencies alone": (
-        "Predict over HTTP, 256 in flight: core dependencies alone",
-        "DSPy",
-    ),
-    "cached `Predict`": ("cached Predict, one app.run each", "DSPy"),
-    "`import dspex`": ("import dspex", "import dspy"),
-    "a call to an actor, with timeout": ("ref.call round trip with timeout, asyncio", "bare deque"),
-    "`Predict` over HTTP, core dependencies": (
-        "Predict over HTTP, 256 in flight: core dependencies alone",
-        "bare transport",
-    ),
-}
-"""Rows of the README's table of ratios, and the measured row and peer that each is taken from."""
 ROOMS = (
     "dspex",
     "dspex.lm",
@@ -147,31 +131,13 @@ def test_every_how_to_stands_in_the_first_page() -> None:
     assert sorted(pages - set(re.findall(r"\]\(how-to/([\w-]+\.md)", index))) == []
 
 
-def test_the_readme_has_the_ratios_of_the_benchmarks_page() -> None:
-    """A new run changes both, or the one that boasts is out of date."""
-    rows = [row for row in _rows(DOCS / "benchmarks.md") if len(row) == 7]
-    measured = {(row[0], row[1]): row[3].removesuffix("x") for row in reversed(rows)}  # of two alike the first counts
-    told = {
-        row[0]: row[2]
-        for row in _rows(DOCS.parent / "README.md")
-        if len(row) == 3 and "\N{MULTIPLICATION SIGN}" in row[2]
-    }
-    wrong = {}
-    for name, (what, beside) in RATIOS.items():
-        shown = re.match(r"[\d.]+", told.pop(name))
-        assert shown is not None
-        ratio = next(float(each) for key, each in measured.items() if key[0] == what and key[1].startswith(beside))
-        digits = len(shown[0].partition(".")[2])
-        if f"{ratio:.{digits}f}" != shown[0]:
-            wrong[name] = (shown[0], ratio)
+def test_the_tables_of_costs_are_those_of_the_last_full_run() -> None:
+    """A page that boasts of an older run is out of date: `python -m benchmarks --publish` writes all three."""
+    latest = results_in(LATEST)
 
-    assert wrong == {}
-    assert told == {}, "these are not compared: name their rows in RATIOS"
-
-
-def _rows(path: Path) -> list[list[str]]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    assert table_in(PAGE, "results") == markdown(latest)
+    assert table_in(PAGE, "erlang") == markdown(results_in(ERLANG))
+    assert table_in(README, "costs") == figures_of_readme(latest)
 
 
 def _exists(name: str) -> bool:

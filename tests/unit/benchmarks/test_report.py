@@ -5,8 +5,10 @@ import json
 import pytest
 
 from benchmarks._budget import Budget
+from benchmarks._publish import FIGURES, figures_of_readme
 from benchmarks._report import FORMAT, Result, Turn, figures, markdown, summary, table, to_json
 from benchmarks._row import Row
+from benchmarks._rows import GROUPS
 
 
 def row(budget: str | None = "<= 2.0x", **changes: object) -> Row:
@@ -139,3 +141,23 @@ def test_json_holds_facts_and_rounded_rows() -> None:
     assert [each["verdict"] for each in held["rows"]] == ["met", "missed", "-"]
     thirds = to_json([summary(row(), rounds((1.0, 3.0)))], {}, quick=False)["rows"]
     assert thirds[0]["ratio"] == 0.3333  # type: ignore[index]  # a list of rows
+
+
+def test_the_readme_shows_gains_costs_and_times_and_names_what_is_missed() -> None:
+    """Each in its own words; a row that was not measured is left out."""
+    gain = summary(row(">= 10x", name="http-fast"), rounds((1.0, 7.68)))
+    cost = summary(row("<= 0.5x", name="call-asyncio"), rounds((0.4, 1.0)))
+    time = summary(row("<= 150us", name="own-asyncio"), rounds((144e-6, 2e-6)))
+    other = summary(row(name="not shown"), rounds((1.0, 1.0)))
+
+    shown = [
+        line.split(" | ")[-1].replace("\N{MULTIPLICATION SIGN}", "x")
+        for line in figures_of_readme([gain, cost, time, other]).splitlines()[2:]
+    ]
+
+    assert shown == ["7.7x less (we want 10x) |", "142 µs more |", "0.40x |"]
+
+
+def test_the_readme_shows_rows_that_there_are() -> None:
+    """A row that was renamed would be left out in silence."""
+    assert {name for name, _, _ in FIGURES} <= {each.name for group in GROUPS for each in group.rows}
