@@ -67,6 +67,8 @@ event                                     measurements                          
 ``dspex.cache.remove``                    —                                       —
 ``dspex.parse.repair``                    —                                       ``signature``, ``field``, ``kind``
 ``dspex.retriever.search.stop``           ``duration``, ``passages``              ``retriever``
+``dspex.rows.pause``                      ``delay``                               ``rows``, ``error``
+``dspex.rows.go``                         —                                       ``rows``
 ``dspex.job.event``                       —                                       ``job``, ``event``
 ========================================  ======================================  ================================
 
@@ -80,6 +82,8 @@ and ``output_tokens``; ``cost`` is in US dollars, and left out where it is unkno
 
 ``outcome`` is ``completed``, ``failed``, or ``cancelled``: the caller wanted it no longer, which is not an error. Any
 span that ends by cancellation emits its ``stop``, with ``outcome`` ``cancelled``.
+
+``rows.pause`` and ``rows.go`` are of a map or an evaluation, ``rows``, that waits out an outage of its provider.
 
 ``tool.late`` is a tool that blocked, and ended after its time was over: what it gave back was dropped.
 

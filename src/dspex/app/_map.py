@@ -12,6 +12,7 @@ from dspex.errors import ActorError, AppClosed, ConfigError, MissingInput
 from dspex.evaluation import RowRunner, as_example
 from dspex.evaluation.display import Display, open_display
 from dspex.evaluation.faults import is_hopeless, is_outage
+from dspex.evaluation.outage_gate import WAIT_OUT, OutageGate, gate_of_rows
 from dspex.evaluation.row_runner import failed_task
 from dspex.programs import pick_inputs
 from dspex.protocols.executor import Failed, Ok, RunOptions
@@ -39,6 +40,7 @@ class MapPlan:
     ordered: bool
     options: RunOptions
     progress: bool | None = False
+    wait_out: float = WAIT_OUT
 
     def __post_init__(self) -> None:
         if self.max_concurrency < 1:
@@ -75,6 +77,7 @@ class MapRun(Generic[R]):
         self._open_journal = journal
         self._journal: RowJournal | None = None
         self._tree: AppTree | None = None
+        self._gate: OutageGate | None = None
         self._stream: TaskStream[_Row, Ok[R] | Failed] | None = None
         self._display: Display | None = None
 
@@ -83,6 +86,7 @@ class MapRun(Generic[R]):
             raise RuntimeError("a map is entered once; call app.map again")
         tree = self._tree = self._running_tree()
         plan = self._plan
+        self._gate = gate_of_rows(tree.runtime, plan.wait_out, f"map of {type(plan.program).__name__}")
         if self._open_journal is not None:
             journal = self._open_journal()
             await journal.open()
@@ -188,7 +192,7 @@ class MapRun(Generic[R]):
             if known is not None:
                 return replace(known, row=row.fields, recorded=True)
         assert self._tree is not None
-        runner = RowRunner(self._tree.runner, self._plan.options)
+        runner = RowRunner(self._tree.runner, self._plan.options, self._gate)
         outcome = await runner.run(self._plan.program, row.inputs, row.fields)
         if journal is not None and _is_its_own(outcome):
             await journal.end(row.key, outcome)

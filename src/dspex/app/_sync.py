@@ -18,6 +18,7 @@ from anyio.from_thread import BlockingPortal
 from dspex.app._options import Options
 from dspex.errors import AppAlreadyRunning, AppNotRunning, WrongProcess
 from dspex.evaluation import Compared, Metric, OnProgress, Repeats, Report
+from dspex.evaluation.outage_gate import WAIT_OUT
 from dspex.optimizers import Algorithm, HeadroomReport, Job, JobEvent, JobStatus, Verdict
 from dspex.programs import Module
 from dspex.protocols.executor import Failed, Ok
@@ -188,6 +189,7 @@ class SyncView:
         ordered: bool = False,
         retry_failed: bool = False,
         progress: bool | None = None,
+        wait_out: float = WAIT_OUT,
     ) -> AbstractContextManager[Iterator[Ok[R] | Failed]]:
         """Run ``program`` on every row: a context manager that is iterated, as ``App.map``."""
         run = self._view.map(
@@ -199,6 +201,7 @@ class SyncView:
             ordered=ordered,
             retry_failed=retry_failed,
             progress=progress,
+            wait_out=wait_out,
         )
         return _Iterating(run, self._loop)
 
@@ -212,6 +215,7 @@ class SyncView:
         max_failed: float = 0.05,
         on_progress: OnProgress | None = None,
         progress: bool | None = None,
+        wait_out: float = WAIT_OUT,
     ) -> Report[R]:
         """
         Run ``program`` on every example and score the answers; raises as ``App.evaluate``.
@@ -227,6 +231,7 @@ class SyncView:
                 max_failed=max_failed,
                 on_progress=on_progress,
                 progress=progress,
+                wait_out=wait_out,
             )
         )
 

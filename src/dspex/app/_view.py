@@ -15,6 +15,7 @@ from dspex.errors import ActorError, AppClosed, ConfigError, EvaluationError
 from dspex.evaluation import Compared, Metric, OnProgress, Repeats, Report, evaluate
 from dspex.evaluation.display import open_display
 from dspex.evaluation.progress import shown_on
+from dspex.evaluation.outage_gate import WAIT_OUT, gate_of_rows
 from dspex.optimizers import Algorithm, HeadroomReport, Job, JobSettings
 from dspex.optimizers.headroom import headroom_of, variants_of
 from dspex.programs import Module, bind_inputs
@@ -163,6 +164,7 @@ class AppView:
         progress: bool | None = None,
         version: str | None = None,
         accept_changed: Sequence[str] = (),
+        wait_out: float = WAIT_OUT,
     ) -> MapRun[R]:
         """
         Run ``program`` on every row, and hand out the outcomes: ``Ok(value, row)`` or ``Failed(reason, row)``.
@@ -189,6 +191,8 @@ class AppView:
             version: Stands for the code of the program in the journal: you change it when the code matters.
             accept_changed: Parts of the journal's identity that may have changed, as JobMismatch names them, or the
                 first word of such a name for all of its kind: ``["source"]``.
+            wait_out: Seconds of an outage that rows wait out: the map pauses, and goes on when the provider answers
+                again. A provider that has answered none of them is waited for at most 10 s. 0 fails them at once.
 
         Raises:
             ConfigError: Two rows have one key, or a row has none; or an argument makes no sense.
@@ -197,7 +201,7 @@ class AppView:
             AppNotRunning, AppClosed: The App is not there, or closed meanwhile.
         """
         options = self._for_many(f"map of {type(program).__name__}")
-        plan = MapPlan(program, rows, key, max_concurrency, ordered, options, progress)
+        plan = MapPlan(program, rows, key, max_concurrency, ordered, options, progress, wait_out)
         if journal is None:
             return MapRun(self._app.running_tree, plan, None)
 
@@ -223,6 +227,7 @@ class AppView:
         max_failed: float = 0.05,
         on_progress: OnProgress | None = None,
         progress: bool | None = None,
+        wait_out: float = WAIT_OUT,
     ) -> Report[R]:
         """
         Run ``program`` on every example and score the answers: ``print(await app.evaluate(rag, dev, exact_match()))``.
@@ -236,6 +241,7 @@ class AppView:
             on_progress: Called after each row with a ``Progress``: ``on_progress=print`` will do. It must be quick;
                 what it raises ends the evaluation.
             progress: None shows a line on terminals and a bar in notebooks; False shows nothing.
+            wait_out: Seconds of an outage that rows wait out, as in ``map``.
 
         Raises:
             MissingInput, ConfigError: A row lacks inputs, there are none, or the metric is none; nothing was started.
@@ -246,7 +252,8 @@ class AppView:
         """
         tree = self._app.running_tree()
         stream = await tree.open_stream()
-        options = self._for_many(f"evaluation of {type(program).__name__}")
+        what = f"evaluation of {type(program).__name__}"
+        options = self._for_many(what)
         note = tree.notes.evaluating(type(program).__name__) if tree.notes is not None else None
         report: Report[R] | None = None
         display = open_display(progress if on_progress is None else progress or False)
@@ -262,6 +269,7 @@ class AppView:
                 max_concurrency=max_concurrency,
                 max_failed=max_failed,
                 on_progress=note.telling(told) if note is not None else told,
+                gate=gate_of_rows(tree.runtime, wait_out, what),
             )
             return report
         except (ActorError, EvaluationError) as error:

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 from dspex.errors import ConfigError, EvaluationError
 from dspex.evaluation._examples import Row, read_rows
 from dspex.evaluation.metrics import Metric, check_metric
+from dspex.evaluation.outage_gate import OutageGate
 from dspex.evaluation.progress import OnProgress, ProgressTally
 from dspex.evaluation.report import Report, RowOutcome
 from dspex.evaluation.row_runner import DOOMED, FailureLimit, RowRunner, failed_task
@@ -55,6 +56,7 @@ async def evaluate(
     max_concurrency: int = 64,
     max_failed: float = 0.05,
     on_progress: OnProgress | None = None,
+    gate: OutageGate | None = None,
 ) -> Report[R]:
     """
     Run ``program`` on every example and score the answers.
@@ -71,6 +73,7 @@ async def evaluate(
         max_concurrency: Rows under way at once.
         max_failed: The share of rows that may fail.
         on_progress: Called after each row; what it raises ends the evaluation.
+        gate: Where rows wait out an outage; without one it is how they fail.
 
     Raises:
         MissingInput, TypeError: A row lacks inputs or is not an example; nothing was started.
@@ -91,7 +94,7 @@ async def evaluate(
         raise ConfigError("on_progress must be a plain function: nobody would await what an async one returns")
     tally = ProgressTally(len(rows), on_progress) if on_progress is not None else None
     options = options if options is not None else RunOptions()
-    runner = RowRunner(executor, options)
+    runner = RowRunner(executor, options, gate)
     work = partial(runner.score, program, metric=metric)
     limit = FailureLimit(len(rows), max_failed)
     outcomes: dict[int, RowOutcome] = {}

@@ -6,12 +6,13 @@ import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Protocol, TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
-from dspex.errors import ActorExited, MetricFailed
+from dspex.errors import ActorExited, MetricFailed, TransportFailed
 from dspex.evaluation._examples import Row
 from dspex.evaluation.faults import is_accident, is_callers, is_hopeless, is_outage, is_setup
 from dspex.evaluation.metrics import Metric, Score
+from dspex.evaluation.outage_gate import OutageGate
 from dspex.evaluation.report import RowOutcome, Scored
 from dspex.programs import Example, Module, Signature
 from dspex.programs.signature import values_of
@@ -19,7 +20,7 @@ from dspex.protocols.executor import Executor, Failed, Ok, RunOptions
 from dspex.protocols.scope import RequestTotals
 from dspex.runtime import Crashed, TaskResult
 
-__all__ = ["DOOMED", "MAX_ACCIDENTS", "FailureLimit", "OutageGate", "RowRunner", "failed_task", "score_of"]
+__all__ = ["DOOMED", "MAX_ACCIDENTS", "FailureLimit", "RowRunner", "failed_task", "score_of"]
 
 R = TypeVar("R")
 
@@ -30,39 +31,27 @@ DOOMED = 8
 """So many rows, all failed in the metric itself, are enough to say that the metric is broken."""
 
 
-class OutageGate(Protocol):
-    """Where rows wait while a provider is down."""
-
-    async def enter(self) -> int:
-        """Wait until rows may run; return a ticket for the two calls below."""
-        ...
-
-    async def close(self, ticket: int, error: Exception) -> None:
-        """Hold rows back for a while: the provider is down."""
-        ...
-
-    def succeeded(self, ticket: int) -> None:
-        """Note that the provider answers."""
-        ...
-
-
 class RowRunner:
     """
     Runs programs on rows, each to its own outcome.
 
-    Without a gate a row has one try, and an outage is how it failed. With a gate an outage is waited for, and a row
-    that was killed or ran out of time is tried ``MAX_ACCIDENTS`` times.
+    Without a gate a row has one try, and an outage is how it failed; with one an outage is waited for. Rows of a job
+    are insisted on: one that was killed or ran out of time is tried ``MAX_ACCIDENTS`` times.
 
     Args:
         executor: Where programs run.
         options: The options of its requests.
         gate: Where rows wait out an outage.
+        insists: True for rows whose score a job cannot do without.
     """
 
-    def __init__(self, executor: Executor, options: RunOptions, gate: OutageGate | None = None) -> None:
+    def __init__(
+        self, executor: Executor, options: RunOptions, gate: OutageGate | None = None, *, insists: bool = False
+    ) -> None:
         self._executor = executor
         self._options = options
         self._gate = gate
+        self._insists = insists
 
     async def run(self, program: object, inputs: Mapping[str, object], fields: Mapping[str, object]) -> Ok | Failed:
         """
@@ -70,7 +59,7 @@ class RowRunner:
 
         Raises:
             ConfigError, MissingExtra, AuthFailed, AppClosed: The setup works for no row: this is not an outcome.
-            BudgetExceeded, QuotaExhausted: With a gate: no row can succeed until somebody acts.
+            BudgetExceeded, QuotaExhausted: Of a row that is insisted on: no row can succeed until somebody acts.
         Cancellation: the request is stopped.
         """
         accidents = 0
@@ -82,12 +71,13 @@ class RowRunner:
                     self._gate.succeeded(ticket)
                 return Ok(outcome.value, fields, outcome.trace, outcome.totals)
             error = outcome.reason
-            if is_setup(error) or (self._gate is not None and is_hopeless(error)):
+            if is_setup(error) or (self._insists and is_hopeless(error)):
                 raise error
             accidents += is_accident(error)
             if self._gate is None or not self._again(error, accidents):
                 return Failed(error, fields, outcome.totals)
-            await self._gate.close(ticket, error)
+            if not await self._gate.close(ticket, error):
+                return Failed(error, fields, outcome.totals)
 
     async def score(self, program: object, row: Row, metric: Metric) -> RowOutcome:
         """Run one row and ask the metric about the answer; raises and is cancelled as ``run``."""
@@ -116,9 +106,11 @@ class RowRunner:
             return Failed(error, inputs)
 
     def _again(self, error: Exception, accidents: int) -> bool:
+        if isinstance(error, TransportFailed) and error.should_retry is False:
+            return False  # the address is wrong: waiting changes nothing
         if is_outage(error):
             return self._options.cache != "only"
-        return is_accident(error) and accidents < MAX_ACCIDENTS
+        return self._insists and is_accident(error) and accidents < MAX_ACCIDENTS
 
 
 class FailureLimit:

@@ -6,9 +6,9 @@ from typing import Any
 
 from dspex.errors import ActorError, JobBusy, JobCancelled, JobMismatch, NoCandidate, OptimizationError
 from dspex.evaluation import RowRunner
+from dspex.evaluation.outage_gate import OutageGate
 from dspex.optimizers._core import Core
 from dspex.optimizers._driver import Driver
-from dspex.optimizers._gate import Gate
 from dspex.optimizers._hands import Hands
 from dspex.optimizers._job_plan import SEARCH, JobPlan, Outcome
 from dspex.optimizers._record import JobRecord, JobTable
@@ -252,8 +252,8 @@ class OptimizerActor(LibraryActor):
     def _make_driver(self) -> Driver:
         """Build the engine and whatever does its items."""
         spec = self._record.spec
-        gate = Gate(self.runtime, PAUSES, on_pause=self._note_pause, on_go=self._note_go)
-        runner = RowRunner(self._executor, spec.options, gate)
+        gate = OutageGate(self.runtime, PAUSES, on_pause=self._note_pause, on_go=self._note_go)
+        runner = RowRunner(self._executor, spec.options, gate, insists=True)
         programs = {"": spec.program, **spec.optimizer.programs()}
         hands = Hands(runner, self._writer, programs, spec.optimizer.metric)
         context = spec.options.context
