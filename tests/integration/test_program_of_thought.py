@@ -88,10 +88,20 @@ async def test_code_that_never_runs_is_a_typed_error() -> None:
         ("while True: pass", "time limit"),
         ("def f(n): return f(n + 1)\nf(0)", "RecursionError"),
         ("while True: print('x' * 1000)", "Error"),
+        ("import time\ntime.sleep(30)", "TimeoutError"),
+        ("import asyncio\nasyncio.run(asyncio.sleep(30))", "TimeoutError"),
+        ("import time\nwhile True: time.sleep(0.1)", "TimeoutError"),
+        ("import time\ntime.time()", "not supported"),
+        ("import time\ntime.monotonic()", "not supported"),
+        ("import datetime\ndatetime.datetime.now()", "not supported"),
+        ("from datetime import date\ndate.today()", "not supported"),
+        ("x = []\nfor i in range(20_000): x = [x]\nx", "nested more than 100 deep"),
+        ("2**200_000", "a whole number of some 60,000 digits"),
+        ("[(1, 2)] * 60_000", "more than 100,000 parts"),
     ],
 )
 async def test_sandbox_lets_nothing_out_and_ends_what_does_not(text: str, problem: str) -> None:
-    """No files, environment, processes or sockets; bounded time, memory, depth and output."""
+    """No files, environment, processes, sockets or clock; bounded time, asleep as well, memory, depth and output."""
     ran = await dspex.MontyInterpreter(seconds=0.5, memory=20_000_000).run(text, {})
 
     assert ran.error is not None
