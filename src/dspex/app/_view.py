@@ -14,8 +14,8 @@ from dspex.app._rows import RowJournal, names_of, result_type
 from dspex.errors import ActorError, AppClosed, ConfigError, EvaluationError
 from dspex.evaluation import Compared, Metric, OnProgress, Repeats, Report, evaluate
 from dspex.evaluation.display import open_display
-from dspex.evaluation.progress import shown_on
 from dspex.evaluation.outage_gate import WAIT_OUT, gate_of_rows
+from dspex.evaluation.progress import shown_on
 from dspex.optimizers import Algorithm, HeadroomReport, Job, JobSettings
 from dspex.optimizers.headroom import headroom_of, variants_of
 from dspex.programs import Module, bind_inputs
