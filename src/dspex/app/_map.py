@@ -50,8 +50,8 @@ class MapPlan:
 @dataclass(frozen=True, slots=True)
 class _Row:
     index: int
-    fields: Mapping[str, Any]
-    inputs: Mapping[str, Any] | None
+    fields: Mapping[str, object]
+    inputs: Mapping[str, object] | None
     problem: MissingInput | None
     key: str
 

@@ -206,7 +206,7 @@ def key_text(value: object, where: str) -> str:
 class ResultType(NamedTuple):
     """A program's return type: the adapter of the declared type of ``forward``, and the classes that may be in it."""
 
-    adapter: TypeAdapter[Any]
+    adapter: TypeAdapter[object]
     known: Known
 
 

@@ -296,7 +296,7 @@ def root_cause(error: StartFailed) -> Exception:
     each: Any = error
     while True:
         reason = each.reason if isinstance(each, StartFailed) else None
-        inner: Any = None
+        inner: object = None
         if isinstance(reason, Shutdown):
             inner = reason.detail
         elif isinstance(reason, Crashed):

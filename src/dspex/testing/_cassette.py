@@ -240,7 +240,7 @@ def _redacted(value: object, keys: Sequence[str]) -> Any:  # JSON of any shape
     return value
 
 
-def _texts(pieces: Sequence[bytes], keys: Sequence[str], *, in_pieces: bool) -> list[Any]:
+def _texts(pieces: Sequence[bytes], keys: Sequence[str], *, in_pieces: bool) -> list[object]:
     """Return a body as texts, a stream's as they came; what is not text is in base64."""
     whole = b"".join(pieces)
     try:

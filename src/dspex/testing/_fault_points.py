@@ -118,9 +118,9 @@ class AppliedFaults:
 
     def _guarded(
         self, callback: Callable[..., Any], kind: PointKind
-    ) -> Callable[..., Any]:  # whatever the callback takes and returns
+    ) -> Callable[..., object]:  # whatever the callback takes and returns
         @functools.wraps(callback)
-        async def guarded(actor: Actor, *arguments: Any) -> Any:
+        async def guarded(actor: Actor, *arguments: object) -> object:
             await self.visit(kind, actor._dspex_process)  # noqa: SLF001 - no other way leads from an actor to its process
             return await callback(actor, *arguments)
 
@@ -146,8 +146,8 @@ def applied(plan: FaultPlan, runtime: Runtime) -> Iterator[AppliedFaults]:
         faults.started(process)
         return process
 
-    def spawn_faulty_task(owner: Process, work: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        async def faulty(*args: Any) -> Any:
+    def spawn_faulty_task(owner: Process, work: Callable[..., Any], *args: object, **options: Any) -> Any:
+        async def faulty(*args: object) -> object:
             process = current_process()
             assert process is not None
             await faults.visit("task", process)

@@ -126,7 +126,7 @@ class ScriptedLM(LocalLM):
             model or f"scripted/{fresh_id('lm')}", capabilities={**_ABLE, **(capabilities or {})}, **params
         )
         by_path = dict(script) if isinstance(script, Mapping) else {"": script}
-        queues: dict[str, deque[ScriptedAnswer] | Callable[[LMRequest], Any]] = {}
+        queues: dict[str, deque[ScriptedAnswer] | Callable[[LMRequest], object]] = {}
         for path, answers in by_path.items():
             if callable(answers):
                 queues[path] = answers

@@ -89,7 +89,7 @@ async def _map(program: Any, lm: LM | None, target: Target, options: MapOptions)
     app = App(lm, retriever=options.retriever, cache=options.cache or "memory", deadline=options.deadline)
     journal = options.journal or options.target.with_name(f"{options.target.name}.journal")
     async with app:
-        results: MapRun[Any] = app.map(
+        results: MapRun[object] = app.map(
             program,
             _lines(options),
             journal=journal,
@@ -117,7 +117,7 @@ async def _map(program: Any, lm: LM | None, target: Target, options: MapOptions)
     return 1 if results.failed else 0
 
 
-def _lines(options: MapOptions) -> Iterator[dict[str, Any]]:
+def _lines(options: MapOptions) -> Iterator[dict[str, object]]:
     path, numbered = options.source, options.key is None
     keys: set[object] = set()
     with path.open("rb") as source:
@@ -167,12 +167,12 @@ class _Progress:
         self.is_whole = False
         """True when every row has ended."""
 
-    def show(self, results: MapRun[Any]) -> None:
+    def show(self, results: MapRun[object]) -> None:
         if self._live:
             self._stream.write(f"\r{_counts(results)}")
             self._stream.flush()
 
-    def end(self, results: MapRun[Any], target: Path) -> None:
+    def end(self, results: MapRun[object], target: Path) -> None:
         """Write the last counts; of a run that broke off, what is to become of it."""
         if not results.done and not self.is_whole:
             return
@@ -180,5 +180,5 @@ class _Progress:
         self._stream.write(("\r" if self._live else "") + _counts(results) + more + "\n")
 
 
-def _counts(results: MapRun[Any]) -> str:
+def _counts(results: MapRun[object]) -> str:
     return f"{results.done} rows, {results.failed} failed, {results.recorded} from the journal"

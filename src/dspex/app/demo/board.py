@@ -59,7 +59,7 @@ class Board:
     total: int
     now: Callable[[], float]
     on_back: Callable[[KilledActor], object] = lambda _: None
-    requests: list[Request[Any] | None] = field(default_factory=list)
+    requests: list[Request[object] | None] = field(default_factory=list)
     ends: list[Ok | Failed | None] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
     kills: list[KilledActor] = field(default_factory=list)

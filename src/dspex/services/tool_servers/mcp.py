@@ -66,7 +66,7 @@ class CallServerTool:
     """Ask for a call; answered by text or content parts, or by ``ToolError`` where the tool says that it failed."""
 
     name: str
-    arguments: Mapping[str, Any]  # JSON values
+    arguments: Mapping[str, object]  # JSON values
     timeout: float | None
 
 
@@ -201,7 +201,7 @@ def _load() -> None:
 
 
 @asynccontextmanager
-async def _session(address: ServerAddress, ended: Callable[[], None]) -> AsyncIterator[Any]:
+async def _session(address: ServerAddress, ended: Callable[[], None]) -> AsyncIterator[object]:
     from mcp import ClientSession
 
     async with _streams(address) as streams:
@@ -222,7 +222,7 @@ def _streams(address: ServerAddress) -> AbstractAsyncContextManager[Any]:
 
 
 @asynccontextmanager
-async def _http_streams(address: ServerAddress) -> AsyncIterator[Any]:
+async def _http_streams(address: ServerAddress) -> AsyncIterator[object]:
     from mcp.client import streamable_http
     from mcp.shared._httpx_utils import create_mcp_http_client
 
@@ -297,7 +297,7 @@ def _server_tool(tool: Any) -> ServerTool:
     )
 
 
-def _read(of: Any, name: str, old_name: str) -> Any:
+def _read(of: object, name: str, old_name: str) -> Any:
     """Return an attribute by the name that it has in the release that is installed."""
     return getattr(of, name, getattr(of, old_name, None))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from dspex.errors import LMError, StreamTruncated
 from dspex.protocols.lm import LMDelta, LMResponse
@@ -37,7 +36,7 @@ class _Block:
         if self.kind in ("text", "thinking"):
             self.pieces.append(string(fields, self.kind))
 
-    def whole(self) -> dict[str, Any]:
+    def whole(self) -> dict[str, object]:
         """Return the block as an unstreamed answer would have it; an input that is not a JSON object stays a string."""
         joined = "".join(self.pieces)
         if self.kind in ("text", "thinking"):
@@ -57,7 +56,7 @@ class MessageStream(EventReader):
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         super().__init__(headers)
-        self._document: dict[str, Any] | None = None
+        self._document: dict[str, object] | None = None
         self._blocks: dict[int, _Block] = {}
         self._calls = 0
         self._done = False

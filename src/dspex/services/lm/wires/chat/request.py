@@ -108,7 +108,7 @@ def _add_thought(turn: dict[str, Any], thought: ReasoningPart) -> None:
         turn[field] = turn.get(field, "") + thought.text
 
 
-def _call(call: ToolCall) -> dict[str, Any]:
+def _call(call: ToolCall) -> dict[str, object]:
     if call.data.get("custom"):
         return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.raw}}
     function = {"name": call.name, "arguments": call_arguments(call)}

@@ -54,12 +54,12 @@ class _Choice:
         self.details: list[dict[str, object]] = []  # the provider's own JSON
         self.refusal: list[str] = []
         self.calls = _Calls()
-        self.logprobs: list[Any] | None = None  # the provider's own JSON
+        self.logprobs: list[object] | None = None  # the provider's own JSON
         self.annotations: list[object] = []  # the provider's own JSON
         self.reason = ""
         self.native = ""
 
-    def whole(self, index: int) -> dict[str, Any]:
+    def whole(self, index: int) -> dict[str, object]:
         """Return the choice as an unstreamed answer would have it."""
         content: object = "".join(self.content)
         if self.thoughts:
@@ -154,7 +154,7 @@ class _Call:
             return False
         return self.custom or arguments_of("".join(self.arguments))[1] is not None
 
-    def whole(self) -> dict[str, Any]:
+    def whole(self) -> dict[str, object]:
         arguments = "".join(self.arguments)
         if self.custom:
             return {"id": self.id, "type": "custom", "custom": {"name": self.name, "input": arguments}}
@@ -323,7 +323,7 @@ class ChatStream(EventReader):
             deltas.append(LMDelta(index, tool=call.place, tool_name=name, arguments=arguments))
 
 
-def _add_detail(details: list[dict[str, Any]], detail: dict[str, Any]) -> None:
+def _add_detail(details: list[dict[str, Any]], detail: dict[str, object]) -> None:
     """Add a piece of structured thoughts: pieces of one kind and index are one (OpenRouter)."""
     last = details[-1] if details else {}
     if last and (last.get("type"), last.get("index")) == (detail.get("type"), detail.get("index")):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from dspex.errors import LMError
 from dspex.services.lm.wires._error_table import ErrorBody
@@ -33,7 +33,7 @@ def is_error(document: object) -> bool:
     return _error(document) is not None
 
 
-def _error(document: object) -> Mapping[str, Any] | None:
+def _error(document: object) -> Mapping[str, object] | None:
     first = document[0] if isinstance(document, list) and document else document
     error = first.get("error") if isinstance(first, dict) else None
     return error if isinstance(error, dict) else None

@@ -195,7 +195,7 @@ def _add_tools(fields: dict[str, object], request: LMRequest) -> None:
     fields["toolConfig"] = {"functionCallingConfig": config}
 
 
-def _config(model_name: str, request: LMRequest) -> dict[str, Any]:
+def _config(model_name: str, request: LMRequest) -> dict[str, object]:
     params, output = request.params, request.output
     config: dict[str, object] = {}
     if params.temperature is not None:
@@ -225,7 +225,7 @@ def _config(model_name: str, request: LMRequest) -> dict[str, Any]:
     return config
 
 
-def _thinking(model_name: str, word: str) -> dict[str, Any]:
+def _thinking(model_name: str, word: str) -> dict[str, object]:
     """Return the words for how hard to think; thoughts are then asked to be told."""
     model = gemini_model(model_name)
     if word == "none":

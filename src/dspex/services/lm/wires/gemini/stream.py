@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from dspex.errors import LMError, StreamTruncated
 from dspex.protocols.lm import LMDelta, LMResponse
@@ -34,7 +34,7 @@ class _Candidate:
         self.parts: list[dict[str, object]] = []
         self.calls = 0
 
-    def add(self, candidate: Mapping[str, object]) -> list[dict[str, Any]]:
+    def add(self, candidate: Mapping[str, object]) -> list[dict[str, object]]:
         """Take one event's piece and return its parts."""
         parts = list(items(candidate.get("content"), "parts"))
         self.parts.extend(parts)
@@ -49,7 +49,7 @@ class _Candidate:
                 self.fields[name] = value
         return parts
 
-    def whole(self) -> dict[str, Any]:
+    def whole(self) -> dict[str, object]:
         """Return the candidate as an unstreamed answer would have it."""
         return {**self.fields, **self.grown, "content": {"parts": self.parts}}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from dspex.errors import LMError, StreamTruncated
 from dspex.protocols.lm import LMDelta, LMRequest, LMResponse
@@ -104,7 +104,7 @@ class ResponsesStream(EventReader):
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         super().__init__(headers)
-        self._response: dict[str, Any] | None = None  # the provider's own JSON
+        self._response: dict[str, object] | None = None  # the provider's own JSON
         self._items: dict[int, dict[str, object]] = {}  # finished ones, for servers whose last event has none
         self._calls: dict[int, int] = {}  # output index to the call's place among the calls
         self._told: set[int] = set()  # calls whose arguments have come piece by piece
