@@ -36,6 +36,7 @@ from dspex.optimizers.race import Raced, Tally, cheapest, race
 from dspex.optimizers.random_search import BootstrapFewShotWithRandomSearch
 from dspex.optimizers.simba import SIMBA
 from dspex.optimizers.together import BetterTogether
+from dspex.optimizers.training_data import TrainingFormat, save_training_data, training_data
 from dspex.optimizers.verdict import Better, NoHeadroom, NotShownBetter, Unmeasured, Verdict, Worse
 from dspex.programs import NearestDemos
 
@@ -81,6 +82,7 @@ __all__ = [
     "Task",
     "Train",
     "Trained",
+    "TrainingFormat",
     "Unmeasured",
     "Variant",
     "Verdict",
@@ -89,4 +91,6 @@ __all__ = [
     "Written",
     "cheapest",
     "race",
+    "save_training_data",
+    "training_data",
 ]
