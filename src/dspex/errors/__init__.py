@@ -74,6 +74,7 @@ attribute, and the message says what to do next::
     │   └── WrongProcess            the App was started before this process was forked
     ├── FileError                   a file cannot be written or read (also an OSError)
     │   ├── FileBusy                another process is writing it; ``pid`` says which
+    │   ├── FileMissing             there is no such file (also a FileNotFoundError)
     │   └── TargetExists            something else stands where a file is to be written
     ├── EvaluationError             too many rows failed for a score to mean anything
     │   └── MetricFailed            the metric raised or returned no number
@@ -130,7 +131,7 @@ from dspex.errors._base import (
     DspexError,
     InternalError,
 )
-from dspex.errors._files import FileBusy, FileError, TargetExists
+from dspex.errors._files import FileBusy, FileError, FileMissing, TargetExists
 from dspex.errors._jobs import (
     EvaluationError,
     JobBusy,
@@ -214,6 +215,7 @@ __all__ = [
     "EvaluationError",
     "FileBusy",
     "FileError",
+    "FileMissing",
     "InternalError",
     "JobBusy",
     "JobCancelled",

@@ -6,7 +6,7 @@ import os
 
 from dspex.errors._base import DspexError
 
-__all__ = ["FileBusy", "FileError", "TargetExists"]
+__all__ = ["FileBusy", "FileError", "FileMissing", "TargetExists"]
 
 
 class FileError(DspexError, OSError):
@@ -29,6 +29,10 @@ class FileBusy(FileError):
         self.pid = pid
         who = f"process {pid}" if pid is not None else "another process"
         super().__init__(path, f"{who} is writing it; wait for its end, or write to another file")
+
+
+class FileMissing(FileError, FileNotFoundError):
+    """There is no such file."""
 
 
 class TargetExists(FileError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 from dspex.errors import ActorError, JobBusy, JobCancelled, JobMismatch, NoCandidate, OptimizationError
@@ -61,6 +62,8 @@ LISTENING = 0.5
 """Seconds between two looks for words from other processes."""
 
 _SETTLED = "settled"
+_NO_PLACE = (OSError, sqlite3.OperationalError)
+"""Causes of a journal that there is no place for."""
 
 
 class OptimizerActor(LibraryActor):
@@ -155,6 +158,10 @@ class OptimizerActor(LibraryActor):
                 raise
             advice = "was begun by another release of dspex: finish it with that release, or use another name"
             raise JobMismatch(spec.id, error.changed, advice) from error
+        except OptimizationError as error:
+            if spec.optimizer.asks or spec.optimizer.metric is not None or not isinstance(error.__cause__, _NO_PLACE):
+                raise
+            self._journal = Journal(spec.path, spec.id, spec.identity, in_memory=True)  # nothing in it was paid for
         return self._journal
 
     async def _close(self, worker: WorkerThread) -> None:

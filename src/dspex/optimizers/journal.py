@@ -69,6 +69,7 @@ class Journal:
         job: The job's id, for messages.
         fingerprint: The inputs of the job: an identity, or its hashes by name alone.
         accept: The parts, or groups of parts, that may have changed since: the journal takes them over.
+        in_memory: True keeps nothing, and needs no file: for jobs that pay for nothing.
 
     Raises:
         JobMismatch: The file belongs to a job with other inputs; ``changed`` names them.
@@ -76,7 +77,13 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, job: str, fingerprint: Identity | Mapping[str, str], accept: Sequence[str] = ()
+        self,
+        path: Path,
+        job: str,
+        fingerprint: Identity | Mapping[str, str],
+        accept: Sequence[str] = (),
+        *,
+        in_memory: bool = False,
     ) -> None:
         self.job = job
         self.epoch = 0
@@ -85,11 +92,14 @@ class Journal:
         self._path = path
         self._mine = (os.getpid(), _born(os.getpid()))
         with _translated(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            make_private(path)
-            self._db = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
+            if not in_memory:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                make_private(path)
+            name = ":memory:" if in_memory else path
+            self._db = sqlite3.connect(name, timeout=10.0, isolation_level=None, check_same_thread=False)
         try:
             with _translated(path):
+                self._refuse_others()
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = NORMAL")
                 mine = fingerprint if isinstance(fingerprint, Identity) else Identity(fingerprint)
@@ -97,6 +107,13 @@ class Journal:
         except BaseException:  # whatever it is: undone here, then raised on
             self._db.close()
             raise
+
+    def _refuse_others(self) -> None:
+        """See that it is no other database, before anything in it is changed."""
+        ((version,),) = self._db.execute("PRAGMA user_version").fetchall()
+        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master").fetchall()}
+        if tables and not (version and {"meta", "writer", "records"} <= tables):
+            raise ValueError(f"it is another database, with {', '.join(sorted(map(str, tables))[:3])}")
 
     def _make_or_check(self, mine: Identity, accept: Sequence[str]) -> None:
         with self._transaction():

@@ -42,6 +42,7 @@ class LabeledFewShot(Algorithm[Candidate]):
     metric: Metric | None = None
     width: int = 1
     chooses: ClassVar[bool] = False
+    asks: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.k < 0:

@@ -332,6 +332,9 @@ class Algorithm(ABC, Generic[S]):
     comparisons: ClassVar[int] = 0
     """Asks for each held-out row with which it can ``compare`` two programs without a metric; 0 when it cannot."""
 
+    asks: ClassVar[bool] = True
+    """False where no model is asked without a metric: such a job needs no journal."""
+
     version: ClassVar[int] = 1
     """Raised when the algorithm decides otherwise than before: journals of another version are refused."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import platform
 import re
@@ -10,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from dspex._files import json_text, write_private
-from dspex.errors import SignatureError, StateError
+from dspex._files import json_text, parse_json, write_private
+from dspex.errors import FileError, FileMissing, SignatureError, StateError, TargetExists
 from dspex.programs.adapters._adapter import ADAPTER_NAMES, AdapterName
 from dspex.programs.adapters._values import to_plain
 from dspex.programs.example import Example
@@ -149,15 +148,38 @@ def _prefix(name: str) -> str:
     return " ".join(words) + ":"
 
 
-def write(path: Path, state: Json) -> None:
+def write(path: Path, state: Json, *, overwrite: bool = False) -> None:
     """
     Write JSON to a file beside ``path`` and rename it: no reader ever sees half a file.
 
     The state of a bare predictor stands at the top of its file, as DSPy has it.
+
+    Raises:
+        TargetExists: Something else than a state of this program stands there, and is not to be overwritten.
+        FileError: It cannot be written.
     """
+    if not overwrite:
+        _check_target(path, state)
     if state.keys() == {"self", "metadata"}:
         state = {**state["self"], "metadata": state["metadata"]}
     write_private(path, json_text(state, indent=2) + "\n")
+
+
+def _check_target(path: Path, state: Json) -> None:
+    """See that the file, if there is one, is an older state of the same program."""
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise FileError(path, "it is not a file")
+    try:
+        found = read(path)
+    except StateError:
+        raise TargetExists(path, "it is not a saved program") from None
+    there = {name for name in found if name != "metadata"}
+    if "signature" in there and "demos" in there:  # a bare predictor's, at the top of the file
+        there = {"self"}
+    if there != {name for name in state if name != "metadata"}:
+        raise TargetExists(path, "it is the state of another program")
 
 
 # --- reading ----------------------------------------------------------------------------------------------------
@@ -169,14 +191,20 @@ def read(path: Path) -> Json:
 
     Raises:
         StateError: It is not a JSON object, or too large.
-        OSError: It cannot be read.
+        FileMissing, FileError: It is not there, or cannot be read.
     """
-    if path.stat().st_size > MAX_BYTES:
-        raise StateError(f"{path} is larger than {MAX_BYTES} bytes; that is not a saved program")
     try:
-        state = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise StateError(f"{path} is not JSON: {type(error).__name__}") from error
+        if path.stat().st_size > MAX_BYTES:
+            raise StateError(f"{path} is larger than {MAX_BYTES} bytes; that is not a saved program")
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise FileMissing(path, "there is no such file") from None
+    except OSError as error:
+        raise FileError(path, f"it cannot be read: {error.strerror or error}") from error
+    try:
+        state = parse_json(text)
+    except ValueError as error:
+        raise StateError(f"{path} is not a saved program: it is not JSON ({error})") from error
     return _mapping(state, str(path))
 
 
@@ -187,6 +215,15 @@ def load(predictors: Predictors, state: Mapping[str, object], *, allow_api_base:
     Raises:
         StateError: The state is damaged, newer than this release, or belongs to another program.
     """
+    try:
+        return _load(predictors, state, allow_api_base)
+    except StateError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise StateError(f"the state is damaged: {type(error).__name__}: {error}") from error
+
+
+def _load(predictors: Predictors, state: Mapping[str, object], allow_api_base: bool) -> dict[str, Predict]:
     state = _mapping(state, "the state")
     metadata = _mapping(state.get("metadata", {}), "metadata")
     schema = _mapping(metadata.get("dspex", {}), "metadata.dspex").get("schema", SCHEMA)
@@ -323,16 +360,40 @@ def _params(where: str, state: Mapping[str, object], names: tuple[str, ...]) -> 
     found = {name: value for name, value in state.items() if value is not None}
     for name, value in found.items():
         if not _EXPECTED[name](value):
-            raise StateError(f"{where}: {name} cannot be {value!r}")
+            raise StateError(f"{where}: {name} cannot be {value!r:.60}{_bound(name)}")
     return found
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+_MOST: Mapping[str, int] = {
+    "temperature": 100,
+    "top_p": 1,
+    "max_tokens": 10_000_000,
+    "n": 128,
+    "seed": 2**63 - 1,
+    "repair_turns": 20,
+    "logprobs": 100,
+}
+"""The most that a file may ask for: each of these is paid, and nobody has read the file."""
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _bound(name: str) -> str:
+    return f"; a file may say up to {_MOST[name]}, more by with_config() in code" if name in _MOST else ""
+
+
+def _number_for(name: str) -> Callable[[object], bool]:
+    def fits(value: object) -> bool:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _MOST[name]
+
+    return fits
+
+
+def _count_for(name: str) -> Callable[[object], bool]:
+    is_number = _number_for(name)
+
+    def fits(value: object) -> bool:
+        return isinstance(value, int) and is_number(value)
+
+    return fits
 
 
 def _is_stop(value: object) -> bool:
@@ -340,15 +401,10 @@ def _is_stop(value: object) -> bool:
 
 
 _EXPECTED: Mapping[str, Callable[[object], bool]] = {
-    "temperature": _is_number,
-    "top_p": _is_number,
-    "max_tokens": _is_count,
-    "n": _is_count,
-    "seed": _is_count,
-    "repair_turns": _is_count,
+    **{name: _number_for(name) for name in ("temperature", "top_p")},
+    **{name: _count_for(name) for name in ("max_tokens", "n", "seed", "repair_turns", "logprobs")},
     "stop": _is_stop,
     "reasoning": lambda value: isinstance(value, str),
-    "logprobs": _is_count,
     "parallel_tool_calls": lambda value: isinstance(value, bool),
     "extra_body": lambda value: isinstance(value, dict) and not any(_SECRET.search(name) for name in value),
 }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, Unpack
 
 from typing_extensions import ParamSpec
 
-from dspex.errors import NotInRequest, ProgramFrozen
+from dspex.errors import NotInRequest, ProgramFrozen, StateError
 from dspex.programs import _paths, _state
 from dspex.programs.inputs import InputSpec, inputs_of, spec_of_function
 from dspex.protocols.model import LMChoice
@@ -210,9 +210,20 @@ class Module:
             self, {id(predictors[path]): cast("Module", predictor) for path, predictor in loaded.items()}, Module
         )
 
-    def save(self, path: str | Path) -> None:
-        """Write ``dump_state`` to a JSON file; the file is either the old one or the whole new one."""
-        _state.write(Path(path), self.dump_state())
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """
+        Write ``dump_state`` to a JSON file; the file is either the old one or the whole new one.
+
+        Args:
+            path: The file; a missing folder is made. An older state of the same program is replaced.
+            overwrite: True replaces any other file too.
+
+        Raises:
+            TargetExists: Something else stands there; it is untouched.
+            FileError: It cannot be written.
+            StateError: A demonstration has no JSON form.
+        """
+        _state.write(Path(path), self.dump_state(), overwrite=overwrite)
 
     def load(self, path: str | Path, *, allow_api_base: bool = False) -> Self:
         """
@@ -223,10 +234,14 @@ class Module:
             allow_api_base: Take server addresses from the file too; they decide who is sent your key.
 
         Raises:
-            StateError: The file is damaged or belongs to another program.
-            OSError: It cannot be read.
+            StateError: The file is damaged, or belongs to another program; the message names it.
+            FileMissing, FileError: It is not there, or cannot be read.
         """
-        return self.load_state(_state.read(Path(path)), allow_api_base=allow_api_base)
+        state = _state.read(Path(path))
+        try:
+            return self.load_state(state, allow_api_base=allow_api_base)
+        except StateError as error:
+            raise StateError(f"{path}: {error}") from error
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(self.predictors())})"

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import httpx
 
-from dspex._files import json_text, write_private
-from dspex.errors import CassetteMiss, ConfigError
+from dspex._files import FileLock, json_text, parse_json, write_private
+from dspex.errors import CassetteMiss, ConfigError, FileError
 from dspex.protocols.headers import is_credential
 from dspex.services.lm.redact import Redactor
 
@@ -123,23 +123,29 @@ class Cassette(httpx.AsyncBaseTransport):
             if pieces is None or response.status_code in _PASSING or response.status_code >= 500:
                 self._arrived[digest] -= 1  # it comes again, and is the same request then
                 return
-            number = 1
-            while (digest, number) in self._entries:  # the next free one: of two at the same time, one may fail
-                number += 1
-            self._entries[digest, number] = {
+            entry: Entry = {
                 "request": digest,
-                "number": number,
+                "number": 1,
                 "url": _address(request.url),
                 "body": _redacted(_parsed(body), keys),
                 "status": response.status_code,
                 "headers": headers,
                 "answer": _texts(pieces, keys, in_pieces="event-stream" in headers.get("content-type", "")),
             }
-            self.recorded += 1
-            _write(self.path, self._entries)
+            self._keep(entry)
 
         passed = [(name, value) for name, value in response.headers.multi_items() if name not in _ENCODING]
         return httpx.Response(response.status_code, headers=passed, stream=_Recording(response, end, close))
+
+    def _keep(self, entry: Entry) -> None:
+        """Write an answer beside those of the file, also beside those that another process has recorded meanwhile."""
+        with FileLock(self.path, wait=True):
+            self._entries |= _read(self.path)
+            while (entry["request"], entry["number"]) in self._entries:  # of two at the same time, one may fail
+                entry["number"] += 1
+            self._entries[entry["request"], entry["number"]] = entry
+            self.recorded += 1
+            _write(self.path, self._entries)
 
     def __repr__(self) -> str:
         return f"<Cassette {self.path}: {len(self._entries)} answers, {self.played} played, {self.recorded} recorded>"
@@ -260,25 +266,46 @@ def _read(path: Path) -> dict[tuple[str, int], Entry]:
     if not path.exists():
         return {}
     entries: dict[tuple[str, int], Entry] = {}
-    lines = path.read_text(encoding="utf-8").splitlines()
     try:
-        if json.loads(lines[0])["dspex_cassette"] != _VERSION:
+        lines = path.read_bytes().split(b"\n")
+        if parse_json(lines[0])["dspex_cassette"] != _VERSION:
             raise ConfigError(f"{path} was recorded by another release: delete it and record it again")
-        for line in lines[1:]:
-            entry = json.loads(line)
+        for line in filter(None, lines[1:]):
+            entry = parse_json(line)
+            _check(entry)
             entries[entry["request"], entry["number"]] = entry
-            if not isinstance(entry["status"], int) or not isinstance(entry["answer"], list):
-                raise TypeError("status or answer")
+    except OSError as error:
+        raise FileError(path, f"it cannot be read: {error.strerror or error}") from error
     except (ValueError, LookupError, TypeError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"{path} is not a cassette, or is damaged: {type(error).__name__}: {error}") from error
+        raise ConfigError(
+            f"{path} is not a cassette, or is damaged ({type(error).__name__}: {error}): restore it, or delete it and "
+            f"record it again"
+        ) from error
     return entries
+
+
+def _check(entry: Entry) -> None:
+    """See that a line of the file can be played; ValueError, LookupError or TypeError where it cannot."""
+    status, headers = entry["status"], entry["headers"]
+    if not isinstance(status, int) or isinstance(status, bool) or not 100 <= status <= 599:
+        raise TypeError("a status is not one of HTTP")
+    if (
+        not isinstance(entry["request"], str)
+        or not isinstance(entry["number"], int)
+        or not isinstance(entry["url"], str)
+    ):
+        raise TypeError("a request is not named as it should be")
+    if not isinstance(headers, dict) or not all(isinstance(each, str) for each in headers.values()):
+        raise TypeError("headers are not texts")
+    httpx.Headers(headers)
+    for piece in entry["answer"]:
+        base64.b64decode(piece["base64"], validate=True) if isinstance(piece, dict) else piece.encode()
 
 
 def _write(path: Path, entries: Mapping[tuple[str, int], Entry]) -> None:
     """Write all lines beside the file and rename: two recordings of the same requests differ only in what came."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     ordered = sorted(entries.values(), key=lambda entry: (entry["url"], entry["request"], entry["number"]))
     lines = [{"dspex_cassette": _VERSION}, *ordered]
     write_private(path, "".join(json_text(line) + "\n" for line in lines))

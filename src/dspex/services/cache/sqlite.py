@@ -62,6 +62,7 @@ class SqliteTable:
         self._used: dict[str, float] = {}
         """When answers were read that the file does not know of yet."""
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             make_private(path)
             self._db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
             try:
@@ -71,15 +72,21 @@ class SqliteTable:
             except BaseException:  # whatever it is: undone here, then raised on
                 self._db.close()
                 raise
-        except (sqlite3.Error, OSError) as error:
-            raise CacheError(f"the cache {path} cannot be opened: {error}") from error
+        except (sqlite3.Error, OSError, ValueError, TypeError) as error:
+            raise CacheError(
+                f"the cache {path} cannot be opened: {error}. Where it is damaged or something else, name another file "
+                f"or delete it: what is lost is asked again"
+            ) from error
 
     def _prepare(self) -> None:
         """Make the table; where it is there, nothing is written, so that no other writer has to be waited for."""
+        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master").fetchall()}
+        if tables and "responses" not in tables:  # before anything in it is changed
+            raise ValueError(f"it is another database, with {', '.join(sorted(map(str, tables))[:3])}")
         if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
-        if not self._db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'responses_used'").fetchone()[0]:
+        if "responses_used" not in tables:
             self._db.executescript(_SCHEMA)
 
     def get(self, key: str) -> LMResponse | None:

@@ -12,8 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from dspex._files import make_private
-from dspex.errors import RetrievalError
+from dspex._files import FileLock, make_private
+from dspex.errors import FileBusy, RetrievalError, TargetExists
 from dspex.protocols.retrieval import Passage
 from dspex.services.retrieval._pairs import searchable, terms
 
@@ -72,24 +72,33 @@ class SqliteIndex:
         path: str | os.PathLike[str],
         passages: Iterable[Passage],
         progress: Callable[[int], object] | None = None,
+        *,
+        overwrite: bool = False,
     ) -> SqliteIndex:
         """
         Write an index and return it; what was at ``path`` is replaced only when the new one is complete.
 
         Args:
-            path: Where the file goes; its folder must exist.
+            path: Where the file goes; a missing folder is made. An older index is replaced.
             passages: The passages to index; an empty ``id`` becomes the passage's number, from 1.
             progress: Called with the number of passages written so far, now and then.
+            overwrite: True replaces a file that is not an index, too.
 
         Raises:
             RetrievalError: The file cannot be written, or a passage holds text that has no UTF-8 form.
+            TargetExists: Something else than an index stands there; it is untouched.
+            FileBusy: Another process is building it.
         """
         target = Path(path)
+        if not overwrite and target.exists() and not _is_index(target):
+            raise TargetExists(target, "it is not an index")
         try:
-            with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+            with FileLock(target), tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
                 temporary = Path(folder, target.name)
                 _write(temporary, passages, progress)
                 temporary.replace(target)
+        except FileBusy:
+            raise
         except (OSError, sqlite3.Error) as error:
             raise RetrievalError(f"no index can be written to {target}: {error}") from error
         return cls(target)
@@ -110,6 +119,11 @@ class SqliteIndex:
             return []
         with self._lock:
             rows = self._rows(_SEARCH, (expression, k))
+        for text, title, score, identity in rows:
+            if not (isinstance(text, str) and isinstance(title, str) and isinstance(score, float)):
+                raise RetrievalError(f"the index {self._path} is damaged: a passage is not text; build it again")
+            if not isinstance(identity, str):
+                raise RetrievalError(f"the index {self._path} is damaged: an id is not text; build it again")
         return [Passage(text, title, score, identity) for text, title, score, identity in rows]
 
     def __len__(self) -> int:
@@ -138,7 +152,18 @@ class SqliteIndex:
                 self._connection = _open(self._path)
             return self._connection.execute(statement, arguments).fetchall()
         except (OSError, sqlite3.Error) as error:
-            raise RetrievalError(f"the index {self._path} cannot be read: {error}") from error
+            raise RetrievalError(
+                f"the index {self._path} cannot be read: {error}; where it is damaged, build it again"
+            ) from error
+
+
+def _is_index(path: Path) -> bool:
+    """True for a file that was made by ``build``, of whichever format; an empty one may be replaced, too."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(72)
+    return not head or (head[:16] == b"SQLite format 3\0" and head[68:72] == _APPLICATION_ID.to_bytes(4, "big"))
 
 
 def _open(path: Path) -> sqlite3.Connection:
