@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
@@ -78,7 +78,8 @@ class App(AppView):
         transport: The user's own httpx transport, used for every provider instead of ours; it has its own proxy and
             certificates.
         prices: The prices of models, by name (``*`` fits anything); they come before those of the extra ``prices``.
-        budget: The most that all requests of one tree may spend.
+        budget: The most that all requests of one tree may spend; with ``Budget(…, per="day")`` or ``"month"`` the most
+            that all Apps with this home may spend in it, restarts included. A list has several of them.
         dashboard: Where a browser sees it run, ``"127.0.0.1:8765"`` or a ``Dashboard``; needs the extra ``dashboard``.
         telemetry: Where events go; ``app.telemetry.attach`` listens.
         seed: Seeds the jitter of retries and restarts.
@@ -128,7 +129,7 @@ class App(AppView):
         verify: ssl.SSLContext | bool = True,
         transport: httpx.AsyncBaseTransport | None = None,
         prices: Mapping[str, Price] | None = None,
-        budget: Budget | None = None,
+        budget: Budget | Sequence[Budget] | None = None,
         dashboard: str | Dashboard | None = None,
         telemetry: Telemetry | None = None,
         seed: int | None = None,
@@ -209,8 +210,9 @@ class App(AppView):
             telemetry=self.telemetry,
             seed=self._seed,
             home=self.home,
-            prices=self._money[0],
-            budget=self._money[1],
+            prices=self._money.prices,
+            budget=self._money.budget,
+            periods=self._money.periods,
             door=self._door,
         )
         self._tree = tree

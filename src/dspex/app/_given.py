@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from dspex.app._options import changed
 from dspex.errors import ConfigError
 from dspex.protocols.cache import CacheStore
-from dspex.protocols.executor import RunOptions
 from dspex.protocols.local import LocalLM
 from dspex.protocols.model import LM, LMChoice, LMPool
 from dspex.protocols.money import Budget, Price
@@ -52,11 +51,26 @@ def records_of(
     return records
 
 
-def money_of(prices: Mapping[str, Price] | None, budget: Budget | None) -> tuple[Mapping[str, Price], Budget | None]:
-    """Return prices and budget; ConfigError when one makes no sense."""
-    changed(RunOptions(), {"budget": budget})
+class Money(NamedTuple):
+    """Prices, the budget of one tree, and those by day and month."""
+
+    prices: Mapping[str, Price]
+    budget: Budget | None
+    periods: tuple[Budget, ...]
+
+
+def money_of(prices: Mapping[str, Price] | None, budget: Budget | Sequence[Budget] | None) -> Money:
+    """Return prices and budgets; ConfigError when one makes no sense."""
+    given = () if budget is None else tuple(budget) if isinstance(budget, (list, tuple)) else (budget,)
+    for each in given:
+        if not isinstance(each, Budget):
+            raise ConfigError(f"budget={each!r:.60} must be a Budget, such as Budget(usd=0.50)")
+    kinds = [each.per for each in given]
+    if len(kinds) != len(set(kinds)):
+        raise ConfigError("an App has one budget for each: itself, per='day' and per='month'")
     PriceTable(prices)
-    return prices or {}, budget
+    whole = next((each for each in given if each.per is None), None)
+    return Money(prices or {}, whole, tuple(each for each in given if each.per is not None))
 
 
 def openers_of(

@@ -63,6 +63,10 @@ def changed(options: RunOptions, changes: Options) -> RunOptions:
         raise ConfigError(f"priority={merged.priority!r} must be a whole number; lower ones go first")
     if merged.budget is not None and not isinstance(merged.budget, Budget):
         raise ConfigError(f"budget={merged.budget!r} must be a Budget, such as Budget(usd=0.50)")
+    if merged.budget is not None and merged.budget.per is not None:
+        raise ConfigError(
+            f"a budget per {merged.budget.per} is an App's: App(budget=Budget(…, per={merged.budget.per!r}))"
+        )
     if merged.on_interrupt not in ("raise", "reset"):
         raise ConfigError(f"on_interrupt={merged.on_interrupt!r} must be 'raise' or 'reset'")
     if merged.cache not in ("use", "refresh", "bypass", "only"):

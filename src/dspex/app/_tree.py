@@ -46,6 +46,7 @@ from dspex.services.lm.limits import LimitsBook
 from dspex.services.lm.transport import MAX_IDLE, Network, open_transport
 from dspex.services.money.gateway import MoneyGateway
 from dspex.services.money.ledger import LedgerBook, LedgerServer
+from dspex.services.money.periods import Periods
 from dspex.services.money.prices import PriceTable
 from dspex.services.retrieval.client import RetrieverGateway
 from dspex.telemetry import Telemetry
@@ -82,10 +83,12 @@ class AppTree:
         home: Path,
         prices: Mapping[str, Price],
         budget: Budget | None,
+        periods: tuple[Budget, ...] = (),
         door: Door | None = None,
     ) -> None:
         self.runtime = Runtime(telemetry=telemetry, seed=seed, watchdog=WATCHDOG)
-        self.book = LedgerBook(PriceTable(prices), budget)
+        self.book = LedgerBook(PriceTable(prices), budget, Periods(periods))
+        self._ledger = home / "ledger.db"
         self.lm = LMGateway(
             lms,
             keys=read_key,
@@ -149,7 +152,7 @@ class AppTree:
         """Return the children in start order; they stop in reverse."""
         return [
             *([self.cache.spec()] if self.cache is not None else []),
-            LedgerServer.spec(self.book),
+            LedgerServer.spec(self.book, self._ledger),
             self.lm.spec(self.runtime),
             self.retrieval.spec(),
             self.threads.spec(),
@@ -288,6 +291,7 @@ class AppTree:
             "failed": self.runner.failed,
             "cancelled": self.runner.cancelled,
             "down": down,
+            **({"budgets": self.book.periods.plain()} if self.book.periods.each else {}),
         }
 
 

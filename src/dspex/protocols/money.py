@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Protocol
+from typing import Literal, Protocol
 
 from dspex.protocols.lm import AttemptLog, LMRequest, Usage
 from dspex.protocols.model import LM, LMPool
@@ -97,18 +97,27 @@ class Budget:
         tokens: Tokens in and out.
         calls: Requests to models. A request that the server refused in words (429, 5xx) or that no connection took
             is not one; a request that was sent is, whatever came of it, so a retry of it needs another.
+        per: ``day`` or ``month``, in UTC: the budget begins anew then, and lasts beyond the process. For an App alone.
 
     Raises:
-        ValueError: There is no limit at all, or one that is negative.
+        ValueError: There is no limit at all, one that is negative, or no such period.
     """
 
     usd: Decimal | None = None
     tokens: int | None = None
     calls: int | None = None
+    per: Literal["day", "month"] | None = None
 
     def __init__(
-        self, usd: Decimal | float | str | None = None, tokens: int | None = None, calls: int | None = None
+        self,
+        usd: Decimal | float | str | None = None,
+        tokens: int | None = None,
+        calls: int | None = None,
+        per: Literal["day", "month"] | None = None,
     ) -> None:
+        if per not in (None, "day", "month"):
+            raise ValueError(f"per={per!r} is neither 'day' nor 'month'")
+        object.__setattr__(self, "per", per)
         try:
             limit = _decimal(usd)
         except ArithmeticError:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
-from dspex.errors import BudgetExceeded
+from dspex.errors import BudgetExceeded, ConfigError
 from dspex.protocols.lm import Attempt, AttemptLog, Usage
 from dspex.protocols.model import LM, LMPool
 from dspex.protocols.money import Account, Budget, Estimate, Reservation, Spending
-from dspex.runtime import ChildSpec, Down, From, LibraryActor, Next, ProcessRef, Reply
+from dspex.runtime import ChildSpec, Down, From, LibraryActor, Next, ProcessRef, Reply, WorkerThread, get_logger
+from dspex.services.money.periods import PeriodFile, Periods
 from dspex.services.money.prices import PriceTable
 
 __all__ = ["LEDGER", "Booking", "LedgerBook", "LedgerServer", "Reserve"]
+
+_log = get_logger("money")
 
 LEDGER = "ledger"
 """The name under which the ledger's actor is registered."""
@@ -83,6 +87,7 @@ class LedgerBook:
 
     prices: PriceTable = field(default_factory=PriceTable)
     budget: Budget | None = None
+    periods: Periods = field(default_factory=lambda: Periods(()))
     calls: int = 0
     attempts: int = 0
     usage: Usage = field(default_factory=Usage)
@@ -92,7 +97,7 @@ class LedgerBook:
     _last: int = 0
 
     def __post_init__(self) -> None:
-        self.root = Account("the App", self.budget)
+        self.root = Account("the App", self.budget, self.periods.account)
 
     # --- pure bookkeeping ------------------------------------------------------------------------------------
 
@@ -118,6 +123,7 @@ class LedgerBook:
         known = self.held.get(wanted.id)
         if known is not None:
             return known.reservation
+        self.periods.roll()
         estimate = wanted.estimate
         amount = Spending(
             estimate.usd if estimate.usd is not None else Decimal(0),
@@ -152,6 +158,7 @@ class LedgerBook:
         lost = max(0, _lost(log) + log.on_wire - held.lost_before + 1 - held.requests)
         if wanted <= 0 and not lost:
             return None
+        self.periods.roll()
         amount = Spending(each.usd * lost, each.tokens * lost, max(0, wanted), each.unpriced * lost)
         chain = held.reservation.account.chain()
         for account in chain:
@@ -190,10 +197,17 @@ class LedgerBook:
         self._pay(held.reservation.account, paid)
 
     def _pay(self, account: Account, amount: Spending) -> None:
+        if self.periods.each:
+            self.periods.roll()
         payer: Account | None = account
         while payer is not None:
             payer.spent += amount
             payer = payer.above
+        if self.periods.each and amount != _NOTHING:
+            self.periods.note(amount)
+
+
+_NOTHING = Spending()
 
 
 def _amount(cost: Decimal | None, usage: Usage, calls: int = 1) -> Spending:
@@ -246,22 +260,73 @@ def _is_lost(attempt: Attempt) -> bool:
 class LedgerServer(LibraryActor):
     """Sets money aside, and settles for holders that die; whoever lives settles in the book itself."""
 
-    def __init__(self, book: LedgerBook) -> None:
+    def __init__(self, book: LedgerBook, path: Path | None = None) -> None:
         self._book = book
+        self._path = path
         self._monitors: dict[int, int] = {}
+        self._worker: WorkerThread
+        self._file: PeriodFile
+        self._writing = False
 
     @staticmethod
-    def spec(book: LedgerBook) -> ChildSpec:
-        """Return the child spec of the ledger's actor."""
-        return ChildSpec(LEDGER, LedgerServer, (book,), name=LEDGER)
+    def spec(book: LedgerBook, path: Path | None = None) -> ChildSpec:
+        """Return the child spec of the ledger's actor; ``path`` is the file of the budgets by day and month."""
+        return ChildSpec(LEDGER, LedgerServer, (book, path), name=LEDGER)
 
     async def init(self) -> None:
-        """Watch over what a predecessor set aside; for holders that died meanwhile, settle."""
+        """
+        Watch over what a predecessor set aside; for holders that died meanwhile, settle.
+
+        Raises:
+            ConfigError: There is a budget by day or month, and its file cannot be used.
+        """
+        if self._book.periods.each and self._path is not None:
+            await self._open_file(self._path)
         for reservation, held in list(self._book.held.items()):
             if held.holder.alive:
                 self._watch(reservation, held.holder)
             else:
                 self._book.settle(reservation)
+
+    # --- the file of days and months ----------------------------------------------------------------------------
+
+    async def _open_file(self, path: Path) -> None:
+        """Take over what has been paid in the running periods, and write from now on what is paid."""
+        self._worker = self.own(WorkerThread("dspex-ledger"), self._close_file)
+        self._file = await self._worker.run(PeriodFile, path)
+        await self._write()
+        self._book.periods.on_paid = self._begin_writing
+
+    def _begin_writing(self) -> None:
+        if not self._writing and self.ref.alive:
+            self._writing = True
+            self.spawn_task(self._keep_writing, label="write payments")
+
+    async def _keep_writing(self) -> None:
+        """Write until nothing is left; what cannot be written now is kept for the next payment."""
+        try:
+            while self._book.periods.unwritten:
+                await self._write()
+        except ConfigError as error:
+            _log.error("payments cannot be written", says="{error}", error=str(error))
+        finally:
+            self._writing = False
+
+    async def _write(self) -> None:
+        periods = self._book.periods
+        periods.agree(await self._worker.run(self._file.add, periods.unwritten, periods.keys()))
+
+    async def _close_file(self, worker: WorkerThread) -> None:
+        periods = self._book.periods
+        periods.on_paid = None
+
+        def write_rest() -> None:
+            if periods.unwritten and hasattr(self, "_file"):
+                self._file.add(periods.unwritten, ())
+
+        await worker.aclose(write_rest)
+
+    # --- messages -------------------------------------------------------------------------------------------------
 
     async def handle_call(self, message: Any, sender: From) -> Next:
         """Set money aside."""
