@@ -98,7 +98,7 @@ class Periods:
         return self.each[-1].account if self.each else None
 
     def roll(self) -> None:
-        """Begin a new day or month when it is time: its account is empty then. What is set aside stays so."""
+        """Begin a new day or month when it is time: its account is empty then; sums that are set aside stay so."""
         for period in self.each:
             key = period.key_at(self._now())
             if key != period.key:
