@@ -30,6 +30,8 @@ $(eval $(call environment,.bench-venv,bench))
 FOR_DEV := .venv/.stamp-dev
 FOR_TESTS := $(or $(wildcard $(FOR_DEV)),.venv/.stamp-test)
 FOR_DEMO := $(or $(wildcard $(FOR_DEV)),$(wildcard .venv/.stamp-test),.venv/.stamp-demo)
+# The page of `make demo ARGS=--watch` needs more than the demo does.
+FOR_DEMO := $(if $(findstring --watch,$(ARGS)),$(FOR_TESTS),$(FOR_DEMO))
 FOR_BENCH := .bench-venv/.stamp-bench
 
 # As many workers as the machine has processors, each of which begins with tests of the same files.
@@ -37,7 +39,7 @@ CORES := -n logical --maxprocesses 8 --dist worksteal
 
 install: $(FOR_DEV) ## Make .venv with everything for work on dspex (PYTHON=... picks the interpreter)
 
-demo: $(FOR_DEMO) ## Run the demo
+demo: $(FOR_DEMO) ## Run the demo (ARGS=--watch shows it on a page as well)
 	@$(BIN)/dspex demo $(ARGS)
 
 test: $(FOR_TESTS) test-system ## Run the fast tests (ARGS=... goes to pytest)

@@ -53,7 +53,7 @@ def test_every_node_has_a_path_of_its_own() -> None:
     ]
 
 
-def test_a_restart_between_two_looks_is_seen_once_and_the_first_look_tells_none() -> None:
+def test_a_restart_between_two_looks_is_seen_once_and_the_first_look_does_not_know_when() -> None:
     notes = TreeNotes()
     _, at_first = look(notes, node("App", node("cache", restarts=2)))
     rows, then = look(notes, node("App", node("cache", restarts=3, last_exit=Killed())), 11.0)
@@ -62,7 +62,7 @@ def test_a_restart_between_two_looks_is_seen_once_and_the_first_look_tells_none(
     assert (at_first, then, later) == ([], ["App/cache"], [])
     assert rows["App/cache"]["restarted"] == 11.0
     assert rows["App/cache"]["exit"] == "killed"
-    assert [(each["path"], each["at"]) for each in notes.deaths] == [("App/cache", 11.0)]
+    assert [(each["path"], each["at"]) for each in notes.deaths] == [("App/cache", None), ("App/cache", 11.0)]
 
 
 def test_an_actor_that_was_not_there_before_and_has_died_is_seen() -> None:
@@ -149,27 +149,23 @@ def test_of_many_steps_the_latest_are_told_and_the_others_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "error", "slower_than", "reasons"),
+    ("changes", "error", "more", "reasons"),
     [
-        ({}, None, None, []),
-        ({}, ValueError(), None, ["failed"]),
-        ({"step_restarts": 1}, None, None, ["killed"]),
-        ({"repairs": 2}, None, None, ["repaired"]),
-        ({}, None, 0.5, ["slow"]),
-        ({"resubmitted": 1, "repairs": 1}, ValueError(), 5.0, ["failed", "killed", "repaired"]),
+        ({}, None, {}, []),
+        ({}, ValueError(), {}, ["failed"]),
+        ({"step_restarts": 1}, None, {}, ["killed"]),
+        ({}, None, {"retried": True}, ["retried"]),
+        ({"repairs": 2}, None, {}, ["repaired"]),
+        ({}, None, {"slow": True}, ["slow"]),
+        ({"resubmitted": 1, "repairs": 1}, ValueError(), {"slow": True}, ["failed", "killed", "repaired", "slow"]),
     ],
 )
 def test_requests_are_kept_by_reason(
-    changes: dict[str, Any], error: Exception | None, slower_than: float | None, reasons: list[str]
+    changes: dict[str, Any], error: Exception | None, more: dict[str, bool], reasons: list[str]
 ) -> None:
-    assert reasons_of(record(ended=101.0, **changes), error, [], slower_than) == reasons
+    told = {"retried": False, "slow": False, **more}
 
-
-def test_an_attempt_that_lost_a_race_is_not_a_retry() -> None:
-    lost, failed = Attempt(1, "cancelled", 0.1), Attempt(1, "ServerFailed", 0.1)
-
-    assert reasons_of(record(), None, [lost], None) == []
-    assert reasons_of(record(), None, [failed], None) == ["retried"]
+    assert reasons_of(record(**changes), error, **told) == reasons
 
 
 def test_percentiles_are_of_the_latest() -> None:

@@ -97,6 +97,9 @@ def demo(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Do not ask before a real model is paid, or fetched.")
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it on a page as well, whose address is printed.")
+    ] = False,
 ) -> int:
     """See it work, in a minute: an index, a tree of actors, questions answered while actors die, and an optimizer."""
     from dspex.app.cli import _demo
@@ -105,12 +108,33 @@ def demo(
     if not local and gguf is not None:
         raise typer.BadParameter("--gguf needs --local, which runs it")
     if local:
+        if watch:
+            raise typer.BadParameter("--watch shows the demo of the simulator, or of --lm: leave --local out")
         if lm is not None:
             raise typer.BadParameter("--local runs a model of its own: leave --lm out")
         return _demo.run_with_local_model(
             gguf=gguf, api_base=api_base, questions=questions, chaos=chaos, seed=seed, port=port, yes=yes
         )
-    return _demo.run(lm=lm, api_base=api_base, questions=questions, chaos=chaos, seed=seed, port=port, yes=yes)
+    return _demo.run(
+        lm=lm, api_base=api_base, questions=questions, chaos=chaos, seed=seed, port=port, yes=yes, watch=watch
+    )
+
+
+@_commands.command()
+def dashboard(
+    port: Annotated[int, typer.Option(help="The page's port; 0 takes a free one.", min=0, max=65_535)] = 8765,
+    capture: Annotated[bool, typer.Option("--capture", help="Show conversations, too.")] = False,
+    chaos: Annotated[bool, typer.Option(help="Kill an actor every few seconds.")] = True,
+    seed: Annotated[int, typer.Option(help="The same seed asks the same questions.")] = 0,
+    seconds: Annotated[
+        float | None, typer.Option(help="End by itself after so long.", show_default=False, min=0)
+    ] = None,
+) -> int:
+    """Look at the page before you use it: a small App that is never at rest, until Ctrl-C. It asks no real model."""
+    from dspex.app.cli import _dashboard
+
+    interruptible()
+    return _dashboard.run(port=port, capture=capture, chaos=chaos, seed=seed, seconds=seconds)
 
 
 @_commands.command()

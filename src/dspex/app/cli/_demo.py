@@ -21,12 +21,20 @@ __all__ = ["run", "run_with_local_model"]
 
 
 def run(
-    *, lm: str | None, api_base: str | None, questions: int | None, chaos: bool | None, seed: int, port: int, yes: bool
+    *,
+    lm: str | None,
+    api_base: str | None,
+    questions: int | None,
+    chaos: bool | None,
+    seed: int,
+    port: int,
+    yes: bool,
+    watch: bool = False,
 ) -> int:
     """Run the demo; returns the exit code."""
-    options = DemoOptions(lm, api_base, questions, chaos, seed, port, yes)
+    options = DemoOptions(lm, api_base, questions, chaos, seed, port, yes, watch)
     show = _show()
-    return run_demo(options, show, _asking(show, yes=yes))
+    return run_demo(options, show, _asking(show, yes=yes), stay=isinstance(show, ScreenShow))
 
 
 def run_with_local_model(

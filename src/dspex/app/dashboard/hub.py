@@ -31,8 +31,8 @@ EVERY: Final = 0.1
 SELDOM: Final = 2.0
 """Seconds between two snapshots, at most, however dear they are."""
 
-SHARE: Final = 0.01
-"""The share of the loop's time that snapshots may take."""
+SHARE: Final = 0.006
+"""The share of the loop's time that snapshots may take; sending them takes about as much as is left of a hundredth."""
 
 RATE: Final = 256 * 1024
 """Bytes a second that one viewer is sent at most."""
@@ -76,7 +76,7 @@ class Hub:
 
     @property
     def pause(self) -> float:
-        """Seconds until the next snapshot: 100 times what one costs, within bounds."""
+        """The seconds until the next snapshot, within bounds: the dearer one is, the longer."""
         return min(SELDOM, max(EVERY, min(self._costs, default=0.0) / SHARE))
 
     def current(self) -> tuple[int, Plain]:

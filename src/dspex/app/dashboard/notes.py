@@ -7,8 +7,9 @@ An App that nobody asked to watch has none of this: requests are told to nobody,
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from dspex._guard import contained
@@ -124,22 +125,26 @@ class Notes:
 
     def _take(self, live: LiveRequest) -> None:
         record = live.record
-        program = type(record.program).__name__
-        attempts = [each for log in record.logs for each in self._count(attempts_of(log))]
+        failed = False
+        for log in record.logs:
+            failed |= self._count(log.attempts)
+            if log.parts:
+                failed |= self._count(attempts_of(log)[len(log.attempts) :])
         for note in record.steps or ():
             if note.log is None and note.ended is not None:
                 figures = self.steps.get(note.name)
                 if figures is None:
                     figures = self.steps[note.name] = Durations()
                 figures.add(note.ended - note.begun, failed=bool(note.error))
+        program = type(record.program).__name__
         times = self.programs.get(program)
         if times is None:
             times = self.programs[program] = Durations()
-        if record.ended is not None:
-            times.add(record.ended - record.started, failed=live.error is not None)
-        if times.count >= SLOW_AFTER and times.count % SLOW_AFTER == 0:  # a sort: not for every request
+        took = record.ended - record.started if record.ended is not None else 0.0
+        times.add(took, failed=live.error is not None)
+        if times.count % SLOW_AFTER == 0:  # a sort: not for every request
             self._slow[program] = SLOW * (times.percentile(0.5) or 0.0)
-        reasons = reasons_of(record, live.error, attempts, self._slow.get(program))
+        reasons = reasons_of(record, live.error, retried=failed, slow=took > self._slow.get(program, math.inf))
         if reasons:
             state = "cancelled" if live.cancelled else "failed" if live.error is not None else "done"
             row = request_row(
@@ -147,15 +152,16 @@ class Notes:
             )
             self.kept[reasons[0]].append({**row, "reasons": reasons})
 
-    def _count(self, attempts: Iterable[Attempt]) -> Iterable[Attempt]:
+    def _count(self, attempts: Sequence[Attempt]) -> bool:
+        """Count the attempts of a call; True when one of them has failed."""
         failed = False
         for attempt in attempts:
             notes = self.models.get(attempt.lm)
             if notes is None:
                 notes = self.models[attempt.lm] = ModelNotes()
             notes.add(attempt, again=failed)
-            failed = attempt.outcome not in FINE
-            yield attempt
+            failed = failed or attempt.outcome not in FINE
+        return failed
 
     def evaluating(self, program: str) -> EvaluationNote:
         """Note that an evaluation begins."""

@@ -86,18 +86,19 @@ def present(tree: AppTree, notes: Notes, now: float, rows: Plain, jobs: Plain) -
 
 
 def _app(tree: AppTree, notes: Notes, now: float, rows: Plain) -> Plain:
-    health, book = tree.health(), tree.book
+    runner, book = tree.runner, tree.book
+    down = [path for path, row in rows.items() if row["status"] != "running"]
     spent = book.root.spent
     first, last = (notes.spending[0], notes.spending[-1]) if notes.spending else (None, None)
     seconds = last[0] - first[0] if first is not None and last is not None else 0.0
     ended = last[2] - first[2] if first is not None and last is not None else 0
     return {
-        "ready": health["ready"],
-        "running": health["running"],
-        "waiting": health["waiting"],
-        "completed": health["completed"],
-        "failed": health["failed"],
-        "down": [path for path, row in rows.items() if row["status"] != "running"],
+        "ready": tree.open_for_use and not down,
+        "running": runner.admission.running,
+        "waiting": runner.admission.waiting,
+        "completed": runner.completed,
+        "failed": runner.failed,
+        "down": down,
         "hidden": max(0, len(tree.runner.live) - SHOWN),
         "actors": len(rows),
         "calls": book.calls,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Final
 
 from dspex._guard import class_name, text_of
@@ -86,7 +85,7 @@ def _step(note: StepNote, origin: float, *, capture: bool) -> Plain:
             row["lm"] = log.lm.model
         if log.cached is not None:
             row["cached"] = log.cached
-        attempts = list(attempts_of(log))
+        attempts = attempts_of(log)
         if attempts:
             row["attempts"] = [_attempt(each, origin, capture=capture) for each in attempts]
         if log.on_wire and log.sent_at is not None:
@@ -107,33 +106,21 @@ def _attempt(attempt: Attempt, origin: float, *, capture: bool) -> Plain:
     return row
 
 
-def attempts_of(log: AttemptLog) -> Iterable[Attempt]:
-    """Yield the attempts of a logical call, and of the calls that it was made of."""
-    yield from log.attempts
+def attempts_of(log: AttemptLog) -> list[Attempt]:
+    """Return the attempts of a logical call, then those of the calls that it was made of."""
+    found = list(log.attempts)
     for part in log.parts:
-        yield from attempts_of(part)
+        found += attempts_of(part)
+    return found
 
 
-def reasons_of(
-    record: RequestRecord, error: Exception | None, attempts: Sequence[Attempt], slower_than: float | None
-) -> list[str]:
-    """
-    Return why a request that has ended is kept; nothing for one that went as it should.
-
-    Args:
-        record: The request.
-        error: How it ended; None for a result.
-        attempts: All of them.
-        slower_than: The seconds above which it is slow; None where that is not known yet.
-    """
-    found = {
-        "failed": error is not None,
-        "killed": record.step_restarts > 0 or record.resubmitted > 0,
-        "retried": any(each.outcome not in FINE for each in attempts),
-        "repaired": record.repairs > 0,
-        "slow": slower_than is not None and record.ended is not None and record.ended - record.started > slower_than,
-    }
-    return [name for name in REASONS if found[name]]
+def reasons_of(record: RequestRecord, error: Exception | None, *, retried: bool, slow: bool) -> list[str]:
+    """Return why a request that has ended is kept, the strongest first; nothing for one that went as it should."""
+    killed = record.step_restarts > 0 or record.resubmitted > 0
+    if not (error is not None or killed or retried or record.repairs or slow):
+        return []
+    found = (error is not None, killed, retried, record.repairs > 0, slow)
+    return [name for name, holds in zip(REASONS, found, strict=True) if holds]
 
 
 def money(amount: object) -> str | None:

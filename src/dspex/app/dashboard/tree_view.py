@@ -84,7 +84,7 @@ class TreeNotes:
         self._mailboxes: dict[str, _Mailbox] = {}
         self._at: dict[str, float] = {}
         self.deaths: deque[Plain] = deque(maxlen=DEATHS)
-        """Restarts that were seen, oldest first."""
+        """Restarts that were seen, oldest first; ``at`` is None for those before the first look."""
         self.number = 0
 
     def look(self, root: TreeNode, now: float, *, origin: float, capture: bool) -> tuple[Plain, list[str]]:
@@ -95,10 +95,11 @@ class TreeNotes:
         seen: dict[str, int] = {}
         for order, (path, node, parent) in enumerate(paths(root)):
             seen[path] = node.restarts
-            if node.restarts > known.get(path, 0) and not first:
-                restarted.append(path)
-                self._at[path] = now
-                self._note_death(path, node, now - origin, capture=capture)
+            if node.restarts > known.get(path, 0):
+                self._note_death(path, node, None if first else round(now - origin, 3), capture=capture)
+                if not first:
+                    restarted.append(path)
+                    self._at[path] = now
             if order < MOST:
                 rows[path] = self._row(order, path, node, parent, now, origin, capture=capture)
         self._restarts = seen
@@ -106,12 +107,10 @@ class TreeNotes:
             del self._mailboxes[gone]
         return rows, restarted
 
-    def _note_death(self, path: str, node: TreeNode, at: float, *, capture: bool) -> None:
+    def _note_death(self, path: str, node: TreeNode, at: float | None, *, capture: bool) -> None:
         self.number += 1
         reason = reason_text(node.last_exit, capture=capture)
-        self.deaths.append(
-            {"number": self.number, "path": path, "at": round(at, 3), "restarts": node.restarts, "reason": reason}
-        )
+        self.deaths.append({"number": self.number, "path": path, "at": at, "restarts": node.restarts, "reason": reason})
 
     def _row(
         self, order: int, path: str, node: TreeNode, parent: str | None, now: float, origin: float, *, capture: bool

@@ -37,6 +37,7 @@ class DemoOptions:
         seed: The same seed draws the same questions and gives the same scores.
         port: The simulator's port; 0 takes a free one.
         yes: True to go ahead without asking.
+        watch: True to show it on a page as well.
     """
 
     lm: str | None = None
@@ -46,6 +47,7 @@ class DemoOptions:
     seed: int = 0
     port: int = 0
     yes: bool = False
+    watch: bool = False
 
     def __post_init__(self) -> None:
         if self.questions is not None and self.questions < 1:

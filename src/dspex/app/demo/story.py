@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from dspex.app._app import App
+from dspex.app.dashboard import Dashboard
 from dspex.app.demo import ending, model
 from dspex.app.demo.asking import ask_all
 from dspex.app.demo.board import Board
@@ -30,9 +31,11 @@ SAYS_SO = (
 
 _DEADLINE = 60.0
 _KILL_EVERY = 2.0
+_STAY = 600.0
+"""Seconds that the page is there after the demo has ended."""
 
 
-def run_demo(options: DemoOptions, show: Show, agree: Callable[[str], bool]) -> int:
+def run_demo(options: DemoOptions, show: Show, agree: Callable[[str], bool], *, stay: bool = False) -> int:
     """
     Run the demo and return the exit code: 0 when every question was answered.
 
@@ -40,6 +43,7 @@ def run_demo(options: DemoOptions, show: Show, agree: Callable[[str], bool]) -> 
         options: The options.
         show: The view.
         agree: Asks the user whether to go ahead, before a real model is paid.
+        stay: True where somebody can end it: the page, if there is one, then stays for a while.
 
     Raises:
         DspexError: Something that the user has to put right.
@@ -56,14 +60,15 @@ def run_demo(options: DemoOptions, show: Show, agree: Callable[[str], bool]) -> 
         if not options.simulated and not agree(ending.estimate(library, options.sizes)):
             show.say("Nothing was asked.")
             return 0
-        return asyncio.run(_Story(options, show, library, Path(folder)).run())
+        return asyncio.run(_Story(options, show, library, Path(folder), stay=stay).run())
 
 
 class _Story:
     """Everything after the index, on one loop."""
 
-    def __init__(self, options: DemoOptions, show: Show, library: Library, folder: Path) -> None:
+    def __init__(self, options: DemoOptions, show: Show, library: Library, folder: Path, *, stay: bool) -> None:
         self._options = options
+        self._stay = stay
         self._show = show
         self._library = library
         self._folder = folder
@@ -74,6 +79,9 @@ class _Story:
             board = await self._ask(app, provider)
             await self._learn(app, provider)
             ending.close(self._show, app, board)
+            if self._options.watch and self._stay:
+                self._show.say(f"The page stays for {_STAY / 60:.0f} minutes, or until Ctrl-C: {app.dashboard_url}")
+                await app.runtime.sleep(_STAY)
         return 0 if board.answered == board.total else 1
 
     def _app(self, provider: model.DemoProvider) -> App:
@@ -87,6 +95,7 @@ class _Story:
             timeouts=patience,
             deadline=_DEADLINE,
             seed=self._options.seed,
+            dashboard=Dashboard("127.0.0.1:0", capture=True) if self._options.watch else None,
         )
 
     def _tree(self, app: App, provider: model.DemoProvider) -> None:
@@ -96,6 +105,8 @@ class _Story:
         else:
             self._show.notice(f"The model here is {provider.lm.model}.")
         self._show.block(app.tree().render())
+        if self._options.watch:
+            self._show.notice(f"See it run: {app.dashboard_url}")
 
     async def _ask(self, app: App, provider: model.DemoProvider) -> Board:
         options, sizes = self._options, self._options.sizes

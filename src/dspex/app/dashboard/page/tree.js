@@ -14,8 +14,8 @@ export function Tree({ snapshot }) {
       <tbody>${rows.map(([path, row]) => html`<${Node} key=${path} path=${path} row=${row} depth=${depth(path)} at=${snapshot.at}/>`)}</tbody></table></div>
     <h2>Restarts</h2>
     ${deaths.length === 0 ? html`<p class="empty">No actor has died since this page's memory began.</p>` : html`<div class="scroll"><table class="deaths"><thead><tr><th>when</th><th>who</th><th>why</th><th>requests that were at it</th></tr></thead><tbody>
-      ${deaths.map((each) => html`<tr key=${each.number} data-death=${each.path}><td>${ago(each.at)} ago</td><td>${each.path}</td><td>${each.reason}</td>
-        <td>${each.waited ? `${each.waited}: ${each.requests.join(", ")}${each.waited > each.requests.length ? ", …" : ""}` : "none"}</td></tr>`)}</tbody></table></div>`}`;
+      ${deaths.map((each) => html`<tr key=${each.number} data-death=${each.path}><td>${each.at == null ? "before anybody looked" : `${ago(each.at)} ago`}</td><td>${each.path}</td><td>${each.reason}</td>
+        <td>${each.at == null ? "unknown" : each.waited ? `${each.waited}: ${each.requests.join(", ")}${each.waited > each.requests.length ? ", …" : ""}` : "none"}</td></tr>`)}</tbody></table></div>`}`;
 }
 
 function Node({ path, row, depth, at }) {
