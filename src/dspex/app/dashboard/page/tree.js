@@ -22,11 +22,11 @@ function Node({ path, row, depth, at }) {
   const flashes = row.restarted != null && at - row.restarted < FLASH;
   const supervised = row.parent != null && row.pid != null && row.label !== "dashboard";
   return html`<tr class="${row.status} ${flashes ? "flash" : ""}" data-path=${path}>
-    <td style=${{ paddingLeft: `${8 + depth * 16}px` }}><i class="dot"></i>${row.label}${row.status !== "running" ? html` <b class="chip bad">${row.status}</b>` : ""}${row.tasks ? html` <small>${count(row.tasks)} tasks</small>` : ""}</td>
+    <td title=${path} style=${{ paddingLeft: `${8 + depth * 16}px` }}><i class="dot"></i>${row.label}${row.status !== "running" ? html` <b class="chip bad">${row.status}</b>` : ""}${row.tasks ? html` <small>${count(row.tasks)} tasks</small>` : ""}</td>
     <td>${row.restarts ? html`<b class="chip warn" key=${row.restarts}>${row.restarts}×</b>${row.restarted != null && html` <small>${ago(row.restarted)} ago</small>`}` : ""}</td>
     <td class="mailbox">${row.most ? html`<${Meter} value=${row.mailbox} most=${Math.max(row.most, 1)} label="messages waiting at ${row.label}"/> <small>${row.mailbox} of ${row.most}</small>` : ""}</td>
     <td>${row.oldest != null ? ago(row.oldest) : ""}${row.busy != null ? html` <small>busy ${ago(row.busy)}</small>` : ""}</td>
-    <td>${row.exit ?? ""}</td><td class="note">${row.note ?? ""}</td>
+    <td>${row.exit ?? ""}</td><td class="note" title=${row.note}>${row.note ?? ""}</td>
     <td class="acts">${supervised && store.about.acts && html`
       <${Act} label="restart ${row.label}" onClick=${() => act(`actors/${row.pid}/restart`)}>restart<//>
       ${row.status === "suspended" ? html`<${Act} label="resume ${row.label}" onClick=${() => act(`actors/${row.pid}/resume`)}>resume<//>` : !row.supervisor && html`<${Act} label="suspend ${row.label}" onClick=${() => act(`actors/${row.pid}/suspend`)}>suspend<//>`}`}</td></tr>`;
