@@ -33,6 +33,29 @@ CHAT, JSON, XML, TOOL = ChatAdapter(), JSONAdapter(), XMLAdapter(), ToolAdapter(
 each_adapter = pytest.mark.parametrize("adapter", [CHAT, JSON, XML, TOOL], ids=lambda each: each.name)
 REFUSED = "refused"
 
+
+def polite(value: str) -> str:
+    """The text ends with "please".
+
+    Nobody needs the rest.
+    """
+    if not value.endswith("please"):
+        raise ValueError("it is not polite")
+    return value
+
+
+@each_adapter
+@pytest.mark.parametrize("annotation", [Annotated[str, pydantic.AfterValidator(polite)]])
+def test_what_a_checking_function_says_is_told(adapter: Any, annotation: Any) -> None:
+    """In one line, also for what is inside of a list; a function without words is not named."""
+    silent = Annotated[int, pydantic.AfterValidator(lambda value: value)]
+    for spec in (annotation, list[annotation], annotation | None):
+        signature = Signature.from_string("q -> a: A, b: B", types={"A": spec, "B": silent})
+        told = "".join(each.text for each in adapter.format(signature, {"q": "x"}))
+        assert told.count('The text ends with "please"') == 1
+        assert "rest" not in told
+
+
 Verdict = TypeAliasType("Verdict", Literal["supported", "refuted"])
 Grade: Any = NewType("Grade", Literal["good", "bad"])  # type: ignore[valid-newtype, misc]  # pydantic takes it
 

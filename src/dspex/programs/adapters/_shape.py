@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import PydanticUserError
 
 from dspex.programs.adapters._types import constraint_words
-from dspex.programs.adapters._words import form
+from dspex.programs.adapters._words import checks, form
 from dspex.programs.fields import Field
 
 __all__ = ["answer_shape", "value_shape"]
@@ -27,7 +27,7 @@ def answer_shape(fields: Sequence[Field]) -> str:
     for number, field in enumerate(fields, 1):
         comma = "," if number < len(fields) else ""
         line = f"  {json.dumps(field.name)}: {value_shape(field)}{comma}"
-        notes = [note for note in (field.desc, constraint_words(field.constraints)) if note]
+        notes = [note for note in (field.desc, constraint_words(field.constraints), *checks(field.annotation)) if note]
         lines.append(f"{line}  // {'; '.join(notes)}" if notes else line)
     return "\n".join(["{", *lines, "}"])
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, get_args, get_origin
+from typing import Annotated, Literal, get_args, get_origin
+
+from pydantic import AfterValidator, BeforeValidator, WrapValidator
 
 from dspex.programs.adapters._dates import DATE_WORDS
 from dspex.programs.adapters._types import constraint_words, unaliased, without_titles
@@ -11,7 +13,7 @@ from dspex.programs.adapters._values import Codec, NumberCodec, TextCodec
 from dspex.programs.fields import Field
 from dspex.protocols.json_values import Json
 
-__all__ = ["form", "notes"]
+__all__ = ["checks", "form", "notes"]
 
 _BOUNDS = (
     ("exclusiveMinimum", "gt"),
@@ -40,9 +42,31 @@ def notes(field: Field) -> list[str]:
         found.append(_scalar(codec.schema()) or "")
     else:
         found.append(constraint_words(field.constraints))
+    found += checks(field.annotation)
     if field.role == "output" and (field.has_default or field.optional):
         found.append("may be left out")
     return [each for each in found if each]
+
+
+def checks(annotation: object) -> list[str]:
+    """Return what the functions say that check a type's values: the first line of each one's docstring."""
+    annotation = unaliased(annotation)
+    found: list[str] = []
+    arguments = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        annotation, *about = arguments
+        found = checks(annotation)
+        functions = [each.func for each in about if isinstance(each, (AfterValidator, BeforeValidator, WrapValidator))]
+        for function in functions:
+            said = (getattr(function, "__doc__", None) or "").strip().partition("\n")[0].rstrip(". ")
+            is_own = not (getattr(function, "__module__", None) or "").startswith(("pydantic", "builtins"))
+            found += [said] if said and is_own else []
+        return list(dict.fromkeys(found))
+    if get_origin(annotation) is Literal:
+        return []
+    for each in arguments:
+        found += checks(each)
+    return list(dict.fromkeys(found))
 
 
 def form(field: Field) -> str:
