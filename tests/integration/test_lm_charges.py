@@ -144,6 +144,19 @@ async def test_the_charge_that_a_server_tells_is_the_cost(case: str, budget: dsp
     assert details.cost == request.details.cost == spent.usd == wanted
 
 
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 10, "completion_tokens": 7},
+        {"prompt_tokens": 10.0, "completion_tokens": 7.0},
+        {"input_tokens": 10, "output_tokens": 7},
+    ],
+)
+async def test_counts_are_read_in_every_spelling(usage: dict[str, Any]) -> None:
+    async with app_for(Scripted({**ANSWER, "usage": usage})) as app:
+        assert dspex.details(await app.run(Ask(), question="q")).usage == COUNTED
+
+
 async def test_charges_of_several_answers_add_up_where_all_are_known() -> None:
     """Half a sum would look like the whole."""
     lm = dspex.LM("openai/m", api_key="k", max_tokens=500, capabilities={"many": False})

@@ -128,6 +128,56 @@ async def test_calls_that_a_server_left_in_the_text_are_made(text: str) -> None:
     assert json.loads(again["function"]["arguments"]) == {"a": 5}
 
 
+SEPARATOR = "<\uff5ctool\u2581sep\uff5c>"
+BEGIN = "<\uff5ctool\u2581calls\u2581begin\uff5c><\uff5ctool\u2581call\u2581begin\uff5c>NAME"
+END = "<\uff5ctool\u2581call\u2581end\uff5c><\uff5ctool\u2581calls\u2581end\uff5c>"
+MARKED = {
+    "qwen": "<tool_call>\n<function=add>\n<parameter=a>\n5\n</parameter>\n</function>\n</tool_call>",
+    "glm": "<tool_call>add\n<arg_key>a</arg_key>\n<arg_value>5</arg_value>\n</tool_call>",
+    "deepseek": BEGIN.replace("NAME", f"function{SEPARATOR}add") + '\n```json\n{"a": 5}\n```' + END,
+    "deepseek 3.1": BEGIN.replace("NAME", f"add{SEPARATOR}") + '{"a": 5}' + END,
+    "kimi": "<|tool_calls_section_begin|><|tool_call_begin|>functions.add:0<|tool_call_argument_begin|>"
+    '{"a": 5}<|tool_call_end|><|tool_calls_section_end|>',
+    "gpt-oss": '<|channel|>commentary to=functions.add <|constrain|>json<|message|>{"a": 5}<|call|>',
+    "gpt-oss without its stop": '<|start|>assistant to=functions.add<|channel|>commentary json<|message|>{"a": 5}',
+    "mistral": '[TOOL_CALLS]add{"a": 5}',
+    "mistral with arguments marked": '[TOOL_CALLS]add[ARGS]{"a": 5}',
+    "granite": '<|tool_call|>[{"name": "add", "arguments": {"a": 5}}]',
+    "functionary": '<function=add>{"a": 5}</function>',
+    "claude": '<function_calls><invoke name="add"><parameter name="a">5</parameter></invoke></function_calls>',
+    "llama": "[add(a=5)]",
+}
+
+
+@pytest.mark.parametrize("case", MARKED)
+async def test_calls_in_the_marks_of_a_model_are_read(case: str) -> None:
+    """By the predictor that asks for calls, and by the agent, which makes them."""
+    answer = chat(MARKED[case])
+    async with serving(answer, answer, FINISH, FINAL) as server, app_at(server, lm=TOOLS) as app:
+        found = (await app.run(CHOOSE, question="q", tools=[now, add])).calls
+        step = first_step(await app.run(AGENT, question="q"))
+
+    assert [(each.name, each.arguments) for each in found] == [("add", {"a": 5})]
+    assert (step.call.name, step.observation.text) == ("add", "7")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[add(5)]",
+        "[add(a=now())]",
+        "[add(a=5), drop()]",
+        '[TOOL_CALLS]drop{"a": 5}',
+        "<tool_call>\n<function=add>\n<parameter=a>\n5\n",
+        "<function=add><parameter=a>5</parameter> and more</function>",
+        "<function=add><parameter=a>5</parameter><parameter=a>6</parameter></function>",
+    ],
+)
+async def test_calls_that_are_not_certain_are_not_made(text: str) -> None:
+    async with serving(chat(text), FINISH, FINAL) as server, app_at(server, lm=TOOLS) as app:
+        assert first_step(await app.run(AGENT, question="q")).call.name == "finish"
+
+
 @pytest.mark.parametrize(
     "text", ["Call add with 5.", 'For example {"name": "add", "arguments": {"a": 5}} adds.', '{"name": "drop"}', "[]"]
 )

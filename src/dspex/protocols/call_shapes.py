@@ -9,6 +9,8 @@ from typing import Final
 
 from dspex.protocols.json_values import Json
 
+from dspex.protocols.marked_calls import has_too_many_marks, marked_calls
+
 __all__ = ["arguments_of", "calls_in_text", "given_arguments", "is_cut", "named_call"]
 
 _ARGUMENTS: Final = ("arguments", "args", "parameters", "input", "tool_args", "tool_input")
@@ -103,12 +105,12 @@ def is_cut(text: str) -> bool:
 # --- calls in the text of an answer ---------------------------------------------------------------------------
 
 _MARKED: Final = re.compile(
-    r"<(?P<tag>tool_call|function_call|tool_use)>\s*(?P<body>.*?)\s*</(?P=tag)>"
-    r"|<function=(?P<name>[\w.-]+)>?\s*(?P<given>\{.*?\})\s*</function>",
+    r"<(?P<tag>tool_call|function_call|tool_use)>(?P<body>.*?)</(?P=tag)>"
+    r"|<function=(?P<name>[\w.-]{1,100})>?\s{0,20}(?P<given>\{.*?\})\s{0,20}</function>",
     re.DOTALL,
 )
 _OPENING: Final = re.compile(
-    r"^(?:\[TOOL_CALLS\]|<\|python_tag\|>|<tool_call>|```(?:json|tool_call)?\s*\n)", re.IGNORECASE
+    r"^(?:\[TOOL_CALLS\]|<\|python_tag\|>|<\|tool_call\|>|<tool_call>|```(?:json|tool_call)?\s*\n)", re.IGNORECASE
 )
 _CLOSING: Final = re.compile(r"(?:<\|eom_id\|>|<\|eot_id\|>|</tool_call>|\n```)$", re.IGNORECASE)
 _LONGEST: Final = 100_000
@@ -119,12 +121,12 @@ def calls_in_text(text: str, names: Collection[str]) -> list[tuple[str, str, Jso
     """
     Return the calls (name, raw arguments, arguments) that a model wrote as text, because its server reads none.
 
-    Only the known forms count: ``<tool_call>`` and ``<function=…>`` marks, or an answer that is nothing but JSON, with
-    or without the marks of Mistral and Llama or a fence. Each call must name one of ``names`` and have arguments that
-    can be read: prose about a call is not a call.
+    Only the known forms count: ``<tool_call>`` and ``<function=…>`` marks, those of ``marked_calls``, or an answer that
+    is nothing but JSON, with or without the marks of Mistral and Llama or a fence. Each call must name one of ``names``
+    and have arguments that can be read: prose about a call is not a call.
     """
     text = text.strip()
-    if not text or len(text) > _LONGEST:
+    if not text or len(text) > _LONGEST or has_too_many_marks(text):
         return []
     found: list[tuple[str, object]] = []
     for match in _MARKED.finditer(text):
@@ -132,6 +134,7 @@ def calls_in_text(text: str, names: Collection[str]) -> list[tuple[str, str, Jso
             found.append((match["name"], match["given"]))
         else:
             found += _listed(_value_of(match["body"]))
+    found = found or marked_calls(text)
     if not found:
         bare = _CLOSING.sub("", _OPENING.sub("", text, count=1)).strip()
         if bare[:1] not in ("{", "["):

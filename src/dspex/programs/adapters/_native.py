@@ -23,6 +23,7 @@ from dspex.programs.signature import Signature, make_class, plan_of
 from dspex.programs.types.citations import Citations
 from dspex.programs.types.reasoning import Reasoning
 from dspex.programs.types.tool_calls import ToolCalls
+from dspex.protocols.call_shapes import calls_in_text
 from dspex.protocols.content import ToolCall
 from dspex.protocols.lm import Capabilities, Completion, ToolSpec
 from dspex.protocols.model import LMParams
@@ -71,7 +72,12 @@ class Native:
         """
         written: tuple[ToolCall, ...] = ()
         if self.calls and tools and not completion.tool_calls:
-            written = written_calls(completion.text)
+            written = written_calls(completion.text) or tuple(
+                [
+                    ToolCall(f"call_{number}", name, arguments, raw)
+                    for number, (name, raw, arguments) in enumerate(calls_in_text(completion.text, tools), 1)
+                ]
+            )
             if unknown := [each.name for each in written if each.name not in tools]:
                 problem = f"there is no tool {unknown[0]!r:.60}"
                 raise ResponseUnparsable(plan_of(self.signature).name, completion.text, (), {self.calls: problem})

@@ -33,7 +33,7 @@ _PAIRS: tuple[tuple[str, str], ...] = (
     ("<unused94>", "<unused95>"),
     (r"<\|channel>\s{0,4}(?:thought|analysis)", r"<channel\|>"),
     (
-        r"<\|channel\|>\s{0,4}(?:analysis|commentary)[^<]{0,40}<\|message\|>",
+        r"<\|channel\|>\s{0,4}(?:analysis|commentary(?![^<]{0,40}(?:json|to=)))[^<]{0,40}<\|message\|>",
         r"<\|end\|>|(?=<\|start\|>)|(?=<\|channel\|>)",
     ),
     (r"\A\s{0,20}analysis(?=[A-Z])", r"assistant\s{0,2}final"),

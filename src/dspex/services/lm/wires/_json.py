@@ -83,10 +83,12 @@ def parse(text: bytes | str) -> object:  # whatever the other side sent
 
 
 def count(counts: object, name: str) -> int:
-    """Return the number of tokens under ``name``; what is missing, no whole number or negative is zero."""
+    """Return the number of tokens under ``name``; what is missing, not a whole number or negative is zero."""
     if not isinstance(counts, dict):
         return 0
     value = counts.get(name)
+    if type(value) is float and value.is_integer():
+        value = int(value)  # of servers whose numbers are all of one kind
     return value if type(value) is int and value > 0 else 0
 
 

@@ -226,7 +226,8 @@ def usage_of(document: Mapping[str, object]) -> Usage:
         return Usage()
     charged = _charged(usage) if "cost" in usage else None
     prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-    spent, written = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
+    spent = count(usage, "prompt_tokens") or count(usage, "input_tokens")
+    written = count(usage, "completion_tokens") or count(usage, "output_tokens")
     if not (prompt or completion):
         hit = count(usage, "prompt_cache_hit_tokens") if "prompt_cache_hit_tokens" in usage else 0
         return Usage(spent, written, hit, charged=charged)

@@ -238,7 +238,10 @@ class ChatStream(EventReader):
         if (found := self._error_in(chunk)) is not None:
             raise found
         choices = chunk.get("choices")
-        if isinstance(usage := chunk.get("usage"), dict):
+        usage = chunk.get("usage")
+        if usage is None and isinstance(groq := chunk.get("x_groq"), dict):
+            usage = groq.get("usage")
+        if isinstance(usage, dict):
             self._document["usage"] = usage
         if string(chunk, "model"):
             self._document["model"] = chunk["model"]
