@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from dspex.protocols.json_values import Json
-
 from dspex.protocols.marked_calls import has_too_many_marks, marked_calls
 
 __all__ = ["arguments_of", "calls_in_text", "given_arguments", "is_cut", "named_call"]
