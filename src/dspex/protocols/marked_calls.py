@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from typing import Any, Final
+from typing import Final
 
 __all__ = ["has_too_many_marks", "marked_calls"]
 
@@ -45,7 +45,7 @@ _MARK: Final = re.compile(
     r"call_begin\|>|\u2581call\u2581begin|<\|message\|>|\[TOOL_CALLS\]|<function[=_]|<invoke|<tool_[cu]|<parameter|<arg_key>"
 )
 _MOST_MARKS: Final = 64
-"""More are no calls: each costs a look at the text behind it."""
+"""So many are not calls: each costs a look at the text behind it."""
 _LONGEST: Final = 8_000
 """Characters of calls that are written as Python."""
 
@@ -98,7 +98,7 @@ def _as_python(text: str) -> list[tuple[str, object]]:
         return []
     try:
         tree = ast.parse(text, mode="eval").body
-        calls: list[Any] = tree.elts if isinstance(tree, ast.List) else []
+        calls: list[ast.expr] = tree.elts if isinstance(tree, ast.List) else []
         found: list[tuple[str, object]] = []
         for call in calls:
             if not isinstance(call, ast.Call) or call.args or any(each.arg is None for each in call.keywords):
