@@ -39,7 +39,7 @@ async def viewer(app: dspex.App, *, token: str | None = None) -> AsyncIterator[h
     """A client of the page; with a token, one that opened the address that the App has told."""
     address, _, secret = app.dashboard_url.partition("/#token=")
     headers = {"authorization": f"Bearer {secret if token is None else token}"} if token != "" else {}
-    async with httpx.AsyncClient(base_url=address, headers=headers, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=address, headers=headers, trust_env=False, timeout=30.0) as client:
         yield client
 
 
@@ -145,7 +145,7 @@ async def test_nobody_looking_no_snapshot_is_made(simulator: Simulator) -> None:
 
 async def test_viewers_end_with_the_app(simulator: Simulator) -> None:
     """A stream that nobody closes holds nothing up."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=30.0) as client:
         async with watched(simulator) as app:
             request = client.build_request("GET", app.dashboard_url.partition("#")[0] + "api/v1/events")
             response = await client.send(request, stream=True)

@@ -22,6 +22,8 @@ HOSTILE = "<img src=x onerror='window.hacked = 1'><script>window.hacked = 1</scr
 
 pytestmark = pytest.mark.allow_blocking("a browser on the same two processors takes what it needs")
 
+expect.set_options(timeout=30_000)  # a bound for a machine that is busy; nothing waits for it
+
 UNNAMED = """() => {
   const named = (each) => each.textContent.trim() || each.getAttribute("aria-label") || each.labels?.length;
   return [...document.querySelectorAll("button, input, a, [role=img], [role=meter]")]
