@@ -103,6 +103,18 @@ async def test_what_a_server_says_is_an_observation() -> None:
         assert (await call("hang")).text == "Error: ToolTimeout: hang did not end within 0.05 s"
         assert (await call("add", a=1)).text == "2"
         assert (await call("picture")).content == (ImagePart("image/png", b"\x89PNG\r\n\x1a\n"),)
+        assert "the result of garbage has data that is not base64" in (await call("garbage")).text
+
+
+@pytest.mark.slow
+async def test_a_result_that_no_model_can_read_is_an_error() -> None:
+    """Its size is named; the server goes on."""
+    async with dspex.App() as app, dspex.mcp_tools(app, SERVER) as tools:
+        program = Calling(tools)
+        observed = await app.run(program, name="flood", arguments={"letters": 5_000_000})
+        assert observed.text.startswith("Error: ToolError: the result of flood has ")
+        assert "characters, more than 4,194,304" in observed.text
+        assert (await app.run(program, name="add", arguments={"a": 4})).text == "5"
 
 
 @pytest.mark.slow
@@ -190,8 +202,12 @@ def _free_port() -> int:
 
 
 @pytest.mark.slow
-async def test_tools_over_http() -> None:
-    """The same over streamable HTTP; an address where nobody listens is a typed error."""
+async def test_tools_over_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address where nobody listens is a typed error; the environment's proxy is asked only when told so."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")  # nobody is there
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
     port = _free_port()
     url = f"http://127.0.0.1:{port}/mcp"
     async with dspex.App() as app:
@@ -202,6 +218,16 @@ async def test_tools_over_http() -> None:
             program = Calling(tools)
             assert (await app.run(program, name="add", arguments={"a": 4})).text == "5"
             assert (await app.run(program, name="add", arguments={"a": "x"})).text.startswith("Error: ToolError")
+            with pytest.raises(ToolServerFailed):
+                async with dspex.mcp_tools(app, url, proxy="environment"):
+                    pass
+            with pytest.raises(ToolServerFailed):
+                async with dspex.mcp_tools(app, url, proxy="http://127.0.0.1:1"):
+                    pass
+            with pytest.raises(ConfigError, match="proxy="):
+                dspex.mcp_tools(app, url, proxy="socks5://a")
+            with pytest.raises(ConfigError, match="proxy are for an address"):
+                dspex.mcp_tools(app, SERVER, proxy="http://127.0.0.1:1")
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 from mcp.server.mcpserver import Image, MCPServer
-from mcp_types import ToolAnnotations
+from mcp_types import ImageContent, ToolAnnotations
 
 __all__: list[str] = []
 
@@ -36,6 +36,16 @@ def build(**settings: Any) -> MCPServer[Any]:
     def picture() -> Image:
         """Show a picture."""
         return Image(data=b"\x89PNG\r\n\x1a\n", format="png")
+
+    @server.tool()
+    def flood(letters: int) -> str:
+        """Say much."""
+        return "x" * letters
+
+    @server.tool()
+    def garbage() -> ImageContent:
+        """Show what is not a picture."""
+        return ImageContent(type="image", data="not base64!", mime_type="image/png")
 
     @server.tool(name="die.now")
     def die() -> None:

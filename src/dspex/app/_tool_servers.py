@@ -14,6 +14,7 @@ from dspex.errors import ActorError, ConfigError, StartFailed
 from dspex.programs import Tool
 from dspex.protocols.lm import ToolSpec
 from dspex.runtime import ActorRef, Backoff, ChildSpec, Runtime, Supervisor
+from dspex.services.lm.transport import check_proxy
 from dspex.services.tool_servers.mcp import (
     CallServerTool,
     ListServerTools,
@@ -40,6 +41,7 @@ def mcp_tools(
     env: Mapping[str, str] | None = None,
     cwd: str | None = None,
     headers: Mapping[str, str] | None = None,
+    proxy: str | None = None,
     timeout: float | None = 30.0,
     prefix: str = "",
     only: Callable[[str], bool] | None = None,
@@ -63,6 +65,8 @@ def mcp_tools(
         env: Variables for the command's environment.
         cwd: Where the command runs.
         headers: The headers of requests to the address, such as a token.
+        proxy: The http(s) address of a proxy on the way to the address; ``"environment"`` goes by ``HTTPS_PROXY`` and
+            its like, which are not looked at otherwise.
         timeout: Seconds that a call may take.
         prefix: Put before the names of the tools.
         only: Chooses tools by the names that the server gives them; None takes all.
@@ -74,7 +78,7 @@ def mcp_tools(
         ToolServerFailed: When the block is entered: the server cannot be started, reached or understood.
     """
     check_extra()
-    return ToolServerRun(app, _address(server, env or {}, cwd, headers or {}), timeout, prefix, only)
+    return ToolServerRun(app, _address(server, env or {}, cwd, headers or {}, proxy), timeout, prefix, only)
 
 
 class ToolServerRun:
@@ -145,17 +149,22 @@ def _model_name(name: str) -> str:
 
 
 def _address(
-    server: str | Sequence[str], env: Mapping[str, str], cwd: str | None, headers: Mapping[str, str]
+    server: str | Sequence[str],
+    env: Mapping[str, str],
+    cwd: str | None,
+    headers: Mapping[str, str],
+    proxy: str | None,
 ) -> ServerAddress:
     if isinstance(server, str):
         if not re.match(r"https?://[^/]", server):
             raise ConfigError(f"server={server!r}: give an http(s) address, or a command as a list of its words")
         if env or cwd:
             raise ConfigError("env and cwd are for commands; an address takes headers")
-        return ServerAddress(url=server, headers=dict(headers))
+        check_proxy(None if proxy == "environment" else proxy)
+        return ServerAddress(url=server, headers=dict(headers), proxy=proxy)
     command = tuple(server)
     if not command or not all(isinstance(word, str) for word in command):
         raise ConfigError(f"server={server!r}: expected a command and its arguments, all texts")
-    if headers:
-        raise ConfigError("headers are for an address; a command takes env")
+    if headers or proxy is not None:
+        raise ConfigError("headers and proxy are for an address; a command takes env")
     return ServerAddress(command, env=dict(env), cwd=cwd)

@@ -21,6 +21,10 @@ _HANDSHAKE = 30.0
 """Seconds until a server that does not introduce itself has failed."""
 _CLOSED = -32000
 """The error code with which the library ends calls whose connection is gone."""
+_MOST = 4 * 2**20
+"""Bytes of text and decoded data that one result may have: a model is to read it."""
+_TIMEOUT, _SILENCE = 30.0, 300.0
+"""Seconds over HTTP, as the library has them: for connecting, and for a stream that says nothing."""
 _ANSWERED = range(-32768, -32599)
 """The error codes of a server that is there and has understood."""
 
@@ -36,6 +40,7 @@ class ServerAddress:
         env: Variables of the command's environment, beside the few that are passed on by default.
         cwd: Where the command runs.
         headers: The headers of each request; never shown.
+        proxy: An address, ``"environment"``, or None for no proxy, whatever the environment says; never shown.
     """
 
     command: tuple[str, ...] = ()
@@ -43,6 +48,7 @@ class ServerAddress:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     cwd: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    proxy: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return self.url or self.command[0]
@@ -166,7 +172,11 @@ class ToolServer(LibraryActor):
                 self._leave.set()  # a connection over HTTP does not end by itself: the next call has a new one
             return
         self._calls += 1
-        content = _content(answer)
+        try:
+            content = _content(answer, message.name)
+        except ToolError as error:
+            sender.fail(error)
+            return
         if _read(answer, "is_error", "isError"):
             text = content if isinstance(content, str) else "".join(str(part) for part in content)
             sender.fail(ToolError(text or f"{message.name} failed"))
@@ -224,18 +234,31 @@ def _streams(address: ServerAddress) -> AbstractAsyncContextManager[Any]:
 @asynccontextmanager
 async def _http_streams(address: ServerAddress) -> AsyncIterator[object]:
     from mcp.client import streamable_http
-    from mcp.shared._httpx_utils import create_mcp_http_client
+    from mcp.shared import _httpx_utils
 
     headers = dict(address.headers) or None
+    library: Any = getattr(_httpx_utils, "httpx2", None) or getattr(_httpx_utils, "httpx")  # noqa: B009 - older ones
+
+    def make_client(headers: Any = None, timeout: Any = None, auth: Any = None) -> Any:
+        from_environment = address.proxy == "environment"
+        return library.AsyncClient(
+            headers=headers,
+            timeout=timeout or library.Timeout(_TIMEOUT, read=_SILENCE),
+            auth=auth,
+            trust_env=from_environment,
+            proxy=None if from_environment else address.proxy,
+            follow_redirects=library.__name__ == "httpx",  # httpx2 leaves them to the library, which stays at its host
+        )
+
     if hasattr(streamable_http, "streamable_http_client"):
         async with (
-            create_mcp_http_client(headers=headers) as client,
+            make_client(headers=headers) as client,
             streamable_http.streamable_http_client(address.url, http_client=client) as streams,
         ):
             yield streams
     else:  # older releases
         connect: Any = getattr(streamable_http, "streamablehttp_client")  # noqa: B009 - newer releases lack it
-        async with connect(address.url, headers=headers) as streams:
+        async with connect(address.url, headers=headers, httpx_client_factory=make_client) as streams:
             yield streams
 
 
@@ -302,8 +325,16 @@ def _read(of: object, name: str, old_name: str) -> Any:
     return getattr(of, name, getattr(of, old_name, None))
 
 
-def _content(answer: Any) -> str | tuple[TextPart | ImagePart | FilePart, ...]:
-    """Return what a tool gave: its text, or parts where there is more."""
+def _content(answer: Any, tool: str) -> str | tuple[TextPart | ImagePart | FilePart, ...]:
+    """
+    Return what a tool gave: its text, or parts where there is more.
+
+    Raises:
+        ToolError: It is too much for a model to read, or holds data that is not base64.
+    """
+    sizes = [len(text) for each in answer.content for text in _texts(each)]
+    if sum(sizes) > _MOST:
+        raise ToolError(f"the result of {tool} has {sum(sizes):,} characters, more than {_MOST:,}: ask for less of it")
     parts: list[TextPart | ImagePart | FilePart] = []
     for each in answer.content:
         media_type = _read(each, "mime_type", "mimeType") or ""
@@ -311,17 +342,32 @@ def _content(answer: Any) -> str | tuple[TextPart | ImagePart | FilePart, ...]:
         if each.type == "text":
             parts.append(TextPart(each.text))
         elif each.type == "image":
-            parts.append(ImagePart(media_type, base64.b64decode(each.data)))
+            parts.append(ImagePart(media_type, _decoded(each.data, tool)))
         elif resource is not None and getattr(resource, "text", None) is not None:
             parts.append(TextPart(resource.text))
         elif resource is not None and getattr(resource, "blob", None) is not None:
             kind = _read(resource, "mime_type", "mimeType") or "application/octet-stream"
-            parts.append(FilePart(kind, base64.b64decode(resource.blob), name=str(resource.uri)))
+            parts.append(FilePart(kind, _decoded(resource.blob, tool), name=str(resource.uri)))
         else:
             parts.append(TextPart(f"({each.type} {getattr(each, 'uri', media_type)})"))
     if all(isinstance(part, TextPart) for part in parts):
         return "\n".join(part.text for part in parts if isinstance(part, TextPart))
     return tuple(parts)
+
+
+def _texts(part: Any) -> list[str]:
+    """Return the texts and the data of one part of a result, as they came."""
+    resource = getattr(part, "resource", None)
+    found = [getattr(part, "text", None), getattr(part, "data", None)]
+    found += [getattr(resource, "text", None), getattr(resource, "blob", None)]
+    return [each for each in found if isinstance(each, str)]
+
+
+def _decoded(data: str, tool: str) -> bytes:
+    try:
+        return base64.b64decode(data, validate=True)
+    except ValueError as error:
+        raise ToolError(f"the result of {tool} has data that is not base64: {error}") from error
 
 
 def _as_server_error(address: ServerAddress, error: BaseException) -> Exception:
