@@ -103,7 +103,7 @@ def test_failed_rows_are_exit_code_one(folder: Path, capsys: pytest.CaptureFixtu
         (["eval", "tries:Echo", "rows.jsonl", "--metric", "tries:few"], "metric"),
         (["eval", "tries:Echo", "rows.jsonl", "--save", "rows.txt"], "must end in .csv or .jsonl"),
         (["eval", "tries:Echo", "rows.jsonl", "--save", "rows.jsonl"], "is there already"),
-        (["eval", "tries:Echo", "rows.jsonl", "--save", "no/rows.jsonl"], "there is no folder"),
+        (["eval", "tries:Echo", "rows.jsonl", "--save", "rows.jsonl/rows.jsonl"], "it cannot be written"),
         (["eval", "tries:Echo", "rows.jsonl", "--usd", "much"], "--usd much is not an amount"),
         (["eval", "tries:Echo", "rows.jsonl", "--api-base", "http://x"], "--api-base needs --lm"),
         (["compile", "tries:Echo", "rows.jsonl", "rows.jsonl"], "is there already"),

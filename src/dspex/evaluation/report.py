@@ -15,10 +15,10 @@ from typing import Any, Generic, NamedTuple
 from typing_extensions import TypeVar
 
 from dspex._files import write_private
-from dspex.errors import ActorExited, ConfigError, EvaluationError
+from dspex.errors import ActorExited, ConfigError, EvaluationError, TargetExists
 from dspex.evaluation.intervals import Interval, mean_interval, paired_p_value, t_interval
 from dspex.evaluation.metrics import Score
-from dspex.evaluation.tables import as_html, csv_text, json_lines, row_of
+from dspex.evaluation.tables import as_html, csv_text, has_columns, json_lines, row_of
 from dspex.programs import Example
 from dspex.protocols.executor import Failed
 from dspex.protocols.lm import Usage
@@ -199,24 +199,29 @@ class Report(Generic[R]):
             for number, (example, outcome) in enumerate(zip(self.examples, self.outcomes, strict=True))
         ]
 
-    def save(self, path: str | Path, *, formulas: bool = False) -> None:
+    def save(self, path: str | Path, *, formulas: bool = False, overwrite: bool = False) -> None:
         """
         Write ``rows()`` to a file: CSV for a name that ends in ``.csv``, JSON Lines for ``.jsonl``.
 
         Args:
-            path: The file; it is the old one or the whole new one.
+            path: The file; it is the old one or the whole new one. A report with the same columns is replaced.
             formulas: In a CSV, False puts ``'`` before a text that begins with ``=``, ``+``, ``-``, ``@`` or a tab:
                 spreadsheets would calculate what a model wrote. True writes every text as it is.
+            overwrite: True replaces any other file too.
 
         Raises:
             ConfigError: The name ends in neither.
-            OSError: The file cannot be written.
+            TargetExists: Something else than a report with the same columns stands there; it is untouched.
+            FileError: The file cannot be written.
         """
         kind = Path(path).suffix
         if kind not in (".csv", ".jsonl"):
             raise ConfigError(f"{path}: a report is saved as .csv or .jsonl")
         rows = self.rows()
-        write_private(Path(path), csv_text(rows, formulas=formulas) if kind == ".csv" else json_lines(rows))
+        text = csv_text(rows, formulas=formulas) if kind == ".csv" else json_lines(rows)
+        if not overwrite and not has_columns(Path(path), text):
+            raise TargetExists(path, "it is not a report with these columns")
+        write_private(Path(path), text)
 
     def problem(self) -> str:
         """Say why there is no score."""

@@ -7,15 +7,17 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 
-from dspex._files import json_text
+from dspex._files import json_text, parse_json
+from dspex.errors import FileError
 from dspex.evaluation.metrics import Score
 from dspex.programs import Example, to_plain
 from dspex.protocols.executor import Failed
 from dspex.protocols.scope import RequestTotals
 from dspex.protocols.surrogates import mended
 
-__all__ = ["as_html", "csv_text", "json_lines", "row_of"]
+__all__ = ["as_html", "csv_text", "has_columns", "json_lines", "row_of"]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """Beginnings of texts that spreadsheets calculate."""
@@ -66,6 +68,31 @@ def csv_text(rows: Sequence[Mapping[str, object]], *, formulas: bool) -> str:
 def json_lines(rows: Sequence[Mapping[str, object]]) -> str:
     """Return one JSON object a line."""
     return "".join(json_text(row) + "\n" for row in rows)
+
+
+def has_columns(path: Path, text: str) -> bool:
+    """
+    True where no file, an empty one, or a table with the columns of ``text`` stands at ``path``.
+
+    Raises:
+        FileError: It cannot be read.
+    """
+    if not path.exists():
+        return True
+    try:
+        with path.open("rb") as file:
+            there = file.readline(1_000_000)
+    except OSError as error:
+        raise FileError(path, f"it cannot be read: {error.strerror or error}") from error
+    return not there or _columns(there) == _columns(text.partition("\n")[0].encode())
+
+
+def _columns(line: bytes) -> object:
+    try:
+        row = parse_json(line)
+    except ValueError:
+        return line.strip()
+    return sorted(row) if isinstance(row, dict) else line.strip()
 
 
 def _cell(value: object, *, formulas: bool) -> object:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import dspex
-from dspex.errors import ConfigError
+from dspex.errors import ConfigError, TargetExists
 from dspex.evaluation import Report, Scored
 from dspex.optimizers import BootstrapFewShot
 from dspex.protocols.executor import Failed
@@ -139,3 +139,19 @@ async def test_notebooks_show_no_code_of_a_model(tmp_path: Path) -> None:
         assert found.tags <= {"table", "thead", "tbody", "caption", "tr", "th", "td", "pre", "p"}
     assert HOSTILE in read(record._repr_html_()).text
     assert "<script>alert('&')" in read(report()._repr_html_()).text
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_an_older_report_is_replaced_and_nothing_else(tmp_path: Path, kind: str) -> None:
+    """A missing folder is made; another table is left alone until somebody says so."""
+    path = tmp_path / "new" / f"rows.{kind}"
+    report().save(path)
+    before = path.read_bytes()
+    report().save(path)
+    assert path.read_bytes() == before
+    path.write_text("a year's work\n")
+    with pytest.raises(TargetExists, match="is not a report with these columns"):
+        report().save(path)
+    assert path.read_text() == "a year's work\n"
+    report().save(path, overwrite=True)
+    assert path.read_bytes() == before

@@ -79,6 +79,6 @@ def run(options: CompileOptions) -> int:
     except JobCancelled as error:
         sys.stderr.write(f"dspex: {error}\n")
         return 1
-    found.save(options.target)
+    found.save(options.target, overwrite=options.overwrite)
     sys.stdout.write(f"{job.verdict}\n{options.target} holds the program\n")
     return 0

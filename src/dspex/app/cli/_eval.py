@@ -73,7 +73,7 @@ def run(options: EvalOptions) -> int:
             raise
         report, why = error.partial, str(error)
     if options.save is not None:
-        report.save(options.save)
+        report.save(options.save, overwrite=options.overwrite)
     sys.stdout.write(f"{_json(report)}\n" if options.as_json else f"{report}\n")
     if why:
         sys.stderr.write(f"dspex: {' '.join(why.split())}\n")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from dspex._files import make_folder, parse_json
 from dspex.errors import ConfigError
 from dspex.programs import Example
 
@@ -16,12 +16,12 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     Look at the file that a command is going to write, before anything is paid.
 
     Raises:
-        ConfigError: It is there already, or its folder is not.
+        ConfigError: It is there already.
+        FileError: Its folder is not there and cannot be made.
     """
     if target.exists() and not overwrite:
         raise ConfigError(f"{target} is there already; --overwrite replaces it")
-    if not target.absolute().parent.is_dir():
-        raise ConfigError(f"there is no folder {target.absolute().parent} to write {target.name} in")
+    make_folder(target)
 
 
 def read_examples(path: Path) -> list[Example]:
@@ -48,8 +48,8 @@ def read_examples(path: Path) -> list[Example]:
 
 def _example(line: str, where: str) -> Example:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        row = parse_json(line)
+    except ValueError as error:
         raise ConfigError(f"{where} is not JSON: {error}") from error
     if not isinstance(row, dict):
         raise ConfigError(f"{where} is not a JSON object")
