@@ -15,6 +15,10 @@ from dspex.protocols.money import Spending
 __all__ = ["Raced", "Tally", "cheapest", "paired", "race", "surely_worse"]
 
 
+GROWTH = 10
+"""A block is at least this part of the rows that were run before: each look at the scores reads all of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tally:
     """
@@ -110,14 +114,16 @@ def race(
         keep: The race ends when no more than so many are left.
         z: The number of standard errors behind the leader that are surely worse; 0 drops everybody behind the leader.
         first: Rows of the first block.
-        step: Rows of each further block.
+        step: Rows of each further block; from 100 rows on a block is a tenth of what was run, so that a race over many
+            rows has few of them.
         on: False runs every candidate on every row, as other libraries do.
     """
     evaluations: list[list[Evaluation]] = [[] for _ in candidates]
     alive = list(range(len(candidates)))
     at = 0
     while at < len(rows) and alive and (at == 0 or not on or len(alive) > keep):
-        block = tuple(rows[at:] if not on else rows[at : at + (step if at else first)])
+        size = max(step, at // GROWTH) if at else first
+        block = tuple(rows[at:] if not on else rows[at : at + size])
         at += len(block)
         answers = yield tuple(Run(candidates[each], block) for each in alive)
         for each, answer in zip(alive, answers, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dspex._random import generator
 from dspex.errors import ConfigError, NoCandidate
@@ -80,6 +80,7 @@ class BootstrapFewShotWithRandomSearch(Algorithm[Contest]):
     teacher: Module | None = None
     race: bool = True
     width: int = 1024
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         check_metric(self.metric)

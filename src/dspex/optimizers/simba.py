@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dspex.errors import ConfigError
 from dspex.evaluation import Metric, Row, check_metric
@@ -93,6 +93,7 @@ class SIMBA(Algorithm[Pool]):
     max_demos: int = 4
     prompt_lm: LMChoice = None
     width: int = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         check_metric(self.metric)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dspex.errors import ConfigError
 from dspex.evaluation import Metric, check_metric
@@ -46,6 +46,7 @@ class BetterTogether(Algorithm[Contest]):
     _: KW_ONLY
     in_sequence: bool = True
     width: int = 16
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         check_metric(self.metric)
