@@ -101,12 +101,22 @@ def test_a_child_that_does_not_touch_it_ends_as_always(tmp_path: Path) -> None:
         app.run(ask, question="q")
         fork(lambda: None)
         fork(lambda: told(app.close))
-        fork(lambda: print(app.health(), flush=True))
+        fork(lambda: print(app.health()['ready'], 'was forked' in app.health()['down'][0], flush=True))
         fork(own)
         print(app.run(ask, question="again").answer)
     """
-    ended = ["child: 0", "nothing", "child: 0", "{'ready': False}", "child: 0", "a", "child: 0", "a"]
+    ended = ["child: 0", "nothing", "child: 0", "False True", "child: 0", "a", "child: 0", "a"]
     assert said(code, tmp_path) == ended
+
+
+def test_a_script_that_forgets_to_close_ends(tmp_path: Path) -> None:
+    """So does its child, which has none of the parent's threads."""
+    code = f"""{SYNC}
+    app = dspex.App(lm, home=HOME).sync().open()
+    print(app.run(ask, question="q").answer, flush=True)
+    fork(lambda: None)
+    """
+    assert said(code, tmp_path) == ["a", "child: 0"]
 
 
 def test_multiprocessing_by_fork_is_told_too(tmp_path: Path) -> None:

@@ -290,7 +290,9 @@ class App(AppView):
     def health(self) -> Mapping[str, object]:
         """Return a few numbers for a health endpoint: ``ready``, requests by outcome, services down."""
         tree = self._tree
-        return tree.health() if tree is not None and tree.is_of_this_process else {"ready": False}
+        if tree is not None and not tree.is_of_this_process:
+            return {"ready": False, "down": [f"App ({tree.wrong_process})"]}
+        return tree.health() if tree is not None else {"ready": False}
 
     @property
     def dashboard_url(self) -> str:

@@ -228,6 +228,11 @@ class AppTree:
         """False in a process that was forked from the one that started the App."""
         return self._pid == os.getpid()
 
+    @property
+    def wrong_process(self) -> WrongProcess:
+        """The error of a use in another process than the App's."""
+        return WrongProcess(self._pid)
+
     def check_process(self) -> None:
         """Raise WrongProcess in a process that was forked from the one that started the App."""
         if not self.is_of_this_process:
