@@ -47,7 +47,7 @@ def begin(
     return scope, plan.check_inputs(kwargs, plan.name)
 
 
-def with_conversation(signature: object, adapter: Adapter, inputs: dict[str, Any]) -> dict[str, Any]:
+def with_conversation(signature: object, adapter: Adapter, inputs: dict[str, Any]) -> dict[str, object]:
     """
     Return an agent's inputs for a predictor that asks for other outputs than its own.
 

@@ -179,7 +179,7 @@ def _build(node: ast.expr, lookup: Lookup) -> object:
     raise ValueError("expected names, dots, brackets and |")
 
 
-def _subscript(base: Any, arguments: ast.expr, lookup: Lookup) -> Any:
+def _subscript(base: Any, arguments: ast.expr, lookup: Lookup) -> object:
     nodes = arguments.elts if isinstance(arguments, ast.Tuple) else [arguments]
     if base is Code and isinstance(arguments, ast.Constant):  # a language, not the name of a type
         return base[arguments.value]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, NamedTuple
 
 from typing_extensions import ParamSpec, TypeVar
@@ -86,7 +86,7 @@ class BestOfN(Module, Generic[R, P]):
         best: R = max(found, key=lambda attempt: attempt.judged.value).answer  # the first of equals
         return best
 
-    def _attempt(self, number: int, inputs: Mapping[str, object]) -> Any:
+    def _attempt(self, number: int, inputs: Mapping[str, object]) -> Callable[[], Awaitable[_JudgedAnswer]]:
         async def attempt() -> _JudgedAnswer:
             answer = await rollout(self.program, number, self.temperature).forward(**inputs)
             return _JudgedAnswer(answer, await judge(self.reward, inputs, answer))

@@ -77,7 +77,7 @@ class FieldSpec:
 
     role: Role
     desc: str = ""
-    default: Any = MISSING  # a value of the field's own type
+    default: object = MISSING  # a value of the field's own type
     default_factory: Callable[[], object] | None = None
     constraints: Mapping[str, object] = field(default_factory=dict)  # numbers, or what the field's type compares with
 
@@ -88,9 +88,9 @@ class Field:
 
     name: str
     role: Role
-    annotation: Any  # any type pydantic can validate
+    annotation: object  # any type pydantic can validate
     desc: str
-    default: Any  # a value of the field's own type, or MISSING
+    default: object  # a value of the field's own type, or MISSING
     default_factory: Callable[[], object] | None
     constraints: tuple[tuple[str, object], ...]
     type_text: str
@@ -119,7 +119,7 @@ class Field:
 def InputField(  # noqa: N802 - named like the class it stands for
     *,
     default: object = MISSING,
-    default_factory: Callable[[], Any] | None = None,
+    default_factory: Callable[[], object] | None = None,
     desc: str = "",
     **bounds: Unpack[Bounds],
 ) -> Any:  # the annotation beside it is the type
@@ -144,7 +144,7 @@ def OutputField(  # noqa: N802 - named like the class it stands for
     *,
     init: Literal[False] = False,  # noqa: ARG001 - read by type checkers only
     default: object = MISSING,
-    default_factory: Callable[[], Any] | None = None,
+    default_factory: Callable[[], object] | None = None,
     desc: str = "",
     **bounds: Unpack[Bounds],
 ) -> Any:  # the annotation beside it is the type

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple
 
@@ -137,7 +137,7 @@ class Refine(Module, Generic[R, P]):
         note(self.program, "advised")
         return advised(self.program, advice)
 
-    def _attempt(self, program: object, number: int, inputs: Mapping[str, object]) -> Any:
+    def _attempt(self, program: object, number: int, inputs: Mapping[str, object]) -> Callable[[], Awaitable[_Attempt]]:
         async def attempt() -> _Attempt:
             scope = _StepNotes(current_scope.get())
             token = current_scope.set(scope)  # in this attempt's own context

@@ -7,7 +7,7 @@ import re
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, overload
 
 from typing_extensions import ParamSpec, TypeVar
@@ -115,7 +115,7 @@ class Ensemble(Module, Generic[R, P]):
         """
         inputs = bind_inputs(self.programs[0], args, kwargs)
 
-        def call(program: Program[P, R]) -> Any:
+        def call(program: Program[P, R]) -> Callable[[], Awaitable[R]]:
             return lambda: program.forward(**inputs)  # type: ignore[call-arg]  # bound by name above
 
         chosen = [call(self.programs[number]) for number in self._chosen(inputs)]

@@ -165,7 +165,7 @@ def without_texts(value: T) -> T:
     return plain
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if isinstance(value, ExactFloat):
         return float(value)
     if isinstance(value, list):

@@ -107,7 +107,7 @@ def slots(
 # --- values -------------------------------------------------------------------------------------------------
 
 
-def sections(rendered: Rendered, inputs: Mapping[str, Any]) -> list[str | Part]:
+def sections(rendered: Rendered, inputs: Mapping[str, object]) -> list[str | Part]:
     """
     Return every input between its head and foot.
 
