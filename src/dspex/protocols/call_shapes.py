@@ -139,6 +139,8 @@ def calls_in_text(text: str, names: Collection[str]) -> list[tuple[str, str, Jso
         if bare[:1] not in ("{", "["):
             return []
         found = _listed(_value_of(bare))
+        if bare == text and any(given is None for _, given in found):
+            return []  # without a mark, an object that has only a name may be anything
     calls: list[tuple[str, str, Mapping[str, object]]] = []
     for name, given in found:
         raw, arguments = arguments_of(given)
