@@ -83,13 +83,13 @@ def test_golden_files_are_what_dspy_writes(written_by_dspy: Path) -> None:
 NULL = "`null` or `None` in the chat format, for a field that may be `None`"
 QUOTED = "a text in quotes in the chat format, for a field that may be `None`"
 MARKS = "marks of the format on a value's line, or a fence around the whole answer"
-DRAFT = "a draft in `<think>` before the answer"
+DRAFT = "a draft in `<think>` before the answer, or at the start of a value"
 LEFT_OUT = "a field that may be `None`, in a form that only one of them reads"
 INSIDE = "quotes inside of a text in quotes"
 CUT = "a list or an object without its end, or a text or number at its end"
 TWO = "two objects, sections or elements that differ"
 NO_TEXT = "`null` in JSON, for a text"
-TRUE = "`True` for a number"
+TRUE = "`True` for a number, also in lists, models and arguments of tools"
 COMMA = "a comma without a value, or `1,000` for a list"
 
 READ_DIFFERENTLY = {
