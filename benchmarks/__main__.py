@@ -112,7 +112,7 @@ def _measure(group: Group, *, quick: bool) -> list[dict[str, Turn]]:
     if size is not None:
         number, rounds, starts = (size.quick, size.rounds, 1) if quick else (size.full, size.rounds, size.starts)
         return list(race(group, rounds=rounds, starts=starts, seconds=seconds, operations=number))
-    return list(race(group, rounds=3 if quick else 7, starts=1 if quick else 3, seconds=seconds))
+    return list(race(group, rounds=3 if quick else 5, starts=1 if quick else 3, seconds=seconds))
 
 
 def _pyperf(group: Group, rounds: Sequence[Mapping[str, Turn]]) -> list[pyperf.Benchmark]:

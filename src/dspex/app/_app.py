@@ -272,8 +272,7 @@ class App(AppView):
         tree = self._tree
         if tree is None or not tree.open_for_use:
             raise AppNotRunning
-        tree.check_loop()
-        tree.check_root()
+        tree.check_use()
         return tree
 
     @property

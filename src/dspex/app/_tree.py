@@ -249,11 +249,11 @@ class AppTree:
         if running is not self.runtime.loop:
             raise WrongLoop
 
-    def check_root(self) -> None:
-        """Raise AppClosed when the process at the root has been killed."""
-        error = self._closed_by_death()
-        if error is not None:
-            raise error
+    def check_use(self) -> None:
+        """Raise as ``check_loop``, and AppClosed when the process at the root has been killed."""
+        self.check_loop()
+        if self._root is not None and self._root.exit_reason is not None:
+            raise self._closed_error()
 
     def _closed_by_death(self) -> AppClosed | None:
         return self._closed_error() if self._root is not None and not self._root.alive else None

@@ -234,6 +234,9 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:
+        charged = self.charged
+        if charged is not None or other.charged is not None:
+            charged = self._charged_with(other)
         return Usage(
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
@@ -241,7 +244,7 @@ class Usage:
             self.reasoning_tokens + other.reasoning_tokens,
             self.cache_write_tokens + other.cache_write_tokens,
             self.estimated_tokens + other.estimated_tokens,
-            self._charged_with(other),
+            charged,
         )
 
     def _charged_with(self, other: Usage) -> Decimal | None:
@@ -435,11 +438,11 @@ class AttemptLog:
         """The number of calls it took so far: attempts under way, and each that was sent and not refused in words."""
         if self.parts:
             return sum(part.calls for part in self.parts)
-        return self.on_wire + sum(attempt.is_call for attempt in self.attempts)
+        return self.on_wire + sum([attempt.is_call for attempt in self.attempts])
 
     def due_calls(self) -> int:
         """Return how many calls are to be paid for now, and note them as paid; a call that was refused is one, too."""
-        due = max(self.calls, int(self.was_sent or self.response is not None)) - self.counted
+        due = max(self.calls, int(self.response is not None or self.was_sent)) - self.counted
         self.counted += due
         return due
 

@@ -58,7 +58,7 @@ class DryScope(RequestScope):
         self, request: LMRequest, *, lm: LMChoice, step: str, on_delta: OnDelta | None = None
     ) -> LMResult:
         """Count the call, and answer with values of the right types."""
-        self.owner()
+        self.refuse_if_closed()
         services, options = self._services, self.request_record.options
         model = services.lm.resolve(options.lm if lm is None else lm)
         if isinstance(model, LM):
@@ -88,7 +88,7 @@ class DryScope(RequestScope):
 
     async def embed(self, texts: Sequence[str], *, lm: LMChoice, step: str) -> tuple[array[float], ...]:
         """Count the call, and return vectors that say nothing."""
-        self.owner()
+        self.refuse_if_closed()
         services = self._services
         model = services.lm.resolve(self.request_record.options.lm if lm is None else lm)
         asked = LMRequest((Message("user", "".join(texts)),))
@@ -104,10 +104,10 @@ class DryScope(RequestScope):
         Raises:
             StepCrashed: Always; an agent shows it to its model.
         """
-        self.owner()
+        self.refuse_if_closed()
         raise StepCrashed(step, _WHY, 0)
 
     async def in_thread(self, function: Callable[[], R], label: str) -> R:
         """Call nothing; raises as ``call``."""
-        self.owner()
+        self.refuse_if_closed()
         raise StepCrashed(label, _WHY, 0)

@@ -70,6 +70,8 @@ class RequestRunner:
         self.services = services
         self.policy = policy
         self.admission = Admission(max_running, max_waiting)
+        self.supervisor: ActorRef | None = None
+        """The RequestSupervisor that was found last; it may be dead."""
         self.live: dict[str, LiveRequest] = {}
         self.completed = 0
         self.failed = 0
@@ -260,10 +262,13 @@ class LiveRequest:
         record = self.record
         runner, dry = self._runner, record.options.dry
         if supervisor is None:
-            supervisor = runner.runtime.whereis(REQUESTS)
-            if supervisor is None:
-                self._unpark = runner.runtime.when_named(REQUESTS, self._launch)
-                return
+            supervisor = runner.supervisor
+            if supervisor is None or supervisor.exit_reason is not None:
+                supervisor = runner.runtime.whereis(REQUESTS)
+                if supervisor is None:
+                    self._unpark = runner.runtime.when_named(REQUESTS, self._launch)
+                    return
+        runner.supervisor = supervisor
         if dry is None:
             scope = RequestScope(runner.runtime, runner.services, record, runner.policy)
         else:

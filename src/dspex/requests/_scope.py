@@ -144,7 +144,7 @@ class RequestScope:
         if key and mode in ("use", "only") and services.cache is not None:
             found = services.cache.peek(key)
             if found is not None and found.is_whole:
-                self.owner()  # as run_step does: an answer in memory, too, is for a request that lives
+                self.refuse_if_closed()  # as run_step does: an answer in memory, too, is for a request that lives
                 found = mended_response(found)
                 if on_delta is not None:
                     await _replay(found, on_delta)
@@ -175,7 +175,7 @@ class RequestScope:
 
     async def embed(self, texts: Sequence[str], *, lm: LMChoice, step: str) -> tuple[array[float], ...]:
         """Turn texts into vectors, as ``protocols.Scope.embed`` says."""
-        self.owner()
+        self.refuse_if_closed()
         record, services = self.request_record, self._services
         model = services.lm.resolve(record.options.lm if lm is None else lm)
         log = AttemptLog(f"{record.id}-{len(record.logs) + 1}", step)
@@ -218,17 +218,11 @@ class RequestScope:
         """Call a blocking function, as ``protocols.Scope.in_thread`` says."""
         return await self._services.threads.run(function, label)
 
-    def owner(self) -> Process:
-        """
-        Return the process that owns the steps.
-
-        Raises:
-            ScopeClosed: The request has ended, or is ending.
-        """
+    def refuse_if_closed(self) -> None:
+        """Raise ScopeClosed when the request has ended, or is ending: where no step does."""
         process = self.process
         if process is None or process.exit_reason is not None:
             raise ScopeClosed(self.request_record.id)
-        return process
 
     # --- an LM call, inside its step ------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from dspex._guard import class_name
-from dspex.errors import ActorExited, NoSuchActor, StepCrashed
+from dspex.errors import ActorExited, NoSuchActor, ScopeClosed, StepCrashed
 from dspex.runtime import Crashed, ExitReason, Normal, Runtime
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ async def _noted(
 
 
 async def _run_step(scope: RequestScope, name: str, work: Callable[[], Awaitable[R]], *, restartable: bool) -> R:
-    owner, runtime, policy = scope.owner(), scope.runtime, scope.policy
+    owner, runtime, policy = scope.process, scope.runtime, scope.policy
+    if owner is None or owner.exit_reason is not None:
+        raise ScopeClosed(scope.request_record.id)
     killed = service_deaths = 0
     while True:
         step = runtime.spawn_task(owner, work, label=name, context=contextvars.copy_context())

@@ -167,7 +167,8 @@ class LogicalCall(CallLog):
             channel = await self._channel()
         self.lease = lease
         try:
-            self.allow()  # in the tick in which it goes out: two that retry at once do not share one call
+            if log.grant is not None:
+                self.allow()  # in the tick in which it goes out: two that retry at once do not share one call
         except LMError:
             self.client.cast(Settle(lease.id, None, attempt, self.deadline, cancelled=True))
             raise
