@@ -317,9 +317,9 @@ class LiveRequest:
         return closed if closed is not None else RequestKilled(self.record.id, why, self.record.attempts)
 
     def _with_last_failure(self, error: Exception) -> Exception:
-        """Return the end of a request that was out of time with the failure that used it up."""
-        attempts = self.record.attempts
-        last = attempts[-1] if attempts else None
+        """Return the end of a request that was out of time with the failure before it, if it used up the time."""
+        # The deadline itself broke off those that are cancelled: they say nothing new.
+        last = next((each for each in reversed(self.record.attempts) if each.outcome != "cancelled"), None)
         if type(error) is not DeadlineExceeded or last is None or last.outcome == "ok" or not last.message:
             return error
         return DeadlineExceeded(error.deadline, last.message)
