@@ -99,7 +99,7 @@ def test_interrupted_run_goes_on_where_it_was(folder: Path) -> None:
     assert "Traceback" not in said
 
     (folder / "programs.py").write_text(PROGRAM.replace("value == 99", "value == 0"))
-    done = dspex_map(folder, *arguments)
+    done = dspex_map(folder, *arguments, "--accept-changed", "source")
 
     assert done.stderr == "3 rows, 0 failed, 2 from the journal\n"
     assert [row["value"] for row in read(folder / "out.jsonl")] == [2, 4, 198]
