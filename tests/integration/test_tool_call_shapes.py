@@ -167,15 +167,68 @@ async def test_calls_in_the_marks_of_a_model_are_read(case: str) -> None:
         "[add(5)]",
         "[add(a=now())]",
         "[add(a=5), drop()]",
-        '[TOOL_CALLS]drop{"a": 5}',
         "<tool_call>\n<function=add>\n<parameter=a>\n5\n",
-        "<function=add><parameter=a>5</parameter> and more</function>",
-        "<function=add><parameter=a>5</parameter><parameter=a>6</parameter></function>",
     ],
 )
 async def test_calls_that_are_not_certain_are_not_made(text: str) -> None:
     async with serving(chat(text), FINISH, FINAL) as server, app_at(server, lm=TOOLS) as app:
         assert first_step(await app.run(AGENT, question="q")).call.name == "finish"
+
+
+UNMARKED = {"llama"}
+
+
+@pytest.mark.parametrize("case", [each for each in MARKED if each not in UNMARKED])
+async def test_a_marked_call_of_a_tool_that_is_not_there_is_told_to_the_model(case: str) -> None:
+    """An agent shows it the error and goes on; a predictor asks again, and says which tools there are."""
+    wrong = chat(MARKED[case].replace("add", "drop"))
+    agent, right = (wrong, FINISH, FINAL), calls(call("now"))
+    async with serving(*agent, wrong, right) as server, app_at(server, lm=TOOLS) as app:
+        step = first_step(await app.run(AGENT, question="q"))
+        found = (await app.run(CHOOSE, question="q", tools=[now, add])).calls
+        again = asked(server)[-1]["messages"]
+
+    assert (step.call.name, step.call.arguments) == ("drop", {"a": 5})
+    assert "there is no tool 'drop'; there are now, add" in step.observation.text
+    assert [each.name for each in found] == ["now"]
+    assert "there is no tool 'drop'; there are now, add" in again[-1]["content"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<function=add><parameter=a>5</parameter> and more</function>",
+        "<function=add><parameter=a>5</parameter><parameter=a>6</parameter></function>",
+        '<tool_call>{"name": "add", "arguments": {"a": 5}</tool_call>',
+        '<function=add>{"a": 5, "b": {"}</function>',
+    ],
+)
+async def test_a_marked_call_that_cannot_be_read_is_told_to_the_model(text: str) -> None:
+    """It is not made, and it is not the model's last word."""
+    async with serving(chat(text), FINISH, FINAL) as server, app_at(server, lm=TOOLS) as app:
+        step = first_step(await app.run(AGENT, question="q"))
+
+    assert step.call.name == "add"
+    assert isinstance(step.observation.error, dspex.ToolArgumentsInvalid)
+
+
+async def test_a_call_that_the_model_only_thought_of_is_not_made() -> None:
+    text = f"<think>Perhaps {MARKED['qwen']}?</think>It is done."
+    async with serving(chat(text), FINAL) as server, app_at(server, lm=TOOLS) as app:
+        assert first_step(await app.run(AGENT, question="q")).call.name == "finish"
+
+
+async def test_words_before_a_marked_call_stay() -> None:
+    """They go back to the model beside the call."""
+    async with (
+        serving(chat("I will add.\n" + MARKED["qwen"]), FINISH, FINAL) as server,
+        app_at(server, lm=TOOLS) as app,
+    ):
+        step = first_step(await app.run(AGENT, question="q"))
+        again = asked(server)[1]["messages"][-2]
+
+    assert (step.thought, step.observation.text) == ("I will add.", "7")
+    assert (again["content"], len(again["tool_calls"])) == ("I will add.", 1)
 
 
 @pytest.mark.parametrize(

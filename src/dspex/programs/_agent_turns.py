@@ -23,6 +23,7 @@ from dspex.programs.tools.trajectory import Observation, ToolStep, Trajectory
 from dspex.protocols.call_shapes import calls_in_text
 from dspex.protocols.content import ToolCall, ToolResult
 from dspex.protocols.lm import Completion, LMRequest, Message
+from dspex.protocols.marked_calls import words_before_calls
 from dspex.protocols.scope import LMResult, Scope
 
 __all__ = ["NativeTurns", "TextTurns", "Turns", "tools_in_words"]
@@ -218,16 +219,22 @@ class NativeTurns(Turns):
             asked = (*messages, Message("user", _NUDGE))
 
     def _with_written_calls(self, answer: Completion) -> Completion:
-        """Return an answer with the calls that stand in its text, for models whose server does not read them."""
+        """
+        Return an answer with the calls that stand in its text, for models whose server does not read them.
+
+        A call that the model only thought of is not one.
+        """
         if answer.tool_calls:
             return answer
-        written = calls_in_text(answer.text, {*self._tools, FINISH})
+        spoken = ChatAdapter().thoughts_of(self._react.signature).apart(answer)
+        written = calls_in_text(spoken.text, {*self._tools, FINISH})
         if not written:
             return answer
         place = len(self._answers)
         calls = [ToolCall(f"written_{place}_{at}", name, given, raw) for at, (name, raw, given) in enumerate(written)]
         self._scope.note_repair(plan_of(self._react.signature).name, "", "written calls")
-        return replace(answer, text="", tool_calls=tuple(calls), finish_reason="tool_calls")
+        words = words_before_calls(spoken.text)
+        return replace(spoken, text=words, tool_calls=tuple(calls), finish_reason="tool_calls")
 
     async def _make(self, calls: Sequence[ToolCall], asked: Details, thought: str) -> list[Observation]:
         """Make the calls side by side; what came of them in their order."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from dspex.protocols.json_values import Json
-from dspex.protocols.marked_calls import has_too_many_marks, marked_calls
+from dspex.protocols.marked_calls import has_too_many_marks, marked_calls, python_calls
 
 __all__ = ["arguments_of", "calls_in_text", "given_arguments", "is_cut", "named_call"]
 
@@ -112,17 +112,22 @@ _OPENING: Final = re.compile(
     r"^(?:\[TOOL_CALLS\]|<\|python_tag\|>|<\|tool_call\|>|<tool_call>|```(?:json|tool_call)?\s*\n)", re.IGNORECASE
 )
 _CLOSING: Final = re.compile(r"(?:<\|eom_id\|>|<\|eot_id\|>|</tool_call>|\n```)$", re.IGNORECASE)
+_FENCE: Final = "```"
+_WRITTEN_NAME: Final = re.compile(r'"name"\s{0,20}:\s{0,20}"([\w.\-]{1,100})"')
 _LONGEST: Final = 100_000
 """Characters of an answer that is looked through for calls."""
 
 
-def calls_in_text(text: str, names: Collection[str]) -> list[tuple[str, str, Json]]:
+def calls_in_text(text: str, names: Collection[str]) -> list[tuple[str, str, Json | None]]:
     """
     Return the calls (name, raw arguments, arguments) that a model wrote as text, because its server reads none.
 
     Only the known forms count: ``<tool_call>`` and ``<function=…>`` marks, those of ``marked_calls``, or an answer that
-    is nothing but JSON, with or without the marks of Mistral and Llama or a fence. Each call must name one of ``names``
-    and have arguments that can be read: prose about a call is not a call.
+    is nothing but JSON, with or without the marks of Mistral and Llama or a fence.
+
+    A mark makes a call, also of a tool that is not one of ``names``, or with arguments that cannot be read (None): the
+    model is told so, and a call that is lost would look like its last word. Without a mark each call must name one of
+    ``names`` and have arguments that can be read: prose about a call is not a call.
     """
     text = text.strip()
     if not text or len(text) > _LONGEST or has_too_many_marks(text):
@@ -132,22 +137,32 @@ def calls_in_text(text: str, names: Collection[str]) -> list[tuple[str, str, Jso
         if match["name"] is not None:
             found.append((match["name"], match["given"]))
         else:
-            found += _listed(_value_of(match["body"]))
+            found += _listed(_value_of(match["body"])) or _broken(match["body"].strip())
     found = found or marked_calls(text)
+    is_marked = bool(found)
+    found = found or python_calls(text)
     if not found:
-        bare = _CLOSING.sub("", _OPENING.sub("", text, count=1)).strip()
+        opening = _OPENING.match(text)
+        is_marked = opening is not None and not opening[0].startswith(_FENCE)
+        bare = _CLOSING.sub("", text[opening.end() :] if opening is not None else text).strip()
         if bare[:1] not in ("{", "["):
             return []
         found = _listed(_value_of(bare))
         if bare == text and any(given is None for _, given in found):
             return []  # without a mark, an object that has only a name may be anything
-    calls: list[tuple[str, str, Mapping[str, object]]] = []
+    calls: list[tuple[str, str, Json | None]] = []
     for name, given in found:
         raw, arguments = arguments_of(given)
-        if name not in names or arguments is None:
+        if not is_marked and (name not in names or arguments is None):
             return []
         calls.append((name, raw, arguments))
     return calls
+
+
+def _broken(body: str) -> list[tuple[str, object]]:
+    """Return the call that a mark holds whose JSON cannot be read: its arguments are all of that text."""
+    named = _WRITTEN_NAME.search(body) if body[:1] in ("{", "[") else None
+    return [(named[1], body)] if named is not None else []
 
 
 def _listed(value: object) -> list[tuple[str, object]]:

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Final
 
-__all__ = ["has_too_many_marks", "marked_calls"]
+__all__ = ["has_too_many_marks", "marked_calls", "python_calls", "words_before_calls"]
 
 _SPACE: Final = r"\s{0,20}"
 _JSON: Final = rf"{_SPACE}(?:```\w{{0,8}}{_SPACE})?(?P<given>\{{.*?\}}){_SPACE}(?:```)?{_SPACE}"
@@ -40,6 +40,10 @@ _PARAMETER: Final = re.compile(
     r"</arg_value>",
     re.DOTALL,
 )
+_BEGINS: Final = re.compile(
+    r"<(?:tool_call|function_call|function_calls|tool_use)>|<function=|<invoke name=|\[TOOL_CALLS\]"
+    r"|<\|(?:tool_call|tool_calls_section_begin|python_tag|channel|start)|<\uff5ctool\u2581call"
+)
 _PYTHON: Final = re.compile(r"\[\s{0,20}[A-Za-z_][\w.]{0,100}\(.*\)\s{0,20}\]", re.DOTALL)
 _MARK: Final = re.compile(
     r"call_begin\|>|\u2581call\u2581begin|<\|message\|>|\[TOOL_CALLS\]|<function[=_]|<invoke|<tool_[cu]|<parameter|<arg_key>"
@@ -57,9 +61,10 @@ def has_too_many_marks(text: str) -> bool:
 
 def marked_calls(text: str) -> list[tuple[str, object]]:
     """
-    Return names and arguments of the calls in a text; empty where no mark is known, or one of them is broken.
+    Return names and arguments of the calls in a text; empty where no mark is known.
 
-    Values between tags are texts; those that are JSON as it is written here become what they say.
+    Values between tags are texts; those that are JSON as it is written here become what they say. Where the tags do not
+    fit together, the arguments are the text between them, which nobody can read as arguments.
     """
     for pattern in _WITH_JSON:
         found = [(match["name"], match["given"]) for match in pattern.finditer(text)]
@@ -69,16 +74,26 @@ def marked_calls(text: str) -> list[tuple[str, object]]:
     for match in _BLOCK.finditer(text):
         kind = next(each for each in ("one", "two", "three") if match[each] is not None)
         body: str = match[f"{kind}_body"]
-        given: dict[str, object] = {}
-        for each in _PARAMETER.finditer(body):
-            of = next(name for name in ("one", "two", "three") if each[name] is not None)
-            if each[of] in given:
-                return []
-            given[each[of].strip()] = _value(each[f"{of}_value"])
-        if _PARAMETER.sub("", body).strip():
-            return []
-        blocks.append((match[kind], given))
-    return blocks or _as_python(text.strip())
+        blocks.append((match[kind], _parameters(body)))
+    return blocks
+
+
+def words_before_calls(text: str) -> str:
+    """Return what a model said before the first mark of a call; empty where the text begins with it, or has none."""
+    begins = _BEGINS.search(text)
+    return text[: begins.start()].strip() if begins is not None else ""
+
+
+def _parameters(body: str) -> object:
+    """Return the values by name; the text itself where a name is there twice, or anything stands beside the tags."""
+    given: dict[str, object] = {}
+    for each in _PARAMETER.finditer(body):
+        of = next(name for name in ("one", "two", "three") if each[name] is not None)
+        name = each[of].strip()
+        if name in given:
+            return body
+        given[name] = _value(each[f"{of}_value"])
+    return body if _PARAMETER.sub("", body).strip() else given
 
 
 def _value(text: str) -> object:
@@ -92,7 +107,7 @@ def _value(text: str) -> object:
     return found if is_sure and not isinstance(found, str) else text
 
 
-def _as_python(text: str) -> list[tuple[str, object]]:
+def python_calls(text: str) -> list[tuple[str, object]]:
     """Read a list of calls as Python has it (Llama): names, and arguments by name that are literals; nothing is run."""
     if len(text) > _LONGEST or _PYTHON.fullmatch(text) is None:
         return []

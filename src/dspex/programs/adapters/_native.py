@@ -26,6 +26,7 @@ from dspex.programs.types.tool_calls import ToolCalls
 from dspex.protocols.call_shapes import calls_in_text
 from dspex.protocols.content import ToolCall
 from dspex.protocols.lm import Capabilities, Completion, ToolSpec
+from dspex.protocols.marked_calls import words_before_calls
 from dspex.protocols.model import LMParams
 
 __all__ = ["Native", "has_native_fields", "native_of"]
@@ -79,10 +80,10 @@ class Native:
                 ]
             )
             if unknown := [each.name for each in written if each.name not in tools]:
-                problem = f"there is no tool {unknown[0]!r:.60}"
+                problem = f"there is no tool {unknown[0][:60]!r}; there are {', '.join(tools)}"
                 raise ResponseUnparsable(plan_of(self.signature).name, completion.text, (), {self.calls: problem})
             if written:
-                completion = replace(completion, text="", tool_calls=written)
+                completion = replace(completion, text=words_before_calls(completion.text), tool_calls=written)
         has_calls = bool(self.calls and completion.tool_calls)
         try:
             parsed = (
