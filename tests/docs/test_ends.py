@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspex.protocols.ends import ENDS, end_of, finish_word
+from dspex.protocols.ends import ENDS, MISSING, end_of, finish_word
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "providers.md"
 TITLES = {"chat": "chat completions", "responses": "Responses", "anthropic": "Anthropic", "gemini": "Gemini"}
@@ -21,6 +21,14 @@ def test_the_page_has_every_word_of_the_table() -> None:
     shown = {(title, word): end for title, end, words in rows for word in re.findall(r"`([^`]+)`", words)}
 
     assert shown == {(TITLES[name], word): end for name, words in ENDS.items() for word, end in words.items()}
+
+
+def test_the_page_tells_what_no_reason_means() -> None:
+    table = PAGE.read_text("utf-8").partition("| protocol, no reason |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (.+?) \| (\w+) \| (\w+) \|$", table, re.MULTILINE)
+    shown = {title: (some, none) for title, some, none in rows}
+
+    assert shown == {TITLES[name]: ends for name, ends in MISSING.items()}
 
 
 def test_a_word_means_the_same_in_every_protocol() -> None:

@@ -43,6 +43,36 @@ CUTS: dict[str, tuple[str, Answer, Answer]] = {
 }
 
 
+UNSAID: dict[str, tuple[str, Answer, Answer]] = {
+    "chat, without a text": ("openai/m", chat(None, None), chat()),
+    "chat, with an empty text": ("openai/m", chat("", None), chat()),
+    "chat, with thoughts alone": ("openai/m", chat(None, None, reasoning_content="hm"), chat()),
+    "anthropic": (CLAUDE, claude(stop=None, text=CUT), claude(stop="end_turn", text=WHOLE)),
+    "anthropic, without a text": (CLAUDE, claude(stop=None), claude(stop="end_turn", text=WHOLE)),
+    "gemini, without a text": (GEMINI, gemini(finish=""), gemini({"text": WHOLE})),
+}
+
+
+@pytest.mark.parametrize("case", UNSAID)
+async def test_an_answer_without_a_reason_that_is_not_whole_is_tried_again(case: str) -> None:
+    """As a failure of the server: with the same question, and with ``ResponseInvalid`` at last."""
+    model, unsaid, whole = UNSAID[case]
+    async with serving(unsaid, whole, unsaid, unsaid) as server, app_at(server, model) as app:
+        assert (await app.run(ASK, question="q")).answer == "Paris"
+        first, second = asked(server)
+        with pytest.raises(dspex.ResponseInvalid, match="no_reason_given"):
+            await app.run(ASK, question="another")
+
+    assert first == second
+
+
+@pytest.mark.parametrize("answer", [chat(finish=None), chat(finish="null")])
+async def test_a_text_without_a_reason_is_whole_where_servers_name_none(answer: Answer) -> None:
+    async with serving(answer) as server, app_at(server) as app:
+        assert (await app.run(ASK, question="q")).answer == "Paris"
+        assert len(server.requests) == 1
+
+
 def now() -> str:
     """Tell the time."""
     return "12:00"

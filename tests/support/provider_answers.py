@@ -66,7 +66,7 @@ def events(*documents: object, done: bool = True) -> Answer:
     return reply(b"\n\n".join([*lines, *([b"data: [DONE]"] if done else []), b""]), kind="text/event-stream")
 
 
-def claude(*blocks: dict[str, Any], stop: str, text: str | None = None) -> Answer:
+def claude(*blocks: dict[str, Any], stop: str | None, text: str | None = None) -> Answer:
     content = [*blocks, *([] if text is None else [{"type": "text", "text": text}])]
     usage = {"input_tokens": 5, "output_tokens": 5}
     return reply({"type": "message", "model": "c", "content": content, "stop_reason": stop, "usage": usage})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal
 
-__all__ = ["ENDS", "End", "WireProtocol", "end_of", "finish_word", "is_known_end"]
+__all__ = ["ENDS", "MISSING", "End", "WireProtocol", "end_of", "finish_word", "is_known_end", "missing_word"]
 
 End = Literal["whole", "cut", "paused", "refused", "broken"]
 """
@@ -77,9 +77,24 @@ ENDS: Final[Mapping[WireProtocol, Mapping[str, End]]] = MappingProxyType(
 )
 """Protocol to the provider's word to its meaning; the how-to on providers shows it to users."""
 
+MISSING: Final[Mapping[WireProtocol, tuple[End, End]]] = MappingProxyType(
+    {
+        "chat": ("whole", "broken"),  # servers of one's own often name no reasons
+        "responses": ("whole", "broken"),
+        "anthropic": ("broken", "broken"),  # its whole answers always have one: null is said while the model writes
+        "gemini": ("whole", "broken"),
+    }
+)
+"""
+The meaning of an answer that came whole over the network and names no reason: of one with a text or calls, and of one
+without. Streams without a reason were broken off, whatever the protocol.
+"""
+
+_UNKNOWN, _NO_REASON = "unknown", "no_reason_given"
 _KNOWN: Final[Mapping[str, End]] = {
     **{word: end for rows in ENDS.values() for word, end in rows.items()},
-    "unknown": "whole",  # an answer that came whole over the network, from a server that names no reasons
+    _UNKNOWN: "whole",
+    _NO_REASON: "broken",
 }
 _CALLING: Final = frozenset({"tool_calls", "function_call", "tool_use", "TOOL_CALL", "toolCalls"})
 
@@ -118,8 +133,14 @@ def finish_word(word: str, *, calls: bool = False) -> str:
     if word == _STOP and not calls:
         return word
     if not word:
-        return _CALLS if calls else "unknown"
+        return _CALLS if calls else _UNKNOWN
     end = end_of(word)
     if end == "whole":
         return _CALLS if calls or word in _CALLING else _STOP
     return {"cut": _LENGTH, "refused": _FILTER}.get(end, word)
+
+
+def missing_word(protocol: WireProtocol, *, calls: bool, said: bool) -> str:
+    """Return our finish reason for an answer that names none; ``said`` tells whether it has a text."""
+    something, nothing = MISSING[protocol]
+    return finish_word("", calls=calls) if (something if calls or said else nothing) == "whole" else _NO_REASON

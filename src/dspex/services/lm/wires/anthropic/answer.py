@@ -9,7 +9,7 @@ from typing import Any, Final
 from dspex.errors import LMError, ResponseInvalid
 from dspex.protocols.call_shapes import arguments_of
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
-from dspex.protocols.ends import finish_word
+from dspex.protocols.ends import finish_word, missing_word
 from dspex.protocols.lm import Completion, LMResponse, Usage
 from dspex.services.lm.wires._answer import Answer, Choice
 from dspex.services.lm.wires._error_table import ErrorBody
@@ -128,9 +128,10 @@ def _completion(content: list[Any], reason: str) -> Completion:
             reasoning.append(ReasoningPart(string(block, "thinking"), PROVIDER, data))
         elif kind:
             reasoning.append(ReasoningPart("", PROVIDER, {"block": block, **place(length, len(calls))}))
+    said, has_calls = "".join(texts), bool(calls)
     return Completion(
-        "".join(texts),
-        finish_word(reason),
+        said,
+        finish_word(reason) if reason else missing_word(PROVIDER, calls=has_calls, said=bool(said)),
         tool_calls=tuple(calls),
         reasoning=tuple(reasoning),
         citations=tuple(citations),

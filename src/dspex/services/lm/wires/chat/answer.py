@@ -9,7 +9,7 @@ from typing import Any, Final
 from dspex.errors import ResponseInvalid
 from dspex.protocols.call_shapes import arguments_of, named_call
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
-from dspex.protocols.ends import end_of, finish_word, is_known_end
+from dspex.protocols.ends import end_of, finish_word, is_known_end, missing_word
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
 from dspex.services.lm.wires._answer import FILTERED, Answer, Choice
 from dspex.services.lm.wires._json import count, dollars, string
@@ -95,11 +95,12 @@ def _completion(choice: Mapping[str, object], message: Mapping[str, object]) -> 
         if parts is None:
             return None
         content, thoughts = parts
-    reason = finish_word(reason_of(choice))
+    reason = reason_of(choice)
     get = message.get
     calls, annotations, logprobs = get("tool_calls"), get("annotations"), choice.get("logprobs")
     if not calls and isinstance(get("function_call"), dict):
         calls = [{"function": get("function_call")}]  # the form before there were several
+    reason = finish_word(reason) if reason else missing_word("chat", calls=bool(calls), said=bool(content))
     thinks = thoughts or get("reasoning_content") or get("reasoning") or get("reasoning_details")
     native = string(choice, "native_finish_reason")
     if not (calls or annotations or logprobs or thinks or native):

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from dspex.errors import ResponseInvalid
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
-from dspex.protocols.ends import finish_word
+from dspex.protocols.ends import finish_word, missing_word
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
 from dspex.services.lm.wires._answer import Answer, Choice
 from dspex.services.lm.wires._json import count, string
@@ -132,10 +132,10 @@ def _completion(candidate: Mapping[str, object], ids: str) -> Completion:
                 reasoning.append(ReasoningPart("", PROVIDER, data))
         elif part:
             reasoning.append(ReasoningPart("", PROVIDER, {"part": part, **at}))
-    said = "".join(texts)
+    said, reason, has_calls = "".join(texts), finish_reason(candidate), bool(calls)
     return Completion(
         said,
-        finish_word(finish_reason(candidate), calls=bool(calls)),
+        finish_word(reason, calls=has_calls) if reason else missing_word("gemini", calls=has_calls, said=bool(said)),
         tool_calls=tuple(calls),
         reasoning=tuple(each.whole() if isinstance(each, _Thought) else each for each in reasoning),
         logprobs=_logprobs(candidate.get("logprobsResult")),

@@ -8,7 +8,7 @@ from typing import Any, Final
 from dspex.errors import ResponseInvalid
 from dspex.protocols.call_shapes import arguments_of
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
-from dspex.protocols.ends import end_of, finish_word
+from dspex.protocols.ends import end_of, finish_word, missing_word
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
 from dspex.services.lm.wires._answer import FILTERED, Answer, Choice
 from dspex.services.lm.wires._error_table import ErrorBody
@@ -38,14 +38,14 @@ def read_response(document: Mapping[str, object], status: int, headers: Mapping[
         ResponseInvalid: It has another shape, or is not finished.
         ContentRefused: The model or a filter withheld the answer, or cut it off.
     """
-    state = document.get("status", "completed")
+    state = document.get("status", "")
     request_id = headers.get("x-request-id")
     answer = Answer(_NOUN, status, headers, request_id, usage_of(document.get("usage")), string(document, "model"))
     if state == "failed":
         found = error_body({"error": document.get("error")}) or ErrorBody()
         raise billed(failure(status, headers, found, request_id=request_id, in_stream=True), answer.usage)
     output = document.get("output")
-    if state not in ("completed", "incomplete", "cancelled"):
+    if state not in ("", "completed", "incomplete", "cancelled"):
         raise answer.invalid(f"its status is {str(state)[:SHOWN]!r}")
     if not isinstance(output, list):
         raise answer.invalid("it has no output")
@@ -57,12 +57,12 @@ def read_response(document: Mapping[str, object], status: int, headers: Mapping[
     if state == "incomplete":
         word = string(document.get("incomplete_details"), "reason")
         word = word if end_of(word) in ("cut", "refused") else state
-    elif state == "completed" and reader.is_cut:
+    elif state in ("", "completed") and reader.is_cut:
         word = "incomplete"
-    text = "".join(reader.texts)
+    text, has_calls = "".join(reader.texts), bool(reader.calls)
     completion = Completion(
         text,
-        finish_word(word, calls=bool(reader.calls)),
+        finish_word(word, calls=has_calls) if word else missing_word("responses", calls=has_calls, said=bool(text)),
         tool_calls=tuple(reader.calls),
         reasoning=tuple(reader.thoughts),
         logprobs=tuple(reader.logprobs) if reader.logprobs is not None else None,
