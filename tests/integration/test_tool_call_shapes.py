@@ -250,6 +250,39 @@ async def test_broken_arguments_are_shown_to_the_model(arguments: str) -> None:
     assert json.loads(again["function"]["arguments"]) == {"INVALID_JSON": arguments}
 
 
+@pytest.mark.parametrize("arguments", ['{"a": 1', '{"a": "1', "a is 5", "[5]", '{"a": 1, "a": 2}'])
+async def test_a_predictor_asks_again_where_arguments_are_broken(arguments: str) -> None:
+    """It tells the model what they were, in words; a call with half of them is never handed out."""
+    script = (calls(call("add", arguments), content="So:"), calls(call("add", '{"a": 5}')))
+    async with serving(*script) as server, app_at(server, lm=TOOLS) as app:
+        prediction: Any = await app.run(CHOOSE, question="q", tools=[now, add])
+        *_, said, told = asked(server)[1]["messages"]
+
+    assert [(each.name, each.arguments) for each in prediction.calls] == [("add", {"a": 5})]
+    assert (said["content"], "tool_calls" in said) == ("So:", False)
+    assert f"they were {arguments!r}" in told["content"]
+
+
+@pytest.mark.parametrize("arguments", ["{'a': 5}", '```json\n{"a": 5}\n```', '{"a": 5,}'])
+async def test_arguments_that_are_nearly_json_are_repaired_the_same_way(arguments: str) -> None:
+    """By an agent and by a predictor; what goes back to a server is JSON."""
+    wrong = calls(call("add", arguments))
+    async with serving(wrong, wrong, FINISH, FINAL) as server, app_at(server, lm=TOOLS) as app:
+        prediction: Any = await app.run(CHOOSE, question="q", tools=[now, add])
+        assert first_step(await app.run(AGENT, question="q")).observation.text == "7"
+
+    [only] = prediction.calls
+    assert (only.arguments, json.loads(only.raw)) == ({"a": 5}, {"a": 5})
+    assert [each.kind for each in dspex.details(prediction).repairs] == ["json"]
+
+
+async def test_broken_arguments_are_an_error_where_nothing_is_asked_again() -> None:
+    program: Any = dspex.Predict(Choose, repair_turns=0)
+    async with serving(calls(call("add", '{"a": 1'))) as server, app_at(server, lm=TOOLS) as app:
+        with pytest.raises(dspex.ResponseUnparsable, match="they end too early"):
+            await app.run(program, question="q", tools=[now, add])
+
+
 @pytest.mark.parametrize("arguments", ["null", "", "[]", None])
 async def test_no_arguments_are_none_in_every_spelling(arguments: str | None) -> None:
     async with serving(calls(call("now", arguments)), FINISH, FINAL) as server, app_at(server, lm=TOOLS) as app:

@@ -16,6 +16,7 @@ from typing import Any, cast, get_args, get_origin
 from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Adapter, Parsed, Repair
+from dspex.programs.adapters._call_arguments import read_arguments
 from dspex.programs.adapters._prompt import NATIVE_CALLS
 from dspex.programs.adapters._types import without_none
 from dspex.programs.fields import Field
@@ -69,7 +70,8 @@ class Native:
             tools: The names of the tools that the model was given.
 
         Raises:
-            ResponseUnparsable: As ``adapter.parse``, or a call that was written as text is of no tool.
+            ResponseUnparsable: As ``adapter.parse``; a call that was written as text is of no tool; or a call's
+                arguments cannot be read, and no repair of them is certain.
         """
         written: tuple[ToolCall, ...] = ()
         if self.calls and tools and not completion.tool_calls:
@@ -84,6 +86,10 @@ class Native:
                 raise ResponseUnparsable(plan_of(self.signature).name, completion.text, (), {self.calls: problem})
             if written:
                 completion = replace(completion, text=words_before_calls(completion.text), tool_calls=written)
+        is_repaired = bool(written)
+        if self.calls and completion.tool_calls:
+            read, had_repairs = self._readable(completion)
+            completion, is_repaired = replace(completion, tool_calls=read), is_repaired or had_repairs
         has_calls = bool(self.calls and completion.tool_calls)
         try:
             parsed = (
@@ -102,14 +108,40 @@ class Native:
             own[self.reasoning] = Reasoning("\n\n".join(each.text for each in completion.reasoning if each.text))
         if self.citations and completion.citations:
             own[self.citations] = Citations(completion.citations)
-        repairs = (*parsed.repairs, Repair(self.calls, "json")) if written else parsed.repairs
+        repairs = (*parsed.repairs, Repair(self.calls, "json")) if is_repaired else parsed.repairs
         return Parsed({**parsed.outputs, **own}, repairs, parsed.thoughts)
+
+    def _readable(self, completion: Completion) -> tuple[tuple[ToolCall, ...], bool]:
+        """Return the calls with arguments that can be used, and whether that took a repair: as agents read them."""
+        found: list[ToolCall] = []
+        problems: list[str] = []
+        has_repairs = False
+        for call in completion.tool_calls:
+            if call.data.get("custom"):  # of a tool that takes a text
+                found.append(call)
+                continue
+            try:
+                arguments, is_repaired = read_arguments(call)
+            except ValueError as error:
+                problems.append(f"arguments of {call.name[:60]!r}: {error}; they were {call.raw[:200]!r}")
+                continue
+            if call.arguments is None:
+                given = dict(arguments)
+                call = replace(call, arguments=given, raw=json.dumps(given, ensure_ascii=False))
+            has_repairs = has_repairs or is_repaired
+            found.append(call)
+        if problems:
+            problem = "; ".join(problems[:_MOST_PROBLEMS])
+            raise ResponseUnparsable(plan_of(self.signature).name, completion.text, (), {self.calls: problem})
+        return tuple(found), has_repairs
 
     def _unset(self) -> Parsed:
         fields = plan_of(self.signature).outputs
         return Parsed({each.name: each.make_default() for each in fields if each.has_default or each.optional}, ())
 
 
+_MOST_PROBLEMS = 8
+"""Calls whose problem is told at once."""
 _FENCED = re.compile(r"```\w*\n(.*)\n```|<tool_call>(.*)</tool_call>", re.DOTALL)
 _ARGUMENTS = ("arguments", "args", "parameters")
 _MOST = 8_000

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
-
-from pydantic import TypeAdapter
 
 from dspex.errors import (
     ActorExited,
@@ -18,12 +15,10 @@ from dspex.errors import (
     ToolTimeout,
 )
 from dspex.programs._attempts import side_by_side
-from dspex.programs.adapters._exact_json import DoubleKey, exact_json
-from dspex.programs.adapters._repair import repaired
+from dspex.programs.adapters._call_arguments import read_arguments
 from dspex.programs.tools._results import content_of
 from dspex.programs.tools.tool import Tool, as_tools
 from dspex.programs.tools.trajectory import Observation
-from dspex.protocols.call_shapes import arguments_of, is_cut
 from dspex.protocols.content import ToolCall
 from dspex.protocols.executor import Failed
 from dspex.protocols.scope import Scope, current_scope
@@ -127,25 +122,13 @@ async def _call(tools: Mapping[str, Tool[..., object]], call: ToolCall, scope: S
 
 def _arguments(call: ToolCall, scope: Scope) -> Mapping[str, object]:
     """Return the arguments; where they are not a JSON object, as far as they can be repaired."""
-    if call.arguments is not None:
-        try:
-            written = exact_json(call.raw) if call.raw else None
-        except DoubleKey as error:
-            raise ToolArgumentsInvalid(call.name, f"{error}; they were {call.raw[:200]!r}", "as named above") from error
-        except ValueError:
-            written = None
-        return written if isinstance(written, dict) and written == call.arguments else call.arguments
-    raw, arguments = arguments_of(call.raw)
-    if arguments is not None:
-        return arguments
     try:
-        if is_cut(raw):  # completed, half of what the model meant would be done
-            raise ValueError("they end too early")
-        value, _ = repaired(_OBJECT, raw, ValueError("they are not a JSON object"))
+        arguments, is_repaired = read_arguments(call)
     except ValueError as error:
         raise ToolArgumentsInvalid(call.name, f"{error}; they were {call.raw[:200]!r}", "as named above") from error
-    scope.note_repair(call.name, "arguments", "json")
-    return value
+    if is_repaired:
+        scope.note_repair(call.name, "arguments", "json")
+    return arguments
 
 
 def _failed(error: BaseException) -> Observation:
@@ -153,6 +136,3 @@ def _failed(error: BaseException) -> Observation:
         error = RuntimeError(f"it wanted to end the process: {error!r}")
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return Observation(f"Error: {text[:_SHOWN]}", error)
-
-
-_OBJECT: TypeAdapter[dict[str, object]] = TypeAdapter(dict[str, Any])

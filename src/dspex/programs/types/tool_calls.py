@@ -27,7 +27,8 @@ class ToolCalls:
     prompt. Every other model writes a list of names and arguments.
 
     Attributes:
-        calls: Each with ``name``, ``arguments`` (None where they were not a JSON object) and ``id``.
+        calls: Each with ``name``, ``arguments`` (None where you made a call whose arguments are not a JSON object) and
+            ``id``.
 
     Args:
         calls: ToolCall records, (name, arguments) pairs, or mappings with ``name`` and ``args``.
