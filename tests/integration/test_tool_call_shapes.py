@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 import dspex
+from dspex.programs import Observation
 from tests.support.provider_answers import (
     app_at,
     asked,
@@ -19,9 +22,11 @@ from tests.support.provider_answers import (
     delta,
     events,
     failed,
+    gemini,
+    responses,
     streamed,
 )
-from tests.support.transports import serving
+from tests.support.transports import Answer, serving
 
 TOOLS: dict[str, Any] = {"capabilities": {"tools": True}}
 FINISH = calls(call("finish"))
@@ -248,6 +253,71 @@ async def test_broken_arguments_are_shown_to_the_model(arguments: str) -> None:
 
     assert isinstance(step.observation.error, dspex.ToolArgumentsInvalid)
     assert json.loads(again["function"]["arguments"]) == {"INVALID_JSON": arguments}
+
+
+class Talk(dspex.Signature):
+    """Have tools called."""
+
+    question: str = dspex.InputField()
+    history: dspex.History = dspex.InputField(default_factory=dspex.History)
+    tools: list[dspex.Tool[..., Any]] = dspex.InputField()
+    calls: dspex.ToolCalls = dspex.OutputField()
+
+
+CALLED = {"type": "function_call", "call_id": "1", "name": "now", "arguments": "{}"}
+SPOKEN: dict[str, tuple[Answer, Callable[[Any], list[Any]]]] = {
+    "openai/m": (
+        calls(call("now"), content="Let me look."),
+        lambda body: [
+            (each["content"], each["tool_calls"][0]["function"]["name"])
+            for each in body["messages"]
+            if each["role"] == "assistant"
+        ],
+    ),
+    "openai-responses/m": (
+        responses("Let me look.", more=[CALLED]),
+        lambda body: [
+            (first["content"], second["name"])
+            for first, second in pairwise(body["input"])
+            if second.get("type") == "function_call"
+        ],
+    ),
+    "anthropic/claude-sonnet-4-5": (
+        claude(
+            {"type": "text", "text": "Let me look."},
+            {"type": "tool_use", "id": "t", "name": "now", "input": {}},
+            stop="tool_use",
+        ),
+        lambda body: [
+            (each["content"][0]["text"], each["content"][1]["name"])
+            for each in body["messages"]
+            if each["role"] == "assistant"
+        ],
+    ),
+    "gemini/gemini-2.5-flash": (
+        gemini({"text": "Let me look."}, {"functionCall": {"name": "now", "args": {}}}),
+        lambda body: [
+            (each["parts"][0]["text"], each["parts"][1]["functionCall"]["name"])
+            for each in body["contents"]
+            if each["role"] == "model"
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("model", SPOKEN)
+async def test_words_beside_a_call_go_back_with_it(model: str) -> None:
+    """In the form of each protocol: from a history and from a demonstration."""
+    answer, replayed = SPOKEN[model]
+    talk: Any = dspex.Predict(Talk)
+    async with serving(answer, answer) as server, app_at(server, model, lm=TOOLS) as app:
+        first = await app.run(talk, question="q", tools=[now, add])
+        demo = {"question": "e", "tools": [], "calls": first.calls}
+        history = dspex.History().with_turn(first).with_results(first.calls, [Observation("12:00")])
+        await app.run(talk.with_demos([demo]), question="q", tools=[now, add], history=history)
+        body = asked(server)[1]
+
+    assert replayed(body) == [("Let me look.", "now")] * 2
 
 
 @pytest.mark.parametrize("arguments", ['{"a": 1', '{"a": "1', "a is 5", "[5]", '{"a": 1, "a": 2}'])

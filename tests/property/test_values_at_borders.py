@@ -140,7 +140,7 @@ MORE: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
         st.dates() | st.sets(st.integers()) | st.tuples(st.dates()) | st.binary() | st.just({"~": 1}),
     ),
     "any code": (Any, TEXTS.map(PYTHON)),
-    "native calls": (ToolCalls, st.lists(NATIVE, max_size=2).map(ToolCalls)),
+    "native calls": (ToolCalls, st.builds(ToolCalls, st.lists(NATIVE, max_size=2), st.just("") | TEXTS)),
     "broken call": (ToolCalls, st.just(ToolCalls([ToolCall("c", "s", None, '{"q')]))),
     "history": (
         History,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dspex
@@ -78,11 +78,13 @@ def gemini(*parts: dict[str, Any], finish: str = "STOP") -> Answer:
     return reply({"candidates": [candidate], "usageMetadata": counted})
 
 
-def responses(text: str, status: str = "completed", reason: str | None = None) -> Answer:
+def responses(
+    text: str, status: str = "completed", reason: str | None = None, *, more: Sequence[dict[str, Any]] = ()
+) -> Answer:
     item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
     details = {"incomplete_details": {"reason": reason}} if reason else {}
     usage = {"input_tokens": 5, "output_tokens": 5}
-    return reply({"status": status, "model": "m", "output": [item], "usage": usage, **details})
+    return reply({"status": status, "model": "m", "output": [item, *more], "usage": usage, **details})
 
 
 def asked(server: Server) -> list[Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 import dspex
 from dspex.programs import Observation
@@ -61,6 +62,42 @@ async def test_a_turn_with_calls_and_results_stays_one(adapter: Any) -> None:
     assert result.content == (ToolResult("c1", "search", "found x"),)
     assert "Q1" in question.text
     assert "Q2" in last.text
+
+
+SPOKEN = Completion("Let me look.", ASKED.finish_reason, ASKED.tool_calls)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+async def test_words_beside_calls_stay_in_histories_and_demonstrations(saved: bool, tmp_path: Path) -> None:
+    """Before the calls, as the model said them; as JSON and back too, and without the thoughts before them."""
+    thought = Completion(f"<think>hm</think>{SPOKEN.text}", SPOKEN.finish_reason, SPOKEN.tool_calls)
+    pick = dspex.Predict(Pick, adapter="chat")
+    async with dspex.App(ScriptedLM([thought]), cache=None) as app:
+        first = await app.run(pick, question="Q1")
+    demo = {"question": "Q0", "tools": [dspex.Tool(search)], "calls": first.calls}
+    history = dspex.History().with_turn(first)
+    pick = pick.with_demos([demo])
+    if saved:
+        reading: TypeAdapter[dspex.History] = TypeAdapter(dspex.History)
+        history = reading.validate_json(reading.dump_json(history))
+        pick.save(tmp_path / "p.json")
+        pick = dspex.Predict(Pick, adapter="chat").load(tmp_path / "p.json")
+    messages = await asked(pick, ScriptedLM([ASKED]), question="Q2", history=history)
+    shown, said = [each for each in messages if each.role == "assistant"]
+
+    assert first.calls == dspex.ToolCalls(ASKED.tool_calls, "Let me look.")
+    assert shown.content == said.content == (TextPart("Let me look."), *ASKED.tool_calls)
+
+
+async def test_an_output_beside_calls_is_not_told_twice() -> None:
+    written = Completion("[[ ## answer ## ]]\nI look.", "tool_calls", ASKED.tool_calls)
+    pick = dspex.Predict(Pick, adapter="chat")
+    async with dspex.App(ScriptedLM([written]), cache=None) as app:
+        first = await app.run(pick, question="Q1")
+    messages = await asked(pick, ScriptedLM([ASKED]), question="Q2", history=dspex.History().with_turn(first))
+
+    assert (first.answer, first.calls.text) == ("I look.", "")
+    assert messages[2].text.count("I look.") == 1
 
 
 async def test_a_turn_whose_results_are_not_there_says_so() -> None:

@@ -91,19 +91,17 @@ class Native:
             read, had_repairs = self._readable(completion)
             completion, is_repaired = replace(completion, tool_calls=read), is_repaired or had_repairs
         has_calls = bool(self.calls and completion.tool_calls)
+        words = completion.text.strip() if has_calls else ""
         try:
-            parsed = (
-                self._unset()
-                if has_calls and not completion.text.strip()
-                else adapter.parse(self.signature, completion)
-            )
+            parsed = self._unset() if has_calls and not words else adapter.parse(self.signature, completion)
         except ResponseUnparsable:
             if not has_calls:
                 raise
-            parsed = self._unset()  # a preamble of the calls is not an output: details(…).completion.text has it
+            parsed = self._unset()  # a preamble of the calls is not an output: it stays with them
         own: dict[str, object] = {}
         if self.calls:
-            own[self.calls] = ToolCalls(completion.tool_calls)
+            words = words if words and parsed.outputs == self._unset().outputs else ""
+            own[self.calls] = ToolCalls(completion.tool_calls, words)
         if self.reasoning:
             own[self.reasoning] = Reasoning("\n\n".join(each.text for each in completion.reasoning if each.text))
         if self.citations and completion.citations:

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pydantic import TypeAdapter
+
 from dspex.programs.types.tool_calls import ToolCalls
 from dspex.protocols.content import TextPart, ToolCall, ToolResult
 from dspex.protocols.lm import Message
 
 __all__ = ["NOT_CALLED", "UNKNOWN_RESULT", "answered", "native_calls", "with_calls"]
 
+_READING: TypeAdapter[ToolCalls] = TypeAdapter(ToolCalls)
 NOT_CALLED = "(an example: nothing was called)"
 UNKNOWN_RESULT = "(the result is not told here)"
 
 
-def native_calls(field: str, turn: Mapping[str, object]) -> tuple[ToolCall, ...]:
+def native_calls(field: str, turn: Mapping[str, object]) -> ToolCalls:
     """Return the calls of a turn that can be shown as calls; broken ones are left out, for nobody could repeat them."""
     value = turn.get(field) if field else None
     if isinstance(value, (list, tuple, Mapping)):
         try:
-            value = ToolCalls(value.get("tool_calls", ()) if isinstance(value, Mapping) else value)
+            value = _READING.validate_python(value)
         except ValueError:  # labelled data need not fit
-            return ()
-    return tuple([each for each in value if each.arguments is not None]) if isinstance(value, ToolCalls) else ()
+            return ToolCalls()
+    if not isinstance(value, ToolCalls):
+        return ToolCalls()
+    return ToolCalls([each for each in value if each.arguments is not None], value.text)
 
 
-def with_calls(text: str, calls: tuple[ToolCall, ...]) -> Message:
-    """Return the assistant's turn: its text, if any, and its calls."""
+def with_calls(outputs: str, calls: ToolCalls) -> Message:
+    """Return the assistant's turn: the words beside its calls, the outputs in the adapter's form, and the calls."""
+    text = "\n\n".join([each for each in (calls.text, outputs) if each])
     return Message("assistant", (*((TextPart(text),) if text else ()), *calls))
 
 

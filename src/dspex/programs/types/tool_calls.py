@@ -29,18 +29,23 @@ class ToolCalls:
     Attributes:
         calls: Each with ``name``, ``arguments`` (None where you made a call whose arguments are not a JSON object) and
             ``id``.
+        text: The words that the model said beside them, where they are not an output; they stay with the calls in histories
+            and demonstrations.
 
     Args:
         calls: ToolCall records, (name, arguments) pairs, or mappings with ``name`` and ``args``.
+        text: The words beside them.
 
     Raises:
         ValueError: One of them is none of these.
     """
 
     calls: tuple[ToolCall, ...]
+    text: str = ""
 
-    def __init__(self, calls: Sequence[object] = ()) -> None:
+    def __init__(self, calls: Sequence[object] = (), text: str = "") -> None:
         object.__setattr__(self, "calls", tuple(_call(number, each) for number, each in enumerate(calls, 1)))
+        object.__setattr__(self, "text", text)
 
     def __len__(self) -> int:
         return len(self.calls)
@@ -53,9 +58,14 @@ class ToolCalls:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """From a list of calls, or an object with ``tool_calls``; written as a list of names and arguments."""
+        """
+        From a list of calls, or an object with ``tool_calls``; written as a list of names and arguments.
+
+        With words beside them they are written as the object, but to a model.
+        """
         return core_schema.no_info_plain_validator_function(
-            lambda given: given if isinstance(given, ToolCalls) else cls(_listed(given)), serialization=_WRITING
+            lambda given: given if isinstance(given, ToolCalls) else cls(_listed(given), _words(given)),
+            serialization=_WRITING,
         )
 
     @classmethod
@@ -72,6 +82,13 @@ def _listed(given: object) -> Sequence[object]:
     if isinstance(given, (list, tuple)):
         return given
     raise ValueError("expected a list of calls, each with name and args")
+
+
+def _words(given: object) -> str:
+    words = given.get("text", "") if isinstance(given, Mapping) and "tool_calls" in given else ""
+    if not isinstance(words, str):
+        raise ValueError("expected a text beside the calls")
+    return words
 
 
 def _call(number: int, given: object) -> ToolCall:
@@ -113,7 +130,7 @@ def _unchanged(number: int, call_id: str, name: str, arguments: Any, given: Json
     return ToolCall(call_id, name, None if arguments is None else dict(arguments), raw, dict(data))
 
 
-def _dump(calls: ToolCalls, info: core_schema.SerializationInfo) -> list[dict[str, object]]:
+def _dump(calls: ToolCalls, info: core_schema.SerializationInfo) -> object:
     """Write names and arguments; and where no model is to read it, what it takes to send a call back unchanged."""
     prompt = isinstance(info.context, dict) and info.context.get("prompt")
     found = []
@@ -129,7 +146,7 @@ def _dump(calls: ToolCalls, info: core_schema.SerializationInfo) -> list[dict[st
             if call.data:
                 shown["data"] = dict(call.data)
         found.append(shown)
-    return found
+    return found if prompt or not calls.text else {"text": calls.text, "tool_calls": found}
 
 
 _WRITING = core_schema.plain_serializer_function_ser_schema(_dump, info_arg=True, when_used="json")
