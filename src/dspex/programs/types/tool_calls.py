@@ -29,8 +29,8 @@ class ToolCalls:
     Attributes:
         calls: Each with ``name``, ``arguments`` (None where you made a call whose arguments are not a JSON object) and
             ``id``.
-        text: The words that the model said beside them, where they are not an output; they stay with the calls in histories
-            and demonstrations.
+        text: The words that the model said beside them, where they are not an output; they stay with the calls in
+            histories and demonstrations.
 
     Args:
         calls: ToolCall records, (name, arguments) pairs, or mappings with ``name`` and ``args``.
