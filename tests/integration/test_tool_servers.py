@@ -90,7 +90,7 @@ async def test_servers_stand_in_the_tree_for_as_long_as_their_block_lasts() -> N
             *others, server = app.tree().children
             assert [each.label for each in others] == alone
             assert server.label == f"tools of {sys.executable}"
-            assert [each.note for each in server.children] == [f"{sys.executable}: 6 tools, 0 calls"]
+            assert [each.note for each in server.children] == [f"{sys.executable}: 8 tools, 0 calls"]
             assert app.health()["ready"] is True
         assert [each.label for each in app.tree().children] == alone
 

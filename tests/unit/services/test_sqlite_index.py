@@ -137,10 +137,12 @@ def test_a_failed_build_leaves_the_old_index_and_no_rest(tmp_path: Path) -> None
     index.close()
 
 
-def test_it_cannot_be_built_where_there_is_no_folder(tmp_path: Path) -> None:
-    """One line says where."""
-    with pytest.raises(RetrievalError, match="no index can be written to"):
-        SqliteIndex.build(tmp_path / "none" / "a.db", PASSAGES)
+def test_folders_that_are_missing_are_made(tmp_path: Path) -> None:
+    """As every file that is written has them made; where that is impossible, one line says where."""
+    SqliteIndex.build(tmp_path / "none" / "a.db", PASSAGES).close()
+    assert (tmp_path / "none" / "a.db").exists()
+    with pytest.raises(RetrievalError, match=r"a\.db"):
+        SqliteIndex.build(tmp_path / "none" / "a.db" / "b.db", PASSAGES)
 
 
 def make_nothing(path: Path) -> None:
