@@ -172,7 +172,6 @@ async def test_calls_in_the_marks_of_a_model_are_read(case: str) -> None:
         "[add(5)]",
         "[add(a=now())]",
         "[add(a=5), drop()]",
-        "<tool_call>\n<function=add>\n<parameter=a>\n5\n",
     ],
 )
 async def test_calls_that_are_not_certain_are_not_made(text: str) -> None:
@@ -206,12 +205,19 @@ async def test_a_marked_call_of_a_tool_that_is_not_there_is_told_to_the_model(ca
         "<function=add><parameter=a>5</parameter><parameter=a>6</parameter></function>",
         '<tool_call>{"name": "add", "arguments": {"a": 5}</tool_call>',
         '<function=add>{"a": 5, "b": {"}</function>',
+        "<tool_call>\n<function=add>\n<parameter=a>\n5\n",
+        '<invoke name="add"><parameter name="a">5</parameter>',
+        "<tool_call>add\n<arg_key>a</arg_key>\n<arg_value>5</arg_value>",
+        "<tool_call>add<arg_key>a</arg_key><arg_value>5</arg_value><arg_key>a</arg_key><arg_value>6</arg_value></tool_call>",
     ],
 )
 async def test_a_marked_call_that_cannot_be_read_is_told_to_the_model(text: str) -> None:
-    """It is not made, and it is not the model's last word."""
-    async with serving(chat(text), FINISH, FINAL) as server, app_at(server, lm=TOOLS) as app:
+    """It is not made, and it is not the model's last word; a predictor asks again."""
+    script = (chat(text), FINISH, FINAL, chat(text), calls(call("now")))
+    async with serving(*script) as server, app_at(server, lm=TOOLS) as app:
         step = first_step(await app.run(AGENT, question="q"))
+        found = (await app.run(CHOOSE, question="q", tools=[now, add])).calls
+        assert [each.name for each in found] == ["now"]
 
     assert step.call.name == "add"
     assert isinstance(step.observation.error, dspex.ToolArgumentsInvalid)

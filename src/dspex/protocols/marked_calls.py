@@ -7,7 +7,7 @@ import json
 import re
 from typing import Final
 
-__all__ = ["has_too_many_marks", "marked_calls", "python_calls", "words_before_calls"]
+__all__ = ["has_marks", "has_too_many_marks", "marked_calls", "python_calls", "words_before_calls"]
 
 _SPACE: Final = r"\s{0,20}"
 _JSON: Final = rf"{_SPACE}(?:```\w{{0,8}}{_SPACE})?(?P<given>\{{.*?\}}){_SPACE}(?:```)?{_SPACE}"
@@ -34,6 +34,11 @@ _BLOCK: Final = re.compile(
     r"|<tool_call>\s{0,20}(?P<three>[\w.\-]{1,100})\s{0,20}(?P<three_body>(?:<arg_key>.*?)?)</tool_call>",  # GLM
     re.DOTALL,
 )
+_UNCLOSED: Final = re.compile(
+    r'<(?:function=|invoke name="|tool_call>\s{0,20})(?P<name>[\w.\-]{1,100})(?:"?>)?\s{0,20}'
+    r"(?P<body><(?:parameter|arg_key).*)",
+    re.DOTALL,
+)
 _PARAMETER: Final = re.compile(
     r'<parameter=(?P<one>\w{1,100})>(?P<one_value>.*?)</parameter>|<parameter name="(?P<two>\w{1,100})"[^>]{0,100}>'
     r"(?P<two_value>.*?)</parameter>|<arg_key>(?P<three>.{1,100}?)</arg_key>\s{0,20}<arg_value>(?P<three_value>.*?)"
@@ -52,6 +57,11 @@ _MOST_MARKS: Final = 64
 """So many are not calls: each costs a look at the text behind it."""
 _LONGEST: Final = 8_000
 """Characters of calls that are written as Python."""
+
+
+def has_marks(text: str) -> bool:
+    """Tell whether a text has a mark of calls or of their parts."""
+    return _MARK.search(text) is not None
 
 
 def has_too_many_marks(text: str) -> bool:
@@ -75,6 +85,8 @@ def marked_calls(text: str) -> list[tuple[str, object]]:
         kind = next(each for each in ("one", "two", "three") if match[each] is not None)
         body: str = match[f"{kind}_body"]
         blocks.append((match[kind], _parameters(body)))
+    if not blocks and (unclosed := _UNCLOSED.search(text)) is not None:
+        return [(unclosed["name"], unclosed["body"])]  # who knows what was to follow
     return blocks
 
 

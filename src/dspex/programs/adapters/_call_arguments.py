@@ -11,6 +11,7 @@ from dspex.programs.adapters._exact_json import DoubleKey, exact_json
 from dspex.programs.adapters._repair import repaired
 from dspex.protocols.call_shapes import arguments_of, is_cut
 from dspex.protocols.content import ToolCall
+from dspex.protocols.marked_calls import has_marks
 
 __all__ = ["read_arguments"]
 
@@ -33,6 +34,8 @@ def read_arguments(call: ToolCall) -> tuple[Mapping[str, object], bool]:
     raw, arguments = arguments_of(call.raw)
     if arguments is not None:
         return arguments, False
+    if raw.lstrip()[:1] not in ("{", "[", "`") and has_marks(raw):  # read as elements, marks would become the names
+        raise ValueError("they do not fit into their marks")
     if is_cut(raw):  # completed, half of what the model meant would be done
         raise ValueError("they end too early")
     return repaired(_OBJECT, raw, ValueError("they are not a JSON object"))[0], True
