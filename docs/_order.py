@@ -21,7 +21,7 @@ _GUIDES = {
     "Running": "load errors cache money rows resume plain-code serve deploy runtime",
     "Providers": "point-it-at-your-provider providers local-models network own-provider",
     "Learning": "evaluate when-not-to-optimize optimize optimize-overnight optimizers-from-dspy write-an-optimizer",
-    "Watching": "watch observe",
+    "Watching": "watch observe opentelemetry",
     "Testing": "testing chaos",
 }
 """The guides by the question that leads a reader to them; each file of docs/how-to stands here once."""

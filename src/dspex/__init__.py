@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dspex.app._tool_servers import mcp_tools as mcp_tools
     from dspex.app.dashboard.mount import mount_dashboard as mount_dashboard
     from dspex.app.dashboard.options import Dashboard as Dashboard
+    from dspex.app.otel.options import OpenTelemetry as OpenTelemetry
     from dspex.errors import *  # noqa: F403 - the whole tree of errors is public
     from dspex.evaluation import Report as Report
     from dspex.evaluation import Score as Score

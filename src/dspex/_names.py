@@ -19,6 +19,7 @@ NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "dspex.app._tool_servers": ("mcp_tools",),
         "dspex.app.dashboard.mount": ("mount_dashboard",),
         "dspex.app.dashboard.options": ("Dashboard",),
+        "dspex.app.otel.options": ("OpenTelemetry",),
         "dspex.evaluation": (
             "Report",
             "Score",

@@ -42,6 +42,15 @@ event                                     measurements                          
 ``dspex.lm.call.start``                   —                                       ``step``, ``lm``, ``asked``
 ``dspex.lm.call.stop``                    ``duration``, tokens, ``cost``          the same, ``cached``, ``attempts``
 ``dspex.lm.call.exception``               ``duration``                            the same, ``error``
+``dspex.embedding.start``                 —                                       ``step``, ``lm``, ``asked``
+``dspex.embedding.stop``                  ``duration``, ``texts``, ``cost``       the same
+``dspex.embedding.exception``             ``duration``                            the same, ``error``
+``dspex.retrieval.start``                 —                                       ``retriever``, ``k``
+``dspex.retrieval.stop``                  ``duration``, ``passages``              the same
+``dspex.retrieval.exception``             ``duration``                            the same, ``error``
+``dspex.evaluate.start``                  —                                       ``program``
+``dspex.evaluate.stop``                   ``duration``, ``rows``, ``score``       the same
+``dspex.evaluate.exception``              ``duration``                            the same, ``error``
 ``dspex.tool.late``                       —                                       ``tool``
 ``dspex.lm.attempt.start``                ``number``                              ``lm``, ``model``, ``call``
 ``dspex.lm.attempt.stop``                 ``duration``, ``number``                ``lm``, ``call``, ``status``
@@ -74,11 +83,12 @@ event                                     measurements                          
 
 ``cache.remove`` is an answer that could not be read: it is not served again.
 
-Modules, predictors, adapters, tools, LM calls and requests are spans: their events carry an id (``span``) and the id
-of the span around them (``parent``; a request's is its own id), and are emitted in the context of the code that they
-are about. Every other event within a request carries the span around it as its ``parent``, too. To a handler that was
-attached with ``capture=True`` their start brings ``inputs`` and their end ``outputs``. Tokens are ``input_tokens``
-and ``output_tokens``; ``cost`` is in US dollars, and left out where it is unknown.
+Evaluations, requests, modules, predictors, adapters, tools, retrievals, embeddings and LM calls are spans: their events
+carry an id (``span``; a request's is its own id) and the id of the span around them (``parent``), and are emitted in
+the context of the code that they are about. Every other event within a request carries the span around it as its
+``parent``, too. To a handler that was attached with ``capture=True`` their start brings ``inputs`` and their end
+``outputs``. Tokens are ``input_tokens`` and ``output_tokens``; ``cost`` is in US dollars, and left out where it is
+unknown.
 
 ``outcome`` is ``completed``, ``failed``, or ``cancelled``: the caller wanted it no longer, which is not an error. Any
 span that ends by cancellation emits its ``stop``, with ``outcome`` ``cancelled``.
@@ -90,7 +100,8 @@ span that ends by cancellation emits its ``stop``, with ``outcome`` ``cancelled`
 ``asked`` is the model as the program or its options name it: the name of one of the App's, ``provider/model``, or
 ``default``; at the end ``lm`` is the ``provider/model`` that has answered. Of a client's events ``lm`` is the client's
 name in the tree, and ``model`` its ``provider/model``. A request's ``cost`` and tokens are those of all its calls, and
-``cached_calls`` were answered by a cache. Calls and adapters also name the ``request`` and the ``signature``.
+``cached_calls`` were answered by a cache. Calls and adapters also name the ``request`` and the ``signature``. At a
+call's end ``ends`` has the finish reason of each of its answers. Of an embedding ``input_tokens`` are told, too.
 
 ``call`` is the idempotency key of a logical LM call: the request's id, a dash, and the call's number in it.
 
@@ -114,7 +125,7 @@ from typing import Any
 from dspex._clock import monotonic
 from dspex._guard import contained
 
-__all__ = ["Handler", "Span", "Telemetry", "current_span"]
+__all__ = ["Handler", "Span", "Telemetry", "carried", "current_span"]
 
 Handler = Callable[[str, Mapping[str, float], Mapping[str, Any]], None]
 """``handler(name, measurements, metadata)``; metadata values are live objects, so ``Any`` is honest here."""
@@ -124,6 +135,9 @@ _NOTHING: Mapping[str, Any] = {}
 
 current_span: ContextVar[str | None] = ContextVar("dspex_span", default=None)
 """The span in which code runs: the parent of the next one."""
+
+carried: ContextVar[Callable[[str], Mapping[str, str]] | None] = ContextVar("dspex_carried", default=None)
+"""Called with a provider's name before each attempt at it: headers of a tracer that go with it; it must not raise."""
 
 
 class Span:

@@ -16,6 +16,8 @@ from dspex.app._view import AppView, RunnableProgram
 from dspex.app.config import read_proxies
 from dspex.app.dashboard.options import Dashboard, dashboard_of
 from dspex.app.dashboard.server import Door, check_extra
+from dspex.app.otel.options import OpenTelemetry, otel_of
+from dspex.app.otel.sink import attach
 from dspex.errors import AppAlreadyRunning, AppNotRunning, ConfigError
 from dspex.programs import AdapterChoice
 from dspex.protocols.cache import CacheStore
@@ -81,6 +83,7 @@ class App(AppView):
         budget: The most that all requests of one tree may spend; with ``Budget(…, per="day")`` or ``"month"`` the most
             that all Apps with this home may spend in it, restarts included. A list has several of them.
         dashboard: Where a browser sees it run, ``"127.0.0.1:8765"`` or a ``Dashboard``; needs the extra ``dashboard``.
+        otel: True, or an ``OpenTelemetry``, makes spans and metrics of what happens; needs the extra ``otel``.
         telemetry: Where events go; ``app.telemetry.attach`` listens.
         seed: Seeds the jitter of retries and restarts.
 
@@ -89,6 +92,7 @@ class App(AppView):
     """
 
     __slots__ = (
+        "__weakref__",
         "_cache",
         "_door",
         "_drain",
@@ -131,6 +135,7 @@ class App(AppView):
         prices: Mapping[str, Price] | None = None,
         budget: Budget | Sequence[Budget] | None = None,
         dashboard: str | Dashboard | None = None,
+        otel: bool | OpenTelemetry = False,
         telemetry: Telemetry | None = None,
         seed: int | None = None,
     ) -> None:
@@ -163,6 +168,8 @@ class App(AppView):
         self._tree: AppTree | None = None
         self.home = Path(home)
         self.telemetry = telemetry if telemetry is not None else Telemetry()
+        if (tracing := otel_of(otel)) is not None:
+            attach(self, tracing)
 
     # --- life cycle -----------------------------------------------------------------------------------------
 

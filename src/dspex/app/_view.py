@@ -253,36 +253,43 @@ class AppView:
         tree = self._app.running_tree()
         stream = await tree.open_stream()
         what = f"evaluation of {type(program).__name__}"
-        options = self._for_many(what)
-        note = tree.notes.evaluating(type(program).__name__) if tree.notes is not None else None
-        report: Report[R] | None = None
-        display = open_display(progress if on_progress is None else progress or False)
-        told = on_progress if display is None else shown_on(display, on_progress)
-        try:
-            report = await evaluate(
-                tree.runner,
-                stream,
-                program,
-                examples,
-                metric,
-                options=options,
-                max_concurrency=max_concurrency,
-                max_failed=max_failed,
-                on_progress=note.telling(told) if note is not None else told,
-                gate=gate_of_rows(tree.runtime, wait_out, what),
-            )
-            return report
-        except (ActorError, EvaluationError) as error:
-            if isinstance(error, EvaluationError):
-                report = cast("Report[R] | None", error.partial)
-            if tree.closing:
-                raise AppClosed from error
-            raise
-        finally:
-            if display is not None:
-                display.close()
-            if note is not None:
-                note.ended(report, tree.runtime.clock.now() - note.origin)
+        telemetry = tree.runtime.telemetry
+        about = {"program": type(program).__name__}
+        # The rows' requests copy the context that is made inside, and so have the evaluation's span around them.
+        with telemetry.within("dspex.evaluate", about) if telemetry.active else contextlib.nullcontext() as span:
+            options = self._for_many(what)
+            note = tree.notes.evaluating(type(program).__name__) if tree.notes is not None else None
+            report: Report[R] | None = None
+            display = open_display(progress if on_progress is None else progress or False)
+            told = on_progress if display is None else shown_on(display, on_progress)
+            try:
+                report = await evaluate(
+                    tree.runner,
+                    stream,
+                    program,
+                    examples,
+                    metric,
+                    options=options,
+                    max_concurrency=max_concurrency,
+                    max_failed=max_failed,
+                    on_progress=note.telling(told) if note is not None else told,
+                    gate=gate_of_rows(tree.runtime, wait_out, what),
+                )
+                if span is not None:
+                    span.measurements |= {"rows": float(len(report.outcomes)), "score": float(report.score)}
+                    span.measurements["failed"] = float(len(report.failed))
+                return report
+            except (ActorError, EvaluationError) as error:
+                if isinstance(error, EvaluationError):
+                    report = cast("Report[R] | None", error.partial)
+                if tree.closing:
+                    raise AppClosed from error
+                raise
+            finally:
+                if display is not None:
+                    display.close()
+                if note is not None:
+                    note.ended(report, tree.runtime.clock.now() - note.origin)
 
     async def repeat(
         self,

@@ -6,11 +6,12 @@ import os
 import sys
 from pathlib import Path
 
+from dspex.app.otel.names import CONTENT
 from dspex.errors import ConfigError
 from dspex.protocols.model import Secret
 from dspex.services.lm.proxies import Proxies
 
-__all__ = ["read_cache_folder", "read_key", "read_no_color", "read_proxies"]
+__all__ = ["read_cache_folder", "read_content_allowed", "read_key", "read_no_color", "read_proxies"]
 
 
 def read_key(variable: str) -> Secret | None:
@@ -22,6 +23,11 @@ def read_key(variable: str) -> Secret | None:
 def read_proxies() -> Proxies:
     """Return the proxies that ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` name."""
     return Proxies.of_environment(os.environ)
+
+
+def read_content_allowed() -> bool:
+    """True when OpenTelemetry's variable for generative AI allows the words of users and models in spans."""
+    return os.environ.get(CONTENT, "").strip().lower() in ("true", "span_only", "span_and_event")
 
 
 def read_no_color() -> bool:

@@ -123,6 +123,7 @@ class RequestScope:
                 span.measurements["cost"] = float(result.cost)
             answered = getattr(result.lm, "model", chosen)
             span.metadata |= {"lm": answered, "cached": result.cached, "attempts": len(result.attempts)}
+            span.metadata["ends"] = tuple(each.finish_reason for each in result.response.completions)
             span.outputs = result.response
             return result
 
@@ -175,6 +176,23 @@ class RequestScope:
 
     async def embed(self, texts: Sequence[str], *, lm: LMChoice, step: str) -> tuple[array[float], ...]:
         """Turn texts into vectors, as ``protocols.Scope.embed`` says."""
+        if not self.telemetry.active:
+            return (await self._embed(texts, lm, step))[0]
+        chosen = self.request_record.options.lm if lm is None else lm
+        named = getattr(chosen, "model", chosen)
+        about = {"request": self.request_record.id, "step": step, "lm": named, "asked": named or "default"}
+        with self.telemetry.within("dspex.embedding", about, tuple(texts)) as span:
+            vectors, answered, usage, cost = await self._embed(texts, lm, step)
+            span.measurements |= {"texts": float(len(vectors)), "input_tokens": float(usage.input_tokens)}
+            if cost is not None:
+                span.measurements["cost"] = float(cost)
+            span.metadata["lm"] = getattr(answered, "model", chosen)
+            return vectors
+
+    async def _embed(
+        self, texts: Sequence[str], lm: LMChoice, step: str
+    ) -> tuple[tuple[array[float], ...], LM | LMPool, Usage, Decimal | None]:
+        """Return the vectors, the model they are of, its tokens, and what they cost."""
         self.refuse_if_closed()
         record, services = self.request_record, self._services
         model = services.lm.resolve(record.options.lm if lm is None else lm)
@@ -194,12 +212,18 @@ class RequestScope:
         attempts, due, usage = len(log.attempts), log.due_calls(), response.usage
         cost = services.money.book(record.account, log.lm or model, usage, attempts, paid=False, due=due)
         record.add_cost(response.usage, cost)
-        return response.vectors
+        return response.vectors, log.lm or model, response.usage, cost
 
     async def retrieve(self, query: str, k: int, *, retriever: str | None, step: str) -> tuple[Passage, ...]:
         """Search an index, as ``protocols.Scope.retrieve`` says."""
         work = partial(self._services.retrieval.search, retriever, mended(query), k, self.request_record.deadline)
-        return await run_step(self, f"retrieve {step}", work, restartable=True)
+        if not self.telemetry.active:
+            return await run_step(self, f"retrieve {step}", work, restartable=True)
+        about = {"request": self.request_record.id, "retriever": retriever or "default", "k": k}
+        with self.telemetry.within("dspex.retrieval", about, query) as span:
+            span.outputs = found = await run_step(self, f"retrieve {step}", work, restartable=True)
+            span.measurements["passages"] = float(len(found))
+            return found
 
     def call(
         self, step: str, work: Callable[[], Awaitable[R]], *, idempotent: bool, timeout: float | None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 from dspex.services.lm.redact import DeltaRedactor, Redactor
 from dspex.services.lm.transport import HttpStream, Transport
 from dspex.services.lm.wrong_address import explain
+from dspex.telemetry import carried
 
 __all__ = ["Channel"]
 
@@ -115,6 +116,8 @@ class Channel:
             raise
         if type(headers) is not HiddenHeaders:  # from a wire of the user's own
             headers = HiddenHeaders(headers)
+        if (more := carried.get()) is not None:
+            headers.update(more(endpoint.provider))
         for name, value in endpoint.headers.items():
             headers[name] = value.reveal()
         return headers

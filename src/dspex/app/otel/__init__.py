@@ -1,0 +1,1 @@
+"""OpenTelemetry for an App: spans and metrics, made of its events with the API package alone."""
