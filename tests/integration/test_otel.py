@@ -12,6 +12,7 @@ import pytest
 
 import dspex
 from dspex.app.otel import names
+from dspex.runtime import KILL
 from dspex.simulator import Fault, FaultKind, FaultPlan, Simulator
 from dspex.testing import FixedRetriever, ScriptedLM
 from tests.integration.test_lm_headers import Gateway
@@ -318,6 +319,25 @@ async def test_metrics(seen: Seen, simulator: Simulator) -> None:
     assert (attributes["dspex.outcome"], requests.value) == ("completed", 1)
     assert [point.value for _, point in points["dspex.requests.running"]] == [0]
     assert points["dspex.cost"][0][1].value > 0
+
+
+async def test_restarts_and_mailboxes(seen: Seen) -> None:
+    """Told from the exporter's thread as well; a closed App, or one that is gone, tells nothing."""
+    again = asyncio.Event()
+    app = dspex.App(ScriptedLM([{"answer": "a"}]), otel=seen.options())
+    app.telemetry.attach("dspex.child.restart", lambda *_: again.set())
+    async with app:
+        cache = app.runtime.whereis("cache")
+        assert cache is not None
+        cache.exit(KILL)
+        await again.wait()
+        points = await asyncio.to_thread(seen.points)
+
+    assert [(about, point.value) for about, point in points["dspex.restarts"]] == [({"dspex.child": "cache"}, 1)]
+    assert [point.value >= 0 for _, point in points["dspex.mailboxes"]] == [True]
+    assert "dspex.mailboxes" not in seen.points()
+    del app
+    assert "dspex.requests.running" not in seen.points()
 
 
 @pytest.mark.parametrize(("asked", "sent"), [(False, False), (True, True), (("openai",), True), (("vllm",), False)])

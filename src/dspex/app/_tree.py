@@ -280,6 +280,11 @@ class AppTree:
         assert self._root is not None
         return tree(self.runtime.processes[self._root.pid])
 
+    def messages_waiting(self) -> int:
+        """Return how many messages wait in the mailboxes of all processes."""
+        root = self._root
+        return sum(node.mailbox for node in self.snapshot().walk()) if root is not None and root.alive else 0
+
     def health(self) -> Mapping[str, object]:
         """Return a few numbers for a health endpoint."""
         root, down = self._root, []

@@ -32,7 +32,7 @@ class Metering:
 
     Args:
         meter: Makes the instruments.
-        health: Tells how many requests run and wait; called in the exporter's thread.
+        health: Tells how many requests run and wait, and how many messages; called in the exporter's thread.
     """
 
     def __init__(self, meter: Meter, health: Health) -> None:
@@ -49,6 +49,9 @@ class Metering:
         self._requests = meter.create_counter("dspex.requests", "{request}", "Requests that have ended")
         self._attempts = meter.create_counter("dspex.attempts", "{attempt}", "Attempts at providers")
         self._restarts = meter.create_counter("dspex.restarts", "{restart}", "Actors that were started again")
+        meter.create_observable_gauge(
+            "dspex.mailboxes", [_observing(health, "messages")], "{message}", "Messages that wait in mailboxes now"
+        )
         for state in ("running", "waiting"):
             meter.create_observable_gauge(
                 f"dspex.requests.{state}", [_observing(health, state)], "{request}", f"Requests {state} now"
@@ -99,7 +102,10 @@ def _model(model: object) -> dict[str, str]:
 
 def _observing(health: Health, state: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
     def observe(_: CallbackOptions) -> Iterable[Observation]:
-        value = health().get(state)
+        try:
+            value = health().get(state)
+        except RuntimeError:  # the tree has changed while this thread looked at it: the next time tells
+            return []
         return [Observation(value)] if isinstance(value, int) else []
 
     return observe

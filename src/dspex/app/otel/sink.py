@@ -38,6 +38,10 @@ def attach(app: App, options: OpenTelemetry) -> None:
 
     def health() -> Mapping[str, object]:
         found = held()
-        return found.health() if found is not None else {}
+        if found is None:
+            return {}
+        tree = found._tree  # noqa: SLF001 - the App's own, also from the exporter's thread, which may only look
+        waiting = tree.messages_waiting() if tree is not None and tree.is_of_this_process else None
+        return {**found.health(), "messages": waiting}
 
     app.telemetry.attach("dspex.", metering.Metering(meter, health))
