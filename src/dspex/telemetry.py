@@ -48,6 +48,9 @@ event                                     measurements                          
 ``dspex.retrieval.start``                 —                                       ``retriever``, ``k``
 ``dspex.retrieval.stop``                  ``duration``, ``passages``              the same
 ``dspex.retrieval.exception``             ``duration``                            the same, ``error``
+``dspex.plan.step.start``                 —                                       ``job``, ``ask``, ``plan``
+``dspex.plan.step.stop``                  ``duration``                            the same
+``dspex.plan.step.exception``             ``duration``                            the same, ``error``
 ``dspex.evaluate.start``                  —                                       ``program``
 ``dspex.evaluate.stop``                   ``duration``, ``rows``, ``score``       the same
 ``dspex.evaluate.exception``              ``duration``                            the same, ``error``
@@ -83,12 +86,12 @@ event                                     measurements                          
 
 ``cache.remove`` is an answer that could not be read: it is not served again.
 
-Evaluations, requests, modules, predictors, adapters, tools, retrievals, embeddings and LM calls are spans: their events
-carry an id (``span``; a request's is its own id) and the id of the span around them (``parent``), and are emitted in
-the context of the code that they are about. Every other event within a request carries the span around it as its
-``parent``, too. To a handler that was attached with ``capture=True`` their start brings ``inputs`` and their end
-``outputs``. Tokens are ``input_tokens`` and ``output_tokens``; ``cost`` is in US dollars, and left out where it is
-unknown.
+Evaluations, steps of jobs, requests, modules, predictors, adapters, tools, retrievals, embeddings and LM calls are
+spans: their events carry an id (``span``; a request's is its own id) and the id of the span around them (``parent``),
+and are emitted in the context of the code that they are about. Every other event within a request carries the span
+around it as its ``parent``, too. To a handler that was attached with ``capture=True`` their start brings ``inputs`` and
+their end ``outputs``. Tokens are ``input_tokens`` and ``output_tokens``; ``cost`` is in US dollars, and left out where
+it is unknown.
 
 ``outcome`` is ``completed``, ``failed``, or ``cancelled``: the caller wanted it no longer, which is not an error. Any
 span that ends by cancellation emits its ``stop``, with ``outcome`` ``cancelled``.
@@ -100,8 +103,10 @@ span that ends by cancellation emits its ``stop``, with ``outcome`` ``cancelled`
 ``asked`` is the model as the program or its options name it: the name of one of the App's, ``provider/model``, or
 ``default``; at the end ``lm`` is the ``provider/model`` that has answered. Of a client's events ``lm`` is the client's
 name in the tree, and ``model`` its ``provider/model``. A request's ``cost`` and tokens are those of all its calls, and
-``cached_calls`` were answered by a cache. Calls and adapters also name the ``request`` and the ``signature``. At a
-call's end ``ends`` has the finish reason of each of its answers. Of an embedding ``input_tokens`` are told, too.
+``cached_calls`` were answered by a cache. Calls and adapters also name the ``request`` and the ``signature``. ``ask``
+is what a job's step does: ``run``, ``write``, ``embed`` or ``train``; ``plan`` is the number of the plan that asked for
+it first. At a call's end ``ends`` has the finish reason of each of its answers. Of an embedding ``input_tokens`` are
+told, too.
 
 ``call`` is the idempotency key of a logical LM call: the request's id, a dash, and the call's number in it.
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -367,6 +368,28 @@ async def test_an_evaluation_is_around_its_rows(seen: Seen) -> None:
     }
     about = dict(seen.one("dspex.evaluation").attributes or {})
     assert (about["dspex.rows"], about["dspex.score"], about["dspex.failed"]) == (2, 1, 0)
+
+
+async def test_steps_of_a_job_are_around_what_they_ask_for(seen: Seen, tmp_path: Path) -> None:
+    """Side by side, they do not mix: each row's request is below the step that runs it."""
+
+    def answer(_: object) -> Mapping[str, str]:
+        return {"answer": "a"}
+
+    rows = [dspex.Example(question=f"q{number}", answer="a") for number in range(6)]
+    async with dspex.App(ScriptedLM(answer), cache=None, home=tmp_path, otel=seen.options()) as app:
+        optimizer = dspex.BootstrapFewShot(dspex.exact_match())
+        job = await app.compile(dspex.Predict("question -> answer"), optimizer, trainset=rows[:4], holdset=rows[4:])
+        await job.result()
+
+    steps = seen.named("dspex.job run")
+    assert steps
+    assert {dict(each.attributes or {})["dspex.job"] for each in steps} == {job.id}
+    paths = [seen.path(each) for each in seen.named("invoke_workflow")]
+    assert paths
+    assert {tuple(each) for each in paths} == {("dspex.job run", "invoke_workflow Predict")}
+    parents = [each.parent.span_id for each in seen.named("invoke_workflow") if each.parent is not None]
+    assert len(set(parents)) == len(paths)
 
 
 async def test_an_app_without_it_tells_nobody() -> None:

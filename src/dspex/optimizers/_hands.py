@@ -72,6 +72,14 @@ class Hands:
             return await self._writer.read(item.reads)
         if item.tries and (known := await self._writer.find(item.key)) is not None:
             return {item.key: known}  # whoever was killed had handed it to the journal's thread
+        telemetry = self._writer.telemetry
+        if not telemetry.active:
+            return await self._do(item)
+        about = {"job": self._writer.job, "ask": type(item.ask).__name__.lower(), "plan": item.place[0]}
+        with telemetry.within("dspex.plan.step", about):
+            return await self._do(item)
+
+    async def _do(self, item: Item) -> Mapping[str, Mapping[str, object]]:
         ask = item.ask
         if isinstance(ask, Run):
             assert item.row is not None

@@ -12,6 +12,7 @@ from dspex.optimizers.journal import Journal, Record
 from dspex.protocols.json_values import Json
 from dspex.protocols.money import Spending
 from dspex.runtime import Runtime, WorkerThread
+from dspex.telemetry import Telemetry
 
 __all__ = ["JobWriter"]
 
@@ -40,6 +41,16 @@ class JobWriter:
         self._worker = worker
         self._journal = journal
         self._record = record
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """Where the job's events go."""
+        return self._runtime.telemetry
+
+    @property
+    def job(self) -> str:
+        """The job's id."""
+        return self._record.spec.id
 
     async def append(self, kind: str, data: Mapping[str, object], key: str | None = None) -> Record:
         """

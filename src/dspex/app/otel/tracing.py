@@ -237,6 +237,11 @@ def _evaluation(metadata: Metadata) -> tuple[str, Attributes]:
     return f"dspex.evaluation {program}", {"dspex.program": program}
 
 
+def _step(metadata: Metadata) -> tuple[str, Attributes]:
+    ask = bounded(metadata["ask"])
+    return f"dspex.job {ask}", {"dspex.job": bounded(metadata["job"]), "dspex.ask": ask, "dspex.plan": metadata["plan"]}
+
+
 _STARTS: Final[Mapping[str, Callable[[Metadata], tuple[str, Attributes]]]] = {
     "request": _request,
     "module": _module,
@@ -246,6 +251,7 @@ _STARTS: Final[Mapping[str, Callable[[Metadata], tuple[str, Attributes]]]] = {
     "tool": _tool,
     "retrieval": _retrieval,
     "evaluate": _evaluation,
+    "plan.step": _step,
 }
 
 
