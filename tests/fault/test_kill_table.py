@@ -422,7 +422,7 @@ async def test_closing_app_gives_every_caller_an_end(simulator: Simulator) -> No
     await on_the_wire(simulator)
     quick = asyncio.ensure_future(app.run(Ask(), question="quick"))
     await on_the_wire(simulator, 2)
-    closing = asyncio.ensure_future(app.aclose())
+    closing = asyncio.ensure_future(app.aclose(drain=2))
     await asyncio.sleep(0)
     with pytest.raises(dspex.AppClosed):
         await app.run(Ask(), question="late")

@@ -59,7 +59,7 @@ class TestCost:
             limits = dspex.ClientLimits(retry=dspex.RetryPolicy(max_attempts=1))
             async with dspex.App(lm, prices=PRICES, limits=limits) as app:
                 with pytest.raises(dspex.EvaluationError) as caught:
-                    await app.evaluate(dspex.Predict("question -> answer"), ROWS, judged)
+                    await app.evaluate(dspex.Predict("question -> answer"), ROWS, judged, wait_out=0)
 
         partial = caught.value.partial
         assert isinstance(partial, dspex.evaluation.Report)
