@@ -387,11 +387,10 @@ class Process:
         parent = self.parent
         if parent is not None:
             self._tell_parent(parent, reason)
-            siblings = parent._children
-            if siblings is not None:
-                siblings.pop(self, None)
-                if parent._waits_for_children and not siblings:
-                    parent._last_child_gone()
+            siblings = parent._children or {}
+            siblings.pop(self, None)
+            if parent._waits_for_children and not siblings:
+                parent._last_child_gone()
         if self._waiters:
             for waiter in self._waiters:
                 if not waiter.done():
