@@ -47,7 +47,7 @@ test: $(FOR_TESTS) test-system ## Run the fast tests (ARGS=... goes to pytest)
 
 test-slow: $(FOR_TESTS) $(FOR_BENCH) test-system ## Run the slow tests (some beside DSPy, in .bench-venv), and every property on 2,000 examples
 	$(BIN)/python -m pytest -m slow --timeout=900 $(ARGS)
-	$(BIN)/python -m pytest tests/property $(CORES) --hypothesis-profile=slow --timeout=900 $(ARGS)
+	$(BIN)/python -m pytest tests/property -m "not slow" $(CORES) --hypothesis-profile=slow --timeout=900 $(ARGS)
 	@$(MAKE) --no-print-directory coverage
 
 coverage: $(FOR_TESTS) ## Measure which lines and branches of the runtime its own tests reach

@@ -82,6 +82,12 @@ def test_a_text_alone_may_begin_with_its_own_name(out: str) -> None:
     assert AUTO.parse(ALONE["str"], AUTO.format_outputs(ALONE["str"], {"out": out})).outputs == {"out": out}
 
 
+@pytest.mark.parametrize("text", ["<", "<think", "[", "\u25c1th"])
+def test_a_text_that_could_have_become_thoughts_is_told_at_its_end(text: str) -> None:
+    assert AUTO.parse(ALONE["str"], text).outputs == {"out": text}
+    assert streamed(AUTO, ALONE["str"], list(text)) == ({"out": text}, {"out": text})
+
+
 @pytest.mark.parametrize("signature", [*ALONE.values(), *THINKING.values()])
 @FEWER
 @given(junk=HOSTILE, places=PLACES)

@@ -407,7 +407,7 @@ class _AutoStream:
         last = self._filter.finish()[0]
         self._whole.append(last)
         if self._form == "value" and self._section is not None:
-            return self._text(self._section, last, last=True)
+            return [*self._text(self._section, last, last=True), *self._section.finish()]
         if self._form == "value":
             try:
                 found = _read_value(self._plan, "".join(self._whole))
@@ -424,8 +424,8 @@ class _AutoStream:
         try:
             outputs = dict(_read_thoughts(self._plan, "".join(self._whole)).outputs)
         except ResponseUnparsable:  # all of it is thoughts, and a second turn asks for the values
-            return section.add(unescape_labels(names, rest))
-        pieces = section.add(unescape_labels(names, rest[: labels[0].start] if labels else rest))
+            return [*section.add(unescape_labels(names, rest)), *section.finish()]
+        pieces = [*section.add(unescape_labels(names, rest[: labels[0].start] if labels else rest)), *section.finish()]
         for name in names:
             if name in outputs:
                 value = outputs[name]
