@@ -21,6 +21,9 @@ _FENCES = ("```json", "```")
 _MOST_TRIES = 40
 _MOST_REPAIRS = 4
 _ABOUT = re.compile(r"\s*[(:].*\Z", re.DOTALL)
+_OPEN_TEXT = re.compile(r"\"([\w \-]{1,100})\"\s{0,8}:\s{0,8}\"(?:[^\"\\]|\\.)*\Z", re.DOTALL)
+"""The text of a member that has begun and not ended."""
+_LOOKED_BACK = 2_000
 _MEMBERS = re.compile(r"\s*[\"']?[A-Za-z_]\w*[\"']?\s*:")
 
 
@@ -42,7 +45,7 @@ def find_object(plan: Plan, text: str) -> tuple[dict[str, object] | None, str]:
     Return the object with the outputs and the repair that finding it took; None when there is none.
 
     Raises:
-        ValueError: There are several that differ, or one key twice.
+        ValueError: There are several that differ, one key twice, or one inside of an output's text.
     """
     text = text.strip()
     found = object_alone(plan, text)
@@ -84,8 +87,16 @@ def _exact(plan: Plan, text: str) -> Iterator[_Placed]:
             continue
         fitted = _inside(plan, value)
         if fitted is not None:
+            if _is_in_a_text(plan, text, at):
+                raise ValueError("an object stands inside the text of an output")
             yield _Placed(fitted, at, end)
         at = end
+
+
+def _is_in_a_text(plan: Plan, text: str, at: int) -> bool:
+    """Tell whether an object begins inside of the text of an output, where quotes should have been escaped."""
+    around = _OPEN_TEXT.search(text, max(0, at - _LOOKED_BACK), at)
+    return around is not None and any(folded(around[1]) == folded(each.name) for each in plan.outputs)
 
 
 def _near(plan: Plan, text: str) -> Iterator[dict[str, object]]:
