@@ -255,9 +255,9 @@ def split_anywhere(data: st.DataObject, stream: bytes) -> list[bytes]:
     return [stream[a:b] for a, b in pairwise(sorted({0, len(stream), *cuts}))]
 
 
-def added_up(deltas: list[LMDelta]) -> dict[object, str]:
+def added_up(deltas: list[LMDelta]) -> dict[tuple[object, ...], str]:
     """Concatenate what came for each answer and call."""
-    found: dict[object, str] = defaultdict(str)
+    found: dict[tuple[object, ...], str] = defaultdict(str)
     for delta in deltas:
         if delta.tool is None:
             found[delta.index, "text"] += delta.text
@@ -265,12 +265,17 @@ def added_up(deltas: list[LMDelta]) -> dict[object, str]:
         else:
             found[delta.index, delta.tool, "name"] += delta.tool_name
             found[delta.index, delta.tool, "arguments"] += delta.arguments
-    return {key: text for key, text in found.items() if text}
+    return {key: text for key, text in found.items() if text and not (key[-1] == "arguments" and says_none(text))}
 
 
-def told_by(response: LMResponse) -> dict[object, str]:
+def says_none(arguments: str) -> bool:
+    """Tell whether a call's arguments are a way to say that there are none; a whole answer leaves them out."""
+    return arguments.strip() in ("", "null", "None", "[]")
+
+
+def told_by(response: LMResponse) -> dict[tuple[object, ...], str]:
     """Return what ``added_up`` must give for the deltas of this answer."""
-    found: dict[object, str] = {}
+    found: dict[tuple[object, ...], str] = {}
     for index, completion in enumerate(response.completions):
         found[index, "text"] = completion.text
         found[index, "reasoning"] = "".join(part.text for part in completion.reasoning)

@@ -51,6 +51,7 @@ NONE_WORDS = frozenset({"None", "null", "NULL", "Null"})
 """Texts that are None wherever None is a value, although a text could be one too."""
 
 
+_DECODER = json.JSONDecoder()
 _INFINITE = (float("inf"), float("-inf"))
 
 
@@ -153,7 +154,7 @@ class Codec:
                 text = to_json(plain, inf_nan_mode="constants").decode()
         except (PydanticSerializationError, UnicodeDecodeError) as error:
             raise ValueError(f"it has no JSON form: {error}") from error
-        return _unmistakable(text)
+        return _unmistakable(_in_order(text) if isinstance(value, (set, frozenset)) else text)
 
     def _infinite(self) -> TypeAdapter[object]:
         """Return an adapter that keeps infinity where no type says that a value is a number; for a tuple of one."""
@@ -568,6 +569,20 @@ def _unmistakable(text: str) -> str:
     if "\\b" not in text and "\\f" not in text and "\\r" not in text:
         return text
     return _SHORT.sub(lambda found: _LONG[found[1]] if found[1] else found[0], text)
+
+
+def _in_order(array: str) -> str:
+    """Put the items of a set in order: equal sets may go through theirs differently, and are one prompt."""
+    items: list[str] = []
+    at = 1 if array.startswith("[") else len(array)
+    try:
+        while array[at] != "]":
+            end = _DECODER.raw_decode(array, at)[1]
+            items.append(array[at:end])
+            at = end + (array[end] == ",")
+    except (ValueError, IndexError, RecursionError):  # it is not a plain array: a serializer of the user's wrote it
+        return array
+    return f"[{','.join(sorted(items))}]"
 
 
 def _to_json(value: object) -> str:

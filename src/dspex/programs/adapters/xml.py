@@ -207,9 +207,9 @@ class _XmlStream:
             self._put(pieces, text[start:at])
             self._meet(pieces, text[at:end])
             at = start = end
-        if not self._waits:
-            self._put(pieces, text[start:at])
-            self._pending = text[at:]
+        # Also where the rest must wait: letter by letter, this text would have been told before anybody knew.
+        self._put(pieces, text[start:at])
+        self._pending = text[at:]
         return pieces
 
     def _tag(self, text: str, at: int, *, last: bool) -> int:
