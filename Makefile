@@ -6,7 +6,7 @@ ARGS ?=
 BIN := .venv/bin
 # Debian packages that tests need beside Python's own. Such a test calls tests.support.missing.missing()
 # where it does not find what it needs.
-DEBIAN_PACKAGES := chromium
+DEBIAN_PACKAGES := redis-server postgresql chromium
 
 export PYTHON UV
 
