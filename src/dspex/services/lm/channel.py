@@ -15,6 +15,7 @@ from dspex.protocols.model import Secret
 from dspex.protocols.scope import OnDelta
 from dspex.services.lm._http import HttpReply
 from dspex.services.lm._off_loop import OffLoop
+from dspex.services.lm.pieces import joined
 from dspex.services.lm.wires._errors import completed
 from dspex.services.lm.wires._json import LARGE
 
@@ -176,7 +177,7 @@ class Channel:
                 raise
             if deltas:
                 answer.begun()
-            for delta in deltas:
+            for delta in joined(deltas):
                 await on_delta(delta)
 
     async def aclose(self) -> None:

@@ -126,13 +126,16 @@ class DeltaRedactor:
 
     async def take(self, delta: LMDelta) -> None:
         """Hand on what of a piece cannot be the beginning of a secret."""
-        whole: dict[str, Any] = {
-            name: self._whole((delta.index, name, delta.tool), text)
-            for name in ("text", "reasoning", "arguments")
-            if (text := getattr(delta, name))
-        }
-        if not whole or any(whole.values()) or delta.tool_name:
-            await self._on_delta(replace(delta, **whole) if whole else delta)
+        changed: dict[str, Any] = {}
+        for name in ("text", "reasoning", "arguments"):
+            text = getattr(delta, name)
+            if text and (shown := self._whole((delta.index, name, delta.tool), text)) != text:
+                changed[name] = shown
+        if changed:
+            delta = replace(delta, **changed)
+            if not (delta.text or delta.reasoning or delta.arguments or delta.tool_name):
+                return
+        await self._on_delta(delta)
 
     async def finish(self) -> None:
         """Hand on what turned out to be no secret."""
@@ -142,7 +145,9 @@ class DeltaRedactor:
             await self._on_delta(LMDelta(index, tool=tool, **rest))
 
     def _whole(self, place: tuple[int, str, int | None], text: str) -> str:
-        text = self._redactor.text(self._held.pop(place, "") + text)
+        if self._held:
+            text = self._held.pop(place, "") + text
+        text = self._redactor.text(text)
         longest = self._redactor.beginning(text)
         if longest:
             self._held[place] = text[-longest:]

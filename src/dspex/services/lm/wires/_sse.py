@@ -53,7 +53,10 @@ class EventParser:
             self._pieces.append(lines.pop())
         events: list[ServerSentEvent] = []
         for line in lines:
-            self._take(line.rstrip(b"\r\n"), events)
+            if line.startswith(b"data: ") and not self._first:  # most lines
+                self._data.append(line[6:].rstrip(b"\r\n").decode())
+            else:
+                self._take(line.rstrip(b"\r\n"), events)
         return events
 
     def finish(self) -> list[ServerSentEvent]:

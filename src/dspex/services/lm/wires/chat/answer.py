@@ -51,7 +51,7 @@ def error_of(document: Mapping[str, object]) -> Mapping[str, Any] | None:
         return document
     choices = document.get("choices")
     for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict) and choice.get("error") and isinstance(choice["error"], (dict, str)):
+        if isinstance(choice, dict) and (error := choice.get("error")) and isinstance(error, (dict, str)):
             return choice
     return None
 

@@ -27,6 +27,7 @@ __all__ = ["ChatStream"]
 
 _DONE: Final = "[DONE]"
 _PLAIN: Final = frozenset({"role", "content"})
+_PLAIN_CHOICE: Final = frozenset({"index", "delta", "finish_reason", "logprobs"})
 _MOST_CALLS: Final = 1024
 """A tool call's place is a number that the server sends: it must not decide how much memory we take."""
 
@@ -237,31 +238,39 @@ class ChatStream(EventReader):
             raise self._invalid(f"an event is a JSON {type(chunk).__name__}")
         if (found := self._error_in(chunk)) is not None:
             raise found
-        choices = chunk.get("choices")
-        usage = chunk.get("usage")
-        if usage is None and isinstance(groq := chunk.get("x_groq"), dict):
+        get = chunk.get
+        choices, usage, model = get("choices"), get("usage"), get("model")
+        if usage is None and isinstance(groq := get("x_groq"), dict):
             usage = groq.get("usage")
         if isinstance(usage, dict):
             self._document["usage"] = usage
-        if string(chunk, "model"):
-            self._document["model"] = chunk["model"]
+        if model and isinstance(model, str):
+            self._document["model"] = model
         if isinstance(choices, list):
             for place, choice in enumerate(choices):
                 if isinstance(choice, dict):
                     self._take_choice(choice, place, deltas)
 
     def _take_choice(self, fields: Mapping[str, object], place: int, deltas: list[LMDelta]) -> None:
-        index = fields.get("index")
+        get = fields.get
+        index, delta = get("index"), get("delta")
         index = index if type(index) is int else place
         choice = self._choices.get(index)
         if choice is None:
             choice = self._choices[index] = _Choice()
+        # Nearly every chunk adds a few letters and says nothing else.
+        if type(delta) is dict and get("finish_reason") is None and get("logprobs") is None:
+            text = delta.get("content")
+            if type(text) is str and delta.keys() <= _PLAIN and fields.keys() <= _PLAIN_CHOICE:
+                if text:
+                    choice.content.append(text)
+                    deltas.append(LMDelta(index, text))
+                return
         choice.reason = reason_of(fields) or choice.reason
         choice.native = string(fields, "native_finish_reason") or choice.native
-        logprobs = fields.get("logprobs")
+        logprobs = get("logprobs")
         if isinstance(logprobs, dict) and isinstance(logprobs.get("content"), list):
             choice.logprobs = [*(choice.logprobs or ()), *logprobs["content"]]
-        delta = fields.get("delta")
         if not isinstance(delta, dict):
             return
         content = delta.get("content")
