@@ -319,6 +319,22 @@ class Process:
                 self.exit_reason = NORMAL
         self._ended()
 
+    def _end_here(self) -> None:
+        """
+        End normally in the last step of the own task, one turn of the loop before its callback would.
+
+        Who is told goes on in a later turn, when the task is done as well. These end by their callback: a task that was
+        cancelled meanwhile, a process that has something to clear up, and every process while telemetry is heard,
+        because a handler may want to be run in the task's context, and that is entered here.
+        """
+        task = self._task
+        assert task is not None  # it runs this very line, and nobody has ended the process before
+        if self._children or self._resources or self.runtime.telemetry.active or task.cancelling():
+            return
+        task.remove_done_callback(self._task_done)
+        self.exit_reason = NORMAL
+        self.runtime.context.run(self._finish)
+
     def _ended(self) -> None:
         """End the children; go on when the last of them is dead."""
         if self._children:

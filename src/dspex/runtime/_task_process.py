@@ -63,6 +63,7 @@ class TaskProcess(Process):
         if self.exit_reason is None:
             self.result = result
             self.returned = True
+            self._end_here()
 
     @property
     def ref(self) -> ProcessRef:
