@@ -76,6 +76,13 @@ class TestMIPROv2(AlgorithmContract):
         return MIPROv2(metric, num_candidates=4, num_trials=6, minibatch_size=10, width=4)
 
 
+class TestMIPROv2WithOptuna(AlgorithmContract):
+    limit = 350
+
+    def algorithm(self) -> Algorithm[Any]:
+        return MIPROv2(metric, num_candidates=4, num_trials=12, minibatch_size=10, width=2, sampler="tpe")
+
+
 class TestMIPROv2WithoutDemonstrations(AlgorithmContract):
     limit = 250
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from dspex._random import generator
 from dspex.errors import ConfigError
 from dspex.evaluation import Metric, Row, check_metric
 from dspex.optimizers._thompson import Seen, draw
+from dspex.optimizers._tpe import check_tpe, draw_tpe
 from dspex.optimizers.bootstrap import TEACHER, BootstrapFewShot
 from dspex.optimizers.candidate import Candidate, Demo
 from dspex.optimizers.labeled import labeled
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["MIPROv2"]
 
 Auto = Literal["light", "medium", "heavy"]
+Sampler = Literal["thompson", "tpe"]
 
 AUTO: Mapping[str, tuple[int, int]] = {"light": (6, 100), "medium": (12, 300), "heavy": (18, 1000)}
 """Candidates for each choice, and rows to choose by, at most."""
@@ -106,8 +108,8 @@ class MIPROv2(Algorithm[Mixing]):
     Other than in DSPy, everything in the first two steps runs side by side. The data and the program are described
     once, not for each proposal; proposals are also grounded in some runs with the metric's feedback. All trials run on
     the same rows, so that their differences are not differences of rows; a combination that is drawn again gets more of
-    them. The next combination is drawn by Thompson sampling over effects that add up, instead of by TPE, which draws
-    its first ten trials at random. The best race on all rows, with the program as it was among them.
+    them. The next combination is drawn by Thompson sampling over effects that add up; DSPy's TPE, which draws its first
+    ten trials at random, is ``sampler="tpe"``. The best race on all rows, with the program as it was among them.
 
     Args:
         metric: The metric.
@@ -122,9 +124,11 @@ class MIPROv2(Algorithm[Mixing]):
         teacher: Another program with the same predictors; by default the program itself.
         prompt_lm: The model that writes; None is the App's default.
         width: Trials under way at once; a wider window draws from older knowledge.
+        sampler: ``thompson``, or ``tpe``: Optuna's estimator, of the extra ``optuna``.
 
     Raises:
         ConfigError: A number makes no sense, or the metric is not a function.
+        MissingExtra: The sampler is ``tpe``, and Optuna is not installed.
     """
 
     metric: Metric | None
@@ -140,6 +144,7 @@ class MIPROv2(Algorithm[Mixing]):
     teacher: Module | None = None
     prompt_lm: LMChoice = None
     width: int = 16
+    sampler: Sampler = "thompson"
     version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
@@ -150,6 +155,10 @@ class MIPROv2(Algorithm[Mixing]):
             raise ConfigError("numbers of demonstrations must be 0 or more, minibatch_size at least 1")
         if (self.num_candidates or 1) < 1 or (self.num_trials or 1) < 1:
             raise ConfigError("num_candidates and num_trials must be at least 1")
+        if self.sampler not in get_args(Sampler):
+            raise ConfigError(f"sampler={self.sampler!r} must be one of {', '.join(get_args(Sampler))}")
+        if self.sampler == "tpe":
+            check_tpe()
 
     # --- how many -------------------------------------------------------------------------------------------
 
@@ -282,7 +291,8 @@ class MIPROv2(Algorithm[Mixing]):
     def _trial(self, state: Mixing, trial: int, chance: random.Random) -> Plan:
         """Return how a combination does on the trials' rows."""
         sizes = self._sizes(state)
-        options = (0,) * len(sizes) if trial == 0 else draw(sizes, self._seen(state), chance)
+        sample = draw_tpe if self.sampler == "tpe" else draw
+        options = (0,) * len(sizes) if trial == 0 else sample(sizes, self._seen(state), chance)
         candidate = self._combined(state, options)
         # A combination that is drawn again gets more rows; those it had are free.
         known = (state.tallies or {}).get(options)
