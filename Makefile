@@ -108,7 +108,7 @@ distclean: clean ## Remove the environments too
 	rm -rf .venv .bench-venv
 
 # --- a real model on this machine ----------------------------------------------------------------------------
-.PHONY: demo-real test-real bench-real
+.PHONY: demo-real test-real bench-real bench-learning
 
 demo-real: $(FOR_DEMO) ## Run the demo with a real model, fetched once (500 MB) into your cache folder
 	@$(BIN)/dspex demo --local $(ARGS)
@@ -118,3 +118,6 @@ test-real: $(FOR_TESTS) ## Run the tests on that model; skipped with the reason 
 
 bench-real: $(FOR_BENCH) ## Ask a real model in every form, beside DSPy and a plain prompt (ARGS=... names its server and data)
 	PYTHONPATH=src:. .bench-venv/bin/python -m benchmarks.real $(ARGS)
+
+bench-learning: $(FOR_BENCH) ## Optimize with that model, beside DSPy's optimizers (hours; ARGS=... names its server and data)
+	PYTHONPATH=src:. .bench-venv/bin/python -m benchmarks.learning $(ARGS)

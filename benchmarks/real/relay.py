@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -59,9 +59,10 @@ def digest_of(request: Mapping[str, Any]) -> str:
 class Relay:
     """A server on this machine: ``with Relay(url) as relay: relay.url(lane)``; each lane has one caller at a time."""
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, on_exchange: Callable[[Exchange], object] | None = None) -> None:
         self._upstream = upstream.rstrip("/")
         self._kept: dict[int, list[Exchange]] = {}
+        self._on_exchange = on_exchange  # is told of each instead of having them kept
         self._client = httpx.Client(timeout=_PATIENCE, trust_env=False)
         relay = self
 
@@ -94,7 +95,11 @@ class Relay:
                 self._upstream + path, content=body, headers={"content-type": "application/json"}
             )
             status, content = answer.status_code, answer.content
-            self._kept.setdefault(int(lane), []).append(Exchange(json.loads(body), status, json.loads(content)))
+            exchange = Exchange(json.loads(body), status, json.loads(content))
+            if self._on_exchange is None:
+                self._kept.setdefault(int(lane), []).append(exchange)
+            else:
+                self._on_exchange(exchange)
         except (httpx.HTTPError, ValueError) as error:
             status, content = 502, json.dumps({"error": {"message": str(error)}}).encode()
         with contextlib.suppress(OSError):  # who asked has gone: the run was stopped

@@ -15,7 +15,18 @@ from typing import Any
 from benchmarks.real.generate import make_orders, make_requests, make_reviews
 from benchmarks.real.signatures import INTENTS
 
-__all__ = ["TASKS", "TITLES", "DataMissing", "Row", "Task", "plain_words", "read_tasks"]
+__all__ = [
+    "TASKS",
+    "TITLES",
+    "DataMissing",
+    "Row",
+    "Task",
+    "equal",
+    "plain_words",
+    "read_lines",
+    "read_tasks",
+    "word_problems",
+]
 
 DEMOS = 4
 
@@ -69,7 +80,8 @@ def read_tasks(data: Path | None, only: frozenset[str] = frozenset(), rows: int 
     return [_MAKERS[each](data, rows) for each in wanted]
 
 
-def _lines(data: Path | None, name: str) -> list[dict[str, Any]]:
+def read_lines(data: Path | None, name: str) -> list[dict[str, Any]]:
+    """Return the JSON lines of one of the data's files; raises DataMissing."""
     if data is None:
         raise DataMissing(f"{name} is needed: name its folder with --data or DSPEX_BENCH_DATA, or leave its task out")
     path = data / name
@@ -81,7 +93,8 @@ def _lines(data: Path | None, name: str) -> list[dict[str, Any]]:
 # --- when an answer is right -----------------------------------------------------------------------------------
 
 
-def _equal(name: str, outputs: Mapping[str, Any], truth: Mapping[str, Any]) -> float:
+def equal(name: str, outputs: Mapping[str, Any], truth: Mapping[str, Any]) -> float:
+    """Return 1 where the output is the true one, else 0."""
     return float(outputs.get(name) == truth[name])
 
 
@@ -131,7 +144,7 @@ def _call(outputs: Mapping[str, Any], truth: Mapping[str, Any]) -> float:
 def _banking(data: Path | None, count: int) -> Task:
     def of(name: str, each_intent: int) -> tuple[Row, ...]:
         found: dict[str, list[str]] = {intent: [] for intent in INTENTS}
-        for line in _lines(data, name):
+        for line in read_lines(data, name):
             if line["intent"] in found and len(found[line["intent"]]) < each_intent:
                 found[line["intent"]].append(line["text"])
         turns = [
@@ -141,12 +154,12 @@ def _banking(data: Path | None, count: int) -> Task:
 
     rows = of("banking77_test.jsonl", 20)[:count]
     demos = of("banking77_train.jsonl", 1)[1::2][:DEMOS]
-    return Task("banking", rows, demos, False, 96, partial(_equal, "intent"))
+    return Task("banking", rows, demos, False, 96, partial(equal, "intent"))
 
 
-def _gsm8k(data: Path | None, count: int) -> Task:
-    lines = _lines(data, "gsm8k.jsonl")
-    rows = [
+def word_problems(data: Path | None) -> list[Row]:
+    """Return the rows of GSM8K whose answers are whole numbers."""
+    return [
         Row(
             {"question": each["question"]},
             {
@@ -154,22 +167,24 @@ def _gsm8k(data: Path | None, count: int) -> Task:
                 "answer": int(each["answer"].replace(",", "")),
             },
         )
-        for each in lines
+        for each in read_lines(data, "gsm8k.jsonl")
         if re.fullmatch(r"-?[\d,]+", each["answer"])
     ]
-    return Task(
-        "gsm8k", tuple(rows[: min(count, 60)]), tuple(rows[-DEMOS:]), True, 256, partial(_equal, "answer")
-    )  # fmt: skip
+
+
+def _gsm8k(data: Path | None, count: int) -> Task:
+    rows = word_problems(data)
+    return Task("gsm8k", tuple(rows[: min(count, 60)]), tuple(rows[-DEMOS:]), True, 256, partial(equal, "answer"))
 
 
 def _hotpot(data: Path | None, count: int) -> Task:
-    texts = {each["title"]: each["text"] for each in _lines(data, "hotpotqa_corpus.jsonl")}
+    texts = {each["title"]: each["text"] for each in read_lines(data, "hotpotqa_corpus.jsonl")}
     rows = [
         Row(
             {"passages": [f"{title} | {texts[title]}" for title in each["gold_titles"]], "question": each["question"]},
             {"answer": each["answer"]},
         )
-        for each in _lines(data, "hotpotqa.jsonl")
+        for each in read_lines(data, "hotpotqa.jsonl")
         if all(title in texts for title in each["gold_titles"])
     ]
     return Task("hotpot", tuple(rows[: min(count, len(rows) - DEMOS)]), tuple(rows[-DEMOS:]), False, 96, _phrase)
