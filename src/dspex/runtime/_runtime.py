@@ -35,7 +35,7 @@ from dspex.runtime._deadlines import Deadlines, finite_timeout
 from dspex.runtime._exit import KILL, SHUTDOWN, ExitReason
 from dspex.runtime._groups import Groups
 from dspex.runtime._here import here
-from dspex.runtime._log import get_logger
+from dspex.runtime._log import get_logger, prepare
 from dspex.runtime._messages import CallEnvelope
 from dspex.runtime._names import Names
 from dspex.runtime._next import Ignore
@@ -93,6 +93,7 @@ class Runtime(Itself):
     ) -> None:
         for name, budget in (("kill", kill_budget), ("exit", exit_budget), ("close", close_budget)):
             check_seconds(f"{name}_budget", budget, minimum=0.0)
+        prepare()
         self.telemetry = telemetry if telemetry is not None else Telemetry()
         self.random = generator(seed)
         self.kill_budget = kill_budget
