@@ -1,1 +1,1 @@
-"""What optimizers teach a real model, beside DSPy's own: ``python -m benchmarks.learning``."""
+"""Optimizers on a real model, beside those of DSPy: ``python -m benchmarks.learning``."""
