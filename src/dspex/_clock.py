@@ -9,7 +9,17 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Protocol
 
-__all__ = ["DATE_TYPES", "Clock", "LoopClock", "TimerHandle", "day_text", "monotonic", "wall_time"]
+__all__ = [
+    "DATE_TYPES",
+    "Clock",
+    "LoopClock",
+    "TimerHandle",
+    "day_text",
+    "monotonic",
+    "seconds_of",
+    "stamp_text",
+    "wall_time",
+]
 
 DATE_TYPES: tuple[type, ...] = (dt.datetime, dt.date, dt.time, dt.timedelta)
 """The types of dates, times and durations, for whoever reads values of them; nobody asks them what time it is."""
@@ -61,3 +71,14 @@ def monotonic() -> float:
 def day_text(at: float) -> str:
     """Return the day and time of so many seconds since the epoch, as people read them."""
     return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def stamp_text(at: float) -> str:
+    """Return the day and time of so many seconds since the epoch as ISO 8601 has it in short: ``20150830T123600Z``."""
+    return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds since the epoch of a time by ISO 8601, UTC where it names no zone; ValueError for others."""
+    then = dt.datetime.fromisoformat(text)
+    return (then if then.tzinfo is not None else then.replace(tzinfo=dt.UTC)).timestamp()

@@ -143,11 +143,16 @@ NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "StreamDecoder",
             "Wire",
         ),
+        "dspex.services.lm.clouds.accounts": (
+            "bedrock",
+            "vertex",
+        ),
         "dspex.services.lm.limits": ("ClientLimits",),
         "dspex.services.lm.providers": ("PROVIDERS",),
         "dspex.services.lm.retry": ("RetryPolicy",),
         "dspex.services.lm.transport": ("Timeouts",),
         "dspex.services.lm.wires.anthropic.wire": ("Anthropic",),
+        "dspex.services.lm.wires.bedrock.wire": ("Bedrock",),
         "dspex.services.lm.wires.chat.wire": (
             "AzureChat",
             "OpenAIChat",
@@ -169,6 +174,10 @@ NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "request_headers",
         ),
         "dspex.services.lm.wires.responses.wire": ("OpenAIResponses",),
+        "dspex.services.lm.wires.vertex.wire": (
+            "VertexClaude",
+            "VertexGemini",
+        ),
     },
     "dspex.testing": {
         "dspex.testing._cassette": (

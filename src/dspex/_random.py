@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 
-__all__ = ["fresh_id", "fresh_token", "generator"]
+__all__ = ["fresh_id", "fresh_number", "fresh_token", "generator"]
 
 
 def generator(seed: int | None = None) -> random.Random:
@@ -16,6 +16,11 @@ def generator(seed: int | None = None) -> random.Random:
 def fresh_id(prefix: str) -> str:
     """Return a short id nobody has had before, such as ``job-3f9a1c02``."""
     return f"{prefix}-{secrets.token_hex(4)}"
+
+
+def fresh_number(below: int) -> int:
+    """Return a whole number from 0 on that nobody can guess."""
+    return secrets.randbelow(below)
 
 
 def fresh_token() -> str:

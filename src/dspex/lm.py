@@ -44,11 +44,14 @@ if TYPE_CHECKING:
     from dspex.protocols.wire import Provider as Provider
     from dspex.protocols.wire import StreamDecoder as StreamDecoder
     from dspex.protocols.wire import Wire as Wire
+    from dspex.services.lm.clouds.accounts import bedrock as bedrock
+    from dspex.services.lm.clouds.accounts import vertex as vertex
     from dspex.services.lm.limits import ClientLimits as ClientLimits
     from dspex.services.lm.providers import PROVIDERS as PROVIDERS
     from dspex.services.lm.retry import RetryPolicy as RetryPolicy
     from dspex.services.lm.transport import Timeouts as Timeouts
     from dspex.services.lm.wires.anthropic.wire import Anthropic as Anthropic
+    from dspex.services.lm.wires.bedrock.wire import Bedrock as Bedrock
     from dspex.services.lm.wires.chat.wire import AzureChat as AzureChat
     from dspex.services.lm.wires.chat.wire import OpenAIChat as OpenAIChat
     from dspex.services.lm.wires.embeddings import AzureEmbeddings as AzureEmbeddings
@@ -64,6 +67,8 @@ if TYPE_CHECKING:
     from dspex.services.lm.wires.kit import openai_headroom as openai_headroom
     from dspex.services.lm.wires.kit import request_headers as request_headers
     from dspex.services.lm.wires.responses.wire import OpenAIResponses as OpenAIResponses
+    from dspex.services.lm.wires.vertex.wire import VertexClaude as VertexClaude
+    from dspex.services.lm.wires.vertex.wire import VertexGemini as VertexGemini
 
 __all__ = [
     "LM",
@@ -73,6 +78,7 @@ __all__ = [
     "AudioPart",
     "AzureChat",
     "AzureEmbeddings",
+    "Bedrock",
     "Capabilities",
     "Citation",
     "ClientLimits",
@@ -114,12 +120,16 @@ __all__ = [
     "ToolResult",
     "ToolSpec",
     "Usage",
+    "VertexClaude",
+    "VertexGemini",
     "Wire",
     "bearer",
+    "bedrock",
     "checked_key",
     "failure",
     "openai_headroom",
     "request_headers",
+    "vertex",
 ]
 
 if not TYPE_CHECKING:  # or a checker would take every name for one of ours

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import json
 
-from dspex.lm import Anthropic, AzureChat, Gemini, OpenAIChat, OpenAIResponses, Wire
+from dspex.lm import (
+    Anthropic,
+    AzureChat,
+    Bedrock,
+    Gemini,
+    OpenAIChat,
+    OpenAIResponses,
+    VertexClaude,
+    VertexGemini,
+    Wire,
+)
 from dspex.services.lm.own_providers import CheckedWire
 from dspex.testing.conformance import Recorded, WireContract
+from tests.support import bedrock_answers
 
 JSON = {"content-type": "application/json"}
 EVENTS = {"content-type": "text/event-stream"}
@@ -108,3 +119,25 @@ class TestGemini(WireContract):
 
     def streamed_answer(self) -> Recorded:
         return events(self._candidate(self.text[:5], None), self._candidate(self.text[5:], "STOP"))
+
+
+class TestVertexClaude(TestAnthropic):
+    def make_wire(self) -> Wire:
+        return VertexClaude()
+
+
+class TestVertexGemini(TestGemini):
+    def make_wire(self) -> Wire:
+        return VertexGemini()
+
+
+class TestBedrock(WireContract):
+    def make_wire(self) -> Wire:
+        return Bedrock()
+
+    def whole_answer(self) -> Recorded:
+        return document(bedrock_answers.whole({"text": self.text}))
+
+    def streamed_answer(self) -> Recorded:
+        headers = {"content-type": "application/vnd.amazon.eventstream"}
+        return Recorded(headers, bedrock_answers.stream(self.text))

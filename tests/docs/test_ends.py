@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from dspex.protocols.ends import ENDS, MISSING, end_of, finish_word
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "providers.md"
-TITLES = {"chat": "chat completions", "responses": "Responses", "anthropic": "Anthropic", "gemini": "Gemini"}
+TITLES = {
+    "chat": "chat completions",
+    "responses": "Responses",
+    "anthropic": "Anthropic",
+    "gemini": "Gemini",
+    "bedrock": "Bedrock",
+}
 
 
 def test_the_page_has_every_word_of_the_table() -> None:

@@ -60,7 +60,7 @@ class Peer(asyncio.Protocol):
         if not mark:
             return
         fields = dict(line.split(b": ", 1) for line in head.lower().split(b"\r\n")[1:])
-        if len(rest) < int(fields[b"content-length"]):
+        if len(rest) < int(fields.get(b"content-length", b"0")):
             return
         self.data = b""
         self.server.requests.append((head, rest))

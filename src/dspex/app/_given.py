@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from dspex.app.config import read_key
 from dspex.errors import ConfigError
 from dspex.protocols.cache import CacheStore
 from dspex.protocols.local import LocalLM
@@ -46,7 +47,7 @@ def records_of(
             if isinstance(record, LMPool):
                 refuse_local(each)
             if isinstance(each, LM) and not isinstance(each, LocalLM):
-                resolve_endpoint(each, providers)
+                resolve_endpoint(each, providers, read_key)
         records[name] = record
     return records
 

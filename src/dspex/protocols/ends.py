@@ -21,7 +21,7 @@ The meaning of an end.
 - ``broken``: the provider gave up; another try may bring a whole answer.
 """
 
-WireProtocol = Literal["chat", "responses", "anthropic", "gemini"]
+WireProtocol = Literal["chat", "responses", "anthropic", "gemini", "bedrock"]
 
 _STOP, _CALLS, _LENGTH, _FILTER = "stop", "tool_calls", "length", "content_filter"
 
@@ -73,6 +73,13 @@ ENDS: Final[Mapping[WireProtocol, Mapping[str, End]]] = MappingProxyType(
             broken="MALFORMED_FUNCTION_CALL MALFORMED_RESPONSE UNEXPECTED_TOOL_CALL TOO_MANY_TOOL_CALLS "
             "MISSING_THOUGHT_SIGNATURE OTHER NO_IMAGE IMAGE_OTHER",
         ),
+        # ``stopReason``.
+        "bedrock": _rows(
+            whole="end_turn stop_sequence tool_use",
+            cut="max_tokens model_context_window_exceeded",
+            refused="guardrail_intervened content_filtered",
+            broken="malformed_model_output malformed_tool_use",
+        ),
     }
 )
 """Protocol to the provider's word to its meaning; the how-to on providers shows it to users."""
@@ -83,6 +90,7 @@ MISSING: Final[Mapping[WireProtocol, tuple[End, End]]] = MappingProxyType(
         "responses": ("whole", "broken"),
         "anthropic": ("broken", "broken"),  # its whole answers always have one: null is said while the model writes
         "gemini": ("whole", "broken"),
+        "bedrock": ("broken", "broken"),  # the reason is never left out
     }
 )
 """

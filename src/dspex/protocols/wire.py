@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from dspex.protocols.lm import Capabilities, EmbedRequest, EmbedResponse, LMDelta, LMRequest, LMResponse
 from dspex.protocols.model import LM, Secret
 
-__all__ = ["EmbeddingsWire", "Headroom", "Provider", "StreamDecoder", "Wire"]
+__all__ = [
+    "Cloud",
+    "EmbeddingsWire",
+    "Headroom",
+    "OffLoopRun",
+    "Post",
+    "Provider",
+    "ReadVariable",
+    "Signer",
+    "StreamDecoder",
+    "Wire",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +172,55 @@ class EmbeddingsWire(Protocol):
         ...
 
 
+ReadVariable = Callable[[str], Secret | None]
+"""Reads a variable of the environment; None where it is unset or empty."""
+Post = Callable[[str, Mapping[str, str], bytes], Awaitable[tuple[int, Mapping[str, str], bytes]]]
+"""Posts a body over the endpoint's own transport: status, headers and body of the answer."""
+OffLoopRun = Callable[..., Awaitable[Any]]
+"""Calls a function with its arguments in a thread."""
+
+
+class Signer(Protocol):
+    """Proves who asks, at one endpoint, where there is no key: by signatures, or by tokens that it renews in time."""
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The texts that nobody may read anywhere; another tuple when they have changed."""
+        ...
+
+    async def headers(self, url: str, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
+        """
+        Return the headers to add to one request.
+
+        Raises:
+            AuthFailed: There are no credentials, or they were refused; nothing was sent.
+            TransportFailed: Those who give them were not reached.
+        Cancellation: the next caller asks for them.
+        """
+        ...
+
+    def refused(self) -> None:
+        """Note that the provider refused the credentials: the next request gets new ones where there are some."""
+        ...
+
+
+class Cloud(Protocol):
+    """An account instead of a key: it decides the address of a model, its wire, and how one proves who asks."""
+
+    @property
+    def hint(self) -> str:
+        """Where the user can set the credentials."""
+        ...
+
+    def place(self, lm: LM, read: ReadVariable) -> tuple[str, Wire]:
+        """Return the base URL and the wire of a model; raises ``ConfigError`` where something is missing for it."""
+        ...
+
+    def signer(self, base_url: str, read: ReadVariable, post: Post, off_loop: OffLoopRun) -> Signer:
+        """Return what signs requests there; nothing is read or sent yet."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Provider:
     """
@@ -172,6 +232,7 @@ class Provider:
         key_env: The environment variables its users keep the key in, the first that is set counts.
         needs_key: True when a call without a key can only fail.
         embeddings: The wire for vectors of texts; None where the provider has none.
+        cloud: An account that stands in for a missing key, and for the address where ``api_base=`` names none.
     """
 
     base_url: str
@@ -179,3 +240,4 @@ class Provider:
     key_env: tuple[str, ...] = ()
     needs_key: bool = True
     embeddings: EmbeddingsWire | None = None
+    cloud: Cloud | None = None

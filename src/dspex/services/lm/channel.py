@@ -13,6 +13,7 @@ from dspex.protocols.headers import HiddenHeaders, is_credential
 from dspex.protocols.lm import LMResponse
 from dspex.protocols.model import Secret
 from dspex.protocols.scope import OnDelta
+from dspex.protocols.wire import Signer
 from dspex.services.lm._http import HttpReply
 from dspex.services.lm._off_loop import OffLoop
 from dspex.services.lm.pieces import joined
@@ -34,7 +35,10 @@ __all__ = ["Channel"]
 class Channel:
     """Sends the attempts of calls to ``endpoint`` with ``key``; its repr tells the key's fingerprint only."""
 
-    __slots__ = ("_carries_key", "_key", "_off_loop", "_redactor", "_sending", "_urls", "endpoint", "transport")
+    __slots__ = (
+        *("_carries_key", "_known", "_key", "_off_loop", "_redactor", "_sending", "_signed", "_signer", "_urls"),
+        *("endpoint", "transport"),
+    )
 
     def __init__(self, endpoint: Endpoint, key: Secret | None, transport: Transport) -> None:
         self.endpoint = endpoint
@@ -42,9 +46,13 @@ class Channel:
         self._key = key
         credentials = [value.reveal() for name, value in endpoint.headers.items() if is_credential(name)]
         keys = [*([key.reveal()] if key is not None else []), *credentials]
-        self._redactor = Redactor(each.removeprefix("Bearer ") for each in keys)
-        self._carries_key = bool(keys)
+        self._known = tuple(each.removeprefix("Bearer ") for each in keys)
+        self._redactor = Redactor(self._known)
         self._off_loop = OffLoop("dspex-decode")
+        self._signer = endpoint.signer(transport.post, self._off_loop.run) if key is None and endpoint.signer else None
+        self._signed: tuple[str, ...] = ()
+        """The secrets of the signer that the redactor knows."""
+        self._carries_key = bool(keys) or self._signer is not None
         self._sending: set[asyncio.Task[object]] = set()
         self._urls: dict[str, str] = {}
         """Where questions to a model are posted, by its name."""
@@ -73,13 +81,20 @@ class Channel:
         assert task is not None
         self._sending.add(task)  # cancelled when the channel is closed
         try:
-            if self._key is None and endpoint.needs_key and self.transport.needs_key:
+            if self._key is None and endpoint.needs_key and self.transport.needs_key and self._signer is None:
                 missing = AuthFailed(f"no API key for {endpoint.provider}: {endpoint.key_hint}")
                 missing.may_be_charged = False
                 raise missing
             headers = self._headers(call)
-            again = partial(self._headers_again, call)
-            if call.streams and call.on_delta is not None:
+            streams = call.streams and call.on_delta is not None
+            if self._signer is not None:
+                headers.update(
+                    proof := await self._proof(self._signer, endpoint.url(model, stream=streams), headers, call)
+                )
+                again = partial(self._headers_again, call, proof)
+            else:
+                again = partial(self._headers_again, call, {})
+            if streams:
                 url = endpoint.url(model, stream=True)
                 async with self.transport.stream(url, headers, call.body, on_resend=again) as answer:
                     told = answer.headers
@@ -100,6 +115,8 @@ class Channel:
                 return await self._off_loop.run(self._decode, reply, call.texts)  # so that the loop goes on
             return self._decode(reply, call.texts)
         except LMError as error:
+            if self._signer is not None and isinstance(error, AuthFailed) and error.status is not None:
+                self._signer.refused()
             if url:
                 explain(error, url, endpoint.base_url, endpoint.usual_base, told, with_key=self._carries_key)
             self._redactor.error(error)
@@ -123,10 +140,21 @@ class Channel:
             headers[name] = value.reveal()
         return headers
 
-    def _headers_again(self, call: LogicalCall) -> dict[str, str]:
+    def _headers_again(self, call: LogicalCall, proof: Mapping[str, str]) -> dict[str, str]:
         """Note that the transport sends once more, over a fresh connection, and return the headers of that attempt."""
         call.note_resent()
-        return self._headers(call)
+        headers = self._headers(call)
+        headers.update(proof)
+        return headers
+
+    async def _proof(self, signer: Signer, url: str, headers: Mapping[str, str], call: LogicalCall) -> dict[str, str]:
+        """Return the headers that prove who asks, and have their secrets taken out of all that the server says."""
+        try:
+            return await signer.headers(url, headers, call.body)
+        finally:  # also of what a refusal repeats
+            if signer.secrets is not self._signed:
+                self._signed = signer.secrets
+                self._redactor = Redactor((*self._known, *self._signed))
 
     def _complete(self, error: LMError, headers: Mapping[str, str]) -> None:
         """Add to an error of the wire what it does not know: the time, and where the user keeps the key."""

@@ -173,7 +173,7 @@ class LMGateway:
         known = self._targets.get(lm)
         if known is not None:
             return known
-        endpoint = resolve_endpoint(lm, self._providers)
+        endpoint = resolve_endpoint(lm, self._providers, self._keys)
         kept = filter(None, map(self._keys, endpoint.key_env))
         key = lm.api_key if lm.api_key is not None else next(kept, None)
         fingerprint = key.fingerprint if key is not None else "no-key"
@@ -348,7 +348,7 @@ class LMGateway:
             raise ConfigError("vectors of different models cannot be compared: embed with one LM, not with a pool")
         if isinstance(model, LocalLM):
             raise ConfigError(f"{model!r} answers by itself and makes no vectors")
-        endpoint = resolve_endpoint(model, self._providers)
+        endpoint = resolve_endpoint(model, self._providers, self._keys)
         endpoint.embed_url(model.model_name)  # says early that there is none
         wire = endpoint.embeddings
         assert wire is not None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
@@ -12,7 +13,8 @@ from urllib.parse import urlsplit
 from dspex.errors import ConfigError
 from dspex.protocols.headers import NO_HEADERS, carry_credentials
 from dspex.protocols.model import LM, Secret
-from dspex.protocols.wire import EmbeddingsWire, Provider, Wire
+from dspex.protocols.wire import EmbeddingsWire, OffLoopRun, Post, Provider, ReadVariable, Signer, Wire
+from dspex.services.lm.clouds.accounts import bedrock, vertex
 from dspex.services.lm.wires.anthropic.wire import Anthropic
 from dspex.services.lm.wires.chat.wire import AzureChat, OpenAIChat
 from dspex.services.lm.wires.embeddings import AzureEmbeddings, GeminiEmbeddings, OpenAIEmbeddings
@@ -47,6 +49,9 @@ PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
             ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
             embeddings=GeminiEmbeddings(),
         ),
+        # Accounts at clouds.
+        "bedrock": bedrock(),
+        "vertex": vertex(),
         # Hosts that speak OpenAI's chat protocol.
         "cerebras": Provider("https://api.cerebras.ai/v1", _COMPATIBLE, ("CEREBRAS_API_KEY",)),
         "deepinfra": _host("https://api.deepinfra.com/v1/openai", ("DEEPINFRA_API_KEY",)),
@@ -86,6 +91,8 @@ class Endpoint:
         embeddings: The wire for vectors of texts, if there is one.
         headers: The record's own, which go over the wire's.
         usual_base: The provider's own ``base_url``; empty where it has none.
+        signer: Makes what proves who asks where there is no key; None where there is nothing but keys.
+        hint: Where the user can set the credentials, where a key is not the only way.
     """
 
     provider: str
@@ -96,6 +103,8 @@ class Endpoint:
     embeddings: EmbeddingsWire | None = None
     headers: Mapping[str, Secret] = field(default_factory=lambda: NO_HEADERS)
     usual_base: str = ""
+    signer: Callable[[Post, OffLoopRun], Signer] | None = None
+    hint: str = ""
 
     def url(self, model_name: str, *, stream: bool = False) -> str:
         """Return the address that requests to a model are posted to."""
@@ -116,29 +125,35 @@ class Endpoint:
     @property
     def key_hint(self) -> str:
         """Where the user can set the key."""
+        if self.hint:
+            return self.hint
         if not self.key_env:
             return "give LM(..., api_key=...) or another header"
         return f"set {' or '.join(self.key_env)} or give LM(..., api_key=...)"
 
 
-def resolve_endpoint(lm: LM, providers: Mapping[str, Provider] = PROVIDERS) -> Endpoint:
+def _nothing(variable: str) -> Secret | None:
+    """Read no environment."""
+
+
+def resolve_endpoint(lm: LM, providers: Mapping[str, Provider] = PROVIDERS, read: ReadVariable = _nothing) -> Endpoint:
     """
-    Return where and how ``lm`` is reached; the environment is not read.
+    Return where and how ``lm`` is reached; ``read`` is asked for nothing but the account at a cloud.
 
     Headers that carry credentials stand in for the key: none is looked for then.
 
     Raises:
         ConfigError: The provider is not known, or ``api_base`` is not an http(s) address.
     """
-    endpoint = _endpoint_of(lm, providers)
+    endpoint = _endpoint_of(lm, providers, read)
     if not lm.headers:
         return endpoint
     if carry_credentials(lm.headers):
-        endpoint = replace(endpoint, key_env=(), needs_key=False)
+        endpoint = replace(endpoint, key_env=(), needs_key=False, signer=None, hint="")
     return replace(endpoint, headers=lm.headers)
 
 
-def _endpoint_of(lm: LM, providers: Mapping[str, Provider]) -> Endpoint:
+def _endpoint_of(lm: LM, providers: Mapping[str, Provider], read: ReadVariable) -> Endpoint:
     provider = providers.get(lm.provider)
     if provider is None:
         known, meant = ", ".join(sorted(providers)), _meant(lm.provider, providers)
@@ -150,6 +165,14 @@ def _endpoint_of(lm: LM, providers: Mapping[str, Provider]) -> Endpoint:
         )
     if isinstance(provider.wire, AzureChat):
         return _azure(lm, provider)
+    if provider.cloud is not None:
+        if lm.api_base is not None:
+            check_address(lm.api_base)
+        base_url, wire = provider.cloud.place(lm, read)
+        endpoint = _endpoint(lm.provider, provider, base_url)
+        signer, hint = partial(provider.cloud.signer, base_url, read), provider.cloud.hint
+        usual = "" if lm.api_base is not None else base_url
+        return replace(endpoint, wire=wire, signer=signer, hint=hint, usual_base=usual)
     if lm.api_base is None:
         if not provider.base_url:
             raise ConfigError(f"{lm.model!r} needs the address of its server: LM(..., api_base='https://…')")
@@ -173,11 +196,15 @@ def _endpoint_of(lm: LM, providers: Mapping[str, Provider]) -> Endpoint:
 _ELSEWHERE: Final[Mapping[str, str]] = {
     "azureai": "azure",
     "azureopenai": "azure",
+    "amazonbedrock": "bedrock",
+    "awsbedrock": "bedrock",
+    "bedrockconverse": "bedrock",
     "claude": "anthropic",
     "fireworksai": "fireworks",
     "googleai": "gemini",
     "googlegenai": "gemini",
     "google": "gemini",
+    "googlevertex": "vertex",
     "grok": "xai",
     "hostedvllm": "vllm",
     "llamafile": "llamacpp",
@@ -186,6 +213,7 @@ _ELSEWHERE: Final[Mapping[str, str]] = {
     "openaichat": "openai",
     "textcompletionopenai": "openai",
     "togetherai": "together",
+    "vertexai": "vertex",
 }
 """Names of other libraries, in small letters and digits only, and ours for the same provider."""
 

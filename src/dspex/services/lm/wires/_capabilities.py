@@ -78,6 +78,23 @@ CAPABILITIES_TABLE: Final[tuple[CapabilityRow, ...]] = (
     _row("anthropic", r"claude.*", "tools images files"),
     _row("gemini", r"gemini-(2\.5|[3-9]|\d\d).*", f"{_JSON} tools images audio files many seed reasoning"),
     _row("gemini", r"gemini.*", f"{_JSON} tools images audio files many seed"),
+    # Clouds. Bedrock keeps to schemas for the newer models of Anthropic and some open ones.
+    _row(
+        "bedrock",
+        r".*anthropic\.claude-((sonnet|haiku|opus)-4-[5-9](?!\d)|[a-z]+-([5-9]|\d\d)(?!\d)).*",
+        "json_schema tools images files reasoning",
+    ),
+    _row("bedrock", r".*anthropic\.claude-((sonnet|opus)-4|3-7).*", "tools images files reasoning"),
+    _row("bedrock", r".*anthropic\.claude-3.*", "tools images files"),
+    _row("bedrock", r".*amazon\.nova-micro.*", "tools"),
+    _row("bedrock", r".*amazon\.nova.*", "tools images files"),
+    _row("bedrock", r".*(llama3-2-(11|90)b|llama4|pixtral).*", "tools images"),
+    _row("bedrock", r".*(llama3-[1-3]|mistral-large|command-r|gpt-oss|qwen3|deepseek\.v3|jamba-1-5).*", "tools"),
+    _row("vertex", r"claude-(3-5|3-opus|3-sonnet|3-haiku).*", "tools images files"),
+    _row("vertex", r"claude-((sonnet|opus)-4(?!-\d(?!\d))|3-7).*", "tools images files reasoning"),
+    _row("vertex", r"claude.*", "json_schema tools images files reasoning"),
+    _row("vertex", r"gemini-(2\.5|[3-9]|\d\d).*", f"{_JSON} tools images audio files many seed reasoning"),
+    _row("vertex", r"gemini.*", f"{_JSON} tools images audio files many seed"),
     # Hosts of others' models. Groq refuses schemas together with streams or tools, and takes n=1 only.
     _row("groq", r".*gpt-oss.*|.*qwen3.*", "json_object tools seed reasoning"),
     _row("groq", r".*llama-4.*", "json_object tools images seed"),

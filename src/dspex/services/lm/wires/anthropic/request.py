@@ -14,7 +14,7 @@ from dspex.services.lm.wires.anthropic.answer import PROVIDER
 from dspex.services.lm.wires.anthropic.models import BUDGETS, ClaudeModel, claude_model
 from dspex.services.lm.wires.chat.request import check_extra, check_tool_choice
 
-__all__ = ["message_fields"]
+__all__ = ["add_sampling", "add_thinking", "message_fields"]
 
 _NAME: Final = "Anthropic's protocol"
 _MOST_MARKS: Final = 4
@@ -46,9 +46,9 @@ def message_fields(model_name: str, request: LMRequest, *, stream: bool) -> dict
     fields["messages"] = turns
     if request.tools or request.tool_choice != "auto":
         _add_tools(fields, request)
-    _add_thinking(fields, request, model, model_name)
+    add_thinking(fields, request, model, model_name)
     _add_output(fields, request, model, model_name)
-    _add_sampling(fields, request, model, model_name)
+    add_sampling(fields, request, model, model_name)
     if params.stop:
         fields["stop_sequences"] = list(params.stop)
     if stream:
@@ -237,7 +237,8 @@ def _add_tools(fields: dict[str, object], request: LMRequest) -> None:
         fields["tool_choice"] = {**named, "disable_parallel_tool_use": True} if one_at_most else named
 
 
-def _add_thinking(fields: dict[str, object], request: LMRequest, model: ClaudeModel, model_name: str) -> None:
+def add_thinking(fields: dict[str, object], request: LMRequest, model: ClaudeModel, model_name: str) -> None:
+    """Add the fields by which a model thinks, to a body that has ``max_tokens``; raises as ``message_fields``."""
     word = request.params.reasoning
     if word is None:
         return
@@ -278,7 +279,7 @@ def _add_output(fields: dict[str, Any], request: LMRequest, model: ClaudeModel, 
     fields["output_config"] = {**fields.get("output_config", {}), "format": form}
 
 
-def _add_sampling(fields: dict[str, object], request: LMRequest, model: ClaudeModel, model_name: str) -> None:
+def add_sampling(fields: dict[str, object], request: LMRequest, model: ClaudeModel, model_name: str) -> None:
     """Add temperature and top_p; a model that has only its default, 1, is not told of it."""
     for name, value in (("temperature", request.params.temperature), ("top_p", request.params.top_p)):
         if value is None:

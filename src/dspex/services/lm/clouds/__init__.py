@@ -1,0 +1,1 @@
+"""Providers that know accounts instead of keys: where they are, and how one proves who asks."""
