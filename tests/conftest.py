@@ -8,7 +8,7 @@ import signal
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["pytester", "tests.support.leaks", "tests.support.blocked_loop"]
+pytest_plugins = ["pytester", "tests.support.leaks", "tests.support.blocked_loop", "tests.support.stores"]
 
 # A shell makes its background jobs ignore Ctrl-C, and what they start inherits that: not what tests start to interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

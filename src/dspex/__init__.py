@@ -92,6 +92,7 @@ if TYPE_CHECKING:
     from dspex.services.lm.retry import RetryPolicy as RetryPolicy
     from dspex.services.lm.transport import Timeouts as Timeouts
     from dspex.services.retrieval.sqlite_index import SqliteIndex as SqliteIndex
+    from dspex.services.shared.address import Shared as Shared
 
 _SUBMODULES = frozenset(("errors", "evaluation", "lm", "optimizers", "programs", "runtime"))
 """Rooms whose names are public: ``dspex.lm.Provider`` needs no import of its own."""

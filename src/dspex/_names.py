@@ -99,6 +99,7 @@ NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "dspex.services.lm.retry": ("RetryPolicy",),
         "dspex.services.lm.transport": ("Timeouts",),
         "dspex.services.retrieval.sqlite_index": ("SqliteIndex",),
+        "dspex.services.shared.address": ("Shared",),
     },
     "dspex.lm": {
         "dspex.protocols.content": (

@@ -76,7 +76,10 @@ event                                     measurements                          
 ``dspex.cache.coalesced``                 —                                       —
 ``dspex.cache.bypass``                    —                                       ``reason``
 ``dspex.cache.evict``                     ``count``                               ``tier``
+``dspex.cache.unreadable``                —                                       ``reason``, ``tier``
 ``dspex.cache.remove``                    —                                       —
+``dspex.shared.down``                     —                                       ``store``, ``reason``
+``dspex.shared.up``                       ``seconds``                             ``store``
 ``dspex.parse.repair``                    —                                       ``signature``, ``field``, ``kind``
 ``dspex.retriever.search.stop``           ``duration``, ``passages``              ``retriever``
 ``dspex.rows.pause``                      ``delay``                               ``rows``, ``error``
@@ -84,7 +87,12 @@ event                                     measurements                          
 ``dspex.job.event``                       —                                       ``job``, ``event``
 ========================================  ======================================  ================================
 
-``cache.remove`` is an answer that could not be read: it is not served again.
+``cache.remove`` is an answer that could not be read: it is not served again. ``cache.unreadable`` is something else in
+a tier than an answer: ``damaged``, ``foreign``, ``oversized``, ``expired``, or of a ``newer`` dspex. ``cache.bypass``
+has a ``tier`` where only that one is gone without.
+
+``shared.down`` is a store of several processes that this one goes on without; ``shared.up`` uses it again, after
+``seconds``.
 
 Evaluations, steps of jobs, requests, modules, predictors, adapters, tools, retrievals, embeddings and LM calls are
 spans: their events carry an id (``span``; a request's is its own id) and the id of the span around them (``parent``),

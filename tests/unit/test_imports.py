@@ -56,7 +56,7 @@ MAY_IMPORT = {
 IMPORTED_WHEN_USED = frozenset(
     {
         # extras, which may be missing
-        *("genai_prices", "h11", "mcp", "optuna", "pydantic_monty", "rich", "typer"),
+        *("asyncpg", "genai_prices", "h11", "mcp", "optuna", "pydantic_monty", "redis", "rich", "typer"),
         "annotationlib",  # Python 3.14 and newer have it
         # too heavy for ``import dspex``
         *("aiocache", "anyio", "httpx", "pydantic", "structlog"),

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from dspex._guard import shown
-from dspex.app._given import cache_of, checked_drain, money_of, openers_of, records_of
+from dspex.app._given import cache_of, checked_drain, checked_ttl, money_of, openers_of, records_of
 from dspex.app._options import changed
 from dspex.app._sync import SyncApp
 from dspex.app._tree import AppTree
@@ -30,6 +30,7 @@ from dspex.requests import Request
 from dspex.services.lm.limits import ClientLimits, LimitsBook
 from dspex.services.lm.own_providers import with_own
 from dspex.services.lm.transport import Network, Timeouts, check_proxy
+from dspex.services.shared.address import Shared, shared_of
 from dspex.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -64,7 +65,12 @@ class App(AppView):
             ``xml``, ``tool``, or an Adapter.
         retriever: The default retriever: a path of a ``SqliteIndex``, or any ``Retriever``.
         retrievers: More of them, by the names that ``Retrieve('name')`` uses.
-        cache: ``None`` caches nothing, ``"memory"`` in this process, a path or any ``CacheStore`` on disk as well.
+        cache: ``None`` caches nothing, ``"memory"`` in this process, a path or any ``CacheStore`` on disk as well, the
+            address of a Redis or a Postgres (or a ``Shared``) there as well, for answers only.
+        cache_ttl: Seconds for which an answer is served from the cache; None where it does not grow old.
+        shared: A store that several processes share, ``"redis://…"``, ``"postgresql://…"`` or a ``Shared``; needs the
+            extra ``redis`` or ``postgres``. The cache has a tier there, unless it is None. While the store is down,
+            this App goes on without it.
         home: The folder for journals and jobs; made when first needed.
         deadline: Default seconds for a request.
         drain: Seconds that running requests may take to finish when the App closes; then they are cancelled.
@@ -89,11 +95,13 @@ class App(AppView):
 
     Raises:
         ConfigError: An argument makes no sense, or a provider is unknown.
+        MissingExtra: An option needs a package that is not installed.
     """
 
     __slots__ = (
         "__weakref__",
         "_cache",
+        "_cache_ttl",
         "_door",
         "_drain",
         "_limits",
@@ -106,6 +114,7 @@ class App(AppView):
         "_providers",
         "_retrievers",
         "_seed",
+        "_shared",
         "_tree",
         "home",
         "telemetry",
@@ -120,7 +129,9 @@ class App(AppView):
         adapter: AdapterChoice = None,
         retriever: str | Path | Retriever | None = None,
         retrievers: Mapping[str, str | Path | Retriever] | None = None,
-        cache: str | Path | CacheStore | None = "memory",
+        cache: str | Path | CacheStore | Shared | None = "memory",
+        cache_ttl: float | None = None,
+        shared: str | Shared | None = None,
         home: str | Path = ".dspex",
         deadline: float = 120.0,
         drain: float = 10.0,
@@ -144,6 +155,8 @@ class App(AppView):
         self._lms = records_of(lm, lms or {}, self._providers)
         self._retrievers = openers_of(retriever, retrievers or {})
         self._cache = cache_of(cache)
+        self._cache_ttl = checked_ttl(cache_ttl)
+        self._shared = shared_of(shared)
         proxies = read_proxies() if proxy == "environment" else proxy
         check_proxy(proxies, transport)
         self._limits = LimitsBook(limits, self._providers)
@@ -209,6 +222,8 @@ class App(AppView):
             providers=self._providers,
             retrievers=self._retrievers,
             cache=self._cache,
+            cache_ttl=self._cache_ttl,
+            shared=self._shared,
             limits=self._limits,
             network=self._network,
             max_running=self._max_running,

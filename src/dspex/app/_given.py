@@ -21,8 +21,9 @@ from dspex.services.lm.gateway import refuse_local
 from dspex.services.lm.providers import resolve_endpoint
 from dspex.services.money.prices import PriceTable
 from dspex.services.retrieval.sqlite_index import SqliteIndex
+from dspex.services.shared.address import Shared, is_shared_url, shared_of
 
-__all__ = ["cache_of", "checked_drain", "money_of", "openers_of", "records_of"]
+__all__ = ["cache_of", "checked_drain", "checked_ttl", "money_of", "openers_of", "records_of"]
 
 
 def records_of(
@@ -116,15 +117,30 @@ def _open_retriever(given: str | os.PathLike[str] | Retriever) -> Retriever:
     return retriever
 
 
-def cache_of(cache: str | Path | CacheStore | None) -> CacheStore | bool:
-    """Return where answers are kept: False nowhere, True in memory, a record on disk too."""
+def cache_of(cache: str | Path | CacheStore | Shared | None) -> CacheStore | Shared | bool:
+    """Return where answers are kept: False nowhere, True in memory, a record on disk or in a shared store too."""
     if cache is None:
         return False
+    if isinstance(cache, Shared) or is_shared_url(cache):
+        found = shared_of(cache)  # type: ignore[arg-type]  # no path is such an address
+        assert found is not None
+        return found
     if isinstance(cache, (str, os.PathLike)):  # a Path has an ``open``, too
         return True if cache == "memory" else SqliteCache(cache)
     if isinstance(cache, type) or not isinstance(cache, CacheStore):
-        raise ConfigError(f"cache={cache!r:.60} is none of: None, 'memory', a path, a store with open()")
+        raise ConfigError(
+            f"cache={cache!r:.60} is none of: None, 'memory', a path, the address of a store, a store with open()"
+        )
     return cache
+
+
+def checked_ttl(ttl: float | None) -> float | None:
+    """Return the seconds for which an answer is served; None where it does not grow old."""
+    if ttl is None:
+        return None
+    if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 0 < ttl < math.inf:
+        raise ConfigError(f"cache_ttl={ttl!r:.60} must be a positive number of seconds, or None")
+    return float(ttl)
 
 
 def checked_drain(drain: float) -> float:

@@ -39,8 +39,9 @@ from dspex.runtime import (
     TreeNode,
     tree,
 )
-from dspex.services.cache.gateway import CacheGateway
+from dspex.services.cache.gateway import CACHE, CacheGateway
 from dspex.services.cache.memory import MemoryTier
+from dspex.services.cache.postgres_tier import PostgresTier
 from dspex.services.lm.gateway import LMGateway
 from dspex.services.lm.limits import LimitsBook
 from dspex.services.lm.transport import MAX_IDLE, Network, open_transport
@@ -49,6 +50,8 @@ from dspex.services.money.ledger import LedgerBook, LedgerServer
 from dspex.services.money.periods import Periods
 from dspex.services.money.prices import PriceTable
 from dspex.services.retrieval.client import RetrieverGateway
+from dspex.services.shared.address import Shared
+from dspex.services.shared.gateway import SHARED, SharedGateway
 from dspex.telemetry import Telemetry
 
 __all__ = ["EVALUATIONS", "AppTree", "root_cause"]
@@ -72,7 +75,7 @@ class AppTree:
         lms: Mapping[str, LM | LMPool],
         providers: Mapping[str, Provider],
         retrievers: dict[str, Callable[[], Retriever]],
-        cache: CacheStore | bool,
+        cache: CacheStore | Shared | bool,
         limits: LimitsBook,
         network: Network,
         max_running: int,
@@ -85,8 +88,15 @@ class AppTree:
         budget: Budget | None,
         periods: tuple[Budget, ...] = (),
         door: Door | None = None,
+        shared: Shared | None = None,
+        cache_ttl: float | None = None,
     ) -> None:
         self.runtime = Runtime(telemetry=telemetry, seed=seed, watchdog=WATCHDOG)
+        self.shared = SharedGateway(self.runtime, shared, PostgresTier.parts) if shared is not None else None
+        self.cache_store = self.shared
+        """The store in which the cache has a tier."""
+        if isinstance(cache, Shared) and cache != shared:
+            self.cache_store = SharedGateway(self.runtime, cache, PostgresTier.parts, name=f"{SHARED}/{CACHE}")
         self.book = LedgerBook(PriceTable(prices), budget, Periods(periods))
         self._ledger = home / "ledger.db"
         self.lm = LMGateway(
@@ -105,8 +115,12 @@ class AppTree:
         )
         self.retrieval = RetrieverGateway(self.runtime, retrievers)
         money = MoneyGateway(self.runtime, self.book, self.lm.members)
-        disk = None if isinstance(cache, bool) else cache
-        self.cache = CacheGateway(self.runtime, memory=MemoryTier(), disk=disk) if cache else None
+        self.cache = None
+        if cache is not False:
+            disk = None if isinstance(cache, (bool, Shared)) else cache
+            self.cache = CacheGateway(
+                self.runtime, memory=MemoryTier(), disk=disk, shared=self.cache_store, ttl=cache_ttl
+            )
         self.threads = ToolThreads(self.runtime, limit=max_tool_threads)
         services = Services(self.lm, self.retrieval, self.cache, money, self.book.root, self.threads)
         self.runner = RequestRunner(
@@ -151,6 +165,7 @@ class AppTree:
     def _specs(self) -> list[ChildSpec]:
         """Return the children in start order; they stop in reverse."""
         return [
+            *(each.spec() for each in self._stores()),
             *([self.cache.spec()] if self.cache is not None else []),
             LedgerServer.spec(self.book, self._ledger),
             self.lm.spec(self.runtime),
@@ -161,6 +176,11 @@ class AppTree:
             self.job_service.spec(),
             *([dashboard_spec(self, self.door)] if self.door is not None else []),
         ]
+
+    def _stores(self) -> list[SharedGateway]:
+        """Return the shared stores: of the App, and another one of its cache."""
+        stores = [self.shared] if self.shared is not None else []
+        return [*stores, *([self.cache_store] if self.cache_store not in (None, self.shared) else [])]
 
     @property
     def closing(self) -> bool:
@@ -301,6 +321,7 @@ class AppTree:
             "failed": self.runner.failed,
             "cancelled": self.runner.cancelled,
             "down": down,
+            **({"shared": [each.health() for each in stores]} if (stores := self._stores()) else {}),
             **({"budgets": self.book.periods.plain()} if self.book.periods.each else {}),
         }
 

@@ -38,6 +38,7 @@ attribute, and the message says what to do next::
     │   │       └── StreamTruncated a stream ended without its end marker
     │   ├── RetrievalError          the index cannot be opened or searched
     │   ├── ServiceUnavailable      a service cannot start; it keeps trying
+    │   ├── SharedError             the store that processes share cannot be reached, or refuses
     │   └── ToolServerFailed        a server of tools cannot be started, reached or understood
     ├── RequestError
     │   ├── AppClosed               the App is closing or closed
@@ -182,6 +183,7 @@ from dspex.errors._services import (
     ServerFailed,
     ServiceError,
     ServiceUnavailable,
+    SharedError,
     StreamTruncated,
     TransportFailed,
 )
@@ -254,6 +256,7 @@ __all__ = [
     "ServerFailed",
     "ServiceError",
     "ServiceUnavailable",
+    "SharedError",
     "SignatureError",
     "SpecError",
     "StandInError",

@@ -25,6 +25,7 @@ __all__ = [
     "ServerFailed",
     "ServiceError",
     "ServiceUnavailable",
+    "SharedError",
     "StreamTruncated",
     "TransportFailed",
 ]
@@ -45,6 +46,14 @@ class ServiceUnavailable(ServiceError):
 
 class CacheError(ServiceError):
     """The cache cannot be opened, read or written."""
+
+
+class SharedError(ServiceError):
+    """
+    The store that processes share cannot be reached, or refuses an operation.
+
+    A running App goes on without it; only a command that is about the store itself ends with this.
+    """
 
 
 class RetrievalError(ServiceError):

@@ -92,7 +92,7 @@ class Details:
 
     @property
     def cached(self) -> str | None:
-        """Where the answer came from when the provider was not asked: ``memory``, ``disk`` or ``coalesced``."""
+        """Where an answer came from that no provider gave now: ``memory``, ``disk``, ``shared`` or ``coalesced``."""
         return self.results[-1].cached
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from dataclasses import asdict, dataclass
 from json.encoder import encode_basestring_ascii
 from operator import is_
@@ -13,8 +14,12 @@ from dspex.protocols.content import AudioPart, FilePart, ImagePart, Part, ToolRe
 from dspex.protocols.headers import header_identity
 from dspex.protocols.lm import LMRequest, LMResponse, Message
 from dspex.protocols.model import LM, LMParams, LMPool
+from dspex.protocols.retrieval import Passage
 
-__all__ = ["CacheMode", "CacheService", "CacheStore", "Hit", "Lead", "OpenCacheStore", "cache_key"]
+__all__ = ["CacheMode", "CacheService", "CacheStore", "CachedValue", "Hit", "Lead", "OpenCacheStore", "cache_key"]
+
+CachedValue = LMResponse | array | tuple[Passage, ...]  # type: ignore[type-arg]  # of float32, the vector of a text
+"""The things that a cache keeps: answers, vectors, passages found."""
 
 KEY_VERSION = "4"
 """Part of every key: raised when the meaning of a stored answer changes, which empties all caches at once."""
@@ -124,15 +129,20 @@ class Hit:
     """The answer was there (``tier`` says where) or another caller's flight brought it (``coalesced``)."""
 
     response: LMResponse
-    tier: Literal["memory", "disk", "coalesced"]
+    tier: Literal["memory", "disk", "shared", "coalesced"]
 
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """Nobody has the answer: the holder computes it and must ``fill`` or ``abandon`` ``token``."""
+    """
+    Nobody has the answer: the holder computes it and must ``fill`` or ``abandon`` ``token``.
+
+    ``fence`` is that of its lease in the store that processes share; 0 without one.
+    """
 
     key: str
     token: int
+    fence: int = 0
 
 
 class OpenCacheStore(Protocol):

@@ -412,7 +412,7 @@ class AttemptLog:
         """The model that was asked last: of a pool, the member that answered."""
         self.response: LMResponse | None = None
         self.cached: str | None = None
-        """Where a cache had the answer: ``memory``, ``disk`` or ``coalesced``."""
+        """Where a cache had the answer: ``memory``, ``disk``, ``shared`` or ``coalesced``."""
         self.parts: list[AttemptLog] = []
         """The logs of the calls it was made of, where several were needed."""
         self.counted = 0

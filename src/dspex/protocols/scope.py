@@ -69,7 +69,7 @@ class LMResult:
     """The model that answered; the pool itself where a cache did."""
     attempts: tuple[Attempt, ...]
     cached: str | None
-    """``memory``, ``disk`` or ``coalesced`` when no attempt of this call's own was needed."""
+    """``memory``, ``disk``, ``shared`` or ``coalesced`` when no attempt of this call's own was needed."""
     duration: float
     cost: Decimal | None = None
     """US dollars, for attempts without an answer too; None where a price is unknown, 0 where a cache answered."""

@@ -1,20 +1,63 @@
-"""Responses as versioned JSON: the only form in which an answer leaves the process. Never pickle."""
+"""Cached values as versioned JSON: the only form in which an answer leaves the process. Never pickle."""
 
 from __future__ import annotations
 
+import base64
 import json
+import math
+import sys
+from array import array
+from collections.abc import Callable
 from dataclasses import astuple, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
+from dspex.protocols.cache import CachedValue
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
+from dspex.protocols.retrieval import Passage
 
-__all__ = ["decode_response", "encode_response"]
+__all__ = ["decode_response", "decode_stored", "decode_value", "encode_response", "encode_value"]
 
 VERSION = 2
 _COUNTS = 6
 """Numbers of a usage that are counts."""
+
+
+def encode_value(value: CachedValue) -> tuple[str, str]:
+    """
+    Return the kind of a value and its JSON text, in ASCII.
+
+    Raises:
+        TypeError: It is of no kind that is cached, or a part of it is not JSON.
+    """
+    if isinstance(value, LMResponse):
+        return "answer", encode_response(value)
+    if isinstance(value, array) and value.typecode == "f":
+        return "vector", json.dumps(_vector_written(value))
+    if isinstance(value, tuple) and all(isinstance(each, Passage) for each in value):
+        return "passages", json.dumps([[each.text, each.title, each.score, each.id] for each in value])
+    raise TypeError(f"a {type(value).__name__} is not cached")
+
+
+def decode_value(kind: str, fields: object) -> CachedValue | None:
+    """Return the value that JSON stands for, or None when it is none of this kind; never raises."""
+    read = _KINDS.get(kind)
+    if read is None:
+        return None
+    try:
+        return read(fields)
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
+        return None
+
+
+def decode_stored(kind: str, text: str) -> CachedValue | None:
+    """Return the value that a JSON text stands for, or None when it is none of this kind; never raises."""
+    try:
+        fields: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return decode_value(kind, fields)
 
 
 def encode_response(response: LMResponse) -> str:
@@ -59,19 +102,53 @@ def _encoded(completion: Completion) -> list[object]:  # JSON
 def decode_response(text: str) -> LMResponse | None:
     """Return the response, or None when ``text`` is of another version or no response at all."""
     try:
-        fields: Any = json.loads(text)
-        if fields["v"] != VERSION:
-            return None
-        completions = tuple(_decoded(*each) for each in fields["completions"])
-        usage = _usage_read(fields["usage"])
-        headers = {_text(name): _text(value) for name, value in fields["headers"].items()}
-        request_id = fields["request_id"]
-        if not completions or not (request_id is None or isinstance(request_id, str)):
-            return None
-        withheld = int(fields["withheld"])
-        return LMResponse(completions, usage, _text(fields["model"]), request_id, headers, withheld)
+        return _response(json.loads(text))
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return None
+
+
+def _response(fields: Any) -> LMResponse | None:  # JSON
+    if fields["v"] != VERSION:
+        return None
+    completions = tuple(_decoded(*each) for each in fields["completions"])
+    usage = _usage_read(fields["usage"])
+    headers = {_text(name): _text(value) for name, value in fields["headers"].items()}
+    request_id = fields["request_id"]
+    if not completions or not (request_id is None or isinstance(request_id, str)):
+        return None
+    withheld = int(fields["withheld"])
+    return LMResponse(completions, usage, _text(fields["model"]), request_id, headers, withheld)
+
+
+def _vector_written(vector: array[float]) -> str:
+    """Return float32 numbers, little end first, in base64: four letters for three bytes, and not one bit is lost."""
+    if sys.byteorder == "big":
+        vector = array("f", vector)
+        vector.byteswap()
+    return base64.b64encode(vector.tobytes()).decode()
+
+
+def _vector(text: object) -> array[float] | None:
+    vector = array("f")
+    vector.frombytes(base64.b64decode(_text(text), validate=True))
+    if sys.byteorder == "big":
+        vector.byteswap()
+    return vector if vector and all(map(math.isfinite, vector)) else None
+
+
+def _passages(rows: Any) -> tuple[Passage, ...]:  # JSON
+    if not isinstance(rows, list):
+        raise TypeError(f"{rows!r} is not a list")
+    return tuple(
+        Passage(_text(text), _text(title), float(score), _text(known_as)) for text, title, score, known_as in rows
+    )
+
+
+_KINDS: Final[dict[str, Callable[[Any], CachedValue | None]]] = {  # JSON
+    "answer": _response,
+    "vector": _vector,
+    "passages": _passages,
+}
 
 
 def _decoded(text: object, reason: object, more: Any = None) -> Completion:  # JSON

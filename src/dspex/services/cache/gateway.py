@@ -7,9 +7,13 @@ from dspex.protocols.cache import CacheStore, Hit, Lead
 from dspex.protocols.lm import LMResponse
 from dspex.runtime import ChildSpec, Runtime, calling_process
 from dspex.services.cache.memory import MemoryTier
+from dspex.services.cache.postgres_tier import PostgresTier
+from dspex.services.cache.redis_tier import RedisTier
 from dspex.services.cache.server import Abandon, CacheServer, CacheTable, Fill, Lookup, Remove
+from dspex.services.cache.shared_tier import SharedTier
+from dspex.services.shared.gateway import SharedGateway
 
-__all__ = ["CACHE", "CacheGateway"]
+__all__ = ["CACHE", "CacheGateway", "tier_in"]
 
 CACHE = "cache"
 """The name under which the cache's actor is registered."""
@@ -21,21 +25,34 @@ PATIENCE = 0.1
 class CacheGateway:
     """Implements ``protocols.CacheService`` over the supervised ``CacheServer``."""
 
-    def __init__(self, runtime: Runtime, *, memory: MemoryTier, disk: CacheStore | None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        memory: MemoryTier,
+        disk: CacheStore | None,
+        shared: SharedGateway | None = None,
+        ttl: float | None = None,
+    ) -> None:
         self._runtime = runtime
         self._disk = disk
+        self._shared = shared
         self._server = runtime.named(CACHE)
-        self.table = CacheTable(memory)
+        self.table = CacheTable(memory, ttl)
 
     def spec(self) -> ChildSpec:
         """Return the child spec of the cache's actor."""
-        return ChildSpec(CACHE, CacheServer, (self.table, self._disk), name=CACHE)
+        shared = self._shared
+        tier = tier_in(shared) if shared is not None else None
+        lease = shared.shared.lease if shared is not None else 0.0
+        return ChildSpec(CACHE, CacheServer, (self.table, self._disk, tier, lease), name=CACHE)
 
     def peek(self, key: str) -> LMResponse | None:
         """Return what memory holds, at once."""
         found = self.table.memory.get_nowait(key)
-        if found is not None:
-            self._count_hit("memory")
+        if not isinstance(found, LMResponse):
+            return None
+        self._count_hit("memory")
         return found
 
     async def lookup(self, key: str, deadline: float, *, read: bool = True) -> Hit | Lead | None:
@@ -57,7 +74,7 @@ class CacheGateway:
         """Store the answer in memory, where everybody looks first, and have the server store it for longer."""
         # First here: a server that is killed with the message in its mailbox would lose the answer.
         memory, before = self.table.memory, self.table.memory.evicted
-        memory.set_nowait(lead.key, response)
+        memory.set_nowait(lead.key, response, self.table.until())
         evicted = memory.evicted - before
         if evicted and self._runtime.telemetry.active:
             self._runtime.telemetry.emit("dspex.cache.evict", {"count": evicted}, {"tier": "memory"})
@@ -83,3 +100,8 @@ class CacheGateway:
     def _emit(self, name: str, metadata: dict[str, object]) -> None:
         if self._runtime.telemetry.active:
             self._runtime.telemetry.emit(name, {}, metadata)
+
+
+def tier_in(shared: SharedGateway) -> SharedTier:
+    """Return the cache's tier in a store."""
+    return RedisTier(shared) if shared.shared.kind == "redis" else PostgresTier(shared)

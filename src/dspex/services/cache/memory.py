@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from math import inf
 from typing import cast
 
 from aiocache import SimpleMemoryCache
 from aiocache.serializers import NullSerializer
 
+from dspex._clock import wall_time
+from dspex.protocols.cache import CachedValue
 from dspex.protocols.lm import LMResponse
 
 __all__ = ["MemoryTier"]
@@ -15,10 +18,10 @@ __all__ = ["MemoryTier"]
 
 class MemoryTier(SimpleMemoryCache):  # type: ignore[misc]  # aiocache ships no types
     """
-    An LRU of responses, bounded in number and bytes.
+    An LRU of values, bounded in number and bytes.
 
     aiocache's own memory backend grows for ever and its expiry timers outlive the values they were set for; so
-    entries here leave by age of use alone, and are told apart by keys that carry a version.
+    entries here leave by age of use, or are found to have expired when they are asked for.
     """
 
     def __init__(self, *, max_entries: int = 10_000, max_bytes: int = 256 * 2**20) -> None:
@@ -27,57 +30,75 @@ class MemoryTier(SimpleMemoryCache):  # type: ignore[misc]  # aiocache ships no 
         self.max_bytes = max_bytes
         self.bytes = 0
         self.evicted = 0
-        self._cache: OrderedDict[str, LMResponse] = OrderedDict()
+        self._cache: OrderedDict[str, CachedValue] = OrderedDict()
+        self._until: dict[str, float] = {}  # of those that expire
 
     def __len__(self) -> int:
         return len(self._cache)
 
-    def get_nowait(self, key: str) -> LMResponse | None:
-        """Return the response and count it as used just now."""
+    def get_nowait(self, key: str) -> CachedValue | None:
+        """Return the value and count it as used just now."""
         found = self._cache.get(key)
         if found is not None:
+            if self._until and self._until.get(key, inf) <= wall_time():
+                self._drop(key)
+                return None
             self._cache.move_to_end(key)
         return found
 
-    def set_nowait(self, key: str, response: LMResponse) -> None:
-        """Keep a response; the least recently used ones leave until the bounds hold."""
-        old = self._cache.pop(key, None)
-        if old is not None:
-            self.bytes -= _size(old)
-        self._cache[key] = response
-        self.bytes += _size(response)
+    def set_nowait(self, key: str, value: CachedValue, until: float | None = None) -> None:
+        """
+        Keep a value; the least recently used ones leave until the bounds hold.
+
+        Args:
+            until: When it stops being served, in seconds since the epoch; None where only others make it leave.
+        """
+        self._drop(key)
+        self._cache[key] = value
+        self.bytes += _size(value)
+        if until is not None:
+            self._until[key] = until
         while len(self._cache) > self.max_entries or (self.bytes > self.max_bytes and len(self._cache) > 1):
-            _, gone = self._cache.popitem(last=False)
-            self.bytes -= _size(gone)
+            self._drop(next(iter(self._cache)))
             self.evicted += 1
 
-    def remove_nowait(self, key: str, response: LMResponse) -> None:
-        """Remove a response, if it is still the one that is kept under ``key``."""
-        if self._cache.get(key) == response:
-            self.bytes -= _size(self._cache.pop(key))
+    def remove_nowait(self, key: str, value: CachedValue) -> None:
+        """Remove a value, if it is still the one that is kept under ``key``."""
+        if self._cache.get(key) == value:
+            self._drop(key)
 
-    async def _get(self, key: str, encoding: str = "utf-8", _conn: object = None) -> LMResponse | None:
+    def _drop(self, key: str) -> bool:
+        old = self._cache.pop(key, None)
+        if old is None:
+            return False
+        self.bytes -= _size(old)
+        if self._until:
+            self._until.pop(key, None)
+        return True
+
+    async def _get(self, key: str, encoding: str = "utf-8", _conn: object = None) -> CachedValue | None:
         return self.get_nowait(key)
 
     async def _set(
         self, key: str, value: object, ttl: object = None, _cas_token: object = None, _conn: object = None
     ) -> bool:
-        self.set_nowait(key, cast("LMResponse", value))
+        self.set_nowait(key, cast("CachedValue", value))
         return True
 
     async def _delete(self, key: str, _conn: object = None) -> int:
-        old = self._cache.pop(key, None)
-        if old is None:
-            return 0
-        self.bytes -= _size(old)
-        return 1
+        return int(self._drop(key))
 
     async def _clear(self, namespace: str | None = None, _conn: object = None) -> bool:
         self._cache.clear()
+        self._until.clear()
         self.bytes = 0
         return True
 
 
-def _size(response: LMResponse) -> int:
-    """Return about how many bytes a response takes."""
-    return 600 + sum(len(each.text) for each in response.completions) + 40 * len(response.headers)
+def _size(value: CachedValue) -> int:
+    """Return about how many bytes a value takes."""
+    if isinstance(value, LMResponse):
+        return 600 + sum(len(each.text) for each in value.completions) + 40 * len(value.headers)
+    if isinstance(value, tuple):
+        return 100 + sum(300 + len(each.text) + len(each.title) for each in value)
+    return 100 + 4 * len(value)

@@ -6,11 +6,16 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from dspex._clock import wall_time
+from dspex._random import fresh_id
 from dspex.errors import CacheError
 from dspex.protocols.cache import CacheStore, Hit, Lead, OpenCacheStore
 from dspex.protocols.lm import LMResponse
 from dspex.runtime import Down, From, LibraryActor, Next, NoReply, ProcessRef, Reply, WorkerThread, get_logger
+from dspex.services.cache.across import Across
+from dspex.services.cache.envelope import CacheEntry
 from dspex.services.cache.memory import MemoryTier
+from dspex.services.cache.shared_tier import NEWEST, NO_LEASE, Granted, SharedTier
 
 __all__ = ["Abandon", "CacheServer", "CacheTable", "Fill", "Lookup", "Remove"]
 
@@ -55,22 +60,36 @@ class Flight:
 
     leader: ProcessRef
     token: int
+    fence: int = NO_LEASE
+    """That of the lease under which its answer is made, where other processes must not make it."""
     waiters: deque[tuple[Lookup, From]] = field(default_factory=deque)
     monitor: int = 0
 
 
 class CacheTable:
-    """The data that outlives the actor: the memory tier, the leaders of flights, answers that the disk is to forget."""
+    """
+    The data that outlives the actor: the memory tier, the leaders of flights, answers that other tiers are to forget.
 
-    __slots__ = ("flights", "hits", "memory", "misses", "tokens", "unwanted")
+    Attributes:
+        owner: The name under which this process holds leases, which a restarted actor goes on to renew.
+        ttl: Seconds for which an answer is served; None where it does not grow old.
+    """
 
-    def __init__(self, memory: MemoryTier) -> None:
+    __slots__ = ("flights", "hits", "memory", "misses", "owner", "tokens", "ttl", "unwanted")
+
+    def __init__(self, memory: MemoryTier, ttl: float | None = None) -> None:
         self.memory = memory
+        self.ttl = ttl
+        self.owner = fresh_id("cache")
         self.flights: dict[str, Flight] = {}
         self.tokens = 0
-        self.hits = {"memory": 0, "disk": 0, "coalesced": 0}
+        self.hits = {"memory": 0, "disk": 0, "shared": 0, "coalesced": 0}
         self.misses = 0
         self.unwanted: dict[str, LMResponse] = {}
+
+    def until(self) -> float | None:
+        """Return when an answer made now stops being served, in seconds since the epoch."""
+        return None if self.ttl is None else wall_time() + self.ttl
 
 
 class CacheServer(LibraryActor):
@@ -81,14 +100,20 @@ class CacheServer(LibraryActor):
     asks again by name.
     """
 
-    def __init__(self, table: CacheTable, disk: CacheStore | None) -> None:
+    def __init__(
+        self, table: CacheTable, disk: CacheStore | None, shared: SharedTier | None = None, lease: float = 5.0
+    ) -> None:
         self._table = table
         self._disk_spec = disk
+        self._shared = shared
+        self._lease = lease
+        self._across: Across | None = None
         self._disk: OpenCacheStore | None = None
         self._worker: WorkerThread | None = None
         self._reader: WorkerThread | None = None
         self._leaders: dict[int, str] = {}
-        self._asking_disk: dict[str, deque[tuple[Lookup, From]]] = {}
+        self._asking: dict[str, deque[tuple[Lookup, From]]] = {}
+        """Who waits for the disk, and behind it for the shared tier, to say whether they have a key."""
 
     async def init(self) -> None:
         """Open the disk tier, and watch the leaders that a predecessor left."""
@@ -97,6 +122,19 @@ class CacheServer(LibraryActor):
             self._disk = await self._worker.run(self._disk_spec.open)
             # Resources are closed in reverse: nobody reads any more when the file is closed.
             self._reader = self.own(WorkerThread("dspex-cache-reader"), WorkerThread.aclose)
+        if self._shared is not None:
+            self._across = Across(
+                self._shared,
+                self.runtime,
+                owner=self._table.owner,
+                lease=self._lease,
+                wanted=self._is_wanted,
+                leases=self._leases,
+                say=lambda key, found: self._dspex_process.mailbox.put_always(_SharedSaid(key, found)),
+            )
+            # Values that wait to be stored, and leases of flights that are over, outlive us by the time they need.
+            self.own(self._across, Across.flush)
+            self.spawn_task(self._across.run, label="shared tier")
         for key in tuple(self._table.unwanted):
             self._remove(key)
         for key, flight in list(self._table.flights.items()):
@@ -105,26 +143,30 @@ class CacheServer(LibraryActor):
                 self._watch(key, flight)
             else:
                 del self._table.flights[key]
+                self._give_back(key, flight)
 
     async def handle_call(self, message: Any, sender: From) -> Next:
         """Answer a ``Lookup`` from memory, join it to a flight, ask the disk, or let it lead."""
         if not issubclass(type(message), Lookup):
             return self.refuse(message, sender)
         found = self._table.memory.get_nowait(message.key) if message.read else None
-        if found is not None:
+        if isinstance(found, LMResponse):
             return Reply(Hit(found, "memory"))
         flight = self._table.flights.get(message.key)
         if flight is not None:
             flight.waiters.append((message, sender))
             return NoReply()
-        if self._disk is None or not message.read:
+        if (self._disk is None and self._across is None) or not message.read:
             return Reply(self._lead(message))
-        asking = self._asking_disk.get(message.key)
+        asking = self._asking.get(message.key)
         if asking is not None:
             asking.append((message, sender))
-        else:
-            self._asking_disk[message.key] = deque([(message, sender)])
+            return NoReply()
+        self._asking[message.key] = deque([(message, sender)])
+        if self._disk is not None:
             self.spawn_task(self._ask_disk, message.key, label="disk lookup")
+        elif self._across is not None:
+            self._across.want(message.key)
         return NoReply()
 
     async def handle_cast(self, message: Any) -> Next:
@@ -140,7 +182,7 @@ class CacheServer(LibraryActor):
         return None
 
     async def handle_info(self, message: Any) -> Next:
-        """Hand on the lead of a leader that died, and take what the disk said."""
+        """Hand on the lead of a leader that died, and take what the other tiers said."""
         if issubclass(type(message), Down):
             key = self._leaders.pop(message.monitor, None)
             flight = self._table.flights.get(key) if key is not None else None
@@ -148,6 +190,8 @@ class CacheServer(LibraryActor):
                 self._hand_on(key, flight)
         elif issubclass(type(message), _DiskSaid):
             self._disk_said(message)
+        elif issubclass(type(message), _SharedSaid):
+            self._shared_said(message)
         else:
             return await super().handle_info(message)
         return None
@@ -159,13 +203,15 @@ class CacheServer(LibraryActor):
 
     # --- flights --------------------------------------------------------------------------------------------
 
-    def _lead(self, lookup: Lookup) -> Lead:
+    def _lead(self, lookup: Lookup, fence: int = NO_LEASE) -> Lead:
         table = self._table
         table.tokens += 1
-        flight = Flight(lookup.holder, table.tokens)
+        if fence == NO_LEASE and not lookup.read:
+            fence = NEWEST  # a refresh is to take the place of what is there
+        flight = Flight(lookup.holder, table.tokens, fence)
         table.flights[lookup.key] = flight
         self._watch(lookup.key, flight)
-        return Lead(lookup.key, flight.token)
+        return Lead(lookup.key, flight.token, flight.fence)
 
     def _watch(self, key: str, flight: Flight) -> None:
         flight.monitor = flight.leader.monitor()
@@ -184,6 +230,10 @@ class CacheServer(LibraryActor):
     def _fill(self, message: Fill) -> None:
         # Kept before the flight lands: who asks in between finds the one or the other, and never leads again.
         self._keep(message.lead.key, message.response)
+        if self._across is not None:
+            # Also that of a leader whose lead has been taken away: its fence says what it may replace.
+            entry = CacheEntry(message.response, wall_time(), self._table.until())
+            self._across.put(message.lead.key, entry, message.lead.fence)
         flight = self._land(message.lead)
         if flight is not None:
             for _, sender in flight.waiters:
@@ -199,6 +249,7 @@ class CacheServer(LibraryActor):
             self._hand_on(message.lead.key, flight)
             return
         self._land(message.lead)
+        self._give_back(message.lead.key, flight)
         for _, sender in flight.waiters:
             sender.fail(message.error)
 
@@ -210,11 +261,25 @@ class CacheServer(LibraryActor):
             lookup, sender = waiters.popleft()
             if not sender.waiting or not lookup.holder.alive:
                 continue
-            lead = self._lead(lookup)
+            lead = self._lead(lookup, flight.fence)
             self._table.flights[key].waiters = waiters  # before the reply: the new leader may land in its own tick
             if sender.reply(lead):
                 return
             self._land(lead)
+        self._give_back(key, flight)
+
+    def _give_back(self, key: str, flight: Flight) -> None:
+        """Let other processes make the answer of a flight that brought none."""
+        if self._across is not None:
+            self._across.release(key, flight.fence)
+
+    def _is_wanted(self, key: str) -> bool:
+        """True while somebody waits for what the shared tier says of a key."""
+        return any(sender.waiting and lookup.holder.alive for lookup, sender in self._asking.get(key, ()))
+
+    def _leases(self) -> list[tuple[str, int]]:
+        """Return the keys and fences of the leases under which flights are under way."""
+        return [(key, flight.fence) for key, flight in self._table.flights.items() if flight.fence > 0]
 
     # --- tiers ----------------------------------------------------------------------------------------------
 
@@ -223,7 +288,7 @@ class CacheServer(LibraryActor):
             return  # its removal is behind this message
         self._table.unwanted.pop(key, None)
         before = self._table.memory.evicted
-        self._table.memory.set_nowait(key, response)
+        self._table.memory.set_nowait(key, response, self._table.until())
         evicted = self._table.memory.evicted - before
         if evicted and self.runtime.telemetry.active:
             self.runtime.telemetry.emit("dspex.cache.evict", {"count": evicted}, {"tier": "memory"})
@@ -259,6 +324,8 @@ class CacheServer(LibraryActor):
         if response is None:
             return
         self._table.memory.remove_nowait(key, response)
+        if self._across is not None:
+            self._across.remove(key, response)
         if self._worker is None or self._disk is None:
             del self._table.unwanted[key]
             return
@@ -271,23 +338,51 @@ class CacheServer(LibraryActor):
         self._worker.submit(remove, failed=_cannot_remove)
 
     def _disk_said(self, said: _DiskSaid) -> None:
-        asking = self._asking_disk.pop(said.key, deque())
         if said.response is not None and said.response != self._table.unwanted.get(said.key):
-            self._table.memory.set_nowait(said.key, said.response)
-            for _, sender in asking:
-                sender.reply(Hit(said.response, "disk"))
-            return
-        flight = self._table.flights.get(said.key)  # a refresh may have begun meanwhile
+            self._table.memory.set_nowait(said.key, said.response, self._table.until())
+            self._answer(said.key, Hit(said.response, "disk"))
+        elif self._across is not None and said.key not in self._table.flights:
+            self._across.want(said.key)
+        else:
+            self._let_lead(said.key, NO_LEASE)
+
+    def _shared_said(self, said: _SharedSaid) -> None:
+        found = said.found
+        if isinstance(found, Granted):
+            self._let_lead(said.key, found.fence)
+        elif found is None:
+            self._let_lead(said.key, NO_LEASE)
+        elif not isinstance(found.value, LMResponse) or found.value == self._table.unwanted.get(said.key):
+            assert self._across is not None
+            self._across.want(said.key, read=False)  # its removal is under way
+        else:
+            self._table.memory.set_nowait(said.key, found.value, found.until)
+            if self._worker is not None and self._disk is not None:
+                self._write_disk(self._worker, self._disk, said.key, found.value)
+            self._answer(said.key, Hit(found.value, "shared"))
+
+    def _answer(self, key: str, hit: Hit) -> None:
+        for _, sender in self._asking.pop(key, ()):
+            sender.reply(hit)
+
+    def _let_lead(self, key: str, fence: int) -> None:
+        """Have the first who waits for the tiers lead, and the others wait for it."""
+        asking = self._asking.pop(key, deque())
+        flight = self._table.flights.get(key)  # a refresh may have begun meanwhile
         if flight is not None:
             flight.waiters.extend(asking)
+            if self._across is not None:
+                self._across.release(key, fence)
             return
         while asking:
             lookup, sender = asking.popleft()
             if sender.waiting and lookup.holder.alive:
-                lead = self._lead(lookup)
-                self._table.flights[said.key].waiters.extend(asking)
+                lead = self._lead(lookup, fence)
+                self._table.flights[key].waiters.extend(asking)
                 sender.reply(lead)
                 return
+        if self._across is not None:
+            self._across.release(key, fence)
 
     async def _close_disk(self, worker: WorkerThread) -> None:
         await worker.aclose(self._disk.close if self._disk is not None else None)
@@ -299,6 +394,14 @@ class _DiskSaid:
 
     key: str
     response: LMResponse | None
+
+
+@dataclass(frozen=True, slots=True)
+class _SharedSaid:
+    """The shared tier's answer: a value, a lease, or None: it is down."""
+
+    key: str
+    found: CacheEntry | Granted | None
 
 
 def _cannot_write(error: BaseException) -> None:
