@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dspex import lm as lm
     from dspex import optimizers as optimizers
     from dspex import programs as programs
+    from dspex import retrieval as retrieval
     from dspex import runtime as runtime
     from dspex.app._app import App as App
     from dspex.app._tool_servers import mcp_tools as mcp_tools

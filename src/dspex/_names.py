@@ -1,7 +1,8 @@
 """
 The one table of public names that are loaded when they are first used, and the loader that goes by it.
 
-The façades (``dspex``, ``dspex.lm``, ``dspex.testing``) repeat the table for type checkers, who cannot run it:
+The façades (``dspex``, ``dspex.lm``, ``dspex.retrieval``, ``dspex.testing``) repeat the table for type checkers, who
+cannot run it:
 ``python -m tests.support.facades`` writes those parts anew, and a test holds them to the table. Every name needs a
 place in ``docs/reference``.
 """
@@ -179,6 +180,53 @@ NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "VertexClaude",
             "VertexGemini",
         ),
+    },
+    "dspex.retrieval": {
+        "dspex.protocols.filters": (
+            "And",
+            "Equals",
+            "Exists",
+            "Filter",
+            "FilterLike",
+            "Not",
+            "OneOf",
+            "Or",
+            "Range",
+            "as_filter",
+            "filter_to_json",
+            "fits",
+        ),
+        "dspex.protocols.metadata": (
+            "Metadata",
+            "MetadataValue",
+            "Scalar",
+        ),
+        "dspex.protocols.retrieval": (
+            "Abilities",
+            "Embedder",
+            "Index",
+            "Retriever",
+            "Vector",
+            "abilities_of",
+            "checked_passages",
+            "embedded_text",
+        ),
+        "dspex.protocols.fusion": ("fused",),
+        "dspex.services.retrieval.bm25_index": ("Bm25Index",),
+        "dspex.services.retrieval.composites": (
+            "Composite",
+            "Hybrid",
+            "Ranker",
+            "Reranked",
+            "RetrieverLike",
+        ),
+        "dspex.services.retrieval.hashing": ("HashingEmbedder",),
+        "dspex.services.retrieval.http_retrievers": (
+            "ColBERTv2",
+            "HttpRetriever",
+        ),
+        "dspex.services.retrieval.rerank_http": ("HttpReranker",),
+        "dspex.services.retrieval.vector_index": ("VectorIndex",),
     },
     "dspex.testing": {
         "dspex.testing._cassette": (

@@ -82,6 +82,7 @@ event                                     measurements                          
 ``dspex.shared.up``                       ``seconds``                             ``store``
 ``dspex.parse.repair``                    —                                       ``signature``, ``field``, ``kind``
 ``dspex.retriever.search.stop``           ``duration``, ``passages``              ``retriever``
+``dspex.retriever.write.stop``            ``duration``, ``passages``              ``retriever``, ``operation``
 ``dspex.rows.pause``                      ``delay``                               ``rows``, ``error``
 ``dspex.rows.go``                         —                                       ``rows``
 ``dspex.job.event``                       —                                       ``job``, ``event``

@@ -16,6 +16,7 @@ from dspex.lm import Completion, LMRequest, LMResponse, OpenAIChat, Secret, Usag
 from dspex.programs import Adapter, ChatAdapter, Parsed
 from dspex.protocols.cache import CacheStore
 from dspex.protocols.executor import Executor, Ok, Outcome, RunOptions
+from dspex.protocols.filters import Filter
 from dspex.protocols.retrieval import Passage, Retriever
 from dspex.testing import FixedRetriever, ScriptedLM
 from dspex.testing.conformance import AdapterContract, CacheStoreContract, ExecutorContract, RetrieverContract
@@ -72,17 +73,17 @@ def test_of_wires(wire: OpenAIChat, found: set[str]) -> None:
 
 
 class TooMany(FixedRetriever):
-    def search(self, query: str, k: int) -> Sequence[Passage]:
+    def search(self, query: str, k: int, filter: Filter | None = None) -> Sequence[Passage]:
         return [*super().search(query, k), *super().search(query, k)]
 
 
 class Rising(FixedRetriever):
-    def search(self, query: str, k: int) -> Sequence[Passage]:
+    def search(self, query: str, k: int, filter: Filter | None = None) -> Sequence[Passage]:
         return [Passage(str(number), score=number) for number in range(k)]
 
 
 class Fragile(FixedRetriever):
-    def search(self, query: str, k: int) -> Sequence[Passage]:
+    def search(self, query: str, k: int, filter: Filter | None = None) -> Sequence[Passage]:
         query.encode()
         return super().search(query, k)
 

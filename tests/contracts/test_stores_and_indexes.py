@@ -13,6 +13,7 @@ from dspex.programs import Adapter, ChatAdapter, JSONAdapter, ToolAdapter, XMLAd
 from dspex.protocols.cache import CacheStore
 from dspex.protocols.executor import Executor
 from dspex.protocols.retrieval import Retriever
+from dspex.retrieval import Bm25Index, HashingEmbedder, VectorIndex
 from dspex.testing import FixedRetriever
 from dspex.testing.conformance import AdapterContract, CacheStoreContract, ExecutorContract, RetrieverContract
 
@@ -26,6 +27,16 @@ class TestSqliteIndex(RetrieverContract):
 
     def make_retriever(self) -> Retriever:
         return dspex.SqliteIndex.build(self.path, [dspex.Passage(text) for text in PASSAGES])
+
+
+class TestVectorIndex(TestSqliteIndex):
+    def make_retriever(self) -> Retriever:
+        return VectorIndex.build(self.path, [dspex.Passage(text) for text in PASSAGES], HashingEmbedder(32))
+
+
+class TestBm25Index(TestSqliteIndex):
+    def make_retriever(self) -> Retriever:
+        return Bm25Index.build(self.path, [dspex.Passage(text) for text in PASSAGES])
 
 
 class TestFixedRetriever(RetrieverContract):

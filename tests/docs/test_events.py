@@ -27,7 +27,8 @@ def emitted() -> tuple[set[str], set[str]]:
                 names.add(node.value)
             elif isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
                 prefixes.add(str(node.values[0].value))
-    return names - modules, {each for each in prefixes if PREFIX.fullmatch(each)}
+    spans = {row.rpartition(".")[0] for row in table() if row.endswith(ENDINGS)}  # one may be called like a module
+    return names - (modules - spans), {each for each in prefixes if PREFIX.fullmatch(each)}
 
 
 def table() -> set[str]:

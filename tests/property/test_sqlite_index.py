@@ -62,7 +62,7 @@ def test_what_was_put_in_comes_out(tmp_path: Path, texts: list[str]) -> None:
     found = index.search("shared", 10)
     index.close()
 
-    assert sorted(passage.text for passage in found) == sorted(texts)
+    assert sorted(passage.text for passage in found) == sorted(set(texts))  # of equal content there is one
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -14,7 +14,7 @@ from pathlib import Path
 from dspex._names import NAMES
 
 SOURCE = Path(__file__).parents[2] / "src"
-ROOMS = ("errors", "evaluation", "lm", "optimizers", "programs", "runtime")
+ROOMS = ("errors", "evaluation", "lm", "optimizers", "programs", "retrieval", "runtime")
 
 
 def path_of(facade: str) -> Path:

@@ -26,6 +26,7 @@ EVERYTHING = BASE | {
     "evaluation",
     "optimizers",
     "lm",
+    "retrieval",
     "simulator",
     "app",
 }
@@ -45,6 +46,7 @@ MAY_IMPORT = {
     "services": BASE | {"runtime", "protocols"},
     "requests": BASE | {"runtime", "protocols", "programs"},
     "lm": BASE | NAMES | {"protocols", "services"},
+    "retrieval": BASE | NAMES | {"protocols", "services"},
     "evaluation": BASE | {"runtime", "protocols", "programs", "requests"},
     "optimizers": BASE | {"runtime", "protocols", "programs", "requests", "evaluation"},
     "simulator": frozenset({"errors"}),
@@ -56,7 +58,8 @@ MAY_IMPORT = {
 IMPORTED_WHEN_USED = frozenset(
     {
         # extras, which may be missing
-        *("asyncpg", "genai_prices", "h11", "mcp", "optuna", "pydantic_monty", "redis", "rich", "typer"),
+        *("asyncpg", "bm25s", "genai_prices", "h11", "mcp", "numpy", "optuna", "pydantic_monty", "redis", "rich"),
+        "typer",
         "annotationlib",  # Python 3.14 and newer have it
         # too heavy for ``import dspex``
         *("aiocache", "anyio", "httpx", "pydantic", "structlog"),

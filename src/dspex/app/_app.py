@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from dspex._guard import shown
-from dspex.app._given import cache_of, checked_drain, checked_ttl, money_of, openers_of, records_of
+from dspex.app._given import cache_of, checked_drain, checked_ttl, money_of, records_of, retrievers_of
 from dspex.app._options import changed
 from dspex.app._sync import SyncApp
 from dspex.app._tree import AppTree
@@ -24,12 +24,12 @@ from dspex.protocols.cache import CacheStore
 from dspex.protocols.executor import RunOptions
 from dspex.protocols.model import LM, LMChoice, LMPool
 from dspex.protocols.money import Budget, Price
-from dspex.protocols.retrieval import Retriever
 from dspex.protocols.wire import Provider
 from dspex.requests import Request
 from dspex.services.lm.limits import ClientLimits, LimitsBook
 from dspex.services.lm.own_providers import with_own
 from dspex.services.lm.transport import Network, Timeouts, check_proxy
+from dspex.services.retrieval.composites import RetrieverLike
 from dspex.services.shared.address import Shared, shared_of
 from dspex.telemetry import Telemetry
 
@@ -63,7 +63,8 @@ class App(AppView):
             ``"acme/model"``. One of dspex's own names replaces that provider.
         adapter: The adapter of predictors that have none of their own: ``chat`` (the default), ``auto``, ``json``,
             ``xml``, ``tool``, or an Adapter.
-        retriever: The default retriever: a path of a ``SqliteIndex``, or any ``Retriever``.
+        retriever: The default retriever: a path of a ``SqliteIndex``, any ``Retriever``, or one that is made of others,
+            such as ``Hybrid``.
         retrievers: More of them, by the names that ``Retrieve('name')`` uses.
         cache: ``None`` caches nothing, ``"memory"`` in this process, a path or any ``CacheStore`` on disk as well, the
             address of a Redis or a Postgres (or a ``Shared``) there as well, for answers only.
@@ -127,8 +128,8 @@ class App(AppView):
         lms: Mapping[str, str | LM | LMPool] | None = None,
         providers: Mapping[str, Provider] | None = None,
         adapter: AdapterChoice = None,
-        retriever: str | Path | Retriever | None = None,
-        retrievers: Mapping[str, str | Path | Retriever] | None = None,
+        retriever: RetrieverLike | None = None,
+        retrievers: Mapping[str, RetrieverLike] | None = None,
         cache: str | Path | CacheStore | Shared | None = "memory",
         cache_ttl: float | None = None,
         shared: str | Shared | None = None,
@@ -153,7 +154,7 @@ class App(AppView):
         super().__init__(self, changed(RunOptions(), {"deadline": deadline, "adapter": adapter}))
         self._providers = with_own(providers or {})
         self._lms = records_of(lm, lms or {}, self._providers)
-        self._retrievers = openers_of(retriever, retrievers or {})
+        self._retrievers = retrievers_of(retriever, retrievers or {})
         self._cache = cache_of(cache)
         self._cache_ttl = checked_ttl(cache_ttl)
         self._shared = shared_of(shared)

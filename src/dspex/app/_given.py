@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,10 +20,12 @@ from dspex.services.cache.sqlite import SqliteCache
 from dspex.services.lm.gateway import refuse_local
 from dspex.services.lm.providers import resolve_endpoint
 from dspex.services.money.prices import PriceTable
+from dspex.services.retrieval.composites import Composite, RetrieverLike
 from dspex.services.retrieval.sqlite_index import SqliteIndex
+from dspex.services.retrieval.vector_index import VectorIndex
 from dspex.services.shared.address import Shared, is_shared_url, shared_of
 
-__all__ = ["cache_of", "checked_drain", "checked_ttl", "money_of", "openers_of", "records_of"]
+__all__ = ["cache_of", "checked_drain", "checked_ttl", "money_of", "records_of", "retrievers_of"]
 
 
 def records_of(
@@ -75,12 +77,26 @@ def money_of(prices: Mapping[str, Price] | None, budget: Budget | Sequence[Budge
     return Money(prices or {}, whole, tuple(each for each in given if each.per is not None))
 
 
-def openers_of(
-    default: str | Path | Retriever | None, named: Mapping[str, str | Path | Retriever]
-) -> dict[str, Callable[[], Retriever]]:
-    """Return functions that open the retrievers, by name, the default one as ``default``."""
-    given = {**({"default": default} if default is not None else {}), **named}
-    return {name: RetrieverOpener(each) for name, each in given.items()}
+def retrievers_of(
+    default: RetrieverLike | None, named: Mapping[str, RetrieverLike]
+) -> tuple[dict[str, RetrieverOpener], dict[str, Composite]]:
+    """
+    Return what opens each index, and the retrievers that are made of others, by name; the default one is ``default``.
+
+    A part of a composite is an index under the name ``composite/part``.
+    """
+    openers: dict[str, RetrieverOpener] = {}
+    composites: dict[str, Composite] = {}
+    left = list(({"default": default} if default is not None else {}).items()) + list(named.items())
+    for name, given in left:  # which grows
+        if name in openers or name in composites:
+            raise ConfigError(f"there are two retrievers of the name {name!r}")
+        if isinstance(given, Composite):
+            composites[name] = given
+            left += [(f"{name}/{part}", each) for part, each in given.parts.items()]
+        else:
+            openers[name] = RetrieverOpener(given)
+    return openers, composites
 
 
 class RetrieverOpener:
@@ -90,6 +106,11 @@ class RetrieverOpener:
 
     def __init__(self, given: str | os.PathLike[str] | Retriever) -> None:
         self._given = given
+
+    @property
+    def embedder(self) -> object:
+        """The maker of the retriever's vectors, where it has them."""
+        return getattr(self._given, "embedder", None)
 
     def __call__(self) -> Retriever:
         return _open_retriever(self._given)
@@ -108,12 +129,12 @@ def _open_retriever(given: str | os.PathLike[str] | Retriever) -> Retriever:
     """Open an index, in the thread that will search it; a path that holds none is an error now."""
     if not isinstance(given, (str, os.PathLike)):
         if not isinstance(given, Retriever):
-            raise ConfigError(f"retriever={given!r} is neither a path nor has search() and close()")
+            raise ConfigError(f"retriever={given!r:.60} is neither a path nor has search() and close()")
         retriever = given
     else:
         retriever = SqliteIndex(given)
-    if isinstance(retriever, SqliteIndex):
-        len(retriever)
+    if isinstance(retriever, (SqliteIndex, VectorIndex)):
+        retriever.check()
     return retriever
 
 

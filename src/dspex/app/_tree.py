@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,6 @@ from dspex.optimizers import OPTIMIZERS, JobService
 from dspex.protocols.cache import CacheStore
 from dspex.protocols.model import LM, LMPool
 from dspex.protocols.money import Budget, Price
-from dspex.protocols.retrieval import Retriever
 from dspex.protocols.wire import Provider
 from dspex.requests import RequestRunner, Services, StepPolicy, ToolThreads
 from dspex.runtime import (
@@ -49,7 +48,9 @@ from dspex.services.money.gateway import MoneyGateway
 from dspex.services.money.ledger import LedgerBook, LedgerServer
 from dspex.services.money.periods import Periods
 from dspex.services.money.prices import PriceTable
-from dspex.services.retrieval.client import RetrieverGateway
+from dspex.services.retrieval.client import OpenRetriever
+from dspex.services.retrieval.composites import Composite
+from dspex.services.retrieval.gateway import RetrieverGateway
 from dspex.services.shared.address import Shared
 from dspex.services.shared.gateway import SHARED, SharedGateway
 from dspex.telemetry import Telemetry
@@ -74,7 +75,7 @@ class AppTree:
         *,
         lms: Mapping[str, LM | LMPool],
         providers: Mapping[str, Provider],
-        retrievers: dict[str, Callable[[], Retriever]],
+        retrievers: tuple[Mapping[str, OpenRetriever], Mapping[str, Composite]],
         cache: CacheStore | Shared | bool,
         limits: LimitsBook,
         network: Network,
@@ -113,7 +114,7 @@ class AppTree:
                 max_idle=max(MAX_IDLE, limits.max_in_flight),
             ),
         )
-        self.retrieval = RetrieverGateway(self.runtime, retrievers)
+        self.retrieval = RetrieverGateway(self.runtime, *retrievers)
         money = MoneyGateway(self.runtime, self.book, self.lm.members)
         self.cache = None
         if cache is not False:
@@ -130,7 +131,11 @@ class AppTree:
         self.notes: Notes | None = None
         """The memory for viewers; None where nobody has asked for one."""
         self.job_service = JobService(
-            self.runtime, self.runner, home, lms, lambda: {name: str(each) for name, each in retrievers.items()}
+            self.runtime,
+            self.runner,
+            home,
+            lms,
+            lambda: {name: str(each) for given in retrievers for name, each in given.items()},
         )
         self.open_for_use = False
         self._pid = os.getpid()

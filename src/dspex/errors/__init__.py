@@ -36,7 +36,13 @@ attribute, and the message says what to do next::
     │   │   ├── ServerFailed        the provider failed (5xx, overloaded)
     │   │   └── TransportFailed     no complete answer came over the network
     │   │       └── StreamTruncated a stream ended without its end marker
-    │   ├── RetrievalError          the index cannot be opened or searched
+    │   ├── RetrievalError          the index cannot be opened, searched or changed
+    │   │   ├── FilterInvalid       a filter cannot be asked (also a ValueError)
+    │   │   ├── IndexDamaged        an index file is damaged, or of another format
+    │   │   ├── PassageInvalid      a passage cannot be kept (also a ValueError)
+    │   │   ├── RetrieverLacks      the retriever does not have the operation
+    │   │   └── VectorInvalid       a vector has no direction, or is none (also a ValueError)
+    │   │       └── DimensionMismatch it has another length than those of the index
     │   ├── ServiceUnavailable      a service cannot start; it keeps trying
     │   ├── SharedError             the store that processes share cannot be reached, or refuses
     │   └── ToolServerFailed        a server of tools cannot be started, reached or understood
@@ -165,6 +171,14 @@ from dspex.errors._requests import (
     StepCrashed,
     StreamInterrupted,
 )
+from dspex.errors._retrieval import (
+    DimensionMismatch,
+    FilterInvalid,
+    IndexDamaged,
+    PassageInvalid,
+    RetrieverLacks,
+    VectorInvalid,
+)
 from dspex.errors._services import (
     AuthFailed,
     BudgetExceeded,
@@ -213,11 +227,14 @@ __all__ = [
     "ContextTooLong",
     "DeadlineExceeded",
     "DepsError",
+    "DimensionMismatch",
     "DspexError",
     "EvaluationError",
     "FileBusy",
     "FileError",
     "FileMissing",
+    "FilterInvalid",
+    "IndexDamaged",
     "InternalError",
     "JobBusy",
     "JobCancelled",
@@ -236,6 +253,7 @@ __all__ = [
     "OsProcessFailed",
     "OutputNotSet",
     "Overloaded",
+    "PassageInvalid",
     "PermissionDenied",
     "ProgramError",
     "ProgramFrozen",
@@ -249,6 +267,7 @@ __all__ = [
     "ResponseInvalid",
     "ResponseUnparsable",
     "RetrievalError",
+    "RetrieverLacks",
     "RuntimeClosed",
     "ScopeClosed",
     "ScriptExhausted",
@@ -273,6 +292,7 @@ __all__ = [
     "ToolTimeout",
     "TransportFailed",
     "UnknownMessage",
+    "VectorInvalid",
     "WrongLoop",
     "WrongProcess",
 ]

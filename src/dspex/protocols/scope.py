@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
+from dspex.protocols.filters import Filter
 from dspex.protocols.lm import Attempt, Capabilities, LMDelta, LMRequest, LMResponse, Usage
 from dspex.protocols.model import LM, LMChoice, LMPool
 from dspex.protocols.retrieval import Passage
@@ -162,8 +163,14 @@ class Scope(Protocol):
         """When the request's time is over, by the runtime's clock."""
         ...
 
-    async def retrieve(self, query: str, k: int, *, retriever: str | None, step: str) -> tuple[Passage, ...]:
-        """Search an index; errors and cancellation as ``complete``, with RetrievalError for the index's own."""
+    async def retrieve(
+        self, query: str, k: int, *, retriever: str | None, step: str, filter: Filter | None = None
+    ) -> tuple[Passage, ...]:
+        """
+        Search an index for passages that the filter fits.
+
+        Errors and cancellation as ``complete``, with RetrievalError for the index's own.
+        """
         ...
 
     async def call(self, step: str, work: Callable[[], Awaitable[R]], *, idempotent: bool, timeout: float | None) -> R:

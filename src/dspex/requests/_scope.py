@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from dspex.errors import LMError, ScopeClosed, StreamTruncated, TransportFailed
 from dspex.programs import PredictorPaths
 from dspex.protocols.cache import CacheMode, CacheService, Hit, Lead, cache_key
+from dspex.protocols.filters import Filter
 from dspex.protocols.lm import (
     Attempt,
     AttemptLog,
@@ -28,7 +29,7 @@ from dspex.protocols.lm import (
 from dspex.protocols.model import LM, LMChoice, LMParams, LMPool
 from dspex.protocols.money import Account, DryRun, MoneyService
 from dspex.protocols.params import UNSET
-from dspex.protocols.retrieval import Passage, RetrievalService
+from dspex.protocols.retrieval import Passage, RetrievalService, RunStep
 from dspex.protocols.scope import DeltaSink, LMResult, OnDelta, RequestTotals
 from dspex.protocols.surrogates import DeltaMender, mended, mended_messages, mended_response
 from dspex.requests._record import RequestRecord
@@ -214,14 +215,24 @@ class RequestScope:
         record.add_cost(response.usage, cost)
         return response.vectors, log.lm or model, response.usage, cost
 
-    async def retrieve(self, query: str, k: int, *, retriever: str | None, step: str) -> tuple[Passage, ...]:
+    async def retrieve(
+        self, query: str, k: int, *, retriever: str | None, step: str, filter: Filter | None = None
+    ) -> tuple[Passage, ...]:
         """Search an index, as ``protocols.Scope.retrieve`` says."""
-        work = partial(self._services.retrieval.search, retriever, mended(query), k, self.request_record.deadline)
+        deadline, named = self.request_record.deadline, retriever or "default"
+
+        def run(name: str, work: Callable[[], Awaitable[R]]) -> Awaitable[R]:
+            part = name.removeprefix(named)  # of a retriever that is made of others
+            return run_step(self, f"retrieve {step}{part}", work, restartable=True)
+
+        search = partial(
+            self._services.retrieval.search, retriever, mended(query), k, deadline, filter, step=cast("RunStep", run)
+        )
         if not self.telemetry.active:
-            return await run_step(self, f"retrieve {step}", work, restartable=True)
+            return await search()
         about = {"request": self.request_record.id, "retriever": retriever or "default", "k": k}
         with self.telemetry.within("dspex.retrieval", about, query) as span:
-            span.outputs = found = await run_step(self, f"retrieve {step}", work, restartable=True)
+            span.outputs = found = await search()
             span.measurements["passages"] = float(len(found))
             return found
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
+from dspex.protocols.filters import Filter, fits
 from dspex.protocols.retrieval import Passage
 
 __all__ = ["FixedRetriever"]
@@ -24,11 +26,12 @@ class FixedRetriever:
         self._passages = passages
         self.queries: list[tuple[str, int]] = []
 
-    def search(self, query: str, k: int) -> Sequence[Passage]:
-        """Return the first ``k`` passages."""
+    def search(self, query: str, k: int, filter: Filter | None = None) -> Sequence[Passage]:
+        """Return the first ``k`` passages that the filter fits."""
         self.queries.append((query, k))
         found = self._passages(query) if callable(self._passages) else self._passages
-        return [each if isinstance(each, Passage) else Passage(each) for each in found[:k]]
+        passages = (each if isinstance(each, Passage) else Passage(each) for each in found)
+        return list(islice((each for each in passages if fits(filter, each.metadata)), k))
 
     def close(self) -> None:
         """Nothing is open."""

@@ -13,6 +13,7 @@ from typing import TypeVar
 from pydantic_core import to_json
 
 from dspex.programs import PredictorPaths, Program
+from dspex.protocols.filters import Filter, fits
 from dspex.protocols.lm import Attempt, Capabilities, Completion, LMDelta, LMRequest, LMResponse, Usage
 from dspex.protocols.model import LM, LMChoice
 from dspex.protocols.retrieval import Passage
@@ -164,10 +165,12 @@ class ScriptedScope:
             raise LookupError(f"the script has no answer left for {step} (call {len(self.asked)})")
         return queue.popleft()
 
-    async def retrieve(self, query: str, k: int, *, retriever: str | None, step: str) -> tuple[Passage, ...]:
-        """Return the first ``k`` passages; cancellation: nothing to undo."""
+    async def retrieve(
+        self, query: str, k: int, *, retriever: str | None, step: str, filter: Filter | None = None
+    ) -> tuple[Passage, ...]:
+        """Return the first ``k`` passages that the filter fits; cancellation: nothing to undo."""
         self.queries.append((retriever, query, k))
-        return self._passages[:k]
+        return tuple(each for each in self._passages if fits(filter, each.metadata))[:k]
 
     async def call(
         self,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dspex.programs import ChainOfThought, InputField, Module, OutputField, Retrieve, Signature
-from dspex.protocols.retrieval import Passage, Retriever
+from dspex.protocols.retrieval import Passage
+from dspex.services.retrieval.sqlite_index import SqliteIndex
 
 __all__ = ["RAG", "NameFromPassages", "WithGold"]
 
@@ -48,7 +49,7 @@ class WithGold:
         gold: The right passage by question.
     """
 
-    def __init__(self, retriever: Retriever, gold: Mapping[str, Passage]) -> None:
+    def __init__(self, retriever: SqliteIndex, gold: Mapping[str, Passage]) -> None:
         self._retriever = retriever
         self._gold = gold
 

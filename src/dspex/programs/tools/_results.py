@@ -9,6 +9,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from dspex.programs.signature import Signature, values_of
 from dspex.programs.types.field_type import FieldType, PartCollector
 from dspex.protocols.content import AudioPart, FilePart, ImagePart, Part, TextPart
+from dspex.protocols.retrieval import Passage
 
 __all__ = ["Content", "content_of", "text_of_content"]
 
@@ -56,7 +57,9 @@ def _json(value: object) -> Content:
     for number in range(_MARKS):
         collector = PartCollector(f"~part{number}." if number else "~part")
         try:
-            text = to_json(value, context={"parts": collector}, fallback=_plain, inf_nan_mode="constants").decode()
+            text = to_json(
+                _without_nothing(value), context={"parts": collector}, fallback=_plain, inf_nan_mode="constants"
+            ).decode()
         except (PydanticSerializationError, ValueError, RecursionError):
             return str(value)
         if not collector.parts:
@@ -64,6 +67,15 @@ def _json(value: object) -> Content:
         if collector.is_clean(text):
             break
     return _showable(collector.assemble(text))
+
+
+def _without_nothing(value: object) -> object:
+    """Return passages without metadata as what they have; pydantic_core tells all fields of a dataclass."""
+    if isinstance(value, (list, tuple)):
+        return [_without_nothing(each) for each in value] if any(isinstance(each, Passage) for each in value) else value
+    if not isinstance(value, Passage) or value.metadata:
+        return value
+    return {"text": value.text, "title": value.title, "score": value.score, "id": value.id}
 
 
 def _plain(value: object) -> object:

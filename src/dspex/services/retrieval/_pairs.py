@@ -24,6 +24,7 @@ _UNSPACED: Final = (
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Chinese characters
 )
 _RUN: Final = re.compile(f"[{_UNSPACED}]+")
+_OPERATED: Final = re.compile(r'"(?P<phrase>[^"]*)"|(?P<prefix>[^\W_]+)\*')
 _TERM: Final = re.compile(rf"(?P<run>[{_UNSPACED}]+)|[^\W_{_UNSPACED}]+")
 
 
@@ -39,9 +40,30 @@ def searchable(text: str) -> str:
     return _RUN.sub(_pairs_of_run, unicodedata.normalize("NFKC", text))
 
 
-def terms(query: str) -> Iterator[str]:
-    """Yield the quoted terms of a query in the language of FTS5, in their order, repeated ones included."""
-    for match in _TERM.finditer(unicodedata.normalize("NFKC", query)):
+def terms(query: str, *, operators: bool = False) -> Iterator[str]:
+    """
+    Yield the terms of a query in the language of FTS5, quoted, in their order, repeated ones included.
+
+    With ``operators``, what stands in quotes is one term, a phrase, and a word with a star behind it the beginning of
+    words. A quote or a star that stands elsewhere means nothing.
+    """
+    text = unicodedata.normalize("NFKC", query)
+    if not operators:
+        yield from _words(text)
+        return
+    at = 0
+    for match in _OPERATED.finditer(text):
+        yield from _words(text[at : match.start()])
+        at = match.end()
+        words = list(_words(match["phrase"] or match["prefix"] or ""))
+        if words:  # FTS5 takes terms that are joined by "+" as one phrase, and a star belongs to the last of them
+            star = "*" if match["prefix"] or words[-1].endswith("*") else ""
+            yield " + ".join(each.removesuffix("*") for each in words) + star
+    yield from _words(text[at:])
+
+
+def _words(text: str) -> Iterator[str]:
+    for match in _TERM.finditer(text):
         run = match["run"]
         if run is None:
             yield f'"{match[0].lower()}"'

@@ -1,0 +1,282 @@
+"""Passages by the likeness of their vectors: exact search in memory over one file."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from dspex._random import fresh_id
+from dspex.errors import RetrievalError, VectorInvalid
+from dspex.protocols.filters import Filter, FilterLike, as_filter
+from dspex.protocols.retrieval import Embedder, Passage, Vector, checked_passages, embedded_text
+from dspex.services.retrieval._matrix import Matrix, library, units
+from dspex.services.retrieval._passage_file import FileKind, Writer
+from dspex.services.retrieval._sql_filter import sql_of
+from dspex.services.retrieval._stored import BATCH, StoredPassages, batches_of, checked_k, write_file
+from dspex.services.retrieval.embedding import check_embedder, embed_blocking, embedder_name
+
+__all__ = ["VectorIndex"]
+
+_KIND: Final = FileKind(
+    application_id=0x44535056,  # "DSPV"
+    version=1,
+    tables=(
+        # The stamp of a vector is the number of the change that wrote it: readers load what is newer than they are.
+        "CREATE TABLE vectors(number INTEGER PRIMARY KEY, stamp INTEGER NOT NULL, vector BLOB NOT NULL)",
+        "CREATE INDEX vectors_by_stamp ON vectors(stamp)",
+        "CREATE INDEX facts_by_value ON facts(name, kind, value, passage)",
+        "INSERT INTO state VALUES ('stamp', '0'), ('dimensions', '0'), ('embedder', '')",
+    ),
+    maker="VectorIndex.build(path, passages, embedder)",
+)
+
+
+class _VectorsWriter(Writer):
+    """Keeps the vectors of the passages."""
+
+    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+        super().__init__(connection)
+        state = dict(self.execute("SELECT name, value FROM state").fetchall())
+        self._dimensions = int(state["dimensions"])
+        self._stamp = int(state["stamp"]) + 1
+        _check_embedder_is(state["embedder"], name)
+        self._name = name
+
+    def put_vectors(self, passages: Sequence[Passage], vectors: Sequence[Vector]) -> None:
+        """Add passages with a vector each; VectorInvalid when one is none, DimensionMismatch when it differs."""
+        if not passages:
+            return
+        rows = units(vectors, self._dimensions, "a passage's vector")
+        if not self._dimensions:
+            self._dimensions = rows.shape[1]
+        for passage, row in zip(passages, rows, strict=True):
+            number, data = self.put(passage), row.tobytes()
+            self.change_version(data)
+            self.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", (number, self._stamp, data))
+
+    def removed(self, number: int, title: str, text: str) -> None:
+        self.execute("DELETE FROM vectors WHERE number = ?", (number,))
+
+    def finish(self) -> None:
+        written = {"stamp": str(self._stamp), "dimensions": str(self._dimensions), "embedder": self._name}
+        for name, value in written.items():
+            self.execute("UPDATE state SET value = ? WHERE name = ?", (value, name))
+        super().finish()
+
+
+class VectorIndex(StoredPassages[_VectorsWriter]):
+    """
+    A retriever over one file of passages and their vectors: the most alike first, by the cosine.
+
+    The search is exact. All vectors are held in memory, as float32: 4 bytes for each number, so 150 MB for 100,000
+    vectors of 384. It needs the extra ``vectors``.
+
+    Search and changes work as in ``SqliteIndex``, with filters, and never wait for each other. An embedder that is a
+    model is asked by the request that searches, so that its calls are cached, limited and paid for there; a blocking
+    function is called in the index's own thread.
+
+    Args:
+        path: The file.
+        embedder: Makes the vectors: a model (``"openai/text-embedding-3-small"``), an ``LM``, a function from texts to
+            vectors, async or blocking, or ``HashingEmbedder()``.
+
+    Raises:
+        MissingExtra: The extra ``vectors`` is not installed.
+        ConfigError: The embedder is none of these.
+    """
+
+    kind = _KIND
+
+    def __init__(self, path: str | os.PathLike[str], embedder: Embedder) -> None:
+        check_embedder(embedder)
+        library()
+        super().__init__(Path(path))
+        self.embedder = embedder
+        self._matrix: Matrix | None = None
+        self._loaded = ("", "", 0)  # the file's mark, the version and the stamp of what is in memory
+
+    @classmethod
+    def build(
+        cls,
+        path: str | os.PathLike[str],
+        passages: Iterable[Passage],
+        embedder: Embedder,
+        progress: Callable[[int], object] | None = None,
+        *,
+        vectors: Iterable[Vector] | None = None,
+        overwrite: bool = False,
+    ) -> VectorIndex:
+        """
+        Write an index and return it; what was at ``path`` is replaced only when the new one is complete.
+
+        Args:
+            path: Where the file goes; a missing folder is made. An older index is replaced.
+            passages: The passages to index.
+            embedder: Makes the vectors, in batches of 500; a model or an async function needs ``vectors`` here.
+            progress: Called with the number of passages taken so far, now and then.
+            vectors: The passages' vectors, where you have them.
+            overwrite: True replaces a file that is not an index, too.
+
+        Raises:
+            PassageInvalid, VectorInvalid: A passage or a vector cannot be kept.
+            RetrievalError: The file cannot be written.
+            TargetExists: Something else than an index stands there; it is untouched.
+            FileBusy: Another process is building it.
+        """
+        index = cls(path, embedder)
+        given = None if vectors is None else iter(vectors)
+
+        def write(connection: sqlite3.Connection) -> None:
+            _make_mark(connection)
+            writer = index._writer_of(connection)
+            for batch in batches_of(passages, progress):
+                found = index._vectors_of(batch) if given is None else _next(given, len(batch))
+                writer.put_vectors(batch, found)
+            writer.finish()
+
+        write_file(Path(path), _KIND, write, overwrite=overwrite)
+        return index
+
+    def search(
+        self, query: str, k: int, filter: FilterLike | None = None, *, vector: Vector | None = None
+    ) -> Sequence[Passage]:
+        """
+        Return the ``k`` passages most like ``query`` of those the filter fits; ties in the order of building.
+
+        Args:
+            query: The text; it is embedded where no ``vector`` is given.
+            k: The most passages to return.
+            filter: A condition on the metadata; it acts before the best are chosen.
+            vector: The query's vector, where it is there already.
+
+        Raises:
+            RetrievalError: There is no index at the path, it cannot be read, or ``k`` is below 1.
+            DimensionMismatch: The query's vector is longer or shorter than those of the index.
+            VectorInvalid: It is all zeros, or holds NaN or infinity.
+            IndexDamaged: The file is not an index, damaged, or of another format.
+            ConfigError: The embedder is a model or async, and no vector was given.
+        """
+        checked_k(k)
+        asked = as_filter(filter)
+        if vector is None:
+            (vector,) = embed_blocking(self.embedder, [query])
+        with self._one_state():
+            matrix = self._fresh()
+            if matrix is None:
+                return []
+            numbers, scores = matrix.best(vector, k, None if asked is None else self._fitting(asked))
+            return self._passages(numbers, scores)
+
+    def add(self, passages: Iterable[Passage], *, vectors: Iterable[Vector] | None = None) -> None:
+        """
+        Add passages, all or none; one whose id is there already takes its place. A file that is missing is made.
+
+        Args:
+            passages: The passages to add, with ``SqliteIndex.add``'s rules for ids.
+            vectors: One for each of the passages, where they are there already; else the embedder makes them.
+
+        Raises:
+            PassageInvalid, VectorInvalid, DimensionMismatch: One cannot be kept; nothing was changed.
+            RetrievalError: The file cannot be written; nothing was changed.
+            ConfigError: The embedder is a model or async, and no vectors were given.
+        """
+        given = list(passages)
+        checked = [each for number, passage in enumerate(given, 1) for each in checked_passages([passage], number)]
+        if vectors is None:
+            kept = list({each.id: each for each in checked}.values())
+            found = [v for at in range(0, len(kept), BATCH) for v in self._vectors_of(kept[at : at + BATCH])]
+        else:
+            taken = _next(iter(vectors), len(checked))
+            pairs = {each.id: (each, vector) for each, vector in zip(checked, taken, strict=True)}
+            kept, found = [each for each, _ in pairs.values()], [vector for _, vector in pairs.values()]
+        with self._change() as writer:
+            writer.put_vectors(kept, found)
+
+    def check(self) -> None:
+        """Open the file and load the vectors, or raise what ``search`` would raise, early."""
+        with self._one_state():
+            self._fresh()
+
+    @property
+    def dimensions(self) -> int:
+        """The length of the vectors; 0 while there is none. Raises what ``search`` raises."""
+        return int(self._state()["dimensions"])
+
+    def close(self) -> None:
+        """Give back the file and the memory."""
+        super().close()
+        with self._reading:
+            self._matrix, self._loaded = None, ("", "", 0)
+
+    def _state(self) -> dict[str, str]:
+        return dict(self._rows("SELECT name, value FROM state"))
+
+    def _fresh(self) -> Matrix | None:
+        """Return the vectors in memory, after loading what has changed in the file; None while there are none."""
+        state = self._state()
+        mark, version, stamp, dimensions = (state[name] for name in ("mark", "version", "stamp", "dimensions"))
+        if self._loaded[:2] == (mark, version):
+            return self._matrix
+        _check_embedder_is(state["embedder"], embedder_name(self.embedder))
+        if self._matrix is None or self._loaded[0] != mark:
+            self._matrix, self._loaded = None, ("", "", 0)
+            matrix = Matrix(int(dimensions)) if int(dimensions) else None
+        else:
+            matrix = self._matrix
+        if matrix is not None:
+            changed = self._rows(
+                "SELECT number, vector FROM vectors WHERE stamp > ? ORDER BY number", (self._loaded[2],)
+            )
+            if not matrix.put([number for number, _ in changed], [data for _, data in changed]):
+                raise self._damaged("a vector is none")
+            ((count,),) = self._rows("SELECT count(*) FROM vectors")
+            if count != len(matrix):
+                matrix.keep([number for (number,) in self._rows("SELECT number FROM vectors")])
+        self._matrix, self._loaded = matrix, (mark, version, int(stamp))
+        return matrix
+
+    def _fitting(self, filter: Filter) -> list[int]:
+        condition, arguments = sql_of(filter, "number", each=False)
+        statement = f"SELECT number FROM passages WHERE {condition}"  # noqa: S608 - values are arguments
+        return [number for (number,) in self._rows(statement, arguments)]
+
+    def _passages(self, numbers: Sequence[int], scores: Sequence[float]) -> list[Passage]:
+        found: list[Passage] = []
+        for number, score in zip(numbers, scores, strict=True):
+            rows = self._rows("SELECT text, title, id, metadata FROM passages WHERE number = ?", (number,))
+            if not rows:
+                raise self._damaged("a vector has no passage")
+            text, title, identity, metadata = rows[0]
+            found.append(self._passage(text, title, score, identity, metadata))
+        return found
+
+    def _vectors_of(self, passages: Sequence[Passage]) -> list[Vector]:
+        return embed_blocking(self.embedder, [embedded_text(each) for each in passages])
+
+    def _writer_of(self, connection: sqlite3.Connection) -> _VectorsWriter:
+        return _VectorsWriter(connection, embedder_name(self.embedder))
+
+    def _make_missing(self) -> None:
+        self.build(self._path, (), self.embedder)
+
+
+def _make_mark(connection: sqlite3.Connection) -> None:
+    connection.execute("INSERT INTO state VALUES ('mark', ?)", (fresh_id("vectors"),))
+
+
+def _next(vectors: Iterable[Vector], count: int) -> list[Vector]:
+    found = [vector for vector, _ in zip(vectors, range(count), strict=False)]
+    if len(found) != count:
+        raise VectorInvalid(f"there are fewer vectors than passages: {len(found)} for the last {count}")
+    return found
+
+
+def _check_embedder_is(known: str, name: str) -> None:
+    if known and name and known != name:
+        raise RetrievalError(
+            f"the index was made with the embedder {known}, and {name} makes other vectors: use the first, or build "
+            "the index again"
+        )
