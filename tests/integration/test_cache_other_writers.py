@@ -83,14 +83,14 @@ async def test_an_answer_that_cannot_be_stored_is_an_answer(tmp_path: Path) -> N
 
 def test_the_time_of_a_hit_is_noted_with_the_next_answer(tmp_path: Path) -> None:
     """An entry that was read lately stays when others have to leave."""
-    table = SqliteCache(tmp_path / "c.db", max_bytes=2_000).open()
+    table = SqliteCache(tmp_path / "c.db", max_bytes=3_000).open()
     table.set("read", response("x" * 300))
     for number in range(3):
         table.set(f"k{number}", response("x" * 300))
         assert table.get("read") is not None
     table.close()
 
-    table = SqliteCache(tmp_path / "c.db", max_bytes=2_000).open()
+    table = SqliteCache(tmp_path / "c.db", max_bytes=3_000).open()
     for number in range(3, 6):
         table.set(f"k{number}", response("x" * 300))
     assert table.get("read") is not None

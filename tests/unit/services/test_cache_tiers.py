@@ -151,7 +151,7 @@ def test_sqlite_tier_treats_a_damaged_row_as_absent(tmp_path: Path) -> None:
     table.set("k", response())
     table.close()
     with sqlite3.connect(tmp_path / "c.db") as db:
-        db.execute("UPDATE responses SET value = '{\"v\":1}'")
+        db.execute("UPDATE entries SET value = '{\"v\":1}'")
     db.close()
     table = SqliteCache(tmp_path / "c.db").open()
 

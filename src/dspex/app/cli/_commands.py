@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from dspex.app.cli._boundary import at_the_boundary
+from dspex.app.cli._cache_commands import cache_commands
 from dspex.app.cli._interrupt import interruptible
 from dspex.errors import MissingExtra
 
@@ -24,6 +25,7 @@ _commands = typer.Typer(
 
 _jobs = typer.Typer(no_args_is_help=True, help="See the jobs of a home, and steer those that run, from any process.")
 _commands.add_typer(_jobs, name="jobs")
+_commands.add_typer(cache_commands, name="cache")
 
 _Home = Annotated[Path, typer.Option(help="The App's folder for journals and jobs.")]
 _Program = Annotated[str, typer.Argument(help="The program, as module:Name; a class is made an instance of.")]

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from dspex.protocols.cache import CachedValue
 from dspex.services.cache.codec import decode_value, encode_value
 from dspex.services.cache.shared_tier import MAX_BYTES
 
-__all__ = ["CacheEntry", "Unreadable", "decode_entry", "encode_entry", "model_of"]
+__all__ = ["CacheEntry", "EntryStore", "Unreadable", "decode_entry", "encode_entry", "model_of"]
 
 VERSION: Final = 1
 
@@ -40,6 +40,28 @@ class CacheEntry:
     def left(self, now: float) -> float | None:
         """Return the seconds it has left; None where it does not end."""
         return None if self.until is None else self.until - now
+
+
+@runtime_checkable
+class EntryStore(Protocol):
+    """An open store that keeps the circumstances of a value, too; otherwise it is an ``OpenCacheStore``."""
+
+    def find(self, key: str) -> CacheEntry | Unreadable | None:
+        """Return what is stored, or why it counts as absent; called as ``get`` is."""
+        ...
+
+    def keep(self, key: str, entry: CacheEntry) -> int:
+        """Store a value, and return how many others had to leave for it; called as ``set`` is."""
+        ...
+
+    @property
+    def has_much_to_note(self) -> bool:
+        """True when ``note_used`` has something to do; asked at any time."""
+        ...
+
+    def note_used(self) -> None:
+        """Write when values were read; called as ``set`` is."""
+        ...
 
 
 def encode_entry(entry: CacheEntry) -> str:

@@ -13,7 +13,7 @@ from dspex.protocols.cache import CacheStore, Hit, Lead, OpenCacheStore
 from dspex.protocols.lm import LMResponse
 from dspex.runtime import Down, From, LibraryActor, Next, NoReply, ProcessRef, Reply, WorkerThread, get_logger
 from dspex.services.cache.across import Across
-from dspex.services.cache.envelope import CacheEntry
+from dspex.services.cache.envelope import CacheEntry, EntryStore
 from dspex.services.cache.memory import MemoryTier
 from dspex.services.cache.shared_tier import NEWEST, NO_LEASE, Granted, SharedTier
 
@@ -293,25 +293,44 @@ class CacheServer(LibraryActor):
         if evicted and self.runtime.telemetry.active:
             self.runtime.telemetry.emit("dspex.cache.evict", {"count": evicted}, {"tier": "memory"})
         if self._disk is not None and self._worker is not None:
-            self._write_disk(self._worker, self._disk, key, response)
+            self._write_disk(self._worker, self._disk, key, response, self._table.until())
 
     async def _ask_disk(self, key: str) -> None:
         assert self._reader is not None
         assert self._disk is not None
+        found: CacheEntry | None = None
         try:
-            found = await self._reader.run(self._disk.get, key)
+            if isinstance(self._disk, EntryStore):
+                said = await self._reader.run(self._disk.find, key)
+                found = said if isinstance(said, CacheEntry) else None
+                if isinstance(said, str) and said != "expired" and self.runtime.telemetry.active:
+                    self.runtime.telemetry.emit("dspex.cache.unreadable", {}, {"reason": said, "tier": "disk"})
+                self._note_used(self._disk)
+            elif (value := await self._reader.run(self._disk.get, key)) is not None:
+                found = CacheEntry(value, wall_time(), self._table.until())
         except CacheError as error:
             says = "the cache could not read its disk tier and goes on without: {error}"
             _log.warning("disk tier failed, going on without", says=says, error=str(error))
-            found = None
+            if self.runtime.telemetry.active:
+                self.runtime.telemetry.emit("dspex.cache.bypass", {}, {"reason": str(error), "tier": "disk"})
         self._dspex_process.mailbox.put_always(_DiskSaid(key, found))
 
-    def _write_disk(self, worker: WorkerThread, disk: OpenCacheStore, key: str, response: LMResponse) -> None:
+    def _note_used(self, disk: EntryStore) -> None:
+        if disk.has_much_to_note and self._worker is not None:
+            self._worker.submit(disk.note_used, failed=_cannot_note)
+
+    def _write_disk(
+        self, worker: WorkerThread, disk: OpenCacheStore, key: str, response: LMResponse, until: float | None
+    ) -> None:
         """Queue the write in this tick: whatever happens to us, closing the worker runs behind it."""
         loop, telemetry, context = self.runtime.loop, self.runtime.telemetry, self.runtime.context
+        made = wall_time()
 
         def write() -> None:
-            evicted = disk.set(key, response)
+            if isinstance(disk, EntryStore):
+                evicted = disk.keep(key, CacheEntry(response, made, until))
+            else:
+                evicted = disk.set(key, response)
             if evicted and telemetry.active and not loop.is_closed():
                 event = ("dspex.cache.evict", {"count": float(evicted)}, {"tier": "disk"})
                 loop.call_soon_threadsafe(telemetry.emit, *event, context=context)
@@ -338,9 +357,10 @@ class CacheServer(LibraryActor):
         self._worker.submit(remove, failed=_cannot_remove)
 
     def _disk_said(self, said: _DiskSaid) -> None:
-        if said.response is not None and said.response != self._table.unwanted.get(said.key):
-            self._table.memory.set_nowait(said.key, said.response, self._table.until())
-            self._answer(said.key, Hit(said.response, "disk"))
+        found = said.found.value if said.found is not None else None
+        if said.found is not None and isinstance(found, LMResponse) and found != self._table.unwanted.get(said.key):
+            self._table.memory.set_nowait(said.key, found, said.found.until)
+            self._answer(said.key, Hit(found, "disk"))
         elif self._across is not None and said.key not in self._table.flights:
             self._across.want(said.key)
         else:
@@ -358,7 +378,7 @@ class CacheServer(LibraryActor):
         else:
             self._table.memory.set_nowait(said.key, found.value, found.until)
             if self._worker is not None and self._disk is not None:
-                self._write_disk(self._worker, self._disk, said.key, found.value)
+                self._write_disk(self._worker, self._disk, said.key, found.value, found.until)
             self._answer(said.key, Hit(found.value, "shared"))
 
     def _answer(self, key: str, hit: Hit) -> None:
@@ -393,7 +413,7 @@ class _DiskSaid:
     """The disk tier's answer."""
 
     key: str
-    response: LMResponse | None
+    found: CacheEntry | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,6 +422,11 @@ class _SharedSaid:
 
     key: str
     found: CacheEntry | Granted | None
+
+
+def _cannot_note(error: BaseException) -> None:
+    says = "the cache could not note in its disk tier what was read: {error}"
+    _log.debug("disk tier busy", says=says, error=str(error))
 
 
 def _cannot_write(error: BaseException) -> None:
