@@ -299,6 +299,29 @@ GROUPS: tuple[Group, ...] = (
         ),
     ),
     Group(
+        "page",
+        (
+            Row(
+                "page-closed",
+                "Predict over HTTP, 64 in flight, a page that nobody looks at",
+                "pages:closed@uvloop",
+                "pages:without@uvloop",
+                "no page",
+                None,
+            ),
+            Row(
+                "page-open",
+                "Predict over HTTP, 64 in flight, a page that somebody looks at",
+                "pages:opened@uvloop",
+                "pages:without@uvloop",
+                "no page",
+                None,
+            ),
+        ),
+        server=True,
+        seconds=1.0,
+    ),
+    Group(
         "run",
         (
             Row(

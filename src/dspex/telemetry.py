@@ -20,12 +20,12 @@ event                                     measurements                          
 ``dspex.supervisor.gave_up``              ``restarts``                            ``supervisor``, ``child``
 ``dspex.loop.blocked``                    ``seconds``                             ``label``, ``message``, ``stack``
 ``dspex.loop.gc``                         ``seconds``, ``collected``              ``generation``
-``dspex.request.start``                   —                                       ``request``, ``program``
+``dspex.request.start``                   —                                       ``request``, ``program``, ``agent``
 ``dspex.request.stop``                    ``duration``, ``attempts``, tokens      the same, ``outcome``
 ``dspex.request.exception``               ``duration``, ``attempts``, tokens      the same, ``outcome``, ``error``
 ``dspex.request.resubmit``                —                                       ``request``, ``reason``
 ``dspex.step.restart``                    ``restarts``, ``delay``                 ``request``, ``step``, ``reason``
-``dspex.module.start``                    —                                       ``module``
+``dspex.module.start``                    —                                       ``module``, ``agent``
 ``dspex.module.stop``                     ``duration``                            the same
 ``dspex.module.exception``                ``duration``                            the same, ``error``
 ``dspex.predictor.start``                 —                                       ``predictor``, ``signature``
@@ -36,11 +36,11 @@ event                                     measurements                          
 ``dspex.adapter.parse.start``             —                                       ``adapter``, ``predictor``
 ``dspex.adapter.parse.stop``              ``duration``                            the same
 ``dspex.adapter.parse.exception``         ``duration``                            the same, ``error``
-``dspex.tool.start``                      —                                       ``tool``, ``call``
+``dspex.tool.start``                      —                                       ``tool``, ``call``, ``known``
 ``dspex.tool.stop``                       ``duration``                            the same
 ``dspex.tool.exception``                  ``duration``                            the same, ``error``
 ``dspex.lm.call.start``                   —                                       ``step``, ``lm``, ``asked``
-``dspex.lm.call.stop``                    ``duration``, tokens, ``cost``          the same, ``cached``, ``attempts``
+``dspex.lm.call.stop``                    ``duration``, tokens, ``cost``          the same, ``cached``, ``server``
 ``dspex.lm.call.exception``               ``duration``                            the same, ``error``
 ``dspex.embedding.start``                 —                                       ``step``, ``lm``, ``asked``
 ``dspex.embedding.stop``                  ``duration``, ``texts``, ``cost``       the same
@@ -48,6 +48,9 @@ event                                     measurements                          
 ``dspex.retrieval.start``                 —                                       ``retriever``, ``k``
 ``dspex.retrieval.stop``                  ``duration``, ``passages``              the same
 ``dspex.retrieval.exception``             ``duration``                            the same, ``error``
+``dspex.job.start``                       —                                       ``job``, ``optimizer``, ``program``
+``dspex.job.stop``                        ``duration``                            the same
+``dspex.job.exception``                   ``duration``                            the same, ``error``
 ``dspex.plan.step.start``                 —                                       ``job``, ``ask``, ``plan``
 ``dspex.plan.step.stop``                  ``duration``                            the same
 ``dspex.plan.step.exception``             ``duration``                            the same, ``error``
@@ -83,6 +86,7 @@ event                                     measurements                          
 ``dspex.parse.repair``                    —                                       ``signature``, ``field``, ``kind``
 ``dspex.retriever.search.stop``           ``duration``, ``passages``              ``retriever``
 ``dspex.retriever.write.stop``            ``duration``, ``passages``              ``retriever``, ``operation``
+``dspex.row.score``                       ``score``                               ``metric``, ``request``, ``error``
 ``dspex.rows.pause``                      ``delay``                               ``rows``, ``error``
 ``dspex.rows.go``                         —                                       ``rows``
 ``dspex.job.event``                       —                                       ``job``, ``event``
@@ -99,23 +103,31 @@ Evaluations, steps of jobs, requests, modules, predictors, adapters, tools, retr
 spans: their events carry an id (``span``; a request's is its own id) and the id of the span around them (``parent``),
 and are emitted in the context of the code that they are about. Every other event within a request carries the span
 around it as its ``parent``, too. To a handler that was attached with ``capture=True`` their start brings ``inputs`` and
-their end ``outputs``. Tokens are ``input_tokens`` and ``output_tokens``; ``cost`` is in US dollars, and left out where
-it is unknown.
+their end ``outputs``. Tokens are ``input_tokens`` and ``output_tokens``, and of those ``cached_tokens``,
+``cache_write_tokens`` and ``reasoning_tokens`` where there are any; ``cost`` is in US dollars, and left out where it is
+unknown.
 
 ``outcome`` is ``completed``, ``failed``, or ``cancelled``: the caller wanted it no longer, which is not an error. Any
 span that ends by cancellation emits its ``stop``, with ``outcome`` ``cancelled``.
+
+``agent`` is true of a module in which a model decides what is done next. A tool that is not ``known`` is a name that a
+model has made up; ``description`` is that of one that is.
 
 ``rows.pause`` and ``rows.go`` are of a map or an evaluation, ``rows``, that waits out an outage of its provider.
 
 ``tool.late`` is a tool that blocked, and ended after its time was over: what it gave back was dropped.
 
 ``asked`` is the model as the program or its options name it: the name of one of the App's, ``provider/model``, or
-``default``; at the end ``lm`` is the ``provider/model`` that has answered. Of a client's events ``lm`` is the client's
-name in the tree, and ``model`` its ``provider/model``. A request's ``cost`` and tokens are those of all its calls, and
+``default``. ``lm`` is its ``provider/model``, at the end the one that has answered; None of a pool before that. Calls
+also tell ``params`` (an ``LMParams``), ``streamed``, and ``form``: ``text`` or ``json``; at their end ``server``
+(``host:port``), how many ``attempts``, and of an answer from a provider ``model`` and ``response``, its own words for
+the model and its id. Of a client's events ``lm`` is the client's name in the tree, and ``model`` its
+``provider/model``. A request's ``cost`` and tokens are those of all its calls, and
 ``cached_calls`` were answered by a cache. Calls and adapters also name the ``request`` and the ``signature``. ``ask``
 is what a job's step does: ``run``, ``write``, ``embed`` or ``train``; ``plan`` is the number of the plan that asked for
-it first. At a call's end ``ends`` has the finish reason of each of its answers. Of an embedding ``input_tokens`` are
-told, too.
+it first. At a call's end ``ends`` has the finish reason of each of its answers. Of an embedding ``input_tokens`` and
+``dimensions`` are told, too. ``job.stop`` comes where the search of a job ends, or dies: a job that goes on starts it
+again. ``row.score`` is one row's of an evaluation or a job, with the ``request`` that was judged.
 
 ``call`` is the idempotency key of a logical LM call: the request's id, a dash, and the call's number in it.
 

@@ -13,6 +13,7 @@ import pytest
 
 import dspex
 from dspex.app.otel import names
+from dspex.app.otel.attributes import server_of
 from dspex.runtime import KILL
 from dspex.simulator import Fault, FaultKind, FaultPlan, Simulator
 from dspex.testing import FixedRetriever, ScriptedLM
@@ -23,15 +24,9 @@ from tests.support.programs import Ask
 
 try:
     from opentelemetry import baggage, context, trace
-    from opentelemetry.sdk.metrics import MeterProvider
-    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-    from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
-    from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
-    from opentelemetry.semconv.schemas import Schemas
     from opentelemetry.trace import SpanKind, StatusCode
+
+    from tests.support.traces import Seen
 except ImportError:
     missing("opentelemetry-sdk")
 
@@ -61,42 +56,6 @@ class Finder(dspex.Module):
         passages = await self.retrieve(question)
         await self.embed([question])
         return len(passages)
-
-
-class Seen:
-    """A tracer and a meter of our own, and what they were given."""
-
-    def __init__(self) -> None:
-        self.spans = InMemorySpanExporter()
-        self.tracers = TracerProvider()
-        self.tracers.add_span_processor(SimpleSpanProcessor(self.spans))
-        self.reader = InMemoryMetricReader()
-        self.meters = MeterProvider([self.reader])
-
-    def options(self, **options: Any) -> dspex.OpenTelemetry:
-        return dspex.OpenTelemetry(self.tracers, self.meters, **options)
-
-    def named(self, beginning: str) -> list[ReadableSpan]:
-        return [each for each in self.spans.get_finished_spans() if each.name.startswith(beginning)]
-
-    def one(self, beginning: str) -> ReadableSpan:
-        (found,) = self.named(beginning)
-        return found
-
-    def path(self, span: ReadableSpan) -> list[str]:
-        """The names of the spans from the root to this one."""
-        known = {each.context.span_id: each for each in self.spans.get_finished_spans()}
-        return [*(self.path(known[span.parent.span_id]) if span.parent is not None else []), span.name]
-
-    def points(self) -> dict[str, list[tuple[Mapping[str, Any], Any]]]:
-        """The metrics by name: attributes and data points."""
-        data = self.reader.get_metrics_data()
-        return {
-            metric.name: [(dict(point.attributes or {}), point) for point in metric.data.data_points]
-            for resource in (data.resource_metrics if data is not None else ())
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
-        }
 
 
 @pytest.fixture
@@ -129,14 +88,21 @@ async def test_one_request_is_a_tree_with_tokens_and_cost(seen: Seen, simulator:
     usage = dspex.details(prediction).usage
     about = dict(call.attributes or {})
     assert about.pop("dspex.cost_usd") == pytest.approx((usage.input_tokens + 2 * usage.output_tokens) / 1e6)
+    assert about.pop(names.RESPONSE_ID)
+    host, _, port = simulator.url.removeprefix("http://").partition("/")[0].partition(":")
     assert about == {
         names.OPERATION: "chat",
         names.PROVIDER: "openai",
         names.REQUEST_MODEL: "rules-1",
+        names.RESPONSE_MODEL: "rules-1",
+        names.SERVER: host,
+        names.PORT: int(port),
+        names.OUTPUT_TYPE: "text",
         names.INPUT_TOKENS: usage.input_tokens,
         names.OUTPUT_TOKENS: usage.output_tokens,
         names.FINISH_REASONS: ("stop",),
         "dspex.asked": "default",
+        "dspex.predictor": "answer",
         "dspex.attempts": 1,
     }
     request = dict(seen.one("invoke_workflow").attributes or {})
@@ -310,6 +276,7 @@ async def test_metrics(seen: Seen, simulator: Simulator) -> None:
 
     usage = dspex.details(prediction).usage
     about = {names.OPERATION: "chat", names.PROVIDER: "openai", names.REQUEST_MODEL: "rules-1"}
+    about |= {names.RESPONSE_MODEL: "rules-1", **server_of(simulator.url.partition("//")[2].partition("/")[0])}
     ((attributes, duration),) = points[names.OPERATION_DURATION]
     assert (attributes, duration.count) == (about, 1)
     tokens = {attributes[names.TOKEN_TYPE]: point.sum for attributes, point in points[names.TOKEN_USAGE]}
@@ -379,15 +346,22 @@ async def test_steps_of_a_job_are_around_what_they_ask_for(seen: Seen, tmp_path:
     rows = [dspex.Example(question=f"q{number}", answer="a") for number in range(6)]
     async with dspex.App(ScriptedLM(answer), cache=None, home=tmp_path, otel=seen.options()) as app:
         optimizer = dspex.BootstrapFewShot(dspex.exact_match())
-        job = await app.compile(dspex.Predict("question -> answer"), optimizer, trainset=rows[:4], holdset=rows[4:])
+        program = dspex.Predict("question -> answer")
+        with seen.tracers.get_tracer("caller").start_as_current_span("handler"):
+            job = await app.compile(program, optimizer, trainset=rows[:4], holdset=rows[4:])
         await job.result()
 
-    steps = seen.named("dspex.job run")
+    whole = seen.one("dspex.job BootstrapFewShot")
+    assert seen.path(whole) == ["handler", "dspex.job BootstrapFewShot"]
+    steps = seen.named("dspex.plan run")
     assert steps
     assert {dict(each.attributes or {})["dspex.job"] for each in steps} == {job.id}
+    assert {each.parent for each in steps} == {None}, "a job has thousands of them: each is a trace of its own"
+    assert {each.context.trace_id for each in steps} & {whole.context.trace_id} == set()
+    assert {link.context.span_id for each in steps for link in each.links} == {whole.context.span_id}
     paths = [seen.path(each) for each in seen.named("invoke_workflow")]
     assert paths
-    assert {tuple(each) for each in paths} == {("dspex.job run", "invoke_workflow Predict")}
+    assert {tuple(each) for each in paths} == {("dspex.plan run", "invoke_workflow Predict")}
     parents = [each.parent.span_id for each in seen.named("invoke_workflow") if each.parent is not None]
     assert len(set(parents)) == len(paths)
 
@@ -407,18 +381,6 @@ def test_wrong_options_are_refused(wrong: Any) -> None:
         dspex.OpenTelemetry(propagate=["openai"])  # type: ignore[arg-type]
     with pytest.raises(dspex.ConfigError, match="capture"):
         dspex.OpenTelemetry(capture="yes")  # type: ignore[arg-type]
-
-
-def test_names_are_those_of_the_conventions() -> None:
-    """A release of theirs that renames one turns this red, and no user's page."""
-    theirs = {value for name, value in vars(gen_ai_attributes).items() if name.startswith("GEN_AI_")}
-    theirs |= {value for name, value in vars(gen_ai_metrics).items() if name.startswith("GEN_AI_")}
-    ours = {value for value in vars(names).values() if isinstance(value, str) and value.startswith("gen_ai.")}
-
-    assert sorted(ours - theirs) == []
-    providers = {each.value for each in gen_ai_attributes.GenAiProviderNameValues}
-    assert sorted(set(names.PROVIDERS.values()) - providers) == []
-    assert names.SCHEMA in {each.value for each in Schemas}
 
 
 WITHOUT = """

@@ -118,6 +118,7 @@ class App(AppView):
         "_shared",
         "_tree",
         "home",
+        "is_traced",
         "telemetry",
     )
 
@@ -182,7 +183,10 @@ class App(AppView):
         self._tree: AppTree | None = None
         self.home = Path(home)
         self.telemetry = telemetry if telemetry is not None else Telemetry()
-        if (tracing := otel_of(otel)) is not None:
+        tracing = otel_of(otel)
+        self.is_traced = tracing is not None
+        """True when spans are made of what it does."""
+        if tracing is not None:
             attach(self, tracing)
 
     # --- life cycle -----------------------------------------------------------------------------------------

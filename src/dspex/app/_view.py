@@ -274,6 +274,7 @@ class AppView:
                     max_failed=max_failed,
                     on_progress=note.telling(told) if note is not None else told,
                     gate=gate_of_rows(tree.runtime, wait_out, what),
+                    telemetry=telemetry,
                 )
                 if span is not None:
                     span.measurements |= {"rows": float(len(report.outcomes)), "score": float(report.score)}

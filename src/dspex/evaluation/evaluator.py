@@ -19,6 +19,7 @@ from dspex.evaluation.report import Report, RowOutcome
 from dspex.evaluation.row_runner import DOOMED, FailureLimit, RowRunner, failed_task
 from dspex.protocols.executor import Executor, RunOptions
 from dspex.runtime import TaskStream
+from dspex.telemetry import Telemetry
 
 __all__ = ["OpenStream", "evaluate"]
 
@@ -57,6 +58,7 @@ async def evaluate(
     max_failed: float = 0.05,
     on_progress: OnProgress | None = None,
     gate: OutageGate | None = None,
+    telemetry: Telemetry | None = None,
 ) -> Report[R]:
     """
     Run ``program`` on every example and score the answers.
@@ -74,6 +76,7 @@ async def evaluate(
         max_failed: The share of rows that may fail.
         on_progress: Called after each row; what it raises ends the evaluation.
         gate: Where rows wait out an outage; without one it is how they fail.
+        telemetry: Is told of each row's score.
 
     Raises:
         MissingInput, TypeError: A row lacks inputs or is not an example; nothing was started.
@@ -94,7 +97,7 @@ async def evaluate(
         raise ConfigError("on_progress must be a plain function: nobody would await what an async one returns")
     tally = ProgressTally(len(rows), on_progress) if on_progress is not None else None
     options = options if options is not None else RunOptions()
-    runner = RowRunner(executor, options, gate)
+    runner = RowRunner(executor, options, gate, telemetry=telemetry)
     work = partial(runner.score, program, metric=metric)
     limit = FailureLimit(len(rows), max_failed)
     outcomes: dict[int, RowOutcome] = {}

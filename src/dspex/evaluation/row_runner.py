@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeGuard, TypeVar
 
+from dspex._guard import class_name
 from dspex.errors import ActorExited, MetricFailed, TransportFailed
 from dspex.evaluation._examples import Row
 from dspex.evaluation.faults import is_accident, is_callers, is_hopeless, is_outage, is_setup
@@ -19,6 +20,7 @@ from dspex.programs.signature import values_of
 from dspex.protocols.executor import Executor, Failed, Ok, RunOptions
 from dspex.protocols.scope import RequestTotals
 from dspex.runtime import Crashed, TaskResult
+from dspex.telemetry import Telemetry
 
 __all__ = ["DOOMED", "MAX_ACCIDENTS", "FailureLimit", "RowRunner", "failed_task", "score_of"]
 
@@ -43,11 +45,19 @@ class RowRunner:
         options: The options of its requests.
         gate: Where rows wait out an outage.
         insists: True for rows whose score a job cannot do without.
+        telemetry: Is told of scores.
     """
 
     def __init__(
-        self, executor: Executor, options: RunOptions, gate: OutageGate | None = None, *, insists: bool = False
+        self,
+        executor: Executor,
+        options: RunOptions,
+        gate: OutageGate | None = None,
+        *,
+        insists: bool = False,
+        telemetry: Telemetry | None = None,
     ) -> None:
+        self._telemetry = telemetry
         self._executor = executor
         self._options = options
         self._gate = gate
@@ -81,6 +91,12 @@ class RowRunner:
 
     async def score(self, program: object, row: Row, metric: Metric) -> RowOutcome:
         """Run one row and ask the metric about the answer; raises and is cancelled as ``run``."""
+        outcome = await self._score(program, row, metric)
+        if self._telemetry is not None and self._telemetry.active:
+            _tell(self._telemetry, program, metric, outcome)
+        return outcome
+
+    async def _score(self, program: object, row: Row, metric: Metric) -> RowOutcome:
         outcome = await self.run(program, row.inputs, row.example)
         if isinstance(outcome, Failed):
             return outcome
@@ -150,6 +166,18 @@ class FailureLimit:
             self._broken += isinstance(outcome.reason, MetricFailed)
         doomed = self._broken == self._done >= DOOMED and self._share < 1
         self.reached = self.reached or self._failed > self._allowed or doomed
+
+
+def _tell(telemetry: Telemetry, program: object, metric: Metric, outcome: RowOutcome) -> None:
+    """Emit the score of one row, or why it has none."""
+    name = getattr(metric, "__name__", None) or class_name(metric).lstrip("_")
+    request = outcome.totals.request_id if outcome.totals is not None else None
+    about: dict[str, object] = {"program": class_name(program), "metric": name, "request": request}
+    if isinstance(outcome, Failed):
+        telemetry.emit("dspex.row.score", {}, {**about, "error": outcome.reason})
+    else:
+        score = outcome.score
+        telemetry.emit("dspex.row.score", {"score": score.value}, about, {"feedback": score.feedback})
 
 
 def failed_task(result: TaskResult[Any, Any], index: int, fields: Mapping[str, object]) -> Failed:

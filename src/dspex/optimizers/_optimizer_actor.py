@@ -260,7 +260,7 @@ class OptimizerActor(LibraryActor):
         """Build the engine and whatever does its items."""
         spec = self._record.spec
         gate = OutageGate(self.runtime, PAUSES, on_pause=self._note_pause, on_go=self._note_go)
-        runner = RowRunner(self._executor, spec.options, gate, insists=True)
+        runner = RowRunner(self._executor, spec.options, gate, insists=True, telemetry=self.runtime.telemetry)
         programs = {"": spec.program, **spec.optimizer.programs()}
         hands = Hands(runner, self._writer, programs, spec.optimizer.metric)
         context = spec.options.context
@@ -276,7 +276,9 @@ class OptimizerActor(LibraryActor):
         rows = (spec.split.learn, spec.split.choose)
         task = Task(spec.program, *rows, programs=programs, seed=spec.seed, held=held)
         core.begin(JobPlan(spec.optimizer, spec.split, spec.sure, spec.limit, spec.seed), task)
-        await self._driver.run()
+        about = {"job": spec.id, "optimizer": type(spec.optimizer).__name__, "program": type(spec.program).__name__}
+        with self.runtime.telemetry.within("dspex.job", about):
+            await self._driver.run()
         outcome: Outcome = core.state
         for number, each in enumerate(outcome.summary):
             await self._writer.append("candidate", each, str(number))

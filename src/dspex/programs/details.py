@@ -215,7 +215,7 @@ def details(prediction: object) -> Details:
 def tell_call(span: Span, made: Details) -> None:
     """Add to a predictor's span what the call took: tokens, cost and the model."""
     usage, cost = made.usage, made.cost
-    span.measurements |= {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+    span.measurements |= usage.counts()
     if cost is not None:
         span.measurements["cost"] = float(cost)
     span.metadata |= {"lm": getattr(made.lm, "model", made.lm), "cached": made.cached}

@@ -55,6 +55,9 @@ class Module:
     is_predictor: ClassVar[bool] = False
     """True for a leaf with a signature and state, as ``predictors`` lists them."""
 
+    is_agent: ClassVar[bool] = False
+    """True where a model decides what is done next: traces call its runs ``invoke_agent``."""
+
     def __init_subclass__(cls, **keywords: object) -> None:  # keywords are for other bases
         """Check ``forward``, and make ``__init__`` freeze what it has built."""
         super().__init_subclass__(**keywords)
@@ -266,6 +269,7 @@ async def _observed(
     """Run a module's ``forward`` as a span; what is given by position is told by its parameters' names."""
     names = inputs_of(module).names if telemetry.captures else ()
     inputs = {**dict(zip(names, args, strict=False)), **kwargs}
-    with telemetry.within("dspex.module", {"module": type(module).__name__}, inputs) as span:
+    about = {"module": type(module).__name__, "agent": getattr(module, "is_agent", False)}
+    with telemetry.within("dspex.module", about, inputs) as span:
         span.outputs = found = await module.forward(*args, **kwargs)
         return found

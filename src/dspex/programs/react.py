@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Generic, Literal, Unpack, overload
+from typing import Any, ClassVar, Generic, Literal, Unpack, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
@@ -60,6 +60,8 @@ class ReAct(Module, Generic[S, P]):
         SignatureError: The string is not a signature, there is nothing to ask for, or a field is called ``trajectory``.
         ValueError: ``max_steps`` is not a positive number.
     """
+
+    is_agent: ClassVar[bool] = True
 
     react: Predict
     extract: ChainOfThought[S, P]

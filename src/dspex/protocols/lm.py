@@ -233,6 +233,16 @@ class Usage:
         """Input plus output."""
         return self.input_tokens + self.output_tokens
 
+    def counts(self) -> dict[str, float]:
+        """Return the tokens by name, as events tell them: input and output, and the parts of them that there are."""
+        parts = {
+            "cached_tokens": self.cached_tokens,
+            "cache_write_tokens": self.cache_write_tokens,
+            "reasoning_tokens": self.reasoning_tokens,
+        }
+        known = {name: count for name, count in parts.items() if count}
+        return {"input_tokens": self.input_tokens, "output_tokens": self.output_tokens, **known}
+
     def __add__(self, other: Usage) -> Usage:
         charged = self.charged
         if charged is not None or other.charged is not None:
@@ -260,7 +270,8 @@ class LMResponse:
     """
     A provider's whole answer; ``headers`` holds the ``x-…`` response headers in lower case.
 
-    ``withheld`` counts the answers that a filter cut off or withheld: they are left out of ``completions``.
+    ``withheld`` counts the answers that a filter cut off or withheld: they are left out of ``completions``. ``id`` is
+    the answer's own name, where the provider gives it one; ``request_id`` is that of the request, for its support desk.
     """
 
     completions: tuple[Completion, ...]
@@ -269,6 +280,7 @@ class LMResponse:
     request_id: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     withheld: int = 0
+    id: str = field(default="", compare=False)  # no cache keeps it: two with the same words are the same answer
 
     @property
     def is_whole(self) -> bool:
@@ -327,6 +339,7 @@ class Attempt:
             nothing, and of an attempt that did: its count is the response's.
         sent: True when the provider may have heard of it; False where no connection came about.
         at: When it was sent, by the runtime's clock; None where nobody knows.
+        server: The server that was asked, ``host:port``; empty where there is none.
     """
 
     number: int
@@ -340,6 +353,7 @@ class Attempt:
     usage: Usage | None = None
     sent: bool = True
     at: float | None = field(default=None, compare=False, repr=False)
+    server: str = field(default="", compare=False, repr=False)
 
     @property
     def is_call(self) -> bool:

@@ -409,7 +409,9 @@ class LiveRequest:
         telemetry = self._runner.runtime.telemetry
         if not telemetry.active:
             return
-        base = {"request": self.record.id, "program": type(self.record.program).__name__}
+        program = self.record.program
+        agent = getattr(program, "is_agent", False)
+        base = {"request": self.record.id, "program": type(program).__name__, "agent": agent}
         about = {**base, "span": self.record.id, "parent": self._parent, **metadata}
         captured: Mapping[str, object] = {}
         if telemetry.captures:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from dspex.errors import LMError, ScopeClosed, StreamTruncated, TransportFailed
+from dspex.errors import ConfigError, LMError, ScopeClosed, StreamTruncated, TransportFailed
 from dspex.programs import PredictorPaths
 from dspex.protocols.cache import CacheMode, CacheService, Hit, Lead, cache_key
 from dspex.protocols.filters import Filter
@@ -36,6 +36,7 @@ from dspex.requests._record import RequestRecord
 from dspex.requests._steps import StepPolicy, run_step
 from dspex.requests._threads import ToolThreads
 from dspex.runtime import Process, Runtime
+from dspex.telemetry import Span
 
 __all__ = ["RequestScope", "Services"]
 
@@ -113,20 +114,51 @@ class RequestScope:
         self, request: LMRequest, lm: LMChoice, step: str, on_delta: OnDelta | None = None
     ) -> LMResult:
         """Complete, and tell telemetry of it."""
-        chosen = self.request_record.options.lm if lm is None else lm
-        named = getattr(chosen, "model", chosen)
-        about = {"request": self.request_record.id, "step": step, "lm": named, "asked": named or "default"}
+        about = self._asked(lm, step)
+        about |= {"params": self._params_of(request, lm), "streamed": on_delta is not None}
+        about["form"] = "text" if request.output is None else "json"
         with self.telemetry.within("dspex.lm.call", about, request) as span:
-            result = await self._complete(request, lm, step, on_delta)
-            usage = result.response.usage
-            span.measurements |= {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+            try:
+                result = await self._complete(request, lm, step, on_delta)
+            except LMError as error:
+                _tell_attempts(span, error.attempts)
+                raise
+            response = result.response
+            span.measurements |= response.usage.counts()
             if result.cost is not None:
                 span.measurements["cost"] = float(result.cost)
-            answered = getattr(result.lm, "model", chosen)
+            _tell_attempts(span, result.attempts)
+            answered = getattr(result.lm, "model", about["lm"])
             span.metadata |= {"lm": answered, "cached": result.cached, "attempts": len(result.attempts)}
-            span.metadata["ends"] = tuple(each.finish_reason for each in result.response.completions)
-            span.outputs = result.response
+            if result.cached is None:
+                span.metadata |= {"model": response.model, "response": response.id}
+            span.metadata["ends"] = tuple(each.finish_reason for each in response.completions)
+            span.outputs = response
             return result
+
+    def _asked(self, lm: LMChoice, step: str) -> dict[str, object]:
+        """Return what an event tells of who is asked: the model where it is one, and its name in the user's words."""
+        chosen = self.request_record.options.lm if lm is None else lm
+        asked = getattr(chosen, "model", chosen) or "default"
+        model = self._resolved(lm)
+        return {
+            "request": self.request_record.id,
+            "step": step,
+            "lm": model.model if isinstance(model, LM) else None,
+            "asked": asked,
+        }
+
+    def _resolved(self, lm: LMChoice) -> LM | LMPool | None:
+        """Return the record; None where there is none, which the call itself will say."""
+        try:
+            return self._services.lm.resolve(self.request_record.options.lm if lm is None else lm)
+        except ConfigError:
+            return None
+
+    def _params_of(self, request: LMRequest, lm: LMChoice) -> LMParams:
+        """Return the parameters of the call; members of a pool may have more of their own."""
+        model = self._resolved(lm)
+        return request.params.over(model.params) if isinstance(model, LM) else request.params
 
     async def _complete(self, request: LMRequest, lm: LMChoice, step: str, on_delta: OnDelta | None) -> LMResult:
         record, services, started = self.request_record, self._services, self.runtime.clock.now()
@@ -179,21 +211,26 @@ class RequestScope:
         """Turn texts into vectors, as ``protocols.Scope.embed`` says."""
         if not self.telemetry.active:
             return (await self._embed(texts, lm, step))[0]
-        chosen = self.request_record.options.lm if lm is None else lm
-        named = getattr(chosen, "model", chosen)
-        about = {"request": self.request_record.id, "step": step, "lm": named, "asked": named or "default"}
+        about = self._asked(lm, step)
         with self.telemetry.within("dspex.embedding", about, tuple(texts)) as span:
-            vectors, answered, usage, cost = await self._embed(texts, lm, step)
-            span.measurements |= {"texts": float(len(vectors)), "input_tokens": float(usage.input_tokens)}
+            try:
+                vectors, response, log, cost = await self._embed(texts, lm, step)
+            except LMError as error:
+                _tell_attempts(span, error.attempts)
+                raise
+            _tell_attempts(span, log.attempts)
+            span.measurements |= {"texts": float(len(vectors)), "input_tokens": float(response.usage.input_tokens)}
+            if vectors:
+                span.measurements["dimensions"] = float(len(vectors[0]))
             if cost is not None:
                 span.measurements["cost"] = float(cost)
-            span.metadata["lm"] = getattr(answered, "model", chosen)
+            span.metadata |= {"lm": log.lm.model if log.lm is not None else about["lm"], "model": response.model}
             return vectors
 
     async def _embed(
         self, texts: Sequence[str], lm: LMChoice, step: str
-    ) -> tuple[tuple[array[float], ...], LM | LMPool, Usage, Decimal | None]:
-        """Return the vectors, the model they are of, its tokens, and what they cost."""
+    ) -> tuple[tuple[array[float], ...], EmbedResponse, AttemptLog, Decimal | None]:
+        """Return the vectors, the answer they are of, how it came, and what it cost."""
         self.refuse_if_closed()
         record, services = self.request_record, self._services
         model = services.lm.resolve(record.options.lm if lm is None else lm)
@@ -213,7 +250,7 @@ class RequestScope:
         attempts, due, usage = len(log.attempts), log.due_calls(), response.usage
         cost = services.money.book(record.account, log.lm or model, usage, attempts, paid=False, due=due)
         record.add_cost(response.usage, cost)
-        return response.vectors, log.lm or model, response.usage, cost
+        return response.vectors, response, log, cost
 
     async def retrieve(
         self, query: str, k: int, *, retriever: str | None, step: str, filter: Filter | None = None
@@ -414,6 +451,13 @@ class RequestScope:
     def totals(self) -> RequestTotals:
         """Return what the request took so far."""
         return self.request_record.totals(self.runtime.clock.now())
+
+
+def _tell_attempts(span: Span, attempts: Sequence[object]) -> None:
+    """Add to a call's span the server and the model that were asked last."""
+    last = attempts[-1] if attempts else None
+    if isinstance(last, Attempt):
+        span.metadata |= {"lm": last.lm, "server": last.server}
 
 
 async def _replay(response: LMResponse, on_delta: OnDelta) -> None:

@@ -22,6 +22,7 @@ _log = get_logger("supervisor")
 
 def report_restart(supervisor: Process, child: Child, reason: ExitReason, window: RestartWindow) -> None:
     """Say that a child has ended and is started again; ``window`` is what counts its restarts."""
+    supervisor.runtime.restarts += 1
     times = child.count_restart(supervisor.runtime.clock.now(), window.period)
     if _log.heard:
         _log.warning(

@@ -2,7 +2,8 @@
 Snapshots for many viewers: made while somebody looks, at most every 100 ms, and handed out as what has changed.
 
 Nobody looking, nothing is made. A snapshot that is dear to make is made less often, so that looking takes about one
-hundredth of the loop's time, whatever there is to see.
+hundredth of the loop's time, whatever there is to see; after a restart one is made sooner, since that is what people
+look for.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ SELDOM: Final = 2.0
 SHARE: Final = 0.006
 """The share of the loop's time that snapshots may take; sending them takes about as much as is left of a hundredth."""
 
+URGENT: Final = 0.05
+"""The share while actors are restarted."""
+
 RATE: Final = 256 * 1024
 """Bytes a second that one viewer is sent at most."""
 
@@ -61,6 +65,7 @@ class Hub:
         self._mark = fresh_id("d")
         self._number = 0
         self._made_at = float("-inf")
+        self._restarts = 0
         self._costs: deque[float] = deque(maxlen=5)
         self._recent: deque[tuple[int, Plain]] = deque(maxlen=REMEMBERED)
         self._encoded: tuple[tuple[int, int], bytes] | None = None
@@ -77,13 +82,20 @@ class Hub:
     @property
     def pause(self) -> float:
         """The seconds until the next snapshot, within bounds: the dearer one is, the longer."""
-        return min(SELDOM, max(EVERY, min(self._costs, default=0.0) / SHARE))
+        share = URGENT if self._is_urgent else SHARE
+        return min(SELDOM, max(EVERY, min(self._costs, default=0.0) / share))
+
+    @property
+    def _is_urgent(self) -> bool:
+        """True when an actor has been restarted since the latest snapshot."""
+        return self._tree.runtime.restarts != self._restarts
 
     def current(self) -> tuple[int, Plain]:
         """Return the latest snapshot and its number, made now unless there is one that is fresh enough."""
         begun = monotonic()
         if self._recent and begun - self._made_at < self.pause * 0.9:
             return self._recent[-1]
+        self._restarts = self._tree.runtime.restarts
         snapshot = self._look(self._tree, self._notes)
         self.made += 1
         self._number += 1
@@ -122,9 +134,7 @@ class Hub:
                 if data or silent >= QUIET:
                     silent = 0.0
                     yield data or b": nothing new\n\n"
-                pause = max(self.pause, len(data) / RATE)
-                silent += pause
-                await self._sleep(pause)
+                silent += await self._wait(len(data) / RATE)
         finally:
             self.viewers -= 1
 
@@ -133,6 +143,15 @@ class Hub:
         self.closed = True
         for future in self._sleeping:
             _wake(future)
+
+    async def _wait(self, least: float) -> float:
+        """Wait for the next snapshot, at least so many seconds, and return how many it were."""
+        waited = 0.0
+        while not self.closed and (left := max(least, self.pause) - waited) > 0.001:
+            step = min(EVERY, left)  # in steps: the pause becomes shorter after a restart
+            await self._sleep(step)
+            waited += step
+        return waited
 
     async def _sleep(self, seconds: float) -> None:
         runtime = self._tree.runtime

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 
 from dspex._guard import class_name
 from dspex.app.otel import names
+from dspex.app.otel.attributes import Attributes, Metadata, model_of, server_of
 from dspex.app.otel.texts import bounded
 
 __all__ = ["Metering"]
 
 _SECONDS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _TOKENS: Final = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
+_AGENT_SECONDS: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4, 204.8, 409.6)
+_WORKFLOW_SECONDS: Final = (1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200)
 """The boundaries that the conventions ask for."""
 
-Metadata = Mapping[str, Any]
-"""Of an event: live objects."""
+UNKNOWN_TOOL: Final = "_OTHER"
+"""Stands for the names of tools that there are not: models make up new ones without end."""
 
 Health = Callable[[], Mapping[str, object]]
 
@@ -45,6 +48,18 @@ class Metering:
         self._first = meter.create_histogram(
             names.FIRST_CHUNK, "s", "Seconds until an answer began", explicit_bucket_boundaries_advisory=_SECONDS
         )
+        self._tool = meter.create_histogram(
+            names.TOOL_DURATION, "s", "Seconds of a tool's call", explicit_bucket_boundaries_advisory=_SECONDS
+        )
+        self._agent = meter.create_histogram(
+            names.AGENT_DURATION, "s", "Seconds of an agent's run", explicit_bucket_boundaries_advisory=_AGENT_SECONDS
+        )
+        self._workflow = meter.create_histogram(
+            names.WORKFLOW_DURATION,
+            "s",
+            "Seconds of a program's run",
+            explicit_bucket_boundaries_advisory=_WORKFLOW_SECONDS,
+        )
         self._cost = meter.create_counter("dspex.cost", "USD", "US dollars of calls whose price is known")
         self._requests = meter.create_counter("dspex.requests", "{request}", "Requests that have ended")
         self._attempts = meter.create_counter("dspex.attempts", "{attempt}", "Attempts at providers")
@@ -64,40 +79,57 @@ class Metering:
                 self._called("chat", measurements, metadata)
             case "dspex.embedding.stop" | "dspex.embedding.exception":
                 self._called("embeddings", measurements, metadata)
+            case "dspex.retrieval.stop" | "dspex.retrieval.exception":
+                self._took(self._duration, {names.OPERATION: "retrieval"}, measurements, metadata)
+            case "dspex.tool.stop" | "dspex.tool.exception":
+                tool = bounded(metadata["tool"]) if metadata["known"] else UNKNOWN_TOOL
+                self._took(self._tool, {names.TOOL_NAME: tool, names.TOOL_TYPE: "function"}, measurements, metadata)
+            case "dspex.module.stop" | "dspex.module.exception" if metadata.get("agent"):
+                self._took(self._agent, {names.AGENT_NAME: bounded(metadata["module"])}, measurements, metadata)
             case "dspex.lm.first_token":
-                self._first.record(measurements["seconds"], {names.OPERATION: "chat", **_model(metadata["model"])})
+                about = {names.OPERATION: "chat", **model_of(metadata["model"]), **server_of(metadata["server"])}
+                self._first.record(measurements["seconds"], about)
             case "dspex.lm.attempt.stop":
-                self._attempts.add(1, {**_model(metadata["model"]), "dspex.outcome": "ok"})
+                self._attempts.add(1, {**model_of(metadata["model"]), "dspex.outcome": "ok"})
             case "dspex.lm.attempt.exception":
-                self._attempts.add(1, {**_model(metadata["model"]), "dspex.outcome": bounded(metadata["error"])})
+                self._attempts.add(1, {**model_of(metadata["model"]), "dspex.outcome": bounded(metadata["error"])})
             case "dspex.request.stop" | "dspex.request.exception":
-                about = {names.WORKFLOW_NAME: bounded(metadata["program"]), "dspex.outcome": metadata["outcome"]}
-                self._requests.add(1, about)
+                self._ran(measurements, metadata)
             case "dspex.child.restart":
                 self._restarts.add(1, {"dspex.child": bounded(metadata["child"])})
 
     def _called(self, operation: str, measurements: Mapping[str, float], metadata: Metadata) -> None:
-        if metadata.get("cached") or metadata.get("outcome") == "cancelled":
-            return  # the conventions are about calls of providers, and about those that ended
-        about = {names.OPERATION: operation, **_model(metadata.get("lm"))}
-        if (error := metadata.get("error")) is not None:
-            self._duration.record(measurements["duration"], {**about, names.ERROR_TYPE: class_name(error)})
+        if metadata.get("cached"):
+            return  # the conventions are about calls of providers
+        about = {names.OPERATION: operation, **model_of(metadata.get("lm")), **server_of(metadata.get("server"))}
+        if metadata.get("model"):
+            about[names.RESPONSE_MODEL] = bounded(metadata["model"])
+        if not self._took(self._duration, about, measurements, metadata):
             return
-        self._duration.record(measurements["duration"], about)
         for kind in ("input", "output"):
             if (tokens := measurements.get(f"{kind}_tokens")) is not None:
                 self._tokens.record(tokens, {**about, names.TOKEN_TYPE: kind})
         if "cost" in measurements:
             self._cost.add(measurements["cost"], about)
 
+    def _ran(self, measurements: Mapping[str, float], metadata: Metadata) -> None:
+        program = bounded(metadata["program"])
+        self._requests.add(1, {names.WORKFLOW_NAME: program, "dspex.outcome": metadata["outcome"]})
+        if metadata.get("agent"):
+            self._took(self._agent, {names.AGENT_NAME: program}, measurements, metadata)
+        else:
+            self._took(self._workflow, {names.WORKFLOW_NAME: program}, measurements, metadata)
 
-def _model(model: object) -> dict[str, str]:
-    if not isinstance(model, str):
-        return {}
-    provider, _, name = model.partition("/")
-    if not name:
-        return {names.REQUEST_MODEL: bounded(model)}
-    return {names.PROVIDER: names.PROVIDERS.get(provider, bounded(provider)), names.REQUEST_MODEL: bounded(name)}
+    @staticmethod
+    def _took(instrument: Histogram, about: Attributes, measurements: Mapping[str, float], metadata: Metadata) -> bool:
+        """Record a duration, unless nobody waited for the end; True for work that did not fail."""
+        if metadata.get("outcome") == "cancelled":
+            return False
+        if (error := metadata.get("error")) is None:
+            instrument.record(measurements["duration"], about)
+            return True
+        instrument.record(measurements["duration"], {**about, names.ERROR_TYPE: class_name(error)})
+        return False
 
 
 def _observing(health: Health, state: str) -> Callable[[CallbackOptions], Iterable[Observation]]:

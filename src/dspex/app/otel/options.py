@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dspex.app.otel.incoming import ASGIApp, TraceContextMiddleware
+from dspex.app.otel.logs import TraceIds
 from dspex.errors import ConfigError
 
 if TYPE_CHECKING:
+    from opentelemetry._logs import LoggerProvider
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
@@ -24,6 +27,8 @@ class OpenTelemetry:
     Attributes:
         tracer_provider: Where spans go; None for the process's own.
         meter_provider: Where metrics go; None for the process's own.
+        logger_provider: Where events go that are of no span, such as the scores of an evaluation; None for the
+            process's own.
         capture: True tells conversations, arguments, results and the texts of errors: the words of users and models.
             Messages, arguments and results also need ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` in the
             environment, as ``true``, ``span_only`` or ``span_and_event``.
@@ -36,6 +41,7 @@ class OpenTelemetry:
 
     tracer_provider: TracerProvider | None = field(default=None, repr=False)
     meter_provider: MeterProvider | None = field(default=None, repr=False)
+    logger_provider: LoggerProvider | None = field(default=None, repr=False)
     capture: bool = False
     propagate: bool | tuple[str, ...] = False
 
@@ -45,6 +51,36 @@ class OpenTelemetry:
         given = self.propagate
         if not isinstance(given, bool) and not (isinstance(given, tuple) and all(isinstance(x, str) for x in given)):
             raise ConfigError(f"propagate={given!r:.60} is neither True, False nor a tuple of providers' names")
+
+    @staticmethod
+    def middleware(app: ASGIApp) -> ASGIApp:
+        """
+        Return an ASGI application whose requests go on with the trace that their headers name.
+
+        ``service.add_middleware(dspex.OpenTelemetry.middleware)`` for Starlette and FastAPI; ``dspex serve`` does so
+        by itself. The headers are those that the process has its propagators for: W3C's ``traceparent`` and
+        ``baggage``, unless ``OTEL_PROPAGATORS`` says otherwise. Where the framework has been instrumented, and has
+        made a span of its own, that one stays the parent.
+
+        Raises:
+            MissingExtra: OpenTelemetry's API is not installed.
+        """
+        return TraceContextMiddleware(app)
+
+    @staticmethod
+    def log_ids() -> TraceIds:
+        """
+        Return what adds ``trace_id`` and ``span_id`` of the current span to log records, as hexadecimal digits.
+
+        For the standard library: ``handler.addFilter(dspex.OpenTelemetry.log_ids())``, on a handler, which sees the
+        records of all loggers; outside of every span both are empty. For structlog it is a processor:
+        ``structlog.configure(processors=[dspex.OpenTelemetry.log_ids(), …])``; there they are left out. Where
+        OpenTelemetry's own handler exports the records it is not needed.
+
+        Raises:
+            MissingExtra: OpenTelemetry's API is not installed.
+        """
+        return TraceIds()
 
 
 def otel_of(given: bool | OpenTelemetry) -> OpenTelemetry | None:

@@ -9,8 +9,19 @@ from typing import Final
 from dspex._guard import class_name, text_of
 from dspex.protocols.content import ReasoningPart, TextPart, ToolCall, ToolResult
 from dspex.protocols.lm import LMRequest, LMResponse, Message
+from dspex.protocols.retrieval import Passage
 
-__all__ = ["LONGEST_NAME", "LONGEST_TEXT", "answers_of", "bounded", "content_of", "messages_of", "plain"]
+__all__ = [
+    "LONGEST_NAME",
+    "LONGEST_TEXT",
+    "answers_of",
+    "bounded",
+    "content_of",
+    "documents_of",
+    "messages_of",
+    "plain",
+    "tools_of",
+]
 
 LONGEST_NAME: Final = 100
 """Characters of a name in a span's name; models choose the names of tools that they ask for."""
@@ -62,6 +73,24 @@ def answers_of(response: LMResponse) -> str:
     found = [
         {**_turn(each.turn()), "finish_reason": bounded(each.finish_reason)}
         for each in response.completions[:MOST_MESSAGES]
+    ]
+    return json.dumps(found, ensure_ascii=False)
+
+
+def tools_of(request: LMRequest) -> str:
+    """Return the tools that a model is told of, as the conventions have them."""
+    found = [
+        {"type": "function", "name": each.name, "description": bounded(each.description), "parameters": each.parameters}
+        for each in request.tools[:MOST_MESSAGES]
+    ]
+    return content_of(found)
+
+
+def documents_of(passages: Sequence[Passage]) -> str:
+    """Return the passages that were found, as the conventions have them."""
+    found = [
+        {"id": bounded(each.id), "score": each.score, "content": bounded(str(each), LONGEST_TEXT)}
+        for each in passages[:MOST_MESSAGES]
     ]
     return json.dumps(found, ensure_ascii=False)
 

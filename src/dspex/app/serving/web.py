@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from dspex.app.otel.incoming import TraceContextMiddleware
 from dspex.app.serving.shape import Invalid, Problem, ServedProgram, openapi_of
 from dspex.errors import (
     AppClosed,
@@ -66,7 +67,7 @@ class Service:
 
     def web_app(self) -> Starlette:
         """Return the application; whoever serves it starts and closes the App."""
-        return Starlette(
+        web = Starlette(
             routes=[
                 Route("/run", self._run, methods=["POST"]),
                 Route("/stream", self._stream, methods=["POST"]),
@@ -77,6 +78,9 @@ class Service:
             ],
             exception_handlers={HTTPException: _refused},
         )
+        if self._app.is_traced:
+            web.add_middleware(TraceContextMiddleware)
+        return web
 
     # --- health ---------------------------------------------------------------------------------------------
 

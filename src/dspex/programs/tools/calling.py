@@ -89,7 +89,10 @@ async def call_tool(tools: Mapping[str, Tool[..., object]], call: ToolCall, scop
     telemetry = scope.telemetry
     if telemetry is None or not telemetry.active:
         return await _call(tools, call, scope)
-    with telemetry.within("dspex.tool", {"tool": call.name, "call": call.id}, call.arguments) as span:
+    tool = tools.get(call.name)  # models make up names: who counts by them has to know which are real
+    about = {"tool": call.name, "call": call.id, "known": tool is not None}
+    about["description"] = tool.spec.description if tool is not None else ""
+    with telemetry.within("dspex.tool", about, call.arguments) as span:
         seen = await _call(tools, call, scope)
         span.outputs, span.error = seen.content, seen.error
         return seen

@@ -24,6 +24,7 @@ class CallLog:
         lm: The model.
         log: The history of earlier attempts of this call.
         name: The model's name in telemetry.
+        server: The server that is asked, ``host:port``; empty for a model of this process.
         on_delta: Awaited with each piece of the answer.
 
     Attributes:
@@ -32,14 +33,17 @@ class CallLog:
         first_piece: Seconds until the first piece of its answer was handed on.
     """
 
-    __slots__ = ("first_piece", "lm", "log", "name", "number", "on_delta", "runtime", "started")
+    __slots__ = ("first_piece", "lm", "log", "name", "number", "on_delta", "runtime", "server", "started")
 
-    def __init__(self, runtime: Runtime, lm: LM, log: AttemptLog, name: str, on_delta: OnDelta | None) -> None:
+    def __init__(
+        self, runtime: Runtime, lm: LM, log: AttemptLog, name: str, on_delta: OnDelta | None, server: str = ""
+    ) -> None:
         self.runtime = runtime
         self.lm = lm
         self.log = log
         self.name = name
         self.on_delta = on_delta
+        self.server = server
         self.number = 0
         self.started = 0.0
         self.first_piece: float | None = None
@@ -105,8 +109,9 @@ class CallLog:
     ) -> None:
         """Write an attempt down; ``usage`` is what was counted for one that brought no answer."""
         duration = self.runtime.clock.now() - started
+        model = self.lm.model
         attempt = Attempt(
-            number, outcome, duration, status, message, self.lm.model, first_byte, request_id, usage, sent, started
+            number, outcome, duration, status, message, model, first_byte, request_id, usage, sent, started, self.server
         )
         self.log.attempts.append(attempt)
         if usage is not None:
@@ -150,4 +155,5 @@ class CallLog:
         """Tell telemetry what happened to this call at this model."""
         if self.runtime.telemetry.active:
             about = {"lm": self.name, "model": self.lm.model, "call": self.log.idempotency_key, **metadata}
+            about["server"] = self.server
             self.runtime.telemetry.emit(name, measurements, about)

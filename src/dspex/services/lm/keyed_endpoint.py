@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
 from dspex._random import generator
 from dspex.protocols.model import Secret
@@ -30,11 +31,19 @@ class KeyedEndpoint:
     key: Secret | None
     table: LeaseTable = field(default_factory=LeaseTable)
     models: set[str] = field(default_factory=set)
+    server: str = field(init=False)
+    """The host and port that are asked."""
     mark: str = field(default_factory=lambda: f"{generator().getrandbits(64):016x}")
     """Begins every idempotency key: requests are numbered anew in each App, and no two calls may share a key."""
 
     clients: dict[str, NamedRef] = field(default_factory=dict)
     """A handle on the client of each model that was asked."""
+
+    def __post_init__(self) -> None:
+        url = urlsplit(self.endpoint.base_url)
+        host = url.hostname or ""
+        port = url.port or (80 if url.scheme == "http" else 443)
+        self.server = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @property
     def transport_name(self) -> str:

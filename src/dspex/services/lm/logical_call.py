@@ -79,7 +79,7 @@ class LogicalCall(CallLog):
     ) -> None:
         client_model = model if texts is None else keyed.embedder(model)
         client = keyed.client(runtime, client_model)
-        super().__init__(runtime, lm, log, client.name, on_delta)
+        super().__init__(runtime, lm, log, client.name, on_delta, keyed.server)
         self.keyed = keyed
         self.model = model
         self.client = client

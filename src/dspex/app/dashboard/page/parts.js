@@ -47,6 +47,11 @@ export function Empty({ children }) {
   return html`<p class="empty">${children}</p>`;
 }
 
+// What may be wider than the screen is reached by the keyboard, too.
+export function Scroll({ label, children }) {
+  return html`<div class="scroll" role="region" aria-label=${label} tabindex="0">${children}</div>`;
+}
+
 export function Meter({ value, most, label, tone }) {
   const share = most ? Math.min(100, Math.max(0, (100 * value) / most)) : 0;
   return html`<div class="meter ${tone ?? ""}" role="meter" aria-label=${label} aria-valuemin="0"

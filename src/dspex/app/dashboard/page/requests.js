@@ -1,8 +1,8 @@
 // Requests in flight, and those that were kept.
 
-import { useState } from "./vendor/htm-preact.js";
+import { Component, useState } from "./vendor/htm-preact.js";
 import { act, get, store } from "./store.js";
-import { Act, ago, Bar, count, Empty, html, Legend, money, seconds } from "./parts.js";
+import { Act, ago, Bar, count, Empty, html, Legend, money, Scroll, seconds } from "./parts.js";
 
 export function Now({ snapshot }) {
   const [open, setOpen] = useState(null);
@@ -36,7 +36,19 @@ export function Kept({ snapshot }) {
     })}`;
 }
 
-function Row({ row, span, open, onOpen }) {
+// What has ended is drawn once: only requests in flight grow older.
+class Row extends Component {
+  shouldComponentUpdate(next) {
+    const { row, span, open } = this.props;
+    return open || next.open || next.row !== row || next.span !== span || row.end == null;
+  }
+
+  render({ row, span, open, onOpen }) {
+    return line(row, span, open, onOpen);
+  }
+}
+
+function line(row, span, open, onOpen) {
   const ended = row.end != null;
   const facts = [
     row.restarts && `${row.restarts} restarts`, row.resubmitted && "started again", row.repairs && `${row.repairs} repaired`,
@@ -60,13 +72,13 @@ function Detail({ row }) {
   return html`<div class="detail">
     <p>${row.calls ?? 0} calls, ${count(row.tokens ?? 0)} tokens, ${money(row.cost)}${row.end == null ? `, ${seconds(row.deadline - store.snapshot.at)} left` : ""}
       ${row.text && html`<br/><span class="text">${row.text}</span>`}</p>
-    <div class="scroll"><table><caption class="hidden">steps</caption><thead><tr><th>step</th><th>began</th><th>took</th><th>attempts</th></tr></thead><tbody>
+    <${Scroll} label="steps of ${row.id}"><table><caption class="hidden">steps</caption><thead><tr><th>step</th><th>began</th><th>took</th><th>attempts</th></tr></thead><tbody>
       ${row.more && html`<tr><td colspan="4">${row.more} steps before</td></tr>`}
       ${row.steps.map((step) => html`<tr><td>${step.name}${step.lm && html` <small>${step.lm}</small>`}</td><td>${seconds(step.at - row.at)}</td>
         <td>${step.end == null ? html`<em>runs</em>` : seconds(step.end - step.at)}</td>
         <td>${step.cached ? `cache: ${step.cached}` : ""}${(step.attempts ?? []).map((each) => html`<span class="chip ${each.outcome === "ok" ? "ok" : "bad"}" title=${each.text}>${each.outcome}${each.status ? ` ${each.status}` : ""} ${seconds(each.for)}</span>`)}
           ${step.wire != null && html`<span class="chip wire">on the wire ${ago(step.wire)}</span>`}${step.restarts && html`<span class="chip bad">restarted ${step.restarts}×</span>`}${step.error && html`<span class="chip bad">${step.error}</span>`}</td></tr>`)}
-    </tbody></table></div>
+    </tbody></table><//>
     <p class="acts">${store.about.capture && html`<${Act} label="show the conversation of ${row.id}" onClick=${ask}>conversation<//>`}
       ${row.end == null && html`<${Act} tone="bad" label="cancel ${row.id}" onClick=${() => act(`requests/${row.id}/cancel`)}>cancel<//>`}</p>
     ${words && html`<${Words} words=${words}/>`}</div>`;

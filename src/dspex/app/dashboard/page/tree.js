@@ -1,24 +1,63 @@
 // Supervisors and actors: who died, when, why, and who waited for it.
 
+import { Component, useState } from "./vendor/htm-preact.js";
 import { act, store } from "./store.js";
-import { Act, ago, count, html, Meter } from "./parts.js";
+import { Act, ago, count, Empty, html, Meter, Scroll } from "./parts.js";
 
 const FLASH = 2; // seconds
+const RECENT = 60; // seconds after a restart in which a row is told whatever stands before it
+const OLD = 1; // seconds that a message may wait before its row is told
+const MOST = 200; // rows
 
-export function Tree({ snapshot }) {
-  const rows = Object.entries(snapshot.tree).sort(([, one], [, other]) => one.order - other.order);
-  const depth = (path) => (snapshot.tree[path]?.parent ? depth(snapshot.tree[path].parent) + 1 : 0);
-  const deaths = Object.values(snapshot.deaths).sort((one, other) => other.number - one.number);
-  return html`<div class="scroll"><table class="tree"><caption class="hidden">the supervision tree</caption>
-      <thead><tr><th>actor</th><th>restarts</th><th>mailbox</th><th>oldest</th><th>last exit</th><th class="note">says</th><th><span class="hidden">actions</span></th></tr></thead>
-      <tbody>${rows.map(([path, row]) => html`<${Node} key=${path} path=${path} row=${row} depth=${depth(path)} at=${snapshot.at}/>`)}</tbody></table></div>
-    <h2>Restarts</h2>
-    ${deaths.length === 0 ? html`<p class="empty">No actor has died since this page's memory began.</p>` : html`<div class="scroll"><table class="deaths"><thead><tr><th>when</th><th>who</th><th>why</th><th>requests that were at it</th></tr></thead><tbody>
-      ${deaths.map((each) => html`<tr key=${each.number} data-death=${each.path}><td>${each.at == null ? "before anybody looked" : `${ago(each.at)} ago`}</td><td>${each.path}</td><td>${each.reason}</td>
-        <td>${each.at == null ? "unknown" : each.waited ? `${each.waited}: ${each.requests.join(", ")}${each.waited > each.requests.length ? ", …" : ""}` : "none"}</td></tr>`)}</tbody></table></div>`}`;
+// Which rows are told: those that are looked for; else the first ones, and behind them those in trouble, with what is above them.
+function chosen(tree, at, wanted) {
+  const rows = Object.entries(tree).sort(([, one], [, other]) => one.order - other.order);
+  const depths = {};
+  for (const [path, row] of rows) depths[path] = row.parent in depths ? depths[row.parent] + 1 : 0;
+  const words = wanted.trim().toLowerCase();
+  const found = words ? rows.filter(([path]) => path.toLowerCase().includes(words)) : rows;
+  const shown = new Set(found.slice(0, MOST).map(([path]) => path));
+  if (!words && found.length > MOST) {
+    for (const [path, row] of found.slice(MOST)) {
+      if (shown.size >= 2 * MOST) break;
+      const recent = row.restarted != null && at - row.restarted < RECENT;
+      if (row.status === "running" && !recent && !(row.oldest != null && at - row.oldest > OLD)) continue;
+      for (let each = path; each != null && !shown.has(each); each = tree[each]?.parent) shown.add(each);
+    }
+  }
+  return { rows: found.filter(([path]) => shown.has(path)), hidden: found.length - shown.size, depths, all: rows.length };
 }
 
-function Node({ path, row, depth, at }) {
+export function Tree({ snapshot }) {
+  const [wanted, setWanted] = useState("");
+  const { rows, hidden, depths, all } = chosen(snapshot.tree, snapshot.at, wanted);
+  const deaths = Object.values(snapshot.deaths).sort((one, other) => other.number - one.number);
+  return html`${(all > 30 || wanted) && html`<p class="choose"><label>find <input type="search" value=${wanted} onInput=${(event) => setWanted(event.target.value)}/></label></p>`}
+    ${rows.length === 0 && html`<${Empty}>No actor is called so.<//>`}
+    <${Scroll} label="the supervision tree"><table class="tree"><caption class="hidden">the supervision tree</caption>
+      <thead><tr><th>actor</th><th>restarts</th><th>mailbox</th><th>oldest</th><th>last exit</th><th class="note">says</th><th><span class="hidden">actions</span></th></tr></thead>
+      <tbody>${rows.map(([path, row]) => html`<${Node} key=${path} path=${path} row=${row} depth=${depths[path]} acts=${store.about.acts} at=${snapshot.at}/>`)}</tbody></table><//>
+    ${hidden > 0 && html`<p class="empty more">and ${count(hidden)} more${wanted ? "" : ", which are well"}</p>`}
+    <h2>Restarts</h2>
+    ${deaths.length === 0 ? html`<p class="empty">No actor has died since this page's memory began.</p>` : html`<${Scroll} label="restarts"><table class="deaths"><thead><tr><th>when</th><th>who</th><th>why</th><th>requests that were at it</th></tr></thead><tbody>
+      ${deaths.map((each) => html`<tr key=${each.number} data-death=${each.path}><td>${each.at == null ? "before anybody looked" : `${ago(each.at)} ago`}</td><td>${each.path}</td><td>${each.reason}</td>
+        <td>${each.at == null ? "unknown" : each.waited ? `${each.waited}: ${each.requests.join(", ")}${each.waited > each.requests.length ? ", …" : ""}` : "none"}</td></tr>`)}</tbody></table><//>`}`;
+}
+
+// A row is drawn again when it has changed, or while it tells a time that passes: of a thousand rows few do.
+class Node extends Component {
+  shouldComponentUpdate(next) {
+    const { row, depth, acts } = this.props;
+    const passes = row.oldest != null || row.busy != null || row.restarted != null;
+    return passes || next.row !== row || next.depth !== depth || next.acts !== acts;
+  }
+
+  render({ path, row, depth, at }) {
+    return node(path, row, depth, at);
+  }
+}
+
+function node(path, row, depth, at) {
   const flashes = row.restarted != null && at - row.restarted < FLASH;
   const supervised = row.parent != null && row.pid != null && row.label !== "dashboard";
   return html`<tr class="${row.status} ${flashes ? "flash" : ""}" data-path=${path}>

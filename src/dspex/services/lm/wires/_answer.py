@@ -49,6 +49,7 @@ class Answer:
         request_id: The provider's id of the request.
         usage: The provider's count.
         model: Which model answered, in the provider's words.
+        id: The answer's own name.
     """
 
     noun: str
@@ -57,6 +58,7 @@ class Answer:
     request_id: str | None = None
     usage: Usage = field(default_factory=Usage)
     model: str = ""
+    id: str = ""
 
     def invalid(self, problem: str) -> ResponseInvalid:
         """Return the error for a success that is not an answer of this protocol."""
@@ -101,4 +103,5 @@ class Answer:
             request_id=self.request_id,
             headers=x_headers(self.headers),
             withheld=len(choices) - len(left),
+            id=self.id,
         )

@@ -87,7 +87,7 @@ def read_message(document: Mapping[str, object], headers: Mapping[str, str], sta
         ContentRefused: The model refused, or broke off.
     """
     usage, model = usage_of(document.get("usage")), string(document, "model")
-    answer = Answer(_NOUN, status, headers, request_id(headers), usage, model)
+    answer = Answer(_NOUN, status, headers, request_id(headers), usage, model, string(document, "id"))
     content = document.get("content")
     if not isinstance(content, list):
         raise answer.invalid("it has no content")

@@ -66,7 +66,8 @@ def read_answer(
         ResponseInvalid: A choice has another shape.
         ContentRefused: The model or a filter withheld every completion, or cut it off.
     """
-    answer = Answer(_NOUN, status, headers, headers.get("x-request-id"), usage_of(document), string(document, "model"))
+    usage, model, own = usage_of(document), string(document, "model"), string(document, "id")
+    answer = Answer(_NOUN, status, headers, headers.get("x-request-id"), usage, model, own)
     found: list[Choice] = []
     for place, choice in enumerate(choices):
         message = choice.get("message") if isinstance(choice, dict) else None

@@ -246,6 +246,8 @@ class ChatStream(EventReader):
             self._document["usage"] = usage
         if model and isinstance(model, str):
             self._document["model"] = model
+        if "id" not in self._document and (own := get("id")) and isinstance(own, str):
+            self._document["id"] = own
         if isinstance(choices, list):
             for place, choice in enumerate(choices):
                 if isinstance(choice, dict):

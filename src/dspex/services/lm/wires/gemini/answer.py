@@ -51,7 +51,7 @@ def read_answer(document: Mapping[str, object], headers: Mapping[str, str], stat
     """
     request_id = headers.get("x-request-id") or string(document, "responseId") or None
     usage, model = _usage(document.get("usageMetadata")), string(document, "modelVersion")
-    answer = Answer(_NOUN, status, headers, request_id, usage, model)
+    answer = Answer(_NOUN, status, headers, request_id, usage, model, string(document, "responseId"))
     found: list[Choice] = []
     for number, candidate in enumerate(items(document, "candidates")):
         index = candidate.get("index")

@@ -40,7 +40,8 @@ def read_response(document: Mapping[str, object], status: int, headers: Mapping[
     """
     state = document.get("status", "")
     request_id = headers.get("x-request-id")
-    answer = Answer(_NOUN, status, headers, request_id, usage_of(document.get("usage")), string(document, "model"))
+    usage, model = usage_of(document.get("usage")), string(document, "model")
+    answer = Answer(_NOUN, status, headers, request_id, usage, model, string(document, "id"))
     if state == "failed":
         found = error_body({"error": document.get("error")}) or ErrorBody()
         raise billed(failure(status, headers, found, request_id=request_id, in_stream=True), answer.usage)

@@ -1,0 +1,107 @@
+"""The page of an App with ten thousand requests and a thousand actors: bounded, and it still answers."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+import dspex
+import dspex.app.dashboard.web  # loaded here, not while a loop runs
+from dspex.app.dashboard.hub import SELDOM, Hub
+from dspex.app.dashboard.notes import Notes
+from dspex.app.dashboard.presenter import look
+from dspex.app.dashboard.shapes import Plain
+from dspex.runtime import KILL, Actor, ChildSpec, Supervisor
+from dspex.testing import ScriptedLM
+from tests.integration.test_dashboard_browser import browser, opened
+
+REQUESTS = 10_000
+ACTORS = 1_000
+ELEMENTS = 8_000
+"""What a browser lays out in some milliseconds."""
+
+
+class Waits(dspex.Module):
+    """Waits to be let go."""
+
+    async def forward(self, go: asyncio.Event) -> str:
+        await go.wait()
+        return "went"
+
+
+class Idle(Actor):
+    """Does nothing."""
+
+
+def crowd() -> Supervisor:
+    return Supervisor([ChildSpec(f"actor {number}", Idle, name=f"actor {number}") for number in range(ACTORS)])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.allow_blocking("a browser on the same two processors takes what it needs")
+async def test_ten_thousand_requests_and_a_thousand_actors(tmp_path: Path) -> None:
+    """Few of them are drawn, the rest is counted, what dies is shown wherever it stands, and a click is answered."""
+    go = asyncio.Event()
+    complaints: list[str] = []
+    app = dspex.App(ScriptedLM([]), dashboard="127.0.0.1:0", max_running=REQUESTS, home=tmp_path)
+    async with app, browser() as chromium:
+        await app.runtime.start(crowd())
+        requests = [app.start(Waits(), go=go) for _ in range(REQUESTS)]
+        async with opened(chromium, app.dashboard_url, complaints) as page:
+            await expect(page.locator(".request")).to_have_count(50)
+            await expect(page.get_by_text("and 9,950 younger ones")).to_be_visible()
+            await page.locator(".request .line").first.click()
+            await expect(page.locator(".detail")).to_be_visible()
+            assert await page.evaluate("document.querySelectorAll('*').length") < ELEMENTS
+
+            await page.keyboard.press("2")
+            await expect(page.locator(".more")).to_contain_text("more, which are well")
+            assert await page.evaluate("document.querySelectorAll('*').length") < ELEMENTS
+            last = app.runtime.whereis(f"actor {ACTORS - 1}")
+            assert last is not None
+            row = page.locator(f'tr[data-path$="/actor {ACTORS - 1}"]').first
+            await expect(row).to_have_count(0)
+            last.kill()
+            await expect(row).to_contain_text("killed")
+            await page.get_by_label("find").fill("actor 77")
+            await expect(page.locator("tr[data-path]")).to_have_count(11)
+            await page.get_by_label("find").fill("nobody")
+            await expect(page.get_by_text("No actor is called so.")).to_be_visible()
+        go.set()
+        assert set(await asyncio.gather(*requests)) == {"went"}
+    assert complaints == []
+
+
+async def test_a_restart_is_told_soon_however_dear_a_look_is() -> None:
+    """The next look comes when an actor has been restarted, not when it is due by what looks cost."""
+    looks: list[int] = []
+    async with dspex.App(ScriptedLM([])) as app:
+        tree = app.running_tree()
+        notes = Notes(tree.runner, app.telemetry)
+
+        def seen(*of: object) -> Plain:
+            looks.append(app.runtime.restarts)
+            return look(tree, notes)
+
+        hub = Hub(tree, notes, seen)
+        hub._costs.append(SELDOM)  # a look that took two seconds: by its share, the next is due in minutes
+        events = hub.events()
+        first = await anext(events)
+        hub._costs.extend([0.004] * 5)  # and five that took 4 ms: due in 0.7 s, and after a restart at once
+        due = hub.pause
+        cache = app.runtime.whereis("cache")
+        assert cache is not None
+        cache.exit(KILL)
+        await app.runtime.wait_name("cache", 5.0)
+        second = await anext(events)
+        soon = looks[-1]
+        hub.close()
+
+    assert first.startswith(b"event: snapshot")
+    assert b"killed" in second, "the first event after a restart tells of it"
+    assert soon == 1
+    assert due == pytest.approx(0.004 / 0.006)
