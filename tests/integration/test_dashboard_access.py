@@ -25,7 +25,7 @@ FOCUSED = """() => {
 
 
 async def faults_of(page: Page) -> dict[str, list[str]]:
-    """What axe-core finds that keeps somebody out: the rule, and the beginnings of the elements."""
+    """The faults by axe-core that keep somebody out: the rule, and the beginnings of the elements."""
     found = await Axe().run(page)
     return {
         each["id"]: [node["html"][:160] for node in each["nodes"][:3]]
@@ -114,7 +114,7 @@ UNREACHED = """() => {
   const found = [...document.querySelectorAll("[onclick], .act, [role=button], summary, a[href], button, input")];
   return found.filter((each) => each.tabIndex < 0 && !each.disabled).map((each) => each.outerHTML.slice(0, 120));
 }"""
-"""What can be pressed, and is not reached by Tab."""
+"""Controls that are not reached by Tab."""
 
 
 async def ready_to_act(page: Page) -> None:

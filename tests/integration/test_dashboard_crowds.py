@@ -21,7 +21,7 @@ from tests.integration.test_dashboard_browser import browser, opened
 REQUESTS = 10_000
 ACTORS = 1_000
 ELEMENTS = 8_000
-"""What a browser lays out in some milliseconds."""
+"""So many a browser lays out in some milliseconds."""
 
 
 class Waits(dspex.Module):

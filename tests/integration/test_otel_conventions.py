@@ -59,7 +59,7 @@ class Gateway(httpx.AsyncBaseTransport):
 
 
 class Both:
-    """What we tell, and what the helper tells."""
+    """Our tracer and the helper's, each with its own memory."""
 
     def __init__(self) -> None:
         self.ours = Seen()

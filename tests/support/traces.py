@@ -19,7 +19,7 @@ __all__ = ["Seen"]
 
 
 class Seen:
-    """What was told, to whoever was given these options."""
+    """The memory of an SDK: spans, metrics and logs of whoever was given these options."""
 
     def __init__(self) -> None:
         self.spans = InMemorySpanExporter()

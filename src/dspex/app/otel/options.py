@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dspex.app.otel.incoming import ASGIApp, TraceContextMiddleware
 from dspex.app.otel.logs import TraceIds
+from dspex.app.otel.middleware import ASGIApp, TraceContextMiddleware
 from dspex.errors import ConfigError
 
 if TYPE_CHECKING:

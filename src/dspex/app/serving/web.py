@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from dspex.app.otel.incoming import TraceContextMiddleware
+from dspex.app.otel.middleware import TraceContextMiddleware
 from dspex.app.serving.shape import Invalid, Problem, ServedProgram, openapi_of
 from dspex.errors import (
     AppClosed,
