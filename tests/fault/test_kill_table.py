@@ -16,6 +16,7 @@ import pytest
 
 import dspex
 from dspex.requests import Request
+from dspex.retrieval import Hybrid
 from dspex.runtime import ActorRef, Runtime
 from dspex.services.lm.limits import ClientLimits
 from dspex.services.lm.retry import RetryPolicy
@@ -410,6 +411,68 @@ async def test_killed_retriever_repeats_the_search_and_drops_the_late_result(sim
 
         assert await request == ["good"]
         assert request.details.step_restarts >= 1
+
+
+class SlowVectors(SlowIndex):
+    """One whose vectors a model makes."""
+
+    embedder = "openai/rules"
+
+    def search(self, query: str, k: int, *, vector: Sequence[float] | None = None) -> Sequence[dspex.Passage]:
+        assert vector is not None
+        return super().search(query, k)
+
+
+async def test_killed_retriever_costs_no_second_embedding(simulator: Simulator) -> None:
+    """The vector of the query is made before the step that is repeated."""
+    index = SlowVectors()
+    index.embedder = dspex.LM("openai/rules", api_base=simulator.url, api_key="key")  # type: ignore[assignment]
+    async with app_for(simulator, retriever=index, cache=None) as app:
+        request = app.start(dspex.Retrieve(), query="q")
+        await until(index.searching.is_set, "the search")
+        actor(app, "default").kill()
+        await until(lambda: not living(runtime_of(app), "search"), "the search's end")
+        index.release.set()
+
+        assert [each.title for each in await request] == ["good"]
+        assert simulator.stats().requests == {"ok": 1}
+
+
+class AsyncIndex:
+    """An async retriever that stays in its first search for ever."""
+
+    def __init__(self) -> None:
+        self.searching = asyncio.Event()
+        self.searches = 0
+        self.cancelled = 0
+
+    async def search(self, query: str, k: int) -> Sequence[dspex.Passage]:
+        self.searches += 1
+        if self.searches == 1:
+            self.searching.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
+        return [dspex.Passage("good", "good")]
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_killed_async_retriever_ends_its_search_and_repeats_it(simulator: Simulator) -> None:
+    """No task of it goes on; a part of a hybrid is killed alone."""
+    index, other = AsyncIndex(), SlowIndex()
+    other.searches = 1
+    async with app_for(simulator, retriever=Hybrid({"slow": index, "other": other})) as app:
+        request = app.start(dspex.Retrieve(), query="q")
+        await index.searching.wait()
+        actor(app, "default/slow").kill()
+
+        assert [each.title for each in await request] == ["good"]
+        assert (index.searches, index.cancelled) == (2, 1)
+        assert other.searches == 2
 
 
 async def test_closing_app_gives_every_caller_an_end(simulator: Simulator) -> None:

@@ -20,6 +20,7 @@ from dspex.optimizers.identity import Identity
 from dspex.optimizers.journal import Journal, read_page
 from dspex.protocols.lm import Completion, LMResponse, Usage
 from dspex.protocols.retrieval import Passage
+from dspex.retrieval import HashingEmbedder, VectorIndex
 from dspex.services.cache.sqlite import SqliteCache
 from dspex.services.retrieval.sqlite_index import SqliteIndex
 from dspex.testing import cassette
@@ -93,6 +94,21 @@ def use_index(path: Path) -> None:
     with closing(SqliteIndex(path)) as index:
         len(index)
         assert all(isinstance(each.text, str) for each in index.search("text", 5))
+        index.add([Passage("new", id="new")])
+        index.delete(["new"])
+
+
+def make_vectors(path: Path) -> None:
+    VectorIndex.build(path, [Passage("a text of words", "title"), Passage("another text")], HashingEmbedder(16))
+
+
+def use_vectors(path: Path) -> None:
+    with closing(VectorIndex(path, HashingEmbedder(16))) as index:
+        len(index)
+        assert all(isinstance(each.text, str) for each in index.search("text", 5, {"year": 1}))
+        assert all(isinstance(each.text, str) for each in index.search("text", 5))
+        index.add([Passage("new", id="new")])
+        index.delete(["new"])
 
 
 def make_cache(path: Path) -> None:
@@ -127,6 +143,7 @@ FILES = {
     "state": (make_state, use_state),
     "cassette": (make_cassette, use_cassette),
     "index": (make_index, use_index),
+    "vectors": (make_vectors, use_vectors),
     "cache": (make_cache, use_cache),
     "journal": (make_journal, use_journal),
 }

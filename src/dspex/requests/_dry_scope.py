@@ -8,13 +8,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from dspex.errors import ConfigError, StepCrashed
+from dspex.errors import ConfigError, StepCrashed, VectorInvalid
 from dspex.programs import Adapter, ChatAdapter, Predict
 from dspex.programs.placeholders import TEXT, arguments_of, placeholders
 from dspex.protocols.content import ToolCall
+from dspex.protocols.filters import Filter
 from dspex.protocols.lm import Completion, LMRequest, LMResponse, Message, Usage
 from dspex.protocols.model import LM, LMChoice
 from dspex.protocols.money import DryRun
+from dspex.protocols.retrieval import Passage
 from dspex.protocols.scope import LMResult, OnDelta
 from dspex.requests._record import RequestRecord
 from dspex.requests._scope import RequestScope, Services
@@ -96,6 +98,23 @@ class DryScope(RequestScope):
         usd = services.money.cost(model, Usage(estimate.input_tokens))
         self._run.calls.append((step, replace(estimate, output_tokens=0, usd=usd)))
         return tuple(array("f", [0.0]) for _ in texts)
+
+    async def retrieve(
+        self, query: str, k: int, *, retriever: str | None, step: str, filter: Filter | None = None
+    ) -> tuple[Passage, ...]:
+        """
+        Search as it is.
+
+        Raises:
+            ConfigError: A model makes the query's vector, and an estimate asks none.
+        """
+        try:
+            return await super().retrieve(query, k, retriever=retriever, step=step, filter=filter)
+        except VectorInvalid as error:
+            raise ConfigError(
+                f"an estimate asks no model, so that {retriever or 'the default retriever'!r}, whose vectors a model "
+                "makes, cannot be searched: estimate with another retriever under this name"
+            ) from error
 
     async def call(self, step: str, work: Callable[[], Awaitable[R]], *, idempotent: bool, timeout: float | None) -> R:
         """

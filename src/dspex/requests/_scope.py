@@ -32,6 +32,7 @@ from dspex.protocols.params import UNSET
 from dspex.protocols.retrieval import Passage, RetrievalService, RunStep
 from dspex.protocols.scope import DeltaSink, LMResult, OnDelta, RequestTotals
 from dspex.protocols.surrogates import DeltaMender, mended, mended_messages, mended_response
+from dspex.requests._embedding import CachedEmbedding
 from dspex.requests._record import RequestRecord
 from dspex.requests._steps import StepPolicy, run_step
 from dspex.requests._threads import ToolThreads
@@ -237,9 +238,16 @@ class RequestScope:
         log = AttemptLog(f"{record.id}-{len(record.logs) + 1}", step)
         record.logs.append(log)
         request = EmbedRequest(mended(tuple(texts)))
-        work = partial(self._embed_paid, model, request, log)
+        pay = partial(self._embed_paid, model, log=log)
+        mode, cache = record.options.cache, services.cache
+        if mode == "bypass" or (cache is None and mode != "only"):
+            work: Callable[[], Awaitable[EmbedResponse]] = partial(pay, request)
+        elif cache is None:
+            raise TransportFailed("the App has no cache and cache='only' forbids asking the provider")
+        else:
+            work = CachedEmbedding(cache, model, request, mode, record.deadline, pay).run
         try:
-            response: EmbedResponse = await run_step(self, f"embed {step}", work, restartable=True)
+            response = await run_step(self, f"embed {step}", work, restartable=True)
         except BaseException:  # whatever it is: booked, then raised on
             if log.was_sent:
                 attempts, due = len(log.attempts), log.due_calls()
@@ -248,6 +256,9 @@ class RequestScope:
         finally:
             self._book_charges(log, calls=0)
         attempts, due, usage = len(log.attempts), log.due_calls(), response.usage
+        if not log.was_sent and not attempts:  # all of them were in the cache
+            record.cached_calls += 1
+            return response.vectors, response, log, _NOTHING
         cost = services.money.book(record.account, log.lm or model, usage, attempts, paid=False, due=due)
         record.add_cost(response.usage, cost)
         return response.vectors, response, log, cost
