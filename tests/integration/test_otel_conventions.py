@@ -89,8 +89,9 @@ def series_of(metric: Any) -> list[str]:
 
 
 def theirs_of(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the attributes that are not dspex's own."""
-    return {name: value for name, value in (attributes or {}).items() if not name.startswith("dspex.")}
+    """Return the attributes that are of the conventions."""
+    own = ("dspex.", names.SPAN_KIND)
+    return {name: value for name, value in (attributes or {}).items() if not name.startswith(own)}
 
 
 @pytest.fixture

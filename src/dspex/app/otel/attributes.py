@@ -82,6 +82,7 @@ def _request(metadata: Metadata) -> tuple[str, Attributes]:
     return f"invoke_workflow {program}", {
         names.OPERATION: "invoke_workflow",
         names.WORKFLOW_NAME: program,
+        names.SPAN_KIND: names.CHAIN,
         **number,
     }
 
@@ -94,12 +95,13 @@ def _module(metadata: Metadata) -> tuple[str, Attributes]:
     module = bounded(metadata["module"])
     if metadata.get("agent"):
         return _agent(module, {})
-    return f"dspex.module {module}", {"dspex.module": module}
+    return f"dspex.module {module}", {"dspex.module": module, names.SPAN_KIND: names.CHAIN}
 
 
 def _predictor(metadata: Metadata) -> tuple[str, Attributes]:
     path, signature = bounded(metadata["predictor"]), bounded(metadata["signature"])
-    return f"dspex.predictor {path}", {"dspex.predictor": path, "dspex.signature": signature}
+    about = {"dspex.predictor": path, "dspex.signature": signature, names.SPAN_KIND: names.CHAIN}
+    return f"dspex.predictor {path}", about
 
 
 def _call(metadata: Metadata) -> tuple[str, Attributes]:
@@ -161,18 +163,19 @@ def _retrieval(metadata: Metadata) -> tuple[str, Attributes]:
 
 def _evaluation(metadata: Metadata) -> tuple[str, Attributes]:
     program = bounded(metadata["program"])
-    return f"dspex.evaluation {program}", {"dspex.program": program}
+    return f"dspex.evaluation {program}", {"dspex.program": program, names.SPAN_KIND: names.CHAIN}
 
 
 def _job(metadata: Metadata) -> tuple[str, Attributes]:
     job, optimizer = bounded(metadata["job"]), bounded(metadata["optimizer"])
-    return f"dspex.job {optimizer}", {"dspex.job": job, "dspex.optimizer": optimizer}
+    about = {"dspex.job": job, "dspex.optimizer": optimizer, names.SPAN_KIND: names.CHAIN}
+    return f"dspex.job {optimizer}", about
 
 
 def _step(metadata: Metadata) -> tuple[str, Attributes]:
     ask = bounded(metadata["ask"])
     about = {"dspex.job": bounded(metadata["job"]), "dspex.ask": ask, "dspex.plan": metadata["plan"]}
-    return f"dspex.plan {ask}", about
+    return f"dspex.plan {ask}", {**about, names.SPAN_KIND: names.CHAIN}
 
 
 _STARTS: Final[Mapping[str, Callable[[Metadata], tuple[str, Attributes]]]] = {
@@ -216,9 +219,11 @@ def ended(kind: str, measurements: Mapping[str, float], metadata: Metadata) -> A
             if key in measurements:
                 found[f"dspex.{key}"] = int(measurements[key])
     else:
-        for key in ("passages", "rows", "score", "failed"):
+        for key in ("passages", "rows", "failed"):
             if key in measurements:
-                found[f"dspex.{key}"] = measurements[key]
+                found[f"dspex.{key}"] = int(measurements[key])
+        if "score" in measurements:
+            found["dspex.score"] = measurements["score"]
     if "cost" in measurements:
         found["dspex.cost_usd"] = measurements["cost"]
     return found

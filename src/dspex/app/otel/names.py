@@ -64,6 +64,10 @@ ERROR_TYPE: Final = "error.type"
 SERVER: Final = "server.address"
 PORT: Final = "server.port"
 
+SPAN_KIND: Final = "openinference.span.kind"
+"""Says to Phoenix and its like how a span is drawn that the conventions have no word for."""
+CHAIN: Final = "CHAIN"
+
 OPERATION_DURATION: Final = "gen_ai.client.operation.duration"
 TOKEN_USAGE: Final = "gen_ai.client.token.usage"  # noqa: S105 - tokens of text
 FIRST_CHUNK: Final = "gen_ai.client.operation.time_to_first_chunk"
