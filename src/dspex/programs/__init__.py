@@ -40,6 +40,7 @@ from dspex.programs.types.field_type import FieldType
 from dspex.programs.types.file import File
 from dspex.programs.types.history import History
 from dspex.programs.types.image import Image
+from dspex.programs.types.quote import Document, Quote
 from dspex.programs.types.reasoning import Reasoning
 from dspex.programs.types.tool_calls import ToolCalls
 from dspex.programs.voting import Ensemble, majority
@@ -57,6 +58,7 @@ __all__ = [
     "Code",
     "CodeRun",
     "Details",
+    "Document",
     "Embed",
     "Ensemble",
     "Example",
@@ -82,6 +84,7 @@ __all__ = [
     "PredictorPaths",
     "Program",
     "ProgramOfThought",
+    "Quote",
     "ReAct",
     "Reasoning",
     "Refine",

@@ -19,6 +19,7 @@ from dspex.programs.types.code import Code
 from dspex.programs.types.file import File
 from dspex.programs.types.history import History
 from dspex.programs.types.image import Image
+from dspex.programs.types.quote import Document, Quote
 from dspex.programs.types.reasoning import Reasoning
 from dspex.programs.types.tool_calls import ToolCalls
 
@@ -44,7 +45,8 @@ def compile_string(spec: str, instructions: str, types: Mapping[str, object], ma
 
 
 _FIELD_TYPES: Mapping[str, object] = {
-    each.__name__: each for each in (Audio, Citations, Code, File, History, Image, Reasoning, ToolCalls)
+    each.__name__: each
+    for each in (Audio, Citations, Code, Document, File, History, Image, Quote, Reasoning, ToolCalls)
 }
 """Known without being imported; a type of the same name in the caller's module goes before."""
 

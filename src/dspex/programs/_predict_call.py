@@ -17,6 +17,7 @@ from dspex.errors import (
     StepCrashed,
     StreamInterrupted,
 )
+from dspex.programs._quotes import looked_up, quoting_outputs
 from dspex.programs._whole import MAX_PAUSES, incomplete, joined, larger, shorter_turns
 from dspex.programs.adapters._adapter import Adapter, GoesOn, Parsed, Piece, Repair
 from dspex.programs.adapters._native import Native, has_native_fields, native_of
@@ -318,6 +319,13 @@ class PredictCall:
             return whole, self._parsed(whole)
 
     def _parsed(self, completion: Completion) -> Parsed:
+        parsed = self._as_written(completion)
+        plan = plan_of(self._signature)
+        if not quoting_outputs(plan):
+            return parsed
+        return parsed._replace(outputs=looked_up(plan, self._inputs, parsed.outputs, completion.text))
+
+    def _as_written(self, completion: Completion) -> Parsed:
         telemetry = self._scope.telemetry
         if telemetry is None or not telemetry.active:
             if self._native is None:

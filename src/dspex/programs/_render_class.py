@@ -42,7 +42,7 @@ def _source_text(field: Field) -> str:
     return re.sub(rf"(?<![\w.])({_OURS})\b", r"dspex.\1", field.type_text)
 
 
-_OURS = "Audio|Citations|Code|File|History|Image|Passage|Reasoning|ToolCalls"
+_OURS = "Audio|Citations|Code|Document|File|History|Image|Passage|Quote|Reasoning|ToolCalls"
 
 
 def _arguments(field: Field) -> str:

@@ -41,6 +41,7 @@ from dspex.programs.types.field_type import FieldType
 from dspex.programs.types.file import File
 from dspex.programs.types.history import History
 from dspex.programs.types.image import Image
+from dspex.programs.types.quote import Document, Quote
 from dspex.programs.types.reasoning import Reasoning
 from dspex.programs.types.tool_calls import ToolCalls
 from dspex.protocols import content
@@ -407,7 +408,7 @@ def _same_mapping(one: Mapping[Any, object], other: Mapping[Any, object]) -> boo
 
 
 _OWN: tuple[object, ...] = (
-    *(Message, ToolSpec, Passage, content.Part, content.Citation),
+    *(Message, ToolSpec, Passage, Document, Quote, content.Part, content.Citation),
     *(Example, Prediction, History, ToolCalls, Citations, Image, Audio, File, Code, Reasoning),
 )
 _NOTHING_DECLARED = Known()

@@ -13,6 +13,7 @@ from dspex.errors import MissingInput, NotInRequest, SignatureError
 from dspex.programs._compile import Plan
 from dspex.programs._paths import clone
 from dspex.programs._predict_call import PredictCall
+from dspex.programs._quotes import quoting_outputs, without_places
 from dspex.programs.adapters._adapter import Adapter
 from dspex.programs.adapters._choose import DEFAULT_ADAPTER, AdapterChoice, choose_adapter
 from dspex.programs.details import Details, tell_call
@@ -218,7 +219,7 @@ class Predict(Module, Generic[S, P]):
         adapter = self.adapter or scope.adapter or DEFAULT_ADAPTER
         asked = await PredictCall(self, adapter, scope, path, inputs).run()
         prediction: S = self._predict(inputs, asked, scope, path)
-        scope.record(self, inputs, asked.answers[0][1].outputs)
+        scope.record(self, inputs, without_places(plan, asked.answers[0][1].outputs))
         return prediction
 
     def prefix_of(self, adapter: Adapter, signature: type[Signature]) -> tuple[Message, ...]:
@@ -259,6 +260,7 @@ def _checked(signature: object) -> type[Signature]:
     plan = plan_of(signature)
     if not plan.outputs:
         raise SignatureError(f"{plan.name} has no outputs: there is nothing to ask for")
+    quoting_outputs(plan)
     return cast("type[Signature]", signature)
 
 

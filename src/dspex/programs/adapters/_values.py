@@ -27,6 +27,7 @@ from dspex.programs.adapters._marks import without_marks
 from dspex.programs.adapters._repair import Reading, checked, describe, led, repaired
 from dspex.programs.adapters._types import allows_none, literal_values, plain_type, type_text, unaliased, without_none
 from dspex.programs.types.field_type import FieldType, PartCollector
+from dspex.programs.types.quote import Document
 from dspex.protocols.content import Part
 from dspex.protocols.retrieval import Passage
 
@@ -476,15 +477,14 @@ def make_codec(annotation: object, constraints: dict[str, Any], role: str) -> Co
         full = Annotated[inner, PydanticField(**constraints)]
         full = full if inner is annotation else Union[full, None]  # noqa: UP007 - built at run time
     _refuse_misfits(inner, constraints)
-    plain = plain_type(annotation)
-    if plain is str:
+    if (plain := plain_type(annotation)) is str:
         return _checked(TextCodec(full))
     if plain in (int, float, bool):
         return _checked(NumberCodec(full, exact=plain if full is plain else None))
     choices = literal_values(plain)
     if choices is not None and not constraints and _only_told(annotation):
         return ChoiceCodec(full, choices)
-    if role == "input" and get_origin(plain) in (list, tuple, Sequence) and get_args(plain)[:1] == (Passage,):
+    if role == "input" and get_origin(plain) in (list, tuple, Sequence) and get_args(plain)[:1] in _PASSAGES:
         return PassagesCodec(full)
     codec = Codec(full)
     if not _is_known(plain):
@@ -501,7 +501,7 @@ def _only_told(annotation: object) -> bool:
     return True
 
 
-_LENGTHS = frozenset({"min_length", "max_length"})
+_LENGTHS, _PASSAGES = frozenset({"min_length", "max_length"}), ((Passage,), (Document,))
 
 
 def _refuse_misfits(annotation: object, constraints: dict[str, object]) -> None:
