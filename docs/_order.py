@@ -17,7 +17,8 @@ _FIRST = (
 """Pages and folders as a reader needs them; what is not named comes last."""
 
 _GUIDES = {
-    "Programs": "adapters field-types tools agents several-attempts streams retrievers migrate",
+    "Programs": "adapters field-types tools agents several-attempts streams migrate",
+    "Retrieval": "retrievers index-documents multi-hop",
     "Running": "load errors cache share-a-cache money rows resume plain-code serve deploy runtime",
     "Providers": "point-it-at-your-provider providers local-models network own-provider",
     "Learning": "evaluate when-not-to-optimize optimize optimize-overnight optimizers-from-dspy write-an-optimizer",

@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from dspex.programs import Citations as Citations
     from dspex.programs import Code as Code
     from dspex.programs import Details as Details
-    from dspex.programs import Document as Document
     from dspex.programs import Embed as Embed
     from dspex.programs import Ensemble as Ensemble
     from dspex.programs import Example as Example
@@ -63,7 +62,6 @@ if TYPE_CHECKING:
     from dspex.programs import Predict as Predict
     from dspex.programs import Prediction as Prediction
     from dspex.programs import ProgramOfThought as ProgramOfThought
-    from dspex.programs import Quote as Quote
     from dspex.programs import ReAct as ReAct
     from dspex.programs import Reasoning as Reasoning
     from dspex.programs import Refine as Refine

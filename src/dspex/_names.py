@@ -43,7 +43,6 @@ NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "Citations",
             "Code",
             "Details",
-            "Document",
             "Embed",
             "Ensemble",
             "Example",
@@ -61,7 +60,6 @@ NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "Predict",
             "Prediction",
             "ProgramOfThought",
-            "Quote",
             "ReAct",
             "Reasoning",
             "Refine",
@@ -184,6 +182,17 @@ NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         ),
     },
     "dspex.retrieval": {
+        "dspex.indexing": (
+            "IndexCounts",
+            "IndexJob",
+            "IndexReport",
+        ),
+        "dspex.programs": (
+            "Document",
+            "Findings",
+            "MultiHop",
+            "Quote",
+        ),
         "dspex.protocols.filters": (
             "And",
             "Equals",
@@ -214,6 +223,8 @@ NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "embedded_text",
         ),
         "dspex.protocols.fusion": ("fused",),
+        "dspex.services.documents.documents": ("Documents",),
+        "dspex.services.documents.limits": ("ReadLimits",),
         "dspex.services.retrieval.bm25_index": ("Bm25Index",),
         "dspex.services.retrieval.composites": (
             "Composite",

@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING
 from dspex._names import lazy
 
 if TYPE_CHECKING:
+    from dspex.indexing import IndexCounts as IndexCounts
+    from dspex.indexing import IndexJob as IndexJob
+    from dspex.indexing import IndexReport as IndexReport
+    from dspex.programs import Document as Document
+    from dspex.programs import Findings as Findings
+    from dspex.programs import MultiHop as MultiHop
+    from dspex.programs import Quote as Quote
     from dspex.protocols.filters import And as And
     from dspex.protocols.filters import Equals as Equals
     from dspex.protocols.filters import Exists as Exists
@@ -33,6 +40,8 @@ if TYPE_CHECKING:
     from dspex.protocols.retrieval import abilities_of as abilities_of
     from dspex.protocols.retrieval import checked_passages as checked_passages
     from dspex.protocols.retrieval import embedded_text as embedded_text
+    from dspex.services.documents.documents import Documents as Documents
+    from dspex.services.documents.limits import ReadLimits as ReadLimits
     from dspex.services.retrieval.bm25_index import Bm25Index as Bm25Index
     from dspex.services.retrieval.composites import Composite as Composite
     from dspex.services.retrieval.composites import Hybrid as Hybrid
@@ -51,23 +60,32 @@ __all__ = [
     "Bm25Index",
     "ColBERTv2",
     "Composite",
+    "Document",
+    "Documents",
     "Embedder",
     "Equals",
     "Exists",
     "Filter",
     "FilterLike",
+    "Findings",
     "HashingEmbedder",
     "HttpReranker",
     "HttpRetriever",
     "Hybrid",
     "Index",
+    "IndexCounts",
+    "IndexJob",
+    "IndexReport",
     "Metadata",
     "MetadataValue",
+    "MultiHop",
     "Not",
     "OneOf",
     "Or",
+    "Quote",
     "Range",
     "Ranker",
+    "ReadLimits",
     "Reranked",
     "Retriever",
     "RetrieverLike",

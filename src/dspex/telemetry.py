@@ -90,6 +90,7 @@ event                                     measurements                          
 ``dspex.rows.pause``                      ``delay``                               ``rows``, ``error``
 ``dspex.rows.go``                         —                                       ``rows``
 ``dspex.job.event``                       —                                       ``job``, ``event``
+``dspex.index.progress``                  ``read``, ``added``, ``embedded``       ``job``
 ========================================  ======================================  ================================
 
 ``cache.remove`` is an answer that could not be read: it is not served again. ``cache.unreadable`` is something else in

@@ -25,6 +25,7 @@ EVERYTHING = BASE | {
     "requests",
     "evaluation",
     "optimizers",
+    "indexing",
     "lm",
     "retrieval",
     "simulator",
@@ -46,9 +47,10 @@ MAY_IMPORT = {
     "services": BASE | {"runtime", "protocols"},
     "requests": BASE | {"runtime", "protocols", "programs"},
     "lm": BASE | NAMES | {"protocols", "services"},
-    "retrieval": BASE | NAMES | {"protocols", "services"},
+    "retrieval": BASE | NAMES | {"protocols", "services", "programs", "indexing"},
     "evaluation": BASE | {"runtime", "protocols", "programs", "requests"},
     "optimizers": BASE | {"runtime", "protocols", "programs", "requests", "evaluation"},
+    "indexing": BASE | {"runtime", "protocols", "programs", "services", "requests", "evaluation", "optimizers"},
     "simulator": frozenset({"errors"}),
     "app": EVERYTHING,
     "testing": EVERYTHING | NAMES,
@@ -58,6 +60,7 @@ MAY_IMPORT = {
 IMPORTED_WHEN_USED = frozenset(
     {
         # extras, which may be missing
+        *("bs4", "pypdf", "semantic_text_splitter"),
         *("asyncpg", "bm25s", "genai_prices", "h11", "mcp", "numpy", "optuna", "pydantic_monty", "redis", "rich"),
         "typer",
         "annotationlib",  # Python 3.14 and newer have it

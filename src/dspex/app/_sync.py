@@ -19,10 +19,12 @@ from dspex.app._options import Options
 from dspex.errors import AppAlreadyRunning, AppNotRunning, WrongProcess
 from dspex.evaluation import Compared, Metric, OnProgress, Repeats, Report
 from dspex.evaluation.outage_gate import WAIT_OUT
+from dspex.indexing import IndexCounts, IndexJob, IndexMode, IndexReport
 from dspex.optimizers import Algorithm, HeadroomReport, Job, JobEvent, JobStatus, Verdict
 from dspex.programs import Module
 from dspex.protocols.executor import Failed, Ok
 from dspex.protocols.money import ProgramEstimate
+from dspex.protocols.retrieval import Index, Passage
 from dspex.protocols.scope import Delta, RequestTotals, Reset
 
 if TYPE_CHECKING:
@@ -293,6 +295,12 @@ class SyncView:
         )
         return SyncJob(found, self._loop)
 
+    def index(
+        self, passages: Iterable[Passage], into: str | Path | Index, *, mode: IndexMode = "build", **options: Any
+    ) -> SyncIndexJob:
+        """Start a job that indexes passages and return its handle; all as ``App.index``."""
+        return SyncIndexJob(self._loop.call(lambda: self._view.index(passages, into, mode=mode, **options)), self._loop)
+
 
 class SyncApp(SyncView):
     """
@@ -496,6 +504,37 @@ class SyncJob(Generic[M]):
 
     def cancel(self) -> None:
         """Stop the job; compiling it again continues it."""
+        self._loop.call(self._job.cancel)
+
+    def __repr__(self) -> str:
+        return f"<Sync{repr(self._job)[1:]}"
+
+
+class SyncIndexJob:
+    """Passages on their way into an index, known by the job's id; it goes on when this handle is dropped."""
+
+    __slots__ = ("_job", "_loop")
+
+    def __init__(self, job: IndexJob, loop: _Loop) -> None:
+        self._job = job
+        self._loop = loop
+
+    @property
+    def id(self) -> str:
+        """The name to start it under again."""
+        return self._job.id
+
+    @property
+    def counts(self) -> IndexCounts:
+        """As ``IndexJob.counts``."""
+        return self._job.counts
+
+    def result(self) -> IndexReport:
+        """Wait for the end and return what was done; raises as ``IndexJob.result``. Ctrl-C leaves the job running."""
+        return self._loop.call(self._job.result)
+
+    def cancel(self) -> None:
+        """Stop the job; starting it again continues it."""
         self._loop.call(self._job.cancel)
 
     def __repr__(self) -> str:

@@ -15,6 +15,7 @@ from dspex.app.dashboard.notes import Notes
 from dspex.app.dashboard.server import Door, dashboard_spec
 from dspex.errors import AppClosed, DspexError, LeakedTasks, StartFailed, WrongLoop, WrongProcess
 from dspex.evaluation import OpenStream
+from dspex.indexing import INDEXINGS, IndexService
 from dspex.optimizers import OPTIMIZERS, JobService
 from dspex.protocols.cache import CacheStore
 from dspex.protocols.model import LM, LMPool
@@ -137,6 +138,7 @@ class AppTree:
             lms,
             lambda: {name: str(each) for given in retrievers for name, each in given.items()},
         )
+        self.index_service = IndexService(self.runtime, self.runner, self.open_stream, home)
         self.open_for_use = False
         self._pid = os.getpid()
         self._root: SupervisorRef | None = None
@@ -179,6 +181,7 @@ class AppTree:
             self.runner.spec(),
             ChildSpec(EVALUATIONS, TaskSupervisor, name=EVALUATIONS),
             self.job_service.spec(),
+            self.index_service.spec(),
             *([dashboard_spec(self, self.door)] if self.door is not None else []),
         ]
 
@@ -208,7 +211,9 @@ class AppTree:
         self._closing = self.runtime.loop.create_future()
         self.runner.close_intake()
         self.job_service.close()
+        self.index_service.close()
         try:
+            await self._end_child(INDEXINGS)
             await self._end_child(OPTIMIZERS)
             await self._end_child(EVALUATIONS)
             if not await self.runner.drained(drain):
@@ -222,6 +227,7 @@ class AppTree:
         finally:
             self.open_for_use = False
             self.job_service.closed()
+            self.index_service.closed()
             if self.notes is not None:
                 self.notes.close()
             self._closing.set_result(None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, Unpack, cast
@@ -16,11 +16,13 @@ from dspex.evaluation import Compared, Metric, OnProgress, Repeats, Report, eval
 from dspex.evaluation.display import open_display
 from dspex.evaluation.outage_gate import WAIT_OUT, gate_of_rows
 from dspex.evaluation.progress import shown_on
+from dspex.indexing import IndexJob, IndexMode, IndexSettings, target_of
 from dspex.optimizers import Algorithm, HeadroomReport, Job, JobSettings
 from dspex.optimizers.headroom import headroom_of, variants_of
 from dspex.programs import Module, bind_inputs
 from dspex.protocols.executor import RunOptions
 from dspex.protocols.money import Account, DryRun, ProgramEstimate
+from dspex.protocols.retrieval import Index, Passage
 from dspex.requests import ProgramStream, Request
 
 if TYPE_CHECKING:
@@ -472,6 +474,48 @@ class AppView:
                 progress=progress,
             ),
         )
+
+    async def index(
+        self,
+        passages: Iterable[Passage] | AsyncIterable[Passage],
+        into: str | Path | Index,
+        *,
+        mode: IndexMode = "build",
+        job: str | None = None,
+        batch: int = 64,
+        max_concurrency: int = 4,
+        skip_bad: bool = False,
+        progress: bool | None = None,
+    ) -> IndexJob:
+        """
+        Start a job that indexes passages, and return its handle: ``print(await job.result())``.
+
+        For example ``await app.index(dspex.retrieval.Documents("handbook/"), "handbook.db")``. Passages that the index
+        holds already, unchanged, are not embedded again. A job that was broken off, by whatever, goes on when it is
+        started again. A budget of ``options(budget=…)`` covers all that embedding costs, earlier starts included.
+
+        Args:
+            passages: ``Documents``, or any iterable of Passage; it is read from its beginning each time.
+            into: The file of a SqliteIndex, or an index with ``add``; an object of yours is not closed.
+            mode: ``build`` has the index hold these passages and no others: they are written beside it, and take its
+                place when all are there; searches see the old index whole until then. ``add`` changes it in place.
+            job: Its name, for ``dspex jobs``; None makes one of the index's, so that the same index is continued.
+            batch: Passages that are read, embedded and written together.
+            max_concurrency: Batches that are being embedded at once.
+            skip_bad: Passages that the model refuses are left out and counted, instead of ending the job.
+            progress: None shows a line on terminals and a bar in notebooks while ``job.result()`` is awaited; False
+                shows nothing.
+
+        Raises:
+            ConfigError: The arguments make no job, or the same job is writing another index; nothing was started.
+            JobMismatch: The name belongs to another job.
+            JobBusy: Another process runs it.
+            AppNotRunning, AppClosed: The App is not there, or closing.
+        Cancellation: the job is started all the same.
+        """
+        settings = IndexSettings(mode, job, batch, max_concurrency, skip_bad, progress)
+        options = self._for_many(f"job {job or ''}".strip())
+        return await self._app.running_tree().index_service.start(passages, target_of(into), options, settings)
 
     def _for_many(self, name: str) -> RunOptions:
         """Return the options of many requests: they see the caller's context variables and share one budget."""

@@ -80,6 +80,7 @@ attribute, and the message says what to do next::
     │   ├── WrongLoop               the App was used from another loop or thread
     │   └── WrongProcess            the App was started before this process was forked
     ├── FileError                   a file cannot be written or read (also an OSError)
+    │   ├── DocumentError           a file, or a line of it, cannot be made into passages
     │   ├── FileBusy                another process is writing it; ``pid`` says which
     │   ├── FileMissing             there is no such file (also a FileNotFoundError)
     │   └── TargetExists            something else stands where a file is to be written
@@ -138,7 +139,7 @@ from dspex.errors._base import (
     DspexError,
     InternalError,
 )
-from dspex.errors._files import FileBusy, FileError, FileMissing, TargetExists
+from dspex.errors._files import DocumentError, FileBusy, FileError, FileMissing, TargetExists
 from dspex.errors._jobs import (
     EvaluationError,
     JobBusy,
@@ -228,6 +229,7 @@ __all__ = [
     "DeadlineExceeded",
     "DepsError",
     "DimensionMismatch",
+    "DocumentError",
     "DspexError",
     "EvaluationError",
     "FileBusy",

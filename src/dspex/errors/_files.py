@@ -6,7 +6,7 @@ import os
 
 from dspex.errors._base import DspexError
 
-__all__ = ["FileBusy", "FileError", "FileMissing", "TargetExists"]
+__all__ = ["DocumentError", "FileBusy", "FileError", "FileMissing", "TargetExists"]
 
 
 class FileError(DspexError, OSError):
@@ -29,6 +29,10 @@ class FileBusy(FileError):
         self.pid = pid
         who = f"process {pid}" if pid is not None else "another process"
         super().__init__(path, f"{who} is writing it; wait for its end, or write to another file")
+
+
+class DocumentError(FileError):
+    """A file cannot be made into passages: it is damaged, too large, not of its kind, or a line of it is wrong."""
 
 
 class FileMissing(FileError, FileNotFoundError):

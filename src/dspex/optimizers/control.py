@@ -17,7 +17,7 @@ from dspex.optimizers._answers import spending_of
 from dspex.optimizers.journal import Record, lives, read_page
 from dspex.protocols.money import Spending
 
-__all__ = ["JobFolder", "JobOverview", "Word", "is_job_name"]
+__all__ = ["JobFolder", "JobOverview", "Word", "is_job_name", "spending_of"]
 
 Word = Literal["pause", "resume", "cancel"]
 
@@ -31,6 +31,7 @@ _STATES = {
     "paused": "paused",
     "evaluation": "running",
     "answer": "running",
+    "progress": "running",
     "finished": "finished",
     "failed": "failed",
     "cancelled": "cancelled",
@@ -67,6 +68,8 @@ class JobOverview:
         error: Why it has failed, or is waiting.
         candidates: The words of the search about its candidates, as JSON values.
         held: True when somebody has paused it; a pause by an outage is none.
+        index: Of a job that indexes passages: which index; empty otherwise.
+        passages: Passages that such a job has read, since it was last begun or continued.
     """
 
     id: str
@@ -84,6 +87,8 @@ class JobOverview:
     error: str
     candidates: tuple[dict[str, object], ...] = ()
     held: bool = False
+    index: str = ""
+    passages: int = 0
 
     def plain(self) -> dict[str, object]:
         """Return it as JSON values; ``usd`` is None where the price of a call is unknown."""
@@ -122,6 +127,7 @@ def _read_overview(path: Path) -> JobOverview:
         changed: float | None = None
         verdict: dict[str, object] | None = None
         candidates: list[dict[str, object]] = []
+        passages = 0
         while page := read_page(path, after, 1_000):
             for each in page:
                 started = each.at if started is None else started
@@ -132,12 +138,14 @@ def _read_overview(path: Path) -> JobOverview:
                     failed += each.kind == "evaluation" and each.data.get("score") is None
                     spent += spending_of(each.data)
                 elif each.kind in ("started", "resumed"):
-                    about = dict(each.data)
+                    about, passages = dict(each.data), 0
                 elif each.kind == "candidate":
                     candidates.append(dict(each.data))
                 error = _error_of(each, error)
-                if each.kind == "finished":
+                if each.kind == "finished" and "verdict" in each.data:
                     verdict = dict(each.data["verdict"])
+                elif each.kind in ("progress", "finished"):
+                    passages = int(each.data.get("read", passages))
             changed, after = page[-1].at, page[-1].seq
     except (sqlite3.Error, TypeError, KeyError, ValueError, ArithmeticError) as trouble:
         raise OptimizationError(f"the journal {path} cannot be read: {trouble}") from trouble
@@ -160,6 +168,8 @@ def _read_overview(path: Path) -> JobOverview:
         error=error,
         candidates=tuple(candidates),
         held=held and running,
+        index=str(about.get("index", "")),
+        passages=passages,
     )
 
 

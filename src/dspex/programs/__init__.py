@@ -18,6 +18,7 @@ from dspex.programs.inputs import InputSpec, bind_inputs, inputs_of, pick_inputs
 from dspex.programs.knn import KNN, Embed
 from dspex.programs.module import Module, Program
 from dspex.programs.multi_chain_comparison import MultiChainComparison
+from dspex.programs.multi_hop import Findings, MultiHop
 from dspex.programs.nearest_demos import NearestDemos
 from dspex.programs.parallel import Parallel
 from dspex.programs.predict import Predict
@@ -64,6 +65,7 @@ __all__ = [
     "Example",
     "FieldType",
     "File",
+    "Findings",
     "History",
     "Image",
     "InputField",
@@ -73,6 +75,7 @@ __all__ = [
     "Module",
     "MontyInterpreter",
     "MultiChainComparison",
+    "MultiHop",
     "NearestDemos",
     "Observation",
     "OutputField",

@@ -29,7 +29,7 @@ def quoting_outputs(plan: Plan) -> tuple[str, ...]:
         if known and not any(_holds(each.annotation, Passage) for each in plan.inputs):
             raise SignatureError(
                 f"{plan.name} asks for quotes under {', '.join(known)} and has no input of documents to quote: "
-                f"declare one, list[dspex.Passage] or dspex.Document for example"
+                f"declare one, list[Passage] or Document for example"
             )
         plan.rendered[quoting_outputs] = known
     return known

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dspex
-from dspex import App, Document, Passage, Quote
+from dspex import App, Passage
 from dspex.errors import ResponseUnparsable, SignatureError
 from dspex.programs.types.quote import Sources
+from dspex.retrieval import Document, Quote
 from dspex.testing import ScriptedLM
 
 PAPER = Document(
@@ -77,7 +78,7 @@ async def test_a_refused_answer_is_not_kept_in_the_cache() -> None:
 
 @dataclass
 class Claim:
-    """What is said, and by what words."""
+    """A statement, and the words that prove it."""
 
     text: str
     proof: Quote

@@ -26,6 +26,8 @@ _commands = typer.Typer(
 _jobs = typer.Typer(no_args_is_help=True, help="See the jobs of a home, and steer those that run, from any process.")
 _commands.add_typer(_jobs, name="jobs")
 _commands.add_typer(cache_commands, name="cache")
+_index = typer.Typer(no_args_is_help=True, help="Make an index of files, and look into it.")
+_commands.add_typer(_index, name="index")
 
 _Home = Annotated[Path, typer.Option(help="The App's folder for journals and jobs.")]
 _Program = Annotated[str, typer.Argument(help="The program, as module:Name; a class is made an instance of.")]
@@ -364,6 +366,103 @@ def version() -> int:
 
     interruptible()
     return _version.run()
+
+
+# --- index ----------------------------------------------------------------------------------------------------
+
+_IndexFile = Annotated[Path, typer.Argument(help="The index: one file.")]
+_Sources = Annotated[list[Path], typer.Argument(help="Files and folders: text, Markdown, HTML, PDF, JSON Lines.")]
+_Least = Annotated[int, typer.Option(help="Characters that are gathered for a passage.", min=1)]
+_Most = Annotated[int, typer.Option(help="Characters that no passage exceeds.", min=1)]
+_Overlap = Annotated[int, typer.Option(help="Characters repeated at the beginning of the next passage.", min=0)]
+_Encoding = Annotated[str, typer.Option(help="The encoding of text that does not tell its own.")]
+_Kind = Annotated[str, typer.Option(help="text, markdown, html, pdf or 'json lines', where names tell none.")]
+_SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on after a file that cannot be read. Exit code 1.")]
+_JobName = Annotated[str | None, typer.Option(help="The job's name.", show_default="made of the index's")]
+
+
+@_index.command("build")
+def index_build(
+    index: _IndexFile,
+    sources: _Sources,
+    least: _Least = 400,
+    most: _Most = 1_200,
+    overlap: _Overlap = 0,
+    encoding: _Encoding = "utf-8",
+    kind: _Kind = "",
+    skip_bad: _SkipBad = False,
+    job: _JobName = None,
+    home: _Home = _HOME,
+    overwrite: _Overwrite = False,
+) -> int:
+    """Make an index of these files and no others; searches see the old one whole until the new one is complete."""
+    from dspex.app.cli import _flags
+    from dspex.app.cli import _index as indexes
+
+    interruptible()
+    asked = _flags.AppFlags(None, None, None, None, home, 120.0)
+    split = (least, most, overlap, encoding, kind)
+    return indexes.run(indexes.IndexOptions(index, tuple(sources), asked, "build", *split, skip_bad, job, overwrite))
+
+
+@_index.command("add")
+def index_add(
+    index: _IndexFile,
+    sources: _Sources,
+    least: _Least = 400,
+    most: _Most = 1_200,
+    overlap: _Overlap = 0,
+    encoding: _Encoding = "utf-8",
+    kind: _Kind = "",
+    skip_bad: _SkipBad = False,
+    job: _JobName = None,
+    home: _Home = _HOME,
+) -> int:
+    """Add these files to an index, and write over passages that have changed."""
+    from dspex.app.cli import _flags
+    from dspex.app.cli import _index as indexes
+
+    interruptible()
+    asked = _flags.AppFlags(None, None, None, None, home, 120.0)
+    split = (least, most, overlap, encoding, kind)
+    return indexes.run(
+        indexes.IndexOptions(index, tuple(sources), asked, "add", *split, skip_bad, job, overwrite=False)
+    )
+
+
+@_index.command("delete")
+def index_delete(
+    index: _IndexFile, ids: Annotated[list[str], typer.Argument(help="Ids of passages, as search --json has them.")]
+) -> int:
+    """Remove passages. Exit code 1: some were not there."""
+    from dspex.app.cli import _index as indexes
+
+    interruptible()
+    return indexes.delete(index, ids)
+
+
+@_index.command("search")
+def index_search(
+    index: _IndexFile,
+    query: Annotated[str, typer.Argument(help="Any words.")],
+    k: Annotated[int, typer.Option("-k", help="How many passages.", min=1)] = 5,
+    where: Annotated[list[str] | None, typer.Option(help="NAME=VALUE in the metadata; may be repeated.")] = None,
+    as_json: _Json = False,
+) -> int:
+    """Print the best passages. Exit code 1: there are none."""
+    from dspex.app.cli import _index as indexes
+
+    interruptible()
+    return indexes.search(index, query, k=k, conditions=where or (), as_json=as_json)
+
+
+@_index.command("stats")
+def index_stats(index: _IndexFile, as_json: _Json = False) -> int:
+    """Print what an index holds."""
+    from dspex.app.cli import _index as indexes
+
+    interruptible()
+    return indexes.stats(index, as_json=as_json)
 
 
 # --- jobs -----------------------------------------------------------------------------------------------------

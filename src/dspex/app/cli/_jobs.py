@@ -30,8 +30,8 @@ def list_jobs(home: Path, *, as_json: bool) -> int:
     elif found:
         width = max(len(each.id) for each in found)
         for each in found:
-            rows = f"{each.evaluations} rows, {each.cost}"
-            sys.stdout.write(f"{each.id:<{width}}  {each.status:<11}  {rows}\n")
+            done = f"{each.passages} passages" if each.index else f"{each.evaluations} rows"
+            sys.stdout.write(f"{each.id:<{width}}  {each.status:<11}  {done}, {each.cost}\n")
     else:
         sys.stdout.write(f"no jobs in {home}\n")
     for error in lost:
@@ -76,10 +76,18 @@ def _folder(home: Path) -> JobFolder:
 def _told(job: JobOverview) -> str:
     failed = f", {job.failed} failed" if job.failed else ""
     by = f", process {job.pid}" if job.pid is not None else ""
-    lines = [
-        f"job {job.id}: {job.status}{by}",
+    about = [
         f"  {job.optimizer} on {job.program}, begun {_day(job.started)}",
         f"  {job.evaluations} rows run{failed}; last record {_day(job.changed)}",
+    ]
+    if job.index:
+        about = [
+            f"  into {job.index}, begun {_day(job.started)}",
+            f"  {job.passages} passages read; last record {_day(job.changed)}",
+        ]
+    lines = [
+        f"job {job.id}: {job.status}{by}",
+        *about,
         f"  {job.spent.tokens} tokens in {job.spent.calls} calls, {job.cost}",
         *([f"  {job.error}"] if job.error else []),
         *([f"  {verdict_of(job.verdict)}"] if job.verdict is not None else []),

@@ -18,7 +18,7 @@ __all__ = ["Document", "Quote", "Sources", "each_quote", "with_quotes"]
 @dataclass(frozen=True, slots=True)
 class Quote:
     """
-    Words of a document, an output: ``quotes: list[dspex.Quote] = dspex.OutputField()``.
+    Words of a document, an output: ``quotes: list[dspex.retrieval.Quote] = dspex.OutputField()``.
 
     The words are looked up in the documents and passages among the inputs. Words that stand in none of them
     are not an answer: the model is told, and asked again. In a prediction every quote has its place, and its text is

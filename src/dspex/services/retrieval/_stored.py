@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 from dspex._files import FileLock
 from dspex.errors import FileBusy, IndexDamaged, PassageInvalid, RetrievalError, TargetExists
@@ -51,6 +51,50 @@ class StoredPassages(Generic[W]):
     def check(self) -> None:
         """Open the file, or raise what ``search`` would raise, early."""
         len(self)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
+    def get(self, ids: Iterable[str]) -> dict[str, Passage]:
+        """Return the passages that there are, by id, as they were added; raises what ``search`` raises."""
+        columns = "SELECT text, title, 0.0, id, metadata FROM passages"
+        return {each.id: each for each in (self._passage(*row) for row in self._rows_of(columns, ids))}
+
+    def ids(self) -> Iterator[str]:
+        """Yield the ids of all passages, in their order; what is added meanwhile may be among them."""
+        after, statement = 0, "SELECT number, id FROM passages WHERE number > ? ORDER BY number LIMIT 1000"
+        while rows := self._rows(statement, (after,)):
+            yield from (str(identity) for _, identity in rows)
+            after = int(rows[-1][0])
+
+    def take_over(self, other: Self) -> None:
+        """
+        Hold what another index of this kind holds, and nothing else; searches see all of the old, or all of the new.
+
+        The other one is closed, and its file may be gone.
+
+        Raises:
+            RetrievalError: The file cannot be written.
+        """
+        other.check()
+        other.close()  # what is in its write-ahead log is in its file, then
+        try:
+            if not (self._path.exists() and files.replace_content(other.path, self._path, self.kind)):
+                for end in ("-wal", "-shm"):  # of a damaged file: they must not be read with the new one
+                    self._path.with_name(self._path.name + end).unlink(missing_ok=True)
+                other.path.replace(self._path)
+        except (OSError, sqlite3.Error) as error:
+            raise self._failed("written", error) from error
+
+    def _rows_of(self, columns: str, ids: Iterable[str]) -> list[Any]:  # by statement
+        """Return rows of the passages with these ids, in no order."""
+        wanted, found = checked_ids(ids), list[Any]()
+        for at in range(0, len(wanted), BATCH):
+            some = wanted[at : at + BATCH]
+            found += self._rows(f"{columns} WHERE id IN ({','.join('?' * len(some))})", some)
+        return found
 
     def delete(self, ids: Iterable[str]) -> int:
         """

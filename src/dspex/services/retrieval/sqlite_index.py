@@ -146,6 +146,10 @@ class SqliteIndex(StoredPassages[_WordsWriter]):
             for passage in kept:
                 writer.put(passage)
 
+    def beside(self, path: str | os.PathLike[str]) -> SqliteIndex:
+        """Return an index with the same settings in another file, which need not be there."""
+        return SqliteIndex(path, operators=self._operators)
+
     def _writer_of(self, connection: sqlite3.Connection) -> _WordsWriter:
         return _WordsWriter(connection)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -252,6 +253,17 @@ class VectorIndex(StoredPassages[_VectorsWriter]):
             text, title, identity, metadata = rows[0]
             found.append(self._passage(text, title, score, identity, metadata))
         return found
+
+    def beside(self, path: str | os.PathLike[str]) -> VectorIndex:
+        """Return an index with the same embedder in another file, which need not be there."""
+        return VectorIndex(path, self.embedder)
+
+    def vectors(self, ids: Iterable[str]) -> dict[str, array[float]]:
+        """Return the vectors of the passages that there are, by id, as float32 of length 1; raises as ``search``."""
+        ((known,),) = self._rows("SELECT value FROM state WHERE name = 'embedder'")
+        _check_embedder_is(str(known), embedder_name(self.embedder))
+        rows = self._rows_of("SELECT id, vector FROM passages JOIN vectors USING (number)", ids)
+        return {str(identity): array("f", data) for identity, data in rows}
 
     def _vectors_of(self, passages: Sequence[Passage]) -> list[Vector]:
         return embed_blocking(self.embedder, [embedded_text(each) for each in passages])

@@ -1,0 +1,189 @@
+"""``dspex index``: files into an index, and a look at what is in it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dspex._files import parse_json
+from dspex.app.cli._flags import AppFlags
+from dspex.errors import ConfigError, JobCancelled, TargetExists
+from dspex.indexing import IndexMode, IndexReport, target_of
+from dspex.protocols.filters import as_filter
+from dspex.protocols.retrieval import Index, Passage
+from dspex.services.documents.documents import Documents
+from dspex.services.retrieval.sqlite_index import SqliteIndex
+
+__all__ = ["IndexOptions", "delete", "run", "search", "stats"]
+
+_SHOWN = 10
+"""Bad files that are named one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexOptions:
+    """The command line of ``build`` and ``add``, checked for types only."""
+
+    index: Path
+    sources: tuple[Path, ...]
+    asked: AppFlags
+    mode: IndexMode
+    least: int
+    most: int
+    overlap: int
+    encoding: str
+    kind: str
+    skip_bad: bool
+    job: str | None
+    overwrite: bool
+
+
+def run(options: IndexOptions) -> int:
+    """
+    Index files; returns the exit code: 1 when something was left out, or somebody has cancelled the job.
+
+    Raises:
+        ConfigError: The flags make no job; nothing was read.
+        TargetExists: Something else than an index stands there; it is untouched.
+        DocumentError: A file cannot be read; without ``--skip-bad``.
+    """
+    _check_target(options.index, overwrite=options.overwrite)
+    for source in options.sources:
+        if source.exists() and options.index.exists() and source.samefile(options.index):
+            raise ConfigError(f"{source} is the index itself")
+    documents = Documents(
+        *options.sources,
+        least=options.least,
+        most=options.most,
+        overlap=options.overlap,
+        encoding=options.encoding,
+        kind=options.kind,
+        skip_bad=options.skip_bad,
+    )
+
+    async def index() -> IndexReport:
+        async with options.asked.app() as app:
+            target: Path | Index = options.index
+            job = await app.index(documents, target, mode=options.mode, job=options.job, skip_bad=options.skip_bad)
+            sys.stderr.write(f"job {job.id}: `dspex jobs show {job.id}` tells how it stands\n")
+            return await job.result()
+
+    if options.overwrite and options.index.is_file() and not _is_ours(options.index):
+        options.index.unlink()
+    try:
+        report = asyncio.run(index())
+    except JobCancelled as error:
+        sys.stderr.write(f"dspex: {error}\n")
+        return 1
+    _tell(documents, options.mode)
+    sys.stdout.write(f"{report}\n")
+    return 1 if report.skipped or report.counts.bad else 0
+
+
+def _tell(documents: Documents, mode: IndexMode) -> None:
+    """Name on standard error what was not read: nothing is left out in silence."""
+    lines = [f"not read: {error}" for error in documents.skipped[:_SHOWN]]
+    if documents.bad > len(lines):
+        lines.append(f"not read: {documents.bad - len(lines)} more")
+    if documents.left_out:
+        more = f" and {len(documents.left_out) - 3} more" if len(documents.left_out) > 3 else ""
+        lines.append(f"left out, of no kind that is known: {', '.join(documents.left_out[:3])}{more}")
+    lines += [f"note: {note}" for note in documents.notes[:_SHOWN]]
+    if mode == "add" and not documents.passages:
+        lines.append("note: there was nothing to add")
+    sys.stderr.write("".join(f"dspex: {line}\n" for line in lines))
+
+
+def _check_target(index: Path, *, overwrite: bool) -> None:
+    target_of(index)
+    if index.exists() and not index.is_file():
+        raise ConfigError(f"{index} is not a file")
+    if index.is_file() and not overwrite and not _is_ours(index):
+        raise TargetExists(index, "it is not an index", "--overwrite")
+
+
+def _is_ours(index: Path) -> bool:
+    with index.open("rb") as file:
+        head = file.read(72)
+    return not head or (head[:16] == b"SQLite format 3\0" and head[68:72] == b"DSPX")
+
+
+# --- looking and deleting -------------------------------------------------------------------------------------
+
+
+def search(index: Path, query: str, *, k: int, conditions: Iterable[str], as_json: bool) -> int:
+    """Print the best passages; returns the exit code: 1 when there are none."""
+    opened = _opened(index)
+    try:
+        found = opened.search(query, k, as_filter(_filter_of(conditions)))
+    finally:
+        opened.close()
+    if as_json:
+        sys.stdout.write("".join(json.dumps(_plain(each), ensure_ascii=False) + "\n" for each in found))
+    else:
+        sys.stdout.write("".join(map(_told, found)) or "nothing found\n")
+    return 0 if found else 1
+
+
+def delete(index: Path, ids: Iterable[str]) -> int:
+    """Remove passages by id; returns the exit code: 1 when some were not there."""
+    wanted = list(dict.fromkeys(ids))
+    opened = _opened(index)
+    try:
+        removed = opened.delete(wanted)
+    finally:
+        opened.close()
+    sys.stdout.write(f"{removed} of {len(wanted)} passages removed\n")
+    return 0 if removed == len(wanted) else 1
+
+
+def stats(index: Path, *, as_json: bool) -> int:
+    """Print how many passages an index holds and from which files."""
+    opened = _opened(index)
+    try:
+        told = {"index": str(index), "passages": len(opened), "bytes": index.stat().st_size, "version": opened.version}
+    finally:
+        opened.close()
+    if as_json:
+        sys.stdout.write(json.dumps(told) + "\n")
+    else:
+        sys.stdout.write(f"{index}: {told['passages']} passages, {told['bytes']:,} bytes, version {told['version']}\n")
+    return 0
+
+
+def _opened(index: Path) -> SqliteIndex:
+    if not index.exists():
+        raise ConfigError(f"there is no index {index}: `dspex index build {index} FILES` makes one")
+    return SqliteIndex(index)
+
+
+def _filter_of(conditions: Iterable[str]) -> dict[str, str | int | float | bool | None]:
+    """Return the filter that ``--where NAME=VALUE`` means: a value is JSON where it can be, else text."""
+    wanted: dict[str, str | int | float | bool | None] = {}
+    for each in conditions:
+        name, mark, text = each.partition("=")
+        if not mark or not name:
+            raise ConfigError(f"--where {each}: expected NAME=VALUE")
+        try:
+            value = parse_json(text)
+        except ValueError:
+            value = text
+        wanted[name] = value if isinstance(value, (str, int, float, bool)) or value is None else text
+    return wanted
+
+
+def _plain(passage: Passage) -> dict[str, object]:
+    names = ("id", "title", "text", "score")
+    return {**{name: getattr(passage, name) for name in names}, "metadata": dict(passage.metadata)}
+
+
+def _told(passage: Passage) -> str:
+    source, page = passage.metadata.get("source", ""), passage.metadata.get("page", "")
+    where = f"  ({source}{f', page {page}' if page else ''})" if source else ""
+    text = " ".join(passage.text.split())
+    shown = text if len(text) <= 200 else f"{text[:200]}…"
+    return f"{passage.score:7.3f}  {passage.title}{where}\n         {shown}\n"

@@ -1,0 +1,1 @@
+"""Files that become passages: found, read within bounds, and split."""

@@ -1,0 +1,147 @@
+"""``dspex index``: files into an index, searched, changed and looked at from a shell."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dspex.app.cli import main
+from dspex.optimizers.control import JobFolder
+
+Run = tuple[int, str, str]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a few files, and the shell in it."""
+    monkeypatch.chdir(tmp_path)
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    rows = [
+        {"text": "The heron waits.", "id": "h", "year": 2020},
+        {"text": "The swift sleeps.", "id": "s", "year": 2021},
+    ]
+    (docs / "birds.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return tmp_path
+
+
+def dspex(capsys: pytest.CaptureFixture[str], *arguments: str) -> Run:
+    code = main(["index", *arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_files_are_indexed_searched_changed_and_counted(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    built = dspex(capsys, "build", "birds.db", "docs")
+    assert built[:2] == (0, "2 passages read: 2 added, 0 unchanged; the index holds 2 passages\n")
+    assert built[2] == "job index-birds: `dspex jobs show index-birds` tells how it stands\n"
+
+    code, out, _ = dspex(capsys, "search", "birds.db", "who waits", "--json")
+    assert (code, json.loads(out)["id"], json.loads(out)["metadata"]) == (
+        0,
+        "h",
+        {"source": "docs/birds.jsonl", "year": 2020},
+    )
+    code, out, _ = dspex(capsys, "search", "birds.db", "the", "--where", "year=2021")
+    assert (code, "swift" in out, "heron" in out, "docs/birds.jsonl" in out) == (0, True, False, True)
+    assert dspex(capsys, "search", "birds.db", "nobody")[:2] == (1, "nothing found\n")
+
+    (folder / "more.jsonl").write_text('{"text": "The wren sings.", "id": "w"}\n')
+    assert "1 added" in dspex(capsys, "add", "birds.db", "more.jsonl")[1]
+    assert dspex(capsys, "delete", "birds.db", "h", "none")[:2] == (1, "1 of 2 passages removed\n")
+    code, out, _ = dspex(capsys, "stats", "birds.db", "--json")
+    assert (code, json.loads(out)["passages"]) == (0, 2)
+    assert dspex(capsys, "stats", "birds.db")[1].startswith("birds.db: 2 passages, ")
+    code = main(["jobs", "list"])
+    assert (code, capsys.readouterr().out) == (0, "index-birds  finished     1 passages, 0.000000 USD\n")
+    assert main(["jobs", "show", "index-birds"]) == 0
+    assert "  into birds.db, begun " in capsys.readouterr().out
+
+
+def test_what_is_left_out_is_told_and_is_exit_code_one(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    (folder / "docs" / "bad.jsonl").write_text("no json\n")
+    (folder / "docs" / "x.bin").write_text("")
+
+    code, out, err = dspex(capsys, "build", "birds.db", "docs")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].startswith("dspex: docs/bad.jsonl: line 1: ")
+    assert not (folder / "birds.db").exists()
+
+    code, out, err = dspex(capsys, "build", "birds.db", "docs", "--skip-bad")
+    assert (code, out) == (1, "2 passages read: 2 added, 0 unchanged, 1 not read; the index holds 2 passages\n")
+    assert "dspex: not read: docs/bad.jsonl: line 1" in err
+    assert "dspex: left out, of no kind that is known: docs/x.bin\n" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["build", "notes.txt", "docs"], "notes.txt: it is not an index; it is left as it is. Name another file"),
+        (["build", "docs", "docs"], "docs is a folder"),
+        (["build", "birds.db", "none"], "none: it cannot be read: No such file or directory"),
+        (["build", "birds.db", "docs", "--most", "10"], "passages of 400 to 10 characters"),
+        (["search", "none.db", "x"], "there is no index none.db: `dspex index build none.db FILES` makes one"),
+        (["search", "notes.txt", "x"], "notes.txt cannot be read as an index"),
+        (["stats", "none.db"], "there is no index none.db"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    capsys: pytest.CaptureFixture[str], folder: Path, arguments: list[str], told: str
+) -> None:
+    (folder / "notes.txt").write_text("my notes, and nothing else: " * 10)
+
+    code, out, err = dspex(capsys, *arguments)
+
+    assert (code, out) == (2, "")
+    assert told in err.splitlines()[-1]
+    assert (folder / "notes.txt").read_text().startswith("my notes")
+
+
+def test_overwrite_replaces_another_file(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    (folder / "notes.txt").write_text("my notes")
+
+    assert dspex(capsys, "build", "notes.txt", "docs", "--overwrite")[0] == 0
+    assert dspex(capsys, "search", "notes.txt", "heron")[0] == 0
+
+
+def test_condition_without_a_value(capsys: pytest.CaptureFixture[str]) -> None:
+    dspex(capsys, "build", "birds.db", "docs")
+
+    assert (
+        dspex(capsys, "search", "birds.db", "the", "--where", "year")[2] == "dspex: --where year: expected NAME=VALUE\n"
+    )
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_what_the_next_start_goes_on_with(folder: Path) -> None:
+    """A real process, stopped when its first passages are written; the index comes whole or not at all."""
+    count = 20_000
+    rows = (json.dumps({"text": f"Bird {number} of many.", "id": str(number)}) + "\n" for number in range(count))
+    (folder / "docs" / "birds.jsonl").write_text("".join(rows))
+    command = [sys.executable, "-m", "dspex", "index", "build", "birds.db", "docs"]
+    jobs = JobFolder(folder / ".dspex" / "jobs")
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("job index-birds: ")
+        while not jobs.show("index-birds").passages:
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+    assert not (folder / "birds.db").exists()
+    assert jobs.show("index-birds").status == "interrupted"
+
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+
+    added, unchanged = map(int, re.findall(r"(\d+) (?:added|unchanged)", done.stdout))
+    assert unchanged >= 64
+    assert (
+        done.stdout
+        == f"{count} passages read: {added} added, {unchanged} unchanged; the index holds {count} passages\n"
+    )
+    assert added + unchanged == count
