@@ -8,8 +8,9 @@ import secrets
 import pytest
 
 import dspex
+from dspex import App
 from dspex.services.shared.address import Shared
-from dspex.simulator import FaultPlan, Latency, SimulatorProcess
+from dspex.simulator import FaultPlan, Latency, Simulator
 from tests.support.programs import until
 from tests.support.stores import Store
 
@@ -20,7 +21,7 @@ WORKERS = 8
 class Load:
     """Two Apps that share a store, and workers that ask until they are told to stop."""
 
-    def __init__(self, first: dspex.App, second: dspex.App) -> None:
+    def __init__(self, first: App, second: App) -> None:
         self.apps = (first, second)
         self.going = True
         self.answered = 0
@@ -44,9 +45,9 @@ class Load:
         await until(lambda: self.answered >= aim, "more answers", seconds=60)
 
 
-def app_on(store: Store, simulator: SimulatorProcess, namespace: str, lease: float = 1.0) -> dspex.App:
+def app_on(store: Store, simulator: Simulator, namespace: str, lease: float = 1.0) -> App:
     lm = dspex.LM("openai/rules", api_base=simulator.url, api_key="key")
-    return dspex.App(lm, cache=Shared(store.url, namespace=namespace, timeout=0.5, lease=lease))
+    return App(lm, cache=Shared(store.url, namespace=namespace, timeout=0.5, lease=lease))
 
 
 @pytest.mark.slow
@@ -54,7 +55,7 @@ async def test_no_request_is_lost_while_the_store_dies_hangs_and_comes_back(shar
     """Killed and started twice, stopped once; afterwards it is used again, and answers are found in it."""
     namespace = secrets.token_hex(4)
     async with (
-        SimulatorProcess(faults=FaultPlan(latency=Latency(median=0.005))) as simulator,
+        Simulator(faults=FaultPlan(latency=Latency(median=0.005))) as simulator,
         app_on(shared_store, simulator, namespace) as first,
         app_on(shared_store, simulator, namespace) as second,
     ):
@@ -92,7 +93,7 @@ async def test_a_killed_cache_goes_on_with_its_leases(shared_store: Store) -> No
     """The actor dies while it leads: its successor renews the lease, and the other App still waits for the answer."""
     namespace = secrets.token_hex(4)
     async with (
-        SimulatorProcess(faults=FaultPlan(latency=Latency(median=1.0))) as simulator,
+        Simulator(faults=FaultPlan(latency=Latency(median=1.0))) as simulator,
         app_on(shared_store, simulator, namespace, 0.4) as first,
         app_on(shared_store, simulator, namespace, 0.4) as second,
     ):
@@ -109,4 +110,4 @@ async def test_a_killed_cache_goes_on_with_its_leases(shared_store: Store) -> No
         answers = await asyncio.gather(leading, waiting)
 
         assert [dspex.details(each).cached for each in answers] == [None, "shared"]
-        assert (await simulator.stats()).requests == {"ok": 1}
+        assert simulator.stats().requests == {"ok": 1}

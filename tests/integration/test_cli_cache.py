@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import dspex
+from dspex import App
 from dspex._clock import wall_time
 from dspex.app.cli import main
 from dspex.protocols.lm import Completion, LMResponse, Usage
@@ -78,7 +79,7 @@ def test_a_run_is_replayed_elsewhere_without_a_key(tmp_path: Path, capsys: pytes
 
     async def run(path: Path, script: object) -> list[str]:
         lm = ScriptedLM(script, model="scripted/m")  # type: ignore[arg-type]  # of either kind
-        async with dspex.App(lm, cache=path) as app:
+        async with App(lm, cache=path) as app:
             view = app.options(cache="use" if callable(script) else "only")
             return [str((await view.run(ASK, question=each)).answer) for each in questions]
 
@@ -207,7 +208,7 @@ def test_a_server_that_is_not_there_is_one_line_without_the_password(capsys: pyt
 def test_what_an_app_has_stored_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async def run() -> None:
         lm = ScriptedLM(lambda _: {"answer": "a"}, model="scripted/m")
-        async with dspex.App(lm, cache=SqliteCache(tmp_path / "a.db", namespace="team")) as app:
+        async with App(lm, cache=SqliteCache(tmp_path / "a.db", namespace="team")) as app:
             await app.run(ASK, question="q")
 
     asyncio.run(run())

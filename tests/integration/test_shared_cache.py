@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import dspex
+from dspex import App
 from dspex.protocols.lm import Completion, LMResponse, Usage
 from dspex.protocols.retrieval import Passage
 from dspex.runtime import Backoff, Runtime, Supervisor
@@ -23,7 +24,7 @@ from dspex.services.cache.postgres_tier import PostgresTier
 from dspex.services.cache.shared_tier import NEWEST, NO_LEASE, Claim, Granted, Held, Put, SharedTier, Stored
 from dspex.services.shared.address import Shared
 from dspex.services.shared.gateway import SharedGateway
-from dspex.simulator import FaultPlan, Latency, SimulatorProcess
+from dspex.simulator import FaultPlan, Latency, Simulator
 from tests.support.programs import collect, until
 from tests.support.stores import PostgresServer, RedisServer, Store
 
@@ -248,20 +249,20 @@ async def test_each_kind_of_value_comes_back_as_it_was(shared_store: Store, valu
 # --- the App ----------------------------------------------------------------------------------------------------------
 
 
-def app_on(store: Store, simulator: SimulatorProcess, namespace: str, **options: Any) -> dspex.App:
+def app_on(store: Store, simulator: Simulator, namespace: str, **options: Any) -> App:
     lm = dspex.LM("openai/rules", api_base=simulator.url, api_key="key")
     shared = Shared(store.url, namespace=namespace, timeout=10.0, lease=options.pop("lease", 5.0))
-    return dspex.App(lm, cache=shared, **options)
+    return App(lm, cache=shared, **options)
 
 
-async def asked(app: dspex.App, question: str) -> str | None:
+async def asked(app: App, question: str) -> str | None:
     return dspex.details(await app.run(ASK, question=question)).cached
 
 
 async def test_what_one_app_asked_another_finds(shared_store: Store) -> None:
     """Also after the first has been closed, and closing waits until the answer is stored."""
     namespace = secrets.token_hex(4)
-    async with SimulatorProcess() as simulator:
+    async with Simulator() as simulator:
         async with app_on(shared_store, simulator, namespace) as first:
             assert await asked(first, "q") is None
             assert await asked(first, "q") == "memory"
@@ -269,7 +270,7 @@ async def test_what_one_app_asked_another_finds(shared_store: Store) -> None:
             assert await asked(second, "q") == "shared"
             assert await asked(second, "q") == "memory"
             assert "1 shared" in second.tree().children[1].note
-        assert (await simulator.stats()).requests == {"ok": 1}
+        assert simulator.stats().requests == {"ok": 1}
 
 
 async def test_a_slow_leader_keeps_its_lead(shared_store: Store) -> None:
@@ -277,20 +278,44 @@ async def test_a_slow_leader_keeps_its_lead(shared_store: Store) -> None:
     namespace = secrets.token_hex(4)
     slow = FaultPlan(latency=Latency(median=1.0))
     async with (
-        SimulatorProcess(faults=slow) as simulator,
+        Simulator(faults=slow) as simulator,
         app_on(shared_store, simulator, namespace, lease=0.4) as first,
         app_on(shared_store, simulator, namespace, lease=0.4) as second,
     ):
         found = await asyncio.gather(*(asked(app, "q") for app in (first, second) * 3))
 
-        assert (await simulator.stats()).requests == {"ok": 1}
+        assert simulator.stats().requests == {"ok": 1}
         assert sorted(map(str, found)) == ["None", "coalesced", "coalesced", "shared", "shared", "shared"]
+
+
+async def test_a_waiter_that_leaves_does_not_strand_the_next(shared_store: Store) -> None:
+    """It waited for another App's answer and is cancelled; who asks later still waits for that answer."""
+    namespace = secrets.token_hex(4)
+    async with (
+        Simulator(faults=FaultPlan(latency=Latency(median=1.0))) as simulator,
+        app_on(shared_store, simulator, namespace) as first,
+        app_on(shared_store, simulator, namespace) as second,
+    ):
+        leading = asyncio.ensure_future(asked(first, "q"))
+        cache: Any = first.running_tree().cache
+        await until(lambda: [each.fence > 0 for each in cache.table.flights.values()] == [True], "the lease")
+        leaves = asyncio.ensure_future(asked(second, "q"))
+        store: Any = second.running_tree().cache_store
+        await until(lambda: store.table.operations >= 2, "the second App to look")
+        leaves.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaves
+        server: Any = second.running_tree().runtime.whereis("cache")
+        await until(lambda: not server._process.actor._asking, "the look that nobody waits for")
+
+        assert list(await asyncio.gather(leading, asked(second, "q"))) == [None, "shared"]
+        assert simulator.stats().requests == {"ok": 1}
 
 
 async def test_what_is_no_answer_counts_as_absent(shared_store: Store) -> None:
     """Somebody has written into the store: the question is asked again, the right answer takes its place."""
     namespace = secrets.token_hex(4)
-    async with SimulatorProcess() as simulator:
+    async with Simulator() as simulator:
         async with app_on(shared_store, simulator, namespace) as app:
             await asked(app, "q")
             cache: Any = app.running_tree().cache
@@ -323,7 +348,7 @@ async def write_raw(tier: Any, key: str, text: str) -> None:
 
 async def test_an_answer_that_nobody_could_read_leaves_the_shared_tier(shared_store: Store) -> None:
     namespace = secrets.token_hex(4)
-    async with SimulatorProcess() as simulator:
+    async with Simulator() as simulator:
         async with app_on(shared_store, simulator, namespace) as app:
             await asked(app, "q")
             cache: Any = app.running_tree().cache
@@ -335,11 +360,11 @@ async def test_an_answer_that_nobody_could_read_leaves_the_shared_tier(shared_st
 
 async def test_a_refresh_reaches_the_others(shared_store: Store) -> None:
     namespace = secrets.token_hex(4)
-    async with SimulatorProcess() as simulator:
+    async with Simulator() as simulator:
         async with app_on(shared_store, simulator, namespace) as app:
             await asked(app, "q")
             assert await asked(app.options(cache="refresh"), "q") is None  # type: ignore[arg-type]  # a view runs, too
-        assert (await simulator.stats()).requests == {"ok": 2}
+        assert simulator.stats().requests == {"ok": 2}
         async with app_on(shared_store, simulator, namespace) as app:
             assert await asked(app.options(cache="only"), "q") == "shared"  # type: ignore[arg-type]  # likewise
 
@@ -348,21 +373,21 @@ async def test_an_answer_grows_old(shared_store: Store) -> None:
     """``cache_ttl`` ends an answer in every tier."""
     namespace = secrets.token_hex(4)
     async with (
-        SimulatorProcess() as simulator,
+        Simulator() as simulator,
         app_on(shared_store, simulator, namespace, cache_ttl=0.2) as app,
     ):
         assert await asked(app, "q") is None
         async with asyncio.timeout(10):
             while await asked(app, "q") in ("memory", "shared"):
                 pass
-        assert (await simulator.stats()).requests == {"ok": 2}
+        assert simulator.stats().requests == {"ok": 2}
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
 
 
 async def start(
-    store: Store, simulator: SimulatorProcess, namespace: str, questions: Sequence[str], lease: float = 5
+    store: Store, simulator: Simulator, namespace: str, questions: Sequence[str], lease: float = 5
 ) -> asyncio.subprocess.Process:
     told = {"store": store.url, "provider": simulator.url, "namespace": namespace, "questions": questions}
     pipe = asyncio.subprocess.PIPE
@@ -390,7 +415,7 @@ async def once_over_two_processes(store: Store) -> None:
     namespace = secrets.token_hex(4)
     questions = [f"q{number % 10}" for number in range(30)]
     async with (
-        SimulatorProcess(faults=FaultPlan(latency=Latency(median=0.1))) as simulator,
+        Simulator(faults=FaultPlan(latency=Latency(median=0.1))) as simulator,
         app_on(store, simulator, namespace) as app,
     ):
         other = await start(store, simulator, namespace, questions)
@@ -398,7 +423,7 @@ async def once_over_two_processes(store: Store) -> None:
         other.stdin.write(b"\n")
         mine, its = await asyncio.gather(asyncio.gather(*(asked(app, each) for each in questions)), said(other))
 
-        assert (await simulator.stats()).requests == {"ok": 10}
+        assert simulator.stats().requests == {"ok": 10}
         assert [*mine, *(None if where == "None" else where for where, _ in its)].count(None) == 10
 
 
@@ -415,14 +440,12 @@ async def test_two_processes_ask_once_over_postgres(postgres_server: PostgresSer
 async def test_a_killed_leader_is_followed_within_its_lease(shared_store: Store) -> None:
     """SIGKILL while its call hangs: another process makes the answer, and nobody else does."""
     namespace = secrets.token_hex(4)
-    async with SimulatorProcess(faults=FaultPlan(latency=Latency(median=30.0))) as simulator:
+    async with Simulator(faults=FaultPlan(latency=Latency(median=30.0))) as simulator:
         leader = await start(shared_store, simulator, namespace, ["q"], lease=0.5)
         assert leader.stdin is not None
         leader.stdin.write(b"\n")
-        async with asyncio.timeout(20):
-            while not (await simulator.stats()).in_flight:
-                pass
-        await simulator.set_faults(FaultPlan())
+        await asyncio.wait_for(simulator.wait_until(lambda stats: stats.in_flight == 1), 20)
+        simulator.set_faults(FaultPlan())
         async with app_on(shared_store, simulator, namespace, lease=0.5) as app:
             waiting = asyncio.ensure_future(asked(app, "q"))
             cache: Any = app.running_tree().cache
@@ -433,4 +456,4 @@ async def test_a_killed_leader_is_followed_within_its_lease(shared_store: Store)
             await leader.communicate()
 
             assert await asyncio.wait_for(waiting, 10) is None
-        assert (await simulator.stats()).requests["ok"] == 1
+        assert simulator.stats().requests["ok"] == 1

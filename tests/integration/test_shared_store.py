@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import dspex
+from dspex import App
 from dspex.errors import SharedError
 from dspex.runtime import Backoff, Runtime, Supervisor
 from dspex.services.shared.address import Shared
@@ -39,7 +40,7 @@ async def alive(connection: Any) -> object:  # a client of Redis, or a connectio
     return await connection.incr("alive")
 
 
-def store_of(app: dspex.App) -> dict[str, Any]:
+def store_of(app: App) -> dict[str, Any]:
     stores: Any = app.health()["shared"]
     health: dict[str, Any] = stores[0]
     return health
@@ -134,7 +135,7 @@ async def test_an_app_starts_without_its_store_and_finds_it_later(shared_store: 
     """It says so in its tree, in its health and by an event, and answers all the same."""
     shared_store.kill()
     events: list[str] = []
-    app = dspex.App(ScriptedLM(lambda _: {"answer": "a"}, model="scripted/m"), shared=shared_store.url)
+    app = App(ScriptedLM(lambda _: {"answer": "a"}, model="scripted/m"), shared=shared_store.url)
     app.telemetry.attach("dspex.shared.", lambda name, numbers, facts: events.append(name))
     try:
         async with app:

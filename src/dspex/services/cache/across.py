@@ -54,7 +54,8 @@ class Across:
         lease: Seconds that one lasts; it is renewed three times as often.
         wanted: True while somebody waits for a key.
         leases: The keys and fences that this process leads.
-        say: Told of each key what came of it: its entry, a lease, or None: the store is down, go on without.
+        say: Told of each key what came of it: its entry, a lease, or None: the store is down, go on without. ``Held``
+            says that nobody seems to wait any more.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Across:
         lease: float,
         wanted: Callable[[str], bool],
         leases: Callable[[], Sequence[tuple[str, int]]],
-        say: Callable[[str, CacheEntry | Granted | None], None],
+        say: Callable[[str, CacheEntry | Granted | Held | None], None],
     ) -> None:
         self._tier = tier
         self._runtime = runtime
@@ -121,16 +122,29 @@ class Across:
         """Do what is wanted, when it is due, until cancelled."""
         while True:
             self._work.clear()
-            await self.flush()
-            now = self._runtime.clock.now()
-            due = [key for key, each in self._wanted.items() if each.at <= now]
-            for first in range(0, len(due), _CLAIMS_AT_ONCE):
-                await self._claim(due[first : first + _CLAIMS_AT_ONCE])
-            if now >= self._renew_at:
-                await self._renew()
-            if now >= self._sweep_at:
-                await self._sweep()
+            try:
+                await self._do_what_is_due()
+            except Exception as error:  # noqa: BLE001 - whatever it is, nobody is to wait for ever
+                _log.error("shared tier failed", says="the shared tier of the cache failed: {error}", exc_info=error)
+                self._tell_bypass(f"{type(error).__name__}")
+                self._puts.clear()
+                self._releases.clear()
+                self._removals.clear()
+                wanted, self._wanted = self._wanted, {}
+                for key in wanted:
+                    self._say(key, None)
             await self._rest()
+
+    async def _do_what_is_due(self) -> None:
+        await self.flush()
+        now = self._runtime.clock.now()
+        due = [key for key, each in self._wanted.items() if each.at <= now]
+        for first in range(0, len(due), _CLAIMS_AT_ONCE):
+            await self._claim(due[first : first + _CLAIMS_AT_ONCE])
+        if now >= self._renew_at:
+            await self._renew()
+        if now >= self._sweep_at:
+            await self._sweep()
 
     async def flush(self) -> None:
         """Store, release and remove what waits for it. A value that cannot be stored is dropped: it is a copy."""
@@ -182,6 +196,7 @@ class Across:
             wanted = self._wanted[key]
             if not self._is_wanted(key):
                 del self._wanted[key]
+                self._say(key, found)  # somebody may come to want it before this is heard
                 return
             jitter = 0.5 + self._runtime.random.random()
             wanted.read = True

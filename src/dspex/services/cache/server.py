@@ -15,7 +15,7 @@ from dspex.runtime import Down, From, LibraryActor, Next, NoReply, ProcessRef, R
 from dspex.services.cache.across import Across
 from dspex.services.cache.envelope import CacheEntry, EntryStore
 from dspex.services.cache.memory import MemoryTier
-from dspex.services.cache.shared_tier import NEWEST, NO_LEASE, Granted, SharedTier
+from dspex.services.cache.shared_tier import NEWEST, NO_LEASE, Granted, Held, SharedTier
 
 __all__ = ["Abandon", "CacheServer", "CacheTable", "Fill", "Lookup", "Remove"]
 
@@ -368,7 +368,12 @@ class CacheServer(LibraryActor):
 
     def _shared_said(self, said: _SharedSaid) -> None:
         found = said.found
-        if isinstance(found, Granted):
+        if isinstance(found, Held):
+            if self._across is not None and self._is_wanted(said.key):
+                self._across.want(said.key)
+            else:
+                self._asking.pop(said.key, None)
+        elif isinstance(found, Granted):
             self._let_lead(said.key, found.fence)
         elif found is None:
             self._let_lead(said.key, NO_LEASE)
@@ -421,7 +426,7 @@ class _SharedSaid:
     """The shared tier's answer: a value, a lease, or None: it is down."""
 
     key: str
-    found: CacheEntry | Granted | None
+    found: CacheEntry | Granted | Held | None
 
 
 def _cannot_note(error: BaseException) -> None:

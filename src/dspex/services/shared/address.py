@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import re
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -23,7 +23,10 @@ _KINDS: Final[dict[str, Kind]] = {
     "postgresql": "postgresql",
     "postgres": "postgresql",
 }
-_EXTRAS: Final[dict[Kind, tuple[str, str]]] = {"redis": ("redis", "redis"), "postgresql": ("asyncpg", "postgres")}
+_EXTRAS: Final = {
+    "redis": ("redis.asyncio", "redis"),
+    "postgresql": ("asyncpg", "postgres"),
+}
 """The package that speaks with a kind of store, and the extra that brings it."""
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -99,10 +102,12 @@ class Shared:
         return sorted((each for each in given if each), key=len, reverse=True)
 
     def check_extra(self) -> None:
-        """Raise MissingExtra when the package is missing that speaks with the store."""
+        """Load the package that speaks with the store, which holds up no loop now; MissingExtra without it."""
         package, extra = _EXTRAS[self.kind]
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtra(extra, f"a store at {self.address}")
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise MissingExtra(extra, f"a store at {self.address}") from error
 
     def __repr__(self) -> str:
         return f"Shared({self.address!r}, namespace={self.namespace!r})"
