@@ -19,7 +19,7 @@ _FIRST = (
 _GUIDES = {
     "Programs": "adapters field-types tools agents several-attempts streams migrate",
     "Retrieval": "retrievers index-documents multi-hop",
-    "Running": "load errors cache share-a-cache money rows resume plain-code serve deploy runtime",
+    "Running": "load errors cache share-a-cache money several-workers rows resume plain-code serve deploy runtime",
     "Providers": "point-it-at-your-provider providers local-models network own-provider",
     "Learning": "evaluate when-not-to-optimize optimize optimize-overnight optimizers-from-dspy write-an-optimizer",
     "Watching": "watch observe opentelemetry",

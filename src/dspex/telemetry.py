@@ -83,6 +83,9 @@ event                                     measurements                          
 ``dspex.cache.remove``                    —                                       —
 ``dspex.shared.down``                     —                                       ``store``, ``reason``
 ``dspex.shared.up``                       ``seconds``                             ``store``
+``dspex.shared.alone``                    ``share``                               ``name``, ``reason``
+``dspex.shared.together``                 ``processes``                           ``name``
+``dspex.shared.limits_differ``            —                                       ``name``, ``own``, ``in_force``
 ``dspex.parse.repair``                    —                                       ``signature``, ``field``, ``kind``
 ``dspex.retriever.search.stop``           ``duration``, ``passages``              ``retriever``
 ``dspex.retriever.write.stop``            ``duration``, ``passages``              ``retriever``, ``operation``
@@ -99,6 +102,10 @@ has a ``tier`` where only that one is gone without.
 
 ``shared.down`` is a store of several processes that this one goes on without; ``shared.up`` uses it again, after
 ``seconds``.
+
+``shared.alone`` tells that this process goes on with its ``share`` of a model's limits, as its store cannot be reached,
+and ``shared.together`` that it shares them again. ``shared.limits_differ`` names limits or a budget for which another
+live process has a smaller number, which holds.
 
 Evaluations, steps of jobs, requests, modules, predictors, adapters, tools, retrievals, embeddings and LM calls are
 spans: their events carry an id (``span``; a request's is its own id) and the id of the span around them (``parent``),

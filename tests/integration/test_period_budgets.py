@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
-from collections import deque
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,10 @@ from dspex.protocols.lm import Usage
 from dspex.protocols.model import LM
 from dspex.protocols.money import Spending
 from dspex.services.money.ledger import Booking, LedgerBook
-from dspex.services.money.periods import PeriodFile, Periods
+from dspex.services.money.ledger_file import LedgerFile
+from dspex.services.money.periods import Periods
+from dspex.services.money.purse import spending_of
+from dspex.services.shared.purse_cell import PurseCell
 from dspex.testing import ScriptedLM
 from tests.support.programs import until
 
@@ -96,8 +101,9 @@ async def main():
     async with app(Path(sys.argv[1]), dspex.Budget(calls=9, per="day")) as running:
         for _ in range(3):
             await running.run(ASK, question="q")
-        while running.running_tree().book.periods.unwritten:
-            await asyncio.sleep(0)
+        shares = running.running_tree().book.shares
+        while not all(purse.is_settled for purse in shares.all()):
+            await asyncio.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
 
 asyncio.run(main())
@@ -107,8 +113,11 @@ asyncio.run(main())
     command = [sys.executable, "-c", script, str(tmp_path)]
     assert subprocess.run(command, env=environment, timeout=60, check=False).returncode == -signal.SIGKILL
     periods = Periods([dspex.Budget(calls=9, per="day")])
-    (sums,) = PeriodFile(tmp_path / "ledger.db").add(deque(), periods.keys()).values()
-    assert sums.calls == 3
+    file = LedgerFile(tmp_path / "ledger.db")
+    cell = file.change(f"budget/day/{periods.keys()[0]}", lambda text, now: (text or "", text), 1.0)
+    file.close()
+    assert cell is not None
+    assert PurseCell.decode(cell).spent().calls == 3
 
 
 def test_a_new_day_has_a_budget_of_its_own() -> None:
@@ -127,28 +136,49 @@ def test_a_new_day_has_a_budget_of_its_own() -> None:
     assert periods.keys() == ["1970-01-02", "1970-01"]
     assert [each.account.spent.calls for each in periods.each] == [1, 3]
     now = 31 * DAY
-    assert [each["calls"] for each in periods.plain()] == [
+    assert [each["calls"] for each in book.plain()] == [
         {"limit": 10, "spent": 0, "left": 10},
         {"limit": 50, "spent": 0, "left": 50},
     ]
-    assert [key for key, _ in periods.unwritten] == ["1970-01-01", "1970-01"] * 2 + ["1970-01-02", "1970-01"]
     assert book.root.spent.calls == 3
 
 
-def test_processes_share_a_file(tmp_path: Path) -> None:
-    """Each takes over what the others have paid; what it has not written yet is added."""
-    one = PeriodFile(tmp_path / "new" / "ledger.db")
-    two = PeriodFile(tmp_path / "new" / "ledger.db")
-    periods = Periods([dspex.Budget(calls=10, per="day")], lambda: 0.0)
-    paid = Spending(Decimal("0.1"), 5, 1, 0)
-    for file in (one, two, one):
-        waiting = deque([("1970-01-01", paid), ("1969-12-31", paid)])
-        sums = file.add(waiting, periods.keys())
-        assert not waiting
-    assert sums == {"1970-01-01": Spending(Decimal("0.3"), 15, 3, 0)}
-    periods.note(paid)
-    periods.agree(sums)
-    assert periods.each[0].account.spent == Spending(Decimal("0.4"), 20, 4, 0)
+async def test_apps_share_a_file_to_the_last_call(tmp_path: Path) -> None:
+    """However they overlap: ten calls a day are ten, and none of them is left unspent."""
+    daily = dspex.Budget(calls=10, per="day")
+    async with app(tmp_path, daily) as one, app(tmp_path, daily) as two:
+        runs = (each.run(ASK, question=f"q{number}") for number in range(15) for each in (one, two))
+        outcomes = await asyncio.gather(*runs, return_exceptions=True)
+        refused = [each for each in outcomes if isinstance(each, BaseException)]
+        assert len(outcomes) - len(refused) == 10
+        assert all(isinstance(each, BudgetExceeded) for each in refused)
+        assert "may use 10 calls, of which 0 are left" in str(refused[0])
+        await until(lambda: shown(one)[0]["calls"].get("others") is None, "both to have said what they spent")
+
+
+async def test_the_smaller_budget_holds_and_is_told(tmp_path: Path) -> None:
+    seen: list[str] = []
+    small, large = app(tmp_path, dspex.Budget(calls=3, per="day")), app(tmp_path, dspex.Budget(calls=9, per="day"))
+    async with small as one, large as two:
+        two.telemetry.attach("dspex.shared.limits_differ", lambda *event: seen.append(str(event[2]["name"])))
+        runs = (each.run(ASK, question=f"q{number}") for number in range(6) for each in (one, two))
+        outcomes = await asyncio.gather(*runs, return_exceptions=True)
+        assert sum(not isinstance(each, BaseException) for each in outcomes) == 3
+        assert shown(two)[0]["calls"]["limit"] == 3
+        assert len(seen) == 1
+        assert seen[0].startswith("budget/day/")
+
+
+def test_the_sums_of_an_earlier_version_count(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db")) as db, db:
+        db.execute("CREATE TABLE spent (period TEXT PRIMARY KEY, usd TEXT, tokens INT, calls INT, unpriced INT)")
+        db.execute("INSERT INTO spent VALUES ('1970-01-01', '0.25', 7, 3, 1)")
+    file = LedgerFile(tmp_path / "ledger.db")
+    cell = file.change("budget/day/1970-01-01", lambda text, now: (text or "", text), 1.0)
+    assert file.change("budget/day/1970-01-02", lambda text, now: (text or "", text), 1.0) is None
+    file.close()
+    assert cell is not None
+    assert spending_of(PurseCell.decode(cell).spent()) == Spending(Decimal("0.25"), 7, 3, 1)
 
 
 async def test_a_damaged_file_refuses_the_start(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ class Ledger(RuleBasedStateMachine):
         if isinstance(answer, BudgetExceeded):
             assert [each.reserved for each in self.accounts] == before
             return False
+        assert isinstance(answer, Reservation)
         if again:  # the ledger died before its answer arrived: its successor is asked the same
             assert self.book.reserve(wanted) == answer
         self.under_way[answer.id] = (answer, log, account, tokens)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dspex._random import fresh_token
 from dspex.app.config import read_key
 from dspex.app.dashboard.notes import Notes
 from dspex.app.dashboard.server import Door, dashboard_spec
@@ -46,7 +47,8 @@ from dspex.services.lm.gateway import LMGateway
 from dspex.services.lm.limits import LimitsBook
 from dspex.services.lm.transport import MAX_IDLE, Network, open_transport
 from dspex.services.money.gateway import MoneyGateway
-from dspex.services.money.ledger import LedgerBook, LedgerServer
+from dspex.services.money.ledger import LedgerBook
+from dspex.services.money.ledger_server import LedgerServer
 from dspex.services.money.periods import Periods
 from dspex.services.money.prices import PriceTable
 from dspex.services.retrieval.client import OpenRetriever
@@ -54,6 +56,8 @@ from dspex.services.retrieval.composites import Composite
 from dspex.services.retrieval.gateway import RetrieverGateway
 from dspex.services.shared.address import Shared
 from dspex.services.shared.gateway import SHARED, SharedGateway
+from dspex.services.shared.postgres_cells import CELLS
+from dspex.services.shared.store_cells import cells_of
 from dspex.telemetry import Telemetry
 
 __all__ = ["EVALUATIONS", "AppTree", "root_cause"]
@@ -94,18 +98,24 @@ class AppTree:
         cache_ttl: float | None = None,
     ) -> None:
         self.runtime = Runtime(telemetry=telemetry, seed=seed, watchdog=WATCHDOG)
-        self.shared = SharedGateway(self.runtime, shared, PostgresTier.parts) if shared is not None else None
+        parts = (*PostgresTier.parts, CELLS)
+        self.shared = SharedGateway(self.runtime, shared, parts) if shared is not None else None
         self.cache_store = self.shared
         """The store in which the cache has a tier."""
         if isinstance(cache, Shared) and cache != shared:
             self.cache_store = SharedGateway(self.runtime, cache, PostgresTier.parts, name=f"{SHARED}/{CACHE}")
         self.book = LedgerBook(PriceTable(prices), budget, Periods(periods))
-        self._ledger = home / "ledger.db"
+        cells, holder = cells_of(self.shared) if self.shared is not None else None, fresh_token()
+        if periods or cells is not None:
+            self.book.share(holder, root=cells is not None)
+        self._ledger = LedgerServer.spec(self.book, home / "ledger.db", cells)
         self.lm = LMGateway(
             lms,
             keys=read_key,
             limits=limits,
             providers=providers,
+            cells=cells,
+            holder=holder,
             open_transport=lambda clock: open_transport(
                 clock=clock,
                 timeouts=network.timeouts,
@@ -174,7 +184,7 @@ class AppTree:
         return [
             *(each.spec() for each in self._stores()),
             *([self.cache.spec()] if self.cache is not None else []),
-            LedgerServer.spec(self.book, self._ledger),
+            self._ledger,
             self.lm.spec(self.runtime),
             self.retrieval.spec(),
             self.threads.spec(),
@@ -332,8 +342,8 @@ class AppTree:
             "failed": self.runner.failed,
             "cancelled": self.runner.cancelled,
             "down": down,
+            **({"budgets": self.book.plain()} if self.book.shares is not None and self.book.shares.by_account else {}),
             **({"shared": [each.health() for each in stores]} if (stores := self._stores()) else {}),
-            **({"budgets": self.book.periods.plain()} if self.book.periods.each else {}),
         }
 
 

@@ -396,6 +396,7 @@ class AttemptLog:
         "counted",
         "delivered",
         "failure",
+        "fetch",
         "grant",
         "idempotency_key",
         "lm",
@@ -435,6 +436,8 @@ class AttemptLog:
         """The failure of the attempt before, where a budget watches."""
         self.grant: Callable[[int], None] | None = None
         """Asks the budgets for so many calls more than are made; raises ``BudgetExceeded``. None without a budget."""
+        self.fetch: Callable[[int], Awaitable[object]] | None = None
+        """As ``grant``, but may ask other processes that spend from the same budget."""
         self._pieces = 0
         self._texts: dict[int, int] | None = None
         self._telling = 0

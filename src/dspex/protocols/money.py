@@ -262,6 +262,8 @@ class MoneyService(Protocol):
 
         Raises:
             BudgetExceeded: A budget does not allow it, or is in dollars and the price unknown.
+            SharedError: The budget is one of several processes, its store cannot be reached, and this process has
+                spent what it held of it.
         """
         ...
 
@@ -271,6 +273,16 @@ class MoneyService(Protocol):
 
         Raises:
             BudgetExceeded: A budget does not allow it.
+        """
+        ...
+
+    async def fetch(self, held: Reservation, deadline: float, calls: int) -> None:
+        """
+        Set aside what so many further requests of the call may cost; other processes may be asked for it.
+
+        Raises:
+            BudgetExceeded: A budget does not allow it.
+            SharedError: The budget is one of several processes, and its store cannot be reached.
         """
         ...
 

@@ -367,11 +367,12 @@ class RequestScope:
         record, money = self.request_record, self._services.money
         held = await money.reserve(record.account, model, request, log, record.deadline)
         log.grant = grant = partial(money.more, held)
+        log.fetch = partial(money.fetch, held, record.deadline)
         try:
             return await work()
         finally:
             if log.grant is grant:  # not that of a successor of this step
-                log.grant = None
+                log.grant = log.fetch = None
             money.settle(held, log.lm or model, log)
 
     def _embed_paid(self, model: LM | LMPool, request: EmbedRequest, log: AttemptLog) -> Awaitable[EmbedResponse]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import NoReturn
 
@@ -69,6 +70,17 @@ class CallLog:
             if cause is None:
                 raise
             raise reworded(refused, f". The one before ended in {type(cause).__name__}: {cause}") from cause
+
+    async def allow_soon(self, error: LMError | None = None) -> None:
+        """Ask as ``allow`` does, and where the budgets are of several processes, those too."""
+        try:
+            self.allow(error)
+        except BudgetExceeded:
+            if self.log.fetch is None:
+                raise
+            with contextlib.suppress(BudgetExceeded):  # said below, with what went before
+                await self.log.fetch(1)
+            self.allow(error)
 
     def begin(self) -> None:
         """Note that an attempt goes out; ``log.on_wire`` counts it already."""

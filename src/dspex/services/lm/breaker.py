@@ -38,6 +38,7 @@ class CircuitBreaker:
         "_share",
         "_tickets",
         "_window",
+        "may_probe",
         "state",
     )
 
@@ -53,6 +54,8 @@ class CircuitBreaker:
         if not 0 < share <= 1 or min_calls < 1 or window <= 0 or not 0 < cooldown <= max_cooldown:
             raise ValueError("a breaker needs 0 < share <= 1, min_calls >= 1, window > 0, 0 < cooldown <= max_cooldown")
         self.state = BreakerState.CLOSED
+        self.may_probe = True
+        """False while another process is to find out whether the provider is back."""
         self._share = share
         self._min_calls = min_calls
         self._window = window
@@ -70,7 +73,7 @@ class CircuitBreaker:
 
         The ticket goes back with the outcome, exactly once, through ``succeeded``, ``failed`` or ``forgotten``.
         """
-        if self.state is BreakerState.OPEN and self.retry_after(now) <= 0:
+        if self.state is BreakerState.OPEN and self.retry_after(now) <= 0 and self.may_probe:
             self.state = BreakerState.HALF_OPEN
         if self.state is BreakerState.OPEN or (self.state is BreakerState.HALF_OPEN and self._probe is not None):
             return None
@@ -108,6 +111,40 @@ class CircuitBreaker:
         """Note that a call ended without telling anything (its caller gave it up): a probe's place is free again."""
         if self._is_probe(ticket):
             self._probe = None
+
+    @property
+    def is_probing(self) -> bool:
+        """True while one call is out to find out whether the provider is back."""
+        return self.state is BreakerState.HALF_OPEN and self._probe is not None
+
+    def told_open(self, now: float, seconds: float) -> None:
+        """
+        Heed another process that sees an outage, for so many seconds: a hint.
+
+        The outcomes of the last fifth of the window count for more, if any were seen; so does a probe that is out.
+        """
+        if self.is_probing or (self.state is BreakerState.CLOSED and self._is_well(now)):
+            return
+        if self.state is BreakerState.CLOSED:
+            self._start_afresh()
+        elif self.retry_after(now) >= seconds:
+            return
+        self.state = BreakerState.OPEN
+        self._opened_at = now + seconds - self._cooldown
+
+    def told_closed(self) -> None:
+        """Heed another process that found the provider alive."""
+        if self.state is not BreakerState.CLOSED and not self.is_probing:
+            self.state = BreakerState.CLOSED
+            self._cooldown = self._base_cooldown
+            self._start_afresh()
+
+    def _is_well(self, now: float) -> bool:
+        """True when the calls of the last fifth of the window went well by the breaker's own measure."""
+        place = now // (self._window / 10)
+        lately = [piece for piece in self._outcomes if piece.place >= place - 1]
+        calls = sum(piece.calls for piece in lately)
+        return calls > 0 and sum(piece.failures for piece in lately) < self._share * calls
 
     def _is_probe(self, ticket: int) -> bool:
         return self.state is BreakerState.HALF_OPEN and self._probe == ticket

@@ -7,6 +7,7 @@ Pure, driven with an explicit ``now``. A bucket refills continuously, as those o
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,6 +62,11 @@ class Bucket:
         self._level = capacity if level is None else min(capacity, level)
         self._at = now
 
+    @property
+    def limit(self) -> float:
+        """The limit that this process knows: where others know a smaller one, its capacity is theirs."""
+        return self.capacity
+
     def level(self, now: float) -> float:
         """Return what it holds; below zero is debt."""
         if now > self._at:
@@ -108,14 +114,25 @@ class RateLimits:
         learn: True when headers may set limits that the user did not.
         now: The clock.
         empty: Begin with empty buckets: a predecessor may have used what they held.
+        make: Makes a bucket of a kind, ``requests`` or ``tokens``, with a capacity, at a time; by default one that is
+            this process's own.
     """
 
-    __slots__ = ("_given", "_learn", "active", "requests", "tokens")
+    __slots__ = ("_given", "_learn", "_make", "active", "requests", "tokens")
 
-    def __init__(self, *, rpm: float | None, tpm: float | None, learn: bool, now: float, empty: bool = False) -> None:
-        level = 0.0 if empty else None
-        self.requests = Bucket(rpm, now=now, level=level) if rpm is not None else None
-        self.tokens = Bucket(tpm, now=now, level=level) if tpm is not None else None
+    def __init__(
+        self,
+        *,
+        rpm: float | None,
+        tpm: float | None,
+        learn: bool,
+        now: float,
+        empty: bool = False,
+        make: Callable[[str, float, float], Bucket] | None = None,
+    ) -> None:
+        self._make = make
+        self.requests = self._bucket("requests", rpm, now, empty=empty) if rpm is not None else None
+        self.tokens = self._bucket("tokens", tpm, now, empty=empty) if tpm is not None else None
         self._given = (self.requests, self.tokens)
         self._learn = learn
         self.active = rpm is not None or tpm is not None
@@ -180,17 +197,22 @@ class RateLimits:
             given = self._given[kind == "tokens"] is not None
             if not given and self._learn and limit:
                 if bucket is None:
-                    bucket = Bucket(limit, now=now)
+                    bucket = self._bucket(kind, limit, now)
                     setattr(self, kind, bucket)
                     self.active = True
                     changed = True
-                changed = changed or bucket.capacity != limit
+                changed = changed or bucket.limit != limit
                 bucket.resize(limit, now)
                 bucket.period = _period(limit, left, reset) or bucket.period
             if bucket is not None:
                 refilled = max(0.0, now - sent_at) * bucket.capacity / bucket.period
                 bucket.lower(left + refilled - (bucket.taken - (before or 0.0)), now)
         return changed
+
+    def _bucket(self, kind: str, capacity: float, now: float, *, empty: bool = False) -> Bucket:
+        if self._make is not None:
+            return self._make(kind, capacity, now)
+        return Bucket(capacity, now=now, level=0.0 if empty else None)
 
     def describe(self, now: float) -> str:
         """Tell what is left of what, for people: ``480 of 500 requests/min``."""

@@ -10,6 +10,8 @@ from dspex.runtime import Down, From, LibraryActor, Next, NoReply, Reply
 from dspex.services.lm.lease_book import Acquire, LeaseBook, Settle
 from dspex.services.lm.leases import Lease, LeaseTable
 from dspex.services.lm.limits import ClientLimits
+from dspex.services.lm.sharing import Sharing
+from dspex.services.shared.cells import Cells
 
 __all__ = ["LMClient"]
 
@@ -25,7 +27,14 @@ class LMClient(LibraryActor):
 
     at_once = False  # many ask in one turn of the loop, and go on to send: together is cheaper
 
-    def __init__(self, model: str, table: LeaseTable, limits: ClientLimits, follow_latency: bool = False) -> None:
+    def __init__(
+        self,
+        model: str,
+        table: LeaseTable,
+        limits: ClientLimits,
+        follow_latency: bool = False,
+        cells: Cells | None = None,
+    ) -> None:
         self._model = model
         self._table = table
         self._limits = limits
@@ -35,6 +44,7 @@ class LMClient(LibraryActor):
         self._monitor_of: dict[int, int] = {}
         self._wake: TimerHandle | None = None
         self._wake_at = math.inf
+        self._sharing = Sharing(self, cells, table.shares[model]) if cells is not None else None
 
     async def init(self) -> None:
         """Open the book and adopt the leases that a predecessor granted; those whose holder is dead are released."""
@@ -49,6 +59,7 @@ class LMClient(LibraryActor):
             rand=runtime.random.random,
             telemetry=runtime.telemetry,
             name=self._dspex_process._name or self._model,  # noqa: SLF001 - the name that callers' events carry too
+            share=table.shares.get(self._model),
         )
         table.clients[self._model] = self.ref
         self.own(self, LMClient._sleep_no_more)
@@ -60,6 +71,9 @@ class LMClient(LibraryActor):
                 self._book.drop(lease)
         table.books[self._model] = self._book
         self.own(self._book, self._withdraw)
+        if self._sharing is not None:
+            self.own(self._sharing, Sharing.part)
+            self._sharing.go_on(self._book)
 
     async def handle_call(self, message: Any, sender: From) -> Next:
         """Answer ``Acquire`` now or when a slot is free, and ``Settle`` at once."""
@@ -91,6 +105,10 @@ class LMClient(LibraryActor):
             self._pump()
         elif message is _KEY_NEWS:
             self._pump()
+        elif self._sharing is not None and self._sharing.understands(message):
+            for sender, verdict in self._sharing.heard(message, self._book):
+                sender.reply(verdict)
+            self._pump()
         else:
             return await super().handle_info(message)
         return None
@@ -106,10 +124,11 @@ class LMClient(LibraryActor):
                 self._look_again_in(answer, now)
             else:
                 self._pump()
-            return NoReply()
-        if isinstance(answer, Lease):
+        elif isinstance(answer, Lease):
             self._watch(answer)
-        return Reply(answer)
+        if self._sharing is not None:
+            self._sharing.go_on(self._book)
+        return NoReply() if isinstance(answer, float) else Reply(answer)
 
     def _lose(self, lease: Lease) -> None:
         """Take back the lease of a holder that died."""
@@ -128,6 +147,8 @@ class LMClient(LibraryActor):
                 else:
                     self._book.lose(answer, now)
         self._look_again_in(served, now)
+        if self._sharing is not None:
+            self._sharing.go_on(self._book)
 
     def _settle(self, message: Settle) -> None:
         """Take the lease back, and tell everybody who is concerned."""

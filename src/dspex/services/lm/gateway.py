@@ -39,9 +39,11 @@ from dspex.services.lm.pool_policy import order_of
 from dspex.services.lm.providers import PROVIDERS, resolve_endpoint
 from dspex.services.lm.refused_forms import RefusedForms
 from dspex.services.lm.side_by_side import ask_each, gather, parts_of, side_by_side
+from dspex.services.lm.slices import ModelShare
 from dspex.services.lm.transport import Transport
 from dspex.services.lm.transport_server import TransportServer
 from dspex.services.lm.wires.embeddings import join, split
+from dspex.services.shared.cells import Cells
 
 __all__ = ["LMGateway", "refuse_local"]
 
@@ -59,6 +61,8 @@ class LMGateway:
         limits: Which hold for which model.
         open_transport: Makes a transport on a clock.
         providers: Those that models may name.
+        cells: The store in which the limits are of all processes together; None where they are this process's own.
+        holder: The name of this process there, which no other has, ever.
 
     Raises:
         ConfigError: A model names an unknown provider or a bad address.
@@ -72,7 +76,11 @@ class LMGateway:
         limits: LimitsBook,
         open_transport: Callable[[Any], Transport],
         providers: Mapping[str, Provider] = PROVIDERS,
+        cells: Cells | None = None,
+        holder: str = "",
     ) -> None:
+        self._cells = cells
+        self._holder = holder
         self._lms = dict(lms)
         self._providers = providers
         self._keys = keys
@@ -119,7 +127,10 @@ class LMGateway:
         provider = keyed.endpoint.provider
         limits = self._limits.of(provider, model.removesuffix(EMBEDDING))
         follow = limits.follow_latency if limits.follow_latency is not None else provider in TELL_NO_LIMITS
-        arguments = (model, keyed.table, limits, follow)
+        if self._cells is not None and model not in keyed.table.shares:
+            cell = f"limits/{limits.share}" if limits.share is not None else keyed.cell_name(model)
+            keyed.table.shares[model] = ModelShare(cell, f"{self._holder}/{keyed.id}/{model}")
+        arguments = (model, keyed.table, limits, follow, self._cells)
         return ChildSpec(model, LMClient, arguments, name=keyed.client_name(model))
 
     def facts(self, now: float) -> list[tuple[str, str, BookFacts | None]]:
@@ -358,7 +369,7 @@ class LMGateway:
             await self._ensure(keyed, keyed.embedder(model.model_name), runtime)
             self._embedding.add(model)
         pieces = split(request, most_texts=wire.most_texts, most_bytes=wire.most_bytes)
-        logs = parts_of(log, len(pieces)) if len(pieces) > 1 else [log]
+        logs = await parts_of(log, len(pieces)) if len(pieces) > 1 else [log]
         calls, name = [], model.model_name
         for piece, each in zip(pieces, logs, strict=False):
             body = wire.encode(name, piece)

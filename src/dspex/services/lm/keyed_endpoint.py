@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
@@ -58,6 +59,12 @@ class KeyedEndpoint:
     def client_name(self, model: str) -> str:
         """Return the name of the actor that decides for ``model``."""
         return f"{LM_SUPERVISOR}/{self.id}/{model}"
+
+    def cell_name(self, model: str) -> str:
+        """Return the name under which processes share the limits of ``model``: the same key at the same address."""
+        where = hashlib.sha256(self.endpoint.base_url.encode()).hexdigest()[:8]
+        key = self.key.fingerprint if self.key is not None else "no-key"
+        return f"limits/{self.endpoint.provider}/{where}/{key}/{model}"[:300]
 
     def client(self, runtime: Runtime, model: str) -> NamedRef:
         """Return a handle on the actor that decides for ``model``; it is asked until it answers, so it must wait."""

@@ -9,6 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from dspex.errors import AuthFailed, CircuitOpen, LMError, RateLimited, RequestRejected
 from dspex.protocols.lm import Usage
 from dspex.runtime import ProcessRef
+from dspex.services.lm.book_facts import BookFacts, BucketFacts
 from dspex.services.lm.breaker import BreakerState, CircuitBreaker
 from dspex.services.lm.buckets import RateLimits, share_left
 from dspex.services.lm.first_bytes import FirstBytes
@@ -17,7 +18,9 @@ from dspex.services.lm.leases import NOTHING_HELD, Lease, LeaseTable
 from dspex.services.lm.limiter import Gradient, Limiter
 from dspex.services.lm.limits import ClientLimits
 from dspex.services.lm.retry import LOCAL, Raise, RetryAfter, RetryBudget, is_key_failure, is_outage, is_overload
+from dspex.services.lm.slices import ModelShare
 from dspex.services.lm.waiting import WaitingRoom
+from dspex.services.shared.rate_cell import RateAnswer
 from dspex.telemetry import Telemetry
 
 __all__ = ["Acquire", "BookFacts", "BucketFacts", "Busy", "LeaseBook", "Settle", "Settled"]
@@ -100,41 +103,6 @@ class Settled(NamedTuple, Generic[W]):
     hopeless: tuple[tuple[W, Raise], ...] = ()
 
 
-class BucketFacts(NamedTuple):
-    """A bucket: ``requests`` or ``tokens``, how full it is, and the seconds in which it refills."""
-
-    kind: str
-    level: float
-    capacity: float
-    period: float
-
-
-class BookFacts(NamedTuple):
-    """
-    The state of one model on one key.
-
-    Attributes:
-        limit: Attempts that may be in flight now, as learned; ``most`` is the user's own bound.
-        in_flight: Leases that are out.
-        waiting: Callers who wait for one.
-        paused: Seconds that the provider asked us to wait.
-        buckets: Requests and tokens a minute.
-        breaker: ``closed``, ``open`` or ``half_open``.
-        probe_in: Seconds until an open breaker lets one call through.
-        key_error: The class of the provider's error about the key; empty while it is good.
-    """
-
-    limit: int
-    most: int
-    in_flight: int
-    waiting: int
-    paused: float
-    buckets: tuple[BucketFacts, ...]
-    breaker: str
-    probe_in: float
-    key_error: str
-
-
 class LeaseBook(Generic[W]):
     """
     Limits, breaker and retry policy of one model on one key, told the time at each question.
@@ -152,6 +120,7 @@ class LeaseBook(Generic[W]):
         rand: Draws from 0 to 1, for the jitter of retries.
         telemetry: Is told of changes.
         name: The model's name in telemetry.
+        share: The limits that other processes share, and news of the provider for them; None for none.
     """
 
     def __init__(
@@ -166,6 +135,7 @@ class LeaseBook(Generic[W]):
         rand: Callable[[], float],
         telemetry: Telemetry,
         name: str,
+        share: ModelShare | None = None,
     ) -> None:
         is_successor = model in table.known
         begin = max(CAUTIOUS, len(table.of(model))) if is_successor else None
@@ -183,7 +153,15 @@ class LeaseBook(Generic[W]):
         self._outage = ""
         self._access = KeyHealth()  # a key may be good, and yet not for this model
         self._budget = RetryBudget(now=now, share=limits.retry_share, reserve=limits.retry_reserve)
-        self._rates = RateLimits(rpm=limits.rpm, tpm=limits.tpm, learn=limits.learn, now=now, empty=is_successor)
+        self._share = share
+        self._rates = RateLimits(
+            rpm=limits.rpm,
+            tpm=limits.tpm,
+            learn=limits.learn,
+            now=now,
+            empty=is_successor,
+            make=share.bucket if share is not None else None,
+        )
         self._answers = TYPICAL_ANSWER
         self._first_bytes = FirstBytes()
         self._waiting: WaitingRoom[tuple[Acquire, W]] = WaitingRoom(has_left)
@@ -217,6 +195,8 @@ class LeaseBook(Generic[W]):
             self._breaker.state.value,
             self._breaker.retry_after(now),
             type(errors[0]).__name__ if errors else "",
+            self._share.live if self._share is not None else 1,
+            self._share.away if self._share is not None else "",
         )
 
     def describe(self, now: float) -> str:
@@ -240,6 +220,8 @@ class LeaseBook(Generic[W]):
             for health in (self._table.key, self._access)
             if health.error is not None
         )
+        if self._share is not None:
+            said.append(self._share.describe())
         return ", ".join(said)
 
     # --- granting -------------------------------------------------------------------------------------------
@@ -257,6 +239,7 @@ class LeaseBook(Generic[W]):
             or self._rates.active
             or self._table.key.error is not None
             or self._access.error is not None
+            or (self._share is not None and not self._share.is_fresh(now))
             or not self._limiter.try_acquire(now)
         ):
             return None
@@ -310,6 +293,8 @@ class LeaseBook(Generic[W]):
             return refusal
         if self._limiter.wait(now) is None:
             return math.inf
+        if self._share is not None and request.queue and not self._share.is_fresh(now):
+            return self._share.expect(now)  # what others know of the provider may be news
         breaker, was = self._breaker, self._breaker.state
         ticket = breaker.admit(now)
         if breaker.state is not was:
@@ -387,6 +372,8 @@ class LeaseBook(Generic[W]):
         if hopeless:
             news = Settled(news.key_changed, hopeless)
         self._learn_of_rates(lease, message, now)
+        if self._share is not None and self._breaker.state is not was:
+            self._share_breaker(now)
         if telling:
             self._tell_changes(limit, was, error, now)
         return news
@@ -441,6 +428,8 @@ class LeaseBook(Generic[W]):
                 pause = min(error.retry_after, self._policy.max_retry_after) if error.retry_after is not None else None
                 self._limiter.overloaded(now, pause, slow_down=error.code == "slow_down")
                 if pause:
+                    if self._share is not None:
+                        self._share.pause = max(self._share.pause, pause)
                     self._table.pauses[self._model] = max(self._table.pauses.get(self._model, 0.0), now + pause)
                     return self._hopeless(now)
             else:
@@ -492,6 +481,7 @@ class LeaseBook(Generic[W]):
             self._breaker.failed(lease.ticket, now, hung=True)
             self._outage = "it kept silent until its callers' time was over"
             if self._breaker.state is not was:
+                self._share_breaker(now)
                 self._tell_breaker(was, now)
         else:
             self._breaker.forgotten(lease.ticket)
@@ -521,6 +511,44 @@ class LeaseBook(Generic[W]):
             return ()
         leaving = self._waiting.sweep(lambda each: now + wait >= each[0].deadline)
         return tuple((waiter, self._too_late(wait)) for _, waiter in leaving)
+
+    # --- with other processes -------------------------------------------------------------------------------
+
+    def wants_probe(self, now: float) -> bool:
+        """True when this process has a call with which to find out whether the provider is back, or has it out."""
+        breaker = self._breaker
+        if breaker.state is BreakerState.CLOSED:
+            return False
+        return breaker.is_probing or (breaker.retry_after(now) == 0.0 and self._waiting.size > 0)
+
+    def hear(self, answer: RateAnswer, now: float) -> tuple[tuple[W, Raise], ...]:
+        """Heed what other processes know of the provider; return the waiters who have no hope any more."""
+        breaker, was = self._breaker, self._breaker.state
+        breaker.may_probe = answer.probe or not answer.down
+        if answer.down:
+            breaker.told_open(now, answer.open_for)
+            self._outage = self._outage or "another process has seen it fail"
+        elif self._share is not None and not self._share.opened:
+            breaker.told_closed()
+        if breaker.state is not was:
+            self._tell_breaker(was, now)
+        if answer.pause <= 0:
+            return ()
+        self._limiter.pause(now, answer.pause)
+        self._table.pauses[self._model] = max(self._table.pauses.get(self._model, 0.0), now + answer.pause)
+        return self._hopeless(now)
+
+    def alone(self) -> None:
+        """Note that the others cannot be asked: this process finds out by itself whether the provider is back."""
+        self._breaker.may_probe = True
+
+    def _share_breaker(self, now: float) -> None:
+        if self._share is None:
+            return
+        if self._breaker.state is BreakerState.OPEN:
+            self._share.opened, self._share.closed = self._breaker.retry_after(now), False
+        elif self._breaker.state is BreakerState.CLOSED:
+            self._share.opened, self._share.closed = 0.0, True
 
     # --- telling --------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dspex.runtime import ActorRef, From, ProcessRef
     from dspex.services.lm.channel import Channel
     from dspex.services.lm.lease_book import LeaseBook
+    from dspex.services.lm.slices import ModelShare
 
 __all__ = ["NOTHING_HELD", "Lease", "LeaseTable"]
 
@@ -58,7 +59,7 @@ class Lease:
 class LeaseTable:
     """The leases of all models on one key, what is known of the key, and the channel they are for."""
 
-    __slots__ = ("_last", "books", "channel", "clients", "key", "known", "leases", "pauses")
+    __slots__ = ("_last", "books", "channel", "clients", "key", "known", "leases", "pauses", "shares")
 
     def __init__(self) -> None:
         self.leases: dict[int, Lease] = {}
@@ -72,6 +73,8 @@ class LeaseTable:
         """Models that have had a client: a second one of the same model is a successor."""
         self.pauses: dict[str, float] = {}
         """Until when the provider asked us to wait, by model and the runtime's clock; a successor waits as well."""
+        self.shares: dict[str, ModelShare] = {}
+        """By model: what other processes share with this one; empty where nobody does."""
         self._last = 0
 
     def grant(

@@ -22,12 +22,15 @@ class ClientLimits:
     Attributes:
         max_in_flight: Attempts at once; the client goes lower by itself when the provider has had too much.
         rpm: Requests a minute: a full minute's worth may go out at once, then they come back one by one. Without it
-            the limit is learned from the provider's headers, where it tells one.
+            the limit is learned from the provider's headers, where it tells one. With ``App(shared=…)`` these limits
+            are of all processes together.
         tpm: Tokens a minute, input and output together; each call reserves its prompt and its ``max_tokens`` before
             it is sent, and gets back what it did not use. A call that needs more than ``tpm`` is refused at once.
         learn: True when limits that were not given are learned from the provider's headers.
         follow_latency: True when a server that becomes slower is asked less at once; ``None`` means so for local
             servers (``vllm``, ``llamacpp``, ``ollama``, ``lmstudio``), which tell no limits.
+        share: With ``App(shared=…)``, the name under which processes have these limits together; models and keys of the
+            same name have the same. None means one name for each model and key.
         retry: Tries of one call, and the waits between them.
         retry_share: Retries that each first attempt earns, over all calls: 0.5 is one for every two.
         retry_reserve: Retries that may be spent before any are earned.
@@ -41,6 +44,7 @@ class ClientLimits:
     tpm: float | None = None
     learn: bool = True
     follow_latency: bool | None = None
+    share: str | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     retry_share: float = 0.5
     retry_reserve: float = 100.0
@@ -52,6 +56,8 @@ class ClientLimits:
             given = getattr(self, name)
             if given is not None and not 0 < given < math.inf:
                 raise ConfigError(f"{name}={given!r} must be a positive number a minute, or None")
+        if self.share is not None and (not isinstance(self.share, str) or not 0 < len(self.share) <= 100):
+            raise ConfigError(f"share={self.share!r:.60} must be a name of up to 100 characters, or None")
         if not isinstance(self.retry, RetryPolicy):
             raise ConfigError(f"retry={self.retry!r} must be a RetryPolicy")
         if not 0 <= self.retry_share < math.inf or not 0 <= self.retry_reserve < math.inf:

@@ -60,7 +60,7 @@ class LocalCall(CallLog):
                     error, self.number, now=clock.now(), deadline=self._deadline, rand=random.random
                 )
                 if isinstance(verdict, RetryAfter):
-                    self.allow(error)
+                    await self.allow_soon(error)
             if isinstance(verdict, Raise):
                 self.give_up(verdict.error)
             self.note_retry(self.number, verdict.delay)

@@ -126,7 +126,7 @@ class LogicalCall(CallLog):
             if isinstance(verdict, Raise):
                 self.give_up(verdict.error)
             assert isinstance(verdict, RetryAfter)
-            self.allow()  # before the wait, which would be in vain
+            await self.allow_soon()  # before the wait, which would be in vain
             self.note_retry(attempt, verdict.delay)
             await self.runtime.sleep(verdict.delay)
 

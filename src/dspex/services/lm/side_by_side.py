@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from dspex.errors import ActorExited, ContentRefused, LMError
+from dspex.errors import ActorExited, BudgetExceeded, ContentRefused, LMError
 from dspex.protocols.lm import AttemptLog, Charge, LMDelta, LMRequest, LMResponse, Usage
 from dspex.protocols.scope import OnDelta
 from dspex.runtime import Crashed, Runtime, TaskHandle, await_many, calling_process
@@ -33,7 +33,8 @@ async def ask_each(
         LMError: The error of the first call that failed; the others are broken off.
     Cancellation: every call is broken off, its socket closed, before this returns.
     """
-    params, parts = request.params, parts_of(log, request.params.n)
+    params = request.params
+    parts = await parts_of(log, params.n)
 
     async def answer(index: int) -> LMResponse | ContentRefused:
         seed = None if params.seed is None else params.seed + index
@@ -68,14 +69,25 @@ async def ask_each(
     return log.response
 
 
-def parts_of(log: AttemptLog, count: int) -> list[AttemptLog]:
-    """Return the logs below ``log``, made at the first asking."""
+async def parts_of(log: AttemptLog, count: int) -> list[AttemptLog]:
+    """
+    Return the logs below ``log``, made at the first asking; all of them are allowed before the first is sent.
+
+    Raises:
+        BudgetExceeded: A budget does not allow it.
+    """
     while len(log.parts) < count:
         log.parts.append(AttemptLog(f"{log.idempotency_key}.{len(log.parts) + 1}", log.path))
     for part in log.parts:
-        part.grant = log.grant
-    if log.grant is not None:  # all of them are allowed before the first is sent
-        log.grant(sum(not part.was_sent for part in log.parts))
+        part.grant, part.fetch = log.grant, log.fetch
+    if log.grant is not None:
+        unsent = sum(not part.was_sent for part in log.parts)
+        try:
+            log.grant(unsent)
+        except BudgetExceeded:
+            if log.fetch is None:
+                raise
+            await log.fetch(unsent)
     return log.parts
 
 

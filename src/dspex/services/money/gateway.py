@@ -10,7 +10,8 @@ from dspex.protocols.lm import AttemptLog, LMRequest, Usage
 from dspex.protocols.model import LM, LMPool
 from dspex.protocols.money import Account, Estimate, Reservation
 from dspex.runtime import Runtime, calling_process
-from dspex.services.money.ledger import LEDGER, Booking, LedgerBook, Reserve
+from dspex.services.money.ledger import LEDGER, Booking, LedgerBook, More, Reserve, shared_refusal
+from dspex.services.money.shares import Short
 
 __all__ = ["MoneyGateway"]
 
@@ -57,6 +58,14 @@ class MoneyGateway:
     def more(self, held: Reservation, calls: int) -> None:
         """Set aside what further requests of a call may cost, as ``protocols.MoneyService.more`` says."""
         refusal = self._book.more(held.id, calls)
+        if isinstance(refusal, Short):
+            refusal = shared_refusal(refusal)
+        if refusal is not None:
+            raise refusal
+
+    async def fetch(self, held: Reservation, deadline: float, calls: int) -> None:
+        """Set aside what further requests of a call may cost, as ``protocols.MoneyService.fetch`` says."""
+        refusal: BudgetExceeded | None = await self._ledger.ask(More(held.id, calls), deadline)
         if refusal is not None:
             raise refusal
 

@@ -1,23 +1,21 @@
-"""The ledger: what has been spent, what is set aside, and the actor that keeps budgets."""
+"""The ledger's book: what has been spent, and what is set aside. Pure but for the accounts it keeps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
 
-from dspex.errors import BudgetExceeded, ConfigError
+from dspex.errors import BudgetExceeded
 from dspex.protocols.lm import Attempt, AttemptLog, Usage
 from dspex.protocols.model import LM, LMPool
 from dspex.protocols.money import Account, Budget, Estimate, Reservation, Spending
-from dspex.runtime import ChildSpec, Down, From, LibraryActor, Next, ProcessRef, Reply, WorkerThread, get_logger
-from dspex.services.money.periods import PeriodFile, Periods
+from dspex.runtime import ProcessRef
+from dspex.services.money.periods import Periods
 from dspex.services.money.prices import PriceTable
+from dspex.services.money.purse import Purse, spending_of
+from dspex.services.money.shares import Shares, Short
 
-__all__ = ["LEDGER", "Booking", "LedgerBook", "LedgerServer", "Reserve"]
-
-_log = get_logger("money")
+__all__ = ["LEDGER", "Booking", "LedgerBook", "More", "Reserve", "shared_refusal"]
 
 LEDGER = "ledger"
 """The name under which the ledger's actor is registered."""
@@ -63,6 +61,14 @@ class Reserve:
     log: AttemptLog
 
 
+@dataclass(frozen=True, slots=True)
+class More:
+    """Ask for further requests of a call to be set aside; answered by None or ``BudgetExceeded``."""
+
+    reservation: int
+    calls: int
+
+
 @dataclass(slots=True)
 class _Held:
     """A reservation and what settles it, should its holder die."""
@@ -79,6 +85,8 @@ class _Held:
     """The sum that is set aside: for the first request, and for each that ``more`` allowed."""
     requests: int = 1
     """The number of lost requests that the sum can pay for."""
+    purses: list[Purse] = field(default_factory=list)
+    """The budgets of several processes that it is set aside in."""
 
 
 @dataclass(slots=True)
@@ -88,6 +96,8 @@ class LedgerBook:
     prices: PriceTable = field(default_factory=PriceTable)
     budget: Budget | None = None
     periods: Periods = field(default_factory=lambda: Periods(()))
+    shares: Shares | None = None
+    """The purses of budgets that other processes spend from too; None where there are none."""
     calls: int = 0
     attempts: int = 0
     usage: Usage = field(default_factory=Usage)
@@ -98,6 +108,10 @@ class LedgerBook:
 
     def __post_init__(self) -> None:
         self.root = Account("the App", self.budget, self.periods.account)
+
+    def share(self, holder: str, *, root: bool) -> None:
+        """Share the budgets by day and month with other processes from now on, and with ``root`` the App's own."""
+        self.shares = Shares(holder, self.periods, self.root if root else None)
 
     # --- pure bookkeeping ------------------------------------------------------------------------------------
 
@@ -110,7 +124,8 @@ class LedgerBook:
         before = self.by_model.get(booking.lm.model)
         self.by_model[booking.lm.model] = booking.usage if before is None else before + booking.usage
         if not booking.paid:
-            self._pay(booking.account, _amount(cost, booking.usage, booking.due))
+            amount = _amount(cost, booking.usage, booking.due)
+            self._pay(booking.account, amount, self.shares.find(booking.account.chain()) if self.shares else [])
         return cost
 
     def next_id(self) -> int:
@@ -118,12 +133,12 @@ class LedgerBook:
         self._last += 1
         return self._last
 
-    def reserve(self, wanted: Reserve) -> Reservation | BudgetExceeded:
-        """Set aside what a call may cost on every account of the chain, or on none."""
+    def reserve(self, wanted: Reserve) -> Reservation | BudgetExceeded | Short:
+        """Set aside what a call may cost on every account of the chain, or on none; ``Short`` when others are asked."""
         known = self.held.get(wanted.id)
         if known is not None:
             return known.reservation
-        self.periods.roll()
+        self._roll()
         estimate = wanted.estimate
         amount = Spending(
             estimate.usd if estimate.usd is not None else Decimal(0),
@@ -131,24 +146,27 @@ class LedgerBook:
             1,
             int(estimate.usd is None),
         )
-        for account in wanted.account.chain():
-            refusal = _refusal(account, amount, wanted.lm)
-            if refusal is not None:
-                return refusal
-        for account in wanted.account.chain():
-            account.reserved += amount
+        chain = wanted.account.chain()
+        refusal = self._refusal(chain, amount, wanted.lm)
+        if refusal is not None:
+            return refusal
+        purses = self.shares.find(chain) if self.shares else []
+        payers: list[Account | Purse] = [*chain, *purses]
+        for payer in payers:
+            payer.reserved += amount
         reservation = Reservation(wanted.id, wanted.account, amount)
         log = wanted.log
         before = _lost(log) + log.on_wire  # what a dead predecessor has on the wire was paid with its reservation
-        held = _Held(reservation, wanted.holder, wanted.lm, log, before, len(log.charges), amount)
+        held = _Held(reservation, wanted.holder, wanted.lm, log, before, len(log.charges), amount, purses=purses)
         self.held[reservation.id] = held
         return reservation
 
-    def more(self, reservation: int, calls: int) -> BudgetExceeded | None:
+    def more(self, reservation: int, calls: int) -> BudgetExceeded | Short | None:
         """
         Set aside what so many further requests of a call may cost, as far as it is not set aside already.
 
-        In one tick with the sending: requests that start together cannot overrun a budget together.
+        In one tick with the sending: requests that start together cannot overrun a budget together. ``Short`` says
+        that this process's slice of a budget does not suffice: nothing is set aside then.
         """
         held = self.held.get(reservation)
         if held is None:
@@ -158,15 +176,15 @@ class LedgerBook:
         lost = max(0, _lost(log) + log.on_wire - held.lost_before + 1 - held.requests)
         if wanted <= 0 and not lost:
             return None
-        self.periods.roll()
+        self._roll()
         amount = Spending(each.usd * lost, each.tokens * lost, max(0, wanted), each.unpriced * lost)
         chain = held.reservation.account.chain()
-        for account in chain:
-            refusal = _refusal(account, amount, held.lm)
-            if refusal is not None:
-                return refusal
-        for account in chain:
-            account.reserved += amount
+        refusal = self._refusal(chain, amount, held.lm, held.purses)
+        if refusal is not None:
+            return refusal
+        payers: list[Account | Purse] = [*chain, *held.purses]
+        for payer in payers:
+            payer.reserved += amount
         held.amount += amount
         held.requests += lost
         return None
@@ -182,8 +200,9 @@ class LedgerBook:
         if held is None:
             return
         amount, log = held.reservation.amount, held.log
-        for account in held.reservation.account.chain():
-            account.reserved -= held.amount
+        payers: list[Account | Purse] = [*held.reservation.account.chain(), *held.purses]
+        for payer in payers:
+            payer.reserved -= held.amount
         lost = _lost(log) + log.on_wire - held.lost_before
         charges = log.charges[held.charged_before :]
         paid = Spending(calls=log.due_calls())
@@ -194,20 +213,58 @@ class LedgerBook:
             paid += _amount(self.prices.cost(lm or log.lm or held.lm, usage), usage, 0)
         for _ in range(lost):
             paid += Spending(amount.usd, amount.tokens, 0, amount.unpriced)
-        self._pay(held.reservation.account, paid)
+        self._pay(held.reservation.account, paid, held.purses)
 
-    def _pay(self, account: Account, amount: Spending) -> None:
+    def _pay(self, account: Account, amount: Spending, purses: list[Purse]) -> None:
         if self.periods.each:
-            self.periods.roll()
-        payer: Account | None = account
-        while payer is not None:
-            payer.spent += amount
-            payer = payer.above
-        if self.periods.each and amount != _NOTHING:
-            self.periods.note(amount)
+            self._roll()
+        each: Account | None = account
+        while each is not None:
+            each.spent += amount
+            each = each.above
+        for purse in purses:
+            purse.spent += amount
+        if purses and self.shares is not None:
+            self.shares.paid()
 
+    def _roll(self) -> None:
+        if self.periods.roll() and self.shares is not None:
+            self.shares.roll()
 
-_NOTHING = Spending()
+    def _refusal(
+        self, chain: list[Account], amount: Spending, lm: LM | LMPool, purses: list[Purse] | None = None
+    ) -> BudgetExceeded | Short | None:
+        """Return why a chain of accounts cannot set ``amount`` aside; ``purses`` are those that it is in so far."""
+        shares, short = self.shares, None
+        for account in chain:
+            purse = shares.by_account.get(account) if shares is not None else None
+            if purse is None:
+                refusal = _refusal(account, amount, lm)
+            else:
+                refusal = _unpriced(account, amount, lm)
+                if purses is None and short is None and not purse.covers(amount):
+                    short = Short(purse, account, amount)
+            if refusal is not None:
+                return refusal
+        for purse in purses or ():  # of the day in which the call began
+            if not purse.covers(amount):
+                return Short(purse, chain[-1], amount)
+        return short
+
+    # --- telling -----------------------------------------------------------------------------------------------
+
+    def plain(self) -> list[dict[str, object]]:
+        """Return limits and sums of the budgets that outlive this tree, for a health endpoint, as they are now."""
+        self._roll()
+        found = [
+            _plain({"per": each.per, "period": each.key}, each.account, self._purse(each.account))
+            for each in self.periods.each
+        ]
+        own = self._purse(self.root)
+        return [*found, *([_plain({"per": "app"}, self.root, own)] if own is not None else [])]
+
+    def _purse(self, account: Account) -> Purse | None:
+        return self.shares.by_account.get(account) if self.shares is not None else None
 
 
 def _amount(cost: Decimal | None, usage: Usage, calls: int = 1) -> Spending:
@@ -216,32 +273,73 @@ def _amount(cost: Decimal | None, usage: Usage, calls: int = 1) -> Spending:
 
 def _refusal(account: Account, amount: Spending, lm: LM | LMPool) -> BudgetExceeded | None:
     """Return why ``account`` cannot set ``amount`` aside."""
-    budget = account.budget
-    if budget is None:
+    if account.budget is None:
         return None
-    after = account.spent + account.reserved + amount
-    if budget.usd is not None:
-        if amount.unpriced:
-            return BudgetExceeded(
-                f"{account.name} has a budget in dollars and the price of {lm.model} is unknown; "
-                f"give App(prices={{{lm.model!r}: Price(input=…, output=…)}})"
-            )
-        if after.usd > budget.usd:
-            left = budget.usd - account.spent.usd - account.reserved.usd
-            return BudgetExceeded(
-                f"{account.name} may spend {budget.usd} USD, of which {left:.6f} are left; "
-                f"this call may cost {amount.usd:.6f}. Raise the budget, or lower max_tokens"
-            )
-    for word, limit, used, more in (
-        ("tokens", budget.tokens, account.spent.tokens + account.reserved.tokens, amount.tokens),
-        ("calls", budget.calls, account.spent.calls + account.reserved.calls, amount.calls),
+    return _unpriced(account, amount, lm) or _too_much(
+        account.name, account.budget, account.spent + account.reserved, amount
+    )
+
+
+def _unpriced(account: Account, amount: Spending, lm: LM | LMPool) -> BudgetExceeded | None:
+    if account.budget is None or account.budget.usd is None or not amount.unpriced:
+        return None
+    return BudgetExceeded(
+        f"{account.name} has a budget in dollars and the price of {lm.model} is unknown; "
+        f"give App(prices={{{lm.model!r}: Price(input=…, output=…)}})"
+    )
+
+
+def _too_much(name: str, budget: Budget, used: Spending, amount: Spending) -> BudgetExceeded | None:
+    if budget.usd is not None and used.usd + amount.usd > budget.usd:
+        return BudgetExceeded(
+            f"{name} may spend {budget.usd} USD, of which {budget.usd - used.usd:.6f} are left; "
+            f"this call may cost {amount.usd:.6f}. Raise the budget, or lower max_tokens"
+        )
+    for word, limit, so_far, more in (
+        ("tokens", budget.tokens, used.tokens, amount.tokens),
+        ("calls", budget.calls, used.calls, amount.calls),
     ):
-        if limit is not None and used + more > limit:
+        if limit is not None and so_far + more > limit:
             return BudgetExceeded(
-                f"{account.name} may use {limit:,} {word}, of which {limit - used:,} are left; "
-                f"this call may use {more:,}"
+                f"{name} may use {limit:,} {word}, of which {limit - so_far:,} are left; this call may use {more:,}"
             )
     return None
+
+
+def shared_refusal(short: Short) -> BudgetExceeded:
+    """Return the error of a call that a budget of several processes does not allow, by its latest answer."""
+    purse = short.purse
+    used = purse.total() + purse.reserved
+    if purse.heard is not None:
+        used += spending_of(purse.heard.held)
+    refusal = _too_much(short.account.name, purse.in_force(), used, short.amount)
+    return refusal or BudgetExceeded(f"{short.account.name} has nothing left for this call")
+
+
+def _plain(about: dict[str, object], account: Account, purse: Purse | None) -> dict[str, object]:
+    """Return limits and sums for a health endpoint; ``others`` is what other processes may still spend of it."""
+    budget = purse.in_force() if purse is not None else account.budget
+    assert budget is not None
+    spent = account.spent
+    away = spending_of(purse.heard.held) if purse is not None and purse.heard is not None else Spending()
+    for name, limit, used, others in (
+        ("usd", budget.usd, spent.usd, away.usd),
+        ("tokens", budget.tokens, spent.tokens, away.tokens),
+        ("calls", budget.calls, spent.calls, away.calls),
+    ):
+        if limit is not None:
+            shown = str if name == "usd" else int
+            left = max(limit - used - others, 0)
+            about[name] = {"limit": shown(limit), "spent": shown(used), "left": shown(left)}
+            if others:
+                about[name] = {**about[name], "others": shown(others)}  # type: ignore[dict-item]
+    if purse is not None and purse.heard is not None:
+        if purse.heard.live > 1:
+            about["processes"] = purse.heard.live
+        if any(purse.heard.lost):
+            lost = spending_of(purse.heard.lost)
+            about["lost"] = {"usd": str(lost.usd), "tokens": lost.tokens, "calls": lost.calls}
+    return about
 
 
 def _lost(log: AttemptLog) -> int:
@@ -255,103 +353,3 @@ def _is_lost(attempt: Attempt) -> bool:
     if attempt.status == 200 and attempt.outcome in ("ResponseInvalid", "ContentRefused"):
         return True  # an answer came, which says neither what it should nor what it cost
     return attempt.outcome in UNKNOWN or (attempt.outcome == "TransportFailed" and attempt.first_byte is not None)
-
-
-class LedgerServer(LibraryActor):
-    """Sets money aside, and settles for holders that die; whoever lives settles in the book itself."""
-
-    def __init__(self, book: LedgerBook, path: Path | None = None) -> None:
-        self._book = book
-        self._path = path
-        self._monitors: dict[int, int] = {}
-        self._worker: WorkerThread
-        self._file: PeriodFile
-        self._writing = False
-
-    @staticmethod
-    def spec(book: LedgerBook, path: Path | None = None) -> ChildSpec:
-        """Return the child spec of the ledger's actor; ``path`` is the file of the budgets by day and month."""
-        return ChildSpec(LEDGER, LedgerServer, (book, path), name=LEDGER)
-
-    async def init(self) -> None:
-        """
-        Watch over what a predecessor set aside; for holders that died meanwhile, settle.
-
-        Raises:
-            ConfigError: There is a budget by day or month, and its file cannot be used.
-        """
-        if self._book.periods.each and self._path is not None:
-            await self._open_file(self._path)
-        for reservation, held in list(self._book.held.items()):
-            if held.holder.alive:
-                self._watch(reservation, held.holder)
-            else:
-                self._book.settle(reservation)
-
-    # --- the file of days and months ----------------------------------------------------------------------------
-
-    async def _open_file(self, path: Path) -> None:
-        """Take over what has been paid in the running periods, and write from now on what is paid."""
-        self._worker = self.own(WorkerThread("dspex-ledger"), self._close_file)
-        self._file = await self._worker.run(PeriodFile, path)
-        await self._write()
-        self._book.periods.on_paid = self._begin_writing
-
-    def _begin_writing(self) -> None:
-        if not self._writing and self.ref.alive:
-            self._writing = True
-            self.spawn_task(self._keep_writing, label="write payments")
-
-    async def _keep_writing(self) -> None:
-        """Write until nothing is left; what cannot be written now is kept for the next payment."""
-        try:
-            while self._book.periods.unwritten:
-                await self._write()
-        except ConfigError as error:
-            _log.error("payments cannot be written", says="{error}", error=str(error))
-        finally:
-            self._writing = False
-
-    async def _write(self) -> None:
-        periods = self._book.periods
-        periods.agree(await self._worker.run(self._file.add, periods.unwritten, periods.keys()))
-
-    async def _close_file(self, worker: WorkerThread) -> None:
-        periods = self._book.periods
-        periods.on_paid = None
-
-        def write_rest() -> None:
-            if periods.unwritten and hasattr(self, "_file"):
-                self._file.add(periods.unwritten, ())
-
-        await worker.aclose(write_rest)
-
-    # --- messages -------------------------------------------------------------------------------------------------
-
-    async def handle_call(self, message: Any, sender: From) -> Next:
-        """Set money aside."""
-        if not issubclass(type(message), Reserve):
-            return self.refuse(message, sender)
-        answer = self._book.reserve(message)
-        if isinstance(answer, Reservation):
-            self._watch(answer.id, message.holder)
-        return Reply(answer)
-
-    async def handle_info(self, message: Any) -> Next:
-        """Settle for a holder that died."""
-        if not issubclass(type(message), Down):
-            return await super().handle_info(message)
-        self._book.settle(self._monitors.pop(message.monitor, 0))
-        return None
-
-    def _watch(self, reservation: int, holder: ProcessRef) -> None:
-        self._monitors[holder.monitor()] = reservation
-
-    def describe(self) -> str:
-        """Tell calls, tokens and dollars."""
-        book = self._book
-        spent = book.root.spent
-        money = f", {spent.usd:.4f} USD" if spent.usd else ""
-        money += f", {spent.unpriced} of unknown price" if spent.unpriced else ""
-        held = f", {len(book.held)} set aside" if book.held else ""
-        return f"{book.calls} calls, {book.usage.total_tokens:,} tokens{money}{held}"

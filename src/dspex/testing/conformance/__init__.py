@@ -15,6 +15,7 @@ from dspex.testing._world import ScriptedWorld, Simulated, rows_of, simulate
 from dspex.testing.conformance._adapter import AdapterContract
 from dspex.testing.conformance._algorithm import AlgorithmContract
 from dspex.testing.conformance._cache import CacheStoreContract
+from dspex.testing.conformance._cells import CellsContract
 from dspex.testing.conformance._executor import ExecutorContract
 from dspex.testing.conformance._retriever import RetrieverContract
 from dspex.testing.conformance._wire import Recorded, WireContract
@@ -23,6 +24,7 @@ __all__ = [
     "AdapterContract",
     "AlgorithmContract",
     "CacheStoreContract",
+    "CellsContract",
     "ExecutorContract",
     "Recorded",
     "RetrieverContract",
