@@ -17,7 +17,7 @@ _FIRST = (
 """Pages and folders as a reader needs them; what is not named comes last."""
 
 _GUIDES = {
-    "Programs": "adapters field-types tools agents several-attempts streams migrate",
+    "Programs": "extraction first-agent adapters field-types tools agents several-attempts streams migrate",
     "Retrieval": "retrievers index-documents multi-hop",
     "Running": "load errors cache share-a-cache money several-workers rows resume plain-code serve deploy runtime",
     "Providers": "point-it-at-your-provider providers local-models network own-provider",

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from dspex.simulator.learner import Body, LearnerReply, Role, answer, tokens
+from dspex.simulator.learner._extract import extract
+from dspex.simulator.learner._shapes import shape_in
 
 _PASSAGES = ("json.dumps | Serialize obj to a str.", "os.getcwd | Return the current directory. By Guido van Rossum.")
 _LAYOUT = "".join(f"[[ ## {name} ## ]]\n{{{name}}}\n\n" for name in ("passages", "question", "answer"))
@@ -202,3 +204,61 @@ def test_a_schema_in_the_system_turn_is_kept_to() -> None:
     system = f"[[ ## text ## ]]\n{{text}}\n\n[[ ## found ## ]]\n{{found}}    (JSON for this schema: {schema})"
 
     assert json.loads(_outputs(answer(_chat(system, _marked(text="7 of them")), 0))["found"]) == {"a": 7}
+
+
+def _filled(schema: dict[str, object], text: str) -> object:
+    return extract({"properties": {"it": schema}}, text)["it"]  # type: ignore[index]  # an object by its shape
+
+
+_STRING, _INTEGER = {"type": "string"}, {"type": "integer"}
+_PERSON = {"type": "object", "properties": {"name": _STRING, "age": _INTEGER, "city": _STRING}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "value"),
+    [
+        (_PERSON, "Name: Ada; Age: 36; City: London", {"name": "Ada", "age": 36, "city": "London"}),
+        (_PERSON, "Ada Lovelace, 36, of London.", {"name": "Ada Lovelace", "age": 36, "city": "London"}),
+        (_PERSON, "", {"name": "", "age": 0, "city": ""}),
+        ({"type": "string", "format": "date"}, "It was on 2026-03-14 at 12:30.", "2026-03-14"),
+        ({"type": "string", "format": "email"}, "Write to ada@example.org, please.", "ada@example.org"),
+        ({"enum": ["red", "dark red"]}, "It is dark red.", "dark red"),
+        ({"type": "array", "items": _INTEGER}, "They are 3, 4 and 1,200.", [3, 4, 1200]),
+        ({"type": "array", "items": _STRING}, "Ada met Grace and Barbara.", ["Grace", "Barbara"]),
+        (
+            {"type": "array", "items": {"properties": {"name": _STRING, "count": _INTEGER}}},
+            "2 pears and 3 green apples",
+            [{"name": "pears", "count": 2}, {"name": "green apples", "count": 3}],
+        ),
+    ],
+)
+def test_values_are_taken_by_label_by_form_and_in_order(schema: dict[str, object], text: str, value: object) -> None:
+    assert _filled(schema, text) == value
+
+
+def test_a_shape_that_holds_itself_ends() -> None:
+    node: dict[str, object] = {"type": "object", "properties": {"name": _STRING}}
+    node["properties"]["children"] = {"type": "array", "items": node}  # type: ignore[index]  # a dict, see above
+
+    assert len(json.dumps(extract(node, "Ada."))) < 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        ('{\n  "a": string,  // why\n  "b": [{"c": integer}, ...]\n}', {"a": "string", "b": "array"}),
+        (
+            '{"a": (exactly one of: x, y), "b": (Thing: JSON that fits: {"type": "object"})}',
+            {"a": "string", "b": "object"},
+        ),
+        ('{"a": "x" or "y", "b": {...}}', {"a": "string", "b": "object"}),
+        ('{"a": string', None),
+        ("{a}", None),
+        ("{" * 2000, None),
+    ],
+)
+def test_a_shape_that_is_written_out_is_read(text: str, shape: dict[str, str] | None) -> None:
+    found = shape_in(f"Answer so:\n{text}\n")
+    properties = found["properties"] if found is not None else None
+
+    assert (properties and {name: own["type"] for name, own in properties.items()}) == shape  # type: ignore[attr-defined]  # a mapping

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dspex.simulator.learner._body import Body
-from dspex.simulator.learner._text import is_number, normalise, number_text, numbers
+from dspex.simulator.learner._shapes import resolved, shape_in
+from dspex.simulator.learner._text import is_number, normalise
 
-Layout = Literal["markers", "tags", "json", "plain"]
+Layout = Literal["markers", "tags", "json", "labels", "plain"]
 _PLAIN = ""  # the one field of a turn without fields
 _END = "completed"
 _MARKER = re.compile(r"^[ \t]*\[\[ ## (\w+) ## \]\][ \t]*", re.MULTILINE)
@@ -20,6 +21,13 @@ _KEY = re.compile(r'"(\w+)"\s*:')
 Schema = Mapping[str, object]
 _NUMBERED = re.compile(r"^\[\d+\][ \t]", re.MULTILINE)
 _LEFT_OUT = re.compile(r"\([^()\n]*\)").fullmatch  # nothing but a remark: how layouts mark a field not given
+_STEP = re.compile(r"^Step \d+$", re.MULTILINE)
+_OBSERVATION = re.compile(r"^Observation: ", re.MULTILINE)
+_REQUEST = re.compile(r"(?:Give only|Think step by step|Answer with)\b")
+_ENDING = re.compile(r"end with th(?:is line|ese lines):((?:\n\w+: .*)+)\Z")
+_LABEL = re.compile(r"^(\w+): (.*)$", re.MULTILINE)
+_THESE = re.compile(r"one of these:((?:\n\S.*)+)")
+_OPENING = re.compile(r"(?:\A|\n\n)([a-z_][a-z0-9_]*):[ \n](?=\S)")
 _PARAGRAPH = re.compile(r"\n\s*\n")
 _QUOTED = re.compile(r"'((?:[^'\\\n]|\\.)*)'|\"((?:[^\"\\\n]|\\.)*)\"")
 _LISTED = re.compile(r"\s*\(?[\w. |\[]*\[\s*(['\"].*?['\"])\s*\]")
@@ -29,12 +37,17 @@ _TYPES = {"bool": "boolean", "int": "integer", "float": "number", "list": "array
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One demonstration, or the query: passages (title, text), the other inputs joined, and the outputs given."""
+    """
+    One demonstration, or the query: passages (title, text), the other inputs joined, and the outputs given.
+
+    The results of an agent's calls stand among the passages; `calls` says how many of them are there.
+    """
 
     passages: tuple[tuple[str, str], ...]
     text: str
     given: Mapping[str, str]
     complete: bool
+    calls: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,7 @@ class Prompt:
     demos: tuple[Case, ...]
     query: Case
     outputs: tuple[Output, ...]
+    system: str = ""
 
 
 def read_prompt(body: Body) -> Prompt:
@@ -65,19 +79,23 @@ def read_prompt(body: Body) -> Prompt:
     system = "\n".join(text for role, text in turns if role == "system")
     roles = [role for role, _ in turns]
     ahead = [i for i in range(at - 1) if roles[i : i + 2] == ["user", "assistant"] and turns[i + 1][1]]
-    layout = _layout_of([system, *(turns[i + 1][1] for i in ahead)], last, as_json=body.schema is not None)
+    root = body.schema
+    if root is None or not root.get("properties"):
+        root = shape_in(system) or root  # written out, for servers that keep to no schema
+    layout = _layout_of([system, *(turns[i + 1][1] for i in ahead)], last, as_json=root is not None)
     pairs = [(_fields_of(turns[i][1], layout), _fields_of(turns[i + 1][1], layout, reply=True)) for i in ahead]
     fields = _fields_of(last, layout)
     given = list(dict.fromkeys(name for _, reply in pairs for name in reply))
     inputs = set(fields).union(*(asked for asked, _ in pairs))
-    names = _wanted(given, fields, inputs, _shown(system, last, body.schema, layout))
+    names = _wanted(given, fields, inputs, _shown(system, last, root, layout))
     asked = _without_reminder(fields, names)
     query = _case(asked, {}, ())
     results = [text.strip() for role, text in turns[at + 1 :] if role == "tool"]
     if found := [one for text in results for one in _passages(text) or (_passage(text),)]:
         query = replace(query, passages=tuple(found))  # what a tool said stands for what was retrieved
     demos = tuple(_case(before, reply, list(asked)) for before, reply in pairs)
-    return Prompt(layout, demos, query, tuple(_output(name, system, body.schema or {}, demos) for name in names))
+    outputs = tuple(_output(name, system, root or {}, demos) for name in names)
+    return Prompt(layout, demos, query, outputs, system)
 
 
 def _wanted(given: Sequence[str], query: Mapping[str, str], inputs: set[str], show: Sequence[str]) -> list[str]:
@@ -98,8 +116,17 @@ def _without_reminder(fields: dict[str, str], outputs: Sequence[str]) -> dict[st
 def _case(fields: Mapping[str, str], reply: Mapping[str, str], wanted: Sequence[str]) -> Case:
     inputs, given = ({name: one for name, one in some.items() if not _LEFT_OUT(one)} for some in (fields, reply))
     lists = {name: found for name, value in inputs.items() if (found := _passages(value)) is not None}
-    text = "\n".join(value for name, value in inputs.items() if name not in lists)
-    return Case(next(iter(lists.values()), ()), text, given, all(inputs.get(name) for name in wanted))
+    seen = {name: found for name, value in inputs.items() if name not in lists and (found := _observed(value))}
+    text = "\n".join(value for name, value in inputs.items() if name not in lists and name not in seen)
+    passages = (*next(iter(lists.values()), ()), *next(iter(seen.values()), ()))
+    calls = len(next(iter(seen.values()), ()))
+    return Case(passages, text, given, all(inputs.get(name) for name in wanted), calls)
+
+
+def _observed(value: str) -> tuple[tuple[str, str], ...]:
+    """Read what an agent's calls came to out of the steps that it took; nothing where the value is not such a list."""
+    _, *parts = _OBSERVATION.split(value) if _STEP.match(value) else ("",)
+    return tuple(_passage(_STEP.split(part)[0]) for part in parts)
 
 
 def _passages(value: str) -> tuple[tuple[str, str], ...] | None:
@@ -136,8 +163,12 @@ def _output(name: str, system: str, root: Schema, demos: Sequence[Case]) -> Outp
 
 def _listed(name: str, system: str) -> Schema:
     """Read the alternatives or the type listed for a field, on the first line of the system turn that has either."""
+    if not name:
+        return {"enum": found.group(1).strip().split("\n")} if (found := _THESE.search(system)) else {}
+    if f"{{{name}}}    (JSON that fits" in system:
+        system = system[system.index(f"{{{name}}}    (JSON that fits") :]
     shows = re.compile(rf"`{name}`|\{{{name}\}}")
-    for line in system.splitlines() if name else ():
+    for line in system.splitlines():
         _, mention, rest = line.partition(found.group()) if (found := shows.search(line)) else ("", "", "")
         if listed := _LISTED.match(rest):
             return {"enum": [single or double for single, double in _QUOTED.findall(listed.group(1))]}
@@ -145,32 +176,18 @@ def _listed(name: str, system: str) -> Schema:
             return {"type": _TYPES[typed.group(1)]}
         told = rest.partition(": ")[2].removesuffix(")") if mention[:1] == "{" else ""
         if isinstance(schema := _loads(told), Mapping):
-            return schema
+            return resolved(schema)
         parts = told.rpartition(": ")[2].split("; " if "; " in told else ", ")
         if len(parts) > 1 and not told.startswith("{"):
             return {"enum": parts}
     return {}
 
 
-def fitted(value: str, schema: Schema) -> object:
-    """Give a value the JSON type its schema asks for; an object gets it in every member, a list once."""
-    kind, items, properties, enum = (schema.get(key) for key in ("type", "items", "properties", "enum"))
-    if isinstance(enum, list) and enum:
-        return next((one for one in enum if str(one) == value), enum[0])
-    if kind == "array":
-        return [fitted(value, items if isinstance(items, Mapping) else {})]
-    if kind == "object":
-        held = properties.items() if isinstance(properties, Mapping) else ()
-        return {name: fitted(value, one) for name, one in held if isinstance(one, Mapping)}
-    if kind in ("integer", "number"):
-        number = next(iter(numbers(value)), 0.0)
-        return int(number) if kind == "integer" or number_text(number).lstrip("-").isdigit() else number
-    return value == "True" if kind == "boolean" else value
-
-
 def _layout_of(showing: Sequence[str], last: str, *, as_json: bool) -> Layout:
     if as_json:
         return "json"
+    if _ENDING.search(last):
+        return "labels"
     if any(_MARKER.search(text) for text in (*showing, last)):
         return "markers"
     return "tags" if any(map(_tags, showing)) else "plain"
@@ -207,8 +224,23 @@ def _object(text: str) -> dict[str, str]:
     return {name: one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for name, one in named.items()}
 
 
+def _labels(text: str) -> dict[str, str]:
+    return {name: value.strip() for name, value in _LABEL.findall(text)}
+
+
+def _asked(text: str) -> dict[str, str]:
+    """Read fields that open a paragraph each with their name and a colon, before a paragraph that asks for others."""
+    *kept, request = _PARAGRAPH.split(text)
+    if not kept or not _REQUEST.match(request):
+        return {}
+    text = "\n\n".join(kept)
+    _, *parts = _OPENING.split(text)
+    return {name: value.strip() for name, value in zip(parts[::2], parts[1::2], strict=True)}
+
+
 def _fields_of(text: str, layout: Layout, *, reply: bool = False) -> dict[str, str]:
-    inputs = {"markers": (_markers,), "tags": (_tags,), "json": (_markers, _tags, _object), "plain": ()}
+    inputs = {"markers": (_markers,), "tags": (_tags,), "json": (_markers, _tags, _asked, _object)}
+    inputs |= {"labels": (_labels,) if reply else (_asked,), "plain": () if reply else (_asked,)}
     for reader in (_object,) if reply and layout == "json" else inputs[layout]:
         if found := reader(text):
             return found
@@ -218,6 +250,8 @@ def _fields_of(text: str, layout: Layout, *, reply: bool = False) -> dict[str, s
 def _shown(system: str, last: str, schema: Mapping[str, object] | None, layout: Layout) -> list[str]:
     """List the fields, in order, that the schema, the system turn or the end of the last user turn shows."""
     properties = schema.get("properties") if schema else None
+    if layout == "labels":
+        return [name for found in _ENDING.findall(last) for name in _labels(found)]
     if layout == "plain" or isinstance(properties, Mapping):
         return list(properties) if isinstance(properties, Mapping) else [_PLAIN]
     readers = {"markers": (_markers,), "tags": (_tags,), "json": (_markers, _tags, _KEY.findall)}[layout]
@@ -235,6 +269,8 @@ def write(values: Mapping[str, object], layout: Layout) -> str:
     texts = {name: one if isinstance(one, str) else json.dumps(one) for name, one in values.items()}
     if layout == "markers":
         return "".join(f"[[ ## {name} ## ]]\n{text}\n\n" for name, text in texts.items()) + f"[[ ## {_END} ## ]]"
+    if layout == "labels":
+        return "\n".join(f"{name}: {text}" for name, text in texts.items())
     if layout == "tags":
         return "\n".join(f"<{name}>\n{text}\n</{name}>" for name, text in texts.items())
     return "\n".join(texts.values())

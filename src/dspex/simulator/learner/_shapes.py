@@ -1,0 +1,152 @@
+"""Shapes that a prompt describes in words: a JSON schema as text, or an object written out with its members' types."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+
+Schema = Mapping[str, object]
+_DEPTH = 12
+_TYPES = {"string": "string", "integer": "integer", "number": "number", "boolean": "boolean", "true": "boolean"}
+_TYPES |= {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
+_TEXT, _MARK, _WORD = r'("(?:[^"\\\n]|\\.)*")', r"(\.\.\.|[{}\[\]:,()|])", r'([^\s{}\[\]:,()|"]+)'
+_PIECE = re.compile(rf"\s+|//[^\n]*|{_TEXT}|{_MARK}|{_WORD}")
+_LINE = re.compile(r"^\{", re.MULTILINE)
+_CHOICE = "exactly one of: "
+
+
+def resolved(schema: Schema) -> Schema:
+    """Return a JSON schema with its references followed; of alternatives the first that is not null."""
+    return _resolved(schema, schema, 0)
+
+
+def _resolved(schema: Schema, root: Schema, depth: int) -> dict[str, object]:
+    if depth > _DEPTH:
+        return {}
+    options = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf")
+    if isinstance(options, list):
+        held = [one for one in options if isinstance(one, Mapping) and one.get("type") != "null"]
+        return _resolved(held[0], root, depth + 1) if held else {}
+    if isinstance(reference := schema.get("$ref"), str):
+        found: object = root
+        for part in reference.removeprefix("#/").split("/"):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        return _resolved(found, root, depth + 1) if isinstance(found, Mapping) else {}
+    kept = {key: schema[key] for key in ("type", "enum", "format") if key in schema}
+    properties, items = schema.get("properties"), schema.get("items")
+    if isinstance(properties, Mapping):
+        held_in = properties.items()
+        kept["properties"] = {
+            name: _resolved(one, root, depth + 1) for name, one in held_in if isinstance(one, Mapping)
+        }
+    if isinstance(items, Mapping):
+        kept["items"] = _resolved(items, root, depth + 1)
+    return kept
+
+
+def shape_in(text: str) -> Schema | None:
+    """Return the shape of the first object that a text writes out with types instead of values; None without one."""
+    for found in _LINE.finditer(text):
+        try:
+            shape = _ShapeReader(text[found.start() :]).value(0)
+        except (StopIteration, ValueError):
+            continue
+        if shape.get("properties"):
+            return shape
+    return None
+
+
+class _ShapeReader:
+    """Reads a shape: members in braces, an item in brackets, words for types, texts that are allowed, remarks."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._pieces = self._read()
+        self._next = next(self._pieces)
+
+    def _read(self) -> Iterator[tuple[str, int]]:
+        at = 0
+        while found := _PIECE.match(self._text, at):
+            at = found.end()
+            if found.lastindex:
+                yield found.group(), found.start()
+        yield "", at
+
+    def _take(self) -> str:
+        piece, self._next = self._next[0], next(self._pieces)
+        return piece
+
+    def value(self, depth: int) -> dict[str, object]:
+        if depth > _DEPTH:
+            raise ValueError
+        piece = self._next[0]
+        if piece == "{":
+            return self._object(depth)
+        if piece == "[":
+            self._take()
+            items = self.value(depth + 1)
+            self._skip_to("]")
+            return {"type": "array", "items": items}
+        if piece == "(":
+            return self._note()
+        return self._words()
+
+    def _object(self, depth: int) -> dict[str, object]:
+        self._take()
+        held: dict[str, object] = {}
+        while self._next[0] != "}":
+            name = self._take()
+            if name in (",", "..."):
+                continue
+            if not name.startswith('"') or self._take() != ":":
+                raise ValueError
+            held[str(json.loads(name))] = self.value(depth + 1)
+        self._next = next(self._pieces, ("", 0))
+        return {"type": "object", **({"properties": held} if held else {})}
+
+    def _skip_to(self, end: str) -> None:
+        while self._next[0] not in (end, ""):
+            self._take()
+        if not self._next[0]:
+            raise ValueError
+        self._take()
+
+    def _words(self) -> dict[str, object]:
+        """Read a type, or the texts that are allowed, to the end of the member."""
+        texts: list[object] = []
+        kind: dict[str, object] = {}
+        while self._next[0] not in (",", "}", "]", ""):
+            piece = self._take()
+            if piece.startswith('"'):
+                texts.append(json.loads(piece))
+            elif not kind and piece in _TYPES:
+                kind = {"type": _TYPES[piece]}
+        return {"type": "string", "enum": texts} if texts and not kind else kind
+
+    def _note(self) -> dict[str, object]:
+        """Read a remark in round brackets: a JSON schema in it, the alternatives that it lists, or a type."""
+        start, depth = self._next[1], 0
+        while self._next[0]:
+            piece = self._take()
+            depth += (piece in "({[") - (piece in ")}]") if len(piece) == 1 else 0
+            if not depth:
+                break
+        return remark(self._text[start + 1 : self._next[1]].rstrip().rstrip(",}").rstrip().removesuffix(")"))
+
+
+def remark(text: str) -> dict[str, object]:
+    """Return the shape that a remark about a field tells."""
+    at = text.find("{")
+    if at >= 0 and isinstance(found := _loads(text[at:]), Mapping):
+        return dict(resolved(found))
+    if _CHOICE in text:
+        listed = text.partition(_CHOICE)[2]
+        return {"type": "string", "enum": listed.split("; " if "; " in listed else ", ")}
+    kind = _TYPES.get(re.split(r"\W", text.strip(), maxsplit=1)[0])
+    return {"type": kind} if kind else {}
+
+
+def _loads(text: str) -> object:
+    try:
+        return json.JSONDecoder().raw_decode(text)[0]
+    except (ValueError, RecursionError):
+        return None
