@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
+
+import pytest
 
 from dspex.simulator import FaultPlan, Latency, Simulator
 from dspex.simulator.limits import Limits
 from tests.support.sharing_worker import Worker, workers
-from tests.support.stores import RedisServer
+from tests.support.stores import RedisServer, Store
 
-RPM = 600
-BURST = RPM
-CALLS = 200
+
+@contextlib.asynccontextmanager
+async def limited(rpm: int) -> AsyncIterator[Simulator]:
+    async with Simulator(limits=Limits(rpm=rpm), faults=FaultPlan(latency=Latency(median=0.02))) as simulator:
+        yield simulator
+
+
+def given(simulator: Simulator, store: Store, home: Path, rpm: int, calls: int) -> dict[str, object]:
+    return {"url": simulator.url, "shared": store.url, "home": home, "limits": {"rpm": rpm}, "calls": calls}
 
 
 async def finish(running: list[Worker]) -> None:
@@ -23,15 +33,54 @@ async def finish(running: list[Worker]) -> None:
 
 async def test_four_processes_keep_one_limit(redis_server: RedisServer, tmp_path: Path) -> None:
     """A full bucket goes out at once, then its refill; by the provider's own count nothing is too much."""
-    async with Simulator(limits=Limits(rpm=RPM), faults=FaultPlan(latency=Latency(median=0.02))) as simulator:
-        given = {"url": simulator.url, "home": tmp_path, "limits": {"rpm": RPM}, "calls": CALLS}
+    async with (
+        limited(60) as simulator,
+        workers(4, **given(simulator, redis_server, tmp_path, 60, 16)) as running,
+    ):
+        await finish(running)
+        assert [error for each in running for error in each.errors] == []
+        assert simulator.requests == {"ok": 64}, "the provider had to refuse"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_nearly_all_of_the_limit_is_used(shared_store: Store, tmp_path: Path) -> None:
+    """At least 95 % of what the provider allows from the first call to the last one."""
+    rpm, each = 300, 100
+    async with (
+        limited(rpm) as simulator,
+        workers(4, **given(simulator, shared_store, tmp_path, rpm, each)) as running,
+    ):
         loop = asyncio.get_running_loop()
-        async with workers(4, shared=redis_server.url, **given) as running:
-            began = loop.time()
-            await finish(running)
-            seconds = loop.time() - began
-            assert [error for each in running for error in each.errors] == []
-            assert sum(each.answered for each in running) == 4 * CALLS
-        assert simulator.requests == {"ok": 4 * CALLS}, "the provider had to refuse"
-        used = 4 * CALLS / (BURST + RPM / 60 * seconds)
+        began = loop.time()
+        await finish(running)
+        seconds = loop.time() - began
+        assert simulator.requests == {"ok": 4 * each}
+        used = 4 * each / (rpm + rpm / 60 * seconds)
         assert used >= 0.95, f"{used:.0%} of what was allowed in {seconds:.1f} s"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_a_killed_process_and_a_killed_store_lose_nothing(shared_store: Store, tmp_path: Path) -> None:
+    """SIGKILL for one, then for the store: all calls of the living end well, and the provider refuses none."""
+    rpm, calls = 300, 100
+    async with (
+        limited(rpm) as simulator,
+        workers(4, **given(simulator, shared_store, tmp_path, rpm, calls)) as running,
+    ):
+        for worker in running:
+            worker.go()
+        living = running[1:]
+        await running[0].hear_until(20)
+        running[0].process.kill()
+        await living[0].hear_until(living[0].answered + 5)
+        try:
+            shared_store.kill()
+            await asyncio.gather(*(worker.hear_until(85) for worker in living))
+        finally:
+            shared_store.start()
+        await asyncio.gather(*(worker.finished() for worker in living))
+        assert [error for each in living for error in each.errors] == []
+        assert sum(each.answered for each in living) == 3 * calls
+        assert set(simulator.requests) <= {"ok", "cancelled"}, "the provider had to refuse"
