@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from aiocache.base import BaseCache
 from aiocache.serializers import BaseSerializer
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisTier"]
 
+
+class _Script(NamedTuple):
+    """A script, and the name by which a server knows it that has seen it."""
+
+    text: str
+    sha: str
+
+
+def _script(text: str) -> _Script:
+    return _Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
 # A value is an envelope: '{"fence":1234567890123456,…'. Its fence is read from its beginning, so that no script has to
 # understand the rest; what does not begin so is of somebody else, and counts as older than everything.
 _FENCE: Final = """
@@ -29,7 +42,9 @@ local function now()
 end
 """
 
-_CLAIM: Final = """
+_CLAIM: Final = _script(
+    _FENCE
+    + """
 -- KEYS: value, lease. ARGV: owner, milliseconds, largest, read
 if ARGV[4] == '1' then
   local size = redis.call('STRLEN', KEYS[1])
@@ -45,8 +60,11 @@ local fence = now()
 redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. fence, 'PX', ARGV[2])
 return {'granted', fence}
 """
+)
 
-_PUT: Final = """
+_PUT: Final = _script(
+    _FENCE
+    + """
 -- KEYS: value, lease. ARGV: owner, fence, rest of the envelope, milliseconds
 local fence = ARGV[2]
 if fence == '-1' then fence = now() end
@@ -63,8 +81,10 @@ if redis.call('GET', KEYS[2]) == ARGV[1] .. ' ' .. ARGV[2] then
 end
 return 1
 """
+)
 
-_RENEW: Final = """
+_RENEW: Final = _script(
+    """
 -- KEYS: lease. ARGV: owner and fence, milliseconds
 local holder = redis.call('GET', KEYS[1])
 if not holder or holder == ARGV[1] then
@@ -72,12 +92,15 @@ if not holder or holder == ARGV[1] then
 end
 return 1
 """
+)
 
-_RELEASE: Final = """
+_RELEASE: Final = _script(
+    """
 -- KEYS: lease or value. ARGV: what must be there
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1
 """
+)
 
 
 class Envelopes(BaseSerializer):  # type: ignore[misc]  # aiocache ships no types
@@ -108,7 +131,7 @@ class RedisTier:
         """Return for each key its value, or a lease, or how long another has it."""
         until = _milliseconds(seconds)
         calls = [(self._both(each.key), [owner, until, MAX_BYTES, int(each.read)]) for each in claims]
-        return [_claimed(each) for each in await self._each(_FENCE + _CLAIM, calls)]
+        return [_claimed(each) for each in await self._each(_CLAIM, calls)]
 
     async def renew(self, leases: Sequence[tuple[str, int]], owner: str, seconds: float) -> None:
         """Let leases last so many seconds from now."""
@@ -124,7 +147,7 @@ class RedisTier:
             )
             for each in values
         ]
-        await self._each(_FENCE + _PUT, calls)
+        await self._each(_PUT, calls)
 
     async def release(self, leases: Sequence[tuple[str, int]], owner: str) -> None:
         """Give back leases that nothing came of."""
@@ -150,17 +173,35 @@ class RedisTier:
     def _both(self, key: str) -> list[str]:
         return [self._values + key, self._leases + key]
 
-    async def _each(self, script: str, calls: Sequence[tuple[list[str], list[object]]]) -> list[object]:
+    async def _each(self, script: _Script, calls: Sequence[tuple[list[str], list[object]]]) -> list[object]:
         """Run a script for each of the keys and arguments, in one round trip."""
+        from redis.exceptions import NoScriptError
+
+        commands = [("EVALSHA", script.sha, len(keys), *keys, *arguments) for keys, arguments in calls]
 
         async def work(client: Redis) -> list[object]:
-            registered = client.register_script(script)
-            async with client.pipeline(transaction=False) as pipe:
-                for keys, arguments in calls:
-                    await cast("Callable[..., Awaitable[object]]", registered)(keys, arguments, client=pipe)
-                return await pipe.execute()
+            try:
+                return await _all(client, commands)
+            except NoScriptError:  # a server that was started since: it has carried out none of them
+                await _all(client, [("SCRIPT", "LOAD", script.text)])
+                return await _all(client, commands)
 
         return await self._gateway.run(work)
+
+
+async def _all(client: Redis, commands: Sequence[tuple[object, ...]]) -> list[object]:
+    """Send commands together, and return their answers; the first that is an error is raised."""
+    if len(commands) == 1:
+        return [await _send(client, *commands[0])]
+    async with client.pipeline(transaction=False) as pipe:
+        for command in commands:
+            _send(pipe, *command)
+        return await pipe.execute()
+
+
+def _send(client: Redis, *command: object) -> Awaitable[object]:
+    send = cast("Callable[..., Awaitable[object]]", client.execute_command)
+    return send(*command)
 
 
 def _backend(client: Redis) -> BaseCache:
