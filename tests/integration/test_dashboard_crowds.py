@@ -10,7 +10,7 @@ from playwright.async_api import expect
 
 import dspex
 import dspex.app.dashboard.web  # loaded here, not while a loop runs
-from dspex.app.dashboard.hub import SELDOM, Hub
+from dspex.app.dashboard.hub import SELDOM, SHARE, Hub
 from dspex.app.dashboard.notes import Notes
 from dspex.app.dashboard.presenter import look
 from dspex.app.dashboard.shapes import Plain
@@ -91,7 +91,7 @@ async def test_a_restart_is_told_soon_however_dear_a_look_is() -> None:
         hub._costs.append(SELDOM)  # a look that took two seconds: by its share, the next is due in minutes
         events = hub.events()
         first = await anext(events)
-        hub._costs.extend([0.004] * 5)  # and five that took 4 ms: due in 0.7 s, and after a restart at once
+        hub._costs.extend([0.004] * 5)  # and five that took 4 ms: due in a second, and after a restart at once
         due = hub.pause
         cache = app.runtime.whereis("cache")
         assert cache is not None
@@ -104,4 +104,4 @@ async def test_a_restart_is_told_soon_however_dear_a_look_is() -> None:
     assert first.startswith(b"event: snapshot")
     assert b"killed" in second, "the first event after a restart tells of it"
     assert soon == 1
-    assert due == pytest.approx(0.004 / 0.006)
+    assert due == pytest.approx(0.004 / SHARE)

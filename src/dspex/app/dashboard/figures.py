@@ -17,12 +17,13 @@ KEPT: Final = 512
 class Durations:
     """How often something was done, and how long the latest took, in seconds."""
 
-    __slots__ = ("_latest", "count", "failed")
+    __slots__ = ("_latest", "_told", "count", "failed")
 
     def __init__(self) -> None:
         self.count = 0
         self.failed = 0
         self._latest: deque[float] = deque(maxlen=KEPT)
+        self._told: Plain = {}
 
     def add(self, seconds: float, *, failed: bool = False) -> None:
         """Count one."""
@@ -36,10 +37,13 @@ class Durations:
         return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
 
     def plain(self) -> Plain:
-        """Return the numbers, as JSON has them."""
+        """Return the numbers, as JSON has them; the same object as the last time where nothing was added."""
+        if self._told.get("count") == self.count:
+            return self._told
         ordered = sorted(self._latest)
         told: Plain = {"count": self.count, "failed": self.failed}
         for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
             place = max(0, math.ceil(share * len(ordered)) - 1)
             told[name] = round(ordered[place], 4) if ordered else None
+        self._told = told
         return told

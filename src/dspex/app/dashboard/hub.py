@@ -32,8 +32,8 @@ EVERY: Final = 0.1
 SELDOM: Final = 2.0
 """Seconds between two snapshots, at most, however dear they are."""
 
-SHARE: Final = 0.006
-"""The share of the loop's time that snapshots may take; sending them takes about as much as is left of a hundredth."""
+SHARE: Final = 0.004
+"""The share of the loop's time that snapshots may take; sending them, and the notes of requests, take the rest."""
 
 URGENT: Final = 0.05
 """The share while actors are restarted."""

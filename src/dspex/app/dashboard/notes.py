@@ -16,7 +16,7 @@ from dspex._guard import contained
 from dspex.app.dashboard.evaluations_view import EvaluationNote
 from dspex.app.dashboard.figures import Durations
 from dspex.app.dashboard.jobs_view import JobNotes
-from dspex.app.dashboard.requests_view import FINE, REASONS, attempts_of, reasons_of, request_row
+from dspex.app.dashboard.requests_view import FINE, REASONS, RequestRows, attempts_of, reasons_of, request_row
 from dspex.app.dashboard.shapes import Plain
 from dspex.app.dashboard.tree_view import TreeNotes
 from dspex.protocols.lm import Attempt, LMRequest, LMResponse, Message
@@ -31,6 +31,9 @@ __all__ = ["ModelNotes", "Notes"]
 
 KEPT: Final = 30
 """Requests that are kept for each reason."""
+
+LIVE_STEPS: Final = 8
+"""Steps of a request in flight that are told one by one: the latest."""
 
 KEPT_STEPS: Final = 40
 EVALUATIONS: Final = 12
@@ -90,6 +93,7 @@ class Notes:
         self.origin = runner.runtime.clock.now()
         """Where the times that are told begin, by the runtime's clock."""
         self.tree = TreeNotes()
+        self.rows = RequestRows(origin=self.origin, steps=LIVE_STEPS, capture=capture)
         self.models: dict[str, ModelNotes] = {}
         self.steps: dict[str, Durations] = {}
         self.programs: dict[str, Durations] = {}

@@ -16,7 +16,7 @@ from dspex._clock import wall_time
 from dspex._guard import class_name
 from dspex.app.dashboard.jobs_view import JobNotes
 from dspex.app.dashboard.notes import ModelNotes, Notes
-from dspex.app.dashboard.requests_view import exact, money, request_row
+from dspex.app.dashboard.requests_view import exact, money
 from dspex.app.dashboard.shapes import Plain
 from dspex.protocols.model import LM
 from dspex.protocols.money import Account
@@ -32,9 +32,6 @@ VERSION: Final = 1
 
 SHOWN: Final = 50
 """Requests in flight that are told one by one: the oldest."""
-
-STEPS: Final = 8
-"""Steps of a request in flight that are told one by one: the latest."""
 
 _MINUTE: Final = 60.0
 
@@ -66,6 +63,7 @@ def present(tree: AppTree, notes: Notes, now: float, rows: Plain, jobs: Plain) -
     """Return the snapshot of ``now``, with the rows of the tree and of the jobs."""
     live = tree.runner.live
     shown = [_live_row(each, notes) for each in itertools.islice(live.values(), SHOWN)]
+    notes.rows.end_look()
     return {
         "version": VERSION,
         "at": round(now - notes.origin, 3),
@@ -115,7 +113,7 @@ def _app(tree: AppTree, notes: Notes, now: float, rows: Plain) -> Plain:
 
 def _live_row(live: LiveRequest, notes: Notes) -> Plain:
     state = "waiting" if live.waits else "running"
-    return request_row(live.record, origin=notes.origin, steps=STEPS, state=state, capture=notes.capture)
+    return notes.rows.row(live.record, state)
 
 
 def _tell_who_waits(tree: AppTree, notes: Notes, count: int) -> None:

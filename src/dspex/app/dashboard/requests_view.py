@@ -9,7 +9,7 @@ from dspex.app.dashboard.shapes import Plain
 from dspex.protocols.lm import Attempt, AttemptLog
 from dspex.requests import RequestRecord, StepNote
 
-__all__ = ["REASONS", "attempts_of", "exact", "money", "reasons_of", "request_row"]
+__all__ = ["REASONS", "RequestRows", "attempts_of", "exact", "money", "reasons_of", "request_row"]
 
 REASONS: Final = ("failed", "killed", "retried", "repaired", "slow")
 """Why a request that has ended is kept, the strongest first."""
@@ -69,6 +69,54 @@ def request_row(
         if capture:
             row["text"] = text_of(error)[:MOST_TEXT]
     return row
+
+
+class RequestRows:
+    """
+    The rows of requests in flight, each made anew only when something of it has changed since the last look.
+
+    Args:
+        origin: Where times begin.
+        steps: As for ``request_row``.
+        capture: As for ``request_row``.
+    """
+
+    __slots__ = ("_capture", "_known", "_next", "_origin", "_steps")
+
+    def __init__(self, *, origin: float, steps: int, capture: bool) -> None:
+        self._origin = origin
+        self._steps = steps
+        self._capture = capture
+        self._known: dict[str, tuple[object, Plain]] = {}
+        self._next: dict[str, tuple[object, Plain]] = {}
+
+    def row(self, record: RequestRecord, state: str) -> Plain:
+        """Return the row of a request; the same object as at the last look where nothing has changed."""
+        mark = self._mark(record, state)
+        known = self._known.get(record.id)
+        if known is None or known[0] != mark:
+            row = request_row(record, origin=self._origin, steps=self._steps, state=state, capture=self._capture)
+            known = mark, row
+        self._next[record.id] = known
+        return known[1]
+
+    def end_look(self) -> None:
+        """Forget the requests that were not looked at this time."""
+        self._known, self._next = self._next, {}
+
+    def _mark(self, record: RequestRecord, state: str) -> object:
+        """Return what changes whenever a row does: all that ``request_row`` reads and that is not final."""
+        notes = record.steps or []
+        counts = (record.calls, record.cached_calls, record.step_restarts, record.resubmitted, record.repairs)
+        mark: list[object] = [state, len(notes), counts, record.usage, record.cost]
+        for note in notes[-self._steps :]:
+            log = note.log
+            mark += (note.ended, note.error, note.restarts)
+            if log is not None:
+                mark += (log.on_wire, log.sent_at, log.cached, log.lm, len(log.attempts))
+                if log.parts:
+                    mark.append(len(attempts_of(log)))
+        return mark
 
 
 def _step(note: StepNote, origin: float, *, capture: bool) -> Plain:

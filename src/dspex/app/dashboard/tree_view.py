@@ -83,6 +83,7 @@ class TreeNotes:
         self._restarts: dict[str, int] = {}
         self._mailboxes: dict[str, _Mailbox] = {}
         self._at: dict[str, float] = {}
+        self._rows: Plain = {}
         self.deaths: deque[Plain] = deque(maxlen=DEATHS)
         """Restarts that were seen, oldest first; ``at`` is None for those before the first look."""
         self.number = 0
@@ -101,8 +102,10 @@ class TreeNotes:
                     restarted.append(path)
                     self._at[path] = now
             if order < MOST:
-                rows[path] = self._row(order, path, node, parent, now, origin, capture=capture)
-        self._restarts = seen
+                row = self._row(order, path, node, parent, now, origin, capture=capture)
+                last = self._rows.get(path)
+                rows[path] = last if last == row else row  # the same object: nobody has to compare it again
+        self._restarts, self._rows = seen, rows
         for gone in self._mailboxes.keys() - seen.keys():
             del self._mailboxes[gone]
         return rows, restarted
