@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from benchmarks._budget import Budget
 from benchmarks._row import Clock, Group, Row, Size
+from benchmarks._search_rows import SEARCH_GROUPS
 
 __all__ = ["GROUPS", "MILLION", "rows_of"]
 
@@ -565,6 +566,7 @@ GROUPS: tuple[Group, ...] = (
             ),
         ),
     ),
+    *SEARCH_GROUPS,
     Group(
         "import",
         (

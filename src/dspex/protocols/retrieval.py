@@ -109,7 +109,8 @@ def checked_passages(passages: Sequence[Passage], first: int = 1) -> list[Passag
         except UnicodeEncodeError as error:
             raise PassageInvalid(f"passage {number} ({passage.title!r:.60}) holds text without a UTF-8 form") from error
         identity = passage.id or _digest(passage)
-        kept[identity] = replace(passage, id=identity, score=0.0)
+        is_kept = identity is passage.id and not passage.score
+        kept[identity] = passage if is_kept else replace(passage, id=identity, score=0.0)
     return list(kept.values())
 
 

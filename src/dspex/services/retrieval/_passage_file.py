@@ -77,6 +77,9 @@ _TABLES: Final = (
 )
 
 
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 class Writer:
     """
     Changes within one transaction of a connection; whoever holds it begins and ends the transaction.
@@ -100,8 +103,8 @@ class Writer:
 
     def put(self, passage: Passage) -> int:
         """Add a passage with an id, or write over the one that has it, and return its number, which stays."""
-        metadata = json.dumps(dict(passage.metadata), ensure_ascii=False, separators=(",", ":"))
-        self._digest.update(json.dumps([passage.id, passage.title, passage.text, metadata]).encode())
+        metadata = _compact(dict(passage.metadata)) if passage.metadata else "{}"
+        self._digest.update(_compact([passage.id, passage.title, passage.text, metadata]).encode())
         known = self.execute("SELECT number, title, text FROM passages WHERE id = ?", (passage.id,)).fetchone()
         if known is None:
             added = self.execute(
@@ -126,7 +129,7 @@ class Writer:
         known = self.execute("SELECT number, title, text FROM passages WHERE id = ?", (identity,)).fetchone()
         if known is None:
             return False
-        self._digest.update(json.dumps([identity]).encode())
+        self._digest.update(_compact([identity]).encode())
         self._forget(*known)
         self.execute("DELETE FROM passages WHERE number = ?", (known[0],))
         return True

@@ -187,6 +187,21 @@ class StoredPassages(Generic[W]):
         kind = IndexDamaged if isinstance(error, sqlite3.Error) and files.is_damage(error) else RetrievalError
         return kind(f"the index {self._path} cannot be {done}: {error}; where it is damaged, build it again")
 
+    def _passages(self, numbers: Sequence[int], scores: Sequence[float]) -> list[Passage]:
+        """Return passages by their numbers, in that order, with scores; IndexDamaged when one is missing."""
+        found: dict[int, tuple[object, object, object, object]] = {}
+        for at in range(0, len(numbers), BATCH):
+            some = numbers[at : at + BATCH]
+            marks = ", ".join("?" * len(some))
+            statement = f"SELECT number, text, title, id, metadata FROM passages WHERE number IN ({marks})"  # noqa: S608 - marks
+            found.update((row[0], row[1:]) for row in self._rows(statement, some))
+        if len(found) < len(numbers):
+            raise self._damaged("a passage is missing")
+        return [
+            self._passage(found[number][0], found[number][1], score, *found[number][2:])
+            for number, score in zip(numbers, scores, strict=True)
+        ]
+
     def _passage(self, text: object, title: object, score: object, identity: object, metadata: object) -> Passage:
         if not (isinstance(text, str) and isinstance(title, str) and isinstance(score, float)):
             raise self._damaged("a passage is not text")

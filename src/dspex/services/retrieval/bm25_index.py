@@ -48,13 +48,9 @@ class _Passages(StoredPassages[files.Writer]):
         statement = f"SELECT number FROM passages WHERE {condition} ORDER BY number"  # noqa: S608 - values are arguments
         return [number for (number,) in self._rows(statement, arguments)]
 
-    def passage(self, number: int, score: float) -> Passage:
-        """Return a passage by its number, with a score."""
-        rows = self._rows("SELECT text, title, id, metadata FROM passages WHERE number = ?", (number,))
-        if not rows:
-            raise self._damaged("a score has no passage")
-        text, title, identity, metadata = rows[0]
-        return self._passage(text, title, score, identity, metadata)
+    def of(self, best: Sequence[tuple[int, float]]) -> list[Passage]:
+        """Return passages by their numbers, with scores."""
+        return self._passages([number for number, _ in best], [score for _, score in best])
 
 
 class Bm25Index:
@@ -77,6 +73,7 @@ class Bm25Index:
         self._path = Path(path)
         self._lock = threading.Lock()
         self._open: tuple[str, _Passages, Any] | None = None  # the generation, its passages, the library's index
+        self._seen: tuple[int, int, int] | None = None  # the manifest that it was opened by
 
     @classmethod
     def build(
@@ -157,7 +154,7 @@ class Bm25Index:
                 best = _best(index, _words(query), k, numbers)
             except (ValueError, IndexError, TypeError, KeyError) as error:  # arrays that do not belong together
                 raise IndexDamaged(f"the index {self._path} is damaged: {error}; build it again") from error
-            return [passages.passage(number, score) for number, score in best]
+            return passages.of(best)
 
     def __len__(self) -> int:
         """Return the number of passages; raises what ``search`` raises."""
@@ -174,6 +171,9 @@ class Bm25Index:
 
     def _opened(self) -> tuple[str, _Passages, Any]:  # of a library without types
         """Return what is open, after opening the newest generation."""
+        seen = self._stamp()
+        if self._open is not None and seen is not None and seen == self._seen:
+            return self._open
         manifest = self._manifest()
         generation = str(manifest["generation"])
         if self._open is None or self._open[0] != generation:
@@ -194,7 +194,16 @@ class Bm25Index:
                 passages.close()
                 raise IndexDamaged(f"the index {self._path} is damaged: {error}; build it again") from error
             self._open = (generation, passages, index)
+        self._seen = seen
         return self._open
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        """Return what tells one manifest from another; each is a new file."""
+        try:
+            found = (self._path / _MANIFEST).stat()
+        except OSError:
+            return None  # reading it says why
+        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def _manifest(self) -> Any:  # JSON, checked here
         path = self._path / _MANIFEST

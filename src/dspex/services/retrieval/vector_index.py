@@ -244,16 +244,6 @@ class VectorIndex(StoredPassages[_VectorsWriter]):
         statement = f"SELECT number FROM passages WHERE {condition}"  # noqa: S608 - values are arguments
         return [number for (number,) in self._rows(statement, arguments)]
 
-    def _passages(self, numbers: Sequence[int], scores: Sequence[float]) -> list[Passage]:
-        found: list[Passage] = []
-        for number, score in zip(numbers, scores, strict=True):
-            rows = self._rows("SELECT text, title, id, metadata FROM passages WHERE number = ?", (number,))
-            if not rows:
-                raise self._damaged("a vector has no passage")
-            text, title, identity, metadata = rows[0]
-            found.append(self._passage(text, title, score, identity, metadata))
-        return found
-
     def beside(self, path: str | os.PathLike[str]) -> VectorIndex:
         """Return an index with the same embedder in another file, which need not be there."""
         return VectorIndex(path, self.embedder)
