@@ -20,7 +20,7 @@ __all__ = ["FileLock", "Replacement", "json_text", "make_folder", "make_private"
 _OWNER_ONLY = 0o600
 
 
-def json_text(value: Any, indent: int | None = None) -> str:
+def json_text(value: object, indent: int | None = None) -> str:
     """
     Return JSON that any file can hold: as it reads, or in ASCII where it has half of a surrogate pair in it.
 

@@ -159,12 +159,15 @@ from typing import Any
 from dspex._clock import monotonic
 from dspex._guard import contained
 
-__all__ = ["Handler", "Span", "Telemetry", "carried", "current_span"]
+__all__ = ["Facts", "Handler", "Span", "Telemetry", "carried", "current_span"]
 
-Handler = Callable[[str, Mapping[str, float], Mapping[str, Any]], None]
-"""``handler(name, measurements, metadata)``; metadata values are live objects, so ``Any`` is honest here."""
+Facts = Mapping[str, Any]
+"""The facts of an event beside its measurements: live objects by name."""
 
-_NOTHING: Mapping[str, Any] = {}
+Handler = Callable[[str, Mapping[str, float], Facts], None]
+"""``handler(name, measurements, metadata)``."""
+
+_NOTHING: Facts = {}
 
 
 current_span: ContextVar[str | None] = ContextVar("dspex_span", default=None)

@@ -38,6 +38,7 @@ from dspex.runtime import (
     SupervisorRef,
     Via,
 )
+from dspex.runtime._announced import Place
 from dspex.testing import VirtualClock
 from tests.conformance.kids import Host, Kid, Nursery, ends, family, one
 
@@ -415,7 +416,8 @@ async def test_failed_restarts_of_a_supervisor_do_not_add_up(addressed: Addresse
     for _ in range(15):
         await clock.advance(0.1)
     assert not parked.done()
-    parking, key = (addressed.via.place) if addressed.via else (runtime._names.parking, "kid")
+    place: Place = addressed.via.place if addressed.via else (runtime._names.parking, "kid")
+    parking, key = place
     assert len(parking._expected[key]) <= 3
     await clock.advance(2.0)
     assert await parked == "hello"

@@ -48,6 +48,7 @@ def fetched(pytestconfig: pytest.Config) -> tuple[Path, Path]:
 def served(server: ModelServer) -> Generator[ModelServer]:
     """Have a server run; it says on its first line when it answers."""
     [command] = server.spec.args
+    assert isinstance(command, list)
     command = [word.replace("{port}", str(server.port)) for word in command]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:

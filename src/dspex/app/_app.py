@@ -202,10 +202,10 @@ class App(AppView):
         await self.aclose(drain=None if kind is None else min(HURRY, self._drain))
 
     @overload
-    def start(self) -> Coroutine[Any, Any, App]: ...
+    def start(self) -> Coroutine[object, None, App]: ...
     @overload
     def start(self, program: RunnableProgram[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Request[R]: ...
-    def start(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]  # mypy and ParamSpec in overloads
+    def start(self, *args: Any, **kwargs: object) -> object:  # type: ignore[misc]  # mypy and ParamSpec in overloads
         """
         Without a program: start the App (``await app.start()``). With one: start a request and return its handle.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from dspex.app._rows import RowJournal, key_text
 from dspex.errors import ActorError, AppClosed, ConfigError, MissingInput
@@ -16,6 +16,7 @@ from dspex.evaluation.outage_gate import WAIT_OUT, OutageGate, gate_of_rows
 from dspex.evaluation.row_runner import failed_task
 from dspex.programs import pick_inputs
 from dspex.protocols.executor import Failed, Ok, RunOptions
+from dspex.protocols.json_values import Json
 from dspex.runtime import TaskStream
 
 if TYPE_CHECKING:
@@ -25,8 +26,11 @@ __all__ = ["MapPlan", "MapRun"]
 
 R = TypeVar("R")
 
-Rows = Iterable[Any] | AsyncIterable[Any]
+Rows = Iterable[object] | AsyncIterable[object]
 """Examples, mappings or dataclasses, from anything that can be iterated."""
+
+RowKey = str | Callable[[Json], str | int]
+"""What names a row: a field, or a function of its fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class MapPlan:
 
     program: object
     rows: Rows
-    key: str | Callable[[Mapping[str, Any]], str | int]
+    key: RowKey
     max_concurrency: int
     ordered: bool
     options: RunOptions

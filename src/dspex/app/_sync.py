@@ -29,7 +29,7 @@ from dspex.protocols.scope import Delta, RequestTotals, Reset
 
 if TYPE_CHECKING:
     from dspex.app._app import App
-    from dspex.app._map import Rows
+    from dspex.app._map import RowKey, Rows
     from dspex.app._view import AppView, RunnableProgram
     from dspex.requests import ProgramStream, Request
     from dspex.runtime import TreeNode
@@ -186,7 +186,7 @@ class SyncView:
         rows: Rows,
         *,
         journal: str | Path | None = None,
-        key: str | Callable[[Mapping[str, Any]], str | int] = "id",
+        key: RowKey = "id",
         max_concurrency: int = 64,
         ordered: bool = False,
         retry_failed: bool = False,
@@ -238,10 +238,21 @@ class SyncView:
         )
 
     def repeat(
-        self, program: RunnableProgram[..., R], examples: Iterable[object], metric: Metric[R], **options: Any
+        self,
+        program: RunnableProgram[..., R],
+        examples: Iterable[object],
+        metric: Metric[R],
+        *,
+        times: int = 3,
+        max_concurrency: int = 64,
+        max_failed: float = 0.05,
     ) -> Repeats:
         """Evaluate a program several times; all as ``App.repeat``."""
-        return self._loop.call(lambda: self._view.repeat(program, examples, metric, **options))
+        return self._loop.call(
+            lambda: self._view.repeat(
+                program, examples, metric, times=times, max_concurrency=max_concurrency, max_failed=max_failed
+            )
+        )
 
     def compare(
         self,
@@ -249,10 +260,17 @@ class SyncView:
         second: RunnableProgram[..., R],
         examples: Iterable[object],
         metric: Metric[R],
-        **options: Any,
+        *,
+        times: int = 1,
+        max_concurrency: int = 64,
+        max_failed: float = 0.05,
     ) -> Compared:
         """Compare two programs on the same rows; all as ``App.compare``."""
-        return self._loop.call(lambda: self._view.compare(first, second, examples, metric, **options))
+        return self._loop.call(
+            lambda: self._view.compare(
+                first, second, examples, metric, times=times, max_concurrency=max_concurrency, max_failed=max_failed
+            )
+        )
 
     def headroom(
         self, program: Module, metric: Metric, rows: Iterable[object], *, max_concurrency: int = 64

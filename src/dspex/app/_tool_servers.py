@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dspex.app._tree import root_cause
 from dspex.errors import ActorError, ConfigError, StartFailed
@@ -99,7 +99,7 @@ class ToolServerRun:
         self._only = only
         self._supervisor: ActorRef | None = None
 
-    async def __aenter__(self) -> list[Tool[..., Any]]:
+    async def __aenter__(self) -> list[Tool]:
         """
         Connect, and return the tools.
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from dspex._random import fresh_token
 from dspex.app.config import read_key
@@ -349,7 +348,7 @@ class AppTree:
 
 def root_cause(error: StartFailed) -> Exception:
     """Return the service's own error from under the supervisors that reported it."""
-    each: Any = error
+    each: Exception = error
     while True:
         reason = each.reason if isinstance(each, StartFailed) else None
         inner: object = None
@@ -360,7 +359,7 @@ def root_cause(error: StartFailed) -> Exception:
         elif isinstance(reason, (Exception, ExitReason)):
             inner = reason
         if not isinstance(inner, Exception):
-            return each if isinstance(each, Exception) else error
+            return each
         if not isinstance(inner, StartFailed):
             return inner if isinstance(inner, DspexError) else each
         each = inner

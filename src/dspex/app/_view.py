@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, Unpack, cast
 
-from dspex.app._map import MapPlan, MapRun, Rows
+from dspex.app._map import MapPlan, MapRun, RowKey, Rows
 from dspex.app._options import Options, changed, context_of_caller
 from dspex.app._rows import RowJournal, names_of, result_type
 from dspex.errors import ActorError, AppClosed, ConfigError, EvaluationError
@@ -39,7 +39,7 @@ R_co = TypeVar("R_co", covariant=True)
 class RunnableProgram(Protocol[P, R_co]):
     """Anything with an async ``forward``: a Module, or an object of the user's own."""
 
-    def forward(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+    def forward(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R_co]:
         """Answer the inputs."""
         ...
 
@@ -100,7 +100,7 @@ class AppView:
         """
         return self.begin(program, args, kwargs)
 
-    def bind(self, program: RunnableProgram[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+    def bind(self, program: RunnableProgram[P, R]) -> Callable[P, Coroutine[object, None, R]]:
         """Return ``program`` as an async function of its inputs; it may be bound before the App is started."""
 
         async def bound(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -159,7 +159,7 @@ class AppView:
         rows: Rows,
         *,
         journal: str | Path | None = None,
-        key: str | Callable[[Mapping[str, Any]], str | int] = "id",
+        key: RowKey = "id",
         max_concurrency: int = 64,
         ordered: bool = False,
         retry_failed: bool = False,
@@ -326,11 +326,14 @@ class AppView:
         if times < 1 or (times > 1 and not isinstance(program, Module)):
             raise ConfigError(f"times={times}: at least 1, and more than 1 for a Module alone, whose seeds can differ")
         rows = list(examples)
-        runs: list[Any] = [program]
+        runs: list[RunnableProgram[..., R]] = [program]
         if isinstance(program, Module):
             runs += [program.with_config(seed=number) for number in range(1, times)]
-        limits: dict[str, Any] = {"max_concurrency": max_concurrency, "max_failed": max_failed}
-        return Repeats(tuple([await self.evaluate(each, rows, metric, **limits) for each in runs]))
+        reports = [
+            await self.evaluate(each, rows, metric, max_concurrency=max_concurrency, max_failed=max_failed)
+            for each in runs
+        ]
+        return Repeats(tuple(reports))
 
     async def compare(
         self,
@@ -363,9 +366,10 @@ class AppView:
         Cancellation: every row under way is stopped before the cancellation travels on.
         """
         rows = list(examples)
-        limits: dict[str, Any] = {"times": times, "max_concurrency": max_concurrency, "max_failed": max_failed}
-        one = await self.repeat(first, rows, metric, **limits)
-        two = await self.repeat(second, rows, metric, **limits)
+        one, two = [
+            await self.repeat(each, rows, metric, times=times, max_concurrency=max_concurrency, max_failed=max_failed)
+            for each in (first, second)
+        ]
         return Compared(one, two, two.compare(one))
 
     async def headroom(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from dspex.programs import Example, Signature, pick_inputs
 from dspex.programs.signature import values_of
@@ -19,7 +18,7 @@ class Row:
 
     index: int
     example: Example
-    inputs: Mapping[str, Any]
+    inputs: Mapping[str, object]
 
 
 def as_example(given: object, where: str = "") -> Example:

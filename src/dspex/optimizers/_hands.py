@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from dspex.errors import ConfigError, InternalError, MetricFailed, StateError
 from dspex.evaluation import Metric, Row, RowRunner, Scored
@@ -20,6 +19,7 @@ from dspex.programs.portable import portable_fields
 from dspex.protocols.executor import Failed, Ok
 from dspex.protocols.lm import Usage
 from dspex.protocols.money import Spending
+from dspex.protocols.params import PredictorConfig
 from dspex.protocols.scope import TraceStep
 
 __all__ = ["Hands", "Trainer"]
@@ -141,7 +141,7 @@ class Hands:
     # --- everything else ------------------------------------------------------------------------------------
 
     async def _write(self, ask: Write) -> dict[str, object]:
-        config: dict[str, Any] = {}
+        config: PredictorConfig = {}
         if ask.rollout:
             config["seed"] = ask.rollout
         if ask.temperature is not None:

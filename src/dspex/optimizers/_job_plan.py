@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dspex.errors import BudgetExceeded
+from dspex.evaluation import Row
 from dspex.optimizers._allowance import times
 from dspex.optimizers._lane import WRITING
 from dspex.optimizers.candidate import Candidate
@@ -82,10 +83,9 @@ class JobPlan(Algorithm[Outcome | None]):
         """Return the one plan."""
         return DONE if k else self._whole()
 
-    def absorb(self, state: Outcome | None, k: int, result: Any) -> Outcome | None:
+    def absorb(self, state: Outcome | None, k: int, result: Outcome | None) -> Outcome | None:
         """Return the outcome."""
-        found: Outcome = result
-        return found
+        return result
 
     def best(self, state: Outcome | None) -> Candidate:
         """Return what is handed out."""
@@ -151,7 +151,7 @@ class JobPlan(Algorithm[Outcome | None]):
             second.append(replace(two, score=None if two.score is None or unsaid else point or 0.0))
         return first, second
 
-    def _sample(self) -> tuple[Any, ...]:
+    def _sample(self) -> tuple[Row, ...]:
         """Return the rows for measuring the noise: only where there is a verdict to be had."""
         rows = self.split.choose if self.algorithm.chooses else self.split.learn
         enough = self.algorithm.metric is not None and self.split.hold and len(rows) >= FEWEST_NOISE_ROWS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
 
 from dspex.errors import ActorError, JobBusy, JobCancelled, JobMismatch, NoCandidate, OptimizationError
 from dspex.evaluation import RowRunner
@@ -204,9 +203,9 @@ class OptimizerActor(LibraryActor):
                 if word in words:
                     self.ref.cast(words[word])
 
-    async def handle_info(self, message: Any) -> Next:
+    async def handle_info(self, message: object) -> Next:
         """React to the end of the search: with the job's, or by dying of it, so that it is begun again."""
-        if not issubclass(type(message), Down) or message.monitor != self._watched:
+        if type(message) is not Down or message.monitor != self._watched:
             return await super().handle_info(message)
         if self._record.settled or isinstance(message.reason, Normal):
             return Stop(NORMAL)

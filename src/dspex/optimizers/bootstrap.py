@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from dspex._random import generator
 from dspex.errors import ConfigError, NoCandidate
@@ -125,10 +125,10 @@ class BootstrapFewShot(Algorithm[Worked]):
                 break
         return evaluation
 
-    def absorb(self, state: Worked, k: int, result: Any) -> Worked:
+    def absorb(self, state: Worked, k: int, result: Evaluation | None) -> Worked:
         """Keep the row's calls if the teacher got it right."""
         state = replace(state, tried=state.tried + 1)
-        evaluation: Evaluation | None = result
+        evaluation = result
         if evaluation is None or evaluation.score is None:
             told = (*state.errors, evaluation.error if evaluation is not None else "its plan failed")[:5]
             return replace(state, errors=told, failed=state.failed + 1)

@@ -13,7 +13,7 @@ from dspex.protocols.json_values import Json
 
 __all__ = ["Candidate", "Demo", "shown_row", "shows", "without_row"]
 
-Demo = Mapping[str, Any]
+Demo = Json
 """A demonstration: field values by name, as JSON has them."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from dspex.errors import ConfigError
 from dspex.evaluation import Metric, check_metric
@@ -124,7 +124,7 @@ class COPRO(Algorithm[Ascent]):
         tallies = tuple(Tally.of(each, found) for each, found in zip(candidates, answers, strict=True))
         return path, fresh, tallies, max(range(len(tallies)), key=lambda each: (tallies[each].mean, -each))
 
-    def absorb(self, state: Ascent, k: int, result: Any) -> Ascent:
+    def absorb(self, state: Ascent, k: int, result: tuple[str, Sequence[str], Sequence[Tally], int] | None) -> Ascent:
         """Take over the best of a round."""
         state = replace(state, rounds=state.rounds + 1)
         if result is None:

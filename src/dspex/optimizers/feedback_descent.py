@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from dspex.errors import ConfigError
 from dspex.evaluation import CompareAnswers, Metric, Preference, Row, check_metric, preferred
@@ -180,10 +180,10 @@ class FeedbackDescent(Algorithm[Descent]):
         points = {"first": -1.0, "second": 1.0, "tie": 0.0}
         return [None if each is None else points[each.better] for each in said]
 
-    def absorb(self, state: Descent, k: int, result: Any) -> Descent:
+    def absorb(self, state: Descent, k: int, result: Challenge | None) -> Descent:
         """Let a challenger that has won take over; keep the reasons of the others."""
         state = replace(state, tried=state.tried + 1)
-        challenge: Challenge | None = result
+        challenge = result
         if challenge is None or challenge.champion != state.champion:
             return state
         state = replace(state, challenges=(*state.challenges, challenge))
@@ -200,7 +200,7 @@ class FeedbackDescent(Algorithm[Descent]):
         """Tell the model that writes what a person said."""
         return replace(state, hints=(*state.hints, steer.hint)) if steer.hint else state
 
-    def progress(self, state: Descent) -> Mapping[str, Any]:
+    def progress(self, state: Descent) -> Mapping[str, object]:
         """Return how many challengers were tried, and how many of them took over."""
         champions = len({each.champion for each in state.challenges} | {state.champion}) - 1
         return {"tried": state.tried, "wanted": self.max_challengers, "champions": champions}

@@ -7,8 +7,7 @@ import functools
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
@@ -87,7 +86,7 @@ def fingerprint_metric(metric: object, version: str | None) -> str:
     return digest([_callable(metric), sources_of([metric])])
 
 
-def described(value: object, behind: list[object], depth: int = 0) -> Any:
+def described(value: object, behind: list[object], depth: int = 0) -> object:
     """
     Return a value that a program was made with as JSON values.
 
@@ -147,7 +146,7 @@ def _callable(metric: object) -> list[object]:
     return [path_of(metric), _source(type(metric)), _state(metric)]
 
 
-def _source(thing: Any) -> str:  # a class or a function
+def _source(thing: Callable[..., object]) -> str:  # a class or a function
     try:
         return inspect.getsource(thing)
     except (OSError, TypeError) as error:

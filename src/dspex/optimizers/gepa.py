@@ -6,7 +6,7 @@ import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dspex.errors import ConfigError
 from dspex.evaluation import Metric, Row, check_metric
@@ -272,10 +272,10 @@ class GEPA(Algorithm[Population]):
 
     # --- the state ------------------------------------------------------------------------------------------
 
-    def absorb(self, state: Population, k: int, result: Any) -> Population:
+    def absorb(self, state: Population, k: int, result: Member | None) -> Population:
         """Take a child that passed."""
         state = replace(state, tried=state.tried + 1)
-        member: Member | None = result
+        member = result
         if member is None:
             return replace(state, rejected=state.rejected + 1)
         added = tuple(each for each in state.added if each != member.candidate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from dspex.errors import ConfigError
 from dspex.evaluation import Metric, check_metric
@@ -13,7 +13,7 @@ from dspex.optimizers.candidate import Candidate, shown_row
 from dspex.optimizers.plans import DONE, WAIT, Algorithm, Evaluation, Found, Plan, Search, Signal, Task, Write
 from dspex.optimizers.proposals import FindRules, described_step, judged_runs, shown_rows, shown_traces
 from dspex.optimizers.race import Raced, race
-from dspex.optimizers.random_search import Contest, told
+from dspex.optimizers.random_search import Contest, after_race, told
 from dspex.programs import Module
 from dspex.protocols.model import LMChoice
 
@@ -137,14 +137,12 @@ class InferRules(Algorithm[Contest]):
         raced: Raced = yield from race(candidates, state.task.choose, on=self.race)
         return raced
 
-    def absorb(self, state: Contest, k: int, result: Any) -> Contest:
+    def absorb(self, state: Contest, k: int, result: Raced | Candidate | None) -> Contest:
         """Take a candidate, or the outcome of the race."""
         if k <= self.num_candidates:
-            if k == 0 and result is None:
-                result = state.task.start
-            return replace(state, candidates=(*state.candidates, result))
-        raced: Raced | None = result
-        return state if raced is None else replace(state, tallies=raced.tallies, winner=raced.winner)
+            found = result if isinstance(result, Candidate) else state.task.start if k == 0 else None
+            return replace(state, candidates=(*state.candidates, found))
+        return after_race(state, result)
 
     def best(self, state: Contest) -> Candidate:
         """Return the winner; before there is one, the bootstrapped program."""

@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dspex._clock import wall_time
 from dspex._files import json_text, make_private, parse_json
@@ -139,7 +138,7 @@ class Journal:
             if changed:
                 self._describe(mine)
 
-    def _meta(self, name: str) -> dict[str, Any]:
+    def _meta(self, name: str) -> Json:
         row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         found = parse_json(row[0]) if row is not None else {}
         if not isinstance(found, dict):
@@ -255,9 +254,9 @@ def _statements(script: str) -> Iterator[str]:
             statement = ""
 
 
-def _record(row: tuple[Any, ...]) -> Record:
+def _record(row: tuple[object, ...]) -> Record:
     seq, epoch, at, kind, key, text = row
-    data = parse_json(text)
+    data = parse_json(text) if isinstance(text, (str, bytes)) else None
     if not (isinstance(seq, int) and isinstance(epoch, int) and isinstance(at, float) and isinstance(data, dict)):
         raise TypeError("a record of it has values of other types")
     if not (isinstance(kind, str) and (key is None or isinstance(key, str))):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dspex.errors import ConfigError
 from dspex.evaluation import Metric, check_metric, normalize_text
@@ -190,7 +190,7 @@ class Playbook(Algorithm[Lessons]):
         }
         return task.start.with_instructions(changed) if changed else task.start
 
-    def absorb(self, state: Lessons, k: int, result: Any) -> Lessons:
+    def absorb(self, state: Lessons, k: int, result: Raced | Mapping[str, Additions] | None) -> Lessons:
         """Merge what a block has added, or take the outcome of the race."""
         if isinstance(result, Raced):
             return replace(state, raced=result)
@@ -213,7 +213,7 @@ class Playbook(Algorithm[Lessons]):
         """Tell the model that reflects what a person said."""
         return replace(state, hints=(*state.hints, steer.hint)) if steer.hint else state
 
-    def progress(self, state: Lessons) -> Mapping[str, Any]:
+    def progress(self, state: Lessons) -> Mapping[str, object]:
         """Return how many blocks are over, and how many lessons there are."""
         lessons = sum(map(len, state.bullets.values()))
         return {"blocks": state.blocks, "wanted": self._blocks(state.task), "lessons": lessons}

@@ -102,7 +102,7 @@ def race(
     first: int = 10,
     step: int = 10,
     on: bool = True,
-) -> Generator[Any, Any, Raced]:
+) -> Generator[tuple[Run, ...], Any, Raced]:
     """
     Run candidates on the same rows in the same order, and drop who is surely worse after each block: a sub-plan.
 

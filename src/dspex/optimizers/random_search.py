@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from dspex._random import generator
 from dspex.errors import ConfigError, NoCandidate
@@ -150,12 +150,11 @@ class BootstrapFewShotWithRandomSearch(Algorithm[Contest]):
     def _race(self, state: Contest) -> Plan:
         return (yield from race(tuple(dict.fromkeys(each for each in state.candidates if each)), state.task.choose))
 
-    def absorb(self, state: Contest, k: int, result: Any) -> Contest:
+    def absorb(self, state: Contest, k: int, result: Raced | tuple[Candidate, Tally | None] | None) -> Contest:
         """Take a candidate, or the outcome of the race."""
         if k == self._count:
-            raced: Raced | None = result
-            return state if raced is None else replace(state, tallies=raced.tallies, winner=raced.winner)
-        candidate, tally = result if result is not None else (None, None)
+            return after_race(state, result)
+        candidate, tally = result if isinstance(result, tuple) else (None, None)
         candidates = (*state.candidates, candidate)
         if tally is None:
             return replace(state, candidates=candidates)
@@ -183,6 +182,11 @@ class BootstrapFewShotWithRandomSearch(Algorithm[Contest]):
     def summary(self, state: Contest) -> Sequence[Mapping[str, object]]:
         """Return how each candidate did."""
         return told(state.tallies)
+
+
+def after_race(state: Contest, result: object) -> Contest:
+    """Return the state after the race: as it was when the race itself failed."""
+    return replace(state, tallies=result.tallies, winner=result.winner) if isinstance(result, Raced) else state
 
 
 def told(tallies: Sequence[Tally]) -> list[dict[str, object]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from dspex.errors import ConfigError
 from dspex.evaluation import Metric, Row, check_metric
@@ -208,7 +208,7 @@ class SIMBA(Algorithm[Pool]):
         raced: Raced = yield from race([state.task.start, *(each.candidate for each in best)], state.task.choose)
         return raced
 
-    def absorb(self, state: Pool, k: int, result: Any) -> Pool:
+    def absorb(self, state: Pool, k: int, result: Raced | Sequence[Tally] | None) -> Pool:
         """Count the runs of a step, or take the outcome of the race."""
         state = replace(state, steps=state.steps + 1)
         if isinstance(result, Raced):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from dspex.errors import ConfigError
 from dspex.evaluation import Metric, check_metric
@@ -93,7 +93,7 @@ class BetterTogether(Algorithm[Contest]):
         raced: Raced = yield from race(candidates, state.task.choose)
         return raced
 
-    def absorb(self, state: Contest, k: int, result: Any) -> Contest:
+    def absorb(self, state: Contest, k: int, result: Raced | Candidate | None) -> Contest:
         """Take what an optimizer has found, or the outcome of the race."""
         if isinstance(result, Raced):
             return replace(state, tallies=result.tallies, winner=result.winner)

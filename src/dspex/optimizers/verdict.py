@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
@@ -142,7 +142,9 @@ class Unmeasured:
 
 Verdict = Better | NotShownBetter | NoHeadroom | Worse | Unmeasured
 
-_KINDS: Mapping[str, Any] = {each.kind: each for each in (Better, NotShownBetter, NoHeadroom, Worse, Unmeasured)}
+_KINDS: Mapping[str, Callable[..., Verdict]] = {
+    each.kind: each for each in (Better, NotShownBetter, NoHeadroom, Worse, Unmeasured)
+}
 
 
 def plain_verdict(verdict: Verdict) -> dict[str, object]:
@@ -155,8 +157,7 @@ def verdict_of(data: Json) -> Verdict:
     values = {name: value for name, value in data.items() if name != "kind"}
     if "interval" in values:
         values["interval"] = Interval(*values["interval"])
-    verdict: Verdict = _KINDS[data["kind"]](**values)
-    return verdict
+    return _KINDS[data["kind"]](**values)
 
 
 def judge(

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dspex.errors import MissingInput, NotInRequest
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Adapter
 from dspex.programs.adapters._prompt import is_history, lost_turn
 from dspex.programs.details import Details
+from dspex.programs.fields import AnyRecord, AnySignature
 from dspex.programs.signature import plan_of
 from dspex.programs.tools.trajectory import Trajectory
 from dspex.programs.types.history import History
 from dspex.protocols.lm import Message
-from dspex.protocols.scope import Scope, current_scope
+from dspex.protocols.scope import FieldValues, Scope, current_scope
 
 __all__ = ["begin", "checked_steps", "with_conversation", "with_trajectory"]
 
@@ -47,7 +48,7 @@ def begin(
     return scope, plan.check_inputs(kwargs, plan.name)
 
 
-def with_conversation(signature: object, adapter: Adapter, inputs: dict[str, Any]) -> dict[str, object]:
+def with_conversation(signature: AnySignature, adapter: Adapter, inputs: FieldValues) -> dict[str, object]:
     """
     Return an agent's inputs for a predictor that asks for other outputs than its own.
 
@@ -68,17 +69,17 @@ def with_conversation(signature: object, adapter: Adapter, inputs: dict[str, Any
                     raise MissingInput(plan.name, invalid=[f"{field.name}: {lost_turn(number, turn, known)}"])
                 turns += made
             changed[field.name] = History(turns)
-    return {**inputs, **changed} if changed else inputs
+    return {**inputs, **changed}
 
 
-def _as_turns(signature: Any, plan: Plan, adapter: Adapter, turn: Mapping[str, object]) -> list[object]:
+def _as_turns(signature: AnySignature, plan: Plan, adapter: Adapter, turn: Mapping[str, object]) -> list[object]:
     said = {name: value for name, value in turn.items() if name in plan.fields and plan.fields[name].role == "input"}
     told = {each.name: turn[each.name] for each in plan.outputs if each.name in turn}
     answer = [Message("assistant", adapter.format_outputs(signature, told))] if told else []
     return [*([said] if said else []), *answer]
 
 
-def with_trajectory(prediction: Any, trajectory: Trajectory) -> Any:
+def with_trajectory(prediction: AnyRecord, trajectory: Trajectory) -> AnyRecord:
     """Return a record just made, with what was done for it in its details."""
     found: Details = prediction._details_
     prediction._details_ = replace(found, trajectory=trajectory)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import anyio
 
-from dspex.programs.module import Module
+from dspex.programs.module import Module, Program
 from dspex.protocols.executor import Failed, Ok
-from dspex.protocols.scope import current_scope
+from dspex.protocols.scope import FieldValues, current_scope
 
 __all__ = ["Judged", "Reward", "judge", "rollout", "side_by_side"]
 
 R = TypeVar("R")
 
-Reward = Callable[[Mapping[str, Any], R], object]
+Reward = Callable[[FieldValues, R], object]
 """
 ``reward(inputs, answer)``: a number, a bool, or a Score; sync or async; the higher, the better.
 """
@@ -49,7 +49,7 @@ async def judge(reward: Reward[R], inputs: Mapping[str, object], answer: R) -> J
     return Judged(float(value), feedback if isinstance(feedback, str) else "")
 
 
-def rollout(program: object, number: int, temperature: float) -> Any:
+def rollout(program: Program[..., R], number: int, temperature: float) -> Program[..., R]:
     """
     Return ``program`` for its run ``number``: the first is the program itself, each further one is sampled afresh.
 

@@ -217,7 +217,7 @@ def _init_code(has_factory: tuple[bool, ...]) -> types.CodeType:
         for at, name in enumerate(parameters)
     ]
     head = ", ".join(["_record", *(["*", *parameters] if parameters else [])])
-    namespace: dict[str, Any] = {}
+    namespace: dict[str, types.FunctionType] = {}
     exec(f"def __init__({head}):\n" + ("\n".join(body) or "    pass"), namespace)  # noqa: S102 - fixed text only
     code: types.CodeType = namespace["__init__"].__code__
     return code

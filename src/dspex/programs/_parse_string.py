@@ -8,9 +8,9 @@ import keyword
 import re
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from dspex.errors import SignatureError
+from dspex.programs.adapters._types import Annotation
 from dspex.programs.adapters._values import UNTYPED
 from dspex.programs.types.code import Code
 from dspex.protocols.retrieval import Passage
@@ -179,7 +179,7 @@ def _build(node: ast.expr, lookup: Lookup) -> object:
     raise ValueError("expected names, dots, brackets and |")
 
 
-def _subscript(base: Any, arguments: ast.expr, lookup: Lookup) -> object:
+def _subscript(base: Annotation, arguments: ast.expr, lookup: Lookup) -> object:
     nodes = arguments.elts if isinstance(arguments, ast.Tuple) else [arguments]
     if base is Code and isinstance(arguments, ast.Constant):  # a language, not the name of a type
         return base[arguments.value]

@@ -22,7 +22,7 @@ def walk(root: Module, module_class: type[Module]) -> Iterator[tuple[str, Module
     Paths are dotted; elements of lists and tuples are ``[0]``, of dicts ``['key']``.
     """
     seen = {id(root)}
-    stack: list[tuple[str, Any]] = [("", root)]
+    stack: list[tuple[str, object]] = [("", root)]
     while stack:
         path, value = stack.pop()
         if isinstance(value, module_class):
@@ -33,7 +33,7 @@ def walk(root: Module, module_class: type[Module]) -> Iterator[tuple[str, Module
                 yield path, value
             prefix = f"{path}." if path else ""
             children = [(f"{prefix}{name}", each) for name, each in vars(value).items() if not name.startswith("__")]
-        elif type(value) in (list, tuple):
+        elif type(value) is list or type(value) is tuple:
             children = [(f"{path}[{at}]", each) for at, each in enumerate(value)]
         elif type(value) is dict:
             children = [(f"{path}[{key!r}]", each) for key, each in value.items() if isinstance(key, str)]

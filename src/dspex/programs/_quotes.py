@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, get_args, get_type_hints
+from typing import get_args, get_type_hints
 
 from pydantic import BaseModel
 
@@ -12,6 +12,7 @@ from dspex.errors import ResponseUnparsable, SignatureError
 from dspex.programs._compile import Plan
 from dspex.programs.types.quote import Quote, Sources, with_quotes
 from dspex.protocols.retrieval import Passage
+from dspex.protocols.scope import FieldValues
 
 __all__ = ["looked_up", "quoting_outputs", "without_places"]
 
@@ -35,7 +36,7 @@ def quoting_outputs(plan: Plan) -> tuple[str, ...]:
     return known
 
 
-def looked_up(plan: Plan, inputs: Mapping[str, object], outputs: dict[str, Any], raw: str) -> dict[str, Any]:
+def looked_up(plan: Plan, inputs: Mapping[str, object], outputs: FieldValues, raw: str) -> dict[str, object]:
     """
     Return the outputs with every quote at its place.
 
@@ -43,7 +44,7 @@ def looked_up(plan: Plan, inputs: Mapping[str, object], outputs: dict[str, Any],
         ResponseUnparsable: The words of one stand in none of the documents.
     """
     sources = Sources([_documents(inputs[each.name]) for each in plan.inputs if each.name in inputs])
-    placed: dict[str, Any] = {}
+    placed: dict[str, object] = {}
     wrong: dict[str, str] = {}
     for name in quoting_outputs(plan):
         try:
@@ -56,7 +57,7 @@ def looked_up(plan: Plan, inputs: Mapping[str, object], outputs: dict[str, Any],
     return {**outputs, **placed}
 
 
-def without_places(plan: Plan, outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+def without_places(plan: Plan, outputs: FieldValues) -> FieldValues:
     """Return outputs as a model writes them: as demonstrations have them."""
     bare = {
         name: with_quotes(outputs[name], lambda quote: replace(quote, start=None, end=None))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from dspex.programs._compile import Plan
+
+if TYPE_CHECKING:
+    from dspex.programs.signature import Signature
 
 __all__ = ["record_schema"]
 
@@ -18,7 +21,7 @@ def record_schema(
     plan: Plan,
     handler: GetCoreSchemaHandler,
     build: Callable[[Mapping[str, object]], object],
-    to_dict: Callable[[Any], dict[str, object]],
+    to_dict: Callable[[Signature], dict[str, object]],
 ) -> CoreSchema:
     """
     Return the schema: records pass as they are, mappings and JSON objects with all fields become records.

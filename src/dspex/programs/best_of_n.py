@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Generic, NamedTuple
+from typing import Generic, NamedTuple
 
 from typing_extensions import ParamSpec, TypeVar
 
@@ -18,8 +18,8 @@ R = TypeVar("R")
 P = ParamSpec("P", default=...)
 
 
-class _JudgedAnswer(NamedTuple):
-    answer: Any  # what the program returns
+class _JudgedAnswer(NamedTuple, Generic[R]):
+    answer: R
     judged: Judged
 
 
@@ -83,17 +83,16 @@ class BestOfN(Module, Generic[R, P]):
         found = [each.value for each in outcomes if isinstance(each, Ok)]
         if not found:
             raise next(each.reason for each in outcomes if isinstance(each, Failed))
-        best: R = max(found, key=lambda attempt: attempt.judged.value).answer  # the first of equals
-        return best
+        return max(found, key=lambda attempt: attempt.judged.value).answer  # the first of equals
 
-    def _attempt(self, number: int, inputs: Mapping[str, object]) -> Callable[[], Awaitable[_JudgedAnswer]]:
-        async def attempt() -> _JudgedAnswer:
+    def _attempt(self, number: int, inputs: Mapping[str, object]) -> Callable[[], Awaitable[_JudgedAnswer[R]]]:
+        async def attempt() -> _JudgedAnswer[R]:
             answer = await rollout(self.program, number, self.temperature).forward(**inputs)
             return _JudgedAnswer(answer, await judge(self.reward, inputs, answer))
 
         return attempt
 
-    def _is_enough(self, attempt: _JudgedAnswer) -> bool:
+    def _is_enough(self, attempt: _JudgedAnswer[R]) -> bool:
         return self.threshold is not None and attempt.judged.value >= self.threshold
 
     def input_spec(self) -> InputSpec:

@@ -13,12 +13,13 @@ from dspex.programs.inputs import InputSpec, inputs_of
 from dspex.programs.module import Demo, Module
 from dspex.programs.predict import Predict
 from dspex.programs.prediction import Prediction
+from dspex.programs.signature import signature_of
 from dspex.protocols.model import LMChoice
 from dspex.protocols.params import PredictorConfig
 
 __all__ = ["ChainOfThought"]
 
-S = TypeVar("S")
+S = TypeVar("S", default=Any)
 P = ParamSpec("P", default=...)
 
 
@@ -64,8 +65,16 @@ class ChainOfThought(Module, Generic[S, P]):
         **config: Unpack[PredictorConfig],
     ) -> None: ...
 
-    def __init__(self, signature: Any, **settings: Any) -> None:  # what Predict takes, as the overloads say
-        predictor: Predict[S, P] = Predict(signature, **settings)
+    def __init__(
+        self,
+        signature: object,
+        *,
+        lm: LMChoice = None,
+        demos: Sequence[Demo] = (),
+        adapter: AdapterChoice = None,
+        **config: Unpack[PredictorConfig],
+    ) -> None:
+        predictor: Predict[S, P] = Predict(signature_of(signature), lm=lm, demos=demos, adapter=adapter, **config)
         declared = predictor.signature
         if "reasoning" not in declared.fields:
             field = OutputField(desc="think step by step towards the other fields")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
 from dspex.programs.adapters._adapter import Repair
+from dspex.programs.fields import AnyRecord
 from dspex.programs.signature import Signature
 from dspex.programs.tools.trajectory import Trajectory
 from dspex.protocols.content import Citation, MediaPart, Part, ReasoningPart, TextPart, ToolCall
@@ -42,7 +42,7 @@ class Details:
     messages: tuple[Message, ...] = field(repr=False)
     results: tuple[LMResult, ...] = field(repr=False)
     repairs: tuple[Repair, ...] = ()
-    completions: tuple[Any, ...] = field(default=(), repr=False)  # records of the prediction's class
+    completions: tuple[AnyRecord, ...] = field(default=(), repr=False)  # records of the prediction's class
     extras: Mapping[str, object] = field(default_factory=dict, repr=False)
     completion: Completion | None = field(default=None, repr=False)
     tools: tuple[ToolSpec, ...] = field(default=(), repr=False)

@@ -12,6 +12,7 @@ from dspex.programs.adapters._values import Codec
 __all__ = [
     "CONSTRAINTS",
     "MISSING",
+    "AnyRecord",
     "AnySignature",
     "Bounds",
     "Field",
@@ -24,6 +25,9 @@ __all__ = [
 Role = Literal["input", "output"]
 AnySignature = type[Any]
 """A signature class made at run time: type checkers do not know its fields."""
+
+AnyRecord = Any
+"""A record of a signature that type checkers do not know."""
 
 
 class Bounds(TypedDict, total=False):
@@ -104,7 +108,7 @@ class Field:
         """True when the field may be left out."""
         return self.default is not MISSING or self.default_factory is not None
 
-    def make_default(self) -> Any:  # a value of the field's own type
+    def make_default(self) -> object:
         """Return the default: the value, a fresh one from the factory, or ``None`` for an optional field."""
         if self.default is not MISSING:
             return self.default

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dspex.errors import MissingInput
 from dspex.programs._annotations import parameters_of
@@ -68,7 +67,7 @@ def inputs_of(program: object) -> InputSpec:
     return spec_of_function(forward)
 
 
-def bind_inputs(program: object, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, Any]:
+def bind_inputs(program: object, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, object]:
     """
     Return the inputs by name; defaults are left to ``forward``.
 

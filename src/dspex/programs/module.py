@@ -6,16 +6,17 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeVar, Unpack, cast
 
 from typing_extensions import ParamSpec
 
 from dspex.errors import NotInRequest, ProgramFrozen, StateError
 from dspex.programs import _paths, _state
 from dspex.programs.inputs import InputSpec, inputs_of, spec_of_function
+from dspex.protocols.json_values import JsonDict
 from dspex.protocols.model import LMChoice
 from dspex.protocols.params import PredictorConfig
-from dspex.protocols.scope import current_scope
+from dspex.protocols.scope import FieldValues, current_scope
 from dspex.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-Demo = Mapping[str, Any]
+Demo = FieldValues
 """A demonstration: field values by name, each of its field's type."""
 
 
@@ -77,7 +78,7 @@ class Module:
             raise ProgramFrozen(type(self).__name__, name)
         object.__delattr__(self, name)
 
-    def __call__(self: Program[P, R], *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def __call__(self: Program[P, R], *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R]:
         """
         Run the program as a part of the running request: ``await self.answer(question=question)``.
 
@@ -192,7 +193,7 @@ class Module:
 
     # --- state ------------------------------------------------------------------------------------------------
 
-    def dump_state(self) -> dict[str, Any]:
+    def dump_state(self) -> JsonDict:
         """Return instructions, demonstrations, models and parameters as JSON values; keys are left out."""
         return _state.dump(self.predictors())
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Generic, Unpack, overload
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Generic, Unpack, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
@@ -16,7 +16,7 @@ from dspex.programs.inputs import InputSpec, bind_inputs, inputs_of
 from dspex.programs.module import Module
 from dspex.programs.predict import Predict
 from dspex.programs.prediction import Prediction
-from dspex.programs.signature import values_of
+from dspex.programs.signature import Signature, signature_of, values_of
 from dspex.programs.voting import majority
 from dspex.protocols.executor import Failed, Ok
 from dspex.protocols.model import LMChoice
@@ -74,7 +74,7 @@ class MultiChainComparison(Module, Generic[S, P]):
 
     def __init__(
         self,
-        signature: Any,
+        signature: object,
         *,
         m: int = 3,
         temperature: float = 0.7,
@@ -83,10 +83,10 @@ class MultiChainComparison(Module, Generic[S, P]):
     ) -> None:
         if m < 1:
             raise ValueError(f"m={m} must be at least 1")
-        self.attempt = ChainOfThought(signature, lm=lm, **config)
-        predictor: Predict[S, ...] = Predict(signature, lm=lm, **config)
-        declared: AnySignature = predictor.signature
-        compared = declared
+        asked = signature_of(signature)
+        self.attempt = ChainOfThought(asked, lm=lm, **config)
+        predictor: Predict[S, ...] = Predict(asked, lm=lm, **config)
+        compared: AnySignature = predictor.signature
         for number in range(1, m + 1):
             compared = compared.append(f"attempt_{number}", InputField(desc=f"student attempt {number}"))
         rationale = OutputField(desc="what is right and wrong in the attempts, step by step")
@@ -123,7 +123,7 @@ class MultiChainComparison(Module, Generic[S, P]):
             answers: list[S] = [each.value for each in outcomes if isinstance(each, Ok)]
             return majority(answers)
 
-    def _attempt(self, number: int, inputs: Mapping[str, object]) -> Any:
+    def _attempt(self, number: int, inputs: Mapping[str, object]) -> Callable[[], Awaitable[S]]:
         return lambda: rollout(self.attempt, number, self.temperature).forward(**inputs)
 
     def input_spec(self) -> InputSpec:
@@ -131,8 +131,9 @@ class MultiChainComparison(Module, Generic[S, P]):
         return inputs_of(self.attempt)
 
 
-def _shown(answer: Any) -> str:
+def _shown(answer: object) -> str:
     """Write one attempt as the comparison reads it."""
+    assert isinstance(answer, Signature)  # as every predictor answers
     outputs = {each.name for each in type(answer).fields.values() if each.role == "output"}
     fields = {name: value for name, value in values_of(answer).items() if name in outputs and name != "reasoning"}
     told = ", ".join(f"{name}: {value}" for name, value in fields.items())

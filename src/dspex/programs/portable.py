@@ -25,7 +25,7 @@ import typing
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from pydantic import BaseModel
 
@@ -197,18 +197,18 @@ def _typed(value: object) -> object:
     return written if isinstance(written, dict) and TAG in written else {TAG: "json", "v": written}
 
 
-def _encoded(value: Any) -> object:
+def _encoded(value: object) -> object:
     kind = type(value)
-    if value is None or kind in (bool, int, str) or (kind is float and math.isfinite(value)):
+    if value is None or kind in (bool, int, str) or (type(value) is float and math.isfinite(value)):
         return value
-    if kind is list:
+    if type(value) is list:
         return [_encoded(each) for each in value]
     if isinstance(value, Mapping) and not isinstance(value, BaseModel):
         return _mapping(value)
     if kind in _SIMPLE:
         name, write, _ = _SIMPLE[kind]
         return {TAG: name, "v": write(value)}
-    if kind in _COLLECTIONS:
+    if kind in _COLLECTIONS and isinstance(value, Iterable):
         items = [_encoded(each) for each in value]
         return {TAG: _COLLECTIONS[kind], "v": in_order(items) if kind in (set, frozenset) else items}
     return _of_class(value)
@@ -222,7 +222,7 @@ def _mapping(value: Mapping[object, object]) -> object:
     return {TAG: "dict", "v": [[_encoded(name), _encoded(each)] for name, each in value.items()]}
 
 
-def _of_class(value: Any) -> object:
+def _of_class(value: object) -> object:
     """Write a value of a class by its parts."""
     kind = type(value)
     if isinstance(value, pathlib.PurePath):
@@ -234,7 +234,7 @@ def _of_class(value: Any) -> object:
         return {TAG: "record", **about, "v": {name: _encoded(each) for name, each in values_of(value).items()}}
     if isinstance(value, BaseModel):
         more = {"x": _encoded(dict(value.__pydantic_extra__))} if value.__pydantic_extra__ else {}
-        fields = {name: _encoded(each) for name, each in vars(value).items() if name in kind.model_fields}
+        fields = {name: _encoded(each) for name, each in vars(value).items() if name in type(value).model_fields}
         return {TAG: "model", **about, "v": fields, **more}
     if dataclasses.is_dataclass(kind):
         fields = {each.name: _encoded(getattr(value, each.name)) for each in dataclasses.fields(kind)}
@@ -249,14 +249,14 @@ def _of_class(value: Any) -> object:
 # --- reading ----------------------------------------------------------------------------------------------------
 
 
-def _decoded(data: object, known: Known) -> Any:
+def _decoded(data: object, known: Known) -> object:
     if isinstance(data, list):
         return [_decoded(each, known) for each in data]
     if not isinstance(data, dict):
         return data
     if TAG not in data:
         return {name: _decoded(each, known) for name, each in data.items()}
-    kind: Any = data[TAG]
+    kind = data[TAG]
     value: Any = data.get("v")
     try:
         if kind in _READ:
@@ -298,6 +298,8 @@ def _make(kind: str, cls: Any, value: Any, extra: object, known: Known) -> objec
         return made
     raise ValueError(f"{kind!r} is nothing that can be read")
 
+
+K = TypeVar("K")
 
 _Convert = Callable[[Any], object]  # of values of one type: the table below knows which
 
@@ -382,7 +384,7 @@ def same(one: Any, other: Any) -> bool:
         return _same_mapping(one, other)
     if type(one) is not type(other):
         return isinstance(one, pathlib.PurePath) and isinstance(other, pathlib.PurePath) and one == other
-    if type(one) is float:
+    if isinstance(one, float):
         return one == other or (math.isnan(one) and math.isnan(other))
     if isinstance(one, (list, tuple, deque)):
         return len(one) == len(other) and all(map(same, one, other))
@@ -400,7 +402,7 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _same_mapping(one: Mapping[Any, object], other: Mapping[Any, object]) -> bool:
+def _same_mapping(one: Mapping[K, object], other: Mapping[K, object]) -> bool:
     names = {each: each for each in other}
     return one.keys() == other.keys() and all(
         type(name) is type(names[name]) and same(value, other[name]) for name, value in one.items()

@@ -17,10 +17,11 @@ from dspex.programs._quotes import quoting_outputs, without_places
 from dspex.programs.adapters._adapter import Adapter
 from dspex.programs.adapters._choose import DEFAULT_ADAPTER, AdapterChoice, choose_adapter
 from dspex.programs.details import Details, tell_call
+from dspex.programs.fields import AnyRecord
 from dspex.programs.inputs import InputSpec
 from dspex.programs.module import Demo, Module
 from dspex.programs.prediction import Prediction
-from dspex.programs.signature import Signature, build, plan_of, values_of
+from dspex.programs.signature import Signature, build, plan_of, signature_of, values_of
 from dspex.protocols.lm import Message
 from dspex.protocols.model import LM, LMChoice, LMParams, LMPool
 from dspex.protocols.params import PredictorConfig
@@ -95,19 +96,18 @@ class Predict(Module, Generic[S, P]):
 
     def __init__(
         self,
-        signature: Callable[..., object] | str,
+        signature: object,
         *,
         lm: LMChoice = None,
         demos: Sequence[Demo] = (),
         adapter: AdapterChoice = None,
         **config: Unpack[PredictorConfig],
     ) -> None:
-        record = Signature.from_string(signature) if isinstance(signature, str) else signature
         self.lm = _a_model(lm)
         self.params, self.repair_turns = _configured(LMParams(), 1, config)
         self._lineage = ()
         self._other_prefix = None
-        self.signature = _checked(record)
+        self.signature = _checked(signature_of(signature))
         self._declared = self.signature
         self.demos = _shown(demos)
         self.adapter = choose_adapter(adapter)
@@ -232,7 +232,7 @@ class Predict(Module, Generic[S, P]):
             vars(self)["_other_prefix"] = other  # a memo, whoever shares the predictor
         return other[2]
 
-    def _predict(self, inputs: Mapping[str, object], asked: PredictCall, scope: Scope, path: str) -> Any:
+    def _predict(self, inputs: Mapping[str, object], asked: PredictCall, scope: Scope, path: str) -> AnyRecord:
         """Make records of the declared class; what it does not declare goes to the details."""
         declared = self.signature._plan_.fields if self._declared is self.signature else plan_of(self._declared).fields
         own_inputs = inputs
@@ -240,7 +240,7 @@ class Predict(Module, Generic[S, P]):
             own_inputs = {name: value for name, value in inputs.items() if name in declared}
         results, repairs = tuple(asked.results), tuple(asked.repairs)
         prompts = tuple(asked.prompts) if len(asked.prompts) > 1 else ()
-        records: list[Any] = []
+        records: list[AnyRecord] = []
         for completion, (outputs, *_) in asked.answers:
             own, extras = outputs, {}
             if not outputs.keys() <= declared.keys():

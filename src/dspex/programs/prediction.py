@@ -36,7 +36,7 @@ class Prediction(Signature):
 
     else:
 
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name: str) -> object:
             if name[:1] != "_" and not type(self)._plan_.fields and name in self._free_:
                 return self._free_[name]
             return Signature.__getattr__(self, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Generic, Literal, Unpack, overload
+from typing import Generic, Unpack, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
@@ -18,9 +18,9 @@ from dspex.programs.inputs import InputSpec
 from dspex.programs.module import Module
 from dspex.programs.prediction import Prediction
 from dspex.programs.sandbox import CodeRun, Interpreter, MontyInterpreter
-from dspex.programs.signature import Signature, make_class, plan_of
+from dspex.programs.signature import Signature, make_class, plan_of, signature_of
 from dspex.programs.tools.trajectory import Observation, ToolStep, Trajectory
-from dspex.programs.types.code import Code
+from dspex.programs.types.code import in_language
 from dspex.protocols.content import ToolCall
 from dspex.protocols.model import LMChoice
 from dspex.protocols.params import PredictorConfig
@@ -31,7 +31,7 @@ __all__ = ["ProgramOfThought"]
 S = TypeVar("S")
 P = ParamSpec("P", default=...)
 
-_PYTHON: Any = Code[Literal["python"]]  # a class that only Code itself can make
+_PYTHON = in_language("python")
 _RULES = (
     "Write Python for it. The inputs are variables of these names. Use the standard library's math, json, re and "
     "datetime at most; there are no files, no network and no clock. Print what is needed to answer, or let the last "
@@ -61,9 +61,9 @@ class ProgramOfThought(Module, Generic[S, P]):
         ValueError: ``max_steps`` is not a positive number.
     """
 
-    code_generate: ChainOfThought[Any, ...]
-    code_regenerate: ChainOfThought[Any, ...]
-    generate_output: ChainOfThought[S, P]
+    code_generate: ChainOfThought
+    code_regenerate: ChainOfThought
+    generate_output: ChainOfThought[S, ...]
 
     @overload
     def __init__(
@@ -91,7 +91,7 @@ class ProgramOfThought(Module, Generic[S, P]):
 
     def __init__(
         self,
-        signature: Any,
+        signature: object,
         *,
         max_steps: int = 3,
         interpreter: Interpreter | None = None,
@@ -99,10 +99,9 @@ class ProgramOfThought(Module, Generic[S, P]):
         adapter: AdapterChoice = None,
         **config: Unpack[PredictorConfig],
     ) -> None:
-        settings: dict[str, Any] = {"lm": lm, "adapter": adapter, **config}
         self.max_steps = checked_steps(max_steps)
         self.interpreter = interpreter if interpreter is not None else MontyInterpreter()
-        answer: ChainOfThought[S, P] = ChainOfThought(signature, **settings)
+        answer: ChainOfThought[S, P] = ChainOfThought(signature_of(signature), lm=lm, adapter=adapter, **config)
         self._declared: AnySignature = answer.predict._declared  # noqa: SLF001 - the signature without the reasoning
         asked = (
             answer.predict.signature.append("final_generated_code", InputField(desc="what was run"), _PYTHON)
@@ -110,8 +109,8 @@ class ProgramOfThought(Module, Generic[S, P]):
             .with_instructions(f"{plan_of(self._declared).instructions}\n\nTake it from what the code gave.")
         )
         first, again = _writing(self._declared)
-        self.code_generate = ChainOfThought(first, **settings)
-        self.code_regenerate = ChainOfThought(again, **settings)
+        self.code_generate = ChainOfThought(first, lm=lm, adapter=adapter, **config)
+        self.code_regenerate = ChainOfThought(again, lm=lm, adapter=adapter, **config)
         self.generate_output = answer.replace({"predict": answer.predict.with_signature(asked)})
 
     async def forward(self, *args: P.args, **kwargs: P.kwargs) -> S:
@@ -128,7 +127,7 @@ class ProgramOfThought(Module, Generic[S, P]):
         trajectory = Trajectory()
         adapter = self.code_generate.predict.adapter or scope.adapter or DEFAULT_ADAPTER
         told = with_conversation(self._declared, adapter, inputs)
-        written: Any = await self.code_generate.forward(**told)
+        written = await self.code_generate.forward(**told)
         for number in range(self.max_steps):
             code = str(written.generated_code)
             ran = await self._run(code, inputs, scope)
@@ -153,8 +152,8 @@ class ProgramOfThought(Module, Generic[S, P]):
             return CodeRun("", str(error))
 
     async def _answer(self, inputs: dict[str, object], code: str, ran: CodeRun, trajectory: Trajectory) -> S:
-        ask: Any = self.generate_output.forward  # its parameters are the signature's and two more
-        prediction = await ask(**inputs, final_generated_code=_PYTHON(code), code_output=ran.output)
+        ran_it = {"final_generated_code": _PYTHON(code), "code_output": ran.output}
+        prediction = await self.generate_output.forward(**inputs, **ran_it)
         answer: S = with_trajectory(prediction, trajectory)
         return answer
 

@@ -19,7 +19,7 @@ from dspex.programs.inputs import InputSpec
 from dspex.programs.module import Module
 from dspex.programs.predict import Predict
 from dspex.programs.prediction import Prediction
-from dspex.programs.signature import Signature, build, make_class, plan_of
+from dspex.programs.signature import Signature, build, make_class, plan_of, signature_of
 from dspex.programs.tools.tool import Tool, as_tools
 from dspex.programs.tools.trajectory import Trajectory
 from dspex.protocols.model import LMChoice
@@ -64,8 +64,8 @@ class ReAct(Module, Generic[S, P]):
     is_agent: ClassVar[bool] = True
 
     react: Predict
-    extract: ChainOfThought[S, P]
-    tools: dict[str, Tool[..., Any]]
+    extract: ChainOfThought[S, ...]
+    tools: dict[str, Tool]
 
     @overload
     def __init__(
@@ -97,7 +97,7 @@ class ReAct(Module, Generic[S, P]):
 
     def __init__(
         self,
-        signature: Any,
+        signature: object,
         tools: Iterable[object],
         *,
         max_steps: int = 10,
@@ -107,13 +107,13 @@ class ReAct(Module, Generic[S, P]):
         adapter: AdapterChoice = None,
         **config: Unpack[PredictorConfig],
     ) -> None:
-        settings: dict[str, Any] = {"lm": lm, "adapter": adapter, **config}
         self.tools = as_tools(tools, "the agent")
         if FINISH in self.tools:
             raise ToolInvalid(FINISH, "the agent has a tool of this name of its own")
-        answer: ChainOfThought[S, P] = ChainOfThought(signature, **settings)
+        answer: ChainOfThought[S, P] = ChainOfThought(signature_of(signature), lm=lm, adapter=adapter, **config)
         declared: AnySignature = answer.predict._declared  # noqa: SLF001 - the signature without the reasoning
-        self.react = Predict(_choosing(declared, tuple(self.tools), answer_in_finish), **settings)
+        choosing = _choosing(declared, tuple(self.tools), answer_in_finish)
+        self.react = Predict(choosing, lm=lm, adapter=adapter, **config)
         asked = answer.predict.signature.append("trajectory", InputField(desc="what was done to find out"), Trajectory)
         self.extract = answer.replace({"predict": answer.predict.with_signature(asked)})
         self.max_steps = checked_steps(max_steps)
@@ -185,10 +185,9 @@ class ReAct(Module, Generic[S, P]):
         return shorter
 
     async def _answer(self, inputs: dict[str, object], trajectory: Trajectory, scope: Scope) -> S:
-        ask: Any = self.extract.forward  # its parameters are the signature's and one more
         while True:
             try:
-                prediction = await ask(**inputs, trajectory=trajectory)
+                prediction = await self.extract.forward(**inputs, trajectory=trajectory)
                 break
             except ContextTooLong as error:
                 trajectory = self._shorter(trajectory, scope, error)

@@ -41,8 +41,8 @@ class OfferFeedback(Signature):
     advice: dict[str, str] = OutputField(desc="advice by module name")
 
 
-class _Attempt(NamedTuple):
-    answer: Any  # what the program returns
+class _Attempt(NamedTuple, Generic[R]):
+    answer: R
     judged: Judged
     steps: tuple[str, ...]
 
@@ -100,8 +100,8 @@ class Refine(Module, Generic[R, P]):
         Cancellation: every attempt is cancelled.
         """
         inputs = bind_inputs(self.program, args, kwargs)
-        program: object = self.program
-        best: _Attempt | None = None
+        program: Program[..., R] = self.program
+        best: _Attempt[R] | None = None
         first_error: Exception | None = None
         for round_ in range(self.n):
             numbers = range(round_ * self.width, (round_ + 1) * self.width)
@@ -122,10 +122,11 @@ class Refine(Module, Generic[R, P]):
         if best is None:
             assert first_error is not None
             raise first_error
-        answer: R = best.answer
-        return answer
+        return best.answer
 
-    async def _advised(self, program: object, inputs: Mapping[str, object], best: _Attempt) -> object:
+    async def _advised(
+        self, program: Program[..., R], inputs: Mapping[str, object], best: _Attempt[R]
+    ) -> Program[..., R]:
         """Return the program with advice for the next round; as it was where nobody can give any."""
         try:
             advice = await self._advice(inputs, best)
@@ -137,8 +138,10 @@ class Refine(Module, Generic[R, P]):
         note(self.program, "advised")
         return advised(self.program, advice)
 
-    def _attempt(self, program: object, number: int, inputs: Mapping[str, object]) -> Callable[[], Awaitable[_Attempt]]:
-        async def attempt() -> _Attempt:
+    def _attempt(
+        self, program: Program[..., R], number: int, inputs: Mapping[str, object]
+    ) -> Callable[[], Awaitable[_Attempt[R]]]:
+        async def attempt() -> _Attempt[R]:
             scope = _StepNotes(current_scope.get())
             token = current_scope.set(scope)  # in this attempt's own context
             try:
@@ -150,10 +153,10 @@ class Refine(Module, Generic[R, P]):
 
         return attempt
 
-    def _is_enough(self, attempt: _Attempt) -> bool:
+    def _is_enough(self, attempt: _Attempt[R]) -> bool:
         return attempt.judged.value >= self.threshold
 
-    async def _advice(self, inputs: Mapping[str, object], best: _Attempt) -> dict[str, str]:
+    async def _advice(self, inputs: Mapping[str, object], best: _Attempt[R]) -> dict[str, str]:
         """Ask what each predictor could do better; advice for what is not part of the program is dropped."""
         if not isinstance(self.program, Module):
             return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Generic
+from typing import Generic
 
 from typing_extensions import ParamSpec, TypeVar
 
@@ -13,6 +13,7 @@ from dspex.programs._attempts import note, rollout
 from dspex.programs.inputs import InputSpec, bind_inputs, inputs_of
 from dspex.programs.module import Module, Program
 from dspex.programs.signature import Signature, values_of
+from dspex.protocols.scope import FieldValues
 
 __all__ = ["Retry", "advised"]
 
@@ -54,7 +55,7 @@ class Retry(Module, Generic[R, P]):
     def __init__(
         self,
         program: Program[P, R],
-        check: Callable[[Mapping[str, Any], R], Complaint | Awaitable[Complaint]],
+        check: Callable[[FieldValues, R], Complaint | Awaitable[Complaint]],
         *,
         attempts: int = 3,
         required: bool = True,
@@ -81,11 +82,11 @@ class Retry(Module, Generic[R, P]):
         Cancellation: the running attempt is cancelled.
         """
         inputs = bind_inputs(self.program, args, kwargs)
-        program: Any = self.program
+        program: Program[..., R] = self.program
         failure: Exception | None = None
         for number in range(self.attempts):
             try:
-                answer: R = await program.forward(**inputs)
+                answer = await program.forward(**inputs)
             except Exception as error:  # there is an answer, though a refused one: it is worth more than none
                 if not number or isinstance(error, ScopeClosed):
                     raise
@@ -110,7 +111,7 @@ class Retry(Module, Generic[R, P]):
             return ()
         return (found,) if isinstance(found, str) else tuple(found)
 
-    def _told(self, answer: R, complaints: Sequence[str]) -> object:
+    def _told(self, answer: R, complaints: Sequence[str]) -> Program[..., R]:
         """Return the program with what was wrong in its instructions."""
         advice = f"An earlier answer was {_shown(answer)}. It was not accepted: {'; '.join(complaints)}."
         if not isinstance(self.program, Module):
@@ -123,14 +124,18 @@ class Retry(Module, Generic[R, P]):
         return inputs_of(self.program)
 
 
-def advised(program: Any, advice: Mapping[str, str]) -> Any:
+def advised(program: Program[..., R], advice: Mapping[str, str]) -> Program[..., R]:
     """
     Return a program whose predictors have a further paragraph of instructions, by path; empty texts change nothing.
 
     Raises:
         LookupError: The program has no predictor at a path.
     """
-    predictors = program.predictors() if isinstance(program, Module) else {}
+    if not isinstance(program, Module):
+        if advice:
+            raise LookupError(f"no predictor at {', '.join(advice)}; there are none")
+        return program
+    predictors = program.predictors()
     unknown = [path for path in advice if path not in predictors]
     if unknown:
         raise LookupError(f"no predictor at {', '.join(unknown)}; there are {', '.join(predictors) or 'none'}")

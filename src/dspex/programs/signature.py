@@ -24,6 +24,7 @@ from dspex.programs._plain import plain_json
 from dspex.programs._record_schema import record_schema
 from dspex.programs.adapters._values import UNTYPED, UntypedCodec
 from dspex.programs.fields import MISSING, AnySignature, Field, FieldSpec, InputField, OutputField
+from dspex.protocols.json_values import JsonDict
 from dspex.protocols.surrogates import mended
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Signature", "SignatureMeta", "plan_of", "values_of"]
 
 C = TypeVar("C")
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., object])
 
 
 class _ClassLevel:
@@ -149,7 +150,7 @@ class SignatureMeta(type):
         return cast("C", cls.with_instructions(f"{plan_of(cls).instructions}\n\n{inspect.cleandoc(more)}"))  # type: ignore[attr-defined]  # C is a signature class
 
     @_class_level
-    def with_updated_fields(cls, name: str, type_: object = None, **changes: Any) -> AnySignature:
+    def with_updated_fields(cls, name: str, type_: object = None, **changes: object) -> AnySignature:
         """
         Return a signature with one field changed.
 
@@ -165,10 +166,13 @@ class SignatureMeta(type):
         if name not in fields:
             raise SignatureError(f"{cls.__name__} has no field {name!r}; it has {', '.join(fields)}")
         old = fields[name]
-        known = {key: changes.pop(key) for key in ("desc", "default", "default_factory") if key in changes}
-        bounds: dict[str, Any] = {**dict(old.constraints), **changes}
-        kept: dict[str, Any] = {"desc": old.desc, "default": old.default, "default_factory": old.default_factory}
-        spec = (InputField if old.role == "input" else OutputField)(**(kept | known | bounds))
+        known: dict[str, object] = {
+            key: changes.pop(key) for key in ("desc", "default", "default_factory") if key in changes
+        }
+        settings: dict[str, Any] = {**dict(old.constraints), **changes}  # checked by the field itself
+        settings.update(desc=old.desc, default=old.default, default_factory=old.default_factory)
+        settings.update(known)
+        spec = (InputField if old.role == "input" else OutputField)(**settings)
         if type_ is None:
             type_ = UNTYPED if isinstance(old.codec, UntypedCodec) else old.annotation
         fields[name] = compile_field(name, type_, spec, cls.__name__)
@@ -266,7 +270,7 @@ class Signature(metaclass=SignatureMeta):
                 "Signature has no fields: subclass it, or use Signature.from_string('question -> answer')"
             )
 
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name: str) -> object:
             cls = type(self)
             field = cls._plan_.fields.get(name)
             if field is not None and field.role == "output":
@@ -282,7 +286,7 @@ class Signature(metaclass=SignatureMeta):
             """Return the signature with types for its parameters: ``Listed[int]``, the same class each time."""
             return with_types(cls, arguments, derive)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonDict:
         """
         Return the fields that are set, by name, inputs first, as JSON has them: dates as texts, models as objects.
 
@@ -374,6 +378,18 @@ def _get(record: Signature, name: str) -> object:
         return _unset(record, name)
     except AttributeError:
         return MISSING
+
+
+def signature_of(given: object) -> AnySignature:
+    """
+    Return the signature class that a program is made of: the class itself, or the one that a string describes.
+
+    Raises:
+        SignatureError: The string is not a signature, or it is neither.
+    """
+    cls = Signature.from_string(given) if isinstance(given, str) else given
+    plan_of(cls)
+    return cast("AnySignature", cls)
 
 
 def plan_of(signature: object) -> Plan:
@@ -487,9 +503,9 @@ def _inherited(parents: list[SignatureMeta]) -> dict[str, Field]:
     return fields
 
 
-def _docstring(namespace: Mapping[str, Any], parents: list[SignatureMeta]) -> str:
+def _docstring(namespace: Mapping[str, object], parents: list[SignatureMeta]) -> str:
     own = namespace.get("__doc__")
-    if own:
+    if isinstance(own, str) and own:
         return inspect.cleandoc(own)
     return next((text for parent in parents if (text := parent.authored_instructions)), "")
 

@@ -25,6 +25,9 @@ R = TypeVar("R")
 S = TypeVar("S", bound=Signature)
 P = ParamSpec("P", default=...)
 
+Sameness = Callable[[Any], object]
+"""Maps an answer, or a field of it, to what is compared."""
+
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -38,10 +41,10 @@ def _same(value: object) -> str:
 
 
 @overload
-def majority(answers: S, field: str | None = None, *, same: Callable[[Any], object] | None = None) -> S: ...
+def majority(answers: S, field: str | None = None, *, same: Sameness | None = None) -> S: ...
 @overload
-def majority(answers: Sequence[R], field: str | None = None, *, same: Callable[[Any], object] | None = None) -> R: ...
-def majority(answers: object, field: str | None = None, *, same: Callable[[Any], object] | None = None) -> Any:
+def majority(answers: Sequence[R], field: str | None = None, *, same: Sameness | None = None) -> R: ...
+def majority(answers: object, field: str | None = None, *, same: Sameness | None = None) -> object:
     """
     Return the first answer that says what most say.
 
@@ -115,8 +118,8 @@ class Ensemble(Module, Generic[R, P]):
         """
         inputs = bind_inputs(self.programs[0], args, kwargs)
 
-        def call(program: Program[P, R]) -> Callable[[], Awaitable[R]]:
-            return lambda: program.forward(**inputs)  # type: ignore[call-arg]  # bound by name above
+        def call(program: Program[..., R]) -> Callable[[], Awaitable[R]]:
+            return lambda: program.forward(**inputs)
 
         chosen = [call(self.programs[number]) for number in self._chosen(inputs)]
         outcomes = await side_by_side(chosen, max_concurrency=len(chosen))

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypedDict
 
+from dspex.protocols.json_values import Json, JsonDict
+
 __all__ = ["UNSET", "AttemptConfig", "LMParams", "PredictorConfig", "Sampling", "refuse_unknown"]
 
 
@@ -65,7 +67,7 @@ class LMParams:
     parallel_tool_calls: bool | None = None
     extra_body: Mapping[str, object] = field(default_factory=dict)
 
-    def merged(self, changes: Mapping[str, Any], *, beside: Iterable[str] = ()) -> LMParams:
+    def merged(self, changes: Json, *, beside: Iterable[str] = ()) -> LMParams:
         """
         Return a copy with ``changes``; ``extra_body`` joins what is there, name by name.
 
@@ -100,7 +102,7 @@ class LMParams:
             changes["extra_body"] = {**defaults.extra_body, **self.extra_body}
         return replace(defaults, **changes)
 
-    def given(self) -> dict[str, Any]:
+    def given(self) -> JsonDict:
         """Return the fields that are set, by name."""
         return {name: value for name in _NAMES if (value := getattr(self, name)) != getattr(UNSET, name)}
 

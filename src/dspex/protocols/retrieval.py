@@ -7,12 +7,16 @@ import inspect
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from dspex.errors import PassageInvalid
 from dspex.protocols.filters import Filter
 from dspex.protocols.metadata import Metadata, checked_metadata
 from dspex.protocols.model import LM, LMPool
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 
 R = TypeVar("R")
 
@@ -70,9 +74,9 @@ class Passage:
         return f"{self.title} | {self.text}" if self.title else self.text
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: type, handler: Any) -> Any:  # pydantic's own types
+    def __get_pydantic_core_schema__(cls, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Leave empty metadata out of what models and files are told."""
-        schema = handler(source)
+        schema: Any = handler(source)
 
         def without_nothing(passage: Passage, write: Callable[[Passage], dict[str, object]]) -> dict[str, object]:
             fields = write(passage)
@@ -81,7 +85,8 @@ class Passage:
             return fields
 
         schema["serialization"] = {"type": "function-wrap", "function": without_nothing}
-        return schema
+        made: CoreSchema = schema
+        return made
 
 
 def checked_passages(passages: Sequence[Passage], first: int = 1) -> list[Passage]:

@@ -15,12 +15,26 @@ from dspex.protocols.model import LM, LMChoice, LMPool
 from dspex.protocols.retrieval import Passage
 from dspex.telemetry import Telemetry
 
-__all__ = ["Delta", "DeltaSink", "LMResult", "OnDelta", "RequestTotals", "Reset", "Scope", "TraceStep", "current_scope"]
+__all__ = [
+    "Delta",
+    "DeltaSink",
+    "FieldValues",
+    "LMResult",
+    "OnDelta",
+    "RequestTotals",
+    "Reset",
+    "Scope",
+    "TraceStep",
+    "current_scope",
+]
 
 R = TypeVar("R")
 
 OnDelta = Callable[[LMDelta], Awaitable[object]]
 """Awaited with each piece of an answer, in order."""
+
+FieldValues = Mapping[str, Any]
+"""Inputs or outputs by name, each of the type that its field declares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +98,8 @@ class TraceStep:
 
     path: str
     """Where the predictor sits in the program (``answer.predict``); empty when it is not part of it."""
-    inputs: Mapping[str, Any]  # field values are of the signature's types
-    outputs: Mapping[str, Any]
+    inputs: FieldValues
+    outputs: FieldValues
 
 
 @dataclass(frozen=True, slots=True)

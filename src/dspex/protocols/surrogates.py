@@ -8,11 +8,10 @@ a half without its other becomes U+FFFD, the sign for what could not be read.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dspex.protocols.lm import LMDelta, LMResponse, Message
+from dspex.protocols.texts import DeltaTexts, with_texts
 
 __all__ = ["DeltaMender", "mended", "mended_messages", "mended_response"]
 
@@ -31,8 +30,7 @@ def _mended_text(text: str) -> str:
 
 def mended(value: T) -> T:
     """Return a text, JSON value or record without half characters; the very same object where it has none."""
-    found: T = _mended(value)
-    return found
+    return with_texts(value, _mended_text)
 
 
 def mended_messages(messages: tuple[Message, ...]) -> tuple[Message, ...]:
@@ -57,70 +55,23 @@ def mended_response(response: LMResponse) -> LMResponse:
     return response
 
 
-def _mended(value: Any) -> Any:
-    kind = type(value)
-    if kind is str:
-        return _mended_text(value)
-    if kind in (list, tuple):
-        made = [_mended(each) for each in value]
-        return value if all(map(_is, made, value)) else kind(made)
-    if kind is dict or isinstance(value, Mapping):
-        pairs = {_mended(name): _mended(each) for name, each in value.items()}
-        same = len(pairs) == len(value) and all(name in value and pairs[name] is value[name] for name in pairs)
-        return value if same else pairs
-    if is_dataclass(kind):
-        changes = {}
-        for each in fields(kind):
-            old = getattr(value, each.name)
-            new = _mended(old)
-            if new is not old and each.init:
-                changes[each.name] = new
-        return replace(value, **changes) if changes else value
-    return value
+class DeltaMender(DeltaTexts):
+    """Mends an answer that comes in pieces: a half at the end of one waits for its other half in the next."""
 
-
-def _is(one: object, other: object) -> bool:
-    return one is other
-
-
-class DeltaMender:
-    """
-    Mends an answer that comes in pieces: a half at the end of one waits for its other half in the next.
-
-    Args:
-        on_delta: Where mended pieces go.
-    """
-
-    __slots__ = ("_held", "_on_delta")
-
-    def __init__(self, on_delta: Callable[[LMDelta], Awaitable[object]]) -> None:
-        self._on_delta = on_delta
-        self._held: dict[tuple[int, str, int | None], str] = {}
+    __slots__ = ()
 
     async def take(self, delta: LMDelta) -> None:
-        """Hand on what is whole of a piece."""
-        if self._held or not (delta.text.isascii() and delta.reasoning.isascii() and delta.arguments.isascii()):
-            whole: dict[str, Any] = {
-                name: self._whole((delta.index, name, delta.tool), getattr(delta, name))
-                for name in ("text", "reasoning", "arguments")
-            }
-            delta = replace(delta, **whole)
-            if not (any(whole.values()) or delta.tool_name):
-                return
-        await self._on_delta(delta)
+        """Hand on what is whole of a piece: quick where all is ASCII."""
+        if not self._held and delta.text.isascii() and delta.reasoning.isascii() and delta.arguments.isascii():
+            await self._on_delta(delta)
+        else:
+            await super().take(delta)
 
-    async def finish(self) -> None:
-        """Hand on what waited for its other half in vain."""
-        held, self._held = self._held, {}
-        for index, name, tool in held:
-            more: dict[str, Any] = {name: "\ufffd"}
-            await self._on_delta(LMDelta(index, tool=tool, **more))
+    def split(self, text: str) -> tuple[str, str]:
+        """Return the text without a first half at its end, and that half."""
+        end = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
+        return _mended_text(text[:-1] if end else text), end
 
-    def _whole(self, place: tuple[int, str, int | None], text: str) -> str:
-        if not text:
-            return text
-        text = self._held.pop(place, "") + text
-        if "\ud800" <= text[-1] <= "\udbff":
-            self._held[place] = text[-1]
-            text = text[:-1]
+    def rest(self, text: str) -> str:
+        """Return the sign for a half without its other."""
         return _mended_text(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Announcements", "Place", "places_of"]
 
-Place = tuple["Parking", "Hashable"]
+Place = tuple["Parking[Any]", "Hashable"]
 
 
 def places_of(runtime: Runtime, spec: ChildSpec) -> tuple[Place, ...]:

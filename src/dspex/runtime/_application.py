@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Self, cast
 
@@ -66,11 +67,7 @@ class Application:
         self.name = name or type(self).__name__
         self.hook_timeout = hook_timeout
         self.stop_timeout = stop_timeout
-        self._flags: dict[str, Any] = {
-            "strategy": strategy,
-            "max_restarts": max_restarts,
-            "max_seconds": max_seconds,
-        }
+        self._supervisor = partial(Supervisor, strategy=strategy, max_restarts=max_restarts, max_seconds=max_seconds)
         self._own_runtime = runtime is None
         self._runtime = runtime
         self._process: ActorProcess | None = None
@@ -257,7 +254,7 @@ class _Master(LibraryActor):
         application = self.application
         self.state = await application.start()
         self.began = True
-        supervisor = Supervisor(application.children, **application._flags)
+        supervisor = application._supervisor(application.children)
         self.top = self.runtime.spawn(supervisor, label=f"{application.name} supervisor", parent=self._dspex_process)
         failure = await self.runtime.await_start(self.top, None)
         if failure is not None:

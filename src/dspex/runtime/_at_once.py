@@ -101,7 +101,9 @@ def handle_at_once(process: ActorLoop, resting: asyncio.Future[None], envelope: 
     return answer
 
 
-def _first_step(handle_call: Callable[[object, CallEnvelope], Awaitable[object]], envelope: CallEnvelope) -> Any:
+def _first_step(
+    handle_call: Callable[[object, CallEnvelope], Awaitable[object]], envelope: CallEnvelope
+) -> tuple[Coroutine[object, None, object], object]:
     try:
         coroutine = handle_call(envelope.message, envelope)
     except StopIteration as error:  # of a handler that is a plain function: not to be taken for a return
@@ -122,13 +124,13 @@ class StartedHandler:
 
     __slots__ = ("_coroutine", "awaited", "cancelled")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, object], awaited: Any = NOT_YET) -> None:
+    def __init__(self, coroutine: Coroutine[object, None, object], awaited: Any = NOT_YET) -> None:
         self._coroutine = coroutine
         self.awaited = awaited
         self.cancelled: asyncio.CancelledError | None = None
         """The cancellation that came before it was awaited, meant for the coroutine."""
 
-    def __await__(self) -> Generator[Any, Any, object]:
+    def __await__(self) -> Generator[object, None, object]:
         coroutine, awaited, cancelled = self._coroutine, self.awaited, self.cancelled
         self.cancelled = None
         try:
@@ -151,12 +153,12 @@ class StartedHandler:
             coroutine.close()
 
 
-def begun_in(frames: object) -> Coroutine[object, object, object] | None:
+def begun_in(frames: object) -> Coroutine[object, None, object] | None:
     """Return the coroutine that a suspended ``StartedHandler`` goes on with, for those who follow what awaits what."""
     frame = getattr(frames, "gi_frame", None)
     if frame is None or frame.f_code is not StartedHandler.__await__.__code__:
         return None
-    coroutine: Coroutine[object, Any, object] = frame.f_locals["coroutine"]
+    coroutine: Coroutine[object, None, object] = frame.f_locals["coroutine"]
     return coroutine
 
 

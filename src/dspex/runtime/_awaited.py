@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from concurrent.futures.thread import _WorkItem
 from functools import partial
 from threading import local
-from typing import TYPE_CHECKING, Any, Final
+from types import CellType
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from dspex.runtime._process import Process
@@ -101,7 +102,7 @@ def _held_by(callback: object) -> list[object]:
     return [getattr(callback, "__self__", None), *closure.values()]
 
 
-def _content(cell: Any) -> object:
+def _content(cell: CellType) -> object:
     try:
         return cell.cell_contents
     except ValueError:  # not set yet

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from dspex._guard import exact_text
 from dspex.errors import SpecError
@@ -131,8 +131,8 @@ class ChildSpec:
 
     id: str
     start: Callable[..., Actor]
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    args: tuple[object, ...] = ()
+    kwargs: Mapping[str, object] = field(default_factory=dict)
     restart: Restart = Restart.PERMANENT
     shutdown: float | ShutdownPolicy | None = None
     kind: Literal["worker", "supervisor"] | None = None

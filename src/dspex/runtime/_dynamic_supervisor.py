@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from dspex.errors import ChildError, SpecError
 from dspex.runtime._child_spec import ChildSpec, RestartStrategy, ShutdownPolicy
 from dspex.runtime._children import Child
 from dspex.runtime._exit import KILL, SHUTDOWN
+from dspex.runtime._messages import Exit
+from dspex.runtime._next import Next
 from dspex.runtime._ref import ActorRef
 from dspex.runtime._supervisor import Supervisor
 from dspex.runtime._supervisor_ref import SupervisorRef, TerminateRef
@@ -90,14 +92,14 @@ class DynamicSupervisor(Supervisor):
             raise failure
         return self._answer(child)
 
-    async def _child_exited(self, message: Any) -> Any:
+    async def _child_exited(self, message: Exit) -> Next:
         child = self._dead_child(message)
         outcome = await super()._child_exited(message)
         if child is not None:
             self._forget_if_stopped(child)
         return outcome
 
-    async def _retry(self, child_id: str) -> Any:
+    async def _retry(self, child_id: str) -> Next:
         child = self._children.get(child_id)
         outcome = await super()._retry(child_id)
         if child is not None:

@@ -7,7 +7,7 @@ import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from dspex._guard import shown
 from dspex.runtime._log import get_logger
@@ -19,8 +19,10 @@ __all__ = ["Janitor", "begin_closing"]
 
 _log = get_logger("runtime")
 
+T = TypeVar("T")
 
-def begin_closing(runtime: Runtime, resource: object, close: Callable[[Any], object]) -> Awaitable[object] | None:
+
+def begin_closing(runtime: Runtime, resource: T, close: Callable[[T], object]) -> Awaitable[object] | None:
     """Call ``close(resource)``; return what is still to be awaited. A failure is logged, whatever it is."""
     try:
         result = close(resource)

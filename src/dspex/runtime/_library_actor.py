@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dspex.errors import UnknownMessage
 from dspex.runtime._actor import Actor
 from dspex.runtime._messages import From
@@ -24,7 +22,7 @@ class LibraryActor(Actor):
         """Refuse; subclasses answer what they understand, and ``refuse`` the rest."""
         return self.refuse(message, sender)
 
-    async def handle_cast(self, message: Any) -> Next:
+    async def handle_cast(self, message: object) -> Next:
         """Log the message and drop it."""
         self._dspex_process.report_unexpected(message)
         return None

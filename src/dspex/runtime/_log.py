@@ -6,13 +6,14 @@ import logging
 import sys
 import traceback
 from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from dspex._guard import contained
 from dspex.runtime._sentences import SAYS, sentence
 
 if TYPE_CHECKING:
     from structlog.stdlib import BoundLogger
+    from structlog.typing import EventDict
 
 __all__ = ["RoomLogger", "get_logger", "heard", "prepare"]
 
@@ -131,7 +132,7 @@ def _print(failure: BaseException) -> None:
             contained(error)
 
 
-def _as_record(logger: logging.Logger, method: str, event: MutableMapping[str, Any]) -> Any:
+def _as_record(logger: logging.Logger, method: str, event: EventDict) -> EventDict:
     """Return the arguments of the standard library's logger: the sentence, and beside it the fields."""
     name = event["event"]
     event["event"] = sentence(name, event)

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from dspex.errors import OsProcessFailed, SpecError
 from dspex.runtime._child_spec import check_seconds
@@ -175,9 +175,9 @@ class OsProcess(LibraryActor):
             return Reply(self._info())
         return self.refuse(message, sender)
 
-    async def handle_info(self, message: Any) -> Next:
+    async def handle_info(self, message: object) -> Next:
         """End when the program has ended."""
-        if not issubclass(type(message), _Ended):
+        if type(message) is not _Ended:
             return await super().handle_info(message)
         if message.code in self._normal_exits:
             return Stop(NORMAL)

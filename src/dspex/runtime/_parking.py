@@ -6,7 +6,7 @@ import asyncio
 import difflib
 import itertools
 from collections.abc import Callable, Hashable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from dspex.errors import CallCycle, CallTimeout, NoSuchActor, ServiceUnavailable
 from dspex.runtime._chain import chain_of, refuse_cycle
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Parking"]
 
+K = TypeVar("K", bound=Hashable)
+
 Chain = tuple["Process", ...]
 
 _COMPARED: Final = 500
 """Keys that are looked through for the nearest ones: an error must not hold the loop."""
 
 
-class Parking:
+class Parking(Generic[K]):
     """
     The waiting room of one table of keys; data, not a process.
 
@@ -42,10 +44,10 @@ class Parking:
 
     def __init__(
         self,
-        holder: Callable[[Any], Process | None],
-        held: Callable[[], Iterable[Hashable]],
-        text: Callable[[Any], str | None],
-        place: Callable[[Any], str],
+        holder: Callable[[K], Process | None],
+        held: Callable[[], Iterable[K]],
+        text: Callable[[K], str | None],
+        place: Callable[[K], str],
         may_come: Callable[[Chain], bool] = lambda _: False,
     ) -> None:
         self._holder = holder
@@ -53,21 +55,21 @@ class Parking:
         self._text = text
         self._place = place
         self._may_come = may_come
-        self._parked: dict[Hashable, dict[asyncio.Future[ActorRef], Chain | None]] = {}  # the oldest first
-        self._waiting_for: dict[Process, list[Hashable]] = {}  # by those in a waiting caller's chain, itself included
-        self._expected: dict[Hashable, list[Process]] = {}
-        self._unavailable: dict[Hashable, object] = {}
+        self._parked: dict[K, dict[asyncio.Future[ActorRef], Chain | None]] = {}  # the oldest first
+        self._waiting_for: dict[Process, list[K]] = {}  # by those in a waiting caller's chain, itself included
+        self._expected: dict[K, list[Process]] = {}
+        self._unavailable: dict[K, object] = {}
 
     def __len__(self) -> int:
         return sum(len(parked) for parked in self._parked.values())
 
     # --- who is expected ------------------------------------------------------------------------------------
 
-    def expect(self, key: Hashable, by: Process) -> None:
+    def expect(self, key: K, by: Process) -> None:
         """Note that ``by``, a supervisor, sees to it that somebody holds ``key``."""
         self._expected.setdefault(key, []).append(by)
 
-    def no_longer_expect(self, key: Hashable, by: Process) -> None:
+    def no_longer_expect(self, key: K, by: Process) -> None:
         """Undo one ``expect``; callers leave if that was the last hope."""
         supervisors = self._expected[key]
         supervisors.remove(by)
@@ -76,7 +78,7 @@ class Parking:
             self._unavailable.pop(key, None)
             self.dismiss(key)
 
-    def runtime_of(self, key: Hashable) -> Runtime | None:
+    def runtime_of(self, key: K) -> Runtime | None:
         """Return the runtime of who holds ``key`` or sees to it."""
         holder = self._holder(key)
         if holder is not None:
@@ -86,14 +88,14 @@ class Parking:
 
     # --- what happens to a key ------------------------------------------------------------------------------
 
-    def taken(self, key: Hashable, ref: ActorRef) -> None:
+    def taken(self, key: K, ref: ActorRef) -> None:
         """Wake those who wait for ``key``."""
         self._unavailable.pop(key, None)
         for future in self._parked.pop(key, ()):
             if not future.done():
                 future.set_result(ref)
 
-    def dismiss(self, key: Hashable) -> None:
+    def dismiss(self, key: K) -> None:
         """Send away the callers who wait for ``key`` in vain: nobody holds it, and nobody is expected to."""
         if not self._parked or self._holder(key) is not None or key in self._expected:
             return
@@ -106,14 +108,14 @@ class Parking:
         for key in tuple(self._parked):
             self.dismiss(key)
 
-    def mark_unavailable(self, key: Hashable, reason: object) -> None:
+    def mark_unavailable(self, key: K, reason: object) -> None:
         """Fail everyone who waits for ``key``, and who asks from now on, until somebody takes it again."""
         self._unavailable[key] = reason
         for future in self._parked.pop(key, ()):
             if not future.done():
                 future.set_exception(ServiceUnavailable(self._text(key) or self._place(key), reason))
 
-    def no_longer_unavailable(self, key: Hashable) -> None:
+    def no_longer_unavailable(self, key: K) -> None:
         """Note that nobody tries to start the service ``key`` any more."""
         self._unavailable.pop(key, None)
 
@@ -126,7 +128,7 @@ class Parking:
 
     # --- waiting --------------------------------------------------------------------------------------------
 
-    async def wait(self, key: Hashable, runtime: Runtime, timeout: float | None, *, patient: bool) -> ActorRef:
+    async def wait(self, key: K, runtime: Runtime, timeout: float | None, *, patient: bool) -> ActorRef:
         """
         Return who takes ``key`` next; whoever that is may be gone again by the time the caller wakes.
 
@@ -170,7 +172,7 @@ class Parking:
                     del self._waiting_for[each]
             self.unpark(key, future)
 
-    def _refuse_cycle(self, key: Hashable, chain: Chain) -> None:
+    def _refuse_cycle(self, key: K, chain: Chain) -> None:
         """Raise CallCycle when whoever could take ``key`` waits for one of ``chain``."""
         if not chain:
             return
@@ -188,7 +190,7 @@ class Parking:
                     seen.add(further)
                     todo.append(further)
 
-    def unpark(self, key: Hashable, future: asyncio.Future[ActorRef]) -> None:
+    def unpark(self, key: K, future: asyncio.Future[ActorRef]) -> None:
         """Forget one who waited."""
         parked = self._parked.get(key)
         if parked is not None:
@@ -196,11 +198,11 @@ class Parking:
             if not parked:
                 del self._parked[key]
 
-    def park(self, key: Hashable, future: asyncio.Future[ActorRef]) -> None:
+    def park(self, key: K, future: asyncio.Future[ActorRef]) -> None:
         """Have ``future`` resolved by whoever takes ``key``."""
         self._parked.setdefault(key, {})[future] = None
 
-    def nobody(self, key: Hashable) -> NoSuchActor:
+    def nobody(self, key: K) -> NoSuchActor:
         """Return the error for a key that nobody holds and nobody is expected to, with the keys most like it."""
         place, wanted = self._place(key), self._text(key)
         if wanted is None:

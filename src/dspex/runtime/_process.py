@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from dspex._guard import contained, exact_text, text_of
 from dspex.runtime._at_once import begun_in
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["CALLERS_KEPT", "Process", "is_cancellation"]
 
 _log = get_logger("runtime")
+
+T = TypeVar("T")
 
 _EXCEPTIONS: Final = BaseExceptionGroup.__dict__["exceptions"]
 
@@ -100,7 +102,7 @@ class Process:
         self._links: dict[Process, bool] | None = None  # whether its end is told before ordinary messages
         self._waiters: dict[asyncio.Future[ExitReason | None], None] | None = None
         self._waits_for_children = False
-        self._resources: list[tuple[object, Callable[[object], object]]] | None = None
+        self._resources: list[tuple[Any, Callable[[Any], object]]] | None = None
         self._on_dead: list[Callable[[], object]] | None = None
         self._fence_timer: TimerHandle | None = None
 
@@ -173,7 +175,7 @@ class Process:
 
     # --- running --------------------------------------------------------------------------------------------
 
-    def _launch(self, coroutine: Any) -> None:
+    def _launch(self, coroutine: Coroutine[object, None, None]) -> None:
         """Run ``coroutine`` as this process's task, past any task factory (an eager one would run it at once)."""
         self.context.run(HOME.set, self)
         task = asyncio.Task(coroutine, loop=self.runtime.loop, name=self.label, context=self.context)
@@ -190,7 +192,7 @@ class Process:
         if interrupt is not None and not self.runtime.interrupted(interrupt):
             raise interrupt
 
-    def own(self, resource: object, close: Callable[[Any], object]) -> None:
+    def own(self, resource: T, close: Callable[[T], object]) -> None:
         """Have ``close(resource)`` called on exit; at once when the exit is already past."""
         if self.dead:
             awaitable = begin_closing(self.runtime, resource, close)

@@ -186,7 +186,7 @@ class ActorRef(ProcessRef):
     async def call(self, message: Call[R], *, timeout: float | None = 5.0) -> R: ...
     @overload
     async def call(self, message: object, *, timeout: float | None = 5.0) -> Any: ...
-    async def call(self, message: object, *, timeout: float | None = 5.0) -> Any:
+    async def call(self, message: object, *, timeout: float | None = 5.0) -> object:
         """
         Send ``message`` to ``handle_call`` and return the answer.
 
@@ -416,7 +416,7 @@ class NamedRef(Handle):
     async def call(self, message: Call[R], *, timeout: float | None = 5.0) -> R: ...
     @overload
     async def call(self, message: object, *, timeout: float | None = 5.0) -> Any: ...
-    async def call(self, message: object, *, timeout: float | None = 5.0) -> Any:
+    async def call(self, message: object, *, timeout: float | None = 5.0) -> object:
         """
         Call the holder of the name, waiting for one if need be; errors as ``ActorRef.call``.
 

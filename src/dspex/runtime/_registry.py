@@ -24,6 +24,9 @@ _log = get_logger("runtime")
 T = TypeVar("T")
 Strict = tuple[type, Hashable]
 
+Where = Callable[[Any, ProcessRef, Any], object]
+"""Picks entries by their key, process and value."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -164,7 +167,7 @@ class Registry(Itself):
             key for (_, key), entries in self._entries.items() if any(owner.exit_reason is None for owner, _ in entries)
         )
 
-    def select(self, where: Callable[[Any, ProcessRef, Any], object] | None = None) -> tuple[Registration, ...]:
+    def select(self, where: Where | None = None) -> tuple[Registration, ...]:
         """
         Return the live entries of all keys, or those for which ``where(key, ref, value)`` is true; the oldest first.
 
@@ -178,7 +181,7 @@ class Registry(Itself):
         ]  # a list of its own, for ``where`` is the user's, and may register or unregister
         return tuple(each for each in live if where is None or where(each.key, each.ref, each.value))
 
-    def count(self, where: Callable[[Any, ProcessRef, Any], object] | None = None) -> int:
+    def count(self, where: Where | None = None) -> int:
         """Return how many live entries there are, or for how many of them ``where(key, ref, value)`` is true."""
         return len(self.select(where))
 
@@ -222,14 +225,14 @@ class Registry(Itself):
 
     # --- inside ---------------------------------------------------------------------------------------------
 
-    def ready(self, strict: Hashable) -> ActorRef | None:
+    def ready(self, strict: Strict) -> ActorRef | None:
         """Return the actor that holds a key (with its type, as of ``Via.place``) and is initialised, or None."""
         process = self._holder(strict)
         if process is None or process.exit_reason is not None or process.started is not None or process.stopping:
             return None
         return process.ref
 
-    def _holder(self, strict: Any) -> ActorProcess | None:
+    def _holder(self, strict: Strict) -> ActorProcess | None:
         """Return the actor that has a key, be it dying; plain tasks, which may register too, cannot be called."""
         return next((owner for owner, _ in self._entries.get(strict, ()) if isinstance(owner, ActorProcess)), None)
 

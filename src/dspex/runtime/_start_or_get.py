@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Hashable
+from typing import TYPE_CHECKING, TypeVar
 
 from dspex.errors import AlreadyRegistered, ChildError, NoSuchActor, SpecError, StartFailed
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from dspex.runtime._via import Via
 
 __all__ = ["start_or_get"]
+
+K = TypeVar("K", bound=Hashable)
 
 
 async def start_or_get(
@@ -33,15 +35,21 @@ async def start_or_get(
         ServiceUnavailable: The service has failed to start several times running.
         The exceptions of ``start``, when nobody else has the place.
     """
-    parking: Parking
-    key: Any
-    ready: Callable[[Any], ActorRef | None]
     if name is not None:
-        parking, key, ready = runtime._names.parking, name, runtime._names.whereis
-    elif via is not None:
-        (parking, key), ready = via.place, via.registry.ready
-    else:
-        raise SpecError("name", name, "a name, or a key of a registry as via=: to be found by")
+        return await _start_or_get(runtime, start, runtime._names.parking, name, runtime._names.whereis, timeout)
+    if via is not None:
+        return await _start_or_get(runtime, start, *via.place, via.registry.ready, timeout)
+    raise SpecError("name", name, "a name, or a key of a registry as via=: to be found by")
+
+
+async def _start_or_get(
+    runtime: Runtime,
+    start: Callable[[float | None], Awaitable[ActorRef]],
+    parking: Parking[K],
+    key: K,
+    ready: Callable[[K], ActorRef | None],
+    timeout: float | None,
+) -> ActorRef:
     clock = runtime.clock
     until = None if timeout is None else clock.now() + timeout
     while True:

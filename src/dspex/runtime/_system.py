@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -162,7 +162,9 @@ class _Tracer:
             attributes[name] = partial(self._handle, name, getattr(process.actor, name))
         attributes[_TRACER] = self
 
-    async def _handle(self, name: str, handler: Callable[..., Any], message: object, *sender: object) -> Any:
+    async def _handle(
+        self, name: str, handler: Callable[..., Awaitable[object]], message: object, *sender: object
+    ) -> object:
         self._tell(TraceEvent("in", name, message))
         outcome = await handler(message, *sender)
         self._tell(TraceEvent("out", name, message, outcome))

@@ -129,7 +129,7 @@ class ThreadPool:
         self._workers.add(worker)
         return worker
 
-    def _leave(self, job: _Job[Any]) -> None:
+    def _leave(self, job: _Job[R]) -> None:
         """Note that nobody waits for a call any more."""
         if not job.begun:
             if job in self._waiting:

@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from dspex._clock import monotonic
 from dspex.errors import ActorError, ActorExited, CallTimeout, MailboxFull, NoSuchActor, WrongLoop
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from dspex.runtime._runtime import Runtime
 
 __all__ = ["ThreadGate", "call_from_thread", "cast_from_thread"]
+
+T = TypeVar("T")
 
 _LOOK: Final = 1.0
 """Seconds after which a thread that waits looks whether the loop is still there."""
@@ -169,7 +171,7 @@ def _hand_over(runtime: Runtime, label: str, function: Callable[..., object], *a
         raise NoSuchActor(label) from error
 
 
-def _wait(runtime: Runtime, label: str, answer: Future[Any], timeout: float | None) -> object:
+def _wait(runtime: Runtime, label: str, answer: Future[T], timeout: float | None) -> T:
     """Wait for what the loop says; but not for ever for a loop that stands still or is gone."""
     until = None if timeout is None else monotonic() + timeout
     while True:

@@ -11,8 +11,8 @@ from dspex.runtime._messages import Call
 from dspex.runtime._ref import ActorRef, Handle
 
 if TYPE_CHECKING:
-    from dspex.runtime._announced import Place
-    from dspex.runtime._registry import Registry
+    from dspex.runtime._parking import Parking
+    from dspex.runtime._registry import Registry, Strict
 
 __all__ = ["Via"]
 
@@ -55,7 +55,7 @@ class Via(Handle):
     async def call(self, message: Call[R], *, timeout: float | None = 5.0) -> R: ...
     @overload
     async def call(self, message: object, *, timeout: float | None = 5.0) -> Any: ...
-    async def call(self, message: object, *, timeout: float | None = 5.0) -> Any:
+    async def call(self, message: object, *, timeout: float | None = 5.0) -> object:
         """
         Call the holder of the key, waiting for one if a supervisor is to start it; errors as ``ActorRef.call``.
 
@@ -87,6 +87,6 @@ class Via(Handle):
         return ref is not None and ref.send(message)
 
     @property
-    def place(self) -> Place:
+    def place(self) -> tuple[Parking[Strict], Strict]:
         """Where those wait who call while nobody holds the key; for the runtime."""
         return self.registry._parking, (type(self.key), self.key)

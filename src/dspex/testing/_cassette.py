@@ -16,6 +16,7 @@ import httpx
 from dspex._files import FileLock, json_text, parse_json, write_private
 from dspex.errors import CassetteMiss, ConfigError, FileError
 from dspex.protocols.headers import is_credential
+from dspex.protocols.json_values import JsonDict
 from dspex.services.lm.redact import Redactor
 
 __all__ = ["Cassette", "cassette"]
@@ -36,7 +37,7 @@ _PASSING: Final = frozenset({401, 402, 403, 408, 409, 425, 429})
 _ENCODING: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 """Headers of a body as it travelled."""
 
-Entry = dict[str, Any]  # a line of the file, as JSON has it
+Entry = JsonDict  # a line of the file
 
 
 def cassette(path: str | Path, *, strict: bool = False, through: httpx.AsyncBaseTransport | None = None) -> Cassette:
@@ -206,7 +207,7 @@ def _digest(url: httpx.URL, body: bytes) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _parsed(body: bytes) -> object:  # JSON of any shape
+def _parsed(body: bytes) -> Any:  # JSON of any shape
     """Return a body as JSON, or as text where it is none."""
     try:
         return json.loads(body)

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from dspex.runtime import ExitReason, Runtime
+from dspex.telemetry import Facts
 
 __all__ = ["Began", "ExitRecorder", "Exited", "GaveUp", "Restarted", "StartRefused"]
 
@@ -148,7 +149,7 @@ class ExitRecorder:
                 future.set_result(None)
 
 
-def _record(name: str, facts: Mapping[str, Any]) -> Record | None:
+def _record(name: str, facts: Facts) -> Record | None:
     match name:
         case "dspex.process.start":
             return Began(facts["label"])

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
 from dspex.runtime import KILL, Actor, ActorProcess, Crashed, Process, Runtime, current_process
@@ -117,8 +117,8 @@ class AppliedFaults:
             self.due("init", _called(process))
 
     def _guarded(
-        self, callback: Callable[..., Any], kind: PointKind
-    ) -> Callable[..., object]:  # whatever the callback takes and returns
+        self, callback: Callable[..., Awaitable[object]], kind: PointKind
+    ) -> Callable[..., Awaitable[object]]:  # whatever the callback takes
         @functools.wraps(callback)
         async def guarded(actor: Actor, *arguments: object) -> object:
             await self.visit(kind, actor._dspex_process)  # noqa: SLF001 - no other way leads from an actor to its process

@@ -9,15 +9,17 @@ import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final, Unpack, cast
 
 from pydantic_core import to_json
 
 from dspex._random import fresh_id
 from dspex.errors import ScriptExhausted, ScriptMisspelt, StreamTruncated
 from dspex.protocols.content import ToolCall
+from dspex.protocols.json_values import Json
 from dspex.protocols.lm import Completion, LMDelta, LMRequest, LMResponse, Usage
 from dspex.protocols.local import LocalLM
+from dspex.protocols.params import Sampling
 from dspex.protocols.scope import OnDelta
 from dspex.testing.scripted import completion_text
 
@@ -120,7 +122,7 @@ class ScriptedLM(LocalLM):
         *,
         model: str | None = None,
         capabilities: Mapping[str, bool] | None = None,
-        **params: Any,  # sampling parameters of any name
+        **params: Unpack[Sampling],
     ) -> None:
         super().__init__(
             model or f"scripted/{fresh_id('lm')}", capabilities={**_ABLE, **(capabilities or {})}, **params
@@ -213,7 +215,7 @@ def _completions(answer: ScriptedAnswer, request: LMRequest) -> tuple[Completion
     return tuple(_completion([each], request) for each in answer)
 
 
-def _completion(parts: Sequence[Any], request: LMRequest) -> Completion:  # each is an answer
+def _completion(parts: Sequence[object], request: LMRequest) -> Completion:  # each is an answer
     first = parts[0]
     if isinstance(first, Completion):
         return first
@@ -233,11 +235,12 @@ def _is_call(answer: object) -> bool:
     return isinstance(answer, ToolCall) or (isinstance(answer, Mapping) and answer.keys() == {"tool", "arguments"})
 
 
-def _call(answer: ToolCall | Mapping[str, Any], number: int) -> ToolCall:
+def _call(answer: object, number: int) -> ToolCall:
     if isinstance(answer, ToolCall):
         return answer
+    assert isinstance(answer, Mapping)  # as `_is_call` has found
     raw = to_json(answer["arguments"]).decode()
-    return ToolCall(f"call-{number}", answer["tool"], cast("Mapping[str, Any]", answer["arguments"]), raw)
+    return ToolCall(f"call-{number}", answer["tool"], cast("Json", answer["arguments"]), raw)
 
 
 def _text(fields: Mapping[str, object], request: LMRequest) -> str:

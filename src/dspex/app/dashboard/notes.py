@@ -10,7 +10,7 @@ import itertools
 import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from dspex._guard import contained
 from dspex.app.dashboard.evaluations_view import EvaluationNote
@@ -23,6 +23,7 @@ from dspex.protocols.lm import Attempt, LMRequest, LMResponse, Message
 from dspex.protocols.model import LM
 from dspex.requests import LiveRequest, RequestRunner
 from dspex.runtime import get_logger
+from dspex.telemetry import Facts
 
 if TYPE_CHECKING:
     from dspex.telemetry import Telemetry
@@ -176,7 +177,7 @@ class Notes:
 
     # --- conversations, only where they may be shown ----------------------------------------------------------
 
-    def _hear(self, name: str, measurements: Mapping[str, float], metadata: Mapping[str, Any]) -> None:
+    def _hear(self, name: str, measurements: Mapping[str, float], metadata: Facts) -> None:
         calls = self.words.setdefault(metadata["request"], [])
         if name.endswith(".start"):
             while len(self.words) > CONVERSATIONS:

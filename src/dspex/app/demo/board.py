@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
 from dspex.protocols.executor import Failed, Ok
 from dspex.requests import Request
+from dspex.telemetry import Facts
 
 __all__ = ["Board", "Cell", "KilledActor"]
 
@@ -79,7 +79,7 @@ class Board:
         """Note a kill that is about to happen."""
         self.kills.append(KilledActor(name, self.elapsed))
 
-    def handle(self, event: str, measurements: Mapping[str, float], metadata: Mapping[str, Any]) -> None:
+    def handle(self, event: str, measurements: Mapping[str, float], metadata: Facts) -> None:
         """Take a telemetry event."""
         match event:
             case "dspex.lm.attempt.exception":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from dspex.app._app import App
 from dspex.app.demo.ending import DEMOS
@@ -16,13 +16,14 @@ from dspex.app.demo.show import ScoreRow, Show
 from dspex.evaluation import Comparison, Report, exact_match
 from dspex.optimizers import BootstrapFewShot
 from dspex.programs import details
+from dspex.protocols.json_values import Json
 
 __all__ = ["counting", "score_programs", "swapped"]
 
 RULE_HEADER: Final = "x-simulator-rule"
 """Where the simulator says which rule an answer follows; nothing but this table ever reads it."""
 
-Demo = Mapping[str, Any]
+Demo = Json
 
 
 async def score_programs(app: App, library: Library, sizes: Sizes, seed: int, show: Show) -> None:

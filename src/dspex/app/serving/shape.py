@@ -14,6 +14,7 @@ from pydantic import Field as PydanticField
 from dspex.app._rows import result_type
 from dspex.errors import ConfigError
 from dspex.programs import Signature
+from dspex.programs.fields import Field
 from dspex.programs.inputs import inputs_of
 
 __all__ = ["Invalid", "Problem", "ServedProgram", "openapi_of"]
@@ -65,7 +66,7 @@ class ServedProgram:
         self.name = name
         self.about = inspect.cleandoc(_words(program))
         spec = inputs_of(program)
-        fields: dict[str, Any] = _fields(program, spec.names, spec.required)
+        fields: dict[str, Any] = {**_fields(program, spec.names, spec.required)}
         config = ConfigDict(extra="allow" if spec.takes_any else "forbid", arbitrary_types_allowed=False)
         try:
             self._inputs = create_model(f"{name}Inputs", __config__=config, **fields)
@@ -79,7 +80,7 @@ class ServedProgram:
         except Exception:  # noqa: BLE001 - as above; the document then promises nothing
             self.answer_schema = {}
 
-    def read(self, body: bytes) -> dict[str, Any]:
+    def read(self, body: bytes) -> dict[str, object]:
         """
         Return the inputs in a request's body, of their types.
 
@@ -110,12 +111,12 @@ def _words(program: object) -> str:
     return words if isinstance(words, str) else ""
 
 
-def _fields(program: object, names: tuple[str, ...], required: frozenset[str]) -> dict[str, Any]:
+def _fields(program: object, names: tuple[str, ...], required: frozenset[str]) -> dict[str, tuple[object, object]]:
     """Return pydantic's words for each input: those of a signature, else the parameters of ``forward``."""
     signature = getattr(program, "signature", None)
     if isinstance(signature, type) and issubclass(signature, Signature):
         known = signature.fields
-        return {name: _field_of(known[name]) if name in known else (Any, ...) for name in names}
+        return {name: _field_of(known[name]) if name in known else (object, ...) for name in names}
     forward = inspect.unwrap(type(program).forward)  # type: ignore[attr-defined]  # looked at by inputs_of
     try:
         hints = typing.get_type_hints(forward)
@@ -123,16 +124,18 @@ def _fields(program: object, names: tuple[str, ...], required: frozenset[str]) -
         hints = {}
     defaults = {name: each.default for name, each in inspect.signature(forward).parameters.items()}
     return {
-        name: (hints.get(name, Any), ... if name in required else PydanticField(default=defaults.get(name)))
+        name: (hints.get(name, object), ... if name in required else PydanticField(default=defaults.get(name)))
         for name in names
     }
 
 
-def _field_of(field: Any) -> tuple[object, object]:
-    words = {"description": field.desc} if field.desc else {}
+def _field_of(field: Field) -> tuple[object, object]:
     if field.has_default:
-        return (field.codec.annotation, PydanticField(default_factory=field.make_default, **words))
-    return (field.codec.annotation, PydanticField(..., **words))
+        return (
+            field.codec.annotation,
+            PydanticField(default_factory=field.make_default, description=field.desc or None),
+        )
+    return (field.codec.annotation, PydanticField(..., description=field.desc or None))
 
 
 def _problem_of(error: ValidationError) -> Problem:

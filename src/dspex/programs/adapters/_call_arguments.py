@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -41,4 +40,4 @@ def read_arguments(call: ToolCall) -> tuple[Mapping[str, object], bool]:
     return repaired(_OBJECT, raw, ValueError("they are not a JSON object"))[0], True
 
 
-_OBJECT: TypeAdapter[dict[str, object]] = TypeAdapter(dict[str, Any])
+_OBJECT: TypeAdapter[dict[str, object]] = TypeAdapter(dict[str, object])

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NotRequired, Required, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic.fields import FieldInfo
 from typing_extensions import is_typeddict
 
 from dspex._clock import DATE_TYPES
@@ -26,7 +27,7 @@ from dspex.programs.adapters._dates import date_form
 from dspex.programs.adapters._exact_json import DoubleKey, ExactFloat, exact_json
 from dspex.programs.adapters._lenient import lenient_value
 from dspex.programs.adapters._marks import number_text, only_fence, without_marks
-from dspex.programs.adapters._types import allows_none, literal_values, plain_type, without_none
+from dspex.programs.adapters._types import Annotation, allows_none, literal_values, plain_type, without_none
 
 __all__ = ["NOTHING", "aliases_agree", "forgiven", "has_dates", "is_list", "is_mapping", "refuse_swaps", "structure_in"]
 
@@ -260,7 +261,7 @@ def _fits(value: object, annotation: object) -> bool:
     return True
 
 
-def _adapter(annotation: Any) -> TypeAdapter[object]:
+def _adapter(annotation: Annotation) -> TypeAdapter[object]:
     try:
         return _known_adapter(annotation)
     except TypeError:  # not hashable
@@ -268,7 +269,7 @@ def _adapter(annotation: Any) -> TypeAdapter[object]:
 
 
 @functools.lru_cache(maxsize=512)
-def _known_adapter(annotation: Any) -> TypeAdapter[object]:
+def _known_adapter(annotation: Annotation) -> TypeAdapter[object]:
     return TypeAdapter(annotation)
 
 
@@ -385,7 +386,7 @@ def _object(value: object, annotation: object, members: Mapping[str, tuple[objec
         if field in given:
             continue
         given[field] = each
-        of = members[names[known]][0] if known in names else Any
+        of = members[names[known]][0] if known in names else object
         found[known] = forgiven(each, of, depth + 1)
     return found
 
@@ -433,7 +434,7 @@ def _known_members(annotation: object) -> Mapping[str, tuple[object, str]] | Non
     except (NameError, TypeError):
         return None
     wanted: Sequence[str] = getattr(origin, "_fields", None) or [*hints]
-    return {name: (_required(hints.get(name, Any)), name) for name in wanted}
+    return {name: (_required(hints.get(name, object)), name) for name in wanted}
 
 
 def _required(annotation: object) -> object:
@@ -441,6 +442,6 @@ def _required(annotation: object) -> object:
     return get_args(annotation)[0] if get_origin(annotation) in (Required, NotRequired) else annotation
 
 
-def _alias_of(field: Any, name: str) -> str:
+def _alias_of(field: FieldInfo, name: str) -> str:
     alias = field.validation_alias if field.validation_alias is not None else field.alias
     return alias if isinstance(alias, str) else name

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any, cast, get_args, get_origin
+from typing import cast, get_args, get_origin
 
 from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
@@ -29,6 +29,7 @@ from dspex.protocols.content import ToolCall
 from dspex.protocols.lm import Capabilities, Completion, ToolSpec
 from dspex.protocols.marked_calls import words_before_calls
 from dspex.protocols.model import LMParams
+from dspex.protocols.scope import FieldValues
 
 __all__ = ["Native", "has_native_fields", "native_of"]
 
@@ -52,7 +53,7 @@ class Native:
     reasoning: str = ""
     citations: str = ""
 
-    def specs(self, inputs: Mapping[str, Any]) -> tuple[ToolSpec, ...]:
+    def specs(self, inputs: FieldValues) -> tuple[ToolSpec, ...]:
         """Return the tools as the model is told of them."""
         given = inputs.get(self.tools) if self.tools else None
         return tuple([each if isinstance(each, ToolSpec) else each.spec for each in given or ()])

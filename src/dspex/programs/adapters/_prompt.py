@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._native_turns import NOT_CALLED, answered, native_calls, with_calls
@@ -20,6 +20,7 @@ from dspex.programs.fields import Field
 from dspex.programs.types.history import History
 from dspex.protocols.content import Part, TextPart
 from dspex.protocols.lm import Message
+from dspex.protocols.scope import FieldValues
 
 __all__ = [
     "NOT_GIVEN",
@@ -231,7 +232,7 @@ def _as_it_fits(write: Callable[[object], Content], codec: Codec, value: object)
         return str(value)
 
 
-def history_messages(rendered: Rendered, inputs: Mapping[str, Any]) -> list[Message]:
+def history_messages(rendered: Rendered, inputs: FieldValues) -> list[Message]:
     """
     Return the earlier turns: Messages as they are, fields as a user's and an assistant's turn.
 

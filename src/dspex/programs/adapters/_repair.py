@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -52,7 +52,7 @@ def led(adapter: TypeAdapter[T], annotation: object, value: object) -> T:
     return checked(adapter, forgiven(value, annotation))
 
 
-def repaired(adapter: TypeAdapter[T], text: str, problem: ValueError, annotation: object = Any) -> tuple[T, str]:
+def repaired(adapter: TypeAdapter[T], text: str, problem: ValueError, annotation: object = object) -> tuple[T, str]:
     """
     Climb down: elements, JSON nearly right, the type's forms, one value in prose.
 

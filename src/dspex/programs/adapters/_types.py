@@ -21,6 +21,9 @@ __all__ = [
     "without_titles",
 ]
 
+Annotation = Any
+"""A class or a special form, as it stands in the author's code: typing has no type for both."""
+
 _ALIASES: tuple[type, ...] = (
     typing_extensions.TypeAliasType,
     getattr(typing, "TypeAliasType", typing_extensions.TypeAliasType),  # from Python 3.12 on there are two, or one

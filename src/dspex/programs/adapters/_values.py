@@ -9,6 +9,7 @@ which rung held, so that no repair goes unnoticed.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Sequence
@@ -25,10 +26,19 @@ from dspex.programs.adapters._exact_json import DoubleKey, ExactFloat, exact_jso
 from dspex.programs.adapters._forgive import aliases_agree, forgiven, has_dates, refuse_swaps
 from dspex.programs.adapters._marks import without_marks
 from dspex.programs.adapters._repair import Reading, checked, describe, led, repaired
-from dspex.programs.adapters._types import allows_none, literal_values, plain_type, type_text, unaliased, without_none
+from dspex.programs.adapters._types import (
+    Annotation,
+    allows_none,
+    literal_values,
+    plain_type,
+    type_text,
+    unaliased,
+    without_none,
+)
 from dspex.programs.types.field_type import FieldType, PartCollector
 from dspex.programs.types.quote import Document
 from dspex.protocols.content import Part
+from dspex.protocols.json_values import JsonDict
 from dspex.protocols.retrieval import Passage
 
 __all__ = [
@@ -38,6 +48,7 @@ __all__ = [
     "FieldTypeCodec",
     "TextCodec",
     "UntypedCodec",
+    "any_codec",
     "make_codec",
     "numbered",
     "to_plain",
@@ -94,7 +105,7 @@ class Codec:
             adapter = self._adapter = _type_adapter(self.annotation)
         return adapter
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> JsonDict:
         """Return the JSON schema, with the names that are written; empty where the type has none."""
         try:
             return self.adapter.json_schema(by_alias=self.by_alias)
@@ -318,7 +329,7 @@ class UntypedCodec(TextCodec):
             if value is None:
                 raise
         if isinstance(value, (list, tuple, set, dict)) or hasattr(type(value), "__pydantic_core_schema__"):
-            return Codec(Any).write_json(value)
+            return any_codec().write_json(value)
         return str(value)
 
 
@@ -451,6 +462,12 @@ class PassagesCodec(Codec):
         return super().write(value)
 
 
+@functools.cache
+def any_codec() -> Codec:
+    """Return the codec of values whose type nobody says."""
+    return Codec(Any)
+
+
 def make_codec(annotation: object, constraints: dict[str, Any], role: str) -> Codec:
     """
     Return the codec of a field.
@@ -532,7 +549,7 @@ def _is_known(annotation: object) -> bool:
     return get_origin(annotation) in (list, dict, set, tuple) and all(map(_is_known, get_args(annotation)))
 
 
-def _type_adapter(annotation: Any) -> TypeAdapter[object]:
+def _type_adapter(annotation: Annotation) -> TypeAdapter[object]:
     try:
         return TypeAdapter(annotation)
     except (PydanticSchemaGenerationError, PydanticUserError, TypeError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Parsed, StreamParser, text_of
@@ -16,7 +16,7 @@ from dspex.programs.adapters._json_stream import JsonStream
 from dspex.programs.adapters._prompt import Rendered, given_and_wanted, shown_inputs, slots
 from dspex.programs.adapters._reading import read_object
 from dspex.programs.adapters._thoughts import Thoughts
-from dspex.programs.adapters._values import Codec
+from dspex.programs.adapters._values import Codec, any_codec
 from dspex.programs.adapters._words import form
 from dspex.programs.fields import Field
 from dspex.programs.signature import Signature, plan_of
@@ -119,7 +119,7 @@ def _json_text(codec: Codec, value: object) -> str:
     try:
         return codec.write_json(value if type(value) is codec.exact else codec.check(value))
     except ValueError:  # labelled data need not fit; the model still learns from it
-        return Codec(Any).write_json(value if isinstance(value, (str, int, float, bool, list, dict)) else str(value))
+        return any_codec().write_json(value if isinstance(value, (str, int, float, bool, list, dict)) else str(value))
 
 
 def _form(field: Field) -> str:

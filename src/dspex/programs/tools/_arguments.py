@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NotRequired, Required, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, NotRequired, Required, get_args, get_origin, get_type_hints
 
 from pydantic import (
     ConfigDict,
@@ -25,10 +25,10 @@ from dspex.programs._annotations import parameters_of
 from dspex.programs.adapters._exact_json import without_texts
 from dspex.programs.adapters._forgive import forgiven, has_dates, refuse_swaps
 from dspex.programs.adapters._repair import describe
-from dspex.programs.adapters._types import without_titles
+from dspex.programs.adapters._types import Annotation, without_titles
 from dspex.programs.run import Run
 from dspex.programs.tools._docstring import Docstring
-from dspex.protocols.json_values import Json
+from dspex.protocols.json_values import Json, JsonDict
 
 __all__ = ["Arguments", "arguments_of"]
 
@@ -51,13 +51,13 @@ class Arguments:
 
     schema: Json
     run: str
-    deps: Any  # a class, a union of classes, or a special form that says nothing about classes
-    _adapter: TypeAdapter[dict[str, Any]]
+    deps: Annotation  # a class, a union of classes, or a special form that says nothing about classes
+    _adapter: TypeAdapter[dict[str, object]]
     _positional: tuple[str, ...]
     _types: Mapping[str, object]
     _has_dates: bool  # pydantic takes any number for a date
 
-    def check(self, tool: str, given: Mapping[str, object]) -> dict[str, Any]:  # values of the parameters' types
+    def check(self, tool: str, given: Mapping[str, object]) -> dict[str, object]:
         """
         Return the arguments as the parameters' types; what was left out is left to the function's defaults.
 
@@ -68,7 +68,7 @@ class Arguments:
             if not self._has_dates:
                 plain = without_texts(dict(given))
                 found = dict(self._adapter.validate_python(plain))
-                put = {name: refuse_swaps(each, self._types.get(name, Any)) for name, each in plain.items()}
+                put = {name: refuse_swaps(each, self._types.get(name, object)) for name, each in plain.items()}
                 return found if put == plain else dict(self._adapter.validate_python(put))
             return self._led(given)
         except Exception as error:  # noqa: BLE001 - validators of the user's run on what a model gave, and may raise anything
@@ -110,7 +110,7 @@ def arguments_of(function: Callable[..., object], name: str, doc: Docstring) -> 
     extra: Literal["allow", "forbid"] = "forbid"
     for parameter in parameters.values():
         annotation = hints.get(parameter.name, parameter.annotation)
-        annotation = Any if annotation is parameter.empty else annotation
+        annotation = object if annotation is parameter.empty else annotation
         if _is_run(annotation):
             if run:
                 raise ToolInvalid(name, f"both {run} and {parameter.name} are annotated with Run")
@@ -134,18 +134,20 @@ def arguments_of(function: Callable[..., object], name: str, doc: Docstring) -> 
     return Arguments(_schema(adapter, name, defaults), run, deps, adapter, tuple(positional), types, dated)
 
 
-def _adapter(name: str, fields: Mapping[str, object], extra: Literal["allow", "forbid"]) -> TypeAdapter[dict[str, Any]]:
+def _adapter(
+    name: str, fields: Mapping[str, object], extra: Literal["allow", "forbid"]
+) -> TypeAdapter[dict[str, object]]:
     config = ConfigDict(extra=extra, arbitrary_types_allowed=True)
     try:
-        shape: Any = with_config(config)(TypedDict("Arguments", dict(fields)))  # type: ignore[operator]  # the functional form, with computed fields
+        shape: Annotation = with_config(config)(TypedDict("Arguments", dict(fields)))  # type: ignore[operator]  # the functional form, with computed fields
         return TypeAdapter(shape)
     except (PydanticUserError, PydanticSchemaGenerationError, TypeError, NameError) as error:
         raise ToolInvalid(name, describe(error)) from error
 
 
-def _schema(adapter: TypeAdapter[Any], name: str, defaults: Mapping[str, object]) -> Mapping[str, object]:
+def _schema(adapter: TypeAdapter[dict[str, object]], name: str, defaults: Mapping[str, object]) -> Mapping[str, object]:
     try:
-        schema: dict[str, Any] = without_titles(adapter.json_schema())
+        schema: JsonDict = without_titles(adapter.json_schema())
     except PydanticUserError as error:
         raise ToolInvalid(name, f"a parameter has no JSON schema: {describe(error)}") from error
     schema.pop("title", None)

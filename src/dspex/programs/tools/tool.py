@@ -6,10 +6,11 @@ import functools
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, cast, overload
 
 from pydantic import BaseModel, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, SchemaSerializer, core_schema
+from typing_extensions import ParamSpec, TypeVar
 
 from dspex.errors import DepsError, ToolInvalid
 from dspex.programs.module import Module
@@ -22,9 +23,10 @@ from dspex.protocols.scope import Scope
 
 __all__ = ["DEFAULT_TIMEOUT", "Tool", "as_tools", "tool"]
 
-P = ParamSpec("P")
+P = ParamSpec("P", default=...)
 R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
+R_co = TypeVar("R_co", covariant=True, default=Any)
+"""``Tool`` alone is any tool."""
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds a tool has, unless it says otherwise."""
@@ -91,7 +93,7 @@ class Tool(Generic[P, R_co]):
         *,
         idempotent: bool = False,
         timeout: float | None = DEFAULT_TIMEOUT,
-    ) -> Tool[..., Any]:
+    ) -> Tool:
         """
         Return a tool that somebody else describes, a server for example.
 
@@ -102,7 +104,7 @@ class Tool(Generic[P, R_co]):
             timeout: As for ``Tool``.
 
         Raises:
-            ToolInvalid: The name is none that models take.
+            ToolInvalid: Models do not take the name.
         """
 
         async def function(**arguments: object) -> object:
@@ -150,7 +152,7 @@ class Tool(Generic[P, R_co]):
             shown = getattr(wanted, "__name__", str(wanted))
             raise DepsError(f"tool {self.name} needs options(deps=…) of class {shown}; it was given {given}")
 
-    def check(self, arguments: Mapping[str, object]) -> dict[str, Any]:  # values of the parameters' types
+    def check(self, arguments: Mapping[str, object]) -> dict[str, object]:
         """
         Return the arguments as the parameters' types.
 
@@ -160,12 +162,11 @@ class Tool(Generic[P, R_co]):
         return self._arguments.check(self.name, arguments)
 
     @property
-    def function(self) -> Callable[..., Any]:
+    def function(self) -> Callable[..., object]:
         """The function, or the method of an object, that a call runs."""
-        function: Callable[..., Any] = self._function
-        return function
+        return self._function
 
-    async def invoke(self, values: Mapping[str, object], scope: Scope) -> Any:  # whatever the function returns
+    async def invoke(self, values: Mapping[str, object], scope: Scope) -> object:
         """
         Call the function on checked arguments, within a step of ``scope``.
 
@@ -175,9 +176,8 @@ class Tool(Generic[P, R_co]):
         if self._arguments.run:
             arguments[self._arguments.run] = Run(scope.deps, scope.deadline, scope.totals().request_id)
         args, kwargs = self._arguments.split(arguments)
-        if self._is_async:
-            return await self._function(*args, **kwargs)
-        result = await scope.in_thread(functools.partial(self._function, *args, **kwargs), self.name)
+        call = functools.partial(self._function, *args, **kwargs)
+        result = call() if self._is_async else await scope.in_thread(call, self.name)
         return await result if inspect.isawaitable(result) else result
 
     def __eq__(self, other: object) -> bool:
@@ -217,28 +217,37 @@ def tool(
     name: str | None = None,
     description: str | None = None,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
-def tool(function: Any = None, **settings: Any) -> Any:
+def tool(
+    function: Callable[..., object] | None = None,
+    *,
+    idempotent: bool = False,
+    timeout: float | None = DEFAULT_TIMEOUT,
+    name: str | None = None,
+    description: str | None = None,
+) -> object:
     """
     Make a tool of a function: ``dspex.tool(search, timeout=5)``, or ``@dspex.tool`` above it.
 
-    Takes what ``Tool`` takes; with settings alone it returns the decorator.
+    Takes what ``Tool`` takes; without a function it returns the decorator.
 
     Raises:
         ToolInvalid: The function cannot be described to a model.
     """
-    if function is None:
-        return lambda each: Tool(each, **settings)
-    return Tool(function, **settings)
+
+    def made(each: Callable[..., object]) -> Tool:
+        return Tool(each, idempotent=idempotent, timeout=timeout, name=name, description=description)
+
+    return made if function is None else made(function)
 
 
-def as_tools(functions: Iterable[object], owner: str) -> dict[str, Tool[..., Any]]:
+def as_tools(functions: Iterable[object], owner: str) -> dict[str, Tool]:
     """
     Return tools by name, those that are plain functions made into tools.
 
     Raises:
         ToolInvalid: One cannot be a tool, or two have one name.
     """
-    tools: dict[str, Tool[..., Any]] = {}
+    tools: dict[str, Tool] = {}
     if not isinstance(functions, Iterable) or isinstance(functions, (str, Mapping)):
         raise ToolInvalid(_name_of(functions), f"give {owner} a list of tools")
     for each in functions:

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from dspex.programs.types.field_type import FieldType
 from dspex.protocols.content import MediaPart, Part
@@ -91,7 +91,7 @@ class Media(FieldType, MediaPart):
     """The beginning of the media type."""
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], *, media_type: str = "", **extras: Any) -> Self:
+    def from_file(cls, path: str | os.PathLike[str], *, media_type: str = "", **extras: str) -> Self:
         """
         Read a file; the media type is found by its first bytes or its suffix.
 
@@ -104,7 +104,7 @@ class Media(FieldType, MediaPart):
         return cls.from_bytes(data, media_type=media_type or media_type_of(file.name, data), **extras)
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, media_type: str = "", **extras: Any) -> Self:
+    def from_bytes(cls, data: bytes, *, media_type: str = "", **extras: str) -> Self:
         """
         Take bytes as they are; the media type is found by the first of them.
 
@@ -127,7 +127,7 @@ class Media(FieldType, MediaPart):
             raise ValueError(f"{cls.__name__}: {media_type} is something else{hint}")
 
     @classmethod
-    def from_url(cls, url: str, *, media_type: str = "", **extras: Any) -> Self:
+    def from_url(cls, url: str, *, media_type: str = "", **extras: str) -> Self:
         """
         Name an address; nothing is fetched here: the provider reads it. A ``data:`` address becomes its bytes.
 
@@ -146,7 +146,7 @@ class Media(FieldType, MediaPart):
             raise ValueError(f"{cls.__name__}: {shown!r} is not an address; for a file use {cls.__name__}.from_file")
         found = media_type or media_type_of(url)
         cls._refuse_others(found)
-        return cls(found, url=url, **extras)
+        return cls(found, None, url, **extras)
 
     def to_text(self) -> str:
         """Return the address, the bytes as a ``data:`` address, or JSON where there is more to say."""

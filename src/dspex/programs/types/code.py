@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, cast, get_args, get_origin
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Self, cast, get_args, get_origin
 
 from typing_extensions import TypeVar
 
@@ -43,7 +43,7 @@ class Code(FieldType, str, Generic[L]):
                 return cls
             if not isinstance(language, str) or not re.fullmatch(r"[\w.+#-]+", language):
                 raise TypeError(f"Code[{language!r}]: expected a language, such as Code['python']")
-            return _in_language(language)
+            return in_language(language)
 
     def to_text(self) -> str:
         """Return a fenced block; its fence is longer than any in the code."""
@@ -126,16 +126,16 @@ def _blocks(text: str) -> list[tuple[str, str]]:
     return found
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> type[Code]:
     """Find the class of a language by its name, where pickles look for it: it is made when it is asked for."""
     found = _OF_LANGUAGE.fullmatch(name)
     if found is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return _in_language(found[1])
+    return in_language(found[1])
 
 
 @functools.lru_cache(maxsize=256)
-def _in_language(language: str) -> type[Code]:
+def in_language(language: str) -> type[Code]:
     namespace = {
         "language": language,
         "in_words": f"{language} code in a fenced block: ```{language}, a new line, the code, a new line, ```",

@@ -36,7 +36,7 @@ class File(Media, FilePart):
     _default_type: ClassVar[str] = "application/octet-stream"
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], *, media_type: str = "", **extras: object) -> Self:
+    def from_file(cls, path: str | os.PathLike[str], *, media_type: str = "", **extras: str) -> Self:
         """
         Read a file; the media type is found by its first bytes or its suffix, the name is the file's.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import GetCoreSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -25,7 +25,13 @@ from dspex.protocols.content import (
 from dspex.protocols.json_values import Json
 from dspex.protocols.lm import Message
 
+if TYPE_CHECKING:
+    from dspex.programs.tools.trajectory import Observation
+
 __all__ = ["History"]
+
+Turn = Json | Message
+"""Fields by name, or a message of the protocol, which is sent as it is."""
 
 
 _SHAPE = core_schema.typed_dict_schema(
@@ -59,7 +65,7 @@ class History:
         TypeError: One of them is none of these.
     """
 
-    messages: tuple[Mapping[str, Any] | Message, ...]
+    messages: tuple[Turn, ...]
 
     def __init__(self, messages: Sequence[object] = ()) -> None:
         object.__setattr__(self, "messages", tuple(map(_turn, messages)))
@@ -68,7 +74,7 @@ class History:
         """Return a history with these turns behind the others; this one is untouched."""
         return History((*self.messages, *turns))
 
-    def with_results(self, calls: Iterable[ToolCall], observations: Iterable[Any]) -> History:
+    def with_results(self, calls: Iterable[ToolCall], observations: Iterable[Observation]) -> History:
         """
         Return a history with what came of the calls of its last turn: ``call_tools`` gives the observations.
 
@@ -84,7 +90,7 @@ class History:
     def __len__(self) -> int:
         return len(self.messages)
 
-    def __iter__(self) -> Iterator[Mapping[str, Any] | Message]:
+    def __iter__(self) -> Iterator[Turn]:
         return iter(self.messages)
 
     @classmethod
@@ -105,7 +111,7 @@ class History:
         return {"type": "object", "properties": {"messages": messages}, "required": ["messages"]}
 
 
-def _turn(turn: object) -> Mapping[str, Any] | Message:
+def _turn(turn: object) -> Turn:
     if isinstance(turn, Message):
         return turn
     if isinstance(turn, Mapping):
@@ -138,7 +144,7 @@ def _is_message(turn: Mapping[str, object]) -> bool:
     )
 
 
-def _message(turn: Mapping[str, Any]) -> Message:
+def _message(turn: Json) -> Message:
     content = turn["content"]
     read = content if isinstance(content, str) else tuple(map(_read_part, content))
     return Message(turn["role"], read, turn.get("cache"))

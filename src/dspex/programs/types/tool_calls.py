@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import GetCoreSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -114,7 +113,7 @@ def _call(number: int, given: object) -> ToolCall:
     return ToolCall(call_id, name, dict(arguments))
 
 
-def _unchanged(number: int, call_id: str, name: str, arguments: Any, given: Json) -> ToolCall:
+def _unchanged(number: int, call_id: str, name: str, arguments: object, given: Json) -> ToolCall:
     """Return a call that was written with what it takes to send it back; ``raw`` must say the same as the arguments."""
     raw, data = given.get("raw", ""), given.get("data", {})
     try:

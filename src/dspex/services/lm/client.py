@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from dspex._clock import TimerHandle
 from dspex.runtime import Down, From, LibraryActor, Next, NoReply, Reply
@@ -75,30 +74,30 @@ class LMClient(LibraryActor):
             self.own(self._sharing, Sharing.part)
             self._sharing.go_on(self._book)
 
-    async def handle_call(self, message: Any, sender: From) -> Next:
+    async def handle_call(self, message: object, sender: From) -> Next:
         """Answer ``Acquire`` now or when a slot is free, and ``Settle`` at once."""
-        if issubclass(type(message), Acquire):
+        if type(message) is Acquire:
             return self._acquire(message, sender)
-        if not issubclass(type(message), Settle):
+        if type(message) is not Settle:
             return self.refuse(message, sender)
         self._settle(message)
         return Reply(self._book.judge(message, self.runtime.clock.now()))
 
-    async def handle_cast(self, message: Any) -> Next:
+    async def handle_cast(self, message: object) -> Next:
         """Take back the lease of an attempt that succeeded, or was broken off."""
-        if not issubclass(type(message), Settle):
+        if type(message) is not Settle:
             return await super().handle_cast(message)
         self._settle(message)
         return None
 
-    async def handle_info(self, message: Any) -> Next:
+    async def handle_info(self, message: object) -> Next:
         """Take back the lease of a holder that died, or look again after a pause or news of the key."""
-        if issubclass(type(message), Down):
+        if type(message) is Down:
             lease = self._monitors.pop(message.monitor, None)
             if lease is not None:
                 del self._monitor_of[lease.id]
                 self._lose(lease)
-        elif issubclass(type(message), Lease):
+        elif type(message) is Lease:
             self._lose(message)
         elif message is _LOOK_AGAIN:
             self._wake, self._wake_at = None, math.inf

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
+from dspex._clock import Clock
 from dspex.errors import (
     ActorExited,
     ChildError,
@@ -74,7 +74,7 @@ class LMGateway:
         *,
         keys: Callable[[str], Secret | None],
         limits: LimitsBook,
-        open_transport: Callable[[Any], Transport],
+        open_transport: Callable[[Clock], Transport],
         providers: Mapping[str, Provider] = PROVIDERS,
         cells: Cells | None = None,
         holder: str = "",

@@ -6,13 +6,13 @@ import base64
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import fields, is_dataclass, replace
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import quote
 
 from dspex.errors import LMError
 from dspex.protocols.lm import LMDelta
 from dspex.protocols.printable import printable
+from dspex.protocols.texts import DeltaTexts, with_texts
 
 __all__ = ["REDACTED", "DeltaRedactor", "Redactor"]
 
@@ -75,8 +75,7 @@ class Redactor:
 
     def record(self, value: T) -> T:
         """Return a record or JSON value without the secrets in its texts; the same object where there are none."""
-        found: T = self._record(value) if self._forms else value
-        return found
+        return with_texts(value, self.text) if self._forms else value
 
     def error(self, error: LMError) -> LMError:
         """Take the secrets out of an error, and escape what could take over a terminal or forge a line of a log."""
@@ -88,27 +87,8 @@ class Redactor:
                 setattr(error, name, made if name in ("partial", "text") else printable(made))
         return error
 
-    def _record(self, value: Any) -> Any:
-        kind = type(value)
-        if kind is str:
-            return self.text(value)
-        if kind in (list, tuple):
-            made = [self._record(each) for each in value]
-            return value if all(one is other for one, other in zip(made, value, strict=True)) else kind(made)
-        if isinstance(value, Mapping):
-            pairs = {self._record(name): self._record(each) for name, each in value.items()}
-            return value if pairs == dict(value) else pairs
-        if is_dataclass(kind):
-            changes = {}
-            for each in fields(kind):
-                old = getattr(value, each.name)
-                if each.init and (new := self._record(old)) is not old and new != old:
-                    changes[each.name] = new
-            return replace(value, **changes) if changes else value
-        return value
 
-
-class DeltaRedactor:
+class DeltaRedactor(DeltaTexts):
     """
     Redacts an answer that comes in pieces: what may be the beginning of a secret waits for what follows.
 
@@ -117,42 +97,17 @@ class DeltaRedactor:
         on_delta: Where redacted pieces go.
     """
 
-    __slots__ = ("_held", "_on_delta", "_redactor")
+    __slots__ = ("_redactor",)
 
     def __init__(self, redactor: Redactor, on_delta: Callable[[LMDelta], Awaitable[object]]) -> None:
+        super().__init__(on_delta)
         self._redactor = redactor
-        self._on_delta = on_delta
-        self._held: dict[tuple[int, str, int | None], str] = {}
 
-    async def take(self, delta: LMDelta) -> None:
-        """Hand on what of a piece cannot be the beginning of a secret."""
-        changed: dict[str, Any] = {}
-        for name in ("text", "reasoning", "arguments"):
-            text = getattr(delta, name)
-            if text and (shown := self._whole((delta.index, name, delta.tool), text)) != text:
-                changed[name] = shown
-        if changed:
-            delta = replace(delta, **changed)
-            if not (delta.text or delta.reasoning or delta.arguments or delta.tool_name):
-                return
-        await self._on_delta(delta)
-
-    async def finish(self) -> None:
-        """Hand on what turned out to be no secret."""
-        held, self._held = self._held, {}
-        for (index, name, tool), text in held.items():
-            rest: dict[str, Any] = {name: text}
-            await self._on_delta(LMDelta(index, tool=tool, **rest))
-
-    def _whole(self, place: tuple[int, str, int | None], text: str) -> str:
-        if self._held:
-            text = self._held.pop(place, "") + text
+    def split(self, text: str) -> tuple[str, str]:
+        """Return the text without the secrets, and what at its end may be the beginning of one."""
         text = self._redactor.text(text)
-        longest = self._redactor.beginning(text)
-        if longest:
-            self._held[place] = text[-longest:]
-            return text[:-longest]
-        return text
+        at = len(text) - self._redactor.beginning(text)
+        return text[:at], text[at:]
 
 
 def _forms(secret: str) -> Iterable[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+from dspex._clock import Clock
 from dspex.protocols.model import Secret
 from dspex.runtime import From, LibraryActor, Next, Reply
 from dspex.services.lm.channel import Channel
@@ -29,7 +29,7 @@ class TransportServer(LibraryActor):
     """
 
     def __init__(
-        self, endpoint: Endpoint, key: Secret | None, table: LeaseTable, open_transport: Callable[[Any], Transport]
+        self, endpoint: Endpoint, key: Secret | None, table: LeaseTable, open_transport: Callable[[Clock], Transport]
     ) -> None:
         self._endpoint = endpoint
         self._key = key

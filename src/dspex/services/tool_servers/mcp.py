@@ -8,12 +8,15 @@ import importlib.util
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from dspex.errors import MissingExtra, ToolError, ToolServerFailed
 from dspex.protocols.content import FilePart, ImagePart, TextPart
 from dspex.protocols.lm import ToolSpec
 from dspex.runtime import ExitReason, From, LibraryActor, Next, NoReply, Reply, TaskProcess, WorkerThread
+
+if TYPE_CHECKING:
+    from mcp import ClientSession, types
 
 __all__ = ["CallServerTool", "ListServerTools", "ServerAddress", "ServerTool", "ToolServer", "check_extra"]
 
@@ -94,7 +97,7 @@ class ToolServer(LibraryActor):
 
     def __init__(self, address: ServerAddress) -> None:
         self._address = address
-        self._session: Any = None  # the library's ClientSession
+        self._session: ClientSession | None = None
         self._tools: tuple[ServerTool, ...] = ()
         self._connection: TaskProcess | None = None
         self._leave = asyncio.Event()
@@ -110,18 +113,18 @@ class ToolServer(LibraryActor):
         except TimeoutError as error:
             raise ToolServerFailed(str(self._address), f"it said nothing for {_HANDSHAKE:g} s") from error
 
-    async def handle_call(self, message: Any, sender: From) -> Next:
+    async def handle_call(self, message: object, sender: From) -> Next:
         """Answer from memory, or from a task."""
-        if issubclass(type(message), ListServerTools):
+        if type(message) is ListServerTools:
             return Reply(self._tools)
-        if not issubclass(type(message), CallServerTool):
+        if type(message) is not CallServerTool:
             return self.refuse(message, sender)
         self.spawn_task(self._call, message, sender, label=f"call {message.name}")
         return NoReply()
 
-    async def handle_info(self, message: Any) -> Next:
+    async def handle_info(self, message: object) -> Next:
         """Crash when the connection has ended."""
-        if issubclass(type(message), _Gone):
+        if type(message) is _Gone:
             raise message.why
         return await super().handle_info(message)
 
@@ -158,6 +161,7 @@ class ToolServer(LibraryActor):
     async def _call(self, message: CallServerTool, sender: From) -> None:
         try:
             async with asyncio.timeout(message.timeout):
+                assert self._session is not None  # connected before the first call is taken
                 answer = await self._session.call_tool(message.name, dict(message.arguments))
         except TimeoutError as error:
             sender.fail(error)
@@ -211,7 +215,7 @@ def _load() -> None:
 
 
 @asynccontextmanager
-async def _session(address: ServerAddress, ended: Callable[[], None]) -> AsyncIterator[object]:
+async def _session(address: ServerAddress, ended: Callable[[], None]) -> AsyncIterator[ClientSession]:
     from mcp import ClientSession
 
     async with _streams(address) as streams:
@@ -239,7 +243,7 @@ async def _http_streams(address: ServerAddress) -> AsyncIterator[object]:
     headers = dict(address.headers) or None
     library: Any = getattr(_httpx_utils, "httpx2", None) or getattr(_httpx_utils, "httpx")  # noqa: B009 - older ones
 
-    def make_client(headers: Any = None, timeout: Any = None, auth: Any = None) -> Any:
+    def make_client(headers: object = None, timeout: object = None, auth: object = None) -> Any:
         from_environment = address.proxy == "environment"
         return library.AsyncClient(
             headers=headers,
@@ -296,7 +300,7 @@ class _MessageStream:
         await self._stream.aclose()
 
 
-async def _list_tools(session: Any) -> tuple[ServerTool, ...]:
+async def _list_tools(session: ClientSession) -> tuple[ServerTool, ...]:
     """Return all tools, page by page."""
     found: list[ServerTool] = []
     page = await session.list_tools()
@@ -310,7 +314,7 @@ async def _list_tools(session: Any) -> tuple[ServerTool, ...]:
         page = await session.list_tools(params=PaginatedRequestParams(cursor=cursor))
 
 
-def _server_tool(tool: Any) -> ServerTool:
+def _server_tool(tool: types.Tool) -> ServerTool:
     hints = tool.annotations
     repeatable = bool(
         _read(hints, "read_only_hint", "readOnlyHint") or _read(hints, "idempotent_hint", "idempotentHint")
@@ -325,7 +329,7 @@ def _read(of: object, name: str, old_name: str) -> Any:
     return getattr(of, name, getattr(of, old_name, None))
 
 
-def _content(answer: Any, tool: str) -> str | tuple[TextPart | ImagePart | FilePart, ...]:
+def _content(answer: types.CallToolResult, tool: str) -> str | tuple[TextPart | ImagePart | FilePart, ...]:
     """
     Return what a tool gave: its text, or parts where there is more.
 
@@ -355,7 +359,7 @@ def _content(answer: Any, tool: str) -> str | tuple[TextPart | ImagePart | FileP
     return tuple(parts)
 
 
-def _texts(part: Any) -> list[str]:
+def _texts(part: object) -> list[str]:
     """Return the texts and the data of one part of a result, as they came."""
     resource = getattr(part, "resource", None)
     found = [getattr(part, "text", None), getattr(part, "data", None)]

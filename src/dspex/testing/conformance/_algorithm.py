@@ -6,7 +6,7 @@ import inspect
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Sequence
 
 from dspex._random import generator
 from dspex.errors import NoCandidate, OptimizationError
@@ -14,7 +14,7 @@ from dspex.evaluation import Row
 from dspex.optimizers import Algorithm, Candidate, Run, Task, Write
 from dspex.programs import Module, Predict
 from dspex.protocols.money import Budget
-from dspex.testing._world import ScriptedWorld, Simulated, rows_of, simulate
+from dspex.testing._world import Data, ScriptedWorld, Simulated, rows_of, simulate
 
 __all__ = ["AlgorithmContract"]
 
@@ -61,16 +61,36 @@ class AlgorithmContract(ABC):
         """Return the student; None is one predictor from a question to an answer."""
         return None
 
-    def run(self, world: ScriptedWorld | None = None, *, order: int = 0, **options: Any) -> Simulated:
-        """Run a whole job."""
-        options.setdefault("program", self.program())
+    def run(
+        self,
+        world: ScriptedWorld | None = None,
+        *,
+        order: int = 0,
+        seed: int = 0,
+        pool: int = 8,
+        hold: Sequence[Row] | None = None,
+        journal: dict[str, Data] | None = None,
+        kill_after: int | None = None,
+        limit: Budget | None = None,
+    ) -> Simulated:
+        """Run a whole job; ``simulate`` has the meaning of the options."""
         rows = rows_of(self.learn_rows + self.choose_rows + self.hold_rows)
         learn = rows[: self.learn_rows]
         choose = rows[self.learn_rows : self.learn_rows + self.choose_rows]
-        hold = rows[self.learn_rows + self.choose_rows :]
-        answering = world if world is not None else self.world()
-        given = {"learn": learn, "choose": choose, "hold": hold, **options}
-        return simulate(self.algorithm(), answering, order=generator(order), **given)
+        return simulate(
+            self.algorithm(),
+            world if world is not None else self.world(),
+            order=generator(order),
+            learn=learn,
+            choose=choose,
+            hold=rows[self.learn_rows + self.choose_rows :] if hold is None else hold,
+            program=self.program(),
+            seed=seed,
+            pool=pool,
+            journal=journal,
+            kill_after=kill_after,
+            limit=limit,
+        )
 
     # --- the tests ------------------------------------------------------------------------------------------
 
@@ -87,7 +107,7 @@ class AlgorithmContract(ABC):
         whole = self.run()
         for history in range(6):
             source = generator(history)
-            journal: dict[str, object] = {}
+            journal: dict[str, Data] = {}
             for _ in range(100):
                 kill_after = source.randrange(1, max(2, whole.paid // 2)) if whole.paid else None
                 run = self.run(order=source.randrange(10**6), journal=journal, kill_after=kill_after)

@@ -85,7 +85,7 @@ class RetrieverContract(ABC):
                 assert used.search(self.query, 3)
             return
         with ThreadPoolExecutor(1) as searching, ThreadPoolExecutor(1) as closing:
-            found: Any = searching.submit(retriever.search, self.query, 3).result()
+            found: object = searching.submit(retriever.search, self.query, 3).result()
             closing.submit(retriever.close).result()
         assert found, "it found nothing from another thread"
 

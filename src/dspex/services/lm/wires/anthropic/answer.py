@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from dspex.errors import LMError, ResponseInvalid
 from dspex.protocols.call_shapes import arguments_of
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.ends import finish_word, missing_word
+from dspex.protocols.json_values import JsonDict
 from dspex.protocols.lm import Completion, LMResponse, Usage
 from dspex.services.lm.wires._answer import Answer, Choice
 from dspex.services.lm.wires._error_table import ErrorBody
@@ -101,7 +102,7 @@ def read_message(document: Mapping[str, object], headers: Mapping[str, str], sta
     return answer.response([Choice(0, completion, f"the model refused to answer: {why}", code)])
 
 
-def _completion(content: list[Any], reason: str) -> Completion:
+def _completion(content: list[JsonDict], reason: str) -> Completion:
     """
     Return the answer that blocks make up.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from dspex.errors import RequestRejected
 from dspex.protocols.content import FilePart, ImagePart, MediaPart, Part, ReasoningPart, TextPart, ToolCall, ToolResult
+from dspex.protocols.json_values import JsonDict
 from dspex.protocols.lm import JsonSchema, LMRequest, Message
 from dspex.services.lm.wires._errors import unsayable
 from dspex.services.lm.wires._turns import add_extra, inline_data, replayed
@@ -21,10 +22,8 @@ _MOST_MARKS: Final = 4
 """The number of ends of the prompt that the provider keeps for one request."""
 _FEWEST_THINKING_TOKENS: Final = 1024
 
-_Block = dict[str, Any]  # JSON
 
-
-def message_fields(model_name: str, request: LMRequest, *, stream: bool) -> dict[str, Any]:
+def message_fields(model_name: str, request: LMRequest, *, stream: bool) -> JsonDict:
     """
     Return the body of a request.
 
@@ -62,15 +61,15 @@ def message_fields(model_name: str, request: LMRequest, *, stream: bool) -> dict
 # --- the conversation ---------------------------------------------------------------------------------------
 
 
-def _conversation(messages: Sequence[Message]) -> tuple[str | list[_Block] | None, list[dict[str, Any]]]:
+def _conversation(messages: Sequence[Message]) -> tuple[str | list[JsonDict] | None, list[JsonDict]]:
     """
     Return the system prompt and the turns.
 
     Turns of one side that follow each other are one turn, as the provider has it too; tool results open theirs. An
     empty text says nothing, and the provider takes none: it is left out, and so is a turn of nothing else.
     """
-    system: list[_Block] = []
-    turns: list[tuple[str, list[_Block]]] = []
+    system: list[JsonDict] = []
+    turns: list[tuple[str, list[JsonDict]]] = []
     marks = 0
     for message in messages:
         blocks = _system(message) if message.role == "system" else _blocks(message)
@@ -96,7 +95,7 @@ def _conversation(messages: Sequence[Message]) -> tuple[str | list[_Block] | Non
     return (_short(system) if system else None), written
 
 
-def _short(blocks: list[_Block]) -> str | list[_Block]:
+def _short(blocks: list[JsonDict]) -> str | list[JsonDict]:
     """Return a lone text as the string that the protocol takes for it."""
     if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
         text: str = blocks[0]["text"]
@@ -104,7 +103,7 @@ def _short(blocks: list[_Block]) -> str | list[_Block]:
     return blocks
 
 
-def _mark(blocks: list[_Block], message: Message) -> None:
+def _mark(blocks: list[JsonDict], message: Message) -> None:
     """Ask for the prompt up to here to be kept; thoughts cannot carry the mark."""
     control = {"type": "ephemeral"} if message.cache == "5m" else {"type": "ephemeral", "ttl": message.cache}
     for block in reversed(blocks):
@@ -114,7 +113,7 @@ def _mark(blocks: list[_Block], message: Message) -> None:
     raise unsayable("keeping (Message.cache) a turn of thoughts only", _NAME)
 
 
-def _system(message: Message) -> list[_Block]:
+def _system(message: Message) -> list[JsonDict]:
     content = (TextPart(message.content),) if isinstance(message.content, str) else message.content
     for part in content:
         if not isinstance(part, TextPart):
@@ -122,7 +121,7 @@ def _system(message: Message) -> list[_Block]:
     return [_text(part.text) for part in content if isinstance(part, TextPart) and part.text]
 
 
-def _blocks(message: Message) -> list[_Block]:
+def _blocks(message: Message) -> list[JsonDict]:
     content = message.content
     if isinstance(content, str):
         if message.role == "tool":
@@ -133,11 +132,11 @@ def _blocks(message: Message) -> list[_Block]:
     return [block for part in content if (block := _heard(part, message.role)) is not None]
 
 
-def _text(text: str) -> _Block:
+def _text(text: str) -> JsonDict:
     return {"type": "text", "text": text}
 
 
-def _said(part: Part) -> _Block | None:
+def _said(part: Part) -> JsonDict | None:
     """Return the block of a part of the assistant's turn; None where there is nothing to say."""
     if isinstance(part, TextPart):
         return _text(part.text) if part.text else None
@@ -155,7 +154,7 @@ def _said(part: Part) -> _Block | None:
     raise unsayable(f"{type(part).__name__} in an assistant turn", _NAME)
 
 
-def _heard(part: Part, role: str) -> _Block | None:
+def _heard(part: Part, role: str) -> JsonDict | None:
     """Return the block of a part of a user's or tool's turn; None where there is nothing to say."""
     if isinstance(part, ToolResult):
         return _result(part)
@@ -168,9 +167,9 @@ def _heard(part: Part, role: str) -> _Block | None:
     raise unsayable(f"{type(part).__name__} in a user turn", _NAME)
 
 
-def _result(part: ToolResult) -> _Block:
-    block: _Block = {"type": "tool_result", "tool_use_id": part.call_id}
-    content: str | list[_Block]
+def _result(part: ToolResult) -> JsonDict:
+    block: JsonDict = {"type": "tool_result", "tool_use_id": part.call_id}
+    content: str | list[JsonDict]
     if isinstance(part.content, str):
         content = part.content
     else:
@@ -186,9 +185,9 @@ def _result(part: ToolResult) -> _Block:
     return block
 
 
-def _media(part: MediaPart) -> _Block:
+def _media(part: MediaPart) -> JsonDict:
     found = inline_data(part)
-    source: _Block
+    source: JsonDict
     if isinstance(part, ImagePart):
         kind = "image"
         source = {"type": "url", "url": part.url}
@@ -267,7 +266,7 @@ def add_thinking(fields: dict[str, object], request: LMRequest, model: ClaudeMod
     fields["thinking"] = {"type": "enabled", "budget_tokens": budget}
 
 
-def _add_output(fields: dict[str, Any], request: LMRequest, model: ClaudeModel, model_name: str) -> None:
+def _add_output(fields: JsonDict, request: LMRequest, model: ClaudeModel, model_name: str) -> None:
     output = request.output
     if output is None:
         return

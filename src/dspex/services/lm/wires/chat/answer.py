@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 from dspex.errors import ResponseInvalid
 from dspex.protocols.call_shapes import arguments_of, named_call
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.ends import end_of, finish_word, is_known_end, missing_word
+from dspex.protocols.json_values import Json, JsonDict
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
 from dspex.services.lm.wires._answer import FILTERED, Answer, Choice
 from dspex.services.lm.wires._json import count, dollars, string
@@ -39,7 +40,7 @@ def invalid(problem: str, headers: Mapping[str, str], status: int = 200) -> Resp
     return Answer(_NOUN, status, headers, headers.get("x-request-id")).invalid(problem)
 
 
-def error_of(document: Mapping[str, object]) -> Mapping[str, Any] | None:
+def error_of(document: Mapping[str, object]) -> Json | None:
     """
     Return the error document inside a success, or None where there is none.
 
@@ -57,7 +58,7 @@ def error_of(document: Mapping[str, object]) -> Mapping[str, Any] | None:
 
 
 def read_answer(
-    document: Mapping[str, object], choices: list[Any], status: int, headers: Mapping[str, str]
+    document: Mapping[str, object], choices: list[JsonDict], status: int, headers: Mapping[str, str]
 ) -> LMResponse:
     """
     Return the response for a chat completion whose ``choices`` is a list with members.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from dspex.errors import RequestRejected
 from dspex.protocols.content import (
@@ -17,6 +17,7 @@ from dspex.protocols.content import (
     ToolCall,
     ToolResult,
 )
+from dspex.protocols.json_values import JsonDict
 from dspex.protocols.lm import JsonSchema, LMRequest, Message
 from dspex.services.lm.wires._errors import unsayable
 from dspex.services.lm.wires._json import parse, to_json
@@ -36,7 +37,7 @@ _AUDIO_FORMATS: Final = {
 }
 
 
-def chat_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+def chat_messages(messages: Sequence[Message]) -> list[JsonDict]:
     """
     Return the messages as JSON values.
 
@@ -100,7 +101,7 @@ def _assistant(content: tuple[Part, ...]) -> dict[str, object]:
     return turn
 
 
-def _add_thought(turn: dict[str, Any], thought: ReasoningPart) -> None:
+def _add_thought(turn: JsonDict, thought: ReasoningPart) -> None:
     details, field = thought.data.get("reasoning_details"), thought.data.get("field")
     if isinstance(details, list):
         turn["reasoning_details"] = [*turn.get("reasoning_details", ()), *details]

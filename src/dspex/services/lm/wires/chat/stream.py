@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from dspex.errors import LMError, StreamTruncated
 from dspex.protocols.call_shapes import arguments_of, given_arguments
+from dspex.protocols.json_values import Json, JsonDict
 from dspex.protocols.lm import LMDelta, LMResponse
 from dspex.services.lm.wires._error_table import ErrorBody
 from dspex.services.lm.wires._errors import billed, error_body, failure, inner_status
@@ -314,7 +315,7 @@ class ChatStream(EventReader):
         elif isinstance(call := delta.get("function_call"), dict):  # the form before there were several
             self._take_call(choice, index, {"index": 0, "function": call}, deltas)
 
-    def _take_call(self, choice: _Choice, index: int, fields: Mapping[str, Any], deltas: list[LMDelta]) -> None:
+    def _take_call(self, choice: _Choice, index: int, fields: Json, deltas: list[LMDelta]) -> None:
         custom = fields.get("custom")
         function = custom if isinstance(custom, dict) else fields.get("function")
         name = string(function, "name")
@@ -337,7 +338,7 @@ class ChatStream(EventReader):
             deltas.append(LMDelta(index, tool=call.place, tool_name=name, arguments=arguments))
 
 
-def _add_detail(details: list[dict[str, Any]], detail: dict[str, object]) -> None:
+def _add_detail(details: list[JsonDict], detail: dict[str, object]) -> None:
     """Add a piece of structured thoughts: pieces of one kind and index are one (OpenRouter)."""
     last = details[-1] if details else {}
     if last and (last.get("type"), last.get("index")) == (detail.get("type"), detail.get("index")):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from dspex.errors import ResponseInvalid
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.ends import finish_word, missing_word
+from dspex.protocols.json_values import JsonDict
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
 from dspex.services.lm.wires._answer import Answer, Choice
 from dspex.services.lm.wires._json import count, string
@@ -26,7 +27,7 @@ def invalid(problem: str, headers: Mapping[str, str], status: int = 200) -> Resp
     return Answer(_NOUN, status, headers, headers.get("x-request-id")).invalid(problem)
 
 
-def items(fields: object, name: str) -> Iterator[dict[str, Any]]:
+def items(fields: object, name: str) -> Iterator[JsonDict]:
     """Yield the objects of the list under ``name``; what is none is passed over."""
     found = fields.get(name) if isinstance(fields, dict) else None
     if isinstance(found, list):
@@ -171,7 +172,7 @@ def _logprobs(result: object) -> tuple[TokenLogprob, ...] | None:
     return tuple(tokens) or None
 
 
-def _pairs(entries: Iterator[dict[str, Any]]) -> Iterator[tuple[str, float]]:
+def _pairs(entries: Iterator[JsonDict]) -> Iterator[tuple[str, float]]:
     for each in entries:
         if type(each.get("logProbability")) in (int, float):
             yield string(each, "token"), each["logProbability"]

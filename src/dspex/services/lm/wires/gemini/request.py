@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from dspex.errors import RequestRejected
 from dspex.protocols.content import FilePart, MediaPart, Part, ReasoningPart, TextPart, ToolCall, ToolResult
+from dspex.protocols.json_values import JsonDict
 from dspex.protocols.lm import JsonSchema, LMRequest, Message
 from dspex.services.lm.wires._errors import unsayable
 from dspex.services.lm.wires._turns import add_extra, inline_data, replayed
@@ -18,10 +19,8 @@ __all__ = ["content_fields"]
 
 _NAME: Final = "Gemini's protocol"
 
-_Json = dict[str, Any]
 
-
-def content_fields(model_name: str, request: LMRequest) -> dict[str, Any]:
+def content_fields(model_name: str, request: LMRequest) -> JsonDict:
     """
     Return the body of a request; streaming is said by the address.
 
@@ -49,7 +48,7 @@ def content_fields(model_name: str, request: LMRequest) -> dict[str, Any]:
 # --- the conversation ---------------------------------------------------------------------------------------
 
 
-def _conversation(messages: Sequence[Message]) -> tuple[list[_Json], list[_Json]]:
+def _conversation(messages: Sequence[Message]) -> tuple[list[JsonDict], list[JsonDict]]:
     """
     Return the parts of the system instruction, and the turns.
 
@@ -57,8 +56,8 @@ def _conversation(messages: Sequence[Message]) -> tuple[list[_Json], list[_Json]
     An empty text says nothing and is left out, and so is a turn of nothing else.
     """
     known = _known_calls(messages)
-    instruction: list[_Json] = []
-    contents: list[_Json] = []
+    instruction: list[JsonDict] = []
+    contents: list[JsonDict] = []
     for message in messages:
         parts = _parts(message, known)
         if message.role == "system":
@@ -89,13 +88,13 @@ def _kept(call: ToolCall) -> Mapping[str, object]:
     return kept if isinstance(kept, Mapping) else {}
 
 
-def _parts(message: Message, known: set[str]) -> list[_Json]:
+def _parts(message: Message, known: set[str]) -> list[JsonDict]:
     content, role = message.content, message.role
     if isinstance(content, str):
         if role == "tool":
             raise unsayable("a tool turn without ToolResult parts", _NAME)
         return [{"text": content}] if content else []
-    written: list[_Json] = []
+    written: list[JsonDict] = []
     if role == "assistant":
         for part in replayed(content, PROVIDER):
             _say(part, written)
@@ -115,7 +114,7 @@ def _parts(message: Message, known: set[str]) -> list[_Json]:
     return written
 
 
-def _say(part: Part, written: list[_Json]) -> None:
+def _say(part: Part, written: list[JsonDict]) -> None:
     """Write a part of the model's own turn."""
     if isinstance(part, TextPart):
         if part.text:
@@ -133,7 +132,7 @@ def _say(part: Part, written: list[_Json]) -> None:
         raise unsayable(f"{type(part).__name__} in an assistant turn", _NAME)
 
 
-def _think(part: ReasoningPart, written: list[_Json]) -> None:
+def _think(part: ReasoningPart, written: list[JsonDict]) -> None:
     kept, signature = part.data.get("part"), part.data.get("thoughtSignature")
     signed = {"thoughtSignature": signature} if signature else {}
     if isinstance(kept, Mapping):
@@ -146,9 +145,9 @@ def _think(part: ReasoningPart, written: list[_Json]) -> None:
         written.append({"text": "", **signed})
 
 
-def _result(part: ToolResult, known: set[str]) -> _Json:
+def _result(part: ToolResult, known: set[str]) -> JsonDict:
     """Return what a tool gave: words under ``output`` or ``error``, pictures and documents beside them."""
-    media: list[_Json] = []
+    media: list[JsonDict] = []
     if isinstance(part.content, str):
         text = part.content
     else:
@@ -156,13 +155,13 @@ def _result(part: ToolResult, known: set[str]) -> _Json:
         media = [_media(each) for each in part.content if isinstance(each, MediaPart)]
     call = {"id": part.call_id} if part.call_id in known else {}
     response = {"error" if part.is_error else "output": text}
-    written: _Json = {**call, "name": part.name, "response": response}
+    written: JsonDict = {**call, "name": part.name, "response": response}
     if media:
         written["parts"] = media
     return {"functionResponse": written}
 
 
-def _media(part: MediaPart) -> _Json:
+def _media(part: MediaPart) -> JsonDict:
     found = inline_data(part)
     if found is not None:
         return {"inlineData": {"mimeType": found[0], "data": found[1]}}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from dspex.errors import ResponseInvalid
 from dspex.protocols.call_shapes import arguments_of
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.ends import end_of, finish_word, missing_word
+from dspex.protocols.json_values import JsonDict
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
 from dspex.services.lm.wires._answer import FILTERED, Answer, Choice
 from dspex.services.lm.wires._error_table import ErrorBody
@@ -87,7 +88,7 @@ class _ResponseReader:
         self.is_cut = False
         """An item says that it is incomplete, whatever the response says of itself."""
 
-    def take(self, item: dict[str, Any]) -> None:
+    def take(self, item: JsonDict) -> None:
         kind = item.get("type")
         if kind in ("message", "function_call") and item.get("status") == "incomplete":
             self.is_cut = True

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from dspex.protocols.content import FilePart, ImagePart, Part, ReasoningPart, TextPart, ToolCall, ToolResult
+from dspex.protocols.json_values import JsonDict
 from dspex.protocols.lm import JsonSchema, LMRequest, Message
 from dspex.services.lm.wires._capabilities import capabilities_of
 from dspex.services.lm.wires._errors import unsayable
@@ -18,7 +19,7 @@ __all__ = ["response_fields"]
 _NAME: Final = "OpenAI's Responses protocol"
 
 
-def response_fields(model_name: str, request: LMRequest) -> dict[str, Any]:
+def response_fields(model_name: str, request: LMRequest) -> JsonDict:
     """
     Return the request as JSON values; ``extra_body`` comes last and joins or replaces ours.
 
@@ -113,7 +114,7 @@ def _assistant(content: tuple[Part, ...]) -> list[dict[str, object]]:
     return items
 
 
-def _input_part(part: Part, where: str) -> dict[str, Any]:
+def _input_part(part: Part, where: str) -> JsonDict:
     if isinstance(part, TextPart):
         return {"type": "input_text", "text": part.text}
     if isinstance(part, ImagePart):
