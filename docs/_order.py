@@ -22,7 +22,7 @@ _GUIDES = {
     "Running": "load errors cache share-a-cache money several-workers rows resume plain-code serve deploy runtime",
     "Providers": "point-it-at-your-provider providers local-models network own-provider",
     "Learning": "evaluate when-not-to-optimize optimize optimize-overnight optimizers-from-dspy write-an-optimizer",
-    "Watching": "watch observe opentelemetry",
+    "Watching": "watch reports observe opentelemetry",
     "Testing": "testing chaos",
 }
 """The guides by the question that leads a reader to them; each file of docs/how-to stands here once."""

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.imports import Module, Package, read_package
 
-BASE = frozenset({"errors", "telemetry", "_clock", "_random", "_guard", "_files"})
+BASE = frozenset({"errors", "telemetry", "_clock", "_random", "_guard", "_files", "_html"})
 NAMES = frozenset({"_names"})
 """The table of public names: façades alone go by it."""
 EVERYTHING = BASE | {
@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "errors": frozenset({"_guard"}),
     "_clock": frozenset[str](),
     "_files": frozenset({"errors"}),
+    "_html": frozenset({"errors", "_files"}),
     "_random": frozenset[str](),
     "telemetry": frozenset({"errors", "_clock", "_guard"}),
     "runtime": BASE,

@@ -14,10 +14,13 @@ from typing import Any, Generic, NamedTuple
 
 from typing_extensions import TypeVar
 
+from dspex._clock import wall_time
 from dspex._files import write_private
+from dspex._html import write_page
 from dspex.errors import ActorExited, ConfigError, EvaluationError, TargetExists
 from dspex.evaluation.intervals import Interval, mean_interval, paired_p_value, t_interval
 from dspex.evaluation.metrics import Score
+from dspex.evaluation.pages import page_of
 from dspex.evaluation.tables import as_html, csv_text, has_columns, json_lines, row_of
 from dspex.programs import Example
 from dspex.protocols.executor import Failed
@@ -222,6 +225,28 @@ class Report(Generic[R]):
         if not overwrite and not has_columns(Path(path), text):
             raise TargetExists(path, "it is not a report with these columns")
         write_private(Path(path), text)
+
+    def save_html(self, path: str | Path, *, before: Report | None = None, overwrite: bool = False) -> None:
+        """
+        Write the report as one HTML file that needs nothing else: the score, the failures first, every row.
+
+        It opens without a network, and what models wrote is text in it. Of very many rows the page holds those that
+        failed or scored lowest, up to some 4 MB, and says how many are left out. It shows your examples and the
+        answers: hand it to whoever may read them.
+
+        Args:
+            path: The file; it is the old one or the whole new one.
+            before: Another report of the same examples: the page then begins with the difference, and with the rows
+                that became worse.
+            overwrite: True replaces a file that is not a report of dspex, too.
+
+        Raises:
+            EvaluationError: ``before`` is of other examples, or no row was scored in both.
+            TargetExists: Something else stands there; it is untouched.
+            FileError: The file cannot be written.
+        """
+        data = page_of(self, before, wall_time())
+        write_page(Path(path), "report.js", data, title=f"{self.program}: evaluation", overwrite=overwrite)
 
     def problem(self) -> str:
         """Say why there is no score."""

@@ -58,6 +58,7 @@ class Hands:
         self._trainer = trainer
         self._ready: OrderedDict[tuple[str, int, float | None], Module] = OrderedDict()
         self._own = {name: _demos_of(program) for name, program in programs.items()}
+        self._written: set[str] = set()
 
     async def do(self, item: Item) -> Mapping[str, Mapping[str, object]]:
         """
@@ -83,6 +84,7 @@ class Hands:
         ask = item.ask
         if isinstance(ask, Run):
             assert item.row is not None
+            await self._write_down(ask.candidate)
             data = await self._run(ask, item.row)
             return {item.key: await self._writer.answer("evaluation", item.key, data)}
         if isinstance(ask, Write):
@@ -94,6 +96,21 @@ class Hands:
         else:
             raise InternalError(f"{type(ask).__name__} is not done by hand")
         return {item.key: await self._writer.answer("answer", item.key, data)}
+
+    async def _write_down(self, candidate: Candidate) -> None:
+        """Record what a candidate is before its first row is run, for whoever reads the journal later."""
+        if candidate.key in self._written:
+            return
+        if not self._written:  # the first of all tells what the others are to be compared with
+            own = {
+                "candidate": Candidate().key,
+                "_content": Candidate().plain(),
+                "_own": _own_words(self._programs[""]),
+            }
+            await self._writer.append("proposed", own, Candidate().key)
+        self._written |= {candidate.key, Candidate().key}
+        data = {"candidate": candidate.key, "_content": candidate.plain()}
+        await self._writer.append("proposed", data, candidate.key)
 
     # --- rows -----------------------------------------------------------------------------------------------
 
@@ -229,4 +246,13 @@ def _spent(outcome: Scored | Ok | Failed) -> dict[str, object]:
         "usage": {name: getattr(usage, name) for name in names},
         "seconds": totals.duration,
         "spent": plain_spending(spent),
+    }
+
+
+def _own_words(program: Module) -> dict[str, dict[str, object]]:
+    """Return the instructions and demonstrations of a program by predictor path, for pages that show a difference."""
+    state = {path: each for path, each in program.dump_state().items() if path != "metadata"}
+    return {
+        path: {"instructions": each["signature"]["instructions"], "demos": each["demos"]}
+        for path, each in state.items()
     }

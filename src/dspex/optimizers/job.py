@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from html import escape
+from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar, cast
 
@@ -13,6 +14,7 @@ from dspex.optimizers._optimizer_actor import CANCEL, PAGE, PAUSE, RESUME
 from dspex.optimizers._record import JobEvent, JobRecord, JobStatus, event_of
 from dspex.optimizers.candidate import Candidate
 from dspex.optimizers.journal import read_page
+from dspex.optimizers.pages import save_story
 from dspex.optimizers.plans import Steer
 from dspex.optimizers.verdict import Verdict
 from dspex.programs import Module
@@ -171,6 +173,7 @@ class Job(Generic[M]):
         ======================  =====================================================================================
         ``started``             ``optimizer``, ``program``, ``learn``, ``choose``, ``hold`` (rows), ``seed``
         ``resumed``             the same, and ``recorded``: evaluations that need not be paid again
+        ``proposed``            ``candidate``: the key of one whose first row comes next
         ``evaluation``          ``key``, ``candidate``, ``row``, ``score`` (None: failed), ``error``, ``usage``,
                                 ``spent``, ``seconds``
         ``answer``              ``key``, ``outputs`` of a proposal, ``error``, ``usage``, ``spent``, ``seconds``
@@ -187,6 +190,30 @@ class Job(Generic[M]):
         ======================  =====================================================================================
         """
         return JobEvents(self._record)
+
+    async def save_html(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """
+        Write how the job stands as one HTML file that needs nothing else.
+
+        It begins with the verdict; then come the score by money spent, the candidates with what they change of
+        instructions and demonstrations, the scores of rows and candidates, and the cost. It opens without a network,
+        and what models wrote is text in it. ``dspex jobs show NAME --html FILE`` writes the same in any process.
+
+        Args:
+            path: The file; it is the old one or the whole new one.
+            overwrite: True replaces a file that is not a page of dspex, too.
+
+        Raises:
+            OptimizationError: The journal cannot be read.
+            TargetExists: Something else stands there; it is untouched.
+            FileError: The file cannot be written.
+        Cancellation: the file is the old one, or the whole new one.
+        """
+        worker = WorkerThread("dspex-job-page")
+        try:
+            await worker.run(save_story, self._record.spec.path, self.id, self.status, Path(path), overwrite)
+        finally:
+            await worker.aclose()
 
     def cancel(self) -> None:
         """Stop the job; what it has recorded is kept, and compiling it again continues it."""

@@ -195,7 +195,7 @@ class TestOutages:
         async with Simulator() as sim, simulated(sim.url, tmp_path / "up") as app:
             expected, _ = await bootstrapped(app)
         async with Simulator(faults=plan) as sim, simulated(sim.url, tmp_path / "down", limits=once) as app:
-            with collect(app, "dspex.job.") as told:
+            with collect(app, "dspex.job.event") as told:
                 program, events = await bootstrapped(app, max_concurrency=2)
 
         assert [event.kind for event in events].count("paused") == 1

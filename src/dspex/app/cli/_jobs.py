@@ -10,6 +10,7 @@ from pathlib import Path
 from dspex._clock import day_text, monotonic
 from dspex.errors import ConfigError, OptimizationError
 from dspex.optimizers.control import JobFolder, JobOverview, Word
+from dspex.optimizers.pages import save_story
 from dspex.optimizers.verdict import verdict_of
 
 __all__ = ["list_jobs", "show_job", "tell_job"]
@@ -39,9 +40,14 @@ def list_jobs(home: Path, *, as_json: bool) -> int:
     return 1 if lost else 0
 
 
-def show_job(home: Path, job: str, *, as_json: bool) -> int:
-    """Print all that one job's journal tells; returns the exit code."""
-    overview = _folder(home).show(job)
+def show_job(home: Path, job: str, *, as_json: bool, html: Path | None = None) -> int:
+    """Print all that one job's journal tells, or write it as a page; returns the exit code."""
+    folder = _folder(home)
+    overview = folder.show(job)
+    if html is not None:
+        save_story(folder.path / f"{job}.db", job, overview.status, html, overwrite=False)
+        sys.stdout.write(f"{html}\n")
+        return 0
     sys.stdout.write(json.dumps(overview.plain(), indent=2) + "\n" if as_json else _told(overview))
     return 0
 

@@ -34,7 +34,7 @@ function Job({ job, theme }) {
       <${Matrix} job=${job.id} matrix=${job.matrix}/></div></article>`;
 }
 
-function Matrix({ job, matrix }) {
+export function Matrix({ job, matrix }) {
   const keys = Object.keys(matrix.scores);
   if (!keys.length) return null;
   return html`<${Scroll} label="rows and candidates of ${job}"><table class="matrix"><caption>rows and candidates: each square is a score</caption><thead><tr><th>candidate</th><th colspan=${matrix.rows.length}>rows ${matrix.rows[0]} to ${matrix.rows[matrix.rows.length - 1]}</th></tr></thead><tbody>
