@@ -14,6 +14,7 @@ from dspex.app._sync import SyncApp
 from dspex.app._tree import AppTree
 from dspex.app._view import AppView, RunnableProgram
 from dspex.app.config import read_proxies
+from dspex.app.dashboard.local import watch_name
 from dspex.app.dashboard.options import Dashboard, dashboard_of
 from dspex.app.dashboard.server import Door, check_extra
 from dspex.app.otel.options import OpenTelemetry, otel_of
@@ -90,6 +91,8 @@ class App(AppView):
         budget: The most that all requests of one tree may spend; with ``Budget(…, per="day")`` or ``"month"`` the most
             that all Apps with this home may spend in it, restarts included. A list has several of them.
         dashboard: Where a browser sees it run, ``"127.0.0.1:8765"`` or a ``Dashboard``; needs the extra ``dashboard``.
+        watch: True lets ``dspex top`` show it in a terminal of the same user; a text does so under that name. None goes
+            by the environment's ``DSPEX_WATCH``, which is either of the two; False does neither.
         otel: True, or an ``OpenTelemetry``, makes spans and metrics of what happens; needs the extra ``otel``.
         telemetry: Where events go; ``app.telemetry.attach`` listens.
         seed: Seeds the jitter of retries and restarts.
@@ -117,6 +120,7 @@ class App(AppView):
         "_seed",
         "_shared",
         "_tree",
+        "_watched_as",
         "home",
         "is_traced",
         "telemetry",
@@ -148,6 +152,7 @@ class App(AppView):
         prices: Mapping[str, Price] | None = None,
         budget: Budget | Sequence[Budget] | None = None,
         dashboard: str | Dashboard | None = None,
+        watch: bool | str | None = None,
         otel: bool | OpenTelemetry = False,
         telemetry: Telemetry | None = None,
         seed: int | None = None,
@@ -179,6 +184,7 @@ class App(AppView):
         if page is not None:
             check_extra()
         self._door = Door(page) if page is not None else None
+        self._watched_as = watch_name(watch)
         self._seed = seed
         self._tree: AppTree | None = None
         self.home = Path(home)
@@ -241,6 +247,7 @@ class App(AppView):
             budget=self._money.budget,
             periods=self._money.periods,
             door=self._door,
+            watched_as=self._watched_as,
         )
         self._tree = tree
         try:

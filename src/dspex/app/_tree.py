@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dspex._random import fresh_token
 from dspex.app.config import read_key
+from dspex.app.dashboard.local import watch_spec
 from dspex.app.dashboard.notes import Notes
 from dspex.app.dashboard.server import Door, dashboard_spec
 from dspex.errors import AppClosed, DspexError, LeakedTasks, StartFailed, WrongLoop, WrongProcess
@@ -95,6 +96,7 @@ class AppTree:
         door: Door | None = None,
         shared: Shared | None = None,
         cache_ttl: float | None = None,
+        watched_as: str | None = None,
     ) -> None:
         self.runtime = Runtime(telemetry=telemetry, seed=seed, watchdog=WATCHDOG)
         parts = (*PostgresTier.parts, CELLS)
@@ -138,6 +140,7 @@ class AppTree:
             self.runtime, services, policy=StepPolicy(), max_running=max_running, max_waiting=max_waiting
         )
         self.door = door
+        self._watched_as = watched_as
         self.notes: Notes | None = None
         """The memory for viewers; None where nobody has asked for one."""
         self.job_service = JobService(
@@ -192,6 +195,7 @@ class AppTree:
             self.job_service.spec(),
             self.index_service.spec(),
             *([dashboard_spec(self, self.door)] if self.door is not None else []),
+            *([watch_spec(self, self._watched_as)] if self._watched_as is not None else []),
         ]
 
     def _stores(self) -> list[SharedGateway]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from dspex.app.otel.names import CONTENT
@@ -11,7 +12,16 @@ from dspex.errors import ConfigError
 from dspex.protocols.model import Secret
 from dspex.services.lm.proxies import Proxies
 
-__all__ = ["read_cache_folder", "read_content_allowed", "read_key", "read_no_color", "read_proxies"]
+__all__ = [
+    "read_cache_folder",
+    "read_content_allowed",
+    "read_dashboard_token",
+    "read_key",
+    "read_no_color",
+    "read_proxies",
+    "read_socket_folders",
+    "read_watch",
+]
 
 
 def read_key(variable: str) -> Secret | None:
@@ -45,3 +55,21 @@ def read_cache_folder() -> Path:
     except RuntimeError as error:  # a user without a home
         raise ConfigError(f"there is no folder for caches: {error}; XDG_CACHE_HOME names one") from error
     return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "dspex"
+
+
+def read_watch() -> str:
+    """Return what ``DSPEX_WATCH`` says: the name by which Apps without ``watch=`` can be watched; empty for none."""
+    return os.environ.get("DSPEX_WATCH", "").strip()
+
+
+def read_socket_folders() -> list[Path]:
+    """Return where the sockets of this user's Apps are: the first that can be used takes new ones."""
+    user = os.getuid()
+    found = [Path(each) / "dspex" for each in (os.environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{user}") if each]
+    found += [Path(each) / f"dspex-{user}" for each in (tempfile.gettempdir(), "/tmp")]  # noqa: S108 - checked there
+    return list(dict.fromkeys(each for each in found if each.is_absolute()))
+
+
+def read_dashboard_token() -> str | None:
+    """Return the token of the page that ``dspex top`` is to look at, where its address does not hold it."""
+    return os.environ.get("DSPEX_TOKEN", "").strip() or None

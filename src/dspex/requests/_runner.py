@@ -84,6 +84,11 @@ class RequestRunner:
         self._number = 0
         self._idle: list[asyncio.Future[None]] = []
 
+    @property
+    def accepted(self) -> int:
+        """The requests that were taken so far: each is alive, or has ended in one of the three ways."""
+        return self._number
+
     @staticmethod
     def spec() -> ChildSpec:
         """Return the child spec of the RequestSupervisor."""

@@ -142,6 +142,59 @@ def dashboard(
 
 
 @_commands.command()
+def top(
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A name, a process id, a socket's path, or the address of a page; without it, the only App there is.",
+            show_default=False,
+        ),
+    ] = "",
+    view: Annotated[
+        str, typer.Option(help="The view that is shown first: now, tree, models, stores, jobs, evaluations or kept.")
+    ] = "now",
+    once: Annotated[bool, typer.Option("--once", help="Print one screen, and end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the snapshot as JSON, and end.")] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write what is seen to this file; without a terminal, until the App ends.", show_default=False
+        ),
+    ] = None,
+    most: Annotated[int, typer.Option(help="MiB that the recording may have.", min=1)] = 256,
+    width: Annotated[
+        int | None, typer.Option(help="Columns of what --once prints.", show_default="the terminal's", min=40)
+    ] = None,
+) -> int:
+    """Watch an App that runs, in this terminal: App(watch=True), or DSPEX_WATCH=1, lets it be watched."""
+    from dspex.app.cli import _top
+
+    interruptible()
+    return _top.run(what, view=view, once=once, as_json=as_json, trace=record, most=most, width=width)
+
+
+@_commands.command()
+def replay(
+    trace: Annotated[Path, typer.Argument(help="A file that `dspex top --record` has written.")],
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Write it as a page that plays itself, in one file, instead.", show_default=False),
+    ] = None,
+    speed: Annotated[float, typer.Option(help="Seconds of the recording that pass in one.", min=0.1, max=1000)] = 1.0,
+    at: Annotated[
+        float | None,
+        typer.Option(help="Print the screen at this second, and end.", show_default=False, min=0),
+    ] = None,
+    view: Annotated[str, typer.Option(help="The view that is shown first, as in `dspex top`.")] = "now",
+) -> int:
+    """Play a recording of an App in this terminal, or make a page of it."""
+    from dspex.app.cli import _replay
+
+    interruptible()
+    return _replay.run(trace, html=html, speed=speed, at=at, view=view)
+
+
+@_commands.command()
 def probe(
     model: Annotated[str, typer.Argument(help="The model, such as llamacpp/mine or openai/gpt-5-mini.")],
     api_base: Annotated[
@@ -478,12 +531,19 @@ def list_(home: _Home = _HOME, as_json: _Json = False) -> int:
 
 
 @_jobs.command()
-def show(job: _Job, home: _Home = _HOME, as_json: _Json = False) -> int:
+def show(
+    job: _Job,
+    home: _Home = _HOME,
+    as_json: _Json = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with all of it to this file instead.", show_default=False)
+    ] = None,
+) -> int:
     """Print what a job's journal tells."""
     from dspex.app.cli import _jobs as jobs
 
     interruptible()
-    return jobs.show_job(home, job, as_json=as_json)
+    return jobs.show_job(home, job, as_json=as_json, html=html)
 
 
 @_jobs.command()

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from dspex._clock import monotonic
@@ -119,21 +120,32 @@ class Hub:
         A viewer whose last event is still known goes on from there. One that is slow is not sent what it has missed:
         the next event leads from what it has to what is now, or is a snapshot where that is shorter.
         """
-        known = self.find(last_event_id)
+        async with aclosing(self._updates(self.find(last_event_id))) as updates:
+            async for kind, number, data in updates:
+                yield _event(kind, self.event_id(number), data) if data else b": nothing new\n\n"
+
+    async def lines(self) -> AsyncGenerator[bytes, None]:
+        """Yield the same as JSON Lines: ``{"snapshot": …}``, then ``{"delta": …}``, and ``{}`` after a long silence."""
+        async with aclosing(self._updates(None)) as updates:
+            async for kind, _, data in updates:
+                yield b'{"%s":%s}\n' % (kind.encode(), data) if data else b"{}\n"
+
+    async def _updates(self, known: tuple[int, Plain] | None) -> AsyncGenerator[tuple[str, int, bytes], None]:
+        """Yield the kind of an update, the number of the snapshot that it leads to, and its JSON."""
         self.viewers += 1
         try:
             silent = 0.0
             while not self.closed:
                 number, snapshot = self.current()
-                data = b""
+                kind, data = "", b""
                 if known is None:
-                    data = _event("snapshot", self.event_id(number), encoded(snapshot))
+                    kind, data = "snapshot", encoded(snapshot)
                 elif number != known[0]:
-                    data = _event(*self._step(known, (number, snapshot)))
+                    kind, data = self._step(known, (number, snapshot))
                 known = number, snapshot
                 if data or silent >= QUIET:
                     silent = 0.0
-                    yield data or b": nothing new\n\n"
+                    yield kind, number, data
                 silent += await self._wait(len(data) / RATE)
         finally:
             self.viewers -= 1
@@ -164,8 +176,8 @@ class Hub:
             self._sleeping.discard(future)
             timer.cancel()
 
-    def _step(self, known: tuple[int, Plain], now: tuple[int, Plain]) -> tuple[str, str, bytes]:
-        """Return the event that leads from one snapshot to another; all who see the same share its bytes."""
+    def _step(self, known: tuple[int, Plain], now: tuple[int, Plain]) -> tuple[str, bytes]:
+        """Return the update that leads from one snapshot to another; all who see the same share its bytes."""
         step = known[0], now[0]
         if self._encoded is None or self._encoded[0] != step:
             begun = monotonic()
@@ -175,8 +187,8 @@ class Hub:
         if now[0] - known[0] > REMEMBERED // 2:
             whole = encoded(now[1])
             if len(whole) < len(changes):
-                return "snapshot", self.event_id(now[0]), whole
-        return "delta", self.event_id(now[0]), changes
+                return "snapshot", whole
+        return "delta", changes
 
 
 def encoded(value: object) -> bytes:

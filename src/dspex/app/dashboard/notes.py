@@ -105,6 +105,10 @@ class Notes:
         self.spending: deque[tuple[float, dict[str, float], int]] = deque(maxlen=61)
         """Once a second while somebody looks: when, dollars by model, requests ended."""
         self.lms: dict[str, LM] = {}
+        self.toll = {"deaths": 0, "waited": 0, "answered": 0, "failed": 0, "again": 0}
+        """The cost of restarts while somebody looked: ``waited`` requests were at a part that died; of these so many
+        were ``answered`` and ``failed``; ``again`` counts attempts that were broken off and may be paid twice."""
+        self._waits: dict[str, list[Plain]] = {}
         self._slow: dict[str, float] = {}
         self._numbers = itertools.count(1)
         self._runner = runner
@@ -128,8 +132,26 @@ class Notes:
             contained(error)
             _log.error("the dashboard could not take in a request", exc_info=error)
 
+    def wait_for(self, requests: Sequence[str], death: Plain) -> None:
+        """Write down who was at a part when it died; their ends are written there as well."""
+        death |= {"waited": len(requests), "requests": list(requests[:6]), "answered": 0, "failed": 0, "again": 0}
+        self.toll["waited"] += sum(each not in self._waits for each in requests)
+        for each in requests:
+            self._waits.setdefault(each, []).append(death)
+
+    def _settle(self, live: LiveRequest, deaths: list[Plain]) -> None:
+        """Write the end of a request beside the deaths that it has lived through."""
+        end = "failed" if live.error is not None else "answered"
+        again = sum(each.sent and each.outcome == "killed" for each in live.record.attempts)
+        for place in (*deaths, self.toll):
+            place[end] += 1
+            place["again"] += again
+
     def _take(self, live: LiveRequest) -> None:
         record = live.record
+        deaths = self._waits.pop(record.id, None)
+        if deaths is not None:
+            self._settle(live, deaths)
         failed = False
         for log in record.logs:
             failed |= self._count(log.attempts)

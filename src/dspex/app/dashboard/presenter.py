@@ -17,7 +17,7 @@ from dspex._guard import class_name
 from dspex.app.dashboard.jobs_view import JobNotes
 from dspex.app.dashboard.notes import ModelNotes, Notes
 from dspex.app.dashboard.requests_view import exact, money
-from dspex.app.dashboard.shapes import Plain
+from dspex.app.dashboard.shapes import VERSION, Plain
 from dspex.protocols.model import LM
 from dspex.protocols.money import Account
 from dspex.requests import LiveRequest
@@ -26,9 +26,7 @@ from dspex.runtime import SupervisorRef, TaskSupervisorRef
 if TYPE_CHECKING:
     from dspex.app._tree import AppTree
 
-__all__ = ["VERSION", "look", "present"]
-
-VERSION: Final = 1
+__all__ = ["look", "present"]
 
 SHOWN: Final = 50
 """Requests in flight that are told one by one: the oldest."""
@@ -70,7 +68,8 @@ def present(tree: AppTree, notes: Notes, now: float, rows: Plain, jobs: Plain) -
         "app": _app(tree, notes, now, rows),
         "requests": {row["id"]: row for row in shown},
         "tree": rows,
-        "deaths": {str(each["number"]): each for each in notes.tree.deaths},
+        "deaths": {str(each["number"]): dict(each) for each in notes.tree.deaths},  # copies: they are written on
+        "toll": dict(notes.toll),
         "models": _models(tree, notes, now),
         "cache": _cache(tree),
         "retrievers": {name[9:]: each.plain() for name, each in notes.steps.items() if name.startswith("retrieve ")},
@@ -96,6 +95,9 @@ def _app(tree: AppTree, notes: Notes, now: float, rows: Plain) -> Plain:
         "waiting": runner.admission.waiting,
         "completed": runner.completed,
         "failed": runner.failed,
+        "cancelled": runner.cancelled,
+        "accepted": runner.accepted,
+        "lost": runner.accepted - runner.completed - runner.failed - runner.cancelled - len(runner.live),
         "down": down,
         "hidden": max(0, len(tree.runner.live) - SHOWN),
         "actors": len(rows),
@@ -118,6 +120,7 @@ def _live_row(live: LiveRequest, notes: Notes) -> Plain:
 
 def _tell_who_waits(tree: AppTree, notes: Notes, count: int) -> None:
     """Write down, beside the last ``count`` deaths, the requests that were at that part then."""
+    notes.toll["deaths"] += count
     for death in list(notes.tree.deaths)[-count:]:
         rooms = death["path"].split("/")
         kind = {"retrievers": "retrieve ", "lm": "lm ", "cache": "lm "}.get(rooms[1] if len(rooms) > 1 else "", "")
@@ -126,8 +129,7 @@ def _tell_who_waits(tree: AppTree, notes: Notes, count: int) -> None:
             for each in tree.runner.live.values()
             if kind and any(step.ended is None and step.name.startswith(kind) for step in each.record.steps or ())
         ]
-        death["waited"] = len(waited)
-        death["requests"] = waited[:6]
+        notes.wait_for(waited, death)
 
 
 # --- models --------------------------------------------------------------------------------------------------

@@ -96,6 +96,7 @@ class _Story:
             deadline=_DEADLINE,
             seed=self._options.seed,
             dashboard=Dashboard("127.0.0.1:0", capture=True) if self._options.watch else None,
+            watch="demo" if self._options.watch else None,
         )
 
     def _tree(self, app: App, provider: model.DemoProvider) -> None:

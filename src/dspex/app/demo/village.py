@@ -141,6 +141,7 @@ async def open_village(folder: Path, page: Dashboard, options: VillageOptions) -
             deadline=30.0,
             seed=options.seed,
             dashboard=page,
+            watch="village",
         )
         async with app, asyncio.TaskGroup() as around:
             chance = generator(options.seed)

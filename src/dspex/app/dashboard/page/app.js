@@ -2,18 +2,8 @@
 
 import { html, render, Component } from "./vendor/htm-preact.js";
 import { follow, onChange, store, takeToken, useToken } from "./store.js";
-import { count, dollars, Figure } from "./parts.js";
-import { Now, Kept } from "./requests.js";
-import { Tree } from "./tree.js";
-import { Models } from "./models.js";
-import { Stores } from "./stores.js";
-import { Jobs } from "./jobs.js";
-import { Evaluations } from "./evaluations.js";
+import { Summary, VIEWS } from "./views.js";
 
-const VIEWS = [
-  ["now", "Now", Now], ["tree", "Tree", Tree], ["models", "Models", Models], ["stores", "Cache & budgets", Stores],
-  ["jobs", "Jobs", Jobs], ["evaluations", "Evaluations", Evaluations], ["kept", "Kept requests", Kept],
-];
 const THEME = "dspex-theme";
 
 class App extends Component {
@@ -68,7 +58,7 @@ class App extends Component {
         <div class="brand"><img src="icon.svg" alt="" width="24" height="24"/><strong>dspex</strong>
           <span class="link ${store.state}" role="status">${{ live: "live", connecting: "connecting", away: "the App does not answer", refused: "needs the token" }[store.state]}</span>
           <button class="theme" aria-label="light or dark" title="light or dark" onClick=${() => this.turn()}>◐</button></div>
-        ${store.snapshot && html`<${Summary} app=${store.snapshot.app}/>`}
+        ${store.snapshot && html`<${Summary} app=${store.snapshot.app} toll=${store.snapshot.toll}/>`}
         <nav aria-label="views"><ol>${VIEWS.map(([key, name], place) => html`<li><a href="#/${key}" title="key ${place + 1}"
           aria-current=${key === view ? "page" : undefined}>${name}</a></li>`)}</ol></nav>
       </header>
@@ -77,20 +67,6 @@ class App extends Component {
         ${store.state === "refused" ? html`<${Door}/>` : store.snapshot ? html`<${View} key=${view} snapshot=${store.snapshot} theme=${theme}/>` : html`<p class="empty">Nothing has come yet.</p>`}
       </main>`;
   }
-}
-
-function Summary({ app }) {
-  const down = app.down.length;
-  return html`<dl class="figures">
-    <${Figure} name="running" value=${count(app.running)}/>
-    <${Figure} name="waiting" value=${count(app.waiting)} tone=${app.waiting ? "warn" : ""}/>
-    <${Figure} name="completed" value=${count(app.completed)}/>
-    <${Figure} name="failed" value=${count(app.failed)} tone=${app.failed ? "bad" : ""}/>
-    <${Figure} name="per second" value=${app.per_second ?? "–"} title="requests that end"/>
-    <${Figure} name="spent" value=${dollars(app.spent)} title=${app.unpriced ? `and ${app.unpriced} calls of unknown price` : "US dollars"}/>
-    <${Figure} name="per minute" value=${app.per_minute == null ? "–" : dollars(app.per_minute)} title="US dollars"/>
-    <${Figure} name="actors down" value=${down} tone=${down ? "bad" : ""} title=${app.down.join(", ")}/>
-  </dl>`;
 }
 
 function Door() {

@@ -4,7 +4,7 @@ import { useEffect, useState } from "./vendor/htm-preact.js";
 import { get } from "./store.js";
 import { count, Empty, html, Meter, money, Scroll, seconds } from "./parts.js";
 
-export function Evaluations({ snapshot }) {
+export function Evaluations({ snapshot, recorded }) {
   const found = Object.values(snapshot.evaluations);
   const ended = found.filter((each) => each.state === "ended");
   const [before, setBefore] = useState(null);
@@ -18,8 +18,8 @@ export function Evaluations({ snapshot }) {
       <td>${each.failed ? html`<b class="chip bad">${each.failed}</b>` : "0"}</td><td>${money(each.cost)}</td><td>${seconds((each.end ?? snapshot.at) - each.at)}</td>
       <td><input type="radio" name="before" aria-label="compare from ${each.id}" checked=${before === each.id} onChange=${() => setBefore(each.id)}/></td>
       <td><input type="radio" name="after" aria-label="look at ${each.id}" checked=${one === each.id} onChange=${() => setAfter(each.id)}/></td></tr>`)}</tbody></table><//>
-    ${before && one && before !== one && html`<${Compared} key="${before} ${one}" before=${before} after=${one}/>`}
-    ${one && html`<${Rows} key=${one} id=${one}/>`}`;
+    ${!recorded && before && one && before !== one && html`<${Compared} key="${before} ${one}" before=${before} after=${one}/>`}
+    ${!recorded && one && html`<${Rows} key=${one} id=${one}/>`}`;
 }
 
 function useTold(path) {

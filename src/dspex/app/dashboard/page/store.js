@@ -19,7 +19,7 @@ export function onChange(listener) {
   return () => listeners.delete(listener);
 }
 
-function changed() {
+export function changed() {
   for (const each of listeners) each();
 }
 
@@ -83,7 +83,7 @@ export function apply(old, changes) {
   return next;
 }
 
-function take(kind, data) {
+export function take(kind, data) {
   store.snapshot = kind === "snapshot" ? data : apply(store.snapshot, data);
   const at = store.snapshot.at;
   for (const [name, model] of Object.entries(store.snapshot.models)) {

@@ -39,9 +39,14 @@ export function Tree({ snapshot }) {
       <tbody>${rows.map(([path, row]) => html`<${Node} key=${path} path=${path} row=${row} depth=${depths[path]} acts=${store.about.acts} at=${snapshot.at}/>`)}</tbody></table><//>
     ${hidden > 0 && html`<p class="empty more">and ${count(hidden)} more${wanted ? "" : ", which are well"}</p>`}
     <h2>Restarts</h2>
-    ${deaths.length === 0 ? html`<p class="empty">No actor has died since this page's memory began.</p>` : html`<${Scroll} label="restarts"><table class="deaths"><thead><tr><th>when</th><th>who</th><th>why</th><th>requests that were at it</th></tr></thead><tbody>
+    ${deaths.length === 0 ? html`<p class="empty">No actor has died since this page's memory began.</p>` : html`<${Scroll} label="restarts"><table class="deaths"><thead><tr><th>when</th><th>who</th><th>why</th><th>requests that were at it</th><th>how that ended</th></tr></thead><tbody>
       ${deaths.map((each) => html`<tr key=${each.number} data-death=${each.path}><td>${each.at == null ? "before anybody looked" : `${ago(each.at)} ago`}</td><td>${each.path}</td><td>${each.reason}</td>
-        <td>${each.at == null ? "unknown" : each.waited ? `${each.waited}: ${each.requests.join(", ")}${each.waited > each.requests.length ? ", …" : ""}` : "none"}</td></tr>`)}</tbody></table><//>`}`;
+        <td>${each.at == null ? "unknown" : each.waited ? `${each.waited}: ${each.requests.join(", ")}${each.waited > each.requests.length ? ", …" : ""}` : "none"}</td><td>${each.waited ? ends(each) : ""}</td></tr>`)}</tbody></table><//>`}`;
+}
+
+function ends(death) {
+  const open = death.waited - death.answered - death.failed;
+  return html`${death.answered > 0 && html`<span class="chip ok">${death.answered} answered</span>`}${death.failed > 0 && html`<span class="chip bad">${death.failed} failed</span>`}${open > 0 && html`<span class="chip warn">${open} under way</span>`}${death.again > 0 && html`<span class="chip warn">${death.again} may be paid twice</span>`}`;
 }
 
 // A row is drawn again when it has changed, or while it tells a time that passes: of a thousand rows few do.
