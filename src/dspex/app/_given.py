@@ -147,6 +147,8 @@ def cache_of(cache: str | Path | CacheStore | Shared | None) -> CacheStore | Sha
         assert found is not None
         return found
     if isinstance(cache, (str, os.PathLike)):  # a Path has an ``open``, too
+        if isinstance(cache, str) and "://" in cache:
+            raise ConfigError("cache= is at an address of another kind than redis://…, unix://… or postgresql://…")
         return True if cache == "memory" else SqliteCache(cache)
     if isinstance(cache, type) or not isinstance(cache, CacheStore):
         raise ConfigError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 
@@ -84,6 +85,14 @@ def test_an_app_takes_an_address_or_a_record() -> None:
     assert shared_of("redis://cache") == Shared("redis://cache")
     with pytest.raises(ConfigError, match="int"):
         dspex.App(shared=7)  # type: ignore[arg-type]  # that is what is tested
+
+
+def test_an_address_of_another_kind_is_not_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody wants a file called ``mysql:``; its password is not repeated."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="postgresql://") as caught:
+        dspex.App(cache="mysql://me:s3cret@db/answers")
+    assert "s3cret" not in str(caught.value)
 
 
 def test_the_packages_of_the_extras_are_the_ones_looked_for() -> None:

@@ -36,7 +36,9 @@ _Field = Annotated[str, typer.Option(help="The field that exact_match and f1 com
 _Lm = Annotated[str | None, typer.Option(help="The default model, such as openai/gpt-5-mini.")]
 _ApiBase = Annotated[str | None, typer.Option(help="The address of another server that speaks the model's protocol.")]
 _Retriever = Annotated[Path | None, typer.Option(help="The default retriever: a SqliteIndex.")]
-_Cache = Annotated[Path | None, typer.Option(help="A file for the answers of models.")]
+_Cache = Annotated[
+    str | None, typer.Option(help="Where the answers of models are kept: a file, redis://… or postgresql://…")
+]
 _Load = Annotated[Path | None, typer.Option(help="A saved program's state to load first.")]
 _Concurrency = Annotated[int, typer.Option(help="Rows under way at once.", min=1)]
 _Deadline = Annotated[float, typer.Option(help="Seconds for each row.")]
@@ -229,7 +231,7 @@ def map_(
         str | None, typer.Option(help="The address of another server that speaks the model's protocol.")
     ] = None,
     retriever: Annotated[Path | None, typer.Option(help="The default retriever: a SqliteIndex.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="A file for the answers of models.")] = None,
+    cache: _Cache = None,
     load: Annotated[Path | None, typer.Option(help="A saved program's state to load first.")] = None,
     journal: Annotated[
         Path | None, typer.Option(help="Where ended rows are recorded.", show_default="TARGET.journal")

@@ -23,7 +23,7 @@ class AppFlags:
         lm: The default model.
         api_base: The address of another server that speaks its protocol.
         retriever: The default retriever.
-        cache: A file for the answers of models.
+        cache: A file for the answers of models, or the address of a store.
         home: The folder for jobs.
         deadline: Seconds for each request.
         usd: The most that all of it may cost, in US dollars.
@@ -32,7 +32,7 @@ class AppFlags:
     lm: str | None
     api_base: str | None
     retriever: Path | None
-    cache: Path | None
+    cache: str | None
     home: Path
     deadline: float
     usd: str | None = None

@@ -38,7 +38,7 @@ class MapOptions:
     lm: str | None
     api_base: str | None
     retriever: Path | None
-    cache: Path | None
+    cache: str | None
     state: Path | None
     journal: Path | None
     key: str | None
@@ -68,8 +68,8 @@ def run(options: MapOptions) -> int:
     if target.is_stream and options.journal is None:
         raise ConfigError(f"{options.target} is not a file: say with --journal where ended rows are recorded")
     for flag in ("state", "cache", "retriever", "journal"):
-        other: Path | None = getattr(options, flag)
-        if other is not None and other.resolve() == options.target.resolve():
+        other: str | Path | None = getattr(options, flag)
+        if other is not None and Path(other).resolve() == options.target.resolve():
             raise ConfigError(f"the output would overwrite {other}, which another flag names")
     if options.api_base is not None and options.lm is None:
         raise ConfigError("--api-base needs --lm to know which model to ask there")
