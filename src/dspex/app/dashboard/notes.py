@@ -130,7 +130,9 @@ class Notes:
             self._take(live)
         except Exception as error:  # noqa: BLE001 - whoever looks on is never the reason why a request fails
             contained(error)
-            _log.error("the dashboard could not take in a request", exc_info=error)
+            _log.error(
+                "request not taken in", says="the dashboard could not take in a request: {error}", exc_info=error
+            )
 
     def wait_for(self, requests: Sequence[str], death: Plain) -> None:
         """Write down who was at a part when it died; their ends are written there as well."""

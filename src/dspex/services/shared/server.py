@@ -169,4 +169,5 @@ async def _close(link: Link) -> None:
         async with asyncio.timeout(_CLOSING):
             await link.close()
     except Exception as error:  # noqa: BLE001 - a connection that cannot even be closed is of no interest
-        _log.debug("closing a link to the shared store failed", error=type(error).__name__)
+        says = "closing a link to the shared store failed: {error}"
+        _log.debug("closing a link failed", says=says, error=type(error).__name__)
