@@ -119,5 +119,8 @@ test-real: $(FOR_TESTS) ## Run the tests on that model; skipped with the reason 
 bench-real: $(FOR_BENCH) ## Ask a real model in every form, beside DSPy and a plain prompt (ARGS=... names its server and data)
 	PYTHONPATH=src:. .bench-venv/bin/python -m benchmarks.real $(ARGS)
 
+bench-retrieval: $(FOR_BENCH) ## Measure what retrievers find on HotpotQA, beside DSPy's (ARGS="--data FOLDER" names the data)
+	PYTHONPATH=src:. .bench-venv/bin/python -m benchmarks.retrieval $(ARGS)
+
 bench-learning: $(FOR_BENCH) ## Optimize with that model, beside DSPy's optimizers (hours; ARGS=... names its server and data)
 	PYTHONPATH=src:. .bench-venv/bin/python -m benchmarks.learning $(ARGS)

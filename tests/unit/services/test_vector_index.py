@@ -87,6 +87,20 @@ def test_vectors_may_be_given(tmp_path: Path) -> None:
             index.add([Passage("x"), Passage("y")], vectors=[[1, 1]])
 
 
+def test_each_of_many_passages_has_its_own_vector(tmp_path: Path) -> None:
+    """Of more than are written at once."""
+    passages = [Passage(str(number), id=str(number)) for number in range(1_001)]
+    vectors = [[1.0, float(number)] for number in range(1_001)]
+    with closing(VectorIndex.build(tmp_path / "v.db", passages, "openai/none", vectors=vectors)) as index:
+        found = index.vectors(["0", "499", "500", "1000", "none"])
+        assert {id_: round(second / first) for id_, (first, second) in found.items()} == {
+            "0": 0,
+            "499": 499,
+            "500": 500,
+            "1000": 1_000,
+        }
+
+
 def test_another_embedder_is_told_before_anything_is_compared(tmp_path: Path) -> None:
     VectorIndex.build(tmp_path / "v.db", [Passage("a")], HashingEmbedder(32)).close()
     other = VectorIndex(tmp_path / "v.db", HashingEmbedder(64))

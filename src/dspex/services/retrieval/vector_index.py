@@ -6,6 +6,7 @@ import os
 import sqlite3
 from array import array
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -270,7 +271,7 @@ def _make_mark(connection: sqlite3.Connection) -> None:
 
 
 def _next(vectors: Iterable[Vector], count: int) -> list[Vector]:
-    found = [vector for vector, _ in zip(vectors, range(count), strict=False)]
+    found = list(islice(vectors, count))
     if len(found) != count:
         raise VectorInvalid(f"there are fewer vectors than passages: {len(found)} for the last {count}")
     return found
