@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
 
 import dspex
-from dspex.errors import ConfigError, SharedError
+from dspex.errors import ConfigError, MissingExtra, SharedError
 from dspex.services.shared.address import Shared, is_shared_url, shared_of
 
 PASSWORD = "s3cret%2Fpart"
@@ -85,6 +86,20 @@ def test_an_app_takes_an_address_or_a_record() -> None:
     assert shared_of("redis://cache") == Shared("redis://cache")
     with pytest.raises(ConfigError, match="int"):
         dspex.App(shared=7)  # type: ignore[arg-type]  # that is what is tested
+
+
+@pytest.mark.parametrize(
+    ("package", "url", "extra"),
+    [("redis.asyncio", "redis://:s3cret@cache", "redis"), ("asyncpg", "postgresql://me:s3cret@db/app", "postgres")],
+)
+def test_a_missing_package_is_told_when_the_app_is_built(
+    monkeypatch: pytest.MonkeyPatch, package: str, url: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    for option in ("cache", "shared"):
+        with pytest.raises(MissingExtra, match=rf"pip install 'dspex\[{extra}\]'") as caught:
+            dspex.App(**{option: url})  # type: ignore[arg-type]  # either takes an address
+        assert "s3cret" not in str(caught.value)
 
 
 def test_an_address_of_another_kind_is_not_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
