@@ -73,6 +73,26 @@ async def test_a_killed_part_changes_nothing(tmp_path: Path, victim: str) -> Non
     assert [each[0] for each in content(path)] == sorted(each.id for each in passages(COUNT))
 
 
+async def test_passages_that_can_be_read_only_once_are_not_lost_in_silence(tmp_path: Path) -> None:
+    """The rest of a generator is not all of it: the job ends, and the next start goes on."""
+    path = tmp_path / "birds.db"
+    async with dspex.App(home=tmp_path / "home") as app:
+        app.telemetry.attach("dspex.index.progress", lambda *_: kill_once(app))
+        job = await app.index(passages(COUNT), path, batch=BATCH)
+        with pytest.raises(dspex.ConfigError, match="can be read only once"):
+            await job.result()
+        assert not await asyncio.to_thread(path.exists)
+        report = await (await app.index(list(passages(COUNT)), path)).result()
+    assert report.size == COUNT
+    assert report.counts.unchanged
+
+
+def kill_once(app: dspex.App) -> None:
+    ref = named("job index-birds")(app)
+    if ref is not None and app.running_tree().index_service.table.jobs["index-birds"].incarnations == 1:
+        ref.kill()
+
+
 # --- real processes -------------------------------------------------------------------------------------------
 
 

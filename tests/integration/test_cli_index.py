@@ -105,7 +105,10 @@ def test_what_is_wrong_is_one_line(
 
 def test_overwrite_replaces_another_file(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     (folder / "notes.txt").write_text("my notes")
+    (folder / "bad.jsonl").write_text("no json")
 
+    assert dspex(capsys, "build", "notes.txt", "bad.jsonl", "--overwrite")[0] == 2
+    assert (folder / "notes.txt").read_text() == "my notes"
     assert dspex(capsys, "build", "notes.txt", "docs", "--overwrite")[0] == 0
     assert dspex(capsys, "search", "notes.txt", "heron")[0] == 0
 

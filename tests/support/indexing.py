@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np  # before a loop runs, which it would hold up
+
 import dspex
+from dspex import App
 from dspex.indexing import IndexReport
 from dspex.retrieval import VectorIndex
 
@@ -23,9 +26,9 @@ def passages(count: int, changed: int = 0) -> Iterator[dspex.Passage]:
         yield dspex.Passage(text, title=f"Bird {number}", id=f"b{number}", metadata={"number": number})
 
 
-def simulated(url: str, home: Path) -> dspex.App:
+def simulated(url: str, home: Path) -> App:
     """An App without a cache, so that whatever is asked for twice arrives twice."""
-    return dspex.App(lms={"embed": dspex.LM("openai/embed-1", api_base=url, api_key="none")}, home=home, cache=None)
+    return App(lms={"embed": dspex.LM("openai/embed-1", api_base=url, api_key="none")}, home=home, cache=None)
 
 
 def index_of(path: Path) -> VectorIndex:
@@ -39,7 +42,10 @@ def content(path: Path) -> list[tuple[object, ...]]:
     try:
         ids = sorted(index.ids())
         found, vectors = index.get(ids), index.vectors(ids)
-        return [(id_, found[id_].title, found[id_].text, dict(found[id_].metadata), bytes(vectors[id_])) for id_ in ids]
+        return [
+            (id_, found[id_].title, found[id_].text, dict(found[id_].metadata), np.asarray(vectors[id_]).tobytes())
+            for id_ in ids
+        ]
     finally:
         index.close()
 

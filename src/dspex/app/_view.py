@@ -499,7 +499,8 @@ class AppView:
         started again. A budget of ``options(budget=…)`` covers all that embedding costs, earlier starts included.
 
         Args:
-            passages: ``Documents``, or any iterable of Passage; it is read from its beginning each time.
+            passages: ``Documents``, or any iterable of Passage. One that can be read only once, such as a generator, is
+                not read again when a part of the job is killed: the job ends, and is to be started again.
             into: The file of a SqliteIndex, or an index with ``add``; an object of yours is not closed.
             mode: ``build`` has the index hold these passages and no others: they are written beside it, and take its
                 place when all are there; searches see the old index whole until then. ``add`` changes it in place.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from dspex.errors import (
     ActorError,
     ActorExited,
+    ConfigError,
     JobBusy,
     JobCancelled,
     OptimizationError,
@@ -309,6 +310,11 @@ class IndexActor(LibraryActor):
 
     async def _read(self) -> AsyncIterator[Sequence[Passage]]:
         given, size = self._record.spec.passages, self._record.spec.batch
+        if self._record.incarnations > 1 and isinstance(given, (Iterator, AsyncIterator)):
+            raise ConfigError(  # what a predecessor had read and not written would be missing, and nobody would know
+                f"job {self._record.spec.id} was killed, and its passages can be read only once: start it again with "
+                f"passages that can be read from their beginning, a list or Documents for example"
+            )
         if isinstance(given, AsyncIterable):
             gathered: list[Passage] = []
             async for passage in given:

@@ -72,8 +72,6 @@ def run(options: IndexOptions) -> int:
             sys.stderr.write(f"job {job.id}: `dspex jobs show {job.id}` tells how it stands\n")
             return await job.result()
 
-    if options.overwrite and options.index.is_file() and not _is_ours(options.index):
-        options.index.unlink()
     try:
         report = asyncio.run(index())
     except JobCancelled as error:
