@@ -226,6 +226,7 @@ NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "dspex.services.documents.documents": ("Documents",),
         "dspex.services.documents.limits": ("ReadLimits",),
         "dspex.services.retrieval.bm25_index": ("Bm25Index",),
+        "dspex.services.retrieval.cached": ("Cached",),
         "dspex.services.retrieval.composites": (
             "Composite",
             "Hybrid",

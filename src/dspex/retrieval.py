@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from dspex.services.documents.documents import Documents as Documents
     from dspex.services.documents.limits import ReadLimits as ReadLimits
     from dspex.services.retrieval.bm25_index import Bm25Index as Bm25Index
+    from dspex.services.retrieval.cached import Cached as Cached
     from dspex.services.retrieval.composites import Composite as Composite
     from dspex.services.retrieval.composites import Hybrid as Hybrid
     from dspex.services.retrieval.composites import Ranker as Ranker
@@ -58,6 +59,7 @@ __all__ = [
     "Abilities",
     "And",
     "Bm25Index",
+    "Cached",
     "ColBERTv2",
     "Composite",
     "Document",

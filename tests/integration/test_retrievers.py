@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import dspex
 from dspex.protocols.filters import Filter, as_filter, fits
 from dspex.protocols.retrieval import Index, Retriever, abilities_of
 from dspex.protocols.scope import current_scope
-from dspex.retrieval import HashingEmbedder, Hybrid, Reranked, VectorIndex
+from dspex.retrieval import Cached, HashingEmbedder, Hybrid, Reranked, VectorIndex
 from dspex.services.retrieval.gateway import RetrieverGateway
 from dspex.simulator import Simulator
 from dspex.testing import FixedRetriever
@@ -291,3 +292,81 @@ def test_composites_that_make_no_sense_are_refused() -> None:
     ):
         with pytest.raises(dspex.ConfigError):
             make()
+
+
+class Counted(Whole):
+    """Counts its searches, and has a version."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.searches = 0
+        self.version = "1"
+
+    def __repr__(self) -> str:
+        return "Counted()"
+
+    async def search(self, query: str, k: int, filter: Filter | None = None) -> Sequence[dspex.Passage]:
+        self.searches += 1
+        return [dspex.Passage(f"{query} {self.version}", "t", 0.5, "i", {"year": 1, "tags": ["a", None]})][:k]
+
+
+async def test_results_are_kept_under_the_version_of_the_index(tmp_path: Path) -> None:
+    """In the App's cache, under its words; across Apps; and each question by itself."""
+    index = Counted()
+    for _ in range(2):
+        async with dspex.App(retriever=Cached(index), cache=tmp_path / "cache.db") as app:
+            found = await app.run(dspex.Retrieve(), query="q")
+            assert found == [dspex.Passage("q 1", "t", 0.5, "i", {"year": 1, "tags": ["a", None]})]
+            assert await app.run(dspex.Retrieve(), query="q") == found
+    assert index.searches == 1
+    async with dspex.App(retriever=Cached(index), cache=tmp_path / "cache.db") as app:
+        for program, query in (
+            (dspex.Retrieve(), "other"),
+            (dspex.Retrieve(k=1), "q"),
+            (dspex.Retrieve(filter={"year": 1}), "q"),
+        ):
+            before = index.searches
+            await app.run(program, query=query)
+            await app.run(program, query=query)
+            assert index.searches == before + 1
+        for mode, more in (("use", 0), ("only", 0), ("bypass", 1), ("refresh", 1)):
+            before = index.searches
+            view = app.options(cache=mode)  # type: ignore[arg-type]  # one of the words
+            assert await view.run(dspex.Retrieve(), query="q") == found
+            assert index.searches == before + more, mode
+        with pytest.raises(dspex.RetrievalError, match="cache='only' forbids searching"):
+            await app.options(cache="only").run(dspex.Retrieve(), query="never asked")
+        index.version = "2"
+        assert [each.text for each in await app.run(dspex.Retrieve(), query="q")] == ["q 2"]
+
+
+async def test_a_result_of_an_index_that_changed_meanwhile_is_not_kept() -> None:
+    class Changing(Counted):
+        async def search(self, query: str, k: int, filter: Filter | None = None) -> Sequence[dspex.Passage]:
+            self.version = "new" if self.searches == 0 else self.version
+            return await super().search(query, k, filter)
+
+    index = Changing()
+    async with dspex.App(retriever=Cached(index)) as app:
+        await app.run(dspex.Retrieve(), query="q")
+        index.version = "1"
+        assert [each.text for each in await app.run(dspex.Retrieve(), query="q")] == ["q 1"]
+    assert index.searches == 2
+
+
+async def test_changed_files_are_searched_again(tmp_path: Path) -> None:
+    """Of each part of a hybrid."""
+    dspex.SqliteIndex.build(tmp_path / "words.db", PASSAGES).close()
+    meaning = VectorIndex.build(tmp_path / "v.db", PASSAGES, HashingEmbedder())
+    cached = Cached(Hybrid({"words": tmp_path / "words.db", "meaning": meaning}))
+    async with dspex.App(retriever=cached) as app:
+        assert "kite" not in {each.id for each in await app.run(dspex.Retrieve(k=9), query="kite")}
+        with closing(dspex.SqliteIndex(tmp_path / "words.db")) as index:
+            index.add([dspex.Passage("a kite", id="kite")])
+        assert "kite" in {each.id for each in await app.run(dspex.Retrieve(k=9), query="kite")}
+
+
+async def test_a_retriever_without_a_version_is_not_cached() -> None:
+    async with dspex.App(retriever=Cached(Least())) as app:
+        with pytest.raises(dspex.RetrieverLacks, match="cannot be cached: it has no version"):
+            await app.run(dspex.Retrieve(), query="q")

@@ -126,7 +126,6 @@ class AppTree:
                 max_idle=max(MAX_IDLE, limits.max_in_flight),
             ),
         )
-        self.retrieval = RetrieverGateway(self.runtime, *retrievers)
         money = MoneyGateway(self.runtime, self.book, self.lm.members)
         self.cache = None
         if cache is not False:
@@ -134,6 +133,7 @@ class AppTree:
             self.cache = CacheGateway(
                 self.runtime, memory=MemoryTier(), disk=disk, shared=self.cache_store, ttl=cache_ttl
             )
+        self.retrieval = RetrieverGateway(self.runtime, *retrievers, self.cache)
         self.threads = ToolThreads(self.runtime, limit=max_tool_threads)
         services = Services(self.lm, self.retrieval, self.cache, money, self.book.root, self.threads)
         self.runner = RequestRunner(

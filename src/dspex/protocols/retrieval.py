@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
+    from dspex.protocols.cache import CacheMode
+
 R = TypeVar("R")
 
 __all__ = [
@@ -259,6 +261,7 @@ class RetrievalService(Protocol):
         filter: Filter | None = None,
         *,
         step: RunStep = ...,
+        cache: CacheMode = ...,
     ) -> tuple[Passage, ...]:
         """
         Search until ``deadline`` (runtime clock seconds), each index in a step of its own.

@@ -273,9 +273,8 @@ class RequestScope:
             part = name.removeprefix(named)  # of a retriever that is made of others
             return run_step(self, f"retrieve {step}{part}", work, restartable=True)
 
-        search = partial(
-            self._services.retrieval.search, retriever, mended(query), k, deadline, filter, step=cast("RunStep", run)
-        )
+        more: dict[str, Any] = {"step": cast("RunStep", run), "cache": self.request_record.options.cache}
+        search = partial(self._services.retrieval.search, retriever, mended(query), k, deadline, filter, **more)
         if not self.telemetry.active:
             return await search()
         about = {"request": self.request_record.id, "retriever": retriever or "default", "k": k}

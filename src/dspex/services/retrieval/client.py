@@ -13,7 +13,7 @@ from dspex.protocols.filters import Filter
 from dspex.protocols.retrieval import Abilities, Passage, Retriever, Vector, abilities_of
 from dspex.runtime import From, LibraryActor, Next, NoReply, WorkerThread
 
-__all__ = ["Add", "Delete", "OpenRetriever", "RetrieverClient", "Search"]
+__all__ = ["Add", "Delete", "OpenRetriever", "RetrieverClient", "Search", "Version"]
 
 OpenRetriever = Callable[[], Retriever]
 R = TypeVar("R")
@@ -42,6 +42,11 @@ class Delete:
     """Remove passages by id; answered by the number that there was."""
 
     ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Ask for the version of the content; answered by a text, empty where the retriever has none."""
 
 
 class RetrieverClient(LibraryActor):
@@ -74,6 +79,8 @@ class RetrieverClient(LibraryActor):
             work: Callable[[], Awaitable[object]] = partial(self._search, cast("Search", message))
         elif issubclass(type(message), (Add, Delete)):
             work = partial(self._write, cast("Add | Delete", message))
+        elif issubclass(type(message), Version):
+            work = self._version
         else:
             return self.refuse(message, sender)
         self.spawn_task(self._answer, work, sender, label=type(message).__name__.lower())
@@ -108,6 +115,14 @@ class RetrieverClient(LibraryActor):
             measurements = {"duration": self.runtime.clock.now() - started, "passages": float(len(found))}
             self.runtime.telemetry.emit("dspex.retriever.search.stop", measurements, {"retriever": self._name})
         return found
+
+    async def _version(self) -> str:
+        def read() -> object:
+            found = getattr(self._retriever, "version", None)
+            return found() if callable(found) else found
+
+        version = await self._run("version", read, self._reading)
+        return version if isinstance(version, str) else ""
 
     async def _write(self, asked: Add | Delete) -> int | None:
         started = self.runtime.clock.now()

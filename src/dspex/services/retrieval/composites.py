@@ -89,7 +89,8 @@ class Hybrid:
         return fused(rankings, k, weights=self._weights, constant=self._constant)
 
     def __repr__(self) -> str:
-        return f"Hybrid({', '.join(self.parts)})"
+        more = f"candidates={self._candidates}, weights={self._weights}, constant={self._constant}"
+        return f"Hybrid({self.parts!r}, {more})"
 
 
 class Reranked:

@@ -150,6 +150,9 @@ class SqliteIndex(StoredPassages[_WordsWriter]):
         """Return an index with the same settings in another file, which need not be there."""
         return SqliteIndex(path, operators=self._operators)
 
+    def __repr__(self) -> str:
+        return f"SqliteIndex({str(self._path)!r}{', operators=True' if self._operators else ''})"
+
     def _writer_of(self, connection: sqlite3.Connection) -> _WordsWriter:
         return _WordsWriter(connection)
 
