@@ -49,7 +49,7 @@ async def ready(page: Page) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 async def test_axe_finds_no_grave_fault_in_any_view(tmp_path: Path) -> None:
-    """Light and dark, wide and on a phone, with a request open; and at the door of whoever has no token."""
+    """Light and wide, dark and on a phone, with a request open; and at the door of whoever has no token."""
     found: dict[str, object] = {}
     page_options = dspex.Dashboard("127.0.0.1:0", token="a-token-of-enough-letters", capture=True)
     async with (
@@ -63,17 +63,18 @@ async def test_axe_finds_no_grave_fault_in_any_view(tmp_path: Path) -> None:
         await page.close()
         async with opened(chromium, app.dashboard_url, []) as page:
             await ready(page)
-            for theme in ("light", "dark"):
+            for theme, width in (("light", 1280), ("dark", 360)):
                 await page.emulate_media(color_scheme=theme)
-                for width in (1280, 360):
-                    await page.set_viewport_size({"width": width, "height": 740})
-                    for place, view in enumerate(VIEWS, 1):
-                        await page.keyboard.press(str(place))
-                        await expect(page.locator(f'nav a[href="#/{view}"]')).to_have_attribute("aria-current", "page")
-                        if view == "kept":
-                            await page.locator(".request .line").first.click()
-                            await expect(page.locator(".detail table")).to_be_visible()
-                        found[f"{view} {width} {theme}"] = await faults_of(page)
+                await page.set_viewport_size({"width": width, "height": 740})
+                for place, view in enumerate(VIEWS, 1):
+                    await page.keyboard.press(str(place))
+                    await expect(page.locator(f'nav a[href="#/{view}"]')).to_have_attribute("aria-current", "page")
+                    if view == "kept":
+                        await page.locator(".request .line").first.click()
+                        await expect(page.locator(".detail table")).to_be_visible()
+                    found[f"{view} {width} {theme}"] = await faults_of(page)
+            await page.evaluate("document.querySelector('main').append(document.createElement('button'))")
+            assert "button-name" in await faults_of(page), "it finds a fault where there is one"
     assert {where: faults for where, faults in found.items() if faults} == {}, json.dumps(found, indent=1)
 
 
