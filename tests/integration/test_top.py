@@ -31,6 +31,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where sockets are: short, and of this test alone."""
     with tempfile.TemporaryDirectory(prefix="dx-") as name:
         monkeypatch.setenv("XDG_RUNTIME_DIR", name)
+        monkeypatch.setenv("TMPDIR", name)  # where else `dspex top` looks: Apps of other tests are there
         yield Path(name) / "dspex"
 
 

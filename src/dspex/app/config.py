@@ -65,9 +65,9 @@ def read_watch() -> str:
 def read_socket_folders() -> list[Path]:
     """Return where the sockets of this user's Apps are: the first that can be used takes new ones."""
     user = os.getuid()
-    found = [Path(each) / "dspex" for each in (os.environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{user}") if each]
-    found += [Path(each) / f"dspex-{user}" for each in (tempfile.gettempdir(), "/tmp")]  # noqa: S108 - checked there
-    return list(dict.fromkeys(each for each in found if each.is_absolute()))
+    own = os.environ.get("XDG_RUNTIME_DIR", "") or f"/run/user/{user}"
+    found = [Path(own) / "dspex", Path(tempfile.gettempdir()) / f"dspex-{user}"]
+    return [each for each in found if each.is_absolute()]
 
 
 def read_dashboard_token() -> str | None:

@@ -119,6 +119,8 @@ def _head(snapshot: Plain, look: Look, state: State, width: int) -> list[Text]:
     for name, value, style in figures:
         told += [(f"{name} ", "dim"), (count(value), style if value else ""), "  "]
     told += [(dollars(app["spent"]), "bold")]
+    if app["unpriced"]:
+        told += [(f" and {count(app['unpriced'])} calls of unknown price", "yellow")]
     if app["per_second"] is not None:
         told += [("  ", ""), f"{app['per_second']:g}/s"]
     if app["per_minute"] is not None:
