@@ -15,7 +15,7 @@ from dspex.services.lm.retry import RetryPolicy
 from dspex.simulator import FaultPlan, Simulator
 from dspex.simulator.limits import Limits
 from tests.support.programs import Ask, until
-from tests.support.stores import Store
+from tests.support.stores import RedisServer, Store
 
 PATIENT = 10.0
 ONCE = RetryPolicy(max_attempts=1)
@@ -113,6 +113,21 @@ async def test_a_budget_is_for_both_and_lasts(shared_store: Store) -> None:
                 assert 16 - len(errors) == expected
                 assert all(isinstance(each, BudgetExceeded) for each in errors)
         assert simulator.requests == {"ok": 10}
+
+
+async def test_what_others_have_written_is_not_believed(redis_server: RedisServer) -> None:
+    """A cell that holds something else ends the sharing, says so, and costs no call."""
+    async with (
+        Simulator() as simulator,
+        two(redis_server, "foreign", simulator, ClientLimits(rpm=6_000)) as (one, _),
+    ):
+        assert await asked(one, count=1) == []
+        shared = one.running_tree().shared
+        assert shared is not None
+        (key,) = await shared.run(lambda client: client.keys("foreign:cell:limits/*"))
+        await shared.run(lambda client: client.set(key, b"\xff[1, 2]"))
+        assert await asked(one, count=20) == []
+        await until(lambda: "alone: the shared limits" in one.tree().render(), "it to be told")
 
 
 @pytest.mark.slow

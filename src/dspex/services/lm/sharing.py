@@ -98,6 +98,8 @@ class Sharing:
             answer: RateAnswer | SharedError = await self._cells.change(self._share.cell, step, KEEP)
         except SharedError as error:
             answer = error
+        except Exception as error:  # noqa: BLE001 - whatever it is: one that nobody hears of would end the sharing
+            answer = SharedError(f"{type(error).__name__}: {error}")
         self._actor.ref.send(_RatesSaid(ask, answer))
 
     async def part(self) -> None:

@@ -174,8 +174,14 @@ class SliceBucket(Bucket):
         """True when nothing is held and nothing happens."""
         return not self.need and not self._rate and self._level <= 0 and not self._latest and not self._debt
 
-    def ask(self, now: float) -> BucketAsk:
-        """Return the next word to the cell; from now on only what it keeps may be taken, and what is granted."""
+    def ask(self, now: float, *, leaves: bool = False) -> BucketAsk:
+        """
+        Return the next word to the cell; from now on only what it keeps may be taken, and what is granted.
+
+        With ``leaves`` nothing is kept.
+        """
+        if leaves:
+            self._level = self.need = 0.0
         while self._latest and self._latest[0][0] < now - ARRIVES:
             self._latest.popleft()
         under_way = self.taken - self._latest[0][1] if self._latest else 0.0
@@ -322,7 +328,7 @@ class ModelShare:
         """Return the next word to the cell."""
         self._turn += 1
         self._asked_at, self._expected = now, False
-        buckets = {kind: each.ask(now) for kind, each in self.buckets.items()}
+        buckets = {kind: each.ask(now, leaves=leaves) for kind, each in self.buckets.items()}
         return RateAsk(self.holder, self._turn, buckets, self.pause, self.opened, self.closed, wants_probe, leaves)
 
     def hear(self, ask: RateAsk, answer: RateAnswer, now: float) -> None:

@@ -226,6 +226,8 @@ class LedgerServer(LibraryActor):
             )
         except SharedError as error:
             said = error
+        except Exception as error:  # noqa: BLE001 - whatever it is: one that nobody hears of would end the sharing
+            said = SharedError(f"{type(error).__name__}: {error}")
         self.ref.send(_Said(purse, ask, short, said))
 
     def _heard(self, said: _Said) -> None:

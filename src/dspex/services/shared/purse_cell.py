@@ -170,7 +170,7 @@ class PurseCell:
                 _whole(hunger),
                 -math.inf if until is None else float(until),
             )
-        except (TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"it holds no budget: {type(error).__name__}") from error
 
     def spent(self) -> Coins:

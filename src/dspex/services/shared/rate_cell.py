@@ -221,7 +221,7 @@ class RateCell:
                 str(prober),
                 _number(probe),
             )
-        except (TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"it holds no limits: {type(error).__name__}") from error
 
 

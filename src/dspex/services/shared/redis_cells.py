@@ -48,7 +48,7 @@ class RedisCells:
         key = f"{self._gateway.shared.namespace}:cell:{name}"
         found, seconds, micros = await self._run(_READ, key)
         for _ in range(TRIES):
-            before = None if found is None else found.decode()
+            before = None if found is None else found.decode(errors="replace")  # of others: no step can read it
             text, answer = step(before, int(seconds) + int(micros) / 1e6)
             told = await self._run(_SWAP, key, before or "", text, max(1, int(keep * 1000)))
             if told == [1]:
