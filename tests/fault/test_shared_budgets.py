@@ -11,6 +11,8 @@ import pytest
 from dspex.simulator import FaultPlan, Latency, Simulator
 from tests.support.sharing_worker import Worker, workers
 
+pytestmark = pytest.mark.timeout(240)  # processes of their own start slowly on a busy machine
+
 CALLS = 50
 
 

@@ -15,6 +15,9 @@ from tests.support.sharing_worker import Worker, workers
 from tests.support.stores import RedisServer, Store
 
 
+pytestmark = pytest.mark.timeout(240)  # processes of their own start slowly on a busy machine
+
+
 @contextlib.asynccontextmanager
 async def limited(rpm: int) -> AsyncIterator[Simulator]:
     async with Simulator(limits=Limits(rpm=rpm), faults=FaultPlan(latency=Latency(median=0.02))) as simulator:
@@ -43,7 +46,6 @@ async def test_four_processes_keep_one_limit(redis_server: RedisServer, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 async def test_nearly_all_of_the_limit_is_used(redis_server: RedisServer, tmp_path: Path) -> None:
     """At least 95 % of what the provider allows from the first call to the last one."""
     rpm, each = 240, 75
@@ -61,7 +63,6 @@ async def test_nearly_all_of_the_limit_is_used(redis_server: RedisServer, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 async def test_a_killed_process_and_a_killed_store_lose_nothing(shared_store: Store, tmp_path: Path) -> None:
     """SIGKILL for one, then for the store: all calls of the living end well, and the provider refuses none."""
     rpm, calls = 240, 75

@@ -17,6 +17,8 @@ from dspex.simulator.limits import Limits
 from tests.support.programs import Ask, until
 from tests.support.stores import RedisServer, Store
 
+pytestmark = pytest.mark.timeout(240)  # processes of their own start slowly on a busy machine
+
 PATIENT = 10.0
 ONCE = RetryPolicy(max_attempts=1)
 

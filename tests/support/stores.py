@@ -8,6 +8,7 @@ namespace or a database of its own need not clean up.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import pwd
 import select
@@ -177,6 +178,7 @@ S = TypeVar("S", bound=_Server)
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """A Redis of this session's own."""
+    importlib.import_module("redis.asyncio")  # not in a test's loop, which it would hold for a while
     with _folder() as folder:
         server = RedisServer(folder)
         yield from _running(server)
@@ -185,6 +187,7 @@ def redis_server() -> Iterator[RedisServer]:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """A Postgres of this session's own; it takes a second to make."""
+    importlib.import_module("asyncpg")
     with _folder() as folder:
         server = PostgresServer(folder)
         yield from _running(server)
