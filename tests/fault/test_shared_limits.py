@@ -14,7 +14,6 @@ from dspex.simulator.limits import Limits
 from tests.support.sharing_worker import Worker, workers
 from tests.support.stores import RedisServer, Store
 
-
 pytestmark = pytest.mark.timeout(240)  # processes of their own start slowly on a busy machine
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from aiocache.base import BaseCache
 from aiocache.serializers import BaseSerializer
@@ -12,22 +11,12 @@ from aiocache.serializers import BaseSerializer
 from dspex.services.cache.shared_tier import MAX_BYTES, Claim, Granted, Held, Put, Stored
 from dspex.services.shared.gateway import SharedGateway
 from dspex.services.shared.link import SchemaPart
+from dspex.services.shared.redis_script import RedisScript, script
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 __all__ = ["RedisTier"]
-
-
-class _Script(NamedTuple):
-    """A script, and the name by which a server knows it that has seen it."""
-
-    text: str
-    sha: str
-
-
-def _script(text: str) -> _Script:
-    return _Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 # A value is an envelope: '{"fence":1234567890123456,…'. Its fence is read from its beginning, so that no script has to
@@ -42,7 +31,7 @@ local function now()
 end
 """
 
-_CLAIM: Final = _script(
+_CLAIM: Final = script(
     _FENCE
     + """
 -- KEYS: value, lease. ARGV: owner, milliseconds, largest, read
@@ -62,7 +51,7 @@ return {'granted', fence}
 """
 )
 
-_PUT: Final = _script(
+_PUT: Final = script(
     _FENCE
     + """
 -- KEYS: value, lease. ARGV: owner, fence, rest of the envelope, milliseconds
@@ -83,7 +72,7 @@ return 1
 """
 )
 
-_RENEW: Final = _script(
+_RENEW: Final = script(
     """
 -- KEYS: lease. ARGV: owner and fence, milliseconds
 local holder = redis.call('GET', KEYS[1])
@@ -94,7 +83,7 @@ return 1
 """
 )
 
-_RELEASE: Final = _script(
+_RELEASE: Final = script(
     """
 -- KEYS: lease or value. ARGV: what must be there
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
@@ -173,17 +162,17 @@ class RedisTier:
     def _both(self, key: str) -> list[str]:
         return [self._values + key, self._leases + key]
 
-    async def _each(self, script: _Script, calls: Sequence[tuple[list[str], list[object]]]) -> list[object]:
+    async def _each(self, of: RedisScript, calls: Sequence[tuple[list[str], list[object]]]) -> list[object]:
         """Run a script for each of the keys and arguments, in one round trip."""
         from redis.exceptions import NoScriptError
 
-        commands = [("EVALSHA", script.sha, len(keys), *keys, *arguments) for keys, arguments in calls]
+        commands = [("EVALSHA", of.sha, len(keys), *keys, *arguments) for keys, arguments in calls]
 
         async def work(client: Redis) -> list[object]:
             try:
                 return await _all(client, commands)
             except NoScriptError:  # a server that was started since: it has carried out none of them
-                await _all(client, [("SCRIPT", "LOAD", script.text)])
+                await _all(client, [("SCRIPT", "LOAD", of.text)])
                 return await _all(client, commands)
 
         return await self._gateway.run(work)

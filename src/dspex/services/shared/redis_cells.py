@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from dspex.errors import SharedError
 from dspex.services.shared.cells import TRIES, Step, contended
 from dspex.services.shared.gateway import SharedGateway
+from dspex.services.shared.redis_script import RedisScript, script
 
 __all__ = ["RedisCells"]
 
 R = TypeVar("R")
 
 
-class _Script(NamedTuple):
-    """A script, and the name under which the server knows it once it has seen it."""
-
-    text: str
-    sha: str
-
-
-def _script(text: str) -> _Script:
-    return _Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
-
-
-_READ: Final = _script("local t = redis.call('TIME') return {redis.call('GET', KEYS[1]), t[1], t[2]}")
-_SWAP: Final = _script(
+_READ: Final = script("local t = redis.call('TIME') return {redis.call('GET', KEYS[1]), t[1], t[2]}")
+_SWAP: Final = script(
     "local found, t = redis.call('GET', KEYS[1]), redis.call('TIME') "
     "if (found or '') == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return {1} end "
     "return {found, t[1], t[2]}"
@@ -56,14 +45,14 @@ class RedisCells:
             found, seconds, micros = told
         raise contended(name)
 
-    async def _run(self, script: _Script, key: str, *arguments: str | int) -> Any:
+    async def _run(self, of: RedisScript, key: str, *arguments: str | int) -> Any:
         async def work(client: Any) -> Any:  # execute_command has no types
             from redis.exceptions import NoScriptError
 
             try:
-                return await client.execute_command("EVALSHA", script.sha, 1, key, *arguments)
+                return await client.execute_command("EVALSHA", of.sha, 1, key, *arguments)
             except NoScriptError:  # it was started anew, and has forgotten
-                return await client.execute_command("EVAL", script.text, 1, key, *arguments)
+                return await client.execute_command("EVAL", of.text, 1, key, *arguments)
 
         answer = await self._gateway.run(work)
         if not isinstance(answer, list):
