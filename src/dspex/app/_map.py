@@ -30,7 +30,7 @@ Rows = Iterable[object] | AsyncIterable[object]
 """Examples, mappings or dataclasses, from anything that can be iterated."""
 
 RowKey = str | Callable[[Json], str | int]
-"""What names a row: a field, or a function of its fields."""
+"""The name of a row: a field, or a function of its fields."""
 
 
 @dataclass(frozen=True, slots=True)
