@@ -127,6 +127,12 @@ class Replacement:
         with _told(self._path):
             self._file.write(data)
 
+    def flush(self) -> None:
+        """Let others read what was written so far, in the file beside; raises FileError."""
+        assert self._file is not None
+        with _told(self._path):
+            self._file.flush()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:

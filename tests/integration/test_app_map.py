@@ -256,7 +256,7 @@ async def test_closing_the_app_is_an_error_of_the_run_not_of_its_rows(tmp_path: 
 
     async def closing() -> None:
         await started.wait()
-        await app.aclose()
+        await app.aclose(drain=0.0)
 
     async with asyncio.TaskGroup() as group:
         group.create_task(closing())

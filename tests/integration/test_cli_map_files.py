@@ -160,6 +160,7 @@ def test_a_second_process_is_refused_and_a_kill_leaves_the_old_file_whole(folder
         second = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
         assert second.returncode == 2
         assert f"out.jsonl: process {first.pid} is writing it" in second.stderr
+        assert values(folder / "out.jsonl.part")[0] == 0
         first.send_signal(signal.SIGKILL)
         first.wait(timeout=20)
     assert out.read_text() == "old\n"
@@ -238,3 +239,25 @@ def test_a_lock_is_let_go_of_and_another_part_of_the_process_is_refused(folder: 
     with FileLock(folder / "file"):
         pass
     assert names(folder) == set()
+
+
+def test_a_search_does_not_begin_while_another_writes_the_same_file(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two would each pay for a search, and one of the programs would be lost."""
+    target = folder / "best.json"
+    with FileLock(target):
+        code = main(["compile", "map_files:Asks", "in.jsonl", str(target)])
+    assert code == 2
+    assert "best.json" in capsys.readouterr().err
+    assert not target.exists()
+
+
+def test_a_wait_for_a_provider_that_is_down_is_the_user_s(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With nothing to wait for, rows fail at once, and are run again the next time."""
+    down = ("--lm", "openai/m", "--api-base", "http://127.0.0.1:9/v1", "--deadline", "5")
+    code, said = run(capsys, "map_files:Asks", "in.jsonl", "out.jsonl", *down, "--wait-out", "0")
+    assert code == 1
+    assert said.endswith("4 rows, 4 failed, 0 from the journal\n")
+    code, said = run(capsys, "map_files:Asks", "in.jsonl", "out.jsonl", *down, "--wait-out", "-1")
+    assert (code, said.count("\n")) == (2, 1)

@@ -84,6 +84,8 @@ class MapRun(Generic[R]):
         self._gate: OutageGate | None = None
         self._stream: TaskStream[_Row, Ok[R] | Failed] | None = None
         self._display: Display | None = None
+        self._read_all = False
+        """True when the source of rows has come to its end."""
 
     async def __aenter__(self) -> Self:
         if self._tree is not None:
@@ -141,10 +143,15 @@ class MapRun(Generic[R]):
             result = await anext(self._stream)
         except ActorError as error:
             if self._tree.closing:
-                raise AppClosed from error
+                raise self._interrupted() from error
             raise
-        if result.value is None and self._tree.closing:
-            raise AppClosed
+        except StopAsyncIteration:
+            if self._tree.closing and not self._read_all:
+                raise self._interrupted() from None
+            raise
+        refused = isinstance(result.value, Failed) and isinstance(result.value.reason, AppClosed)
+        if self._tree.closing and (result.value is None or refused):
+            raise self._interrupted()
         row = result.item
         outcome = result.value if result.value is not None else failed_task(result, row.index, row.fields)
         self.done += 1
@@ -153,6 +160,10 @@ class MapRun(Generic[R]):
         if self._display is not None:
             self._show(self._display)
         return outcome
+
+    def _interrupted(self) -> AppClosed:
+        more = "; those that ended are in the journal, and the same map goes on from them" if self._journal else ""
+        return AppClosed(f"the map was interrupted after {self.done} rows{more}")
 
     def _show(self, display: Display) -> None:
         rows = self._plan.rows
@@ -177,6 +188,7 @@ class MapRun(Generic[R]):
                 problem = error
             yield _Row(index, fields, inputs, problem, key)
             index += 1
+        self._read_all = True
 
     def _key_of(self, fields: Mapping[str, object], where: str) -> str:
         key = self._plan.key

@@ -16,6 +16,7 @@ from dspex.app.dashboard.notes import Notes
 from dspex.app.dashboard.server import Door, dashboard_spec
 from dspex.errors import AppClosed, DspexError, LeakedTasks, StartFailed, WrongLoop, WrongProcess
 from dspex.evaluation import OpenStream
+from dspex.evaluation.rows_under_way import CountedStreams, RowsUnderWay
 from dspex.indexing import INDEXINGS, IndexService
 from dspex.optimizers import OPTIMIZERS, JobService
 from dspex.protocols.cache import CacheStore
@@ -143,14 +144,16 @@ class AppTree:
         self._watched_as = watched_as
         self.notes: Notes | None = None
         """The memory for viewers; None where nobody has asked for one."""
+        self.rows = RowsUnderWay()
         self.job_service = JobService(
             self.runtime,
             self.runner,
             home,
             lms,
             lambda: {name: str(each) for given in retrievers for name, each in given.items()},
+            self.rows,
         )
-        self.index_service = IndexService(self.runtime, self.runner, self.open_stream, home)
+        self.index_service = IndexService(self.runtime, self.runner, self._open_whole_stream, home)
         self.open_for_use = False
         self._pid = os.getpid()
         self._root: SupervisorRef | None = None
@@ -209,7 +212,11 @@ class AppTree:
         return self._closing is not None
 
     async def open_stream(self) -> OpenStream:
-        """Return what opens streams of tasks below the supervisor of evaluations, waiting for its name."""
+        """Return what opens streams of rows below the supervisor of evaluations; a closing App ends their source."""
+        return CountedStreams(await self._open_whole_stream(), self.rows)
+
+    async def _open_whole_stream(self) -> OpenStream:
+        """Return what opens streams of tasks there, waiting for its name; an index whose source ends is a whole one."""
         supervisor = await self.runtime.wait_name(EVALUATIONS, 5.0)
         assert isinstance(supervisor, TaskSupervisorRef)
         return supervisor.stream
@@ -217,7 +224,12 @@ class AppTree:
     # --- closing --------------------------------------------------------------------------------------------
 
     async def close(self, drain: float) -> None:
-        """Stop optimizers, let requests finish for ``drain`` seconds, cancel and kill what is left, end the tree."""
+        """
+        Let requests, rows and evaluations of jobs finish for ``drain`` seconds, then end all there is.
+
+        Maps and evaluations take no more rows, and jobs begin nothing more; what is left of them after that time is
+        cancelled, then killed.
+        """
         if self._closing is not None:
             await asyncio.shield(self._closing)
             return
@@ -225,13 +237,17 @@ class AppTree:
         self.runner.close_intake()
         self.job_service.close()
         self.index_service.close()
+        self.rows.close()  # in the tick that closes the intake: a row that is taken later would only be refused
+        until = self.runtime.clock.now() + drain
         try:
             await self._end_child(INDEXINGS)
-            await self._end_child(OPTIMIZERS)
-            await self._end_child(EVALUATIONS)
             if not await self.runner.drained(drain):
                 self.runner.stop_all(Other(AppClosed()))
                 await self.runner.drained(CANCELLED)
+            # The requests of rows have ended: what is left to do for them is to score them, and to write them down.
+            await self.rows.drained(self.runtime, max(CANCELLED, until - self.runtime.clock.now()))
+            await self._end_child(OPTIMIZERS)
+            await self._end_child(EVALUATIONS)
             self.open_for_use = False
             await self.runtime.close()
         except asyncio.CancelledError:

@@ -286,7 +286,7 @@ class AppView:
                 if isinstance(error, EvaluationError):
                     report = cast("Report[R] | None", error.partial)
                 if tree.closing:
-                    raise AppClosed from error
+                    raise AppClosed("the evaluation was interrupted") from error
                 raise
             finally:
                 if display is not None:

@@ -10,7 +10,7 @@ from contextvars import Context
 from functools import partial
 from typing import Protocol, TypeVar
 
-from dspex.errors import ConfigError, EvaluationError
+from dspex.errors import AppClosed, ConfigError, EvaluationError
 from dspex.evaluation._examples import Row, read_rows
 from dspex.evaluation.metrics import Metric, check_metric
 from dspex.evaluation.outage_gate import OutageGate
@@ -84,6 +84,7 @@ async def evaluate(
         ConfigError: Something is set up so that no row can succeed.
         EvaluationError: More rows failed than ``max_failed`` allows, or the metric failed on each of the first few:
             the rest are not run, and ``partial`` is the report of those that were.
+        AppClosed: The stream ended before the rows did: whoever opened it is closing.
         Exception: Any exception of ``on_progress``; every row under way has been stopped.
     Cancellation: every row under way is stopped before the cancellation travels on.
     """
@@ -117,6 +118,8 @@ async def evaluate(
             if limit.knows:
                 known.set()
     ended = [row for row in rows if row.index in outcomes]
+    if len(ended) < len(rows) and not limit.reached:  # the stream takes no more rows: whoever opened it is closing
+        raise AppClosed(f"the evaluation was interrupted after {len(ended)} of {len(rows)} rows")
     report = Report(
         type(program).__name__,
         tuple(row.example for row in ended),

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import Context
 
-from dspex.errors import BudgetExceeded, InternalError
+from dspex.errors import AppClosed, BudgetExceeded, InternalError
 from dspex.optimizers._core import Core, Item
 from dspex.optimizers._job_plan import SEARCH
 from dspex.optimizers._lane import Lane
@@ -93,6 +93,9 @@ class Driver:
             if self.core.lane(SEARCH) is not None:
                 await self._end(SEARCH, "budget")
             self.core.refused(item, error)  # outside the search, the job's own plan knows what to make of it
+        elif isinstance(error, AppClosed):
+            self._held = True  # another run of the App does it; here, nothing more is begun
+            self.core.again(item)
         elif isinstance(error, Exception):
             self.core.fail(error)
         else:

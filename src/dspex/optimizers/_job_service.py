@@ -10,7 +10,8 @@ from typing import Any, TypeVar, cast
 from dspex._random import fresh_id
 from dspex.errors import ActorExited, AppClosed, ConfigError, JobMismatch, NoSuchActor, StartFailed
 from dspex.evaluation import check_metric, read_rows
-from dspex.optimizers._optimizer_actor import OptimizerSupervisor, job_spec
+from dspex.evaluation.rows_under_way import RowsUnderWay
+from dspex.optimizers._optimizer_actor import DRAIN, OptimizerSupervisor, job_spec
 from dspex.optimizers._record import JobRecord, JobSpec, JobTable
 from dspex.optimizers._sources import path_of, sources_of
 from dspex.optimizers.control import is_job_name
@@ -80,6 +81,7 @@ class JobService:
         home: The folder for journals; made when first needed.
         lms: The App's models, by name.
         retrievers: Returns words about the App's retrievers, by name: which index, and how large.
+        rows: Counts what is under way.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class JobService:
         home: Path,
         lms: Mapping[str, LM | LMPool],
         retrievers: Callable[[], Mapping[str, str]],
+        rows: RowsUnderWay | None = None,
     ) -> None:
         self.table = JobTable()
         self._runtime = runtime
@@ -96,6 +99,7 @@ class JobService:
         self._home = home
         self._lms = lms
         self._retrievers = retrievers
+        self._rows = rows if rows is not None else RowsUnderWay()
 
     def spec(self) -> ChildSpec:
         """Return the child spec of the OptimizerSupervisor."""
@@ -140,7 +144,7 @@ class JobService:
             await known.changed()
 
     async def _begin(self, spec: JobSpec, supervisor: SupervisorRef, progress: bool | None) -> Job[Any]:
-        record = self.table.jobs[spec.id] = JobRecord(spec)
+        record = self.table.jobs[spec.id] = JobRecord(spec, self._rows)
         try:
             await supervisor.start_child(job_spec(record, self.table, self._executor))
         except StartFailed as error:
@@ -238,8 +242,10 @@ class JobService:
     # --- closing --------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Note that the App is closing: jobs that end from now on are to be continued another time."""
+        """Note that the App is closing: jobs begin nothing more, and are to be continued another time."""
         self.table.closing = True
+        for record in self.table.unfinished():
+            self._runtime.named(record.name).cast(DRAIN)
 
     def closed(self) -> None:
         """Release whoever still waits for a job."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from functools import partial
 
 from dspex.errors import ActorError, JobBusy, JobCancelled, JobMismatch, NoCandidate, OptimizationError
 from dspex.evaluation import RowRunner
@@ -46,6 +47,8 @@ CANCEL = "cancel"
 """Cast to a job's actor to end the job."""
 
 PAUSE = "pause"
+DRAIN = "drain"
+"""Begin nothing more, since the App closes: what is under way ends, and the job goes on in another run of it."""
 """Cast to a job's actor to begin nothing more for a while."""
 
 RESUME = "resume"
@@ -176,6 +179,9 @@ class OptimizerActor(LibraryActor):
         """Cancel, pause, resume or steer the job."""
         if message is CANCEL:
             self._cancel()
+        elif message is DRAIN:
+            if self._search is not None:
+                self._driver.pause()
         elif message is PAUSE or message is RESUME:
             await self._hold(message is PAUSE)
         elif isinstance(message, Steer):
@@ -263,7 +269,8 @@ class OptimizerActor(LibraryActor):
         programs = {"": spec.program, **spec.optimizer.programs()}
         hands = Hands(runner, self._writer, programs, spec.optimizer.metric)
         context = spec.options.context
-        driver = Driver(self._core, hands.do, self._writer, max_concurrency=spec.max_concurrency, context=context)
+        do = partial(self._record.under_way.run, hands.do)
+        driver = Driver(self._core, do, self._writer, max_concurrency=spec.max_concurrency, context=context)
         if self._record.held:
             driver.pause()
         return driver

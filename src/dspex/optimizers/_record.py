@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from dspex.errors import AppClosed, OptimizationError
+from dspex.evaluation.rows_under_way import RowsUnderWay
 from dspex.optimizers._job_plan import Outcome
 from dspex.optimizers.candidate import Candidate
 from dspex.optimizers.identity import Identity
@@ -82,6 +83,8 @@ class JobRecord:
     """
 
     spec: JobSpec
+    under_way: RowsUnderWay = field(default_factory=RowsUnderWay)
+    """Counts what the job has begun, with the App's other rows."""
     status: JobStatus = "starting"
     events: deque[JobEvent] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
     """The latest events; older ones are in the journal."""

@@ -249,6 +249,9 @@ def map_(
         list[str] | None,
         typer.Option(help="A part that may have changed since the journal was begun; may be given again."),
     ] = None,
+    wait_out: Annotated[
+        float, typer.Option(help="Seconds to wait while the provider is down; 0 fails rows at once.", min=0)
+    ] = 600.0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a TARGET that this run has not written.")
     ] = False,
@@ -274,6 +277,7 @@ def map_(
         version=version,
         accept_changed=tuple(accept_changed or ()),
         overwrite=overwrite,
+        wait_out=wait_out,
     )
     return _map.run(files)
 

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from dspex._files import FileLock
 from dspex.app.cli._flags import AppFlags
 from dspex.app.cli._program import find_metric, find_optimizer, find_program
 from dspex.app.cli._rows import check_target, read_examples
@@ -74,11 +75,12 @@ def run(options: CompileOptions) -> int:
             sys.stderr.write(f"job {job.id}: `dspex jobs show {job.id}` tells how it stands\n")
             return await job.result(), job
 
-    try:
-        found, job = asyncio.run(compile_())
-    except JobCancelled as error:
-        sys.stderr.write(f"dspex: {error}\n")
-        return 1
-    found.save(options.target, overwrite=options.overwrite)
+    with FileLock(options.target):  # two that write it would each pay for a search, and one would be lost
+        try:
+            found, job = asyncio.run(compile_())
+        except JobCancelled as error:
+            sys.stderr.write(f"dspex: {error}\n")
+            return 1
+        found.save(options.target, overwrite=options.overwrite)
     sys.stdout.write(f"{job.verdict}\n{options.target} holds the program\n")
     return 0

@@ -18,6 +18,7 @@ from dspex.app.cli._model import named_model
 from dspex.app.cli._program import find_program
 from dspex.app.cli._target import Target
 from dspex.errors import ConfigError
+from dspex.evaluation.outage_gate import WAIT_OUT
 from dspex.programs import Signature
 from dspex.protocols.executor import Failed, Ok
 from dspex.protocols.model import LM
@@ -48,6 +49,7 @@ class MapOptions:
     version: str | None = None
     accept_changed: tuple[str, ...] = ()
     overwrite: bool = False
+    wait_out: float = WAIT_OUT
 
 
 def run(options: MapOptions) -> int:
@@ -100,8 +102,9 @@ async def _map(program: Any, lm: LM | None, target: Target, options: MapOptions)
             progress=False,
             version=options.version,
             accept_changed=options.accept_changed,
+            wait_out=options.wait_out,
         )
-        progress = _Progress(sys.stderr)
+        progress = _Progress(sys.stderr, "" if target.is_stream else f"; they are in {target.part} so far")
         async with results:
             owner = results.journal
             assert owner is not None
@@ -159,10 +162,17 @@ def _plain(value: object) -> object:
 
 
 class _Progress:
-    """Counts on one line of a terminal; elsewhere only at the end."""
+    """
+    Counts on one line of a terminal; elsewhere only at the end.
 
-    def __init__(self, stream: TextIO) -> None:
+    Args:
+        stream: Standard error.
+        place: Said behind the counts of a terminal: where the rows can be read meanwhile.
+    """
+
+    def __init__(self, stream: TextIO, place: str) -> None:
         self._stream = stream
+        self._place = place
         self._live = stream.isatty()
         self.is_whole = False
         """True when every row has ended."""

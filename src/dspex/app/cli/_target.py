@@ -40,6 +40,11 @@ class Target:
         if path.is_dir():
             raise ConfigError(f"{path} is a folder; name a file in it")
 
+    @property
+    def part(self) -> Path:
+        """The file beside it that holds what was written so far, until it is whole."""
+        return self.path.with_name(f"{self.path.name}.part")
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from writing it meanwhile; raises FileBusy, FileError."""
@@ -70,7 +75,9 @@ class Target:
     @contextlib.asynccontextmanager
     async def writing(self, owner: _Owner) -> AsyncIterator[Callable[[str], None]]:
         """
-        Hand out what adds text; the file is there when the block ends well, and else what was there.
+        Hand out what adds text, for readers of ``part`` at once; the file is there when the block ends well.
+
+        Where it does not, what was there before is there still.
 
         Raises:
             FileError: It cannot be written.
@@ -79,12 +86,13 @@ class Target:
             with self._stream() as stream:
                 yield stream
             return
-        with Replacement(self.path, beside=f".{self.path.name}.partial", private=False) as file:
+        with Replacement(self.path, beside=self.part.name, private=False) as file:
             digest = hashlib.sha256()
 
             def write(text: str) -> None:
                 digest.update(text.encode())
                 file.write(text)
+                file.flush()
 
             yield write
             # Noted first: killed between the two, the file that stands there is still one that was noted before.
