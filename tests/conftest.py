@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 
+import structlog  # noqa: F401 - pytest listens to every log: it is loaded here, and not while the first loop runs
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["pytester", "tests.support.leaks", "tests.support.blocked_loop", "tests.support.stores"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]  # it has no types
@@ -63,7 +64,8 @@ async def test_axe_finds_no_grave_fault_in_any_view(tmp_path: Path) -> None:
         await page.close()
         async with opened(chromium, app.dashboard_url, []) as page:
             await ready(page)
-            for theme, width in (("light", 1280), ("dark", 360)):
+            looks: tuple[tuple[Literal["light", "dark"], int], ...] = (("light", 1280), ("dark", 360))
+            for theme, width in looks:
                 await page.emulate_media(color_scheme=theme)
                 await page.set_viewport_size({"width": width, "height": 740})
                 for place, view in enumerate(VIEWS, 1):
