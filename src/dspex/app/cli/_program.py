@@ -92,7 +92,7 @@ def find_optimizer(target: str, metric: Metric) -> Algorithm:
         if target not in kinds:
             raise ConfigError(f"--optimizer {target} is not module:name, and not one of {', '.join(sorted(kinds))}")
         try:
-            made: Algorithm = kinds[target](metric)
+            made: Algorithm = kinds[target](metric=metric)
         except TypeError as error:
             raise ConfigError(f"{target} needs arguments ({error}); name an instance as module:name") from error
         return made
