@@ -133,6 +133,7 @@ class SliceBucket(Bucket):
         elif self._fair is not None:
             self._fair.take(amount, now)
             self._alone += amount
+            self._note(amount, now)
             self.refunded += amount  # of no slice: its fair share is told as a debt
         else:
             self._debt += amount
