@@ -200,7 +200,7 @@ class TestFailures:
 
     async def test_closing_the_app_ends_an_evaluation(self) -> None:
         gates, seen = [asyncio.Event()], list[int]()
-        async with dspex.App() as app:
+        async with dspex.App(drain=0.0) as app:
             running = asyncio.ensure_future(app.evaluate(InTurns(gates, seen), [{"number": 0}], lambda _, found: found))
             await until(lambda: seen)
 

@@ -146,7 +146,7 @@ class TestShape:
             "train": [],
             "demos": [
                 {
-                    "passages": [{"text": "t", "title": "T", "score": 0.0, "id": ""}],
+                    "passages": [{"text": "t", "title": "T", "score": 0.0, "id": "", "metadata": {}}],
                     "question": "q",
                     "reasoning": "r",
                     "answer": 3,
