@@ -12,7 +12,10 @@ from dspex.services.lm.limits import ClientLimits
 from dspex.services.lm.sharing import Sharing
 from dspex.services.shared.cells import Cells
 
-__all__ = ["LMClient"]
+__all__ = ["LOOK_AGAIN", "LMClient"]
+
+LOOK_AGAIN = object()
+"""Sent to a client when those who wait may be able to go on."""
 
 
 class LMClient(LibraryActor):
@@ -99,7 +102,7 @@ class LMClient(LibraryActor):
                 self._lose(lease)
         elif type(message) is Lease:
             self._lose(message)
-        elif message is _LOOK_AGAIN:
+        elif message is LOOK_AGAIN:
             self._wake, self._wake_at = None, math.inf
             self._pump()
         elif message is _KEY_NEWS:
@@ -174,7 +177,7 @@ class LMClient(LibraryActor):
         self._sleep_no_more()
         clock, context = self.runtime.clock, self.runtime.context
         self._wake_at = now + seconds
-        self._wake = clock.call_later(seconds, self.ref.send, _LOOK_AGAIN, context=context)
+        self._wake = clock.call_later(seconds, self.ref.send, LOOK_AGAIN, context=context)
 
     def _withdraw(self, book: LeaseBook[From]) -> None:
         """Have nobody lend from the book of a client that is gone."""
@@ -191,5 +194,4 @@ def _has_left(waiter: tuple[Acquire, From]) -> bool:
     return not sender.waiting or not request.holder.alive
 
 
-_LOOK_AGAIN = object()
 _KEY_NEWS = object()

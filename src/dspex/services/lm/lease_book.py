@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from dspex.errors import AuthFailed, CircuitOpen, LMError, RateLimited, RequestRejected
 from dspex.protocols.lm import Usage
@@ -14,6 +14,7 @@ from dspex.services.lm.breaker import BreakerState, CircuitBreaker
 from dspex.services.lm.buckets import RateLimits, share_left
 from dspex.services.lm.first_bytes import FirstBytes
 from dspex.services.lm.key_health import KeyHealth
+from dspex.services.lm.lease_words import Acquire, Busy, Settle, Settled
 from dspex.services.lm.leases import NOTHING_HELD, Lease, LeaseTable
 from dspex.services.lm.limiter import Gradient, Limiter
 from dspex.services.lm.limits import ClientLimits
@@ -36,71 +37,14 @@ TYPICAL_ANSWER = 256.0
 PATIENCE = 10.0
 """Seconds without a byte after which an attempt that ran into its caller's deadline is an outage: at the least."""
 
+DOWN = 3
+"""Outages running, with no answer between them, after which the server is taken to be down."""
+
 _SHOWN = 300
 """Characters of the last failure that a refusal of the breaker repeats."""
 
 _EARLY = 0.001
 """Seconds by which a timer may go off before its time."""
-
-
-class Acquire(NamedTuple):
-    """
-    Ask for a lease for one attempt; answered by ``Lease``, ``RetryAfter``, ``Raise`` or ``Busy``.
-
-    Attributes:
-        holder: The process that will make the attempt; its death gives the lease back.
-        attempt: The number of the attempt at this model, from 1.
-        deadline: When its caller's time is over.
-        priority: Lower numbers are served first when calls wait.
-        prompt: Tokens of the prompt, estimated.
-        answer: Tokens of the longest answer; ``None`` where nothing limits it.
-        queue: False wants ``Busy`` rather than to wait.
-        hedge: A second ask of a call that is on the wire already: only where nothing is amiss. Implies no queue.
-    """
-
-    holder: ProcessRef
-    attempt: int
-    deadline: float
-    priority: int = 0
-    prompt: int = 0
-    answer: int | None = 0
-    queue: bool = True
-    hedge: bool = False
-
-
-class Busy(NamedTuple):
-    """There is no lease now; perhaps in ``wait`` seconds, or, where that is infinite, when others are done."""
-
-    wait: float
-
-
-class Settle(NamedTuple):
-    """
-    Give a lease back with what its attempt came to; a call is answered by ``RetryAfter`` or ``Raise``.
-
-    ``cancelled`` says that the attempt was broken off by its own caller: it tells nothing about the provider, unless
-    it was the caller's deadline and the provider had been silent for long.
-    """
-
-    lease: int
-    error: LMError | None
-    attempt: int
-    deadline: float
-    usage: Usage | None = None
-    cancelled: bool = False
-
-
-class Settled(NamedTuple, Generic[W]):
-    """
-    News from a lease that was settled.
-
-    Attributes:
-        key_changed: The key was found to be refused, or good again: every model on it is to look again.
-        hopeless: Waiters whose time is over before the provider may be asked again, and what they are told.
-    """
-
-    key_changed: bool = False
-    hopeless: tuple[tuple[W, Raise], ...] = ()
 
 
 class LeaseBook(Generic[W]):
@@ -151,6 +95,8 @@ class LeaseBook(Generic[W]):
         self._limiter.pause(now, table.pauses.get(model, 0.0) - now)
         self._breaker = CircuitBreaker()
         self._outage = ""
+        self._outages = 0  # since the last answer
+        self._has_answered = False
         self._access = KeyHealth()  # a key may be good, and yet not for this model
         self._budget = RetryBudget(now=now, share=limits.retry_share, reserve=limits.retry_reserve)
         self._share = share
@@ -305,7 +251,15 @@ class LeaseBook(Generic[W]):
                 return math.inf  # a probe is out: its verdict decides
             message = f"{self._model} has failed too often lately; nothing was sent. The last failure: {self._outage}"
             error = CircuitOpen(message, retry_after=retry_after)
-            return self._policy.judge(error, request.attempt, now=now, deadline=request.deadline, rand=self._rand)
+            return self._policy.judge(
+                error,
+                request.attempt,
+                now=now,
+                deadline=request.deadline,
+                rand=self._rand,
+                down=self._has_answered,
+                waited=request.waited,
+            )
         return self._lend(request, ticket, now)
 
     def _certain_refusal(self, request: Acquire, now: float) -> Raise | float:
@@ -389,6 +343,23 @@ class LeaseBook(Generic[W]):
         self.settle(Settle(lease.id, None, attempt, lease.deadline, usage), now)
         return True
 
+    def begun(self, lease: Lease, now: float) -> bool:
+        """
+        Note that an answer has begun; return whether it was a probe's, so that those who wait may go on.
+
+        The provider is back: they need not wait for the end of a long answer.
+        """
+        if not self._breaker.is_probing or lease.id not in self._table.leases:
+            return False
+        was = self._breaker.state
+        self._breaker.succeeded(lease.ticket, now)
+        if self._breaker.state is was:
+            return False
+        self._outages = 0
+        self._share_breaker(now)
+        self._tell_breaker(was, now)
+        return True
+
     def lose(self, lease: Lease, now: float) -> bool:
         """Take back the lease of a holder that died, or whom it did not reach; False when it was taken back before."""
         if self._table.leases.pop(lease.id, None) is None:
@@ -400,7 +371,13 @@ class LeaseBook(Generic[W]):
         """Return what follows the failure of an attempt."""
         assert message.error is not None
         verdict = self._policy.judge(
-            message.error, message.attempt, now=now, deadline=message.deadline, rand=self._rand
+            message.error,
+            message.attempt,
+            now=now,
+            deadline=message.deadline,
+            rand=self._rand,
+            down=self._has_answered and self._outages >= DOWN,  # an address where nobody ever was is told soon
+            waited=message.waited,
         )
         if isinstance(verdict, RetryAfter) and not self._budget.spend(now):
             return Raise(message.error, "retry budget")
@@ -408,8 +385,10 @@ class LeaseBook(Generic[W]):
 
     def _learn_of_provider(self, lease: Lease, error: LMError | None, now: float) -> tuple[tuple[W, Raise], ...]:
         """Tell breaker and limiter how an attempt that was sent has ended; return who has no hope any more."""
+        self._has_answered = self._has_answered or error is None or error.status is not None
         if error is None:
             self._breaker.succeeded(lease.ticket, now)
+            self._outages = 0
             latency = None
             if lease.begun_at is not None:
                 latency = lease.begun_at - lease.sent_at
@@ -419,11 +398,13 @@ class LeaseBook(Generic[W]):
         else:
             if is_outage(error):
                 self._breaker.failed(lease.ticket, now)
+                self._outages += 1
                 self._outage = str(error)[:_SHOWN]  # its text alone: the error itself keeps the frames of its caller
             elif error.code == LOCAL:
                 self._breaker.forgotten(lease.ticket)
             else:
                 self._breaker.succeeded(lease.ticket, now)
+                self._outages = 0
             if is_overload(error):
                 pause = min(error.retry_after, self._policy.max_retry_after) if error.retry_after is not None else None
                 self._limiter.overloaded(now, pause, slow_down=error.code == "slow_down")

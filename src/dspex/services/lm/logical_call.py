@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from dspex.protocols.scope import OnDelta
 from dspex.runtime import Runtime, calling_process, current_process
 from dspex.services.lm._call_log import CallLog
 from dspex.services.lm.channel import Channel
+from dspex.services.lm.client import LOOK_AGAIN
 from dspex.services.lm.estimate import TokenEstimate, counted, counted_vectors
 from dspex.services.lm.keyed_endpoint import KeyedEndpoint
 from dspex.services.lm.lease_book import Acquire, Busy, Settle
@@ -59,6 +61,7 @@ class LogicalCall(CallLog):
         "sending",
         "streams",
         "texts",
+        "waited",
     )
 
     def __init__(
@@ -101,6 +104,8 @@ class LogicalCall(CallLog):
         """Where several asks race for one reader: returns when this one is the one that is read."""
         self.sending: int | None = None
         """The number of the attempt that is on the wire."""
+        self.waited = math.inf
+        """Seconds between tries so far; infinite in a pool, which asks another member rather than to wait for long."""
 
     async def run(self) -> Any:
         """
@@ -115,7 +120,7 @@ class LogicalCall(CallLog):
         """
         if self.log.on_wire or self.log.delivered:
             self.note_lost_attempts()
-        attempt = len(self.log.attempts)
+        attempt, self.waited = len(self.log.attempts), 0.0
         while True:
             attempt += 1
             verdict: object = self._lease_at_once(attempt) or await self.acquire(attempt)
@@ -129,6 +134,7 @@ class LogicalCall(CallLog):
             await self.allow_soon()  # before the wait, which would be in vain
             self.note_retry(attempt, verdict.delay)
             await self.runtime.sleep(verdict.delay)
+            self.waited += verdict.delay
 
     def _lease_at_once(self, attempt: int) -> Lease | None:
         """Return a lease where there is no need to wait for one, taken in this tick; None where the client decides."""
@@ -152,7 +158,7 @@ class LogicalCall(CallLog):
         """Ask for a lease for the attempt of this number at this model; ``Busy`` comes only without ``queue``."""
         prompt, answer = self.expects
         holder = calling_process().ref
-        request = Acquire(holder, attempt, self.deadline, self.priority, prompt, answer, queue, hedge)
+        request = Acquire(holder, attempt, self.deadline, self.priority, prompt, answer, queue, hedge, self.waited)
         return self.client.ask(request, self.deadline)
 
     async def attempt(self, lease: Lease, attempt: int) -> Any:
@@ -213,7 +219,8 @@ class LogicalCall(CallLog):
                     await self.deliver(delta)
             return response
         try:
-            settle = Settle(lease.id, failure, attempt + self.resent, self.deadline, failure.usage)
+            tries = attempt + self.resent
+            settle = Settle(lease.id, failure, tries, self.deadline, failure.usage, waited=self.waited)
             if log.delivered:
                 self.client.cast(settle)
                 return Raise(failure, "pieces of the answer were handed on")
@@ -255,8 +262,13 @@ class LogicalCall(CallLog):
     def note_first_piece(self, now: float) -> None:
         """Note that the answer has begun, in the lease as well."""
         super().note_first_piece(now)
-        if self.lease is not None and self.lease.begun_at is None:
-            self.lease.begun_at = now
+        lease = self.lease
+        if lease is None or lease.begun_at is not None:
+            return
+        lease.begun_at = now
+        book = self.keyed.table.books.get(self.client_model)
+        if book is not None and book.begun(lease, now):
+            self.client.send(LOOK_AGAIN)
 
     def _end(
         self,

@@ -33,6 +33,7 @@ __all__ = [
     "is_key_failure",
     "is_outage",
     "is_overload",
+    "is_turned_away",
     "reworded",
 ]
 
@@ -56,6 +57,15 @@ def is_outage(error: LMError) -> bool:
     if error.code == LOCAL:
         return False
     return isinstance(error, ServerFailed) or (isinstance(error, TransportFailed) and error.status is None)
+
+
+def is_turned_away(error: LMError) -> bool:
+    """Return True when the model never read the request: asking again costs nothing, and tells whether it is there."""
+    if error.code == LOCAL:
+        return False
+    if isinstance(error, ServerFailed):
+        return error.status in _TURNED_AWAY
+    return isinstance(error, CircuitOpen) or (isinstance(error, TransportFailed) and not error.may_be_charged)
 
 
 def is_key_failure(error: LMError) -> bool:
@@ -96,6 +106,12 @@ Verdict = RetryAfter | Raise
 SOON: Final = 1.0
 """Seconds that the backoff may last at most where the provider has not heard of the request."""
 
+LOOK: Final = 1.5
+"""Seconds that it may last at most while the server is down: one that is back is to be found soon."""
+
+_TURNED_AWAY: Final = frozenset({502, 503})
+"""With these a server that is loading its model, or a proxy in front of one, turns requests away unread."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -103,7 +119,8 @@ class RetryPolicy:
     The rules by which one logical call is tried again.
 
     Attributes:
-        max_attempts: Tries in all, the first included.
+        max_attempts: Tries in all, the first included. A server that is down and turns requests away unread is asked
+            more often and for longer: until ``patience`` is over.
         base: Seconds the first backoff may last at most; it doubles with each attempt.
         cap: Seconds that no backoff of ours exceeds; a provider's Retry-After may.
         max_retry_after: The longest Retry-After, in seconds, that is waited for; a provider that asks for more gets
@@ -124,7 +141,26 @@ class RetryPolicy:
         if not 0 <= self.max_retry_after < math.inf:
             raise ValueError(f"max_retry_after={self.max_retry_after!r} must be a number of seconds from 0 on")
 
-    def judge(self, error: LMError, attempt: int, *, now: float, deadline: float, rand: Callable[[], float]) -> Verdict:
+    @property
+    def patience(self) -> float:
+        """Seconds that the waits between ``max_attempts`` tries take on average."""
+        return sum(self._longest(attempt) for attempt in range(1, self.max_attempts)) / 2
+
+    def _longest(self, attempt: int) -> float:
+        """Return the seconds that the wait behind an attempt may last at most."""
+        return min(self.cap, self.base * 2.0 ** min(attempt - 1, 60))
+
+    def judge(
+        self,
+        error: LMError,
+        attempt: int,
+        *,
+        now: float,
+        deadline: float,
+        rand: Callable[[], float],
+        down: bool = False,
+        waited: float = math.inf,
+    ) -> Verdict:
         """
         Decide what follows a failed attempt.
 
@@ -139,21 +175,31 @@ class RetryPolicy:
             now: The clock.
             deadline: When the caller's time is over, by the same clock.
             rand: Draws from [0, 1).
+            down: The server has answered nobody lately. One that turns requests away unread is then looked at again
+                after ``LOOK`` seconds at most, as long as the call has ``waited`` less than ``patience``: so short
+                waits do not end the tries early.
+            waited: Seconds that the call has waited between its tries so far.
         """
         if error.should_retry is False:
             return Raise(error, "told not to")
         if not error.is_retryable and (error.should_retry is None or isinstance(error, (AuthFailed, QuotaExhausted))):
             return Raise(error, "final")
-        if attempt >= self.max_attempts:
+        is_late, is_down = attempt >= self.max_attempts, down and is_turned_away(error)
+        if is_late and not (is_down and waited < self.patience):
             return Raise(error, "attempts")
         least = error.retry_after or 0.0
         if least > self.max_retry_after:
             more = f" (it asks for {least:g} s of patience; max_retry_after is {self.max_retry_after:g} s)"
             return Raise(reworded(error, more), "retry-after")
-        longest = min(self.cap, self.base * 2.0 ** min(attempt - 1, 60))
+        longest = self._longest(attempt)
         if isinstance(error, CircuitOpen) or (isinstance(error, TransportFailed) and not error.may_be_charged):
             longest = min(longest, SOON)
-        delay = max(longest * rand(), least)
+        elif is_down:
+            longest = min(longest, LOOK)
+        share = rand()
+        if is_late:
+            share = (1.0 + share) / 2  # never nothing: the time that was waited is all that ends these tries
+        delay = max(longest * share, least)
         if now + delay >= deadline:
             return Raise(error, "deadline")
         return RetryAfter(delay)
