@@ -83,6 +83,9 @@ async def test_an_outage_and_its_end_are_told(shared_store: Store) -> None:
         two(shared_store, "outage", simulator, ClientLimits(retry=ONCE)) as (one, other),
     ):
         await asked(one, count=12)
+        (account,) = one.running_tree().lm._endpoints.values()
+        (share,) = account.table.shares.values()
+        await until(lambda: not share.opened, "the news to be told")
         failed = simulator.requests["500"]
         errors = await asked(other, count=30, deadline=5.0)
         assert len(errors) == 30

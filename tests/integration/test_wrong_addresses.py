@@ -132,9 +132,12 @@ async def test_http_at_an_https_port(tmp_path: Path) -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(file)
     async with listening(saying(b""), tls) as where:
-        error = await told(f"http://{where}/v1", limits=ONCE)
+        error = await told(f"http://{where}/v1")
     assert isinstance(error, dspex.errors.TransportFailed)
+    assert "does not speak HTTP: it wants TLS" in str(error)
     assert str(error).endswith(f"write api_base='https://{where}/v1'")
+    assert len(error.attempts) == 1
+    assert not error.may_be_charged
 
     page = b"<h1>The plain HTTP request was sent to HTTPS port</h1>"
     head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/html\r\ncontent-length: %d\r\n\r\n" % len(page)
@@ -142,6 +145,38 @@ async def test_http_at_an_https_port(tmp_path: Path) -> None:
         error = await told(f"http://{where}/v1")
     assert isinstance(error, dspex.errors.RequestRejected)
     assert str(error).endswith(f"write api_base='https://{where}/v1'")
+
+
+async def test_a_tls_server_that_sends_an_alert_is_told_once_too() -> None:
+    """Its alert is not HTTP; a server that wants a certificate of ours speaks TLS as well."""
+    connections = 0
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """To the first, answer with an alert; with the others, speak TLS."""
+        nonlocal connections
+        connections += 1
+        if (await reader.read(1))[:1] != b"\x16":
+            writer.write(b"\x15\x03\x01\x00\x02\x02\x16")
+            return
+        writer.write(b"\x15\x03\x03\x00\x02\x02\x28")  # a fatal alert: handshake failure
+
+    async with listening(relay) as where:
+        error = await told(f"http://{where}/v1")
+    assert str(error).endswith(f"write api_base='https://{where}/v1'")
+    assert (len(error.attempts), connections) == (1, 2)
+
+
+async def test_a_server_that_hangs_up_on_everything_is_not_said_to_want_tls() -> None:
+    """It is asked again: it may be starting."""
+    quick = dspex.ClientLimits(retry=RetryPolicy(max_attempts=3, base=0.0, cap=0.0))
+
+    async def hanging_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+
+    async with listening(hanging_up) as where:
+        error = await told(f"http://{where}/v1", limits=quick)
+    assert "it wants TLS" not in str(error)
+    assert len(error.attempts) == 3
 
 
 async def test_an_unknown_certificate_is_told_once(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from dspex.services.lm._http import label_of
 from dspex.services.lm._parsers import Parser
 from dspex.services.lm._socket import Socket
 
-__all__ = ["Proxy", "Route", "open_socket"]
+__all__ = ["Proxy", "Route", "open_socket", "wants_tls"]
 
 _FOREVER: Final = 10.0**6
 """Seconds; the time to connect is limited as a whole."""
@@ -155,6 +155,50 @@ async def open_socket(
         raise _not_connected(error)(str(error)) from error
     except UnicodeError:
         raise NotConnected("the host cannot be a name") from None
+
+
+async def wants_tls(host: str, port: int, timeout: float) -> bool:
+    """
+    Offer TLS to a server that gave no answer to plain HTTP, and return True when it takes the offer.
+
+    Nothing of a request is sent, so its certificate is of no interest.
+
+    Args:
+        host: Asked directly; there is no proxy on the way.
+        port: As given in the address.
+        timeout: Seconds for all of it.
+    Cancellation: nothing is left open.
+    """
+    offer = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    offer.check_hostname = False
+    offer.verify_mode = ssl.CERT_NONE
+
+    async def connect() -> bool:
+        loop, ending = asyncio.get_running_loop(), _Ending()
+        try:
+            async with asyncio.timeout(timeout):
+                transport, _ = await loop.create_connection(lambda: ending, host, port, ssl=offer, server_hostname=host)
+                transport.abort()
+                await ending.lost
+        except ssl.SSLError as error:  # an alert is TLS as well
+            return not any(word in str(error) for word in _NOT_TLS)
+        except (OSError, TimeoutError, UnicodeError):
+            return False
+        return True
+
+    return await in_context(connect(), Context())
+
+
+class _Ending(asyncio.Protocol):
+    """Tells when its connection is closed."""
+
+    def __init__(self) -> None:
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Note it, whatever the reason."""
+        if not self.lost.done():
+            self.lost.set_result(None)
 
 
 def _not_connected(error: OSError) -> type[NotConnected]:

@@ -23,6 +23,7 @@ __all__ = [
     "NotUnpacked",
     "NothingCame",
     "ReadTimedOut",
+    "SpeaksTls",
     "WriteTimedOut",
     "failure_of",
     "plain_os_error",
@@ -74,6 +75,10 @@ class NotHttp(ExchangeError):
     """Bytes came that are not one HTTP answer."""
 
 
+class SpeaksTls(ExchangeError):
+    """The peer was asked in plain HTTP and wants TLS."""
+
+
 class NotUnpacked(ExchangeError):
     """The body is not in the encoding that the head names, or it ends early."""
 
@@ -108,7 +113,11 @@ def _row(
 
 _NO_CONNECTION: Final = "no connection to {origin} ({detail}): is the server running, and is api_base right?"
 _CUT: Final = "{origin} closed the connection before the answer was complete ({detail})"
-_SLOW: Final = "no connection to {origin} within {connect:g} s: is api_base right?"
+_FULL: Final = "no connection to {origin} was free within {connect:g} s"
+_SLOW: Final = (
+    "no connection to {origin} within {connect:g} s: nothing answers there. Is api_base right, is the host up, and does "
+    "a firewall or a VPN stand between? Timeouts(connect=…) sets the time"
+)
 _BROKE: Final = "the connection to {origin} broke ({detail})"
 _NOT_HTTP: Final = "{origin} does not speak HTTP: {detail}"
 
@@ -133,11 +142,13 @@ FAILURES: Final[tuple[Failure, ...]] = (
     ),
     _row("SSLError", "CertificateError", text="no secure connection to {origin}: {detail}", unsent=True),
     # Ours, and httpx's with httpcore and h11 below it, for the transport that a user brings.
-    _row("ConnectTimedOut", "ConnectTimeout", "PoolTimeout", text=_SLOW, unsent=True),
+    _row("ConnectTimedOut", "ConnectTimeout", text=_SLOW, unsent=True),
+    _row("PoolTimeout", text=_FULL, unsent=True),
     _row("ReadTimedOut", "ReadTimeout", text="nothing came from {origin} for {read:g} s"),
     _row("WriteTimedOut", "WriteTimeout", text="{origin} did not take the request within {write:g} s"),
     _row("NotConnected", "ConnectError", "ProxyError", text=_NO_CONNECTION, unsent=True),
     _row("ConnectionBroken", "ReadError", "WriteError", "CloseError", text=_BROKE, closed=True),
+    _row("SpeaksTls", text="{origin} does not speak HTTP: it wants TLS", unsent=True, final=True),
     _row("NothingCame", text=_CUT, closed=True),
     _row("AnswerCut", text=_CUT),
     _row("NotHttp", text=_NOT_HTTP),

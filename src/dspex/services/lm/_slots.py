@@ -18,9 +18,17 @@ import httpx
 
 from dspex._clock import Clock
 from dspex.services.lm._answers import AnswerReader
-from dspex.services.lm._connect import Proxy, Route, open_socket
+from dspex.services.lm._connect import Proxy, Route, open_socket, wants_tls
 from dspex.services.lm._exchange import ExchangeTransport, HttpAnswer, StaleConnection
-from dspex.services.lm._failures import ExchangeError, NotHttp, ReadTimedOut, failure_of
+from dspex.services.lm._failures import (
+    ConnectionBroken,
+    ExchangeError,
+    NothingCame,
+    NotHttp,
+    ReadTimedOut,
+    SpeaksTls,
+    failure_of,
+)
 from dspex.services.lm._http import MAX_BODY, Timeouts
 from dspex.services.lm._parsers import Parser, ParserName, parser_named
 from dspex.services.lm._socket import Socket
@@ -28,6 +36,12 @@ from dspex.services.lm._socket import Socket
 __all__ = ["SlotTransport"]
 
 _FAILURES: Final = (ExchangeError, OSError)
+
+_OFFER: Final = 2.0
+"""Seconds within which a server that hangs up on plain HTTP must take an offer of TLS to be known for it, at most."""
+
+_WRONG_LANGUAGE: Final = (NothingCame, NotHttp, ConnectionBroken)
+"""The ends of an exchange in plain HTTP with a server that wants TLS."""
 
 
 class _Slot:
@@ -45,10 +59,11 @@ class _Slot:
 class _Target:
     """The way to an address, and the idle connections that lead there."""
 
-    __slots__ = ("idle", "route", "start")
+    __slots__ = ("has_answered", "idle", "route", "start")
 
     def __init__(self, route: Route) -> None:
         self.route = route
+        self.has_answered = False
         self.start = route.start()
         self.idle: deque[_Slot] = deque()
 
@@ -154,8 +169,19 @@ class SlotTransport(ExchangeTransport):
             slot.socket.abort()
             if reused and not slot.socket.received and isinstance(error, _FAILURES) and failure_of(error).closed:
                 raise StaleConnection from error
-            raise
-        return answer
+            if not isinstance(error, _WRONG_LANGUAGE) or not await self._wants_tls(target, timeouts.connect):
+                raise
+        else:
+            target.has_answered = True
+            return answer
+        raise SpeaksTls("")  # here, so that the failure of the plain exchange is not its context
+
+    async def _wants_tls(self, target: _Target, timeout: float) -> bool:
+        """Return True when a server that has never answered plain HTTP takes an offer of TLS."""
+        route = target.route
+        if target.has_answered or route.is_secure or route.proxy is not None:
+            return False
+        return await wants_tls(route.host, route.port, min(_OFFER, timeout))
 
     def _take(self, target: _Target) -> _Slot | None:
         """Return the youngest idle connection that is still good; close what is too old."""
