@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import AsyncIterator
 
@@ -174,10 +175,8 @@ def test_patience_is_used_up_by_looks_that_never_stop_short(
     error = ServerFailed("loading", status=503, retry_after=asked)
     attempt, waited = 1, 0.0
     while True:
-        draw = drawn[attempt % len(drawn)]
-        verdict = policy.judge(
-            error, attempt, now=0.0, deadline=math.inf, rand=lambda draw=draw: draw, down=True, waited=waited
-        )
+        draw = functools.partial(drawn.__getitem__, attempt % len(drawn))
+        verdict = policy.judge(error, attempt, now=0.0, deadline=math.inf, rand=draw, down=True, waited=waited)
         if isinstance(verdict, Raise):
             break
         assert (asked or 0.0) <= verdict.delay <= max(LOOK, asked or 0.0)

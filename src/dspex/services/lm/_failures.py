@@ -115,8 +115,8 @@ _NO_CONNECTION: Final = "no connection to {origin} ({detail}): is the server run
 _CUT: Final = "{origin} closed the connection before the answer was complete ({detail})"
 _FULL: Final = "no connection to {origin} was free within {connect:g} s"
 _SLOW: Final = (
-    "no connection to {origin} within {connect:g} s: nothing answers there. Is api_base right, is the host up, and does "
-    "a firewall or a VPN stand between? Timeouts(connect=…) sets the time"
+    "no connection to {origin} within {connect:g} s: nothing answers there. Is api_base right, is the host up, and "
+    "does a firewall or a VPN stand between? Timeouts(connect=…) sets the time"
 )
 _BROKE: Final = "the connection to {origin} broke ({detail})"
 _NOT_HTTP: Final = "{origin} does not speak HTTP: {detail}"
