@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import dspex
 from dspex.errors import DspexError, FileError, OptimizationError, StateError, TargetExists
+from dspex.optimizers.control import JobFolder
 from dspex.optimizers.identity import Identity
 from dspex.optimizers.journal import Journal, read_page
 from dspex.protocols.lm import Completion, LMResponse, Usage
@@ -23,9 +24,10 @@ from dspex.protocols.retrieval import Passage
 from dspex.retrieval import HashingEmbedder, VectorIndex
 from dspex.services.cache.sqlite import SqliteCache
 from dspex.services.retrieval.sqlite_index import SqliteIndex
+from dspex.services.shared.sqlite_cells import SqliteFile
 from dspex.testing import cassette
 
-QUICK = settings(max_examples=40, deadline=None)
+QUICK = settings(max_examples=settings.default.max_examples * 2 // 3 if settings.default else 40, deadline=None)
 
 Damage = Callable[[bytes], bytes]
 
@@ -139,6 +141,35 @@ def use_journal(path: Path) -> None:
     read_page(path, 0, 10)
 
 
+def make_cells(path: Path) -> None:
+    with closing(SqliteFile(path)) as cells:
+        cells.change("name", lambda text, now: ("text", None), 1e9)
+
+
+def use_cells(path: Path) -> None:
+    with closing(SqliteFile(path)) as cells:
+        cells.change("name", lambda text, now: ("new", None), 1e9)
+
+
+def folder_at(path: Path) -> JobFolder:
+    """Return a folder of jobs whose words are in the file; one job in it runs."""
+    folder = JobFolder(path.parent)
+    folder._control = path
+    return folder
+
+
+def make_words(path: Path) -> None:
+    with closing(Journal(path.with_name("job.db"), "job", Identity({}, {}))) as journal:
+        journal.take()
+        folder_at(path).say("job", "pause")
+
+
+def use_words(path: Path) -> None:
+    make_words(path)
+    folder_at(path).is_taken(1)
+    folder_at(path).take("job", 1)
+
+
 FILES = {
     "state": (make_state, use_state),
     "cassette": (make_cassette, use_cassette),
@@ -146,6 +177,8 @@ FILES = {
     "vectors": (make_vectors, use_vectors),
     "cache": (make_cache, use_cache),
     "journal": (make_journal, use_journal),
+    "cells": (make_cells, use_cells),
+    "words": (make_words, use_words),
 }
 
 
@@ -188,6 +221,20 @@ def test_a_file_of_another_kind_is_one_error_and_stays_as_it_is(kind: str, conte
     with pytest.raises(DspexError, match="a file"):
         FILES[kind][1](path)
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("kind", ["cache", "index", "vectors", "journal", "cells", "words"])
+def test_a_table_of_contents_that_is_not_text_is_damage(kind: str, tmp_path: Path) -> None:
+    """SQLite quotes it in its message, which Python then cannot decode."""
+    make, use = FILES[kind]
+    path = tmp_path / "a file"
+    make(path)
+    data = path.read_bytes()
+    assert b"CREATE TABLE" in data
+    path.write_bytes(data.replace(b"CREATE TABLE", b"CREATE \xff\xfe\xff\xfe\xff"))
+
+    with pytest.raises(DspexError, match="a file"):
+        use(path)
 
 
 @pytest.mark.parametrize("kind", ["cache", "index", "journal"])

@@ -46,6 +46,10 @@ CREATE TABLE IF NOT EXISTS words (
 """
 
 
+_TROUBLES = (sqlite3.Error, UnicodeDecodeError)
+"""A file that cannot be used; the last one where SQLite's message quotes bytes of a damaged file."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobOverview:
     """
@@ -233,7 +237,7 @@ class JobFolder:
             with _opened(self._control) as db:
                 db.execute(_SCHEMA)
                 return db.execute("INSERT INTO words (at, job, epoch, word) VALUES (?, ?, ?, ?)", entry).lastrowid or 0
-        except (sqlite3.Error, OSError) as error:
+        except (*_TROUBLES, OSError) as error:
             raise OptimizationError(f"{self._control} cannot be written: {error}") from error
 
     def is_taken(self, number: int) -> bool:
@@ -241,7 +245,7 @@ class JobFolder:
         try:
             with _opened(self._control) as db:
                 row = db.execute("SELECT taken FROM words WHERE id = ?", (number,)).fetchone()
-        except sqlite3.Error as error:
+        except _TROUBLES as error:
             raise OptimizationError(f"{self._control} cannot be read: {error}") from error
         return bool(row is not None and row[0])
 
@@ -259,7 +263,7 @@ class JobFolder:
             with _opened(self._control) as db:
                 found = db.execute(query, (job, epoch)).fetchall()
                 db.executemany("UPDATE words SET taken = 1 WHERE id = ?", [(number,) for number, _ in found])
-        except sqlite3.Error:
+        except _TROUBLES:
             return []
         return [str(word) for _, word in found]
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from dspex._files import make_private
 from dspex.errors import IndexDamaged, RetrievalError
@@ -145,6 +145,19 @@ class Writer:
     def change_version(self, by: bytes) -> None:
         """Have something else than passages count for the version."""
         self._digest.update(by)
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that says of a damaged file that it is damaged, whatever bytes SQLite's message quotes from it."""
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:  # as sqlite3 declares it
+        """Run a statement; only errors of sqlite3 tell of the file."""
+        try:
+            return super().execute(*arguments)
+        except UnicodeDecodeError as error:  # of the message: it names a table in bytes that are not UTF-8
+            damaged = sqlite3.DatabaseError("its table of contents is not text")
+            damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise damaged from error
 
 
 def make_tables(connection: sqlite3.Connection, kind: FileKind) -> None:
@@ -278,7 +291,9 @@ def _must_be_file(path: Path, kind: FileKind) -> None:
 
 
 def _connect(path: Path, kind: FileKind, uri: str, *pragmas: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None, timeout=PATIENCE)
+    connection = sqlite3.connect(
+        uri, uri=True, check_same_thread=False, isolation_level=None, timeout=PATIENCE, factory=_Connection
+    )
     try:
         ((application,),) = connection.execute("PRAGMA application_id").fetchall()
         ((version,),) = connection.execute("PRAGMA user_version").fetchall()

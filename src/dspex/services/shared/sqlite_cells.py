@@ -80,7 +80,7 @@ class SqliteFile:
             if self._db is None:
                 self._db = sqlite3.connect(self._path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
             yield self._db
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last one: SQLite quotes a damaged file
             self.close()  # whatever is wrong with it: the next change opens the file anew
             raise self._error(error) from error
         except BaseException:  # of the step: its transaction has changed nothing
