@@ -232,6 +232,7 @@ async def test_a_killed_process_is_continued_to_the_same_bytes(tmp_path: Path, k
     assert sum(count > 1 for count in arrivals.values()) <= AT_ONCE
 
 
+@pytest.mark.slow
 async def test_a_process_killed_after_the_end_is_continued_to_the_same_bytes(tmp_path: Path) -> None:
     """The result that stands in the journal is written down just as it was when it was found."""
     async with SimulatorProcess(faults=FaultPlan(latency=LATENCY)) as sim:

@@ -33,6 +33,7 @@ async def finish(running: list[Worker]) -> None:
     await asyncio.gather(*(worker.finished() for worker in running))
 
 
+@pytest.mark.slow
 async def test_four_processes_keep_one_limit(redis_server: RedisServer, tmp_path: Path) -> None:
     """A full bucket goes out at once, then its refill; by the provider's own count nothing is too much."""
     async with (

@@ -77,7 +77,7 @@ USES = (
 )
 
 
-@pytest.mark.parametrize("deadline", ["2", "1e6"])
+@pytest.mark.parametrize("deadline", ["2", pytest.param("1e6", marks=pytest.mark.slow)])
 def test_every_use_in_the_child_is_told_at_once(deadline: str, tmp_path: Path) -> None:
     """Whatever its deadline; and the parent's App is untouched."""
     forks = "\n        ".join(f"fork(lambda: told(lambda: {call}))" for call in USES)

@@ -86,6 +86,7 @@ def score_rows(demo: str) -> dict[str, tuple[int, int, int, dict[str, int]]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_it_says_what_the_model_is_above_the_tree(demo: str) -> None:
     lines = demo.splitlines()
@@ -93,6 +94,7 @@ def test_it_says_what_the_model_is_above_the_tree(demo: str) -> None:
     assert lines[lines.index(SAYS_SO) + 1].strip() == "App"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_every_question_is_answered_while_actors_die(demo: str) -> None:
     killed = re.findall(r"killed (\S+), back in \d+ ms", demo)
@@ -106,6 +108,7 @@ def test_every_question_is_answered_while_actors_die(demo: str) -> None:
         assert re.search(rf"\d+x {fault}", demo)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_the_gain_comes_from_the_demonstrations(demo: str) -> None:
     rows = score_rows(demo)
@@ -119,6 +122,7 @@ def test_the_gain_comes_from_the_demonstrations(demo: str) -> None:
     assert "With their answers swapped: no gain" in demo
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_the_rules_are_told_of_every_answer(demo: str) -> None:
     for _, _, _, rules in score_rows(demo).values():
@@ -126,6 +130,7 @@ def test_the_rules_are_told_of_every_answer(demo: str) -> None:
         assert set(rules) <= RULES
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_it_ends_with_the_tree_the_latencies_and_code(demo: str) -> None:
     assert re.search(r"cache  \(restarts [1-9].*mailbox max", demo)
@@ -138,10 +143,10 @@ def test_it_ends_with_the_tree_the_latencies_and_code(demo: str) -> None:
 
 MOMENTS = [
     pytest.param("1. ", id="indexing"),
-    pytest.param("3. ", id="beginning to ask"),
+    pytest.param("3. ", id="beginning to ask", marks=pytest.mark.slow),
     pytest.param("killed ", id="asking"),
-    pytest.param("4. ", id="bootstrapping"),
-    pytest.param("   BootstrapFewShot", id="scoring"),
+    pytest.param("4. ", id="bootstrapping", marks=pytest.mark.slow),
+    pytest.param("   BootstrapFewShot", id="scoring", marks=pytest.mark.slow),
 ]
 
 

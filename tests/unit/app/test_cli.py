@@ -234,6 +234,7 @@ def test_ctrl_c_is_exit_code_130() -> None:
     assert at_the_boundary(stopped) == 130
 
 
+@pytest.mark.slow
 def test_a_reader_who_leaves_is_no_traceback() -> None:
     done = subprocess.run(
         f"{sys.executable} -m dspex demo | head -n 1", shell=True, capture_output=True, text=True, check=False

@@ -85,6 +85,7 @@ def test_what_is_there_is_not_fetched_again(model: ModelFile, index: Path, tmp_p
     assert fetch_model(model, cache, PlainShow(out)) == found
 
 
+@pytest.mark.slow
 def test_parts_of_an_interrupted_start_are_used(
     model: ModelFile, index: Path, tmp_path: Path, out: io.StringIO
 ) -> None:
@@ -97,6 +98,7 @@ def test_parts_of_an_interrupted_start_are_used(
     assert fetch_model(model, cache, PlainShow(out)).read_bytes() == WHOLE
 
 
+@pytest.mark.slow
 def test_a_spoilt_file_is_fetched_again(model: ModelFile, tmp_path: Path, out: io.StringIO) -> None:
     cache = tmp_path / "cache"
     found = fetch_model(model, cache, PlainShow(out))

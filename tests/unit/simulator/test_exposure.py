@@ -60,6 +60,7 @@ def test_more_demonstrations_give_more_right_answers(questions: Any, prompts: An
     assert 0.75 < shares[3] < 0.95
 
 
+@pytest.mark.slow
 def test_label_only_demonstrations_teach_less_but_they_teach(questions: Any, prompts: Any) -> None:
     """Demonstrations without passages show only the shape of an answer, and still help."""
     bodies = functools.partial(prompts.body, passages_in_demos=False)
@@ -70,6 +71,7 @@ def test_label_only_demonstrations_teach_less_but_they_teach(questions: Any, pro
     assert shares[3] > 0.7
 
 
+@pytest.mark.slow
 def test_swapped_demonstrations_teach_nothing(questions: Any, prompts: Any) -> None:
     """Demonstrations with each other's answers leave the share where it is without any."""
 
