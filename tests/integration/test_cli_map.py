@@ -78,8 +78,9 @@ def test_failed_rows_say_why_and_the_exit_code_tells(folder: Path) -> None:
     write(folder / "in.jsonl", [{"n": "a", "value": 13}, {"n": "b", "value": 1}])
     for recorded in (0, 2):
         done = dspex_map(folder, "programs:Double", "in.jsonl", "out.jsonl", "--key", "n")
-        assert (done.returncode, done.stderr) == (1, f"2 rows, 1 failed, {recorded} from the journal\n")
         first, second = read(folder / "out.jsonl")
+        counts, reason = f"2 rows, 1 failed, {recorded} from the journal", f"{first['error']}: {first['message']}"
+        assert (done.returncode, done.stderr) == (1, f"{counts}; the first: {reason}\n")
         assert second == {"n": "b", "value": 2}
         assert "13 is refused" in first["message"]
 

@@ -258,6 +258,7 @@ def test_a_wait_for_a_provider_that_is_down_is_the_user_s(folder: Path, capsys: 
     down = ("--lm", "openai/m", "--api-base", "http://127.0.0.1:9/v1", "--deadline", "5")
     code, said = run(capsys, "map_files:Asks", "in.jsonl", "out.jsonl", *down, "--wait-out", "0")
     assert code == 1
-    assert said.endswith("4 rows, 4 failed, 0 from the journal\n")
+    assert "4 rows, 4 failed, 0 from the journal; the first: " in said
+    assert said.endswith("http://127.0.0.1:9 refused the connection: is the server running, and is api_base right?\n")
     code, said = run(capsys, "map_files:Asks", "in.jsonl", "out.jsonl", *down, "--wait-out", "-1")
     assert (code, said.count("\n")) == (2, 1)

@@ -28,6 +28,9 @@ __all__ = ["MapOptions", "run"]
 _ROW = "line"
 """The field that numbers the lines, where the user names no key: not written out."""
 
+_SHOWN = 500
+"""Characters of the first failure that are repeated behind the counts."""
+
 
 @dataclass(frozen=True, slots=True)
 class MapOptions:
@@ -112,6 +115,7 @@ async def _map(program: Any, lm: LM | None, target: Target, options: MapOptions)
             try:
                 async with target.writing(owner) as write:
                     async for outcome in results:
+                        progress.note(outcome)
                         write(_line(outcome, hidden=_ROW if options.key is None else ""))
                         progress.show(results)
                     progress.is_whole = True
@@ -176,6 +180,13 @@ class _Progress:
         self._live = stream.isatty()
         self.is_whole = False
         """True when every row has ended."""
+        self._first = ""
+
+    def note(self, outcome: Ok | Failed) -> None:
+        """Keep the reason of the first failure: often it is that of all."""
+        if not self._first and isinstance(outcome, Failed):
+            reason = " ".join(f"{type(outcome.reason).__name__}: {outcome.reason}".split())
+            self._first = f"; the first: {reason if len(reason) <= _SHOWN else reason[: _SHOWN - 1] + '…'}"
 
     def show(self, results: MapRun[object]) -> None:
         if self._live:
@@ -187,7 +198,7 @@ class _Progress:
         if not results.done and not self.is_whole:
             return
         more = "" if self.is_whole else f"; {target} is written when all have ended: start the same again to go on"
-        self._stream.write(("\r" if self._live else "") + _counts(results) + more + "\n")
+        self._stream.write(("\r" if self._live else "") + _counts(results) + more + self._first + "\n")
 
 
 def _counts(results: MapRun[object]) -> str:
