@@ -191,6 +191,19 @@ def test_a_large_call_is_not_overtaken_for_ever() -> None:
     assert now < 32
 
 
+def test_what_others_have_sent_is_counted_once() -> None:
+    """The provider has counted it, and its sender has not yet said so."""
+    cell = RateCell("o")
+    full = BucketAsk(60, 60, need=1, want=40)
+    assert exchange_rates(cell, RateAsk("a", 1, {"requests": full}), 0.0).buckets["requests"].granted == 40
+    assert exchange_rates(cell, RateAsk("b", 1, {"requests": full}), 0.0).buckets["requests"].granted == 10.5
+    seen = BucketAsk(60, 60, taken=10, under_way=10, left=60 - 40 - 10)
+    rest = exchange_rates(cell, RateAsk("b", 2, {"requests": seen}), 0.0)
+    assert rest.buckets["requests"].level == 10
+    foreign = exchange_rates(cell, RateAsk("b", 3, {"requests": seen._replace(left=2)}), 0.0)
+    assert foreign.buckets["requests"].level == 3, "somebody else uses the key"
+
+
 def test_what_the_dead_held_comes_back_with_time() -> None:
     cell = RateCell("o")
     exchange_rates(cell, RateAsk("a", 1, {"requests": BucketAsk(60, 60, need=1, want=60)}), 0.0)

@@ -289,8 +289,9 @@ def _of_bucket(cell: RateCell, own: _Holder, kind: str, ask: BucketAsk, now: flo
     bucket.level += returned - ask.debt
     bucket.level -= min(ask.alone, max(0.0, bucket.level))
     if ask.left is not None:  # told in whole numbers, rounded down
-        kept = sum(each.parts[kind].keep for each in cell.holders.values() if kind in each.parts)
-        bucket.level = min(bucket.level, max(0.0, ask.left + 1.0 - kept))
+        # Slices of others are not taken off: the provider has counted what they have sent since their last word, and
+        # it would be lost to all. By our own count the level is right: this finds those who use the key beside us.
+        bucket.level = min(bucket.level, max(0.0, ask.left + 1.0 - part.keep))
     bucket.level = min(bucket.level, capacity - _held(cell, kind))
     granted, wait = _grant(cell, own, part, bucket, ask, kind, now)
     bucket.level -= granted
