@@ -127,6 +127,11 @@ class LeaseBook(Generic[W]):
         """How many leases are out."""
         return self._limiter.in_flight
 
+    @property
+    def could_send(self) -> int:
+        """How many of those who wait have room on the wire."""
+        return min(self._waiting.size, self._limiter.limit - self._limiter.in_flight)
+
     def facts(self, now: float) -> BookFacts:
         """Return the same as ``describe``, as numbers."""
         buckets = (("requests", self._rates.requests), ("tokens", self._rates.tokens))

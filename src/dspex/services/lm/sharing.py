@@ -61,6 +61,7 @@ class Sharing:
         seconds = self._share.due(now, busy=book.in_flight > 0 or wants_probe)
         if seconds <= 0:
             self._talking = True
+            self._share.queued(book.could_send)
             ask = self._share.ask(now, wants_probe=wants_probe)
             self._actor.spawn_task(self._exchange, ask, label="share limits")
         elif now + seconds < self._timer_at:

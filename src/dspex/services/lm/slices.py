@@ -167,7 +167,7 @@ class SliceBucket(Bucket):
     # --- with the others ----------------------------------------------------------------------------------------
 
     def queued(self, count: int) -> None:
-        """Note how many wait."""
+        """Note how many could be sent if there were enough."""
         self._queue = max(1, count)
 
     @property
@@ -324,6 +324,11 @@ class ModelShare:
         if busy or not all(each.is_idle for each in self.buckets.values()):
             times.append(BEAT - since)
         return max(0.0, SOONEST - since, min(times)) if times else math.inf
+
+    def queued(self, count: int) -> None:
+        """Note how many calls could be sent if all limits had enough: a slice is to be for all of them."""
+        for each in self.buckets.values():
+            each.queued(count)
 
     def ask(self, now: float, *, wants_probe: bool = False, leaves: bool = False) -> RateAsk:
         """Return the next word to the cell."""
