@@ -243,10 +243,20 @@ async def test_the_rate_limits_are_corrected_by_what_was_counted() -> None:
     """A refusal is not held to be as long as the longest answer."""
     limits = ClientLimits(tpm=2_000, learn=False)
     async with app_for(Scripted(WITHHELD), limits=limits) as app:
+        clock = app.running_tree().runtime.clock
+
+        def level(now: float) -> float:
+            ((_, _, facts),) = app.running_tree().lm.facts(now)
+            assert facts is not None
+            return facts.buckets[0].level
+
+        began = clock.now()
         with pytest.raises(dspex.ContentRefused):
             await app.run(Ask(), question="q")
-        label = f"{2_000 - COUNTED.total_tokens} of 2000 tokens/min left"
-        await until(lambda: any(label in node.note for node in app.tree().walk()), "the bucket to be corrected")
+        left = 2_000 - COUNTED.total_tokens
+        await until(lambda: level(clock.now()) >= left, "the bucket to be corrected")  # uncorrected: after 15 s
+        now = clock.now()
+        assert left <= level(now) <= left + (now - began) * 2_000 / 60 + 1e-6, "no more than what has come back since"
 
 
 async def test_a_call_that_was_killed_after_a_count_pays_it_once() -> None:

@@ -55,9 +55,11 @@ async def test_one_limit_is_for_both(shared_store: Store) -> None:
     """A bucket of sixty is emptied by two, and the provider has to refuse nobody."""
     async with Simulator(limits=Limits(rpm=60)) as simulator:
         async with two(shared_store, "limit", simulator, ClientLimits(rpm=60, retry=ONCE)) as (one, other):
-            errors = await asked(one, other, count=40, deadline=5.0)
+            asking = asyncio.create_task(asked(one, other, count=40, deadline=5.0))
+            # While both ask: who has nothing to ask for some seconds counts no more.
+            await until(lambda: "2 processes share the limits" in one.tree().render(), "both to be counted")
+            errors = await asking
             assert all(isinstance(each, RateLimited) for each in errors), errors
-            assert "2 processes share the limits" in one.tree().render()
         answered = simulator.requests["ok"]
         assert simulator.requests == {"ok": answered}
         assert answered == 80 - len(errors)
