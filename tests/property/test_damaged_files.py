@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dspex
-from dspex.errors import DspexError, FileError, OptimizationError, StateError, TargetExists
+from dspex.errors import CacheError, DspexError, FileError, IndexDamaged, OptimizationError, StateError, TargetExists
 from dspex.optimizers.control import JobFolder
 from dspex.optimizers.identity import Identity
 from dspex.optimizers.journal import Journal, read_page
@@ -27,7 +27,10 @@ from dspex.services.retrieval.sqlite_index import SqliteIndex
 from dspex.services.shared.sqlite_cells import SqliteFile
 from dspex.testing import cassette
 
-QUICK = settings(max_examples=settings.default.max_examples * 2 // 3 if settings.default else 40, deadline=None)
+# Each example makes a file, and some of them open it ten times: eight kinds of 500 are a minute or two.
+QUICK = settings(
+    max_examples=min(settings.default.max_examples * 2 // 3, 500) if settings.default else 40, deadline=None
+)
 
 Damage = Callable[[bytes], bytes]
 
@@ -45,7 +48,7 @@ def written(at: float, what: bytes) -> Damage:
 
 
 def exchanged(old: bytes, new: bytes) -> Damage:
-    return lambda data: data.replace(old, new)
+    return lambda data: data.replace(old, new, 100)  # of a few megabytes at most, three times over
 
 
 ODD = [b"null", b"[]", b"{}", b"-1", b"1e999", b"9" * 5_000, b"[" * 3_000, b'"\\ud800"', b"\xff\xfe", b"NaN", b"true"]
@@ -235,6 +238,47 @@ def test_a_table_of_contents_that_is_not_text_is_damage(kind: str, tmp_path: Pat
 
     with pytest.raises(DspexError, match="a file"):
         use(path)
+
+
+def test_a_cache_that_does_not_know_its_size_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a file"
+    make_cache(path)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DELETE FROM totals")
+
+    with closing(SqliteCache(path).open()) as cache:
+        assert cache.get("key") == RESPONSE
+        with pytest.raises(CacheError, match=r"a file.*its own size"):
+            cache.set("other", RESPONSE)
+
+
+@pytest.mark.parametrize("name", ["version", "mark", "stamp", "dimensions", "embedder"])
+@pytest.mark.parametrize("damage", ["DELETE FROM state", "UPDATE state SET value = x'ff'"])
+def test_an_index_that_does_not_say_what_it_is_is_damaged(name: str, damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "a file"
+    make_vectors(path)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(f"{damage} WHERE name = ?", (name,))
+
+    with closing(VectorIndex(path, HashingEmbedder(16))) as index:
+        with pytest.raises(IndexDamaged, match="a file"):
+            index.search("text", 1)
+        if name != "mark":  # readers alone go by it
+            with pytest.raises(IndexDamaged, match="a file"):
+                index.add([Passage("new")])
+
+
+@pytest.mark.parametrize("dimensions", ["", "-1", "1e9", "9" * 15, "9" * 5_000, "١٦"])
+def test_a_length_of_vectors_that_no_vector_has_is_damage(dimensions: str, tmp_path: Path) -> None:
+    path = tmp_path / "a file"
+    make_vectors(path)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE state SET value = ? WHERE name = 'dimensions'", (dimensions,))
+
+    with closing(VectorIndex(path, HashingEmbedder(16))) as index:
+        for use in (lambda: index.dimensions, lambda: index.vectors([]), lambda: index.delete([]), index.check):
+            with pytest.raises(IndexDamaged, match="a file"):
+                use()
 
 
 @pytest.mark.parametrize("kind", ["cache", "index", "journal"])

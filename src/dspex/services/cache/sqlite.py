@@ -57,6 +57,8 @@ INSERT INTO entries (namespace, key, kind, model, value, bytes, created, until, 
 _MAX_USED: Final = 100_000
 _USED_AT_ONCE: Final = 1_000
 _OUT_AT_ONCE: Final = 64
+_TROUBLES: Final = (sqlite3.Error, UnicodeDecodeError)
+"""A file that cannot be used; the last one where SQLite's message quotes bytes of a damaged file."""
 ROW_BYTES: Final = 200
 """Bytes that a row takes beside its value."""
 
@@ -154,7 +156,7 @@ class SqliteTable:
                 "SELECT kind, value, created, until FROM entries WHERE namespace = ? AND key = ?",
                 (self._namespace, key),
             ).fetchone()
-        except sqlite3.Error as error:
+        except _TROUBLES as error:
             raise CacheError(f"the cache {self._path} cannot be read: {error}") from error
         if row is None:
             return None
@@ -213,7 +215,7 @@ class SqliteTable:
             self._db.execute("BEGIN IMMEDIATE")
             yield
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except _TROUBLES as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise CacheError(f"the cache {self._path} cannot be written: {error}") from error
@@ -227,27 +229,33 @@ class SqliteTable:
 
     def _evict(self) -> int:
         """Drop what has expired, then what was not used for longest, until the bound holds, and a little more."""
-        (total,) = self._db.execute("SELECT bytes FROM totals").fetchone()
+        total = self._total()
         if total <= self._max_bytes:
             return 0
         evicted = self._drop("SELECT id, bytes FROM entries WHERE until <= ? ORDER BY until LIMIT ?", wall_time())
         aim = self._max_bytes * 0.98
         while True:
-            (total,) = self._db.execute("SELECT bytes FROM totals").fetchone()
+            total = self._total()
             if total <= aim or not (gone := self._drop("SELECT id, bytes FROM entries ORDER BY used LIMIT ?")):
                 return evicted
             evicted += gone
             aim = self._max_bytes  # the little more is one round: a writer holds up all others
 
+    def _total(self) -> int:
+        row = self._db.execute("SELECT bytes FROM totals").fetchone()
+        if row is None or not isinstance(row[0], int):
+            raise sqlite3.DatabaseError("it does not know its own size; delete it: what is lost is asked again")
+        return row[0]
+
     def _drop(self, which: str, *arguments: float) -> int:
         """Drop some of the rows that a query gives, no more than the bound asks for."""
-        (total,) = self._db.execute("SELECT bytes FROM totals").fetchone()
+        total = self._total()
         gone = 0
         for row, size in self._db.execute(which, (*arguments, _OUT_AT_ONCE)).fetchall():
             if total <= self._max_bytes * 0.9:
                 break
             self._db.execute("DELETE FROM entries WHERE id = ?", (row,))
-            total -= size
+            total -= size if isinstance(size, int) else 0  # else damaged, and gone now
             gone += 1
         return gone
 

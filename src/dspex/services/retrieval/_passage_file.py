@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,11 @@ from dspex.protocols.retrieval import Passage
 from dspex.services.retrieval._sql_filter import facts_of
 
 __all__ = [
+    "STATE",
     "FileKind",
     "Writer",
+    "checked_state",
+    "damage",
     "is_busy",
     "is_damage",
     "is_index",
@@ -80,6 +83,19 @@ _TABLES: Final = (
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
+STATE: Final = "SELECT name, value FROM state"
+"""The query for all rows of that table."""
+
+
+def checked_state(rows: Iterable[tuple[object, object]], names: Iterable[str]) -> dict[str, str]:
+    """Return rows of the table ``state``; sqlite3.DatabaseError when one that must be there is missing, or no text."""
+    state = {name: value for name, value in rows if isinstance(name, str) and isinstance(value, str)}
+    for name in names:
+        if name not in state:
+            raise damage(f"it does not say its {name}")
+    return state
+
+
 class Writer:
     """
     Changes within one transaction of a connection; whoever holds it begins and ends the transaction.
@@ -92,8 +108,8 @@ class Writer:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.execute = connection.execute
-        ((version,),) = self.execute("SELECT value FROM state WHERE name = 'version'").fetchall()
-        self._digest = hashlib.sha256(str(version).encode())
+        self.state = checked_state(self.execute(STATE).fetchall(), ("version",))
+        self._digest = hashlib.sha256(self.state["version"].encode())
 
     def added(self, number: int, passage: Passage) -> None:
         """Note a passage that is there now."""
@@ -134,7 +150,9 @@ class Writer:
         self.execute("DELETE FROM passages WHERE number = ?", (known[0],))
         return True
 
-    def _forget(self, number: int, title: str, text: str) -> None:
+    def _forget(self, number: int, title: object, text: object) -> None:
+        if not (isinstance(title, str) and isinstance(text, str)):
+            raise damage("a passage is not text")
         self.removed(number, title, text)
         self.execute("DELETE FROM facts WHERE passage = ?", (number,))
 
@@ -147,6 +165,13 @@ class Writer:
         self._digest.update(by)
 
 
+def damage(why: str) -> sqlite3.DatabaseError:
+    """Return the error that SQLite raises for a damaged file."""
+    error = sqlite3.DatabaseError(why)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
 class _Connection(sqlite3.Connection):
     """A connection that says of a damaged file that it is damaged, whatever bytes SQLite's message quotes from it."""
 
@@ -155,9 +180,7 @@ class _Connection(sqlite3.Connection):
         try:
             return super().execute(*arguments)
         except UnicodeDecodeError as error:  # of the message: it names a table in bytes that are not UTF-8
-            damaged = sqlite3.DatabaseError("its table of contents is not text")
-            damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-            raise damaged from error
+            raise damage("its table of contents is not text") from error
 
 
 def make_tables(connection: sqlite3.Connection, kind: FileKind) -> None:

@@ -45,8 +45,7 @@ class StoredPassages(Generic[W]):
     @property
     def version(self) -> str:
         """A digest of everything that was ever written into the file; raises what ``search`` raises."""
-        ((version,),) = self._rows("SELECT value FROM state WHERE name = 'version'")
-        return str(version)
+        return self._state("version")["version"]
 
     def check(self) -> None:
         """Open the file, or raise what ``search`` would raise, early."""
@@ -144,6 +143,14 @@ class StoredPassages(Generic[W]):
                 return self._reader.execute(statement, tuple(arguments)).fetchall()
             except (OSError, sqlite3.Error) as error:
                 raise self._failed("read", error) from error
+
+    def _state(self, *names: str) -> dict[str, str]:
+        """Return what the file says of itself; IndexDamaged when one of the names is not there."""
+        rows = self._rows(files.STATE)
+        try:
+            return files.checked_state(rows, names)
+        except sqlite3.Error as error:
+            raise self._failed("read", error) from error
 
     @contextmanager
     def _one_state(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from array import array
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +16,7 @@ from dspex.errors import RetrievalError, VectorInvalid
 from dspex.protocols.filters import Filter, FilterLike, as_filter
 from dspex.protocols.retrieval import Embedder, Passage, Vector, checked_passages, embedded_text
 from dspex.services.retrieval._matrix import Matrix, library, units
-from dspex.services.retrieval._passage_file import FileKind, Writer
+from dspex.services.retrieval._passage_file import FileKind, Writer, damage
 from dspex.services.retrieval._sql_filter import sql_of
 from dspex.services.retrieval._stored import BATCH, StoredPassages, batches_of, checked_k, write_file
 from dspex.services.retrieval.embedding import check_embedder, embed_blocking, embedder_name
@@ -36,15 +37,21 @@ _KIND: Final = FileKind(
 )
 
 
+_MOST: Final = 1_000_000
+"""Numbers of a vector; more are damage."""
+
+
 class _VectorsWriter(Writer):
     """Keeps the vectors of the passages."""
 
     def __init__(self, connection: sqlite3.Connection, name: str) -> None:
         super().__init__(connection)
-        state = dict(self.execute("SELECT name, value FROM state").fetchall())
-        self._dimensions = int(state["dimensions"])
-        self._stamp = int(state["stamp"]) + 1
-        _check_embedder_is(state["embedder"], name)
+        try:
+            self._dimensions, stamp, embedder = _said(self.state)
+        except ValueError as error:
+            raise damage(str(error)) from error
+        self._stamp = stamp + 1
+        _check_embedder_is(embedder, name)
         self._name = name
 
     def put_vectors(self, passages: Sequence[Passage], vectors: Sequence[Vector]) -> None:
@@ -205,7 +212,7 @@ class VectorIndex(StoredPassages[_VectorsWriter]):
     @property
     def dimensions(self) -> int:
         """The length of the vectors; 0 while there is none. Raises what ``search`` raises."""
-        return int(self._state()["dimensions"])
+        return self._said()[0]
 
     def close(self) -> None:
         """Give back the file and the memory."""
@@ -213,19 +220,23 @@ class VectorIndex(StoredPassages[_VectorsWriter]):
         with self._reading:
             self._matrix, self._loaded = None, ("", "", 0)
 
-    def _state(self) -> dict[str, str]:
-        return dict(self._rows("SELECT name, value FROM state"))
+    def _said(self, state: dict[str, str] | None = None) -> tuple[int, int, str]:
+        try:
+            return _said(self._state() if state is None else state)
+        except ValueError as error:
+            raise self._damaged(str(error)) from error
 
     def _fresh(self) -> Matrix | None:
         """Return the vectors in memory, after loading what has changed in the file; None while there are none."""
-        state = self._state()
-        mark, version, stamp, dimensions = (state[name] for name in ("mark", "version", "stamp", "dimensions"))
+        state = self._state("mark", "version")
+        mark, version = state["mark"], state["version"]
+        dimensions, stamp, embedder = self._said(state)
         if self._loaded[:2] == (mark, version):
             return self._matrix
-        _check_embedder_is(state["embedder"], embedder_name(self.embedder))
+        _check_embedder_is(embedder, embedder_name(self.embedder))
         if self._matrix is None or self._loaded[0] != mark:
             self._matrix, self._loaded = None, ("", "", 0)
-            matrix = Matrix(int(dimensions)) if int(dimensions) else None
+            matrix = Matrix(dimensions) if dimensions else None
         else:
             matrix = self._matrix
         if matrix is not None:
@@ -237,7 +248,7 @@ class VectorIndex(StoredPassages[_VectorsWriter]):
             ((count,),) = self._rows("SELECT count(*) FROM vectors")
             if count != len(matrix):
                 matrix.keep([number for (number,) in self._rows("SELECT number FROM vectors")])
-        self._matrix, self._loaded = matrix, (mark, version, int(stamp))
+        self._matrix, self._loaded = matrix, (mark, version, stamp)
         return matrix
 
     def _fitting(self, filter: Filter) -> list[int]:
@@ -251,9 +262,11 @@ class VectorIndex(StoredPassages[_VectorsWriter]):
 
     def vectors(self, ids: Iterable[str]) -> dict[str, array[float]]:
         """Return the vectors of the passages that there are, by id, as float32 of length 1; raises as ``search``."""
-        ((known,),) = self._rows("SELECT value FROM state WHERE name = 'embedder'")
-        _check_embedder_is(str(known), embedder_name(self.embedder))
+        dimensions, _, embedder = self._said()
+        _check_embedder_is(embedder, embedder_name(self.embedder))
         rows = self._rows_of("SELECT id, vector FROM passages JOIN vectors USING (number)", ids)
+        if any(not isinstance(data, bytes) or len(data) != 4 * dimensions for _, data in rows):
+            raise self._damaged("a vector is none")
         return {str(identity): array("f", data) for identity, data in rows}
 
     def _vectors_of(self, passages: Sequence[Passage]) -> list[Vector]:
@@ -264,6 +277,14 @@ class VectorIndex(StoredPassages[_VectorsWriter]):
 
     def _make_missing(self) -> None:
         self.build(self._path, (), self.embedder)
+
+
+def _said(state: dict[str, str]) -> tuple[int, int, str]:
+    """Return the length of the vectors, the number of the last change and the embedder; ValueError when damaged."""
+    found = [state.get(name, "") for name in ("dimensions", "stamp")]
+    if not all(re.fullmatch("[0-9]{1,15}", each) for each in found) or int(found[0]) > _MOST or "embedder" not in state:
+        raise ValueError("it does not say which vectors it holds")
+    return int(found[0]), int(found[1]), state["embedder"]
 
 
 def _make_mark(connection: sqlite3.Connection) -> None:
