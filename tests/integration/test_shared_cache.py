@@ -223,7 +223,8 @@ async def test_what_has_expired_is_swept_from_postgres(postgres_server: Postgres
         async with asyncio.timeout(10):
             while swept < 5:
                 swept += await tier.sweep()
-        assert await tier.sweep() == 0
+            while await tier.sweep():  # what other tests have left behind on the server expires, too
+                pass
 
 
 # --- values -----------------------------------------------------------------------------------------------------------

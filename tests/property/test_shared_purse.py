@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -191,7 +191,10 @@ class Budgets(RuleBasedStateMachine):
         purse.hear(ask, answer, text, self.now)
 
 
+# Each run is fifty steps, then a spending of all that is left: a twentieth of a second.
+FEWER = settings(max_examples=min(settings.default.max_examples, 500) if settings.default else 60)
 TestBudgets = Budgets.TestCase
+TestBudgets.settings = FEWER
 
 
 class StoreThatForgets(Budgets):
@@ -219,6 +222,7 @@ class StoreThatForgets(Budgets):
 
 
 TestStoreThatForgets = StoreThatForgets.TestCase
+TestStoreThatForgets.settings = FEWER
 
 
 @given(st.decimals(0, 1000, places=12), st.integers(0, 10**9), st.integers(0, 10**6), st.integers(0, 9))

@@ -7,7 +7,7 @@ import itertools
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dspex.app.dashboard.delta import apply, delta
@@ -39,6 +39,7 @@ def test_nothing_changes_nothing(value: dict[str, Any]) -> None:
     assert delta(value, copy.deepcopy(value)) == []
 
 
+@settings(max_examples=min(settings.default.max_examples, 700) if settings.default else 60)  # up to six worlds each
 @given(st.lists(OBJECTS, min_size=2, max_size=6))
 def test_a_viewer_that_missed_some_still_arrives(snapshots: list[dict[str, Any]]) -> None:
     """A slow viewer is led from what it has to what is now; how many lie between changes nothing."""

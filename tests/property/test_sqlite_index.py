@@ -32,6 +32,11 @@ WORDS = [
     "-",
 ]
 queries = st.text() | st.text(st.characters()) | st.lists(st.sampled_from(WORDS)).map(" ".join)
+# Each builds a file, which is on the disk in the end: a twentieth of a second.
+FEWER = settings(
+    max_examples=min(settings.default.max_examples, 700) if settings.default else 60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 encodable = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
@@ -54,7 +59,7 @@ def test_any_text_gives_passages_or_none(index: SqliteIndex, query: str, k: int)
     assert found == index.search(query, k)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@FEWER
 @given(texts=st.lists(encodable, max_size=5))
 def test_what_was_put_in_comes_out(tmp_path: Path, texts: list[str]) -> None:
     """Whole, nulls and all, found by a word all passages share."""
@@ -65,7 +70,7 @@ def test_what_was_put_in_comes_out(tmp_path: Path, texts: list[str]) -> None:
     assert sorted(passage.text for passage in found) == sorted(set(texts))  # of equal content there is one
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@FEWER
 @given(text=st.text("日本語のテキスト한국어ไทย ab1", min_size=1, max_size=12), data=st.data())
 def test_every_part_of_a_text_finds_it(tmp_path: Path, text: str, data: st.DataObject) -> None:
     """A part in one script without spaces, of any length, wherever it stands."""
