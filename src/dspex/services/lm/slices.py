@@ -132,6 +132,8 @@ class SliceBucket(Bucket):
             self._note(amount, now)
         elif self._fair is not None:
             self._fair.take(amount, now)
+            if amount > self._fair.capacity:  # a call may be more than a share: all of it is saved up for, behind it
+                self._fair.correct(self._fair.capacity - amount, now)
             self._alone += amount
             self._note(amount, now)
             self.refunded += amount  # of no slice: its fair share is told as a debt
