@@ -214,3 +214,28 @@ async def test_a_job_notices_its_program_and_its_metrics_helpers(folder: Folder,
     with pytest.raises(JobMismatch) as caught:
         await compiled(folder.load())
     assert caught.value.changed == ("metric",)
+
+
+async def test_failures_alone_do_not_hold_up_what_was_corrected(folder: Folder) -> None:
+    """A wrong address made every row fail: the right program begins anew, and nothing of the failures is handed out."""
+    folder.write(PROGRAM.replace("return Found(", "raise LookupError(value)\n        return Found("))
+    failed = await folder.run()
+    assert {type(each).__name__ for each in failed} == {"Failed"}
+    folder.write()
+
+    corrected = await folder.run()
+
+    assert folder.recorded == 0
+    assert [each.value.number for each in corrected] == [0, 2, 4]
+
+
+async def test_one_success_among_failures_is_kept(folder: Folder) -> None:
+    """It was paid for: what it belongs to is told, and the journal stays."""
+    once = "if value:\n            raise LookupError(value)\n        return Found("
+    folder.write(PROGRAM.replace("return Found(", once))
+    await folder.run()
+    folder.write()
+
+    refused = await folder.refused()
+
+    assert "source journal_program:Scale" in refused.changed

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
-from dspex.errors import ConfigError, OptimizationError, RecordedFailure
+from dspex.errors import ConfigError, JobMismatch, OptimizationError, RecordedFailure
 from dspex.optimizers.identity import Identity
-from dspex.optimizers.journal import Journal, Record
+from dspex.optimizers.journal import Journal, Record, discard_failures
 from dspex.programs import Module
 from dspex.programs.portable import TAG, Known, portable, restored
 from dspex.protocols.executor import Failed, Ok, Outcome
@@ -57,7 +57,7 @@ class RowJournal:
         Open the file and become its writer.
 
         Raises:
-            JobMismatch: It belongs to another program.
+            JobMismatch: It belongs to another program, and a row of it has succeeded.
             JobBusy: Another process writes it.
             OptimizationError: It is not a journal, or cannot be opened.
         Cancellation: the file is closed again.
@@ -69,7 +69,13 @@ class RowJournal:
             raise
 
     def _open(self) -> None:
-        self._journal = Journal(self._path, str(self._path), self._identity, self._accept_changed)
+        inputs = (self._path, str(self._path), self._identity, self._accept_changed)
+        try:
+            self._journal = Journal(*inputs)
+        except JobMismatch:
+            if not discard_failures(self._path):
+                raise
+            self._journal = Journal(*inputs)
         self._journal.take()
 
     async def aclose(self) -> None:

@@ -23,7 +23,7 @@ from dspex.errors import JobBusy, JobMismatch, OptimizationError
 from dspex.optimizers.identity import Identity, differences, is_accepted
 from dspex.protocols.json_values import Json
 
-__all__ = ["VERSION", "Journal", "Record", "lives", "read_page"]
+__all__ = ["VERSION", "Journal", "Record", "discard_failures", "lives", "read_page"]
 
 VERSION = 2
 """Raised when a journal of the release before can no longer be continued."""
@@ -242,6 +242,25 @@ def read_page(path: Path, after: int, limit: int) -> list[Record]:
     query = "SELECT seq, epoch, at, kind, key, data FROM records WHERE seq > ? ORDER BY seq LIMIT ?"
     with _translated(path), contextlib.closing(sqlite3.connect(path, timeout=10.0)) as db:
         return [_record(row) for row in db.execute(query, (after, limit))]
+
+
+def discard_failures(path: Path) -> bool:
+    """
+    Remove a journal in which nothing but failures was written, and that no living process writes; False for others.
+
+    Blocks. Whoever corrects what made every row fail is not to be held up by the record of it.
+    """
+    with _translated(path), contextlib.closing(sqlite3.connect(path, timeout=10.0, isolation_level=None)) as db:
+        # Until it is removed nobody else can become its writer, or write.
+        db.execute("BEGIN EXCLUSIVE")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        pid, born = db.execute("SELECT pid, born FROM writer").fetchone()
+        kept = db.execute("SELECT 1 FROM records WHERE kind != 'failed' LIMIT 1").fetchone()
+        if version != VERSION or kept is not None or (pid is not None and lives(pid, born)):
+            return False
+        for each in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+            each.unlink(missing_ok=True)
+    return True
 
 
 def _statements(script: str) -> Iterator[str]:
