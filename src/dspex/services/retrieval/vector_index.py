@@ -44,14 +44,14 @@ _MOST: Final = 1_000_000
 class _VectorsWriter(Writer):
     """Keeps the vectors of the passages."""
 
-    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+    def __init__(self, connection: sqlite3.Connection, name: str, path: Path) -> None:
         super().__init__(connection)
         try:
             self._dimensions, stamp, embedder = _said(self.state)
         except ValueError as error:
             raise damage(str(error)) from error
         self._stamp = stamp + 1
-        _check_embedder_is(embedder, name)
+        _check_embedder_is(embedder, name, path)
         self._name = name
 
     def put_vectors(self, passages: Sequence[Passage], vectors: Sequence[Vector]) -> None:
@@ -233,7 +233,7 @@ class VectorIndex(StoredPassages[_VectorsWriter]):
         dimensions, stamp, embedder = self._said(state)
         if self._loaded[:2] == (mark, version):
             return self._matrix
-        _check_embedder_is(embedder, embedder_name(self.embedder))
+        _check_embedder_is(embedder, embedder_name(self.embedder), self._path)
         if self._matrix is None or self._loaded[0] != mark:
             self._matrix, self._loaded = None, ("", "", 0)
             matrix = Matrix(dimensions) if dimensions else None
@@ -263,7 +263,7 @@ class VectorIndex(StoredPassages[_VectorsWriter]):
     def vectors(self, ids: Iterable[str]) -> dict[str, array[float]]:
         """Return the vectors of the passages that there are, by id, as float32 of length 1; raises as ``search``."""
         dimensions, _, embedder = self._said()
-        _check_embedder_is(embedder, embedder_name(self.embedder))
+        _check_embedder_is(embedder, embedder_name(self.embedder), self._path)
         rows = self._rows_of("SELECT id, vector FROM passages JOIN vectors USING (number)", ids)
         if any(not isinstance(data, bytes) or len(data) != 4 * dimensions for _, data in rows):
             raise self._damaged("a vector is none")
@@ -273,7 +273,7 @@ class VectorIndex(StoredPassages[_VectorsWriter]):
         return embed_blocking(self.embedder, [embedded_text(each) for each in passages])
 
     def _writer_of(self, connection: sqlite3.Connection) -> _VectorsWriter:
-        return _VectorsWriter(connection, embedder_name(self.embedder))
+        return _VectorsWriter(connection, embedder_name(self.embedder), self._path)
 
     def _make_missing(self) -> None:
         self.build(self._path, (), self.embedder)
@@ -298,9 +298,9 @@ def _next(vectors: Iterable[Vector], count: int) -> list[Vector]:
     return found
 
 
-def _check_embedder_is(known: str, name: str) -> None:
+def _check_embedder_is(known: str, name: str, path: Path) -> None:
     if known and name and known != name:
         raise RetrievalError(
-            f"the index was made with the embedder {known}, and {name} makes other vectors: use the first, or build "
-            "the index again"
+            f"the index {path} was made with the embedder {known:.200}, and {name} makes other vectors: use the "
+            "first, or build the index again"
         )
