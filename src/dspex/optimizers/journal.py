@@ -248,7 +248,7 @@ def discard_failures(path: Path) -> bool:
     """
     Remove a journal in which nothing but failures was written, and that no living process writes; False for others.
 
-    Blocks. Whoever corrects what made every row fail is not to be held up by the record of it.
+    Blocks. The record of it must not hold up a person who has corrected what made every row fail.
     """
     with _translated(path), contextlib.closing(sqlite3.connect(path, timeout=10.0, isolation_level=None)) as db:
         # Until it is removed nobody else can become its writer, or write.
