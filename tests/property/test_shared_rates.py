@@ -119,9 +119,10 @@ class Rates(RuleBasedStateMachine):
         for process in self.processes.values():
             self.exchange(process, "answered")
 
-    @precondition(lambda self: len(self.processes) > 1)
+    @precondition(lambda self: self.up and len(self.processes) > 1)
     @rule(data=st.data())
     def kill(self, data: st.DataObject) -> None:
+        """Not while the store is away: nobody could tell what the dead one has sent of its fair share meanwhile."""
         del self.processes[data.draw(st.sampled_from(sorted(self.processes)))]
 
     @rule(seconds=st.floats(0.01, 0.5) | st.floats(0, 90))
