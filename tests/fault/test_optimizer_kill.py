@@ -289,8 +289,9 @@ async def test_killed_at_any_instant_every_optimizer_ends_with_the_same_bytes(tm
     assert result.read_bytes() == (tmp_path / "expected.json").read_bytes()
     assert (tmp_path / "result.json.verdict").read_text() == (tmp_path / "expected.json.verdict").read_text()
     assert kills >= 1
-    # Each answer in the journal was bought once; beyond them only what was on the wire at a kill, or ran ahead.
-    assert arrived <= answers(home) + kills * AT_ONCE
+    # Each answer in the journal was bought once. Beyond them only what was on the wire at a kill, and what had come and
+    # was about to be written down: its place was taken by the next row meanwhile.
+    assert arrived <= answers(home) + kills * 2 * AT_ONCE
     assert abs(answers(home) - whole) <= 16 * (kills + 1)
 
 
