@@ -4,7 +4,7 @@ from dspex.programs._paths import PredictorPaths
 from dspex.programs._render_class import render_class
 from dspex.programs.adapters._adapter import Adapter, AdapterName, Parsed, Piece, Repair, StreamParser
 from dspex.programs.adapters._choose import AdapterChoice, choose_adapter
-from dspex.programs.adapters._values import to_plain
+from dspex.programs.adapters._plain_json import to_plain
 from dspex.programs.adapters.chat import ChatAdapter
 from dspex.programs.adapters.json_object import JSONAdapter
 from dspex.programs.adapters.tool import ToolAdapter

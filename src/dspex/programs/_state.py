@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from dspex._files import json_text, parse_json, write_private
 from dspex.errors import FileError, FileMissing, SignatureError, StateError, TargetExists
 from dspex.programs.adapters._adapter import ADAPTER_NAMES, AdapterName
-from dspex.programs.adapters._values import to_plain
+from dspex.programs.adapters._plain_json import to_plain
 from dspex.programs.example import Example
 from dspex.programs.fields import AnySignature, Field
 from dspex.programs.portable import portable_fields, restored_fields

@@ -11,7 +11,7 @@ from typing_extensions import ParamSpec, TypeVar
 from dspex.errors import CodeFailed, StepCrashed
 from dspex.programs._agents import begin, checked_steps, with_conversation, with_trajectory
 from dspex.programs.adapters._choose import DEFAULT_ADAPTER, AdapterChoice
-from dspex.programs.adapters._values import to_plain
+from dspex.programs.adapters._plain_json import to_plain
 from dspex.programs.chain_of_thought import ChainOfThought
 from dspex.programs.fields import AnySignature, InputField, OutputField
 from dspex.programs.inputs import InputSpec

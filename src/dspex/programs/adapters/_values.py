@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -25,6 +24,7 @@ from dspex.programs.adapters._choices import Choices
 from dspex.programs.adapters._exact_json import DoubleKey, ExactFloat, exact_json, refuse_losses, without_texts
 from dspex.programs.adapters._forgive import aliases_agree, forgiven, has_dates, refuse_swaps
 from dspex.programs.adapters._marks import without_marks
+from dspex.programs.adapters._plain_json import in_order, unmistakable
 from dspex.programs.adapters._repair import Reading, checked, describe, led, repaired
 from dspex.programs.adapters._types import (
     Annotation,
@@ -51,7 +51,6 @@ __all__ = [
     "any_codec",
     "make_codec",
     "numbered",
-    "to_plain",
 ]
 
 Content = str | tuple[Part, ...]
@@ -63,7 +62,6 @@ NONE_WORDS = frozenset({"None", "null", "NULL", "Null"})
 """Texts that are None wherever None is a value, although a text could be one too."""
 
 
-_DECODER = json.JSONDecoder()
 _INFINITE = (float("inf"), float("-inf"))
 
 
@@ -166,7 +164,7 @@ class Codec:
                 text = to_json(plain, inf_nan_mode="constants").decode()
         except (PydanticSerializationError, UnicodeDecodeError) as error:
             raise ValueError(f"it has no JSON form: {error}") from error
-        return _unmistakable(_in_order(text) if isinstance(value, (set, frozenset)) else text)
+        return unmistakable(in_order(text) if isinstance(value, (set, frozenset)) else text)
 
     def _infinite(self) -> TypeAdapter[object]:
         """Return an adapter that keeps infinity where no type says that a value is a number; for a tuple of one."""
@@ -294,7 +292,7 @@ class TextCodec(Codec):
 
     def write_json(self, value: object, collector: PartCollector | None = None) -> str:
         """The text in quotes."""
-        return _unmistakable(json.dumps(self.write(value), ensure_ascii=False))
+        return unmistakable(json.dumps(self.write(value), ensure_ascii=False))
 
     def read(self, text: str) -> Reading:
         """The text itself, checked against the constraints where there are any."""
@@ -577,40 +575,5 @@ def _decoded(text: str) -> object:
         return text
 
 
-_SHORT = re.compile(r"\\(?:([bf]|r(?=[A-Za-z]))|.)", re.DOTALL)
-_LONG = {"b": "\\u0008", "f": "\\u000c", "r": "\\u000d"}
-
-
-def _unmistakable(text: str) -> str:
-    """Return JSON without the short escapes of control characters that models write for LaTeX and patterns."""
-    if "\\b" not in text and "\\f" not in text and "\\r" not in text:
-        return text
-    return _SHORT.sub(lambda found: _LONG[found[1]] if found[1] else found[0], text)
-
-
-def _in_order(array: str) -> str:
-    """Put the items of a set in order: equal sets may go through theirs differently, and are one prompt."""
-    items: list[str] = []
-    at = 1 if array.startswith("[") else len(array)
-    try:
-        while array[at] != "]":
-            end = _DECODER.raw_decode(array, at)[1]
-            items.append(array[at:end])
-            at = end + (array[end] == ",")
-    except (ValueError, IndexError, RecursionError):  # it is not a plain array: a serializer of the user's wrote it
-        return array
-    return f"[{','.join(sorted(items))}]"
-
-
 def _to_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def to_plain(value: object) -> object:
-    """Return a value as JSON has it: for saved demonstrations."""
-    return value if isinstance(value, str) else json.loads(to_json(value, fallback=_fields_or_text))
-
-
-def _fields_or_text(value: object) -> object:
-    to_dict = getattr(type(value), "to_dict", None)
-    return to_dict(value) if callable(to_dict) else str(value)
