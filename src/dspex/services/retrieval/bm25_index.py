@@ -190,7 +190,7 @@ class Bm25Index:
             except RetrievalError:
                 passages.close()
                 raise
-            except Exception as error:
+            except Exception as error:  # whatever bm25s and numpy raise on a file that is not theirs
                 passages.close()
                 raise IndexDamaged(f"the index {self._path} is damaged: {error}; build it again") from error
             self._open = (generation, passages, index)

@@ -59,7 +59,7 @@ class PostgresLink:
         self._busy.add(connection)
         try:
             result = await work(connection)
-        except Exception as error:
+        except Exception as error:  # whatever it is: the connection is looked at, then it is raised on
             if self.is_down(error) or connection.is_closed() or connection.is_in_transaction():
                 self._drop(connection)
             else:
