@@ -84,7 +84,8 @@ async def test_passages_that_can_be_read_only_once_are_not_lost_in_silence(tmp_p
         assert not await asyncio.to_thread(path.exists)
         report = await (await app.index(list(passages(COUNT)), path)).result()
     assert report.size == COUNT
-    assert report.counts.unchanged
+    # How many of them the first start had written down is chance: it is killed when the first batch is told.
+    assert report.counts.added + report.counts.unchanged == COUNT
 
 
 def kill_once(app: dspex.App) -> None:
