@@ -235,7 +235,7 @@ async def test_what_has_expired_is_swept_from_postgres(postgres_server: Postgres
     [
         LMResponse((Completion("Grüße 😀 \x00 \ud800"),), Usage(3, 1), "m"),
         array("f", [0.1, -2.5e-30, 3.0]),
-        (Passage("text", "title", 0.25, "id"), Passage("")),
+        (Passage("text", "title", 0.25, "id", {"year": 2020}), Passage("")),
     ],
     ids=["answer", "vector", "passages"],
 )

@@ -36,7 +36,9 @@ def encode_value(value: CachedValue) -> tuple[str, str]:
     if isinstance(value, array) and value.typecode == "f":
         return "vector", json.dumps(_vector_written(value))
     if isinstance(value, tuple) and all(isinstance(each, Passage) for each in value):
-        return "passages", json.dumps([[each.text, each.title, each.score, each.id] for each in value])
+        return "passages", json.dumps(
+            [[each.text, each.title, each.score, each.id, dict(each.metadata)] for each in value]
+        )
     raise TypeError(f"a {type(value).__name__} is not cached")
 
 
@@ -140,7 +142,8 @@ def _passages(rows: Any) -> tuple[Passage, ...]:  # JSON
     if not isinstance(rows, list):
         raise TypeError(f"{rows!r} is not a list")
     return tuple(
-        Passage(_text(text), _text(title), float(score), _text(known_as)) for text, title, score, known_as in rows
+        Passage(_text(text), _text(title), float(score), _text(known_as), metadata)
+        for text, title, score, known_as, metadata in rows
     )
 
 
