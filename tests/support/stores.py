@@ -14,6 +14,7 @@ import pwd
 import select
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -188,7 +189,7 @@ def redis_server() -> Iterator[RedisServer]:
 def postgres_server() -> Iterator[PostgresServer]:
     """A Postgres of this session's own; it takes a second to make."""
     importlib.import_module("asyncpg")
-    with _folder() as folder:
+    with _folder(beside=_open_to_all()) as folder:  # its user is another one where the tests run as root
         server = PostgresServer(folder)
         yield from _running(server)
 
@@ -210,13 +211,22 @@ def _running(server: S) -> Iterator[S]:
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Path]:
+def _folder(beside: Path | None = None) -> Iterator[Path]:
     """Make a folder with a short name: a socket's path has a hundred letters at most."""
-    folder = Path(tempfile.mkdtemp(prefix="dspex-"))
+    folder = Path(tempfile.mkdtemp(prefix="dspex-", dir=beside))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open_to_all() -> Path:
+    """Return a folder for temporary files that every user may pass through: ``TMPDIR`` may be within a private one."""
+    folders = [Path(each).absolute() for each in (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm")]
+    for each in folders:
+        if each.is_dir() and all(one.stat().st_mode & stat.S_IXOTH for one in (each, *each.parents)):
+            return each
+    return missing("no folder for temporary files is open to the user of Postgres")
 
 
 def _program(name: str) -> str:
