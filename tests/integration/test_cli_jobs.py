@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 
 from dspex.app.cli import main
+from dspex.optimizers import GEPA, LabeledFewShot
 from dspex.optimizers.control import JobFolder
+from dspex.optimizers.journal import read_keyed, read_page
+from dspex.optimizers.plans import Steer
+from dspex.optimizers.steering import heard
 
 SCRIPT = """
 import asyncio
@@ -49,11 +53,46 @@ import dspex.testing
 asyncio.run(main())
 """
 
+SEARCH = """
+import asyncio
+
+import dspex
+import dspex.testing
+from dspex.optimizers import GEPA
+
+asked = 0
+
+
+async def answer(request):
+    global asked
+    asked += 1
+    if asked == 16:
+        print("waiting", flush=True)
+        await asyncio.get_running_loop().create_future()
+    return {"instruction": f"Try {asked}."} if "judgement" in request.messages[-1].text else {"answer": "?"}
+
+
+def right(example, prediction):
+    return dspex.Score(False, "wrong")
+
+
+async def main():
+    rows = [dspex.Example(question=f"What is {n}?", answer=f"a{n}") for n in range(12)]
+    async with dspex.App(dspex.testing.ScriptedLM(answer), home="home", cache=None) as app:
+        search = GEPA(right, max_children=6, minibatch_size=2, merge_share=0.0, width=2)
+        program = dspex.Predict("question -> answer")
+        job = await app.compile(program, search, trainset=rows[:8], holdset=rows[8:], job="j")
+        await job.result()
+
+
+asyncio.run(main())
+"""
+
 
 @contextmanager
-def running(folder: Path) -> Iterator[subprocess.Popen[str]]:
+def running(folder: Path, script: str = SCRIPT) -> Iterator[subprocess.Popen[str]]:
     """A process that runs the job ``j``, up to the row that never ends."""
-    (folder / "script.py").write_text(SCRIPT)
+    (folder / "script.py").write_text(script)
     with subprocess.Popen([sys.executable, "script.py"], cwd=folder, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -92,6 +131,49 @@ def test_a_job_is_steered_from_another_process(tmp_path: Path, capsys: pytest.Ca
     )
     code, told = dspex_jobs("list", "--json")
     assert (code, json.loads(told)["status"], json.loads(told)["evaluations"]) == (0, "cancelled", 2)
+
+
+@pytest.mark.slow
+def test_a_search_is_steered_from_another_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By all that it takes; the command returns when the word is in the journal."""
+    home = ["--home", str(tmp_path / "home")]
+    (tmp_path / "mine.json").write_text(json.dumps({"instructions": {"self": "MAGIC"}}))
+    (tmp_path / "other.json").write_text(json.dumps({"instructions": {"other": "MAGIC"}}))
+
+    def dspex_jobs(*arguments: str) -> tuple[int, str]:
+        code = main(["jobs", *arguments, *home])
+        out, err = capsys.readouterr()
+        return code, out + err
+
+    with running(tmp_path, SEARCH):
+        folder = JobFolder(tmp_path / "home" / "jobs")
+        records = read_keyed(folder.path / "j.db", "proposed", "", 10)
+        key = next(each.key for each in records if each.key and each.key != "student")
+        code, told = dspex_jobs("show", "j", "--candidate", key[:6])
+        assert (code, told.splitlines()[:2]) == (0, [f"candidate {key}", "self: instructions"])
+        assert "{+Try " in told
+        assert json.loads(dspex_jobs("show", "j", "--candidate", key, "--json")[1])["candidate"] == key
+        assert dspex_jobs("steer", "j", "--hint", "say the word") == (0, "job j: running\n")
+        assert dspex_jobs("steer", "j", "--drop", key[:6], "--add", str(tmp_path / "mine.json"))[0] == 0
+        assert "no predictor 'other'" in dspex_jobs("steer", "j", "--add", str(tmp_path / "other.json"))[1]
+        assert "is not JSON" in dspex_jobs("steer", "j", "--add", str(tmp_path / "script.py"))[1]
+        assert "steer takes a hint" in dspex_jobs("steer", "j")[1]
+        assert folder.show("j").steered == 2
+    words = [each.data for each in read_page(folder.path / "j.db", 0, 1_000) if each.kind == "steered"]
+    assert [(each["hint"], each["drop"], each["add"] is not None) for each in words] == [
+        ("say the word", "", False),
+        ("", key, True),
+    ]
+    assert dspex_jobs("steer", "j", "--hint", "x")[0] == 2
+
+
+def test_words_that_make_no_sense_are_not_heeded() -> None:
+    """Whoever can write the file could write anything into it."""
+    good = json.dumps(Steer("a hint").plain())
+    assert heard(f"steer {good}", GEPA) == Steer("a hint")
+    for word in ("", "steer", "steer {", "steer []", "steer {}", "steer " + "[" * 9_000, f"say {good}"):
+        assert heard(word, GEPA) is None
+    assert heard(f"steer {good}", LabeledFewShot) is None
 
 
 def test_a_killed_job_is_interrupted_and_words_for_it_do_not_wait(tmp_path: Path) -> None:

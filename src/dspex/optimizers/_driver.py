@@ -142,9 +142,7 @@ class Driver:
             if lane is None:
                 return False
             at = lane.absorbed
-            add = steer.add.plain() if steer.add is not None else None
-            data = {"search": SEARCH, "at": at, "hint": steer.hint, "add": add, "drop": steer.drop}
-            await self._writer.append("steered", data)
+            await self._writer.append("steered", {"search": SEARCH, "at": at, **steer.plain()})
             self.core.steers.setdefault((SEARCH, at), []).append(steer)
         return True
 

@@ -18,6 +18,7 @@ from dspex.optimizers.candidate import Candidate
 from dspex.optimizers.control import JobFolder
 from dspex.optimizers.journal import Journal, Record
 from dspex.optimizers.plans import Steer, Task
+from dspex.optimizers.steering import heard
 from dspex.optimizers.verdict import plain_verdict, verdict_of
 from dspex.protocols.executor import Executor
 from dspex.runtime import (
@@ -53,6 +54,8 @@ DRAIN = "drain"
 
 RESUME = "resume"
 """Cast to a job's actor to go on."""
+
+_WORDS = {"pause": PAUSE, "resume": RESUME, "cancel": CANCEL}
 
 PAGE = 1_000
 """Records that are read from a journal at once."""
@@ -146,7 +149,7 @@ class OptimizerActor(LibraryActor):
                     self._core.ends[each.data["search"]] = each.data["at"]
                 elif each.kind == "steered":
                     steers = self._core.steers.setdefault((each.data["search"], each.data["at"]), [])
-                    steers.append(steer_of(each))
+                    steers.append(Steer.of(each.data))
             self._seen = page[-1].seq
         return finished
 
@@ -202,12 +205,13 @@ class OptimizerActor(LibraryActor):
     async def _listen(self) -> None:
         """Do what other processes ask for, in their order, as if the handle of the job had been told."""
         assert self._journal is not None
-        folder, words = JobFolder(self._record.spec.path.parent), {"pause": PAUSE, "resume": RESUME, "cancel": CANCEL}
+        folder, optimizer = JobFolder(self._record.spec.path.parent), type(self._record.spec.optimizer)
         while True:
             await self.runtime.sleep(LISTENING)
             for word in await self._worker.run(folder.take, self._record.spec.id, self._journal.epoch):
-                if word in words:
-                    self.ref.cast(words[word])
+                message = _WORDS.get(word) or heard(word, optimizer)
+                if message is not None:
+                    self.ref.cast(message)
 
     async def handle_info(self, message: object) -> Next:
         """React to the end of the search: with the job's, or by dying of it, so that it is begun again."""
@@ -417,9 +421,3 @@ def outcome_of(record: Record) -> Outcome:
     data = record.data
     candidate, found = Candidate.of(data["_candidate"]), Candidate.of(data["_found"])
     return Outcome(candidate, found, verdict_of(data["verdict"]), None, data["plans"])
-
-
-def steer_of(record: Record) -> Steer:
-    """Return a person's word as it was recorded."""
-    add = record.data["add"]
-    return Steer(record.data["hint"], Candidate.of(add) if add is not None else None, record.data["drop"])

@@ -19,7 +19,7 @@ from dspex.protocols.money import Spending
 
 __all__ = ["JobFolder", "JobOverview", "Word", "is_job_name", "spending_of"]
 
-Word = Literal["pause", "resume", "cancel"]
+Word = Literal["pause", "resume", "cancel", "steer"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -74,6 +74,7 @@ class JobOverview:
         held: True when somebody has paused it; a pause by an outage is none.
         index: Of a job that indexes passages: which index; empty otherwise.
         passages: Passages that such a job has read, since it was last begun or continued.
+        steered: Words of people that the search has been told.
     """
 
     id: str
@@ -93,6 +94,7 @@ class JobOverview:
     held: bool = False
     index: str = ""
     passages: int = 0
+    steered: int = 0
 
     def plain(self) -> dict[str, object]:
         """Return it as JSON values; ``usd`` is None where the price of a call is unknown."""
@@ -131,10 +133,11 @@ def _read_overview(path: Path) -> JobOverview:
         changed: float | None = None
         verdict: dict[str, object] | None = None
         candidates: list[dict[str, object]] = []
-        passages = 0
+        passages = steered = 0
         while page := read_page(path, after, 1_000):
             for each in page:
                 started = each.at if started is None else started
+                steered += each.kind == "steered"
                 held = each.kind == "held" or (held and each.kind not in ("released", "started", "resumed"))
                 status = "paused" if held and each.kind != "cancelled" else _STATES.get(each.kind, status)
                 if each.kind in ("evaluation", "answer"):
@@ -174,6 +177,7 @@ def _read_overview(path: Path) -> JobOverview:
         held=held and running,
         index=str(about.get("index", "")),
         passages=passages,
+        steered=steered,
     )
 
 
@@ -218,9 +222,11 @@ class JobFolder:
             raise ConfigError(f"{job!r} is not the name of a job")
         return _read_overview(self.path / f"{job}.db")
 
-    def say(self, job: str, word: Word) -> int:
+    def say(self, job: str, word: Word, more: str = "") -> int:
         """
         Leave a word for the process that runs a job; return its number, for ``is_taken``.
+
+        ``more`` is what is said with ``steer``, as JSON.
 
         It is for the incarnation that runs now: no later one heeds it.
 
@@ -231,7 +237,7 @@ class JobFolder:
         overview = self.show(job)
         if overview.pid is None:
             raise ConfigError(f"job {job} is not running ({overview.status}); compile it again to continue it")
-        entry = (wall_time(), job, overview.epoch, word)
+        entry = (wall_time(), job, overview.epoch, f"{word} {more}".rstrip())
         try:
             make_private(self._control)
             with _opened(self._control) as db:

@@ -76,6 +76,7 @@ class COPRO(Algorithm[Ascent]):
     prompt_lm: LMChoice = None
     race: bool = True
     width: int = 1
+    steered_by: ClassVar[frozenset[str]] = frozenset({"hint"})
     version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:

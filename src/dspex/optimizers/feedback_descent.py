@@ -94,6 +94,7 @@ class FeedbackDescent(Algorithm[Descent]):
     judge_lm: LMChoice = None
     proposer_lm: LMChoice = None
     width: int = 1
+    steered_by: ClassVar[frozenset[str]] = frozenset({"hint"})
     chooses: ClassVar[bool] = False
     comparisons: ClassVar[int] = 2
 

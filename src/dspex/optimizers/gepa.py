@@ -6,7 +6,7 @@ import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from dspex.errors import ConfigError
 from dspex.evaluation import Metric, Row, check_metric
@@ -129,6 +129,7 @@ class GEPA(Algorithm[Population]):
     perfect_score: float = 1.0
     reflection_lm: LMChoice = None
     width: int = 4
+    steered_by: ClassVar[frozenset[str]] = frozenset({"hint", "add", "drop"})
 
     def __post_init__(self) -> None:
         check_metric(self.metric)

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar, cast
 
-from dspex.errors import ConfigError
 from dspex.evaluation.display import open_display
 from dspex.optimizers._optimizer_actor import CANCEL, PAGE, PAUSE, RESUME
 from dspex.optimizers._record import JobEvent, JobRecord, JobStatus, event_of
@@ -16,6 +15,7 @@ from dspex.optimizers.candidate import Candidate
 from dspex.optimizers.journal import read_page
 from dspex.optimizers.pages import save_story
 from dspex.optimizers.plans import Steer
+from dspex.optimizers.steering import check_steer
 from dspex.optimizers.verdict import Verdict
 from dspex.programs import Module
 from dspex.runtime import NamedRef, WorkerThread
@@ -235,16 +235,17 @@ class Job(Generic[M]):
         """
         Tell the search something: words for those who write, a candidate to consider, or the key of one to drop.
 
-        It is recorded, and counts at one definite point of the search, so that the run stays exact. Algorithms take
-        what they can use. Once the search is over it changes nothing.
+        It is recorded, and counts at one definite point of the search, so that the run stays exact. Once the search is
+        over it changes nothing. ``GEPA`` uses all three; ``MIPROv2``, ``COPRO``, ``SIMBA``, ``Playbook`` and
+        ``FeedbackDescent`` use hints.
 
         Raises:
-            ConfigError: Nothing was said.
+            ConfigError: Nothing was said, or something that the optimizer has no use for.
         """
-        if not (hint or add is not None or drop):
-            raise ConfigError("steer takes a hint, a candidate to add, or the key of a candidate to drop")
+        steer = Steer(hint, add, drop)
+        check_steer(steer, type(self._record.spec.optimizer))
         if not self._record.ended:
-            self._actor.cast(Steer(hint, add, drop))
+            self._actor.cast(steer)
 
     def __repr__(self) -> str:
         return f"<Job {self.id} [{self.status}]>"

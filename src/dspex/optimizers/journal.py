@@ -244,6 +244,14 @@ def read_page(path: Path, after: int, limit: int) -> list[Record]:
         return [_record(row) for row in db.execute(query, (after, limit))]
 
 
+def read_keyed(path: Path, kind: str, beginning: str, limit: int) -> list[Record]:
+    """Return records of this kind whose keys begin so, of a journal that somebody else may be writing; blocks."""
+    columns = "SELECT seq, epoch, at, kind, key, data FROM records"
+    query = f"{columns} WHERE kind = ? AND substr(key, 1, ?) = ? ORDER BY seq LIMIT ?"
+    with _translated(path), contextlib.closing(sqlite3.connect(path, timeout=10.0)) as db:
+        return [_record(row) for row in db.execute(query, (kind, len(beginning), beginning, limit))]
+
+
 def discard_failures(path: Path) -> bool:
     """
     Remove a journal in which nothing but failures was written, and that no living process writes; False for others.

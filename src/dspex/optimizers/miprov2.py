@@ -145,6 +145,7 @@ class MIPROv2(Algorithm[Mixing]):
     prompt_lm: LMChoice = None
     width: int = 16
     sampler: Sampler = "thompson"
+    steered_by: ClassVar[frozenset[str]] = frozenset({"hint"})
     version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:

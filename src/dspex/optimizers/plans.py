@@ -269,6 +269,16 @@ class Steer:
     add: Candidate | None = None
     drop: str = ""
 
+    def plain(self) -> dict[str, object]:
+        """Return it as JSON values."""
+        return {"hint": self.hint, "add": self.add.plain() if self.add is not None else None, "drop": self.drop}
+
+    @classmethod
+    def of(cls, data: Json) -> Steer:
+        """Return the word that ``plain`` wrote."""
+        add = data["add"]
+        return cls(data["hint"], Candidate.of(add) if add is not None else None, data["drop"])
+
 
 @dataclass(frozen=True)
 class Task:
@@ -335,6 +345,9 @@ class Algorithm(ABC, Generic[S]):
     asks: ClassVar[bool] = True
     """False where no model is asked without a metric: such a job needs no journal."""
 
+    steered_by: ClassVar[frozenset[str]] = frozenset()
+    """Which parts of a person's word ``steer`` uses: of ``hint``, ``add`` and ``drop``. Others are refused."""
+
     version: ClassVar[int] = 1
     """Raised when the algorithm decides otherwise than before: journals of another version are refused."""
 
@@ -391,7 +404,7 @@ class Algorithm(ABC, Generic[S]):
         return False
 
     def steer(self, state: S, steer: Steer) -> S:
-        """Return the state after a person's word; by default the word changes nothing."""
+        """Return the state after a person's word; it has only what ``steered_by`` names."""
         return state
 
     def progress(self, state: S) -> Mapping[str, object]:

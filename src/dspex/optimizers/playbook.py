@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from dspex.errors import ConfigError
 from dspex.evaluation import Metric, check_metric, normalize_text
@@ -115,6 +115,7 @@ class Playbook(Algorithm[Lessons]):
     max_bullets: int = 40
     reflection_lm: LMChoice = None
     width: int = 4
+    steered_by: ClassVar[frozenset[str]] = frozenset({"hint"})
 
     def __post_init__(self) -> None:
         check_metric(self.metric)

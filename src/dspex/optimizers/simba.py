@@ -93,6 +93,7 @@ class SIMBA(Algorithm[Pool]):
     max_demos: int = 4
     prompt_lm: LMChoice = None
     width: int = 1
+    steered_by: ClassVar[frozenset[str]] = frozenset({"hint"})
     version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ import typer
 from dspex.app.cli._boundary import at_the_boundary
 from dspex.app.cli._cache_commands import cache_commands
 from dspex.app.cli._interrupt import interruptible
+from dspex.app.cli._job_commands import job_commands
 from dspex.errors import MissingExtra
 
 __all__ = ["run"]
@@ -23,8 +24,7 @@ _commands = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_jobs = typer.Typer(no_args_is_help=True, help="See the jobs of a home, and steer those that run, from any process.")
-_commands.add_typer(_jobs, name="jobs")
+_commands.add_typer(job_commands, name="jobs")
 _commands.add_typer(cache_commands, name="cache")
 _index = typer.Typer(no_args_is_help=True, help="Make an index of files, and look into it.")
 _commands.add_typer(_index, name="index")
@@ -44,7 +44,6 @@ _Concurrency = Annotated[int, typer.Option(help="Rows under way at once.", min=1
 _Deadline = Annotated[float, typer.Option(help="Seconds for each row.")]
 _Usd = Annotated[str | None, typer.Option(help="The most that all of it may cost, in US dollars.")]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file that is there.")]
-_Job = Annotated[str, typer.Argument(help="The job's name.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _HOME = Path(".dspex")
 
@@ -522,58 +521,3 @@ def index_stats(index: _IndexFile, as_json: _Json = False) -> int:
 
     interruptible()
     return indexes.stats(index, as_json=as_json)
-
-
-# --- jobs -----------------------------------------------------------------------------------------------------
-
-
-@_jobs.command("list")
-def list_(home: _Home = _HOME, as_json: _Json = False) -> int:
-    """Print a line for each job: its name, how it stands, and what it has cost."""
-    from dspex.app.cli import _jobs as jobs
-
-    interruptible()
-    return jobs.list_jobs(home, as_json=as_json)
-
-
-@_jobs.command()
-def show(
-    job: _Job,
-    home: _Home = _HOME,
-    as_json: _Json = False,
-    html: Annotated[
-        Path | None, typer.Option(help="Write a page with all of it to this file instead.", show_default=False)
-    ] = None,
-) -> int:
-    """Print what a job's journal tells."""
-    from dspex.app.cli import _jobs as jobs
-
-    interruptible()
-    return jobs.show_job(home, job, as_json=as_json, html=html)
-
-
-@_jobs.command()
-def pause(job: _Job, home: _Home = _HOME) -> int:
-    """Have a running job begin nothing more until it is resumed; what is under way ends, and is recorded."""
-    from dspex.app.cli import _jobs as jobs
-
-    interruptible()
-    return jobs.tell_job(home, job, "pause")
-
-
-@_jobs.command()
-def resume(job: _Job, home: _Home = _HOME) -> int:
-    """Have a paused job go on."""
-    from dspex.app.cli import _jobs as jobs
-
-    interruptible()
-    return jobs.tell_job(home, job, "resume")
-
-
-@_jobs.command()
-def cancel(job: _Job, home: _Home = _HOME) -> int:
-    """Stop a running job; what it has recorded is kept, and compiling it again continues it."""
-    from dspex.app.cli import _jobs as jobs
-
-    interruptible()
-    return jobs.tell_job(home, job, "cancel")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from dspex._clock import day_text, monotonic
 from dspex.errors import ConfigError, OptimizationError
 from dspex.optimizers.control import JobFolder, JobOverview, Word
-from dspex.optimizers.pages import save_story
+from dspex.optimizers.pages import changes_of, save_story
+from dspex.optimizers.plans import Algorithm
+from dspex.optimizers.steering import check_steer, steer_from, tried_candidate
 from dspex.optimizers.verdict import verdict_of
 
-__all__ = ["list_jobs", "show_job", "tell_job"]
+__all__ = ["list_jobs", "show_candidate", "show_job", "steer_job", "tell_job"]
 
 _PATIENCE = 10.0
 """Seconds in which a job's process does what it is told, or something is wrong with it."""
@@ -52,6 +56,31 @@ def show_job(home: Path, job: str, *, as_json: bool, html: Path | None = None) -
     return 0
 
 
+def show_candidate(home: Path, job: str, key: str, *, as_json: bool) -> int:
+    """Print what a candidate changes of the program that was given; returns the exit code."""
+    folder = _folder(home)
+    folder.show(job)
+    known = tried_candidate(folder.path / f"{job}.db", key)
+    changes = changes_of(known.own, known.candidate.plain())
+    if as_json:
+        sys.stdout.write(json.dumps({"candidate": known.key, "changes": changes}, indent=2) + "\n")
+        return 0
+    lines = [f"candidate {known.key}: {'' if changes else 'changes nothing'}".rstrip(" :")]
+    for each in changes:
+        lines.append(f"{each['path']}: {each['what']}".removeprefix(": "))
+        if "words" in each:
+            marks = {"+": "{+%s+}", "-": "[-%s-]", "=": "%s"}
+            text = "".join(marks[how] % words for how, words in each["words"])
+            lines += [f"  {line}" for line in text.splitlines()]
+        for how, demo in each.get("demos", ()):
+            first, *rest = demo.splitlines() or [""]
+            lines += [f"  {how if how != '=' else ' '} {first}", *(f"    {line}" for line in rest)]
+        if each.get("left_out"):
+            lines.append(f"  and {each['left_out']} more")
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
 def tell_job(home: Path, job: str, word: Word) -> int:
     """
     Tell the process that runs a job to pause, resume or cancel it, and wait until it does; returns the exit code.
@@ -59,18 +88,60 @@ def tell_job(home: Path, job: str, word: Word) -> int:
     Raises:
         ConfigError: Nobody runs the job, or its process does not listen.
     """
+
+    def done(overview: JobOverview) -> bool:
+        return word != "cancel" and overview.held is (word == "pause")
+
+    return _say(_folder(home), job, word, "", done)
+
+
+def steer_job(home: Path, job: str, *, hint: str, drop: str, add: Path | None) -> int:
+    """
+    Tell the search of a running job something, and wait until it is recorded; returns the exit code.
+
+    Raises:
+        ConfigError: Nobody runs the job, its optimizer has no use for that, or it does not fit.
+    """
     folder = _folder(home)
-    number = folder.say(job, word)
+    overview = folder.show(job)
+    if overview.index:
+        raise ConfigError(f"job {job} makes an index: nothing in it can be steered")
+    data: dict[str, object] = {"hint": hint, "drop": drop}
+    if add is not None:
+        data["add"] = _read(add)
+    steer = steer_from(data, folder.path / f"{job}.db")
+    optimizer = getattr(importlib.import_module("dspex.optimizers"), overview.optimizer, None)
+    if isinstance(optimizer, type) and issubclass(optimizer, Algorithm):
+        check_steer(steer, optimizer)  # one that is not dspex's own is asked by the process that has it
+    before = overview.steered
+
+    def done(overview: JobOverview) -> bool:
+        return overview.steered > before
+
+    return _say(folder, job, "steer", json.dumps(steer.plain()), done)
+
+
+def _say(folder: JobFolder, job: str, word: Word, more: str, done: Callable[[JobOverview], bool]) -> int:
+    number = folder.say(job, word, more)
     until, pause = monotonic() + _PATIENCE, threading.Event()
     while True:
         heard, overview = folder.is_taken(number), folder.show(job)
-        if overview.pid is None or (heard and word != "cancel" and overview.held is (word == "pause")):
+        if overview.pid is None or (heard and done(overview)):
             break
         if monotonic() > until:
             raise ConfigError(f"process {overview.pid}, which runs job {job}, has not done '{word}' in time")
         pause.wait(_LOOK)
     sys.stdout.write(f"job {job}: {overview.status}\n")
     return 0
+
+
+def _read(path: Path) -> object:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not JSON: {error}") from None
 
 
 def _folder(home: Path) -> JobFolder:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from dspex.errors import ConfigError
+from dspex.optimizers.steering import steer_from
 from dspex.requests import Request
-from dspex.runtime import ActorRef, SupervisorRef, TaskSupervisorRef
+from dspex.runtime import ActorRef, SupervisorRef, TaskSupervisorRef, WorkerThread
 
 if TYPE_CHECKING:
     from dspex.app._tree import AppTree
 
-__all__ = ["DASHBOARD", "NotThere", "act"]
+__all__ = ["DASHBOARD", "NotThere", "act", "in_a_thread"]
+
+R = TypeVar("R")
 
 DASHBOARD: Final = "dashboard"
 """The name under which the page's own actor is registered."""
 
 PATIENCE: Final = 2.0
 """Seconds that an actor has to take note of a suspension: it may be busy."""
-
-HINT: Final = 2_000
-"""Characters of a hint to a job."""
 
 
 class NotThere(Exception):
@@ -37,7 +37,7 @@ async def act(tree: AppTree, what: str, whom: str, how: str, more: Mapping[str, 
         what: ``requests``, ``actors`` or ``jobs``.
         whom: A request's id, an actor's pid, or a job's id.
         how: ``cancel``; ``restart``, ``suspend``, ``resume``; ``pause``, ``resume``, ``cancel``, ``steer``.
-        more: The arguments of ``steer``: ``hint`` and ``drop``.
+        more: The arguments of ``steer``: ``hint``, ``drop`` and ``add``.
 
     Raises:
         NotThere: It has gone.
@@ -52,7 +52,7 @@ async def act(tree: AppTree, what: str, whom: str, how: str, more: Mapping[str, 
     elif what == "actors" and how in ("restart", "suspend", "resume"):
         await _actor(tree, whom, how)
     elif what == "jobs":
-        _job(tree, whom, how, more)
+        await _job(tree, whom, how, more)
     else:
         raise ConfigError(f"nobody can {how} {what}")
 
@@ -74,7 +74,7 @@ async def _actor(tree: AppTree, pid: str, how: str) -> None:
         await ref.resume(timeout=PATIENCE)
 
 
-def _job(tree: AppTree, job_id: str, how: str, more: Mapping[str, object]) -> None:
+async def _job(tree: AppTree, job_id: str, how: str, more: Mapping[str, object]) -> None:
     job = tree.job_service.handle(job_id)
     if job is None:
         raise NotThere(f"there is no job {job_id[:100]}")
@@ -85,9 +85,18 @@ def _job(tree: AppTree, job_id: str, how: str, more: Mapping[str, object]) -> No
     elif how == "cancel":
         job.cancel()
     elif how == "steer":
-        hint, drop = more.get("hint", ""), more.get("drop", "")
-        if not isinstance(hint, str) or not isinstance(drop, str) or len(hint) > HINT or len(drop) > HINT:
-            raise ConfigError(f"hint and drop are texts of up to {HINT} characters")
-        job.steer(hint=hint, drop=drop)
+        if job.status in ("finished", "failed", "cancelled"):
+            raise ConfigError(f"job {job_id} is {job.status}: nothing in it can be steered")
+        said = await in_a_thread(steer_from, more, tree.job_service.table.jobs[job_id].spec.path)
+        job.steer(hint=said.hint, add=said.add, drop=said.drop)
     else:
         raise ConfigError(f"nobody can {how} jobs")
+
+
+async def in_a_thread(function: Callable[..., R], *arguments: object) -> R:
+    """Call what reads a journal, in a thread; raises what it raises. Cancellation: its result is dropped."""
+    worker = WorkerThread("dspex-dashboard")
+    try:
+        return await worker.run(function, *arguments)
+    finally:
+        await worker.aclose()

@@ -13,7 +13,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from dspex._clock import wall_time
-from dspex._guard import class_name
 from dspex.app.dashboard.jobs_view import JobNotes
 from dspex.app.dashboard.notes import ModelNotes, Notes
 from dspex.app.dashboard.requests_view import exact, money
@@ -52,8 +51,8 @@ def look(tree: AppTree, notes: Notes) -> Plain:
         job, seen = tree.job_service.handle(record.spec.id), notes.jobs.setdefault(record.spec.id, JobNotes())
         events = record.since(seen.seen)
         assert job is not None  # since its record is there
-        algorithm = class_name(record.spec.optimizer)
-        jobs[job.id] = seen.look(job, list(record.events) if events is None else events, algorithm)
+        told = list(record.events) if events is None else events
+        jobs[job.id] = seen.look(job, told, record.spec.optimizer, held=record.held)
     return present(tree, notes, now, rows, jobs)
 
 

@@ -13,11 +13,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from dspex.app.dashboard.actions import NotThere, act
+from dspex.app.dashboard.actions import NotThere, act, in_a_thread
 from dspex.app.dashboard.evaluations_view import compared
 from dspex.app.dashboard.hub import Hub, encoded
+from dspex.app.dashboard.jobs_view import candidate_view
 from dspex.app.dashboard.options import Dashboard, host_of
-from dspex.errors import ActorError, AppNotRunning, ConfigError, EvaluationError
+from dspex.errors import ActorError, AppNotRunning, ConfigError, EvaluationError, OptimizationError
 
 if TYPE_CHECKING:
     from dspex.app._tree import AppTree
@@ -89,6 +90,7 @@ def web_app(watched: Watched, options: Dashboard, token: str, *, closed: bool) -
         Route("/api/v1/events", api.looking(api.events), methods=get),
         Route("/api/v1/evaluations/compare", api.looking(api.compare), methods=get),
         Route("/api/v1/evaluations/{id}", api.looking(api.evaluation), methods=get),
+        Route("/api/v1/jobs/{id}/candidates/{key}", api.acting(api.candidate), methods=get),
         Route("/api/v1/requests/{id}/conversation", api.acting(api.conversation), methods=get),
         Route("/api/v1/{what}/{whom}/{how}", api.acting(api.act), methods=["POST"]),
         Route("/", api.open(file), methods=get),
@@ -123,7 +125,7 @@ class _Api:
                 response = _refused(503, str(error))
             except NotThere as error:
                 response = _refused(404, str(error))
-            except (ConfigError, EvaluationError) as error:
+            except (ConfigError, EvaluationError, OptimizationError) as error:
                 response = _refused(400, str(error))
             except ActorError as error:
                 response = _refused(409, str(error))
@@ -203,6 +205,15 @@ class _Api:
         if words is None:
             raise NotThere("nothing was said in this request, or it is no longer kept")
         return Response(encoded({"id": request.path_params["id"], "calls": words}), media_type="application/json")
+
+    async def candidate(self, request: Request) -> Response:
+        """Return what a candidate changes; its words only where they may be shown."""
+        tree, notes, _ = self._watched.find()
+        record = tree.job_service.table.jobs.get(request.path_params["id"])
+        if record is None:
+            raise NotThere("there is no such job")
+        told = await in_a_thread(candidate_view, record.spec.path, request.path_params["key"], notes.capture)
+        return Response(encoded(told), media_type="application/json")
 
     # --- acting ---------------------------------------------------------------------------------------------
 

@@ -1,37 +1,73 @@
 // Optimizers at work: score by money, candidates, rows, the verdict, and the wheel.
 
-import { useState } from "./vendor/htm-preact.js";
-import { act } from "./store.js";
+import { useEffect, useState } from "./vendor/htm-preact.js";
+import { act, get, store } from "./store.js";
+import { Changes } from "./changes.js";
 import { Act, Chart, count, Empty, html, money, Scroll } from "./parts.js";
 
-export function Jobs({ snapshot, theme }) {
+export function Jobs({ snapshot, theme, recorded }) {
   const jobs = Object.values(snapshot.jobs).reverse();
   if (!jobs.length) return html`<${Empty}>No job has been started: app.compile(…) starts one.<//>`;
-  return jobs.map((job) => html`<${Job} key=${job.id} job=${job} theme=${theme}/>`);
+  return jobs.map((job) => html`<${Job} key=${job.id} job=${job} theme=${theme} recorded=${recorded}/>`);
 }
 
 function score(value) {
   return value == null ? "–" : value.toFixed(3);
 }
 
-function Job({ job, theme }) {
-  const [hint, setHint] = useState("");
+function Job({ job, theme, recorded }) {
+  const [open, setOpen] = useState(null);
   const over = ["finished", "failed", "cancelled"].includes(job.status);
   const told = (how, body) => act(`jobs/${encodeURIComponent(job.id)}/${how}`, body);
+  const by = over || recorded ? [] : job.steered_by ?? [];
   const points = job.points;
   const data = [points.map((each) => Number(each[0])), points.map((each) => each[4]), points.map((each) => each[3]), points.map((each) => each[2])];
-  const series = [{ colour: "line", band: true }, { colour: "line" }, { label: "best candidate's mean", colour: "accent" }];
-  const sendHint = (event) => { event.preventDefault(); if (hint) told("steer", { hint }); setHint(""); };
+  const series = [{ colour: "line", band: true }, { colour: "line" }, { label: "best candidate's mean, with its 95 % interval", colour: "accent" }];
+  const steered = job.told.steered;
   return html`<article class="card wide"><h2>${job.id} <small>${job.optimizer}</small> <b class="chip ${job.status === "finished" ? "ok" : job.status === "failed" ? "bad" : "warn"}">${job.status}</b></h2>
-    <p>${money(job.spent)} and ${count(job.tokens)} tokens for ${count(job.evaluations)} evaluations${job.told.error ? html`; <b class="chip bad">${job.told.error}</b>` : ""}</p>
+    <p>${money(job.spent)} and ${count(job.tokens)} tokens for ${count(job.evaluations)} evaluations${steered ? `; steered ${steered === 1 ? "once" : `${steered} times`}` : ""}${job.told.error ? html`; <b class="chip bad">${job.told.error}</b>` : ""}</p>
     ${job.verdict && html`<p class="verdict">${job.verdict}</p>`}
-    ${!over && html`<div class="acts"><${Act} label="pause ${job.id}" onClick=${() => told("pause")}>pause<//><${Act} label="resume ${job.id}" onClick=${() => told("resume")}>resume<//><${Act} tone="bad" label="cancel ${job.id}" onClick=${() => told("cancel")}>cancel<//>
-      <form onSubmit=${sendHint}><input aria-label="a hint for ${job.id}" placeholder="a hint to whoever writes candidates" value=${hint} onInput=${(event) => setHint(event.target.value)}/> <${Act} label="send the hint">hint<//></form></div>`}
+    ${!over && !recorded && html`<div class="acts">${job.held ? html`<${Act} label="resume ${job.id}" onClick=${() => told("resume")}>resume<//>` : html`<${Act} label="pause ${job.id}" onClick=${() => told("pause")}>pause<//>`}<${Act} tone="bad" label="cancel ${job.id}" onClick=${() => told("cancel")}>cancel<//>
+      ${by.includes("hint") && html`<${Hint} job=${job.id} tell=${(hint) => told("steer", { hint })}/>`}</div>
+      <p class="empty">${by.length ? `It can be steered by ${by.map((each) => WORDS[each]).join(", ")}: each word is recorded, and counts after the plan under way.` : `${job.optimizer} has no use for hints or candidates: it can be paused and cancelled.`}</p>`}
     ${points.length > 1 && html`<${Chart} theme=${theme} label="score of the best candidate by dollars spent, with its 95 % interval" data=${data} series=${series} x=${(_, marks) => marks.map((each) => money(each))}/>`}
-    <div class="two"><${Scroll} label="candidates of ${job.id}"><table><caption>candidates</caption><thead><tr><th>key</th><th>mean</th><th>95 %</th><th>rows</th><th>failed</th><th><span class="hidden">actions</span></th></tr></thead><tbody>
-      ${job.candidates.map((each) => html`<tr key=${each.key}><td><code>${each.key.slice(0, 10)}</code></td><td>${score(each.mean)}</td><td>${each.low == null ? "–" : `${score(each.low)} to ${score(each.high)}`}</td><td>${each.rows}</td><td>${each.failed || ""}</td>
-        <td>${!over && each.key !== "student" && html`<${Act} label="drop ${each.key.slice(0, 10)}" onClick=${() => told("steer", { drop: each.key })}>drop<//>`}</td></tr>`)}</tbody></table><//>
-      <${Matrix} job=${job.id} matrix=${job.matrix}/></div></article>`;
+    <div class="two"><${Scroll} label="candidates of ${job.id}"><table class="candidates"><caption>candidates, the best mean first</caption><thead><tr><th>key</th><th>mean</th><th>95 %</th><th>rows</th><th>failed</th><th><span class="hidden">actions</span></th></tr></thead><tbody>
+      ${job.candidates.map((each) => html`<tr key=${each.key} class=${each.key === open ? "chosen" : ""}><td>${recorded ? html`<code>${each.key.slice(0, 10)}</code>` : html`<button class="open" aria-expanded=${each.key === open} aria-label="candidate ${each.key.slice(0, 10)}" onClick=${() => setOpen(open === each.key ? null : each.key)}><code>${each.key.slice(0, 10)}</code></button>`}</td><td>${score(each.mean)}</td><td>${each.low == null ? "–" : `${score(each.low)} to ${score(each.high)}`}</td><td>${each.rows}</td><td>${each.failed || ""}</td>
+        <td>${by.includes("drop") && each.key !== "student" && html`<${Act} label="drop ${each.key.slice(0, 10)}" onClick=${() => told("steer", { drop: each.key })}>drop<//>`}</td></tr>`)}</tbody></table><//>
+      <${Matrix} job=${job.id} matrix=${job.matrix}/></div>
+    ${open && html`<${Candidate} key=${open} job=${job.id} of=${open} adds=${by.includes("add")} tell=${(add) => told("steer", { add })}/>`}</article>`;
+}
+
+const WORDS = { hint: "a hint", add: "a candidate of yours (open one, and change its instructions)", drop: "dropping a candidate" };
+
+function Hint({ job, tell }) {
+  const [hint, setHint] = useState("");
+  const send = (event) => { event.preventDefault(); if (hint.trim()) { tell(hint); setHint(""); } };
+  return html`<form onSubmit=${send}><input aria-label="a hint for ${job}" placeholder="a hint to whoever writes candidates" value=${hint} onInput=${(event) => setHint(event.target.value)}/> <${Act} label="send the hint">hint<//></form>`;
+}
+
+// The words of a candidate are fetched when somebody opens it: they are whoever's who may act, like conversations.
+function Candidate({ job, of, adds, tell }) {
+  const [told, setTold] = useState(null);
+  const short = of.slice(0, 10);
+  useEffect(() => { get(`jobs/${encodeURIComponent(job)}/candidates/${of}`).then(setTold, (error) => setTold({ error: error.message })); }, [job, of]);
+  return html`<section class="candidate" aria-label="candidate ${short}"><h2>Candidate <code>${short}</code> against the program that was given</h2>
+    ${!told ? html`<${Empty}>…<//>` : told.error ? html`<p class="error">${told.error}</p>` : html`<${Changes} changes=${told.changes}/>
+      ${!told.capture && told.changes.length > 0 && html`<p class="empty">The words themselves are shown with Dashboard(capture=True), and by dspex jobs show ${job} --candidate ${short}.</p>`}
+      ${adds && store.about.acts && html`<${Adding} of=${of} instructions=${told.instructions} tell=${tell}/>`}`}</section>`;
+}
+
+function Adding({ of, instructions, tell }) {
+  const paths = Object.keys(instructions);
+  const [path, setPath] = useState(paths[0]);
+  const [text, setText] = useState(instructions[paths[0]] ?? "");
+  const choose = (event) => { setPath(event.target.value); setText(instructions[event.target.value]); };
+  const send = (event) => { event.preventDefault(); if (text.trim()) tell({ base: of, instructions: { [path]: text } }); };
+  if (!paths.length) return null;
+  return html`<form class="adding" onSubmit=${send}><h3>Try it with other instructions</h3>
+    ${paths.length > 1 && html`<label>predictor <select value=${path} onChange=${choose}>${paths.map((each) => html`<option value=${each}>${each}</option>`)}</select></label>`}
+    <label>instructions of ${path}<textarea rows="5" value=${text} onInput=${(event) => setText(event.target.value)}></textarea></label>
+    <${Act} label="add this candidate">add as a candidate<//></form>`;
 }
 
 export function Matrix({ job, matrix }) {
