@@ -239,6 +239,7 @@ NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "ColBERTv2",
             "HttpRetriever",
         ),
+        "dspex.services.retrieval.near": ("GraphState",),
         "dspex.services.retrieval.rerank_http": ("HttpReranker",),
         "dspex.services.retrieval.vector_index": ("VectorIndex",),
     },

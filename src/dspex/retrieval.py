@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from dspex.services.retrieval.hashing import HashingEmbedder as HashingEmbedder
     from dspex.services.retrieval.http_retrievers import ColBERTv2 as ColBERTv2
     from dspex.services.retrieval.http_retrievers import HttpRetriever as HttpRetriever
+    from dspex.services.retrieval.near import GraphState as GraphState
     from dspex.services.retrieval.rerank_http import HttpReranker as HttpReranker
     from dspex.services.retrieval.vector_index import VectorIndex as VectorIndex
 
@@ -70,6 +71,7 @@ __all__ = [
     "Filter",
     "FilterLike",
     "Findings",
+    "GraphState",
     "HashingEmbedder",
     "HttpReranker",
     "HttpRetriever",

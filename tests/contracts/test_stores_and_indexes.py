@@ -34,6 +34,12 @@ class TestVectorIndex(TestSqliteIndex):
         return VectorIndex.build(self.path, [dspex.Passage(text) for text in PASSAGES], HashingEmbedder(32))
 
 
+class TestVectorGraph(TestSqliteIndex):
+    def make_retriever(self) -> Retriever:
+        passages = [dspex.Passage(text) for text in PASSAGES]
+        return VectorIndex.build(self.path, passages, HashingEmbedder(32), exact_up_to=0)
+
+
 class TestBm25Index(TestSqliteIndex):
     def make_retriever(self) -> Retriever:
         return Bm25Index.build(self.path, [dspex.Passage(text) for text in PASSAGES])

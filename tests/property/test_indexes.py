@@ -84,6 +84,19 @@ class VectorsMachine(IndexMachine):
         return VectorIndex(path, HashingEmbedder(16))
 
 
+class GraphMachine(IndexMachine):
+    """A graph of some moment, with what was changed since."""
+
+    def make(self, path: Path) -> VectorIndex:
+        return VectorIndex(path, HashingEmbedder(16), exact_up_to=0)
+
+    @rule()
+    def prepare(self) -> None:
+        assert isinstance(self.writer, VectorIndex)
+        self.writer.prepare()
+        assert self.writer.graph.covered == len(self.known)
+
+
 # Each run makes a file and opens it twice: a tenth of a second.
 FEWER = settings(
     max_examples=settings.default.max_examples // 8 if settings.default else 8, stateful_step_count=12, deadline=None
@@ -92,6 +105,8 @@ TestWords = WordsMachine.TestCase
 TestWords.settings = FEWER
 TestVectors = VectorsMachine.TestCase
 TestVectors.settings = FEWER
+TestGraph = GraphMachine.TestCase
+TestGraph.settings = FEWER
 
 numbers = st.floats(-1e6, 1e6, width=32)
 vectors = st.lists(st.lists(numbers, min_size=3, max_size=3).filter(lambda each: any(map(abs, each))), max_size=8)

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
     from dspex.protocols.retrieval import Vector
 
-__all__ = ["Floats", "Matrix", "library", "units"]
+__all__ = ["Floats", "Matrix", "Numbers", "library", "units"]
 
 Floats: TypeAlias = "numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.float32]]"
+Numbers: TypeAlias = "numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.int64]]"
 _FEW: Final = 0.25
 """Where a filter leaves a smaller share of the vectors, theirs alone are compared."""
 
@@ -39,21 +40,28 @@ class Matrix:
 
     def __init__(self, dimensions: int) -> None:
         self._np = np = library()
-        self._dimensions = dimensions
+        self.dimensions = dimensions
         self._rows: Floats = np.empty((0, dimensions), np.float32)  # with room behind the last one
-        self._numbers = np.empty(0, np.int64)
+        self._numbers: Numbers = np.empty(0, np.int64)
         self._place: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._place)
 
+    def __contains__(self, number: int) -> bool:
+        return number in self._place
+
+    def snapshot(self) -> tuple[Floats, Numbers]:
+        """Return all vectors and their numbers; a vector that is written over later may change there, too."""
+        return self._rows[: len(self)], self._numbers[: len(self)].copy()
+
     def put(self, numbers: Sequence[int], data: Sequence[bytes]) -> bool:
         """Add vectors or write over them; False when one is not a finite vector of the right length."""
         if not numbers:
             return True
-        if any(not isinstance(each, bytes) or len(each) != 4 * self._dimensions for each in data):
+        if any(not isinstance(each, bytes) or len(each) != 4 * self.dimensions for each in data):
             return False
-        rows = self._np.frombuffer(b"".join(data), "<f4").reshape(len(data), self._dimensions)
+        rows = self._np.frombuffer(b"".join(data), "<f4").reshape(len(data), self.dimensions)
         if not self._np.isfinite(rows).all():
             return False
         places = [self._place.setdefault(number, len(self._place)) for number in numbers]
@@ -82,7 +90,7 @@ class Matrix:
             DimensionMismatch: It has another length.
             VectorInvalid: It is none.
         """
-        (asked,) = units([vector], self._dimensions, "the query's vector")
+        (asked,) = units([vector], self.dimensions, "the query's vector")
         count = len(self)
         numbers = self._numbers[:count]
         if among is None:
@@ -104,7 +112,7 @@ class Matrix:
             room = max(count, len(self._numbers) * 3 // 2)
             rows, numbers = self._rows, self._numbers
             self._rows, self._numbers = (
-                self._np.empty((room, self._dimensions), self._np.float32),
+                self._np.empty((room, self.dimensions), self._np.float32),
                 self._np.empty(room, self._np.int64),
             )
             self._rows[: len(numbers)], self._numbers[: len(numbers)] = rows, numbers
