@@ -138,6 +138,7 @@ NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "LMPool",
             "Secret",
         ),
+        "dspex.protocols.text_shapes": ("Grammar", "TextChoice"),
         "dspex.protocols.wire": (
             "EmbeddingsWire",
             "Headroom",

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from dspex.protocols.model import LMParams as LMParams
     from dspex.protocols.model import LMPool as LMPool
     from dspex.protocols.model import Secret as Secret
+    from dspex.protocols.text_shapes import Grammar as Grammar
+    from dspex.protocols.text_shapes import TextChoice as TextChoice
     from dspex.protocols.wire import EmbeddingsWire as EmbeddingsWire
     from dspex.protocols.wire import Headroom as Headroom
     from dspex.protocols.wire import Provider as Provider
@@ -91,6 +93,7 @@ __all__ = [
     "FilePart",
     "Gemini",
     "GeminiEmbeddings",
+    "Grammar",
     "Headroom",
     "ImagePart",
     "JsonObject",
@@ -113,6 +116,7 @@ __all__ = [
     "Secret",
     "ServerSentEvent",
     "StreamDecoder",
+    "TextChoice",
     "TextPart",
     "Timeouts",
     "TokenLogprob",

@@ -20,12 +20,15 @@ from dspex.errors import (
 from dspex.programs._quotes import looked_up, quoting_outputs
 from dspex.programs._whole import MAX_PAUSES, incomplete, joined, larger, shorter_turns
 from dspex.programs.adapters._adapter import Adapter, GoesOn, Parsed, Piece, Repair
+from dspex.programs.adapters._enforced import enforced_by
 from dspex.programs.adapters._native import Native, has_native_fields, native_of
 from dspex.programs.adapters._thoughts import may_hold_thoughts
+from dspex.programs.details import AskedTurn
 from dspex.programs.signature import Signature, plan_of
 from dspex.protocols.content import ReasoningPart
 from dspex.protocols.lm import Capabilities, Completion, LMDelta, LMRequest, Message
 from dspex.protocols.scope import Delta, DeltaSink, LMResult, Reset, Scope
+from dspex.protocols.text_shapes import Grammar, TextChoice
 
 if TYPE_CHECKING:
     from dspex.programs.predict import Predict
@@ -60,6 +63,7 @@ class PredictCall:
         "_capabilities",
         "_cut",
         "_inputs",
+        "_is_freed",
         "_native",
         "_path",
         "_paused",
@@ -67,12 +71,14 @@ class PredictCall:
         "_prompt",
         "_scope",
         "_signature",
+        "_why",
         "answers",
         "messages",
         "prompts",
         "repairs",
         "request",
         "results",
+        "told_turns",
     )
 
     def __init__(
@@ -88,6 +94,9 @@ class PredictCall:
         self.messages: tuple[Message, ...] = ()
         self.prompts: list[tuple[Message, ...]] = []
         """The prompt of each of the results."""
+        self.told_turns: list[AskedTurn] = []
+        """The form of each of the results, and why it was asked for."""
+        self._why = ""
         self.request = _NOT_ASKED
         self._capabilities: Capabilities | None = None
         self._paused: list[Completion] = []
@@ -96,6 +105,8 @@ class PredictCall:
         """The last answer, where it was cut off."""
         self._allowance: int | None = None
         """The tokens that an answer may have which was cut off before."""
+        self._is_freed = False
+        """True when an answer in an enforced form could not be read: the next ones are not held to it."""
         self._use(adapter)
 
     def _use(self, adapter: Adapter) -> None:
@@ -181,6 +192,8 @@ class PredictCall:
                 continue
             self.results.append(result)
             self.prompts.append(messages)
+            self.told_turns.append(AskedTurn(self._adapter.name, enforced_by(self.request), self._why))
+            self._why = ""
             first = next(iter(result.response.completions), None)
             if first is not None and first.end == "paused" and len(self._paused) < MAX_PAUSES:
                 if pieces is not None:
@@ -195,6 +208,7 @@ class PredictCall:
                     await pieces.agree(self.answers[0][1].outputs)
                 return self
             failed = unread
+            self._is_freed = self._is_freed or isinstance(self.request.output, (Grammar, TextChoice))
             if turns_left and self._goes_on(unread):
                 messages = self._prompt
                 stands = dict(pieces.told) if pieces is not None else stands
@@ -266,6 +280,8 @@ class PredictCall:
         if self._allowance is not None:
             params = params.merged({"max_tokens": self._allowance})
         able = self._able() if self._adapter.asks_capabilities else _UNKNOWN
+        if self._is_freed or (self._native is not None and self._native.tools):  # a call is not a text of any form
+            able = replace(able, choices=False, grammar=False)
         request = self._adapter.request(self._signature, messages, params, able)
         if self._native is not None and self._native.tools:
             request = replace(request, tools=self._native.specs(self._inputs), tool_choice="auto")
@@ -348,6 +364,7 @@ class PredictCall:
         return completion if thoughts_of is None else thoughts_of(self._signature).apart(completion)
 
     def _note(self, repair: Repair) -> None:
+        self._why = repair.kind if not repair.field else self._why
         self.repairs.append(repair)
         self._scope.note_repair(plan_of(self._signature).name, repair.field, repair.kind)
 

@@ -17,7 +17,28 @@ from dspex.protocols.printable import printable
 from dspex.protocols.scope import LMResult, RequestTotals, Scope
 from dspex.telemetry import Span
 
-__all__ = ["Details", "details", "tell_call"]
+__all__ = ["AskedTurn", "Details", "details", "tell_call"]
+
+
+@dataclass(frozen=True, slots=True)
+class AskedTurn:
+    """
+    How one turn asked, and why it was made.
+
+    Attributes:
+        form: The adapter's name.
+        enforced: The form that the server was asked to hold the answer to; empty where it was free.
+        why: The kind of the repair that it was; empty for the first, unless the form is another one than the adapter's.
+    """
+
+    form: str
+    enforced: str = ""
+    why: str = ""
+
+    @property
+    def words(self) -> str:
+        """The turn's form, for people."""
+        return f"as {self.form}" + (f", enforced: {self.enforced}" if self.enforced else "")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +57,7 @@ class Details:
         tools: The tools that the model was given.
         trajectory: The steps of an agent before this call, its last; None for every other call.
         prompts: The prompt of each turn, where there was more than one.
+        turns: The form of each turn, and why it was made.
     """
 
     predictor: str
@@ -49,6 +71,7 @@ class Details:
     _scope: Scope | None = field(default=None, repr=False)
     trajectory: Trajectory | None = field(default=None, repr=False)
     prompts: tuple[tuple[Message, ...], ...] = field(default=(), repr=False)
+    turns: tuple[AskedTurn, ...] = field(default=(), repr=False)
 
     @property
     def reasoning(self) -> str:
@@ -122,7 +145,11 @@ class Details:
         """Return the story of the call: model, turns, attempts, repairs, and the conversation."""
         lines = [f"{self.predictor} asked {self.lm.model}: {self._cost_line()}"]
         for turn, result in enumerate(self.results, 1):
-            lines += [f"  turn {turn}, {_source(result)}, {result.duration:.2f} s"]
+            asked = self.turns[turn - 1] if turn <= len(self.turns) else None
+            said = f", {asked.words}" if asked is not None else ""
+            lines += [f"  turn {turn}{said}, {_source(result)}, {result.duration:.2f} s"]
+            if asked is not None and asked.why:
+                lines += [f"    {_TURNS.get(asked.why, asked.why)}"]
             lines += [
                 f"    attempt {each.number}: {each.outcome}" + (f" ({each.message})" if each.message else "")
                 for each in result.attempts

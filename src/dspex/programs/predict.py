@@ -238,7 +238,7 @@ class Predict(Module, Generic[S, P]):
         own_inputs = inputs
         if not inputs.keys() <= declared.keys():
             own_inputs = {name: value for name, value in inputs.items() if name in declared}
-        results, repairs = tuple(asked.results), tuple(asked.repairs)
+        results, repairs, turns = tuple(asked.results), tuple(asked.repairs), tuple(asked.told_turns)
         prompts = tuple(asked.prompts) if len(asked.prompts) > 1 else ()
         records: list[AnyRecord] = []
         for completion, (outputs, *_) in asked.answers:
@@ -247,7 +247,9 @@ class Predict(Module, Generic[S, P]):
                 own = {name: value for name, value in outputs.items() if name in declared}
                 extras = {name: value for name, value in outputs.items() if name not in declared}
             tools = asked.request.tools
-            found = Details(path, asked.messages, results, repairs, (), extras, completion, tools, scope, None, prompts)
+            found = Details(
+                path, asked.messages, results, repairs, (), extras, completion, tools, scope, None, prompts, turns
+            )
             records.append(build(self._declared, {**own_inputs, **own}, found))
         if len(records) > 1:
             first: Details = records[0]._details_

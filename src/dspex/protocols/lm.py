@@ -14,6 +14,7 @@ from dspex.protocols.content import Citation, Part, ReasoningPart, TextPart, Too
 from dspex.protocols.ends import End, end_of
 from dspex.protocols.json_values import Json
 from dspex.protocols.model import LM, LMChoice, LMParams, LMPool
+from dspex.protocols.text_shapes import Grammar, TextChoice
 
 __all__ = [
     "Attempt",
@@ -104,7 +105,7 @@ class LMRequest:
     params: LMParams = field(default_factory=LMParams)
     tools: tuple[ToolSpec, ...] = ()
     tool_choice: str = "auto"
-    output: JsonSchema | JsonObject | None = None
+    output: JsonSchema | JsonObject | TextChoice | Grammar | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,8 @@ class Capabilities:
     Attributes:
         json_schema: Enforces a JSON schema on its answer.
         json_object: Can be told to answer in JSON.
+        choices: Holds its answer to one of some texts.
+        grammar: Holds its answer to a grammar in GBNF.
         tools: Takes tool definitions and asks for calls.
         images: Reads images.
         audio: Reads sound.
@@ -128,6 +131,8 @@ class Capabilities:
 
     json_schema: bool = False
     json_object: bool = False
+    choices: bool = False
+    grammar: bool = False
     tools: bool = False
     images: bool = False
     audio: bool = False

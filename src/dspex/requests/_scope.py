@@ -20,6 +20,8 @@ from dspex.protocols.lm import (
     Capabilities,
     EmbedRequest,
     EmbedResponse,
+    JsonObject,
+    JsonSchema,
     LMRequest,
     LMResponse,
     LMService,
@@ -117,7 +119,7 @@ class RequestScope:
         """Complete, and tell telemetry of it."""
         about = self._asked(lm, step)
         about |= {"params": self._params_of(request, lm), "streamed": on_delta is not None}
-        about["form"] = "text" if request.output is None else "json"
+        about["form"] = "json" if isinstance(request.output, (JsonObject, JsonSchema)) else "text"
         with self.telemetry.within("dspex.lm.call", about, request) as span:
             try:
                 result = await self._complete(request, lm, step, on_delta)

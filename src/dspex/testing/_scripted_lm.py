@@ -17,7 +17,7 @@ from dspex._random import fresh_id
 from dspex.errors import ScriptExhausted, ScriptMisspelt, StreamTruncated
 from dspex.protocols.content import ToolCall
 from dspex.protocols.json_values import Json
-from dspex.protocols.lm import Completion, LMDelta, LMRequest, LMResponse, Usage
+from dspex.protocols.lm import Completion, JsonObject, JsonSchema, LMDelta, LMRequest, LMResponse, Usage
 from dspex.protocols.local import LocalLM
 from dspex.protocols.params import Sampling
 from dspex.protocols.scope import OnDelta
@@ -247,7 +247,7 @@ def _text(fields: Mapping[str, object], request: LMRequest) -> str:
     """Write fields in the form that the request asks for."""
     prompt = "".join(message.text for message in request.messages)
     texts = {name: value if isinstance(value, str) else to_json(value).decode() for name, value in fields.items()}
-    if request.output is not None:
+    if isinstance(request.output, (JsonObject, JsonSchema)):
         return to_json(fields).decode()
     if "[[ ## " in prompt:
         return completion_text(fields)

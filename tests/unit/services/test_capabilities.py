@@ -36,7 +36,11 @@ def able(model: str, **kwargs: object) -> set[str]:
         ("ollama/llama3.2", "streaming json_schema json_object tools seed"),
         ("ollama/unheard-of", "streaming json_schema json_object seed"),
         ("openrouter/acme/large", "streaming"),
-        ("vllm/Qwen/Qwen2.5-VL-7B-Instruct", "streaming json_schema json_object images many seed logprobs"),
+        (
+            "vllm/Qwen/Qwen2.5-VL-7B-Instruct",
+            "streaming json_schema json_object choices grammar images many seed logprobs",
+        ),
+        ("llamacpp/any", "streaming json_schema json_object choices grammar tools seed"),
     ],
 )
 def test_models_do_what_their_provider_documents(model: str, abilities: str) -> None:
@@ -71,7 +75,7 @@ def test_the_record_is_another_with_other_abilities() -> None:
 @pytest.mark.parametrize("wrong", [{"telepathy": True}, {"tools": "yes"}])
 def test_an_ability_that_is_none_is_refused(wrong: dict[str, bool]) -> None:
     """A typing mistake is said where it was made."""
-    with pytest.raises(ValueError, match="json_schema, json_object, tools"):
+    with pytest.raises(ValueError, match="json_schema, json_object, choices, grammar, tools"):
         LM("openai/m", capabilities=wrong)
 
 

@@ -18,6 +18,7 @@ from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Adapter, FollowUp, Parsed, Piece, Repair, StreamParser, text_of
 from dspex.programs.adapters._base import PromptAdapter
+from dspex.programs.adapters._enforced import lines_form, value_form
 from dspex.programs.adapters._find_object import BEFORE_OBJECT
 from dspex.programs.adapters._json_stream import JsonStream
 from dspex.programs.adapters._labels import escape_labels, find_labels, unescape_labels
@@ -67,10 +68,17 @@ class AutoAdapter(PromptAdapter):
 
     A text is read as it is, without white space around it; a number or a choice also where it stands alone in a short
     sentence. Lines of an input that look like another input are written with a backslash before them.
+
+    A choice, a truth value or a whole number that is all of the answer is enforced where the model's server can do so.
+
+    Attributes:
+        enforces_lines: Hold the lines behind thoughts to a grammar, too, where the model's server takes grammars.
     """
 
     name: ClassVar[str] = "auto"
     asks_capabilities: ClassVar[bool] = True
+
+    enforces_lines: bool = False
 
     @property
     def fallback(self) -> Adapter | None:
@@ -80,10 +88,17 @@ class AutoAdapter(PromptAdapter):
     def request(
         self, signature: type[Signature], messages: tuple[Message, ...], params: LMParams, capabilities: Capabilities
     ) -> LMRequest:
-        """Have an object's schema enforced where that can be done; leave the model free otherwise."""
-        if form_of(plan_of(signature)) == "object":
+        """Have an object's schema, or the form of a value, enforced where that can be done."""
+        plan = plan_of(signature)
+        form = form_of(plan)
+        if form == "object":
             return JSONAdapter().request(signature, messages, params, capabilities)
-        return LMRequest(messages, params)
+        output = None
+        if form == "value":
+            output = value_form(plan, lambda text: _alone(plan.outputs[0].name, text), params, capabilities)
+        elif form == "thoughts" and self.enforces_lines:
+            output = lines_form(plan, params, capabilities)
+        return LMRequest(messages, params, output=output)
 
     def parse(self, signature: type[Signature], completion: str | Completion) -> Parsed:
         """
@@ -202,8 +217,12 @@ def _value_answer(rendered: Rendered, outputs: Mapping[str, object], every: bool
     slot = rendered.outputs[0]
     if slot.name not in outputs:
         return NOT_GIVEN if every else ""
-    text = demo_text(slot.codec, outputs[slot.name]).strip()
-    return f"{slot.name}: {text}" if not text or _labelled(slot.name, text) is not None else text
+    return _alone(slot.name, demo_text(slot.codec, outputs[slot.name]).strip())
+
+
+def _alone(name: str, text: str) -> str:
+    """Return a value as it stands alone; one that is empty, or looks like its own label, behind its label."""
+    return f"{name}: {text}" if not text or _labelled(name, text) is not None else text
 
 
 def _thoughts_answer(rendered: Rendered, outputs: Mapping[str, object], every: bool) -> str:

@@ -17,6 +17,7 @@ from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Adapter, Parsed, Piece, Repair, StreamParser, text_of
 from dspex.programs.adapters._base import PromptAdapter
+from dspex.programs.adapters._enforced import chat_form
 from dspex.programs.adapters._headers import (
     CLOSING,
     HEADER_LENGTH,
@@ -43,7 +44,8 @@ from dspex.programs.adapters._thoughts import ThoughtFilter, Thoughts
 from dspex.programs.adapters._words import form
 from dspex.programs.adapters.json_object import JSONAdapter
 from dspex.programs.signature import Signature, plan_of
-from dspex.protocols.lm import Completion, Message
+from dspex.protocols.lm import Capabilities, Completion, LMRequest, Message
+from dspex.protocols.model import LMParams
 
 __all__ = ["ChatAdapter"]
 
@@ -59,11 +61,14 @@ class ChatAdapter(PromptAdapter):
     lines, media as content parts, everything else as JSON. Reading forgives what models do (quotes around a choice,
     JSON with slips, Python literals) and reports each repair. White space around a ``str`` is not part of it.
 
+    Where the model's server takes grammars, the headers and all values but texts are enforced by one.
+
     Attributes:
         json_fallback: Ask once more in JSON when the answer cannot be read after the repair turns.
     """
 
     name: ClassVar[str] = "chat"
+    asks_capabilities: ClassVar[bool] = True
 
     json_fallback: bool = True
 
@@ -71,6 +76,12 @@ class ChatAdapter(PromptAdapter):
     def fallback(self) -> Adapter | None:
         """JSON, unless it was switched off."""
         return JSONAdapter() if self.json_fallback else None
+
+    def request(
+        self, signature: type[Signature], messages: tuple[Message, ...], params: LMParams, capabilities: Capabilities
+    ) -> LMRequest:
+        """Have the headers, and every value that is not a text, enforced by a grammar where that can be done."""
+        return LMRequest(messages, params, output=chat_form(plan_of(signature), params, capabilities))
 
     def parse(self, signature: type[Signature], completion: str | Completion) -> Parsed:
         """

@@ -16,6 +16,7 @@ from dspex.protocols.model import LM, Secret
 from dspex.protocols.wire import EmbeddingsWire, OffLoopRun, Post, Provider, ReadVariable, Signer, Wire
 from dspex.services.lm.clouds.accounts import bedrock, vertex
 from dspex.services.lm.wires.anthropic.wire import Anthropic
+from dspex.services.lm.wires.chat.request import TextWords
 from dspex.services.lm.wires.chat.wire import AzureChat, OpenAIChat
 from dspex.services.lm.wires.embeddings import AzureEmbeddings, GeminiEmbeddings, OpenAIEmbeddings
 from dspex.services.lm.wires.gemini.wire import Gemini
@@ -31,9 +32,14 @@ _EMBEDDINGS: Final = OpenAIEmbeddings()
 _OPENAI: Final = "https://api.openai.com/v1"
 
 
-def _host(base_url: str, key_env: tuple[str, ...], *, needs_key: bool = True) -> Provider:
+def _host(base_url: str, key_env: tuple[str, ...]) -> Provider:
     """Make the line of a host that copied both of OpenAI's protocols."""
-    return Provider(base_url, _COMPATIBLE, key_env, needs_key, _EMBEDDINGS)
+    return Provider(base_url, _COMPATIBLE, key_env, embeddings=_EMBEDDINGS)
+
+
+def _own(base_url: str, key_env: str, text_words: TextWords = "") -> Provider:
+    """Make the line of a server on one's own machine."""
+    return Provider(base_url, OpenAIChat(text_words=text_words), (key_env,), needs_key=False, embeddings=_EMBEDDINGS)
 
 
 PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
@@ -68,10 +74,11 @@ PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
         "together": _host("https://api.together.xyz/v1", ("TOGETHER_API_KEY",)),
         "xai": Provider("https://api.x.ai/v1", _COMPATIBLE, ("XAI_API_KEY",)),
         # Servers on one's own machine.
-        "llamacpp": _host("http://localhost:8080/v1", ("LLAMACPP_API_KEY",), needs_key=False),
-        "lmstudio": _host("http://localhost:1234/v1", ("LMSTUDIO_API_KEY",), needs_key=False),
-        "ollama": _host("http://localhost:11434/v1", ("OLLAMA_API_KEY",), needs_key=False),
-        "vllm": _host("http://localhost:8000/v1", ("VLLM_API_KEY",), needs_key=False),
+        "llamacpp": _own("http://localhost:8080/v1", "LLAMACPP_API_KEY", "llamacpp"),
+        "lmstudio": _own("http://localhost:1234/v1", "LMSTUDIO_API_KEY"),
+        "ollama": _own("http://localhost:11434/v1", "OLLAMA_API_KEY"),
+        "sglang": _own("http://localhost:30000/v1", "SGLANG_API_KEY", "sglang"),
+        "vllm": _own("http://localhost:8000/v1", "VLLM_API_KEY", "vllm"),
     }
 )
 """Provider name to what is known of it."""

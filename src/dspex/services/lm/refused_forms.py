@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from dspex.errors import RequestRejected
 from dspex.protocols.lm import Capabilities, JsonObject, JsonSchema, LMRequest
 from dspex.protocols.model import LM
+from dspex.protocols.text_shapes import Grammar, TextChoice
 from dspex.protocols.wire import Wire
 from dspex.services.lm.wires.anthropic.wire import Anthropic
 from dspex.services.lm.wires.chat.wire import OpenAIChat
 
 __all__ = ["RefusedForms"]
+
+_ABILITIES: Final = {JsonSchema: "json_schema", JsonObject: "json_object", TextChoice: "choices", Grammar: "grammar"}
+"""The capability that each form of an answer takes."""
 
 
 class RefusedForms:
@@ -19,7 +24,7 @@ class RefusedForms:
     Which abilities and parameters each model has refused; one App's own, and forgotten with it.
 
     A form of the answer that a server refuses is replaced by the next weaker one: a JSON schema by any JSON object, and
-    that by the words of the prompt alone.
+    that by the words of the prompt alone; so is a form of the text.
     """
 
     __slots__ = ("_refused", "size")
@@ -33,7 +38,7 @@ class RefusedForms:
         """Return what ``lm`` has refused with this error, and is not asked for again; None where nothing helps."""
         parameter, sent = error.parameter, self.weaker(lm, wire, request)
         if parameter == "response_format" and sent.output is not None:
-            refused = "json_schema" if isinstance(sent.output, JsonSchema) else "json_object"
+            refused = _ABILITIES[type(sent.output)]
         elif parameter == "max_tokens" and "max_completion_tokens" in str(error) and self.takes(lm, "max_tokens"):
             refused = "max_tokens"
         elif parameter == "tools" and request.tools:
@@ -50,7 +55,7 @@ class RefusedForms:
 
     def able(self, lm: LM, known: Capabilities) -> Capabilities:
         """Return what ``lm`` can do, less what it has refused."""
-        refused = self._refused.get(lm, set()) & {"json_schema", "json_object", "tools"}
+        refused = self._refused.get(lm, set()) & {*_ABILITIES.values(), "tools"}
         return replace(known, **dict.fromkeys(refused, False)) if refused else known
 
     def weaker(self, lm: LM, wire: Wire, request: LMRequest) -> LMRequest:
@@ -58,7 +63,7 @@ class RefusedForms:
         output = request.output
         if isinstance(output, JsonSchema) and not self.takes(lm, "json_schema"):
             output = None if isinstance(wire, Anthropic) else JsonObject()  # that protocol has no word for it
-        if isinstance(output, JsonObject) and not self.takes(lm, "json_object"):
+        if output is not None and not self.takes(lm, _ABILITIES[type(output)]):
             output = None
         return request if output is request.output else replace(request, output=output)
 

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from dspex.simulator.dialects._checks import Json, number, parsed, strings, text_of, unseen_in, whole
+from dspex.simulator.dialects._choices import choices_of
 from dspex.simulator.dialects._dialect import BodyInvalid, Response, Twist
 from dspex.simulator.dialects._openai import (
     CREATED,
@@ -95,6 +96,7 @@ def asked_of(body: Json) -> ReceivedPrompt:
         stop=strings(body, "stop", 4),
         limit=whole(body, "max_completion_tokens", 1, most) or whole(body, "max_tokens", 1, most),
         model=model,
+        choices=choices_of(body),
     )
     unseen = sum(unseen_in(one.get("content")) for one in messages)
     return ReceivedPrompt(read, streams=body.get("stream") is True, unseen=unseen)

@@ -26,10 +26,17 @@ def answer(body: Body, index: int) -> LearnerReply:
         outputs |= written_call(prompt)
         text = write(outputs, prompt.layout) if prompt.outputs or prompt.layout == "json" else _note(look(prompt))
         text = f"{_note(look(prompt))}\n{text}" if prompt.layout == "labels" else text
+        text = _one_of(body.choices, text) if body.choices else text
         text = text[: min((at for at in map(text.find, body.stop) if at >= 0), default=len(text))]
     if body.limit is not None and tokens(text) > body.limit:
         text, finish = cut(text, body.limit), "length"
     return LearnerReply(text, tool, finish, learned.rule, learned.p, len(prompt.demos), tokens(text))
+
+
+def _one_of(choices: tuple[str, ...], text: str) -> str:
+    """Return the choice that is most like what would have been said."""
+    said = set(text.split())
+    return text if text in choices else max(choices, key=lambda each: (each in text, len(said & set(each.split()))))
 
 
 def _outputs(looked: Looked, temperature: float, source: random.Random) -> tuple[dict[str, object], Learned]:

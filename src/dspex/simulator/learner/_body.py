@@ -16,7 +16,7 @@ class Body:
 
     `tools` are objects with a name, a description and parameters; `tool_choice` is ``auto``, ``none``, ``required``
     or a tool's name after an equals sign. `schema` is the JSON schema asked for, free of
-    references and unions; empty for any object, None for text.
+    references and unions; empty for any object, None for text. `choices` are the texts of which the answer must be one.
     """
 
     messages: tuple[tuple[Role, str], ...]
@@ -29,10 +29,12 @@ class Body:
     stop: tuple[str, ...] = ()
     limit: int | None = None
     model: str = ""
+    choices: tuple[str, ...] = ()
 
     def canonical(self) -> bytes:
         """Write the body in one way only: what the random numbers of a reply are seeded with."""
-        return json.dumps([getattr(self, one.name) for one in fields(self)], sort_keys=True).encode()
+        said = [getattr(self, one.name) for one in fields(self)]
+        return json.dumps(said if self.choices else said[:-1], sort_keys=True).encode()  # as it was without them
 
 
 @dataclass(frozen=True, slots=True)

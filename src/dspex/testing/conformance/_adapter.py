@@ -118,11 +118,16 @@ class AdapterContract(ABC):
         adapter = self.make_adapter()
         messages = (*adapter.prefix(_Judge), *adapter.turns(_Judge, {"claim": "c", "notes": []}))
         params = LMParams(temperature=0.3, max_tokens=9)
-        for can in (Capabilities(), Capabilities(json_object=True), Capabilities(json_schema=True, tools=True)):
+        for can in (
+            Capabilities(),
+            Capabilities(json_object=True),
+            Capabilities(json_schema=True, tools=True),
+            Capabilities(choices=True, grammar=True),
+        ):
             request = adapter.request(_Judge, messages, params, can)
             assert isinstance(request, LMRequest), f"request() returned {type(request).__name__}"
             assert request.params == params, "the parameters were changed"
-            if not (can.json_schema or can.json_object):
+            if not (can.json_schema or can.json_object or can.grammar):
                 assert request.output is None, "a form was asked of a model that enforces none"
 
     def test_the_text_of_a_delta_is_text(self) -> None:

@@ -45,6 +45,7 @@ _CALLING: Final = (
     r".*(llama-?3\.[1-3]|llama-?4|qwen-?[23]|mistral|ministral|devstral|gpt-oss|kimi|glm|deepseek-v3|command-r).*"
 )
 _JSON: Final = "json_schema json_object"
+_TEXT: Final = "choices grammar"
 
 CAPABILITIES_TABLE: Final[tuple[CapabilityRow, ...]] = (
     # OpenAI: the chat protocol, also at Azure where the deployment is named after its model.
@@ -116,10 +117,10 @@ CAPABILITIES_TABLE: Final[tuple[CapabilityRow, ...]] = (
     _row("openrouter", r"google/gemini.*", f"{_JSON} tools images files"),
     _row("openrouter", r"anthropic/claude.*", "tools images files"),
     _row("openrouter", _CALLING, "tools"),
-    # Servers on one's own machine; tools at vLLM need a parser that its operator chooses.
-    _row("vllm", _SEEING, f"{_JSON} images many seed logprobs"),
-    _row("vllm", r".*", f"{_JSON} many seed logprobs"),
-    _row("llamacpp", r".*", f"{_JSON} tools seed"),
+    # Servers on one's own machine; tools at vLLM and SGLang need a parser that its operator chooses.
+    _row("vllm sglang", _SEEING, f"{_JSON} {_TEXT} images many seed logprobs"),
+    _row("vllm sglang", r".*", f"{_JSON} {_TEXT} many seed logprobs"),
+    _row("llamacpp", r".*", f"{_JSON} {_TEXT} tools seed"),
     _row("ollama", r".*(gpt-oss|qwen3|deepseek-r1).*", f"{_JSON} tools seed reasoning"),
     _row("ollama", _SEEING, f"{_JSON} images seed"),
     _row("ollama", _CALLING, f"{_JSON} tools seed"),

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from dspex.errors import AuthFailed, LMError, PermissionDenied, RequestRejected, ResponseInvalid, ServerFailed
 from dspex.protocols.lm import Usage
+from dspex.protocols.text_shapes import Grammar, TextChoice
 from dspex.services.lm.wires._error_table import ErrorBody, classify
 from dspex.services.lm.wires._headers import duration, parse_retry_after, set_key, should_retry
 from dspex.services.lm.wires._json import SHOWN, parse, shown, string
@@ -110,7 +111,7 @@ def _without_keys(message: str) -> str:
 
 _FORMS: Final = re.compile(
     r"response_?format|json_schema|json_object|structured.?outputs?|response_?(?:json_?)?schema|response_?mime_?type|output_config"
-    r"|text\.format|guided_|grammar|json mode",
+    r"|text\.format|guided_|grammar|\bebnf\b|json mode",
     re.IGNORECASE,
 )
 _TOOLS: Final = re.compile(
@@ -220,6 +221,20 @@ def billed(error: E, usage: Usage) -> E:
     if usage.total_tokens:
         error.usage = usage
     return error
+
+
+TEXT_FORMS: Final = "an answer that is one of some texts or follows a grammar"
+
+
+def check_form(output: object, protocol: str) -> None:
+    """
+    Check that the form of an answer is one of JSON.
+
+    Raises:
+        RequestRejected: It is a form of a text.
+    """
+    if isinstance(output, (TextChoice, Grammar)):
+        raise unsayable(TEXT_FORMS, protocol)
 
 
 def unsayable(what: str, protocol: str) -> RequestRejected:

@@ -9,7 +9,7 @@ from dspex.errors import RequestRejected
 from dspex.protocols.content import FilePart, ImagePart, MediaPart, Part, ReasoningPart, TextPart, ToolCall, ToolResult
 from dspex.protocols.json_values import JsonDict
 from dspex.protocols.lm import JsonSchema, LMRequest, Message
-from dspex.services.lm.wires._errors import unsayable
+from dspex.services.lm.wires._errors import check_form, unsayable
 from dspex.services.lm.wires._turns import add_extra, inline_data, replayed
 from dspex.services.lm.wires.anthropic.answer import PROVIDER
 from dspex.services.lm.wires.anthropic.models import BUDGETS, ClaudeModel, claude_model
@@ -270,6 +270,7 @@ def _add_output(fields: JsonDict, request: LMRequest, model: ClaudeModel, model_
     output = request.output
     if output is None:
         return
+    check_form(output, _NAME)
     if not isinstance(output, JsonSchema):
         raise unsayable("an answer in JSON of any shape (give a JsonSchema)", _NAME)
     if model.json_schema is False:

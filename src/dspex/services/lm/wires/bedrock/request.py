@@ -9,7 +9,7 @@ from typing import Any, Final
 from dspex.errors import RequestRejected
 from dspex.protocols.content import FilePart, ImagePart, MediaPart, Part, ReasoningPart, TextPart, ToolCall, ToolResult
 from dspex.protocols.lm import JsonSchema, LMRequest, Message
-from dspex.services.lm.wires._errors import unsayable
+from dspex.services.lm.wires._errors import check_form, unsayable
 from dspex.services.lm.wires._json import to_json
 from dspex.services.lm.wires._turns import add_extra, inline_data, replayed
 from dspex.services.lm.wires.anthropic.models import claude_model
@@ -65,6 +65,7 @@ def converse_fields(model_name: str, request: LMRequest) -> dict[str, Any]:
     if request.tools or request.tool_choice != "auto":
         _add_tools(fields, request)
     if request.output is not None:
+        check_form(request.output, _NAME)
         if not isinstance(request.output, JsonSchema):
             raise unsayable("an answer in JSON of any shape (give a JsonSchema)", _NAME)
         schema = {"name": request.output.name, "schema": to_json(request.output.schema).decode()}

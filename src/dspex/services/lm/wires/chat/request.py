@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 from dspex.errors import RequestRejected
 from dspex.protocols.content import (
@@ -18,13 +18,22 @@ from dspex.protocols.content import (
     ToolResult,
 )
 from dspex.protocols.json_values import JsonDict
-from dspex.protocols.lm import JsonSchema, LMRequest, Message
-from dspex.services.lm.wires._errors import unsayable
+from dspex.protocols.lm import JsonObject, JsonSchema, LMRequest, Message
+from dspex.protocols.text_shapes import Grammar, TextChoice, one_of_pattern
+from dspex.services.lm.wires._errors import TEXT_FORMS, unsayable
 from dspex.services.lm.wires._json import parse, to_json
 from dspex.services.lm.wires._turns import add_extra, inline_data
 from dspex.services.lm.wires.chat.answer import PROVIDER
 
-__all__ = ["add_parameters", "call_arguments", "chat_messages", "check_extra", "check_tool_choice", "length_field_of"]
+__all__ = [
+    "TextWords",
+    "add_parameters",
+    "call_arguments",
+    "chat_messages",
+    "check_extra",
+    "check_tool_choice",
+    "length_field_of",
+]
 
 _NAME: Final = "OpenAI's chat protocol"
 _AUDIO_FORMATS: Final = {
@@ -212,7 +221,39 @@ def check_extra(request: LMRequest) -> None:
         raise RequestRejected("the parameter 'stream' is set by how the answer is asked for; nothing was sent")
 
 
-def add_parameters(fields: dict[str, object], request: LMRequest, *, length_field: str, seed_field: str) -> None:
+TextWords = Literal["", "llamacpp", "vllm", "sglang"]
+"""Servers that hold an answer's text to a form, each in words of its own."""
+
+
+def _add_text_form(fields: dict[str, object], output: TextChoice | Grammar, words: TextWords) -> None:
+    """
+    Say which form the answer's text must have.
+
+    Raises:
+        RequestRejected: The server is not known to enforce any.
+    """
+    if words == "llamacpp":
+        fields["grammar"] = output.gbnf
+    elif words == "vllm":
+        fields["structured_outputs"] = (
+            {"grammar": output.gbnf} if isinstance(output, Grammar) else {"choice": list(output.texts)}
+        )
+    elif words == "sglang" and isinstance(output, TextChoice):
+        fields["regex"] = one_of_pattern(output.texts)
+    elif words == "sglang":
+        fields["ebnf"] = output.gbnf
+    else:
+        raise unsayable(f"{TEXT_FORMS} (llamacpp/…, vllm/… and sglang/… have words of their own for it)", _NAME)
+
+
+def add_parameters(
+    fields: dict[str, object],
+    request: LMRequest,
+    *,
+    length_field: str,
+    seed_field: str,
+    text_words: TextWords = "",
+) -> None:
     """Add tools, the form of the answer and the parameters that were set; ``extra_body`` joins or replaces them."""
     if request.tools or request.tool_choice != "auto":
         _add_tools(fields, request)
@@ -221,6 +262,8 @@ def add_parameters(fields: dict[str, object], request: LMRequest, *, length_fiel
         if isinstance(output, JsonSchema):
             schema = {"name": output.name, "schema": output.schema, "strict": output.strict}
             fields["response_format"] = {"type": "json_schema", "json_schema": schema}
+        elif not isinstance(output, JsonObject):
+            _add_text_form(fields, output, text_words)
         else:
             fields["response_format"] = {"type": "json_object"}
     params = request.params

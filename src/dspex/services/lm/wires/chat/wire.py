@@ -14,7 +14,7 @@ from dspex.services.lm.wires._errors import billed, document_of, inner_status, o
 from dspex.services.lm.wires._headers import azure_path, bearer, checked_key, openai_headroom, request_headers
 from dspex.services.lm.wires._json import shown, to_json
 from dspex.services.lm.wires.chat.answer import error_of, invalid, read_answer, usage_of
-from dspex.services.lm.wires.chat.request import add_parameters, chat_messages, length_field_of
+from dspex.services.lm.wires.chat.request import TextWords, add_parameters, chat_messages, length_field_of
 from dspex.services.lm.wires.chat.stream import ChatStream
 
 __all__ = ["AzureChat", "OpenAIChat"]
@@ -31,11 +31,13 @@ class OpenAIChat(TabledWire):
         seed_field: Mistral's name for it differs.
         stream_usage: True when a stream has to be asked for its token counts; servers that tell them anyway may know no
             such field.
+        text_words: Whose words a form of the answer's text is said in; empty for servers that enforce none.
     """
 
     length_field: Literal["max_completion_tokens", "max_tokens", "by_model"] = "max_tokens"
     seed_field: Literal["seed", "random_seed"] = "seed"
     stream_usage: bool = True
+    text_words: TextWords = ""
 
     def path(self, model_name: str, *, stream: bool) -> str:
         """Return what follows the base URL; the model is named in the body."""
@@ -50,7 +52,9 @@ class OpenAIChat(TabledWire):
         """
         fields: dict[str, object] = {"model": model_name, "messages": chat_messages(request.messages)}  # JSON
         length_field = length_field_of(model_name) if self.length_field == "by_model" else self.length_field
-        add_parameters(fields, request, length_field=length_field, seed_field=self.seed_field)
+        add_parameters(
+            fields, request, length_field=length_field, seed_field=self.seed_field, text_words=self.text_words
+        )
         if stream:
             fields["stream"] = True
             if self.stream_usage:

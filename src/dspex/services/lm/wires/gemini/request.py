@@ -9,7 +9,7 @@ from dspex.errors import RequestRejected
 from dspex.protocols.content import FilePart, MediaPart, Part, ReasoningPart, TextPart, ToolCall, ToolResult
 from dspex.protocols.json_values import JsonDict
 from dspex.protocols.lm import JsonSchema, LMRequest, Message
-from dspex.services.lm.wires._errors import unsayable
+from dspex.services.lm.wires._errors import check_form, unsayable
 from dspex.services.lm.wires._turns import add_extra, inline_data, replayed
 from dspex.services.lm.wires.chat.request import check_extra, check_tool_choice
 from dspex.services.lm.wires.gemini.answer import PROVIDER
@@ -210,6 +210,7 @@ def _config(model_name: str, request: LMRequest) -> dict[str, object]:
     if params.n != 1:
         config["candidateCount"] = params.n
     if output is not None:
+        check_form(output, _NAME)
         config["responseMimeType"] = "application/json"
         if isinstance(output, JsonSchema):
             config["responseJsonSchema"] = output.schema

@@ -9,7 +9,7 @@ from dspex.protocols.content import FilePart, ImagePart, Part, ReasoningPart, Te
 from dspex.protocols.json_values import JsonDict
 from dspex.protocols.lm import JsonSchema, LMRequest, Message
 from dspex.services.lm.wires._capabilities import capabilities_of
-from dspex.services.lm.wires._errors import unsayable
+from dspex.services.lm.wires._errors import check_form, unsayable
 from dspex.services.lm.wires._turns import add_extra, replayed
 from dspex.services.lm.wires.chat.request import call_arguments, check_extra, check_tool_choice
 from dspex.services.lm.wires.responses.answer import PROVIDER
@@ -39,6 +39,7 @@ def response_fields(model_name: str, request: LMRequest) -> JsonDict:
         form = {"type": "json_schema", "name": output.name, "schema": output.schema, "strict": output.strict}
         fields["text"] = {"format": form}
     elif output is not None:
+        check_form(output, _NAME)
         fields["text"] = {"format": {"type": "json_object"}}
     _add_parameters(fields, request, reasons=capabilities_of(PROVIDER, model_name).reasoning)
     check_extra(request)

@@ -1,0 +1,76 @@
+"""Which form of a text a server is asked to hold the model to: where it is exact, small enough, and harmless."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from dspex.programs._compile import Plan
+from dspex.programs.adapters._grammar import WHOLE_NUMBER, chat_grammar, lines_grammar
+from dspex.programs.adapters._types import plain_type
+from dspex.programs.adapters._values import ChoiceCodec, NumberCodec
+from dspex.protocols.lm import Capabilities, JsonObject, JsonSchema, LMRequest
+from dspex.protocols.model import LMParams
+from dspex.protocols.text_shapes import Grammar, TextChoice, fits
+
+__all__ = ["chat_form", "enforced_by", "lines_form", "value_form"]
+
+TextForm = TextChoice | Grammar | None
+
+
+def value_form(plan: Plan, spell: Callable[[str], str], params: LMParams, able: Capabilities) -> TextForm:
+    """
+    Return the form of an answer that is one value alone: its choices, or a whole number.
+
+    Args:
+        plan: The signature's.
+        spell: Returns the answer that says a choice.
+        params: How the model is asked.
+        able: The model's capabilities.
+    """
+    if not _is_harmless(params, able):
+        return None
+    only = plan.outputs[0]
+    kind = plain_type(only.codec.annotation)
+    if able.choices and isinstance(only.codec, ChoiceCodec) and fits(only.codec.texts):
+        return TextChoice(tuple(map(spell, only.codec.texts)))
+    if able.choices and isinstance(only.codec, NumberCodec) and kind is bool:
+        return _TRUTH
+    if able.grammar and isinstance(only.codec, NumberCodec) and kind is int:
+        return WHOLE_NUMBER
+    return None
+
+
+_TRUTH: Final = TextChoice(("True", "False"))
+
+
+def enforced_by(request: LMRequest) -> str:
+    """Return in words what a request asks the server to hold the answer to; empty where the answer is free."""
+    output = request.output
+    if isinstance(output, TextChoice):
+        return f"one of {len(output.texts)} texts"
+    words: dict[type, str] = {Grammar: "a grammar", JsonSchema: "a JSON schema", JsonObject: "a JSON object"}
+    return words.get(type(output), "")
+
+
+def lines_form(plan: Plan, params: LMParams, able: Capabilities) -> TextForm:
+    """Return the form of thoughts with exact lines behind them."""
+    return _made(plan, lines_grammar) if able.grammar and _is_harmless(params, able) else None
+
+
+def chat_form(plan: Plan, params: LMParams, able: Capabilities) -> TextForm:
+    """Return the form of a chat answer."""
+    return _made(plan, chat_grammar) if able.grammar and _is_harmless(params, able) else None
+
+
+def _made(plan: Plan, make: Callable[[Plan], Grammar | None]) -> Grammar | None:
+    """Return a signature's grammar, made once."""
+    if make not in plan.rendered:
+        plan.rendered[make] = make(plan)
+    found: Grammar | None = plan.rendered[make]
+    return found
+
+
+def _is_harmless(params: LMParams, able: Capabilities) -> bool:
+    """A model that thinks before it answers would be kept from thinking: a form holds from the first token on."""
+    return not able.reasoning and params.reasoning in (None, "none")
