@@ -7,12 +7,16 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from dspex import Passage, SqliteIndex
 from dspex.app.cli import main
 from dspex.optimizers.control import JobFolder
+from dspex.retrieval import HashingEmbedder, VectorIndex
+from dspex.simulator import SimulatorThread
 
 Run = tuple[int, str, str]
 
@@ -148,3 +152,83 @@ def test_ctrl_c_leaves_what_the_next_start_goes_on_with(folder: Path) -> None:
         == f"{count} passages read: {added} added, {unchanged} unchanged; the index holds {count} passages\n"
     )
     assert added + unchanged == count
+
+
+# --- vectors --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatorThread]:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    with SimulatorThread() as running:
+        yield running
+
+
+def test_an_index_of_vectors_knows_its_embedder(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    built = dspex(capsys, "build", "birds.db", "docs", "--embedder", "hashing:64")
+    assert built[:2] == (0, "2 passages read: 2 added, 0 unchanged, 2 embedded; the index holds 2 passages\n")
+
+    assert json.loads(dspex(capsys, "search", "birds.db", "the swift sleeps", "-k", "1", "--json")[1])["id"] == "s"
+    (folder / "more.jsonl").write_text('{"text": "The wren sings.", "id": "w"}\n')
+    assert "1 added" in dspex(capsys, "add", "birds.db", "more.jsonl")[1]
+    assert dspex(capsys, "delete", "birds.db", "h")[:2] == (0, "1 of 1 passages removed\n")
+    told = json.loads(dspex(capsys, "stats", "birds.db", "--json")[1])
+    assert (told["passages"], told["embedder"], told["dimensions"]) == (2, "HashingEmbedder(64)", 64)
+    assert ": 2 passages, 64 numbers each by HashingEmbedder(64), " in dspex(capsys, "stats", "birds.db")[1]
+    assert "3 passages" not in dspex(capsys, "build", "birds.db", "docs")[1]  # by its own embedder again
+    assert json.loads(dspex(capsys, "stats", "birds.db", "--json")[1])["embedder"] == "HashingEmbedder(64)"
+
+
+def test_a_model_embeds_within_a_budget(capsys: pytest.CaptureFixture[str], folder: Path, sim: SimulatorThread) -> None:
+    """Nobody is asked for more than may be spent."""
+    known = ("--embedder", "openai/text-embedding-3-small")
+    code, out, err = dspex(capsys, "build", "birds.db", "docs", *known, "--usd", "0.00000001")
+    assert (code, out) == (2, "")
+    assert "may spend 1E-8 USD" in err.splitlines()[-1]
+    assert not (folder / "birds.db").exists()
+    model = (*known, "--api-base", sim.url)
+    assert (
+        "the price of openai/text-embedding-3-small is unknown"
+        in dspex(capsys, "build", "birds.db", "docs", *model, "--usd", "1")[2]
+    )
+
+    assert "2 embedded" in dspex(capsys, "build", "birds.db", "docs", *model)[1]
+    asked = sum(sim.stats().arrivals.values())
+    assert dspex(capsys, "build", "birds.db", "docs", *model)[0] == 0  # nothing has changed
+    assert sum(sim.stats().arrivals.values()) == asked
+
+    code, out, _ = dspex(capsys, "search", "birds.db", "a swift", "-k", "1", "--api-base", sim.url, "--json")
+    assert (code, json.loads(out)["id"]) == (0, "s")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["build", "words.db", "docs", "--embedder", "hashing"], "words.db: it is an index of words"),
+        (["add", "words.db", "docs", "--embedder", "hashing"], "words.db: it is an index of words"),
+        (["build", "new.db", "docs", "--embedder", "small"], "'small'"),
+        (["build", "new.db", "docs", "--embedder", "hashing:3"], "dimensions=3: expected 16 or more"),
+        (["build", "new.db", "docs", "--api-base", "http://x"], "--api-base needs --embedder"),
+        (["add", "vectors.db", "docs", "--embedder", "hashing:32"], "made with the embedder HashingEmbedder(64)"),
+        (["search", "function.db", "x"], "function.db was made with a function, and does not say which"),
+    ],
+)
+def test_an_embedder_that_does_not_fit_is_told(
+    capsys: pytest.CaptureFixture[str], folder: Path, arguments: list[str], told: str
+) -> None:
+    passages = [Passage("one", id="1")]
+    SqliteIndex.build(folder / "words.db", passages).close()
+    VectorIndex.build(folder / "vectors.db", passages, HashingEmbedder(64)).close()
+    VectorIndex.build(folder / "function.db", passages, HashingEmbedder(64).__call__).close()
+
+    code, out, err = dspex(capsys, *arguments)
+
+    assert (code, out) == (2, "")
+    assert told in err.splitlines()[-1]
+
+
+def test_overwrite_makes_vectors_of_words(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    SqliteIndex.build(folder / "birds.db", [Passage("one", id="1")]).close()
+
+    assert dspex(capsys, "build", "birds.db", "docs", "--embedder", "hashing", "--overwrite")[0] == 0
+    assert json.loads(dspex(capsys, "stats", "birds.db", "--json")[1])["embedder"] == "HashingEmbedder(512)"

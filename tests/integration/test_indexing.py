@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -128,8 +129,17 @@ async def test_a_build_that_fails_leaves_the_old_index(app: dspex.App, tmp_path:
     path = tmp_path / "birds.db"
     await indexed(app, passages(3), path)
 
+    written = threading.Event()
+
+    def hear(_: str, told: Mapping[str, float], __: object) -> None:
+        if told["read"] == 8:
+            written.set()
+
+    app.telemetry.attach("dspex.index.progress", hear)
+
     def broken() -> Iterator[Passage]:
         yield from passages(8, changed=8)
+        assert written.wait(30.0)  # in the thread that reads
         raise OSError("the disk is gone")
 
     job = await app.index(broken(), path, batch=2)

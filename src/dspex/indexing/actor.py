@@ -178,6 +178,8 @@ class IndexActor(LibraryActor):
             self._files.close()
 
     async def _close_files(self, worker: WorkerThread) -> None:
+        if self._files is not None:
+            self._files.interrupt()
         await worker.aclose(self._shut_files)
 
     def _shut_source(self) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self, cast, runtime_checkable
 
 from dspex._files import FileLock
-from dspex.errors import ConfigError, RetrievalError, RetrieverLacks
+from dspex.errors import ConfigError, MissingExtra, RetrievalError, RetrieverLacks
 from dspex.indexing.record import IndexMode
 from dspex.indexing.target import IndexTarget
 from dspex.protocols.retrieval import Index, Passage, Vector, abilities_of, checked_passages, embedded_text
@@ -153,6 +154,10 @@ class IndexFiles:
             stale = [id_ for id_ in self._into.ids() if _mark(id_) not in self._seen]  # type: ignore[attr-defined]  # a SwappedIndex
             for at in range(0, len(stale), 500):
                 removed += cast("int", self._into.delete(stale[at : at + 500]))
+            prepare = getattr(self._into, "prepare", None)  # what a search would have to wait for
+            if prepare is not None:
+                with suppress(MissingExtra):
+                    prepare()
             self.index.take_over(self._into)  # type: ignore[attr-defined]  # a SwappedIndex
             self._into.close()
             self._forget_staged()
@@ -163,6 +168,12 @@ class IndexFiles:
         assert self._staged is not None
         for path in self._staged.parent.glob(f"{self._staged.name}*"):
             path.unlink(missing_ok=True)
+
+    def interrupt(self) -> None:
+        """Have what takes long in ``finish`` end early; from any thread."""
+        interrupt = getattr(self._into, "interrupt", None)
+        if interrupt is not None:
+            interrupt()
 
     def close(self) -> None:
         """Close the index, and let others write it."""

@@ -79,6 +79,16 @@ def test_library_knows_common_models_and_their_tiers() -> None:
             assert price.cost(usage) == theirs.total_price
 
 
+def test_vectors_cost_what_their_texts_cost() -> None:
+    """The library has no price for tokens that an embedding model does not write."""
+    pytest.importorskip("genai_prices")
+    price = PriceTable().price(LM("openai/text-embedding-3-small"))
+
+    assert price is not None
+    assert price.cost(Usage(1_000_000, 0)) == price.input > 0
+    assert price.output == 0
+
+
 def test_unknown_stays_unknown() -> None:
     """A model nobody knows, or a known name at another server, has no price: not zero."""
     table = PriceTable()

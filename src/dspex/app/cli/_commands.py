@@ -437,6 +437,10 @@ _Encoding = Annotated[str, typer.Option(help="The encoding of text that does not
 _Kind = Annotated[str, typer.Option(help="text, markdown, html, pdf or 'json lines', where names tell none.")]
 _SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on after a file that cannot be read. Exit code 1.")]
 _JobName = Annotated[str | None, typer.Option(help="The job's name.", show_default="made of the index's")]
+_Embedder = Annotated[
+    str | None,
+    typer.Option(help="Makes vectors: provider/model, or hashing.", show_default="the index's own; none for words"),
+]
 
 
 @_index.command("build")
@@ -450,6 +454,10 @@ def index_build(
     kind: _Kind = "",
     skip_bad: _SkipBad = False,
     job: _JobName = None,
+    embedder: _Embedder = None,
+    api_base: _ApiBase = None,
+    cache: _Cache = None,
+    usd: _Usd = None,
     home: _Home = _HOME,
     overwrite: _Overwrite = False,
 ) -> int:
@@ -458,9 +466,12 @@ def index_build(
     from dspex.app.cli import _index as indexes
 
     interruptible()
-    asked = _flags.AppFlags(None, None, None, None, home, 120.0)
+    asked = _flags.AppFlags(None, None, None, cache, home, 120.0, usd)
     split = (least, most, overlap, encoding, kind)
-    return indexes.run(indexes.IndexOptions(index, tuple(sources), asked, "build", *split, skip_bad, job, overwrite))
+    options = indexes.IndexOptions(
+        index, tuple(sources), asked, "build", *split, skip_bad, job, overwrite, embedder, api_base
+    )
+    return indexes.run(options)
 
 
 @_index.command("add")
@@ -474,6 +485,10 @@ def index_add(
     kind: _Kind = "",
     skip_bad: _SkipBad = False,
     job: _JobName = None,
+    embedder: _Embedder = None,
+    api_base: _ApiBase = None,
+    cache: _Cache = None,
+    usd: _Usd = None,
     home: _Home = _HOME,
 ) -> int:
     """Add these files to an index, and write over passages that have changed."""
@@ -481,10 +496,10 @@ def index_add(
     from dspex.app.cli import _index as indexes
 
     interruptible()
-    asked = _flags.AppFlags(None, None, None, None, home, 120.0)
+    asked = _flags.AppFlags(None, None, None, cache, home, 120.0, usd)
     split = (least, most, overlap, encoding, kind)
     return indexes.run(
-        indexes.IndexOptions(index, tuple(sources), asked, "add", *split, skip_bad, job, overwrite=False)
+        indexes.IndexOptions(index, tuple(sources), asked, "add", *split, skip_bad, job, False, embedder, api_base)
     )
 
 
@@ -505,13 +520,14 @@ def index_search(
     query: Annotated[str, typer.Argument(help="Any words.")],
     k: Annotated[int, typer.Option("-k", help="How many passages.", min=1)] = 5,
     where: Annotated[list[str] | None, typer.Option(help="NAME=VALUE in the metadata; may be repeated.")] = None,
+    api_base: _ApiBase = None,
     as_json: _Json = False,
 ) -> int:
     """Print the best passages. Exit code 1: there are none."""
     from dspex.app.cli import _index as indexes
 
     interruptible()
-    return indexes.search(index, query, k=k, conditions=where or (), as_json=as_json)
+    return indexes.search(index, query, k=k, conditions=where or (), as_json=as_json, api_base=api_base)
 
 
 @_index.command("stats")

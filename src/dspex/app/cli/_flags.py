@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from dspex.app._app import App
+from dspex.app.cli._index_file import AnyIndex, kind_of, named_index
 from dspex.app.cli._model import named_model
 from dspex.errors import ConfigError
 from dspex.protocols.money import Budget
@@ -54,13 +55,17 @@ class AppFlags:
             raise ConfigError(f"there is no index {self.retriever}")
         return App(
             lm,
-            retriever=self.retriever,
+            retriever=self._index(),
             cache=self.cache or "memory",
             home=self.home,
             deadline=self.deadline,
             budget=_budget(self.usd),
             drain=drain,
         )
+
+    def _index(self) -> AnyIndex | Path | None:
+        path = self.retriever  # the App knows what to make of a path to words
+        return named_index(path, None, None) if path is not None and kind_of(path) == "vectors" else path
 
 
 def _budget(usd: str | None) -> Budget | None:

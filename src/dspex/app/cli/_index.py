@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dspex._files import parse_json
+from dspex.app._app import App
 from dspex.app.cli._flags import AppFlags
+from dspex.app.cli._index_file import AnyIndex, kind_of, named_index, open_index
 from dspex.errors import ConfigError, JobCancelled, TargetExists
 from dspex.indexing import IndexMode, IndexReport, target_of
-from dspex.protocols.filters import as_filter
-from dspex.protocols.retrieval import Index, Passage
+from dspex.programs import Retrieve
+from dspex.protocols.filters import Filter, as_filter
+from dspex.protocols.retrieval import Passage
 from dspex.services.documents.documents import Documents
-from dspex.services.retrieval.sqlite_index import SqliteIndex
+from dspex.services.retrieval.embedding import is_embedded_outside
+from dspex.services.retrieval.vector_index import VectorIndex
 
 __all__ = ["IndexOptions", "delete", "run", "search", "stats"]
 
@@ -40,6 +44,8 @@ class IndexOptions:
     skip_bad: bool
     job: str | None
     overwrite: bool
+    embedder: str | None = None
+    api_base: str | None = None
 
 
 def run(options: IndexOptions) -> int:
@@ -48,10 +54,11 @@ def run(options: IndexOptions) -> int:
 
     Raises:
         ConfigError: The flags make no job; nothing was read.
-        TargetExists: Something else than an index stands there; it is untouched.
+        TargetExists: Something else than an index of this kind stands there; it is untouched.
         DocumentError: A file cannot be read; without ``--skip-bad``.
+        LMError, BudgetExceeded: The model that embeds has refused, or costs more than ``--usd``.
     """
-    _check_target(options.index, overwrite=options.overwrite)
+    target = _checked_target(options)
     for source in options.sources:
         if source.exists() and options.index.exists() and source.samefile(options.index):
             raise ConfigError(f"{source} is the index itself")
@@ -67,7 +74,6 @@ def run(options: IndexOptions) -> int:
 
     async def index() -> IndexReport:
         async with options.asked.app() as app:
-            target: Path | Index = options.index
             job = await app.index(documents, target, mode=options.mode, job=options.job, skip_bad=options.skip_bad)
             sys.stderr.write(f"job {job.id}: `dspex jobs show {job.id}` tells how it stands\n")
             return await job.result()
@@ -77,6 +83,8 @@ def run(options: IndexOptions) -> int:
     except JobCancelled as error:
         sys.stderr.write(f"dspex: {error}\n")
         return 1
+    finally:
+        target.close()
     _tell(documents, options.mode)
     sys.stdout.write(f"{report}\n")
     return 1 if report.skipped or report.counts.bad else 0
@@ -96,28 +104,33 @@ def _tell(documents: Documents, mode: IndexMode) -> None:
     sys.stderr.write("".join(f"dspex: {line}\n" for line in lines))
 
 
-def _check_target(index: Path, *, overwrite: bool) -> None:
+def _checked_target(options: IndexOptions) -> AnyIndex:
+    index = options.index
     target_of(index)
     if index.exists() and not index.is_file():
         raise ConfigError(f"{index} is not a file")
-    if index.is_file() and not overwrite and not _is_ours(index):
-        raise TargetExists(index, "it is not an index", "--overwrite")
-
-
-def _is_ours(index: Path) -> bool:
-    with index.open("rb") as file:
-        head = file.read(72)
-    return not head or (head[:16] == b"SQLite format 3\0" and head[68:72] == b"DSPX")
+    found = named_index(index, options.embedder, options.api_base)
+    there, wanted = kind_of(index), "vectors" if isinstance(found, VectorIndex) else "words"
+    if there not in (wanted, "none") and not options.overwrite:
+        if there == "other":
+            raise TargetExists(index, "it is not an index", "--overwrite")
+        raise TargetExists(index, f"it is an index of {there}", "--overwrite")
+    return found
 
 
 # --- looking and deleting -------------------------------------------------------------------------------------
 
 
-def search(index: Path, query: str, *, k: int, conditions: Iterable[str], as_json: bool) -> int:
+def search(
+    index: Path, query: str, *, k: int, conditions: Iterable[str], as_json: bool, api_base: str | None = None
+) -> int:
     """Print the best passages; returns the exit code: 1 when there are none."""
-    opened = _opened(index)
+    opened, asked = open_index(index, api_base=api_base), as_filter(_filter_of(conditions))
     try:
-        found = opened.search(query, k, as_filter(_filter_of(conditions)))
+        if isinstance(opened, VectorIndex) and is_embedded_outside(opened.embedder):
+            found = asyncio.run(_searched_by_model(opened, query, k, asked))
+        else:
+            found = opened.search(query, k, asked)
     finally:
         opened.close()
     if as_json:
@@ -127,10 +140,15 @@ def search(index: Path, query: str, *, k: int, conditions: Iterable[str], as_jso
     return 0 if found else 1
 
 
+async def _searched_by_model(index: VectorIndex, query: str, k: int, asked: Filter | None) -> Sequence[Passage]:
+    async with App(retriever=index) as app:
+        return await app.run(Retrieve(k=k, filter=asked), query=query)
+
+
 def delete(index: Path, ids: Iterable[str]) -> int:
     """Remove passages by id; returns the exit code: 1 when some were not there."""
     wanted = list(dict.fromkeys(ids))
-    opened = _opened(index)
+    opened = open_index(index)
     try:
         removed = opened.delete(wanted)
     finally:
@@ -141,22 +159,22 @@ def delete(index: Path, ids: Iterable[str]) -> int:
 
 def stats(index: Path, *, as_json: bool) -> int:
     """Print how many passages an index holds and from which files."""
-    opened = _opened(index)
+    opened = open_index(index)
     try:
         told = {"index": str(index), "passages": len(opened), "bytes": index.stat().st_size, "version": opened.version}
+        if isinstance(opened, VectorIndex):
+            told |= {"embedder": opened.made_with, "dimensions": opened.dimensions}
     finally:
         opened.close()
     if as_json:
         sys.stdout.write(json.dumps(told) + "\n")
     else:
-        sys.stdout.write(f"{index}: {told['passages']} passages, {told['bytes']:,} bytes, version {told['version']}\n")
+        more = (
+            f", {told['dimensions']} numbers each by {told['embedder'] or 'a function'}" if "embedder" in told else ""
+        )
+        size = f"{told['passages']} passages{more}, {told['bytes']:,} bytes"
+        sys.stdout.write(f"{index}: {size}, version {told['version']}\n")
     return 0
-
-
-def _opened(index: Path) -> SqliteIndex:
-    if not index.exists():
-        raise ConfigError(f"there is no index {index}: `dspex index build {index} FILES` makes one")
-    return SqliteIndex(index)
 
 
 def _filter_of(conditions: Iterable[str]) -> dict[str, str | int | float | bool | None]:

@@ -141,6 +141,8 @@ def _from_library(lm: LM) -> Price | None:
             ("cache_write", "cache_write_mtok"),
         )
     }
+    if rates["output"] is None and "embed" in lm.model_name:
+        rates["output"] = Decimal(0)  # vectors are not sold by the token
     if rates["input"] is None or rates["output"] is None:
         return None
     starts = sorted({tier.start for rate in rates.values() for tier in getattr(rate, "tiers", ())})

@@ -199,21 +199,29 @@ class NearSearch:
             return True
         return self._graph is not None and not self._beside(len(matrix))
 
-    def make_now(self, snapshot: Snapshot) -> None:
+    def make_now(self, snapshot: Snapshot) -> bool:
         """
-        Make a graph and wait for it; one that another process is making is waited for, and does as well.
+        Make a graph and wait for it; one that another process is making is waited for, and may do as well.
+
+        Returns:
+            False where it was stopped.
 
         Raises:
             MissingExtra: The library is not installed.
             FileError, RetrievalError: The files cannot be written.
         """
         graphs()
+        self._stopped.clear()
         if self._thread is not None:
             self._thread.join()
         with FileLock(self.file, wait=True):
             if self._named() == snapshot.graph:
-                self._stopped.clear()
                 self._write(snapshot, threads=0)
+        return not self._stopped.is_set()
+
+    def stop(self) -> None:
+        """Have ``make_now`` return soon; from any thread."""
+        self._stopped.set()
 
     def take(self, other: NearSearch) -> None:
         """Put another index's graph into the place of this one, before its passages come."""

@@ -248,9 +248,14 @@ class VectorIndex(StoredPassages[_VectorsWriter]):
                 mark, _, stamp, graph = self._loaded
                 snapshot = Snapshot(mark, stamp, graph, *matrix.snapshot())
             try:
-                self._near.make_now(snapshot)
+                if not self._near.make_now(snapshot):
+                    return
             except (FileError, sqlite3.Error) as error:
                 raise self._failed("written", error) from error
+
+    def interrupt(self) -> None:
+        """Have ``prepare`` return soon, without a graph; from any thread."""
+        self._near.stop()
 
     @property
     def graph(self) -> GraphState:
@@ -258,6 +263,11 @@ class VectorIndex(StoredPassages[_VectorsWriter]):
         with self._one_state():
             matrix = self._fresh(later=False)
             return self._near.state(0 if matrix is None else len(matrix))
+
+    @property
+    def made_with(self) -> str:
+        """The name of the embedder that made the vectors; empty for a function. Raises what ``search`` raises."""
+        return self._said()[2]
 
     @property
     def dimensions(self) -> int:
