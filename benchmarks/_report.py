@@ -44,7 +44,7 @@ class Result:
         high: Their upper quartile.
         ours: The median of one operation, in ``unit``; for looking into, not for quoting.
         peer: The same of the peer, or of the best of its rivals.
-        unit: Microseconds or bytes.
+        unit: Microseconds, bytes, or none where both sides are one ratio.
         ours_figures: The medians of what else our side had to say.
         peer_figures: The same of the peer.
     """
@@ -77,7 +77,7 @@ def summary(row: Row, rounds: Sequence[Mapping[str, Turn]]) -> Result:
         raise ValueError(f"{row.name}: nothing was measured")
     peer = min((row.peer, *row.rivals), key=lambda name: statistics.median(_cost(each[name], row) for each in rounds))
     pairs = [(_cost(each[row.ours], row), _cost(each[peer], row)) for each in rounds]
-    scale = 1.0 if row.clock == "memory" else 1e6
+    scale = 1.0 if row.clock in ("memory", "turns") else 1e6
     ratios = [row.ratio(ours, peer) for ours, peer in pairs]
     ratio = statistics.median(ratios)
     low, high = _quartiles(ratios)
@@ -94,7 +94,7 @@ def summary(row: Row, rounds: Sequence[Mapping[str, Turn]]) -> Result:
         rounds=len(rounds),
         ours=statistics.median(ours for ours, _ in pairs) * scale,
         peer=statistics.median(peer for _, peer in pairs) * scale,
-        unit="bytes" if row.clock == "memory" else "us",
+        unit={"memory": "bytes", "turns": "x"}.get(row.clock, "us"),
         ours_figures=_medians([each[row.ours].figures for each in rounds]),
         peer_figures=_medians([each[peer].figures for each in rounds]),
     )

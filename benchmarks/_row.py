@@ -9,7 +9,7 @@ from benchmarks._budget import Budget
 
 __all__ = ["Clock", "Group", "Row", "Size"]
 
-Clock = Literal["cpu", "wall", "p99", "memory"]
+Clock = Literal["cpu", "wall", "p99", "memory", "turns"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,8 @@ class Row:
         versus: The peer, for the table.
         budget: The aim. A row without one informs; ``reads`` then says which way its ratio goes.
         clock: CPU time of the whole process (the default: noise from neighbours hardly shows), or elapsed time; or
-            what the contender measured itself: the 99th percentile of latencies, or memory.
+            what the contender measured itself: the 99th percentile of latencies, memory, or the ratio of two things
+            that took turns in its process.
     """
 
     name: str

@@ -310,17 +310,25 @@ GROUPS: tuple[Group, ...] = (
                 "no page",
                 None,
             ),
-            Row(
-                "page-open",
-                "Predict over HTTP, 64 in flight, a page that somebody looks at",
-                "pages:opened@uvloop",
-                "pages:without@uvloop",
-                "no page",
-                None,
-            ),
         ),
         server=True,
         seconds=1.0,
+    ),
+    Group(
+        "viewer",
+        (
+            Row(
+                "page-open",
+                "Predict over HTTP, 64 in flight, while somebody looks at the page",
+                "pages:looked_at@uvloop",
+                "pages:unseen@uvloop",
+                "nobody looks, in turns in the same process",
+                _at("<= 1.01x"),
+                clock="turns",
+            ),
+        ),
+        server=True,
+        size=Size(14_400, 3_600, rounds=5),
     ),
     Group(
         "run",

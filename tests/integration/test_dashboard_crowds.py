@@ -10,10 +10,10 @@ from playwright.async_api import expect
 
 import dspex
 import dspex.app.dashboard.web  # loaded here, not while a loop runs
-from dspex.app.dashboard.hub import SELDOM, SHARE, Hub
+from dspex._clock import monotonic
+from dspex.app.dashboard.hub import Audience, Hub
 from dspex.app.dashboard.notes import Notes
-from dspex.app.dashboard.presenter import look
-from dspex.app.dashboard.shapes import Plain
+from dspex.app.dashboard.pace import SELDOM
 from dspex.runtime import KILL, Actor, ChildSpec, Supervisor
 from dspex.testing import ScriptedLM
 from tests.integration.test_dashboard_browser import browser, opened
@@ -77,31 +77,44 @@ async def test_ten_thousand_requests_and_a_thousand_actors(tmp_path: Path) -> No
 
 
 async def test_a_restart_is_told_soon_however_dear_a_look_is() -> None:
-    """The next look comes when an actor has been restarted, not when it is due by what looks cost."""
-    looks: list[int] = []
+    """The restart itself wakes who looks: by what looks cost, and by what was sent, the next one is not due yet."""
     async with dspex.App(ScriptedLM([])) as app:
         tree = app.running_tree()
         notes = Notes(tree.runner, app.telemetry)
-
-        def seen(*of: object) -> Plain:
-            looks.append(app.runtime.restarts)
-            return look(tree, notes)
-
-        hub = Hub(tree, notes, seen)
-        hub._costs.append(SELDOM)  # a look that took two seconds: by its share, the next is due in minutes
-        events = hub.events()
-        first = await anext(events)
-        hub._costs.extend([0.004] * 5)  # and five that took 4 ms: due in a second, and after a restart at once
-        due = hub.pause
+        hub = Hub(tree, notes)
+        audience = Audience(hub)
+        lines = audience.lines()
+        first = await anext(lines)
+        for _ in range(5):
+            hub.pace.cost_more(SELDOM)
+            hub.pace.made(monotonic(), monotonic() + SELDOM, down=False)
+        assert hub.pace.due > monotonic() + SELDOM
         cache = app.runtime.whereis("cache")
         assert cache is not None
+        made = hub.made
         cache.exit(KILL)
-        await app.runtime.wait_name("cache", 5.0)
-        second = await anext(events)
-        soon = looks[-1]
-        hub.close()
+        second = await anext(lines)
+        due = hub.pace.due
+        audience.close()
+        assert [each async for each in lines] == []
 
-    assert first.startswith(b"event: snapshot")
-    assert b"killed" in second, "the first event after a restart tells of it"
-    assert soon == 1
-    assert due == pytest.approx(0.004 / SHARE)
+    assert first.startswith(b'{"snapshot":')
+    assert b'"path":"App/cache"' in second, "the first update after a restart tells of it"
+    assert hub.made == made + 1
+    assert due <= monotonic() + SELDOM
+
+
+async def test_all_doors_of_an_app_share_its_snapshots(tmp_path: Path) -> None:
+    """The page and the local socket look at one hub; closing one door leaves those behind the other alone."""
+    async with dspex.App(ScriptedLM([]), home=tmp_path) as app:
+        hub = app.running_tree().hub
+        doors = [Audience(hub), Audience(hub)]
+        streams = [door.lines() for door in doors]
+        firsts = [await anext(lines) for lines in streams]
+        assert (hub.made, [door.viewers for door in doors]) == (1, [1, 1])
+        doors[0].close()
+        assert [each async for each in streams[0]] == []
+        assert [door.viewers for door in doors] == [0, 1]
+        assert (await anext(streams[1])).startswith(b'{"delta":')
+        doors[1].close()
+    assert firsts[0] == firsts[1]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dspex._random import fresh_token
 from dspex.app.config import read_key
+from dspex.app.dashboard.hub import Hub
 from dspex.app.dashboard.local import watch_spec
 from dspex.app.dashboard.notes import Notes
 from dspex.app.dashboard.server import Door, dashboard_spec
@@ -143,6 +144,7 @@ class AppTree:
         self.door = door
         self._watched_as = watched_as
         self.notes: Notes | None = None
+        self._hub: Hub | None = None
         """The memory for viewers; None where nobody has asked for one."""
         self.rows = RowsUnderWay()
         self.job_service = JobService(
@@ -280,6 +282,13 @@ class AppTree:
         if self.notes is None:
             self.notes = Notes(self.runner, self.runtime.telemetry, capture=capture)
         return self.notes
+
+    @property
+    def hub(self) -> Hub:
+        """The snapshots of this tree, for all who look at it; only after ``watch``."""
+        if self._hub is None:
+            self._hub = Hub(self, self.watch())
+        return self._hub
 
     # --- looking --------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -80,42 +80,47 @@ class TreeNode:
 
 def tree(process: Process) -> TreeNode:
     """Take a snapshot of ``process`` and all below it."""
-    order: list[tuple[Process, Child | None]] = []
+    order: list[tuple[Process, Child | None, _Below]] = []
     todo: list[tuple[Process, Child | None]] = [(process, None)]
     while todo:  # a stack of our own: a tree may be deeper than Python's
-        each = todo.pop()
-        order.append(each)
-        todo += [(child, record) for child, record in _below(each[0]) if child is not None]
+        one, record = todo.pop()
+        below = _below(one)
+        order.append((one, record, below))
+        todo += [(child, known) for child, known in below if child is not None]
     nodes: dict[Process, TreeNode] = {}
-    for one, record in reversed(order):  # whoever is below comes first
-        nodes[one] = _node(one, record, nodes)
+    for one, record, below in reversed(order):  # whoever is below comes first
+        nodes[one] = _node(one, record, below, nodes)
     return nodes[process]
 
 
-def _node(process: Process, record: Child | None, nodes: dict[Process, TreeNode]) -> TreeNode:
+def _node(process: Process, record: Child | None, below: _Below, nodes: dict[Process, TreeNode]) -> TreeNode:
     tasks = sum(not isinstance(each, ActorProcess) for each in process.children)
-    children = tuple(nodes[child] if child is not None else _absent(below) for child, below in _below(process))
+    children = tuple([nodes[child] if child is not None else _absent(known) for child, known in below])
     known = record.restarts if record is not None else 0
     last = record.last_exit if record is not None else None
     if not isinstance(process, ActorProcess):
         return TreeNode(process.label, process.pid, _status(process), known, children=children, tasks=tasks)
+    actor, mailbox = process.actor, process.mailbox
     return TreeNode(
         process.label,
         process.pid,
         _status(process),
         known,
-        len(process.mailbox),
-        process.mailbox.high_water,
+        len(mailbox),
+        mailbox.high_water,
         process.handled,
         last,
-        _note(process.actor),
+        _note(actor) if type(actor).describe is not Actor.describe else "",  # most have nothing to say
         tasks,
         children,
         process.busy_since,
     )
 
 
-def _below(process: Process) -> list[tuple[ActorProcess | None, Child | None]]:
+_Below = Sequence[tuple["ActorProcess | None", "Child | None"]]
+
+
+def _below(process: Process) -> _Below:
     """Return the actors below a process, and their supervisor's records; one of the two is there."""
     actor = process.actor if isinstance(process, ActorProcess) else None
     if isinstance(actor, Parent):

@@ -22,7 +22,6 @@ _log = get_logger("supervisor")
 
 def report_restart(supervisor: Process, child: Child, reason: ExitReason, window: RestartWindow) -> None:
     """Say that a child has ended and is started again; ``window`` is what counts its restarts."""
-    supervisor.runtime.restarts += 1
     times = child.count_restart(supervisor.runtime.clock.now(), window.period)
     if _log.heard:
         _log.warning(
@@ -40,6 +39,8 @@ def report_restart(supervisor: Process, child: Child, reason: ExitReason, window
     if telemetry.active:
         metadata = {"supervisor": supervisor.label, "child": child.id, "reason": reason}
         telemetry.emit("dspex.child.restart", {"restarts": child.restarts}, metadata)
+    for tell in tuple(supervisor.runtime.restart_watchers):
+        tell()
 
 
 def report_start_failure(supervisor: Process, child: Child, failure: object) -> None:

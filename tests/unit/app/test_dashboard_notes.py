@@ -35,7 +35,7 @@ def record(**changes: Any) -> RequestRecord:
 
 
 def look(notes: TreeNotes, root: TreeNode, now: float = 10.0) -> tuple[dict[str, Any], list[str]]:
-    return notes.look(root, now, origin=0.0, capture=False)
+    return notes.look(root, now, lambda pid: pid == 77)
 
 
 # --- the tree -----------------------------------------------------------------------------------------------
@@ -54,7 +54,7 @@ def test_every_node_has_a_path_of_its_own() -> None:
 
 
 def test_a_restart_between_two_looks_is_seen_once_and_the_first_look_does_not_know_when() -> None:
-    notes = TreeNotes()
+    notes = TreeNotes(origin=0.0, capture=False)
     _, at_first = look(notes, node("App", node("cache", restarts=2)))
     rows, then = look(notes, node("App", node("cache", restarts=3, last_exit=Killed())), 11.0)
     _, later = look(notes, node("App", node("cache", restarts=3, last_exit=Killed())), 12.0)
@@ -66,16 +66,36 @@ def test_a_restart_between_two_looks_is_seen_once_and_the_first_look_does_not_kn
 
 
 def test_an_actor_that_was_not_there_before_and_has_died_is_seen() -> None:
-    notes = TreeNotes()
+    notes = TreeNotes(origin=0.0, capture=False)
     look(notes, node("App"))
     _, restarted = look(notes, node("App", node("job", restarts=1)))
 
     assert restarted == ["App/job"]
 
 
+def test_a_row_is_the_same_object_until_something_of_it_changes() -> None:
+    """Whatever is told of an actor; nobody compares again what has not changed."""
+    notes = TreeNotes(origin=0.0, capture=False)
+    calm: dict[str, Any] = {"pid": 77, "high_water": 3, "note": "3 entries"}
+    first, _ = look(notes, node("App", node("cache", **calm)))
+    again, _ = look(notes, node("App", node("cache", **calm)), 11.0)
+    assert again["App/cache"] is first["App/cache"]
+    assert again["App/cache"]["supervisor"] is True
+    for change in ({"note": "4 entries"}, {"high_water": 4}, {"status": "suspended"}, {"tasks": 1}, {"restarts": 1}):
+        changed, _ = look(notes, node("App", node("cache", **{**calm, **change})), 12.0)
+        assert changed["App/cache"] != first["App/cache"]
+        first, _ = look(notes, node("App", node("cache", **calm)), 13.0)
+    waits, _ = look(notes, node("App", node("cache", **calm, mailbox=1, handled=5)), 14.0)
+    assert waits["App/cache"]["oldest"] == 14.0
+    gone, _ = look(notes, node("App", node("cache", **calm, handled=6)), 15.0)
+    assert "oldest" not in gone["App/cache"]
+    busy, _ = look(notes, node("App", node("cache", **calm, busy_since=15.0)), 16.0)
+    assert busy["App/cache"]["busy"] == 15.0
+
+
 def test_the_oldest_message_is_as_old_as_the_look_that_first_saw_it() -> None:
     """Ten messages wait; when eight of them are handled, the oldest left came by the look that saw the ninth."""
-    notes = TreeNotes()
+    notes = TreeNotes(origin=0.0, capture=False)
     for at, (waiting, handled) in enumerate([(3, 5), (10, 5), (10, 5), (2, 13)]):
         rows, _ = look(notes, node("App", mailbox=waiting, handled=handled), float(at))
 

@@ -114,6 +114,23 @@ async def test_a_restart_says_who_how_often_and_why(
     assert "says" not in first
 
 
+async def test_a_restart_is_told_to_whoever_watches(runtime: Runtime) -> None:
+    """Once for each, when its end is known and before it is back; nobody is told who has left."""
+    told: list[int] = []
+
+    def tell() -> None:
+        told.append(len(told))
+
+    await tree(runtime, max_restarts=9, max_seconds=5.0)
+    runtime.restart_watchers.add(tell)
+    await crash(runtime, ConnectionError("one"))
+    await crash(runtime, ConnectionError("two"))
+    runtime.restart_watchers.discard(tell)
+    await crash(runtime, ConnectionError("three"))
+
+    assert told == [0, 1]
+
+
 async def test_a_crash_says_who_and_at_what(runtime: Runtime, heard: pytest.LogCaptureFixture) -> None:
     """With the traceback; and whoever looks for the event's name alone finds it at the lowest level."""
     heard.set_level(logging.DEBUG, "dspex")

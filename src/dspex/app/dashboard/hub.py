@@ -2,8 +2,7 @@
 Snapshots for many viewers: made while somebody looks, at most every 100 ms, and handed out as what has changed.
 
 Nobody looking, nothing is made. A snapshot that is dear to make is made less often, so that looking takes about one
-hundredth of the loop's time, whatever there is to see; after a restart one is made sooner, since that is what people
-look for.
+hundredth of the loop's time, whatever there is to see. A restart wakes the viewers, since that is what people look for.
 """
 
 from __future__ import annotations
@@ -19,28 +18,17 @@ from dspex._clock import monotonic
 from dspex._random import fresh_id
 from dspex.app.dashboard.delta import delta
 from dspex.app.dashboard.notes import Notes
+from dspex.app.dashboard.pace import LookPace
 from dspex.app.dashboard.presenter import look
 from dspex.app.dashboard.shapes import Plain
 
 if TYPE_CHECKING:
     from dspex.app._tree import AppTree
 
-__all__ = ["Hub", "encoded"]
-
-EVERY: Final = 0.1
-"""Seconds between two snapshots, at least; eyes follow ten pictures a second."""
-
-SELDOM: Final = 2.0
-"""Seconds between two snapshots, at most, however dear they are."""
-
-SHARE: Final = 0.004
-"""The share of the loop's time that snapshots may take; sending them, and the notes of requests, take the rest."""
-
-URGENT: Final = 0.05
-"""The share while actors are restarted."""
+__all__ = ["Audience", "Hub", "encoded"]
 
 RATE: Final = 256 * 1024
-"""Bytes a second that one viewer is sent at most."""
+"""Bytes a second that one viewer is sent at most, over some seconds."""
 
 REMEMBERED: Final = 50
 """Snapshots that a viewer who comes back may go on from."""
@@ -51,7 +39,7 @@ QUIET: Final = 10.0
 
 class Hub:
     """
-    The snapshots of one run of an App.
+    The snapshots of one run of an App: one for all who look at it, by whichever door.
 
     Args:
         tree: The tree of the running App.
@@ -65,43 +53,33 @@ class Hub:
         self._look = look
         self._mark = fresh_id("d")
         self._number = 0
-        self._made_at = float("-inf")
-        self._restarts = 0
-        self._costs: deque[float] = deque(maxlen=5)
+        self.pace = LookPace()
         self._recent: deque[tuple[int, Plain]] = deque(maxlen=REMEMBERED)
         self._encoded: tuple[tuple[int, int], bytes] | None = None
         self._sleeping: set[asyncio.Future[None]] = set()
-        self.closed = False
-        self.viewers = 0
         self.made = 0
         """Snapshots that were made."""
+        tree.runtime.restart_watchers.add(self._restarted)
 
-    def is_of(self, tree: AppTree) -> bool:
-        """True when it shows this tree: an App that is started again has another."""
-        return self._tree is tree
+    def _restarted(self) -> None:
+        """Note that an actor is being restarted; of a storm, the first wakes those who look."""
+        if self.pace.restarted(monotonic()):
+            self.wake()
 
-    @property
-    def pause(self) -> float:
-        """The seconds until the next snapshot, within bounds: the dearer one is, the longer."""
-        share = URGENT if self._is_urgent else SHARE
-        return min(SELDOM, max(EVERY, min(self._costs, default=0.0) / share))
-
-    @property
-    def _is_urgent(self) -> bool:
-        """True when an actor has been restarted since the latest snapshot."""
-        return self._tree.runtime.restarts != self._restarts
+    def wake(self) -> None:
+        """Wake those who wait for the next snapshot, to see if it is due, or if they are to leave."""
+        for future in self._sleeping:
+            _wake(future)
 
     def current(self) -> tuple[int, Plain]:
         """Return the latest snapshot and its number, made now unless there is one that is fresh enough."""
         begun = monotonic()
-        if self._recent and begun - self._made_at < self.pause * 0.9:
+        if self._recent and begun < self.pace.due - 0.005:
             return self._recent[-1]
-        self._restarts = self._tree.runtime.restarts
         snapshot = self._look(self._tree, self._notes)
         self.made += 1
         self._number += 1
-        self._made_at = monotonic()
-        self._costs.append(self._made_at - begun)
+        self.pace.made(begun, monotonic(), down=bool(snapshot["app"]["down"]))
         self._recent.append((self._number, snapshot))
         return self._recent[-1]
 
@@ -113,59 +91,22 @@ class Hub:
         """Return the snapshot of an event that a viewer has seen; None when it is too old, or of another run."""
         return next((each for each in self._recent if self.event_id(each[0]) == event_id), None)
 
-    async def events(self, last_event_id: str = "") -> AsyncIterator[bytes]:
-        """
-        Yield server-sent events for one viewer, until the hub is closed: ``snapshot`` first, then ``delta``.
+    def step(self, known: tuple[int, Plain], now: tuple[int, Plain]) -> tuple[str, bytes]:
+        """Return the update that leads from one snapshot to another; all who see the same share its bytes."""
+        step = known[0], now[0]
+        if self._encoded is None or self._encoded[0] != step:
+            begun = monotonic()
+            self._encoded = step, encoded(delta(known[1], now[1]))
+            self.pace.cost_more(monotonic() - begun)
+        changes = self._encoded[1]
+        if now[0] - known[0] > REMEMBERED // 2:
+            whole = encoded(now[1])
+            if len(whole) < len(changes):
+                return "snapshot", whole
+        return "delta", changes
 
-        A viewer whose last event is still known goes on from there. One that is slow is not sent what it has missed:
-        the next event leads from what it has to what is now, or is a snapshot where that is shorter.
-        """
-        async with aclosing(self._updates(self.find(last_event_id))) as updates:
-            async for kind, number, data in updates:
-                yield _event(kind, self.event_id(number), data) if data else b": nothing new\n\n"
-
-    async def lines(self) -> AsyncGenerator[bytes, None]:
-        """Yield the same as JSON Lines: ``{"snapshot": …}``, then ``{"delta": …}``, and ``{}`` after a long silence."""
-        async with aclosing(self._updates(None)) as updates:
-            async for kind, _, data in updates:
-                yield b'{"%s":%s}\n' % (kind.encode(), data) if data else b"{}\n"
-
-    async def _updates(self, known: tuple[int, Plain] | None) -> AsyncGenerator[tuple[str, int, bytes], None]:
-        """Yield the kind of an update, the number of the snapshot that it leads to, and its JSON."""
-        self.viewers += 1
-        try:
-            silent = 0.0
-            while not self.closed:
-                number, snapshot = self.current()
-                kind, data = "", b""
-                if known is None:
-                    kind, data = "snapshot", encoded(snapshot)
-                elif number != known[0]:
-                    kind, data = self._step(known, (number, snapshot))
-                known = number, snapshot
-                if data or silent >= QUIET:
-                    silent = 0.0
-                    yield kind, number, data
-                silent += await self._wait(len(data) / RATE)
-        finally:
-            self.viewers -= 1
-
-    def close(self) -> None:
-        """End the streams of all viewers, at once."""
-        self.closed = True
-        for future in self._sleeping:
-            _wake(future)
-
-    async def _wait(self, least: float) -> float:
-        """Wait for the next snapshot, at least so many seconds, and return how many it were."""
-        waited = 0.0
-        while not self.closed and (left := max(least, self.pause) - waited) > 0.001:
-            step = min(EVERY, left)  # in steps: the pause becomes shorter after a restart
-            await self._sleep(step)
-            waited += step
-        return waited
-
-    async def _sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
+        """Wait so long, or until ``wake``."""
         runtime = self._tree.runtime
         future: asyncio.Future[None] = runtime.loop.create_future()
         timer = runtime.clock.call_later(seconds, _wake, future, context=runtime.context)
@@ -176,19 +117,69 @@ class Hub:
             self._sleeping.discard(future)
             timer.cancel()
 
-    def _step(self, known: tuple[int, Plain], now: tuple[int, Plain]) -> tuple[str, bytes]:
-        """Return the update that leads from one snapshot to another; all who see the same share its bytes."""
-        step = known[0], now[0]
-        if self._encoded is None or self._encoded[0] != step:
-            begun = monotonic()
-            self._encoded = step, encoded(delta(known[1], now[1]))
-            self._costs[-1] += monotonic() - begun
-        changes = self._encoded[1]
-        if now[0] - known[0] > REMEMBERED // 2:
-            whole = encoded(now[1])
-            if len(whole) < len(changes):
-                return "snapshot", whole
-        return "delta", changes
+
+class Audience:
+    """
+    Those who look through one door, such as the page or the local socket; they leave when it is closed.
+
+    Args:
+        hub: Where snapshots come from.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.closed = False
+        self.viewers = 0
+
+    async def events(self, last_event_id: str = "") -> AsyncIterator[bytes]:
+        """
+        Yield server-sent events for one viewer, until the door is closed: ``snapshot`` first, then ``delta``.
+
+        A viewer whose last event is still known goes on from there. One that is slow is not sent what it has missed:
+        the next event leads from what it has to what is now, or is a snapshot where that is shorter.
+        """
+        async with aclosing(self._updates(self.hub.find(last_event_id))) as updates:
+            async for kind, number, data in updates:
+                yield _event(kind, self.hub.event_id(number), data) if data else b": nothing new\n\n"
+
+    async def lines(self) -> AsyncGenerator[bytes, None]:
+        """Yield the same as JSON Lines: ``{"snapshot": …}``, then ``{"delta": …}``, and ``{}`` after a long silence."""
+        async with aclosing(self._updates(None)) as updates:
+            async for kind, _, data in updates:
+                yield b'{"%s":%s}\n' % (kind.encode(), data) if data else b"{}\n"
+
+    def close(self) -> None:
+        """End the streams of all viewers, at once."""
+        self.closed = True
+        self.hub.wake()
+
+    async def _updates(self, known: tuple[int, Plain] | None) -> AsyncGenerator[tuple[str, int, bytes], None]:
+        """Yield the kind of an update, the number of the snapshot that it leads to, and its JSON."""
+        hub = self.hub
+        self.viewers += 1
+        try:
+            told_at, debt = monotonic(), 0.0
+            while not self.closed:
+                number, snapshot = hub.current()
+                kind, data = "", b""
+                if known is None:
+                    kind, data = "snapshot", encoded(snapshot)
+                elif number != known[0]:
+                    kind, data = hub.step(known, (number, snapshot))
+                known = number, snapshot
+                if data or monotonic() - told_at >= QUIET:
+                    debt = max(0.0, debt - (monotonic() - told_at) * RATE) + len(data)
+                    told_at = monotonic()
+                    yield kind, number, data
+                # A first snapshot may be large: who has been sent little is not held up by it.
+                await self._wait(told_at + (debt - RATE) / RATE)
+        finally:
+            self.viewers -= 1
+
+    async def _wait(self, least: float) -> None:
+        """Wait for the next snapshot, at least until ``least``; in pieces, since a restart makes it due sooner."""
+        while not self.closed and (left := max(least, self.hub.pace.due) - monotonic()) > 0.001:
+            await self.hub.sleep(min(left, QUIET))
 
 
 def encoded(value: object) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dspex.app.config import read_socket_folders, read_watch
-from dspex.app.dashboard.hub import Hub, encoded
+from dspex.app.dashboard.hub import Audience, encoded
 from dspex.app.dashboard.shapes import VERSION
 from dspex.app.dashboard.sockets import NAME, Bound, bind, is_allowed
 from dspex.errors import ConfigError
@@ -79,19 +79,20 @@ class WatchServer(LibraryActor):
 
     async def init(self) -> None:
         """Listen; ConfigError when no socket can be made."""
-        hub = Hub(self._tree, self._tree.watch())
+        self._tree.watch()
+        audience = Audience(self._tree.hub)
         bound = bind(read_socket_folders(), self._name)
         self.own(bound, Bound.close)
-        self.own(hub, Hub.close)
+        self.own(audience, Audience.close)
         self.own(self._viewers, _close)  # whose task is killed before it begins would close nothing
         self._path = str(bound.path)
-        self.spawn_task(self._take, bound.listening, hub, label="accept")
+        self.spawn_task(self._take, bound.listening, audience, label="accept")
 
     def describe(self) -> str:
         """Tell the socket and how many look."""
         return f"{self._path}, {len(self._viewers)} looking"
 
-    async def _take(self, listening: socket.socket, hub: Hub) -> None:
+    async def _take(self, listening: socket.socket, audience: Audience) -> None:
         """Take connections, one after the other."""
         loop, runtime = self._tree.runtime.loop, self._tree.runtime
         while True:
@@ -104,16 +105,16 @@ class WatchServer(LibraryActor):
                 connection.close()
                 continue
             self._viewers.add(connection)
-            self.spawn_task(self._tell, connection, hub, label="viewer")
+            self.spawn_task(self._tell, connection, audience, label="viewer")
 
-    async def _tell(self, connection: socket.socket, hub: Hub) -> None:
+    async def _tell(self, connection: socket.socket, audience: Audience) -> None:
         """Send what there is to see, until the viewer has gone; a slow one is not sent what it has missed."""
         loop = self._tree.runtime.loop
         greeting = {"dspex": "watch", "version": VERSION, "name": self._name, "pid": os.getpid()}
         try:
             with suppress(OSError):  # the viewer has gone
                 await loop.sock_sendall(connection, encoded(greeting) + b"\n")
-                async with aclosing(hub.lines()) as lines:
+                async with aclosing(audience.lines()) as lines:
                     async for line in lines:
                         await loop.sock_sendall(connection, line)
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from dspex.app.dashboard.hub import Hub
+from dspex.app.dashboard.hub import Audience
 from dspex.app.dashboard.notes import Notes
 from dspex.app.dashboard.options import Dashboard
 from dspex.app.dashboard.server import check_extra
@@ -46,16 +46,15 @@ def mount_dashboard(service: Any, path: str, app: App, dashboard: Dashboard) -> 
     if not path.startswith("/") or path.endswith("/"):
         raise ConfigError(f"mount_dashboard: path={path!r} must begin with a slash and end without one")
     web = importlib.import_module("dspex.app.dashboard.web")
-    hubs: dict[str, Hub] = {}  # the one of the tree that runs
+    latest: list[Audience] = []  # of the tree that runs: an App that is started again has another
 
-    def find() -> tuple[AppTree, Notes, Hub]:
+    def find() -> tuple[AppTree, Notes, Audience]:
         tree = app.running_tree()
         notes = tree.watch(capture=dashboard.capture)
-        hub = hubs.get("")
-        if hub is None or not hub.is_of(tree):
-            if hub is not None:
-                hub.close()
-            hub = hubs[""] = Hub(tree, notes)
-        return tree, notes, hub
+        if not latest or latest[0].hub is not tree.hub:
+            for gone in latest:
+                gone.close()
+            latest[:] = [Audience(tree.hub)]
+        return tree, notes, latest[0]
 
     service.mount(path, web.web_app(web.Watched(find), dashboard, dashboard.token, closed=True))

@@ -93,7 +93,7 @@ class Notes:
         self.capture = capture
         self.origin = runner.runtime.clock.now()
         """Where the times that are told begin, by the runtime's clock."""
-        self.tree = TreeNotes()
+        self.tree = TreeNotes(origin=self.origin, capture=capture)
         self.rows = RequestRows(origin=self.origin, steps=LIVE_STEPS, capture=capture)
         self.models: dict[str, ModelNotes] = {}
         self.steps: dict[str, Durations] = {}

@@ -9,6 +9,7 @@ goes; new fields may come at any time. Times are seconds after ``origin``; amoun
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -36,11 +37,7 @@ _MINUTE: Final = 60.0
 def look(tree: AppTree, notes: Notes) -> Plain:
     """Take in what has changed since the last look, and return the snapshot of now."""
     now = tree.runtime.clock.now()
-    rows, restarted = notes.tree.look(tree.snapshot(), now, origin=notes.origin, capture=notes.capture)
-    for row in rows.values():
-        process = tree.runtime.processes.get(row["pid"])
-        if process is not None and isinstance(process.ref, (SupervisorRef, TaskSupervisorRef)):
-            row["supervisor"] = True
+    rows, restarted = notes.tree.look(tree.snapshot(), now, _is_supervisor(tree))
     if restarted:
         _tell_who_waits(tree, notes, len(restarted))
     spending = notes.spending
@@ -54,6 +51,14 @@ def look(tree: AppTree, notes: Notes) -> Plain:
         told = list(record.events) if events is None else events
         jobs[job.id] = seen.look(job, told, record.spec.optimizer, held=record.held)
     return present(tree, notes, now, rows, jobs)
+
+
+def _is_supervisor(tree: AppTree) -> Callable[[int | None], bool]:
+    def told(pid: int | None) -> bool:
+        process = tree.runtime.processes.get(pid) if pid is not None else None
+        return process is not None and isinstance(process.ref, (SupervisorRef, TaskSupervisorRef))
+
+    return told
 
 
 def present(tree: AppTree, notes: Notes, now: float, rows: Plain, jobs: Plain) -> Plain:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dspex._random import fresh_token
 from dspex.app.dashboard.actions import DASHBOARD
-from dspex.app.dashboard.hub import Hub
+from dspex.app.dashboard.hub import Audience
 from dspex.app.dashboard.notes import Notes
 from dspex.app.dashboard.options import Dashboard
 from dspex.errors import ConfigError, MissingExtra
@@ -70,7 +70,7 @@ class DashboardServer(LibraryActor):
     def __init__(self, tree: AppTree, door: Door) -> None:
         self._tree = tree
         self._door = door
-        self._hub: Hub | None = None
+        self._audience: Audience | None = None
         self._monitor = 0
 
     async def init(self) -> None:
@@ -78,13 +78,13 @@ class DashboardServer(LibraryActor):
         uvicorn, web = importlib.import_module("uvicorn"), importlib.import_module("dspex.app.dashboard.web")
         tree, door = self._tree, self._door
         notes = tree.watch(capture=door.options.capture)
-        hub = self._hub = Hub(tree, notes)
+        audience = self._audience = Audience(tree.hub)
         listening = _listen(door)
-        serving = self.own(_Serving(hub, listening), _end)
+        serving = self.own(_Serving(audience, listening), _end)
         door.port = listening.getsockname()[1]
 
-        def find() -> tuple[AppTree, Notes, Hub]:
-            return tree, notes, hub
+        def find() -> tuple[AppTree, Notes, Audience]:
+            return tree, notes, audience
 
         closed = door.options.token is not None
         app = web.web_app(web.Watched(find), door.options, door.token, closed=closed)
@@ -112,7 +112,7 @@ class DashboardServer(LibraryActor):
     def describe(self) -> str:
         """Tell the address and how many look."""
         host = self._door.options.address.rpartition(":")[0]
-        viewers = self._hub.viewers if self._hub is not None else 0
+        viewers = self._audience.viewers if self._audience is not None else 0
         return f"http://{host}:{self._door.port}/, {viewers} looking"
 
 
@@ -120,7 +120,7 @@ class DashboardServer(LibraryActor):
 class _Serving:
     """The things that have to be closed, whenever the actor ends."""
 
-    hub: Hub
+    audience: Audience
     listening: socket.socket
     server: Any = None  # a uvicorn.Server
 
@@ -129,9 +129,9 @@ async def _end(serving: _Serving) -> None:
     """
     Close what uvicorn has opened, however its actor ended: its connections and tasks are not below any of ours.
 
-    The streams of whoever looks end by themselves once the hub is closed; what has not ended then is cancelled.
+    The streams of whoever looks end by themselves once their door is closed; what has not ended then is cancelled.
     """
-    serving.hub.close()
+    serving.audience.close()
     server = serving.server
     if server is not None:
         await _end_server(server)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from dspex._guard import class_name
@@ -77,47 +77,75 @@ class _Mailbox:
 
 
 class TreeNotes:
-    """The memory of a tree from one look to the next."""
+    """
+    The memory of a tree from one look to the next.
 
-    def __init__(self) -> None:
+    Args:
+        origin: Where the times that are told begin.
+        capture: True where the words of errors may be shown.
+    """
+
+    def __init__(self, *, origin: float, capture: bool) -> None:
+        self._origin = origin
+        self._capture = capture
         self._restarts: dict[str, int] = {}
         self._mailboxes: dict[str, _Mailbox] = {}
         self._at: dict[str, float] = {}
         self._rows: Plain = {}
+        self._marks: dict[str, object] = {}
         self.deaths: deque[Plain] = deque(maxlen=DEATHS)
         """Restarts that were seen, oldest first; ``at`` is None for those before the first look."""
         self.number = 0
 
-    def look(self, root: TreeNode, now: float, *, origin: float, capture: bool) -> tuple[Plain, list[str]]:
-        """Return the tree's rows by path, and the paths of those restarted since the last look."""
+    def look(self, root: TreeNode, now: float, is_supervisor: Callable[[int | None], bool]) -> tuple[Plain, list[str]]:
+        """
+        Return the tree's rows by path, and the paths of those restarted since the last look.
+
+        Args:
+            root: The tree.
+            now: The time of the look.
+            is_supervisor: True for the pid of a supervisor; asked about rows that have changed.
+        """
         rows: Plain = {}
         restarted = []
         known, first = self._restarts, not self._restarts
         seen: dict[str, int] = {}
+        marks: dict[str, object] = {}
         for order, (path, node, parent) in enumerate(paths(root)):
             seen[path] = node.restarts
             if node.restarts > known.get(path, 0):
-                self._note_death(path, node, None if first else round(now - origin, 3), capture=capture)
+                self._note_death(path, node, None if first else round(now - self._origin, 3))
                 if not first:
                     restarted.append(path)
                     self._at[path] = now
             if order < MOST:
-                row = self._row(order, path, node, parent, now, origin, capture=capture)
-                last = self._rows.get(path)
-                rows[path] = last if last == row else row  # the same object: nobody has to compare it again
-        self._restarts, self._rows = seen, rows
+                # The same object where nothing has changed: nobody has to compare it again. Of a thousand few have.
+                mark = self._mark(order, path, node)
+                row = self._rows.get(path) if mark is not None and self._marks.get(path) == mark else None
+                if row is None:
+                    row, last = self._row(order, path, node, parent, now), self._rows.get(path)
+                    if is_supervisor(node.pid):
+                        row["supervisor"] = True
+                    row = last if last == row else row
+                rows[path], marks[path] = row, mark
+        self._restarts, self._rows, self._marks = seen, rows, marks
         for gone in self._mailboxes.keys() - seen.keys():
             del self._mailboxes[gone]
         return rows, restarted
 
-    def _note_death(self, path: str, node: TreeNode, at: float | None, *, capture: bool) -> None:
+    def _note_death(self, path: str, node: TreeNode, at: float | None) -> None:
         self.number += 1
-        reason = reason_text(node.last_exit, capture=capture)
+        reason = reason_text(node.last_exit, capture=self._capture)
         self.deaths.append({"number": self.number, "path": path, "at": at, "restarts": node.restarts, "reason": reason})
 
-    def _row(
-        self, order: int, path: str, node: TreeNode, parent: str | None, now: float, origin: float, *, capture: bool
-    ) -> Plain:
+    def _mark(self, order: int, path: str, node: TreeNode) -> object:
+        """Return what changes whenever the row of an actor without messages does; None for one that has some."""
+        if node.mailbox or node.busy_since is not None or path in self._mailboxes:
+            return None
+        return order, node.pid, node.status, node.high_water, node.restarts, node.last_exit, node.note, node.tasks
+
+    def _row(self, order: int, path: str, node: TreeNode, parent: str | None, now: float) -> Plain:
+        origin = self._origin
         row: Plain = {
             "order": order,
             "parent": parent,
@@ -139,7 +167,7 @@ class TreeNotes:
             if path in self._at:
                 row["restarted"] = round(self._at[path] - origin, 3)
         if node.last_exit is not None:
-            row["exit"] = reason_text(node.last_exit, capture=capture)
+            row["exit"] = reason_text(node.last_exit, capture=self._capture)
         if node.note:
             row["note"] = node.note[:200]
         if node.tasks:

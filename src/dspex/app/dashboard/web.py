@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from dspex.app.dashboard.actions import NotThere, act, in_a_thread
 from dspex.app.dashboard.evaluations_view import compared
-from dspex.app.dashboard.hub import Hub, encoded
+from dspex.app.dashboard.hub import Audience, encoded
 from dspex.app.dashboard.jobs_view import candidate_view
 from dspex.app.dashboard.options import Dashboard, host_of
 from dspex.errors import ActorError, AppNotRunning, ConfigError, EvaluationError, OptimizationError
@@ -56,10 +56,10 @@ class Watched:
     The App that is looked at: it may be closed and started again under its page.
 
     Args:
-        find: Returns the running tree, its notes and its hub; raises AppNotRunning.
+        find: Returns the running tree, its notes and who looks; raises AppNotRunning.
     """
 
-    def __init__(self, find: Callable[[], tuple[AppTree, Notes, Hub]]) -> None:
+    def __init__(self, find: Callable[[], tuple[AppTree, Notes, Audience]]) -> None:
         self.find = find
 
 
@@ -175,13 +175,13 @@ class _Api:
 
     async def snapshot(self, request: Request) -> Response:
         """Return the snapshot of now."""
-        _, _, hub = self._watched.find()
-        return Response(encoded(hub.current()[1]), media_type="application/json")
+        _, _, audience = self._watched.find()
+        return Response(encoded(audience.hub.current()[1]), media_type="application/json")
 
     async def events(self, request: Request) -> Response:
         """Return snapshots and changes, as they come."""
-        _, _, hub = self._watched.find()
-        events: AsyncIterator[bytes] = hub.events(request.headers.get("last-event-id", ""))
+        _, _, audience = self._watched.find()
+        events: AsyncIterator[bytes] = audience.events(request.headers.get("last-event-id", ""))
         return StreamingResponse(events, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
     async def evaluation(self, request: Request) -> Response:
