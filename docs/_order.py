@@ -21,7 +21,8 @@ _GUIDES = {
     "Retrieval": "retrievers index-documents multi-hop",
     "Running": "load errors cache share-a-cache money several-workers rows resume plain-code serve deploy runtime",
     "Providers": "point-it-at-your-provider providers local-models network own-provider",
-    "Learning": "evaluate when-not-to-optimize optimize optimize-overnight optimizers-from-dspy write-an-optimizer",
+    "Learning": "evaluate when-not-to-optimize optimize optimize-overnight fine-tune optimizers-from-dspy "
+    "write-an-optimizer",
     "Watching": "watch reports observe opentelemetry",
     "Testing": "testing chaos",
 }

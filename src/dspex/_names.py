@@ -139,6 +139,13 @@ NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "Secret",
         ),
         "dspex.protocols.text_shapes": ("Grammar", "TextChoice"),
+        "dspex.protocols.training": (
+            "TrainingCall",
+            "TrainingEvent",
+            "TrainingJob",
+            "TrainingOrder",
+            "TrainingWire",
+        ),
         "dspex.protocols.wire": (
             "EmbeddingsWire",
             "Headroom",
@@ -165,6 +172,7 @@ NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "GeminiEmbeddings",
             "OpenAIEmbeddings",
         ),
+        "dspex.services.lm.wires.fine_tuning": ("OpenAIFineTuning",),
         "dspex.services.lm.wires.gemini.wire": ("Gemini",),
         "dspex.services.lm.wires.kit": (
             "ErrorBody",

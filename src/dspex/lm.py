@@ -41,6 +41,11 @@ if TYPE_CHECKING:
     from dspex.protocols.model import Secret as Secret
     from dspex.protocols.text_shapes import Grammar as Grammar
     from dspex.protocols.text_shapes import TextChoice as TextChoice
+    from dspex.protocols.training import TrainingCall as TrainingCall
+    from dspex.protocols.training import TrainingEvent as TrainingEvent
+    from dspex.protocols.training import TrainingJob as TrainingJob
+    from dspex.protocols.training import TrainingOrder as TrainingOrder
+    from dspex.protocols.training import TrainingWire as TrainingWire
     from dspex.protocols.wire import EmbeddingsWire as EmbeddingsWire
     from dspex.protocols.wire import Headroom as Headroom
     from dspex.protocols.wire import Provider as Provider
@@ -59,6 +64,7 @@ if TYPE_CHECKING:
     from dspex.services.lm.wires.embeddings import AzureEmbeddings as AzureEmbeddings
     from dspex.services.lm.wires.embeddings import GeminiEmbeddings as GeminiEmbeddings
     from dspex.services.lm.wires.embeddings import OpenAIEmbeddings as OpenAIEmbeddings
+    from dspex.services.lm.wires.fine_tuning import OpenAIFineTuning as OpenAIFineTuning
     from dspex.services.lm.wires.gemini.wire import Gemini as Gemini
     from dspex.services.lm.wires.kit import ErrorBody as ErrorBody
     from dspex.services.lm.wires.kit import EventParser as EventParser
@@ -108,6 +114,7 @@ __all__ = [
     "Message",
     "OpenAIChat",
     "OpenAIEmbeddings",
+    "OpenAIFineTuning",
     "OpenAIResponses",
     "Part",
     "Provider",
@@ -123,6 +130,11 @@ __all__ = [
     "ToolCall",
     "ToolResult",
     "ToolSpec",
+    "TrainingCall",
+    "TrainingEvent",
+    "TrainingJob",
+    "TrainingOrder",
+    "TrainingWire",
     "Usage",
     "VertexClaude",
     "VertexGemini",

@@ -13,6 +13,7 @@ from dspex.optimizers import (
     Algorithm,
     BetterTogether,
     BootstrapFewShotWithRandomSearch,
+    BootstrapFinetune,
     FeedbackDescent,
     InferRules,
     MIPROv2,
@@ -37,6 +38,11 @@ class TestBootstrapFewShot(AlgorithmContract):
 
     def algorithm(self) -> Algorithm[Any]:
         return dspex.BootstrapFewShot(metric, max_bootstrapped_demos=3, max_labeled_demos=4, max_rounds=2)
+
+
+class TestBootstrapFinetune(AlgorithmContract):
+    def algorithm(self) -> Algorithm[Any]:
+        return BootstrapFinetune(metric, epochs=2, width=4)
 
 
 class TestRandomSearch(AlgorithmContract):

@@ -10,9 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import dspex
-from dspex.optimizers import COPRO, GEPA, Algorithm, BootstrapFewShotWithRandomSearch, MIPROv2
+from dspex.optimizers import (
+    COPRO,
+    GEPA,
+    Algorithm,
+    BootstrapFewShotWithRandomSearch,
+    BootstrapFinetune,
+    Candidate,
+    MIPROv2,
+)
 
-__all__ = ["OPTIMIZERS", "Titles", "child", "compiled", "optimizer", "rows", "same_title", "simulated"]
+__all__ = ["OPTIMIZERS", "Titles", "child", "compiled", "optimizer", "rows", "same_title", "simulated", "tuner"]
 
 
 class TitleOf(dspex.Signature):
@@ -68,6 +76,13 @@ def optimizer(count: int = 8) -> dspex.BootstrapFewShot:
     return dspex.BootstrapFewShot(same_title, max_bootstrapped_demos=count, max_labeled_demos=4, width=3)
 
 
+def tuner(**options: Any) -> BootstrapFinetune:
+    """Return an optimizer that trains the program's model on what a program with demonstrations gets right."""
+    shown = [{"reasoning": "It is said there.", "augmented": True, **row} for row in rows(40)[36:]]
+    taught = Candidate(demos={"answer.predict": tuple(shown)}).applied(Titles())
+    return BootstrapFinetune(same_title, teacher=taught, look_every=0.01, **options)
+
+
 async def compiled(app: dspex.App, job: str = "titles", count: int = 8) -> Titles:
     """Compile with everything as it always is, and wait for the result."""
     return await (await app.compile(Titles(), optimizer(count), trainset=rows(count), job=job)).result()
@@ -87,10 +102,12 @@ OPTIMIZERS: dict[str, Callable[[], Algorithm[Any]]] = {
 
 async def _compile_and_tell(url: str, home: str, result: str, name: str, hold: int) -> str:
     async with simulated(url, Path(home)) as app:
-        held = rows(8 + hold)[8:]
-        algorithm = OPTIMIZERS[name]()
+        trains = name == "finetune"
+        count = 12 if trains else 8  # a provider takes no file of fewer than ten
+        held = rows(count + hold)[count:]
+        algorithm = tuner() if trains else OPTIMIZERS[name]()
         job = await app.compile(
-            Titles(), algorithm, trainset=rows(8), holdset=held or None, job="titles", max_concurrency=3
+            Titles(), algorithm, trainset=rows(count), holdset=held or None, job="titles", max_concurrency=3
         )
         async with job.events() as events:
             async for event in events:

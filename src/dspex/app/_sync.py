@@ -520,9 +520,9 @@ class SyncJob(Generic[M]):
         """Return the best program so far; as ``Job.best``."""
         return self._loop.call(self._job.best)
 
-    def cancel(self) -> None:
-        """Stop the job; compiling it again continues it."""
-        self._loop.call(self._job.cancel)
+    def cancel(self, *, training: bool = False) -> None:
+        """Stop the job; compiling it again continues it; all as ``Job.cancel``."""
+        self._loop.call(lambda: self._job.cancel(training=training))
 
     def __repr__(self) -> str:
         return f"<Sync{repr(self._job)[1:]}"

@@ -23,6 +23,7 @@ from dspex.optimizers import OPTIMIZERS, JobService
 from dspex.protocols.cache import CacheStore
 from dspex.protocols.model import LM, LMPool
 from dspex.protocols.money import Budget, Price
+from dspex.protocols.training import TrainingRoom
 from dspex.protocols.wire import Provider
 from dspex.requests import RequestRunner, Services, StepPolicy, ToolThreads
 from dspex.runtime import (
@@ -47,6 +48,7 @@ from dspex.services.cache.memory import MemoryTier
 from dspex.services.cache.postgres_tier import PostgresTier
 from dspex.services.lm.gateway import LMGateway
 from dspex.services.lm.limits import LimitsBook
+from dspex.services.lm.training import TrainingGateway
 from dspex.services.lm.transport import MAX_IDLE, Network, open_transport
 from dspex.services.money.gateway import MoneyGateway
 from dspex.services.money.ledger import LedgerBook
@@ -154,6 +156,7 @@ class AppTree:
             lms,
             lambda: {name: str(each) for given in retrievers for name, each in given.items()},
             self.rows,
+            TrainingRoom(TrainingGateway(self.lm, providers, network), money, self.book.root),
         )
         self.index_service = IndexService(self.runtime, self.runner, self._open_whole_stream, home)
         self.open_for_use = False

@@ -95,6 +95,7 @@ attribute, and the message says what to do next::
     │   ├── JobCancelled            the job was cancelled before it had a result
     │   ├── JobMismatch             a job of this name exists for other inputs
     │   └── NoCandidate             no candidate could be built or scored
+    │       └── TrainingFailed      a provider could not finish a training; ``problem`` has its words
     └── InternalError               a bug in dspex; please report it
 """
 
@@ -148,6 +149,7 @@ from dspex.errors._jobs import (
     MetricFailed,
     NoCandidate,
     OptimizationError,
+    TrainingFailed,
 )
 from dspex.errors._programs import (
     AnswerRejected,
@@ -292,6 +294,7 @@ __all__ = [
     "ToolInvalid",
     "ToolServerFailed",
     "ToolTimeout",
+    "TrainingFailed",
     "TransportFailed",
     "UnknownMessage",
     "VectorInvalid",

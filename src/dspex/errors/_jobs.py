@@ -14,6 +14,7 @@ __all__ = [
     "MetricFailed",
     "NoCandidate",
     "OptimizationError",
+    "TrainingFailed",
 ]
 
 
@@ -39,6 +40,14 @@ class OptimizationError(DspexError):
 
 class NoCandidate(OptimizationError):
     """No candidate program could be built or scored."""
+
+
+class TrainingFailed(NoCandidate):
+    """A provider took a training and could not finish it, or somebody stopped it there; the message has its words."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"{problem}; the same job will say the same: name another one to train again")
 
 
 class JobCancelled(OptimizationError):

@@ -3,6 +3,7 @@
 from dspex.optimizers._job_service import OPTIMIZERS, JobService, JobSettings
 from dspex.optimizers._record import JobEvent, JobStatus
 from dspex.optimizers.bootstrap import BootstrapFewShot
+from dspex.optimizers.bootstrap_finetune import BootstrapFinetune
 from dspex.optimizers.candidate import Candidate
 from dspex.optimizers.copro import COPRO
 from dspex.optimizers.feedback_descent import FeedbackDescent
@@ -52,6 +53,7 @@ __all__ = [
     "BetterTogether",
     "BootstrapFewShot",
     "BootstrapFewShotWithRandomSearch",
+    "BootstrapFinetune",
     "Candidate",
     "Embed",
     "Embedded",

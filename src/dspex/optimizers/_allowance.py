@@ -17,11 +17,16 @@ AHEAD = 0.2
 
 
 class Turn(NamedTuple):
-    """Asks sent at once: rows by the prefix of their keys, other asks as so many rows, and the cost of the others."""
+    """
+    Asks sent at once: rows by the prefix of their keys, other asks as so many rows, and the cost of the others.
+
+    ``aside`` is what those that say their own cost, trainings, were expected to cost.
+    """
 
     rows: tuple[tuple[str, tuple[int, ...]], ...]
     others: int
     paid: Spending
+    aside: Spending = Spending()
 
 
 class Charges:
@@ -72,7 +77,7 @@ class Charges:
         total, seen = self.total, Charges(compact=True)
         for turn in other._turns:
             fresh = [(prefix, seen.fresh(prefix, self.fresh(prefix, rows))) for prefix, rows in turn.rows]
-            expected = times(price, sum(len(rows) for _, rows in fresh) + turn.others)
+            expected = times(price, sum(len(rows) for _, rows in fresh) + turn.others) + turn.aside
             if not fits(limit, total + seen.total + expected):
                 return False
             for prefix, rows in fresh:

@@ -33,7 +33,8 @@ def key_of(ask: Ask, place: Sequence[int]) -> str:
     if isinstance(ask, Embed):
         return f"embed/{digest([ask.texts, repr(ask.lm)])[:20]}"
     if isinstance(ask, Train):
-        return f"train/{digest([ask.lm, ask.data, ask.options])[:20]}"
+        lm = ask.lm if isinstance(ask.lm, str) else repr(ask.lm)
+        return f"train/{digest([lm, ask.data, ask.options])[:20]}"
     raise InternalError(f"{type(ask).__name__} has no key of its own")
 
 

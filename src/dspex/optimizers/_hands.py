@@ -11,7 +11,7 @@ from dspex.evaluation import Metric, Row, RowRunner, Scored
 from dspex.optimizers._answers import plain_spending
 from dspex.optimizers._core import Item
 from dspex.optimizers._writer import JobWriter
-from dspex.optimizers.candidate import Candidate, Demo, without_row
+from dspex.optimizers.candidate import Candidate, Demo, Named, without_row
 from dspex.optimizers.plans import Embed, Run, Train, Write
 from dspex.programs import Embed as EmbedTexts
 from dspex.programs import Example, Module, Predict, to_plain
@@ -24,8 +24,8 @@ from dspex.protocols.scope import TraceStep
 
 __all__ = ["Hands", "Trainer"]
 
-Trainer = Callable[[str, tuple[Mapping[str, object], ...], Mapping[str, object]], Awaitable[str]]
-"""Trains a model on data with options, and returns the trained model's name."""
+Trainer = Callable[[Train, str], Awaitable[Mapping[str, object]]]
+"""Does what a Train asks for, under the key of its answer, and returns the answer."""
 
 PROGRAMS_KEPT = 256
 """Candidates whose programs are kept ready."""
@@ -41,6 +41,7 @@ class Hands:
         programs: The student under the empty name, and others.
         metric: Of the job; None scores every answer with 1.
         trainer: Trains models, where that is possible.
+        named: Finds the models that candidates name.
     """
 
     def __init__(
@@ -50,12 +51,14 @@ class Hands:
         programs: Mapping[str, Module],
         metric: Metric | None,
         trainer: Trainer | None = None,
+        named: Named | None = None,
     ) -> None:
         self._runner = runner
         self._writer = writer
         self._programs = programs
         self._metric = metric
         self._trainer = trainer
+        self._named = named
         self._ready: OrderedDict[tuple[str, int, float | None], Module] = OrderedDict()
         self._own = {name: _demos_of(program) for name, program in programs.items()}
         self._written: set[str] = set()
@@ -85,14 +88,15 @@ class Hands:
         if isinstance(ask, Run):
             assert item.row is not None
             await self._write_down(ask.candidate)
-            data = await self._run(ask, item.row)
-            return {item.key: await self._writer.answer("evaluation", item.key, data)}
+            evaluated = await self._run(ask, item.row)
+            return {item.key: await self._writer.answer("evaluation", item.key, evaluated)}
+        data: Mapping[str, object]
         if isinstance(ask, Write):
             data = await self._write(ask)
         elif isinstance(ask, Embed):
             data = await self._embed(ask)
         elif isinstance(ask, Train):
-            data = await self._train(ask)
+            data = await self._train(ask, item.key)
         else:
             raise InternalError(f"{type(ask).__name__} is not done by hand")
         return {item.key: await self._writer.answer("answer", item.key, data)}
@@ -145,7 +149,7 @@ class Hands:
         key = (candidate.key, rollout, temperature)
         known = self._ready.get(key)
         if known is None:
-            known = candidate.applied(self._programs[candidate.program])
+            known = candidate.applied(self._programs[candidate.program], self._named)
             if rollout:
                 known = known.with_config(seed=rollout)
             if temperature is not None:
@@ -177,14 +181,10 @@ class Hands:
             return {"_vectors": [], "error": _told(outcome.reason), **_spent(outcome)}
         return {"_vectors": [list(each) for each in outcome.value], "error": "", **_spent(outcome)}
 
-    async def _train(self, ask: Train) -> dict[str, object]:
+    async def _train(self, ask: Train, key: str) -> Mapping[str, object]:
         if self._trainer is None:
-            raise ConfigError(f"this App cannot train {ask.lm}: there is no trainer for its provider")
-        try:
-            model = await self._trainer(ask.lm, ask.data, ask.options)
-        except Exception as error:  # noqa: BLE001 - a training that fails is an answer, and is not tried again unasked
-            return {"model": "", "error": _told(error)}
-        return {"model": model, "error": ""}
+            raise ConfigError("this App trains no models")
+        return await self._trainer(ask, key)
 
 
 def _demos_of(program: Module) -> dict[str, tuple[Demo, ...]]:

@@ -14,6 +14,7 @@ from dspex.evaluation.rows_under_way import RowsUnderWay
 from dspex.optimizers._optimizer_actor import DRAIN, OptimizerSupervisor, job_spec
 from dspex.optimizers._record import JobRecord, JobSpec, JobTable
 from dspex.optimizers._sources import path_of, sources_of
+from dspex.optimizers.candidate import named_among
 from dspex.optimizers.control import is_job_name
 from dspex.optimizers.fingerprint import (
     digest,
@@ -30,6 +31,7 @@ from dspex.programs import Module
 from dspex.protocols.executor import Executor, RunOptions
 from dspex.protocols.model import LM, LMPool
 from dspex.protocols.money import Budget
+from dspex.protocols.training import TrainingRoom
 from dspex.runtime import ChildSpec, Runtime, SupervisorRef
 
 __all__ = ["OPTIMIZERS", "JobService"]
@@ -82,6 +84,7 @@ class JobService:
         lms: The App's models, by name.
         retrievers: Returns words about the App's retrievers, by name: which index, and how large.
         rows: Counts what is under way.
+        training: Where models are trained; None trains none.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class JobService:
         lms: Mapping[str, LM | LMPool],
         retrievers: Callable[[], Mapping[str, str]],
         rows: RowsUnderWay | None = None,
+        training: TrainingRoom | None = None,
     ) -> None:
         self.table = JobTable()
         self._runtime = runtime
@@ -100,6 +104,7 @@ class JobService:
         self._lms = lms
         self._retrievers = retrievers
         self._rows = rows if rows is not None else RowsUnderWay()
+        self._training = training
 
     def spec(self) -> ChildSpec:
         """Return the child spec of the OptimizerSupervisor."""
@@ -144,7 +149,7 @@ class JobService:
             await known.changed()
 
     async def _begin(self, spec: JobSpec, supervisor: SupervisorRef, progress: bool | None) -> Job[Any]:
-        record = self.table.jobs[spec.id] = JobRecord(spec, self._rows)
+        record = self.table.jobs[spec.id] = JobRecord(spec, self._rows, self._training)
         try:
             await supervisor.start_child(job_spec(record, self.table, self._executor))
         except StartFailed as error:
@@ -204,7 +209,13 @@ class JobService:
             "sure": settings.sure,
         }
         identity_of_all = self.identity(program, options, settings.version).with_parts(more, told)
-        optimizer.check(Task(program, split.learn, split.choose, programs=optimizer.programs(), seed=settings.seed))
+        account = options.paying_account or (self._training.account if self._training is not None else None)
+        payers = account.chain() if account is not None else []
+        in_dollars = any(each.budget is not None and each.budget.usd is not None for each in payers)
+        programs = optimizer.programs()
+        optimizer.check(
+            Task(program, split.learn, split.choose, programs=programs, seed=settings.seed, in_dollars=in_dollars)
+        )
         return JobSpec(
             id=name,
             path=self._home / "jobs" / f"{name}.db",
@@ -219,6 +230,7 @@ class JobService:
             limit=settings.limit,
             minutes=settings.minutes,
             max_concurrency=settings.max_concurrency,
+            named=named_among(self._lms, options.lm),
         )
 
     def identity(self, program: object, options: RunOptions, version: str | None = None) -> Identity:

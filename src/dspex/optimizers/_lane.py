@@ -11,7 +11,7 @@ from dspex.errors import NoCandidate, OptimizationError
 from dspex.optimizers._allowance import Allowance, Charges, Turn, fits, times
 from dspex.optimizers._answers import answer_of, evaluation_of, run_prefix
 from dspex.optimizers.fingerprint import digest
-from dspex.optimizers.plans import DONE, WAIT, Algorithm, Ask, Found, Plan, Run, Search, Task, chance
+from dspex.optimizers.plans import DONE, WAIT, Algorithm, Ask, Found, Plan, Run, Search, Task, Train, chance
 from dspex.protocols.json_values import Json
 from dspex.protocols.money import Spending
 
@@ -372,7 +372,7 @@ class Frame:
 
     def _charge(self, answers: list[Any]) -> None:
         first = self._ordinal - len(answers)
-        rows, others, paid = [], 0, Spending()
+        rows, others, paid, aside = [], 0, Spending(), Spending()
         for number, (ask, answer) in enumerate(zip(self._asks, answers, strict=True), first):
             if isinstance(ask, Run):
                 prefix = run_prefix(ask)
@@ -380,9 +380,13 @@ class Frame:
                 for each in answer:
                     self.charges.note(prefix, each.row, each.spent)
             elif not isinstance(ask, Search):
-                others, paid = others + WRITING, paid + answer.spent
+                if isinstance(ask, Train):
+                    aside += ask.expected
+                else:
+                    others += WRITING
+                paid += answer.spent
                 self.charges.note(f"{self.place}", number, answer.spent)
-        self.charges.asked(Turn(tuple(rows), others, paid))
+        self.charges.asked(Turn(tuple(rows), others, paid, aside))
 
     def _limited(self) -> list[Lane]:
         """Return the searches above that have a limit of their own, the nearest first."""
@@ -399,7 +403,8 @@ class Frame:
         found = []
         for lane in self._limited():
             assert lane.allowance is not None
-            expected = times(lane.allowance.price, 1 if isinstance(ask, Run) else WRITING)
+            price = lane.allowance.price
+            expected = ask.expected if isinstance(ask, Train) else times(price, 1 if isinstance(ask, Run) else WRITING)
             lane.allowance.sent(expected)
             found.append((lane.allowance, expected))
         return tuple(found)
@@ -418,15 +423,18 @@ class Frame:
             frame = frame.lane.parent
         levels.reverse()  # the outermost first: only it may be compact
         rows = others = 0
+        aside = Spending()
         for ask in self._asks:
             if isinstance(ask, Run):
                 fresh = [row.index for row in ask.rows]
                 for each in levels:
                     fresh = each.fresh(run_prefix(ask), fresh)
                 rows += len(fresh)
+            elif isinstance(ask, Train):
+                aside += ask.expected
             elif not isinstance(ask, Search):
                 others += 1
-        expected = times(allowance.price, rows + WRITING * others)
+        expected = times(allowance.price, rows + WRITING * others) + aside
         if oldest:
             return "send" if fits(allowance.in_order, Charges.together(levels) + expected) else "stop"
         first = lane.running.get(lane.absorbed)

@@ -13,6 +13,7 @@ from dspex.optimizers._driver import Driver
 from dspex.optimizers._hands import Hands
 from dspex.optimizers._job_plan import SEARCH, JobPlan, Outcome
 from dspex.optimizers._record import JobRecord, JobTable
+from dspex.optimizers._trainings import Trainings
 from dspex.optimizers._writer import JobWriter
 from dspex.optimizers.candidate import Candidate
 from dspex.optimizers.control import JobFolder
@@ -92,6 +93,7 @@ class OptimizerActor(LibraryActor):
         self._search: TaskProcess | None = None
         self._watched = 0  # the monitor of the search
         self._cancelling = False
+        self._trainings: Trainings | None = None
 
     async def init(self) -> Continue | None:
         """Open the journal; fails with the job when it belongs to other inputs or to another process."""
@@ -108,7 +110,7 @@ class OptimizerActor(LibraryActor):
             raise
         if finished is not None:
             outcome = outcome_of(finished)
-            record.finish(outcome.candidate.applied(record.spec.program), outcome)
+            record.finish(outcome.candidate.applied(record.spec.program, record.spec.named), outcome)
         if record.settled:
             return Continue(_SETTLED)
         record.status = "running"
@@ -236,6 +238,8 @@ class OptimizerActor(LibraryActor):
             return
         search.ref.kill()
         await search.wait_exit(None)
+        if record.cancel_training and self._trainings is not None:
+            await self._trainings.stop()
         if not record.settled:
             await self._try_write("cancelled", {})
             record.fail(JobCancelled(record.spec.id), "cancelled")
@@ -256,7 +260,7 @@ class OptimizerActor(LibraryActor):
             outcome = await self._outcome()
             if timer is not None:
                 timer.ref.kill()
-            program = outcome.candidate.applied(spec.program)
+            program = outcome.candidate.applied(spec.program, spec.named)
             await self._writer.append("finished", plain_outcome(outcome), "result")
         except Exception as error:  # noqa: BLE001 - the error that a search raises is how its job ends
             if not isinstance(error, JobBusy):
@@ -271,7 +275,10 @@ class OptimizerActor(LibraryActor):
         gate = OutageGate(self.runtime, PAUSES, on_pause=self._note_pause, on_go=self._note_go)
         runner = RowRunner(self._executor, spec.options, gate, insists=True, telemetry=self.runtime.telemetry)
         programs = {"": spec.program, **spec.optimizer.programs()}
-        hands = Hands(runner, self._writer, programs, spec.optimizer.metric)
+        if self._record.training is not None:
+            self._trainings = Trainings(self._record.training, self.runtime, self._writer, gate, spec.options)
+        train = self._trainings.train if self._trainings is not None else None
+        hands = Hands(runner, self._writer, programs, spec.optimizer.metric, train, spec.named)
         context = spec.options.context
         do = partial(self._record.under_way.run, hands.do)
         driver = Driver(self._core, do, self._writer, max_concurrency=spec.max_concurrency, context=context)

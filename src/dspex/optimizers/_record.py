@@ -13,7 +13,7 @@ from typing import Literal
 from dspex.errors import AppClosed, OptimizationError
 from dspex.evaluation.rows_under_way import RowsUnderWay
 from dspex.optimizers._job_plan import Outcome
-from dspex.optimizers.candidate import Candidate
+from dspex.optimizers.candidate import Candidate, Named
 from dspex.optimizers.identity import Identity
 from dspex.optimizers.journal import Record
 from dspex.optimizers.plans import Algorithm
@@ -22,6 +22,7 @@ from dspex.programs import Module
 from dspex.protocols.executor import RunOptions
 from dspex.protocols.json_values import Json
 from dspex.protocols.money import Budget
+from dspex.protocols.training import TrainingRoom
 
 __all__ = ["JobEvent", "JobRecord", "JobSpec", "JobStatus", "JobTable", "event_of"]
 
@@ -68,6 +69,8 @@ class JobSpec:
     minutes: float | None = None
     max_concurrency: int = 64
     accept_changed: tuple[str, ...] = ()
+    named: Named | None = None
+    """Finds the models that candidates name."""
 
     def __hash__(self) -> int:
         return hash(self.id)
@@ -85,6 +88,8 @@ class JobRecord:
     spec: JobSpec
     under_way: RowsUnderWay = field(default_factory=RowsUnderWay)
     """Counts what the job has begun, with the App's other rows."""
+    training: TrainingRoom | None = None
+    """Where models are trained."""
     status: JobStatus = "starting"
     events: deque[JobEvent] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
     """The latest events; older ones are in the journal."""
@@ -97,6 +102,8 @@ class JobRecord:
     rows: int = 0
     """Runs of rows that have been told of."""
     cancel_wanted: bool = False
+    cancel_training: bool = False
+    """True when trainings under way are to be stopped with the job."""
     held: bool = False
     """True when somebody has paused it."""
     ended: bool = False

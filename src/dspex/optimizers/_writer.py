@@ -76,6 +76,12 @@ class JobWriter:
         self.publish()
         return found.data if found is not None else None
 
+    async def find_note(self, kind: str, key: str) -> Json | None:
+        """Return the record of another kind under a key, if there is one."""
+        found: Record | None = await self._worker.run(self._journal.find, kind, key)
+        self.publish()
+        return found.data if found is not None else None
+
     async def read(self, keys: Sequence[str]) -> Mapping[str, Json]:
         """
         Return recorded answers by key.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,11 +10,16 @@ from dspex.optimizers.fingerprint import digest
 from dspex.programs import Example, Module, Predict, to_plain
 from dspex.programs.portable import portable_fields, untagged
 from dspex.protocols.json_values import Json
+from dspex.protocols.model import LM, LMChoice, LMPool
 
-__all__ = ["Candidate", "Demo", "shown_row", "shows", "without_row"]
+__all__ = ["Candidate", "Demo", "Named", "named_among", "shown_row", "shows", "without_row"]
 
 Demo = Json
 """A demonstration: field values by name, as JSON has them."""
+
+
+Named = Callable[[LMChoice, str], LMChoice]
+"""Returns the model that is meant, from the one that a predictor has and a name."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ class Candidate:
     Attributes:
         instructions: New instructions, by predictor path.
         demos: New demonstrations, by predictor path; they replace those that the predictor has.
-        lms: Other models, by predictor path: names of the App's, or ``provider/model``.
+        lms: Other models, by predictor path: names of the App's, or ``provider/model``. One of the provider of the
+            predictor's own model is asked as that is: at its address, with its key and parameters.
         program: Which program is changed: empty for the student, else a name of ``Algorithm.programs``.
     """
 
@@ -64,9 +70,13 @@ class Candidate:
             self.program or other.program,
         )
 
-    def applied(self, program: Module) -> Module:
+    def applied(self, program: Module, named: Named | None = None) -> Module:
         """
         Return the program with this change; ``program`` itself is untouched.
+
+        Args:
+            program: The program.
+            named: Returns the model that is meant, from a predictor's own and a name of ``lms``; None takes the name.
 
         Raises:
             StateError: The change does not fit: it is of another program, or a demonstration cannot be read.
@@ -88,7 +98,14 @@ class Candidate:
         if not self.lms:
             return changed
         predictors = changed.predictors()
-        return changed.replace({path: predictors[path].with_lm(lm) for path, lm in self.lms.items()})
+        parts = {
+            path: predictors[path].with_lm(named(predictors[path].lm, lm) if named is not None else lm)
+            for path, lm in self.lms.items()
+        }
+        if isinstance(changed, Predict):  # a predictor is not a part of itself
+            (only,) = parts.values()
+            return only
+        return changed.replace(parts)
 
     def plain(self) -> dict[str, object]:
         """Return the content as JSON values."""
@@ -105,6 +122,34 @@ class Candidate:
         """Return the candidate that ``plain`` wrote."""
         demos = {path: tuple(each) for path, each in data["demos"].items()}
         return cls(dict(data["instructions"]), demos, dict(data.get("lms", {})), data.get("program", ""))
+
+
+def named_among(lms: Mapping[str, LM | LMPool], default: LMChoice) -> Named:
+    """
+    Return what finds the models of candidates.
+
+    Args:
+        lms: The App's, by name.
+        default: The one that predictors without a model have; None for the App's default.
+    """
+
+    def named(own: LMChoice, name: str) -> LMChoice:
+        base = own if own is not None else default
+        record = lms.get("default" if base is None else base) if base is None or isinstance(base, str) else base
+        if isinstance(base, str) and record is None and "/" in base:
+            record = LM(base)
+        if name in lms or type(record) is not LM or not name.startswith(f"{record.provider}/"):
+            return name
+        return LM(
+            name,
+            api_base=record.api_base,
+            api_key=record.api_key,
+            headers=record.headers,
+            capabilities=record.capabilities,
+            **record.params.given(),
+        )
+
+    return named
 
 
 # --- rows as demonstrations ---------------------------------------------------------------------------------

@@ -147,7 +147,8 @@ class Job(Generic[M]):
     def found(self) -> M | None:
         """The best program that the search found, whatever the verdict on it; None before the job has finished."""
         outcome = self._record.outcome
-        return cast("M", outcome.found.applied(self._record.spec.program)) if outcome is not None else None
+        spec = self._record.spec
+        return cast("M", outcome.found.applied(spec.program, spec.named)) if outcome is not None else None
 
     async def best(self) -> M:
         """
@@ -162,7 +163,7 @@ class Job(Generic[M]):
         if record.result is not None:
             return cast("M", record.result)
         program = record.spec.program
-        return cast("M", record.best().applied(program) if record.best is not None else program)
+        return cast("M", record.best().applied(program, record.spec.named) if record.best is not None else program)
 
     def events(self) -> JobEvents:
         """
@@ -182,6 +183,8 @@ class Job(Generic[M]):
         ``ended``               ``why`` (``budget`` or ``time``) the search was ended, and ``at`` which plan
         ``candidate``           what the algorithm tells of each candidate: ``name``, ``score``, ``rows``
         ``verdict``             ``kind``, ``by``, ``interval``, ``p``, ``shrunken``, ``pairs``, ``failed``
+        ``training``            ``step`` (``begun``, ``uploaded``, ``submitted``, ``told``, ``stopped``), ``training``:
+                                its name at the provider, ``told``: the provider's words
         ``paused``              ``error``, ``delay`` in seconds: the provider is down
         ``held``, ``released``  nothing: somebody has paused the job, or let it go on
         ``finished``            ``verdict``, ``plans``: the result is there
@@ -215,9 +218,16 @@ class Job(Generic[M]):
         finally:
             await worker.aclose()
 
-    def cancel(self) -> None:
-        """Stop the job; what it has recorded is kept, and compiling it again continues it."""
+    def cancel(self, *, training: bool = False) -> None:
+        """
+        Stop the job; what it has recorded is kept, and compiling it again continues it.
+
+        Args:
+            training: True stops trainings under way at their providers, too; the same job then submits them anew.
+                False leaves them: they go on, and are paid for, and the same job finds them again.
+        """
         if not self._record.ended:
+            self._record.cancel_training = training
             self._record.cancel_wanted = True
             self._actor.cast(CANCEL)
 

@@ -14,6 +14,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic
 
@@ -168,19 +169,25 @@ class Train:
     Train a model on conversations; the answer is ``Trained``. The same data is submitted once in a job.
 
     Attributes:
-        lm: The candidate to start from.
-        data: Training examples as the provider's format has them, one JSON object each.
-        options: Parameters of the training, as the provider names them.
+        lm: The model to start from; None for the App's default.
+        data: Training examples in the form ``openai`` of ``training_data``, one JSON object each.
+        options: ``epochs``, ``seed``, ``suffix``, and others as the provider names them.
+        expected: The most that it is expected to cost; it is set aside before the data is sent.
+        price: US dollars per million trained tokens; None where nobody knows.
+        look_every: Seconds between two looks at how it goes; they take no part in what is asked.
     """
 
-    lm: str
+    lm: LMChoice
     data: tuple[Mapping[str, object], ...]
     options: Mapping[str, object] = field(default_factory=dict)
+    expected: Spending = field(default_factory=lambda: Spending(calls=1))
+    price: Decimal | None = None
+    look_every: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """The trained model's name; empty, with ``error``, when training failed."""
+    """The trained model, as ``provider/model``; empty, with ``error``, when training failed."""
 
     model: str
     error: str = ""
@@ -294,6 +301,7 @@ class Task:
         seed: Where chance comes from.
         width: The number of plans that run side by side.
         held: The number of rows that are held out.
+        in_dollars: True when a budget in dollars covers the job; told to ``check`` alone.
     """
 
     program: Module
@@ -304,6 +312,7 @@ class Task:
     seed: int = 0
     width: int = 1
     held: int = 0
+    in_dollars: bool = False
 
     @property
     def predictors(self) -> Mapping[str, Predict]:

@@ -9,11 +9,11 @@ from typing import Literal, TypeAlias
 
 from dspex.errors import ConfigError
 from dspex.evaluation import Report
-from dspex.programs import AdapterChoice, ChatAdapter, Module, choose_adapter
+from dspex.programs import Adapter, AdapterChoice, ChatAdapter, Module, Predict, choose_adapter
 from dspex.protocols.content import TextPart
 from dspex.protocols.lm import Message
 
-__all__ = ["TrainingFormat", "save_training_data", "training_data"]
+__all__ = ["TrainingFormat", "conversation", "openai_line", "save_training_data", "training_data"]
 
 TrainingFormat: TypeAlias = Literal["openai", "anthropic", "gemini"]
 """
@@ -67,16 +67,36 @@ def training_data(
             predictor = own.get(step.path)
             if predictor is None:
                 continue
-            how = predictor.adapter or default
-            demos = predictor.demos if keep_demos else ()
-            signature = predictor.signature
-            messages = (*how.prefix(signature, demos), *how.turns(signature, step.inputs))
-            if not all(map(_is_text, messages)):
-                raise ConfigError(f"scored row {at}: the prompt of {step.path} holds more than text")
-            lines.append(write(messages, how.format_outputs(signature, step.outputs)))
+            where = f"scored row {at}: the prompt of {step.path}"
+            call = conversation(predictor, step.inputs, step.outputs, default, where, keep_demos=keep_demos)
+            lines.append(write(*call))
     if not lines:
         raise ConfigError(f"there is nothing to learn from: no run of a predictor scored {threshold:g} or more")
     return lines
+
+
+def conversation(
+    predictor: Predict,
+    inputs: Mapping[str, object],
+    outputs: Mapping[str, object],
+    default: Adapter,
+    where: str,
+    *,
+    keep_demos: bool,
+) -> tuple[tuple[Message, ...], str]:
+    """
+    Return the prompt of a call, as the predictor asks, and the answer that is to be learned.
+
+    Raises:
+        ConfigError: The prompt, which ``where`` names, holds more than text.
+        StateError, ValueError: The values do not fit the signature.
+    """
+    how = predictor.adapter or default
+    signature = predictor.signature
+    messages = (*how.prefix(signature, predictor.demos if keep_demos else ()), *how.turns(signature, inputs))
+    if not all(map(_is_text, messages)):
+        raise ConfigError(f"{where} holds more than text")
+    return messages, how.format_outputs(signature, outputs)
 
 
 def save_training_data(path: str | Path, lines: Iterable[Mapping[str, object]]) -> int:
@@ -98,7 +118,8 @@ def _is_text(message: Message) -> bool:
     return isinstance(message.content, str) or all(isinstance(part, TextPart) for part in message.content)
 
 
-def _openai(messages: Sequence[Message], answer: str) -> Line:
+def openai_line(messages: Sequence[Message], answer: str) -> Line:
+    """Return a training example in OpenAI's form."""
     turns = [{"role": each.role, "content": each.text} for each in messages]
     return {"messages": [*turns, {"role": "assistant", "content": answer}]}
 
@@ -123,7 +144,7 @@ def _apart(messages: Sequence[Message]) -> tuple[str, list[Message]]:
 
 
 _FORMATS: Mapping[str, Callable[[Sequence[Message], str], Line]] = {
-    "openai": _openai,
+    "openai": openai_line,
     "anthropic": _anthropic,
     "gemini": _gemini,
 }

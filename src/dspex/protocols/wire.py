@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from dspex.protocols.lm import Capabilities, EmbedRequest, EmbedResponse, LMDelta, LMRequest, LMResponse
 from dspex.protocols.model import LM, Secret
+from dspex.protocols.training import TrainingWire
 
 __all__ = [
     "Cloud",
@@ -233,6 +234,7 @@ class Provider:
         needs_key: True when a call without a key can only fail.
         embeddings: The wire for vectors of texts; None where the provider has none.
         cloud: An account that stands in for a missing key, and for the address where ``api_base=`` names none.
+        training: The wire of its fine-tuning; None where dspex knows none.
     """
 
     base_url: str
@@ -241,3 +243,4 @@ class Provider:
     needs_key: bool = True
     embeddings: EmbeddingsWire | None = None
     cloud: Cloud | None = None
+    training: TrainingWire | None = None

@@ -7,6 +7,7 @@ from dspex.simulator.limits import Limits
 from dspex.simulator.process import SimulatorProcess, SimulatorStartFailed
 from dspex.simulator.server import Simulator
 from dspex.simulator.thread import SimulatorThread
+from dspex.simulator.training import TrainingPlan, TrainingRun
 
 __all__ = [
     "Arrival",
@@ -25,5 +26,7 @@ __all__ = [
     "SimulatorStartFailed",
     "SimulatorStats",
     "SimulatorThread",
+    "TrainingPlan",
+    "TrainingRun",
     "judge",
 ]

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dspex.simulator.faults import RETRY_FORMS, FaultKind, FaultPlan, FaultPlanInvalid
 from dspex.simulator.limits import Limits
 from dspex.simulator.server import Simulator
+from dspex.simulator.training import TrainingPlan
 
 __all__ = ["main"]
 
@@ -31,6 +32,7 @@ _VERSIONS = {"anthropic": "/v1", "gemini": "/v1beta"}
 _WIRES = """\
 what it speaks:
   openai     POST /v1/chat/completions, /v1/responses, /v1/embeddings; GET /v1/models
+             /v1/files, /v1/fine_tuning/jobs, and the jobs' events and cancel
   anthropic  POST /v1/messages, /v1/messages/count_tokens; GET /v1/models
   gemini     POST /v1beta/models/NAME:generateContent, :streamGenerateContent, :countTokens,
              :embedContent, :batchEmbedContents; GET /v1beta/models
@@ -85,6 +87,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--pause", type=float, metavar="SECONDS", help="how long a drip waits between the pieces")
     parser.add_argument("--rpm", type=int, metavar="N", help="requests a minute that each key may send")
     parser.add_argument("--tpm", type=int, metavar="N", help="tokens a minute that each key may use")
+    parser.add_argument("--training-looks", type=int, default=3, metavar="N", help="looks until a fine-tuning ends")
+    parser.add_argument("--training-fails", default="", metavar="WORDS", help="what every fine-tuning fails with")
     return parser
 
 
@@ -150,7 +154,14 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m dspex
     flags = _parser(program).parse_args(arguments)
     try:
         limits = Limits(rpm=flags.rpm, tpm=flags.tpm) if flags.rpm is not None or flags.tpm is not None else None
-        simulator = Simulator(host=flags.host, port=flags.port, faults=_plan(flags), key=flags.key, limits=limits)
+        simulator = Simulator(
+            host=flags.host,
+            port=flags.port,
+            faults=_plan(flags),
+            key=flags.key,
+            limits=limits,
+            training=TrainingPlan(looks=flags.training_looks, fails=flags.training_fails),
+        )
         asyncio.run(_run(simulator, until_stdin_closes=flags.until_stdin_closes))
     except (OSError, OverflowError) as error:
         sys.stderr.write(f"simulator: cannot listen on {flags.host}:{flags.port}: {error}\n")

@@ -13,10 +13,19 @@ from datetime import UTC, datetime
 from dspex.simulator._arrival_log import ArrivalLog, attempt_of, call_of
 from dspex.simulator._shape import REFUSED, failure_of, refusal, shaped, twist_of
 from dspex.simulator._stats import Counters
-from dspex.simulator.dialects import DIALECTS, Dialect, ErrorAnswer, Response, Twist, fallback
+from dspex.simulator.dialects import (
+    DIALECTS,
+    Dialect,
+    ErrorAnswer,
+    OpenAIChatDialect,
+    Response,
+    Twist,
+    fallback,
+)
 from dspex.simulator.faults import Fault, FaultKind, FaultPlan, FaultPlanInvalid
 from dspex.simulator.judge import ConformanceReport, judge
 from dspex.simulator.limits import Limits, Meter
+from dspex.simulator.training import FineTuning, TrainingPlan
 
 __all__ = ["AnswerPlan", "ReceivedRequest", "RequestHandler"]
 
@@ -76,12 +85,16 @@ class RequestHandler:
         dialects: tuple[Dialect, ...] = DIALECTS,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
+        training: TrainingPlan | None = None,
     ) -> None:
         self.faults = faults
+        self.training = FineTuning(training)
         self.counters = Counters()
         self.arrival_log = ArrivalLog()
         self._key = key
-        self._dialects = dialects
+        chat = OpenAIChatDialect(self.training.taught)
+        spoken = [chat if type(each) is OpenAIChatDialect else each for each in dialects]
+        self._dialects: tuple[Dialect, ...] = (*spoken, self.training)
         self._limits = limits
         self._meters: OrderedDict[str, Meter] = OrderedDict()
         self._clock = clock
@@ -147,7 +160,12 @@ class RequestHandler:
 
     def _verdict(self, dialect: Dialect, request: ReceivedRequest, digest: bytes, fault: Fault) -> _Verdict:
         now = datetime.now(UTC)
-        answer = self._answer(dialect, request, digest, twist_of(fault))
+        if dialect is not self.training:
+            answer = self._answer(dialect, request, digest, twist_of(fault))
+        elif failure_of(fault) is not None:
+            answer = _said(200, {})  # refused below: nothing is done
+        else:
+            answer = self.training.act(request.method, request.target, request.headers, request.body)
         meter = self._meter(dialect, request)
         short = None if meter is None else meter.take(self._clock(), answer.prompt + answer.completion)
         told = () if meter is None else dialect.allowance(meter.left(self._clock()), now)
@@ -200,6 +218,8 @@ class RequestHandler:
         """Forget what has arrived and what it has used up."""
         self.counters.reset()
         self.arrival_log.reset()
+        self.training.reset()
+        self._kept.clear()  # the answers of trained models
         self._meters.clear()
 
     def _control(self, request: ReceivedRequest) -> Response:
@@ -213,6 +233,10 @@ class RequestHandler:
                 return _said(200, {"arrivals": [dataclasses.asdict(one) for one in self.arrival_log.arrivals()]})
             case "GET", "/_simulator/report":
                 return _said(200, self.judge().to_json())
+            case "GET", "/_simulator/trainings":
+                return _said(200, {"trainings": [dataclasses.asdict(one) for one in self.training.runs.values()]})
+            case "POST", "/_simulator/training":
+                return self._set_training(request.body)
             case "GET", "/_simulator/faults":
                 return _said(200, self.faults.to_json())
             case "POST", "/_simulator/reset":
@@ -221,6 +245,13 @@ class RequestHandler:
             case "POST", "/_simulator/faults":
                 return self._set_faults(request.body)
         return _said(404, {"error": {"message": f"No such route: {request.method} {request.path}"}})
+
+    def _set_training(self, body: bytes) -> Response:
+        try:
+            self.training.plan = TrainingPlan(**json.loads(body))
+        except (ValueError, TypeError, RecursionError) as error:
+            return _said(400, {"error": {"message": str(error)}})
+        return _said(200, dataclasses.asdict(self.training.plan))
 
     def _set_faults(self, body: bytes) -> Response:
         try:

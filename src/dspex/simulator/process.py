@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import sys
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from dspex.simulator.faults import FaultPlan
 from dspex.simulator.judge import Arrival, ConformanceReport, judge
 from dspex.simulator.limits import Limits
 from dspex.simulator.server import urls_at
+from dspex.simulator.training import TrainingPlan, TrainingRun
 
 __all__ = ["SimulatorProcess", "SimulatorStartFailed"]
 
@@ -51,6 +53,7 @@ class SimulatorProcess:
         faults: FaultPlan | None = None,
         key: str | None = None,
         limits: Limits | None = None,
+        training: TrainingPlan | None = None,
     ) -> None:
         """
         Set up a simulator; the process is started on entering.
@@ -61,12 +64,15 @@ class SimulatorProcess:
             faults: The faults; none when it is None.
             key: The only key accepted; None accepts any, and none.
             limits: Requests and tokens a minute that each key may use, and is told of; any number when None.
+            training: How trainings go; each succeeds when it was looked at three times, when it is None.
         """
         plan = json.dumps((faults or FaultPlan()).to_json())
         self._arguments = ["--until-stdin-closes", "--host", host, "--port", str(port), "--plan", plan]
         self._arguments += ["--key", key] if key else []
         for name, value in (("--rpm", limits and limits.rpm), ("--tpm", limits and limits.tpm)):
             self._arguments += [name, str(value)] if value else []
+        if training is not None:
+            self._arguments += ["--training-looks", str(training.looks), "--training-fails", training.fails]
         self._child: asyncio.subprocess.Process | None = None
         self._url = ""
 
@@ -84,6 +90,15 @@ class SimulatorProcess:
     def pid(self) -> int | None:
         """The id of the process, None when it does not run."""
         return None if self._child is None else self._child.pid
+
+    async def trainings(self) -> tuple[TrainingRun, ...]:
+        """Return every training that was submitted, in order."""
+        held = await ask(self._url, "GET", "/_simulator/trainings")
+        return tuple(TrainingRun(**one) for one in held["trainings"])
+
+    async def set_training(self, plan: TrainingPlan) -> None:
+        """Replace the plan of trainings, for those under way too."""
+        await ask(self._url, "POST", "/_simulator/training", dataclasses.asdict(plan))
 
     async def set_faults(self, plan: FaultPlan) -> None:
         """Replace the fault plan, as `Simulator.set_faults` does."""

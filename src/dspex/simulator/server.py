@@ -15,6 +15,7 @@ from dspex.simulator.dialects import DIALECTS
 from dspex.simulator.faults import FaultPlan
 from dspex.simulator.judge import Arrival, ConformanceReport
 from dspex.simulator.limits import Limits
+from dspex.simulator.training import TrainingPlan, TrainingRun
 
 __all__ = ["Simulator", "urls_at"]
 
@@ -37,6 +38,7 @@ class Simulator:
         key: str | None = None,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
+        training: TrainingPlan | None = None,
     ) -> None:
         """
         Set up a simulator; it listens once it is entered.
@@ -48,10 +50,11 @@ class Simulator:
             key: The only key accepted; None accepts any, and none.
             limits: Requests and tokens a minute that each key may use, and is told of; any number when None.
             clock: Where limits and arrivals take their time from, in seconds.
+            training: How trainings go; each succeeds when it was looked at three times, when it is None.
         """
         self._host = host
         self._port = port
-        self._handler = RequestHandler(faults or FaultPlan(), key, limits=limits, clock=clock)
+        self._handler = RequestHandler(faults or FaultPlan(), key, limits=limits, clock=clock, training=training)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -95,6 +98,14 @@ class Simulator:
     def set_faults(self, plan: FaultPlan) -> None:
         """Replace the fault plan: for the next request on; its script starts afresh, arrivals count on."""
         self._handler.set_faults(plan)
+
+    def trainings(self) -> tuple[TrainingRun, ...]:
+        """Return every training that was submitted, in order."""
+        return tuple(self._handler.training.runs.values())
+
+    def set_training(self, plan: TrainingPlan) -> None:
+        """Replace the plan of trainings, for those under way too."""
+        self._handler.training.plan = plan
 
     def reset(self) -> None:
         """Forget all counts, arrivals included, so that the same requests meet the same faults again."""

@@ -13,6 +13,7 @@ from dspex.simulator.faults import FaultPlan
 from dspex.simulator.judge import Arrival, ConformanceReport
 from dspex.simulator.limits import Limits
 from dspex.simulator.server import Simulator
+from dspex.simulator.training import TrainingPlan, TrainingRun
 
 __all__ = ["SimulatorThread"]
 
@@ -35,6 +36,7 @@ class SimulatorThread:
         faults: FaultPlan | None = None,
         key: str | None = None,
         limits: Limits | None = None,
+        training: TrainingPlan | None = None,
     ) -> None:
         """
         Set up a simulator; the thread is started on entering.
@@ -45,8 +47,9 @@ class SimulatorThread:
             faults: The faults; none when it is None.
             key: The only key accepted; None accepts any, and none.
             limits: Requests and tokens a minute that each key may use, and is told of; any number when None.
+            training: How trainings go; each succeeds when it was looked at three times, when it is None.
         """
-        self._simulator = Simulator(host=host, port=port, faults=faults, key=key, limits=limits)
+        self._simulator = Simulator(host=host, port=port, faults=faults, key=key, limits=limits, training=training)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
@@ -82,6 +85,10 @@ class SimulatorThread:
     def judge(self) -> ConformanceReport:
         """Judge the clients by what has arrived since the start or the last reset."""
         return self._do(self._simulator.judge)
+
+    def trainings(self) -> tuple[TrainingRun, ...]:
+        """Return every training that was submitted, in order."""
+        return self._do(self._simulator.trainings)
 
     def set_faults(self, plan: FaultPlan) -> None:
         """Replace the fault plan, as `Simulator.set_faults` does."""

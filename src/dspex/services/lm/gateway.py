@@ -179,6 +179,10 @@ class LMGateway:
             return Capabilities(**lm.capabilities)
         return self._refused_forms.able(lm, self._target(lm)[0].endpoint.wire.capabilities(lm))
 
+    def endpoint_of(self, lm: LM) -> KeyedEndpoint:
+        """Return where a model is asked and with which key; raises ``ConfigError`` as ``resolve_endpoint``."""
+        return self._target(lm)[0]
+
     def _target(self, lm: LM) -> tuple[KeyedEndpoint, str]:
         """Return the keyed endpoint and the model of a record, noting both for the tree."""
         known = self._targets.get(lm)

@@ -19,6 +19,7 @@ from dspex.services.lm.wires.anthropic.wire import Anthropic
 from dspex.services.lm.wires.chat.request import TextWords
 from dspex.services.lm.wires.chat.wire import AzureChat, OpenAIChat
 from dspex.services.lm.wires.embeddings import AzureEmbeddings, GeminiEmbeddings, OpenAIEmbeddings
+from dspex.services.lm.wires.fine_tuning import OpenAIFineTuning
 from dspex.services.lm.wires.gemini.wire import Gemini
 from dspex.services.lm.wires.responses.wire import OpenAIResponses
 from dspex.services.lm.wrong_address import mistake_in
@@ -44,8 +45,16 @@ def _own(base_url: str, key_env: str, text_words: TextWords = "") -> Provider:
 
 PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
     {
-        "openai": Provider(_OPENAI, OpenAIChat("max_completion_tokens"), ("OPENAI_API_KEY",), embeddings=_EMBEDDINGS),
-        "openai-responses": Provider(_OPENAI, OpenAIResponses(), ("OPENAI_API_KEY",), embeddings=_EMBEDDINGS),
+        "openai": Provider(
+            _OPENAI,
+            OpenAIChat("max_completion_tokens"),
+            ("OPENAI_API_KEY",),
+            embeddings=_EMBEDDINGS,
+            training=OpenAIFineTuning(),
+        ),
+        "openai-responses": Provider(
+            _OPENAI, OpenAIResponses(), ("OPENAI_API_KEY",), embeddings=_EMBEDDINGS, training=OpenAIFineTuning()
+        ),
         "azure": Provider("", AzureChat(), ("AZURE_OPENAI_API_KEY",), embeddings=AzureEmbeddings()),
         # Protocols of their own.
         "anthropic": Provider("https://api.anthropic.com/v1", Anthropic(), ("ANTHROPIC_API_KEY",)),

@@ -55,6 +55,22 @@ class MoneyGateway:
             raise answer
         return answer
 
+    async def set_aside(self, account: Account, lm: LM, estimate: Estimate, deadline: float) -> Reservation:
+        """
+        Set aside what something other than a call may cost, a training for example; raises as ``reserve``.
+
+        Cancellation: what was set aside is released when the process ends.
+        """
+        wanted = Reserve(self._book.next_id(), account, lm, estimate, calling_process().ref, AttemptLog(lm.model))
+        answer: Reservation | BudgetExceeded = await self._ledger.ask(wanted, deadline)
+        if isinstance(answer, BudgetExceeded):
+            raise answer
+        return answer
+
+    def release(self, held: Reservation) -> None:
+        """Release what ``set_aside`` has set aside; whatever was spent of it is booked beside."""
+        self._book.settle(held.id)
+
     def more(self, held: Reservation, calls: int) -> None:
         """Set aside what further requests of a call may cost, as ``protocols.MoneyService.more`` says."""
         refusal = self._book.more(held.id, calls)

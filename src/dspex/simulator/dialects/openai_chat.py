@@ -1,7 +1,8 @@
 """OpenAI's Chat Completions: ``POST /v1/chat/completions``, whole or as server-sent events, and ``GET /v1/models``."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from dspex.simulator.dialects._checks import Json, number, parsed, strings, text_of, unseen_in, whole
 from dspex.simulator.dialects._choices import choices_of
@@ -31,8 +32,20 @@ _ROLES: Mapping[object, Role] = {
 _ENDINGS = {"refusal": "stop", "filtered": "content_filter", "stop_sequence": "stop"}
 
 
+def _untaught(body: Body) -> Body:
+    return body
+
+
 class OpenAIChatDialect(OpenAI):
-    """The Chat Completions dialect."""
+    """
+    The Chat Completions dialect.
+
+    Args:
+        taught: Returns what a model sees: more than the prompt where it was trained.
+    """
+
+    def __init__(self, taught: Callable[[Body], Body] = _untaught) -> None:
+        self._taught = taught
 
     def claims(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> bool:
         """Say whether this dialect answers a method and path."""
@@ -47,7 +60,7 @@ class OpenAIChatDialect(OpenAI):
         try:
             wanted = parsed(body)
             asked = asked_of(wanted)
-            said = say(asked, twist)
+            said = say(replace(asked, body=self._taught(asked.body)), twist)
         except BodyInvalid as error:
             return self.failure(error.failure())
         return _completion(body, wanted, asked, said)
