@@ -131,6 +131,7 @@ def kill(app: dspex.App) -> None:
 
 
 async def test_a_killed_search_leaves_no_request_behind(sim: Simulator, tmp_path: Path) -> None:
+    sim.set_faults(FaultPlan(rate_hang=1.0))  # else answers may come before the last of the three is sent
     async with simulated(sim.url, tmp_path) as app:
         job = await app.compile(Titles(), optimizer(), trainset=rows(ROWS), job="titles")
         async with asyncio.timeout(10):
