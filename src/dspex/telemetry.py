@@ -66,6 +66,7 @@ event                                     measurements                          
 ``dspex.lm.retry``                        ``number``, ``delay``                   ``lm``, ``call``, ``error``
 ``dspex.lm.unknown_charge``               ``number``                              ``lm``, ``call``
 ``dspex.lm.weaker``                       (none)                                  ``lm``, ``refused``
+``dspex.lm.form``                         ``unreadable``, ``turns``               ``lm``, ``signature``, ``to``
 ``dspex.lm.withheld``                     ``count``                               ``lm``, ``call``
 ``dspex.lm.fallback``                     ``number``                              ``lm``, ``call``, ``to``, ``error``
 ``dspex.lm.hedge``                        ``after``                               ``lm``, ``call``, ``to``

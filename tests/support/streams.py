@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+from dspex.protocols.forms import FormMemory
 from dspex.protocols.lm import Attempt, Capabilities, Completion, LMDelta, LMRequest, LMResponse, Usage
 from dspex.protocols.model import LM, LMChoice
 from dspex.protocols.scope import Delta, DeltaSink, LMResult, OnDelta, Reset
@@ -74,6 +75,9 @@ class WatchedScope(ScriptedScope):
     @property
     def stream(self) -> DeltaSink | None:
         return self._sink
+
+    def forms(self, lm: LMChoice) -> FormMemory | None:
+        return None
 
     def capabilities(self, lm: LMChoice) -> Capabilities:
         return self._able

@@ -64,6 +64,7 @@ class App(AppView):
             ``"acme/model"``. One of dspex's own names replaces that provider.
         adapter: The adapter of predictors that have none of their own: ``chat`` (the default), ``auto``, ``json``,
             ``xml``, ``tool``, or an Adapter.
+        learn_forms: False keeps ``adapter="auto"`` in its own forms, whatever the model showed that it cannot write.
         retriever: The default retriever: a path of a ``SqliteIndex``, any ``Retriever``, or one that is made of others,
             such as ``Hybrid``.
         retrievers: More of them, by the names that ``Retrieve('name')`` uses.
@@ -133,6 +134,7 @@ class App(AppView):
         lms: Mapping[str, str | LM | LMPool] | None = None,
         providers: Mapping[str, Provider] | None = None,
         adapter: AdapterChoice = None,
+        learn_forms: bool = True,
         retriever: RetrieverLike | None = None,
         retrievers: Mapping[str, RetrieverLike] | None = None,
         cache: str | Path | CacheStore | Shared | None = "memory",
@@ -157,7 +159,9 @@ class App(AppView):
         telemetry: Telemetry | None = None,
         seed: int | None = None,
     ) -> None:
-        super().__init__(self, changed(RunOptions(), {"deadline": deadline, "adapter": adapter}))
+        super().__init__(
+            self, changed(RunOptions(), {"deadline": deadline, "adapter": adapter, "learn_forms": learn_forms})
+        )
         self._providers = with_own(providers or {})
         self._lms = records_of(lm, lms or {}, self._providers)
         self._retrievers = retrievers_of(retriever, retrievers or {})

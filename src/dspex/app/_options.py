@@ -29,6 +29,7 @@ class Options(TypedDict, total=False):
     budget: Budget | None
     deps: object
     on_interrupt: Literal["raise", "reset"]
+    learn_forms: bool
     trace: bool
 
 
@@ -61,6 +62,8 @@ def changed(options: RunOptions, changes: Options) -> RunOptions:
         raise ConfigError(f"lm={merged.lm!r} must be a name, an LM or an LMPool")
     if not isinstance(merged.priority, int):
         raise ConfigError(f"priority={merged.priority!r} must be a whole number; lower ones go first")
+    if not isinstance(merged.learn_forms, bool):
+        raise ConfigError(f"learn_forms={merged.learn_forms!r} must be True or False")
     if merged.budget is not None and not isinstance(merged.budget, Budget):
         raise ConfigError(f"budget={merged.budget!r} must be a Budget, such as Budget(usd=0.50)")
     if merged.budget is not None and merged.budget.per is not None:

@@ -65,8 +65,8 @@ class AppView:
             **changes: ``deadline`` (seconds), ``lm`` (name or record), ``adapter`` (name or Adapter, for predictors
                 without one of their own), ``cache`` (``use``, ``refresh``, ``bypass``, ``only``), ``priority`` (lower
                 goes first), ``budget`` (a Budget: of one request, or of a whole map, evaluation or job), ``deps`` (for
-                tools), ``on_interrupt`` (``raise`` or ``reset``: streams), ``trace``. ``lm=None`` and ``adapter=None``
-                are the App's.
+                tools), ``on_interrupt`` (``raise`` or ``reset``: streams), ``learn_forms`` (False: as
+                ``App(learn_forms=False)``), ``trace``. ``lm=None`` and ``adapter=None`` are the App's.
 
         Raises:
             ConfigError: An option is unknown or makes no sense.
@@ -259,7 +259,7 @@ class AppView:
         about = {"program": type(program).__name__}
         # The rows' requests copy the context that is made inside, and so have the evaluation's span around them.
         with telemetry.within("dspex.evaluate", about) if telemetry.active else contextlib.nullcontext() as span:
-            options = self._for_many(what)
+            options = replace(self._for_many(what), learn_forms=False)  # a score is of one form, whoever was first
             note = tree.notes.evaluating(type(program).__name__) if tree.notes is not None else None
             report: Report[R] | None = None
             display = open_display(progress if on_progress is None else progress or False)

@@ -223,7 +223,7 @@ class JobService:
             optimizer=optimizer,
             split=split,
             seed=settings.seed,
-            options=replace(options, priority=options.priority or PRIORITY, trace=True),
+            options=replace(options, priority=options.priority or PRIORITY, trace=True, learn_forms=False),
             identity=identity_of_all,
             accept_changed=tuple(settings.accept_changed),
             sure=settings.sure,

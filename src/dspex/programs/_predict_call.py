@@ -17,6 +17,7 @@ from dspex.errors import (
     StepCrashed,
     StreamInterrupted,
 )
+from dspex.programs._learned_form import LearnedForm
 from dspex.programs._quotes import looked_up, quoting_outputs
 from dspex.programs._whole import MAX_PAUSES, incomplete, joined, larger, shorter_turns
 from dspex.programs.adapters._adapter import Adapter, GoesOn, Parsed, Piece, Repair
@@ -64,6 +65,7 @@ class PredictCall:
         "_cut",
         "_inputs",
         "_is_freed",
+        "_learned",
         "_native",
         "_path",
         "_paused",
@@ -107,6 +109,9 @@ class PredictCall:
         """The tokens that an answer may have which was cut off before."""
         self._is_freed = False
         """True when an answer in an enforced form could not be read: the next ones are not held to it."""
+        self._learned = LearnedForm.of(adapter, predictor.signature, scope, predictor.lm)
+        if self._learned is not None:
+            adapter, self._why = self._learned.adapter, self._learned.why
         self._use(adapter)
 
     def _use(self, adapter: Adapter) -> None:
@@ -204,6 +209,7 @@ class PredictCall:
                 continue
             unread = self._read(result, first_was_told=pieces is not None and pieces.has_told)
             if unread is None:
+                self._learn(result, is_read=True)
                 if pieces is not None:
                     await pieces.agree(self.answers[0][1].outputs)
                 return self
@@ -213,6 +219,7 @@ class PredictCall:
                 messages = self._prompt
                 stands = dict(pieces.told) if pieces is not None else stands
                 continue
+            self._learn(result, is_read=False)
             self._scope.reject(result)
             fallback = self._adapter.fallback if may_fall_back else None
             is_cut = isinstance(unread, ResponseIncomplete)
@@ -240,6 +247,13 @@ class PredictCall:
                 self._note(Repair("", "fallback"))
                 self._use(fallback)
                 may_fall_back, messages = False, self.messages
+
+    def _learn(self, result: LMResult, *, is_read: bool) -> None:
+        """Remember if the first answer, with the values behind its thoughts, was read. One cut off says nothing."""
+        learned, self._learned = self._learned, None
+        first = next(iter(result.response.completions), None)
+        if learned is not None and first is not None and first.end == "whole":
+            learned.note(self._scope, result, is_read=is_read)
 
     def _goes_on(self, unread: ResponseUnparsable | ResponseIncomplete) -> bool:
         """Go on behind an answer that has its thoughts and lacks its values: what was told of it stands."""

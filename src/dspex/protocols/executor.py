@@ -41,6 +41,8 @@ class RunOptions:
     """The action when a streamed answer breaks off: StreamInterrupted, or the call starts again after a Reset."""
     stream: DeltaSink | None = None
     """Where pieces of answers go; ``app.stream`` sets it."""
+    learn_forms: bool = True
+    """True when predictors of ``adapter="auto"`` go by what their model showed; jobs and evaluations never do."""
     trace: bool = False
     """True when ``Ok.trace`` is wanted."""
     dry: DryRun | None = None

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 from dspex.errors import StreamTruncated
 from dspex.protocols.content import Citation, Part, ReasoningPart, TextPart, ToolCall
 from dspex.protocols.ends import End, end_of
+from dspex.protocols.forms import FormMemory
 from dspex.protocols.json_values import Json
 from dspex.protocols.model import LM, LMChoice, LMParams, LMPool
 from dspex.protocols.text_shapes import Grammar, TextChoice
@@ -545,6 +546,10 @@ class LMService(Protocol):
 
     def resolve(self, lm: LMChoice) -> LM | LMPool:
         """Return the record that ``lm`` (a name, a record, a pool or the default) stands for."""
+        ...
+
+    def forms(self, lm: LMChoice) -> FormMemory | None:
+        """Return what the model showed about forms of answers; None for a pool, and for a model in this process."""
         ...
 
     def capabilities(self, lm: LMChoice) -> Capabilities:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from dspex.protocols.filters import Filter
+from dspex.protocols.forms import FormMemory
 from dspex.protocols.lm import Attempt, Capabilities, LMDelta, LMRequest, LMResponse, Usage
 from dspex.protocols.model import LM, LMChoice, LMPool
 from dspex.protocols.retrieval import Passage
@@ -150,6 +151,10 @@ class Scope(Protocol):
 
     def capabilities(self, lm: LMChoice) -> Capabilities:
         """Return what the model can do, before it is asked."""
+        ...
+
+    def forms(self, lm: LMChoice) -> FormMemory | None:
+        """Return what the model showed about forms of answers; None where nothing is to be remembered."""
         ...
 
     @property

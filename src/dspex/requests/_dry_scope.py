@@ -13,6 +13,7 @@ from dspex.programs import Adapter, ChatAdapter, Predict
 from dspex.programs.placeholders import TEXT, arguments_of, placeholders
 from dspex.protocols.content import ToolCall
 from dspex.protocols.filters import Filter
+from dspex.protocols.forms import FormMemory
 from dspex.protocols.lm import Completion, LMRequest, LMResponse, Message, Usage
 from dspex.protocols.model import LM, LMChoice
 from dspex.protocols.money import DryRun
@@ -55,6 +56,9 @@ class DryScope(RequestScope):
         if isinstance(predictor, Predict):
             self._asking[path or predictor.signature.__name__] = predictor
         return path
+
+    def forms(self, lm: LMChoice) -> FormMemory | None:
+        """Return nothing: no model answers."""
 
     async def complete(
         self, request: LMRequest, *, lm: LMChoice, step: str, on_delta: OnDelta | None = None

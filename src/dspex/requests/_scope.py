@@ -14,6 +14,7 @@ from dspex.errors import ConfigError, LMError, ScopeClosed, StreamTruncated, Tra
 from dspex.programs import PredictorPaths
 from dspex.protocols.cache import CacheMode, CacheService, Hit, Lead, cache_key
 from dspex.protocols.filters import Filter
+from dspex.protocols.forms import FormMemory
 from dspex.protocols.lm import (
     Attempt,
     AttemptLog,
@@ -90,6 +91,11 @@ class RequestScope:
     def capabilities(self, lm: LMChoice) -> Capabilities:
         """Return what the model can do."""
         return self._services.lm.capabilities(self.request_record.options.lm if lm is None else lm)
+
+    def forms(self, lm: LMChoice) -> FormMemory | None:
+        """Return the model's memory of forms, unless the run does not learn."""
+        options = self.request_record.options
+        return self._services.lm.forms(options.lm if lm is None else lm) if options.learn_forms else None
 
     @property
     def account(self) -> Account:

@@ -14,6 +14,7 @@ from pydantic_core import to_json
 
 from dspex.programs import PredictorPaths, Program
 from dspex.protocols.filters import Filter, fits
+from dspex.protocols.forms import FormMemory
 from dspex.protocols.lm import Attempt, Capabilities, Completion, LMDelta, LMRequest, LMResponse, Usage
 from dspex.protocols.model import LM, LMChoice
 from dspex.protocols.retrieval import Passage
@@ -130,6 +131,9 @@ class ScriptedScope:
     def capabilities(self, lm: LMChoice) -> Capabilities:
         """Say that the model only writes text."""
         return Capabilities()
+
+    def forms(self, lm: LMChoice) -> FormMemory | None:
+        """Return nothing: a script knows its forms."""
 
     # --- Scope ------------------------------------------------------------------------------------------------
 

@@ -179,6 +179,15 @@ class GoesOn(Protocol):
         ...
 
 
+@runtime_checkable
+class HasOtherForms(Protocol):
+    """An adapter that gives way to others where a model cannot write its form."""
+
+    def other_forms(self, signature: type[Signature]) -> tuple[Adapter, ...]:
+        """Return the adapters that are asked with in its place, in this order."""
+        ...
+
+
 def text_of(completion: str | Completion) -> str:
     """Return a completion's text."""
     return completion if isinstance(completion, str) else completion.text

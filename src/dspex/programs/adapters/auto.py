@@ -29,6 +29,7 @@ from dspex.programs.adapters._shape import answer_shape
 from dspex.programs.adapters._thoughts import ThoughtFilter, Thoughts
 from dspex.programs.adapters._types import constraint_words
 from dspex.programs.adapters._values import ChoiceCodec, Codec, NumberCodec, TextCodec
+from dspex.programs.adapters.chat import ChatAdapter
 from dspex.programs.adapters.json_object import JSONAdapter, json_answer
 from dspex.programs.fields import Field
 from dspex.programs.signature import Signature, plan_of
@@ -38,6 +39,7 @@ from dspex.protocols.model import LMParams
 __all__ = ["AutoAdapter"]
 
 Form = Literal["nothing", "value", "thoughts", "object"]
+_JSON, _CHAT = JSONAdapter(), ChatAdapter()
 _LINE = (TextCodec, ChoiceCodec, NumberCodec)
 """Codecs whose values people write on a line."""
 _THOUGHTS = "reasoning"
@@ -84,6 +86,11 @@ class AutoAdapter(PromptAdapter):
     def fallback(self) -> Adapter | None:
         """JSON, with the signature's schema."""
         return JSONAdapter()
+
+    def other_forms(self, signature: type[Signature]) -> tuple[Adapter, ...]:
+        """Return the forms for models that cannot write this one: an object, and header lines; thoughts keep free."""
+        form = form_of(plan_of(signature))
+        return {"object": (_CHAT,), "value": (_JSON, _CHAT), "thoughts": (_CHAT, _JSON)}.get(form, ())
 
     def request(
         self, signature: type[Signature], messages: tuple[Message, ...], params: LMParams, capabilities: Capabilities

@@ -15,6 +15,7 @@ from dspex.errors import (
     NoSuchActor,
     RequestRejected,
 )
+from dspex.protocols.forms import FormMemory
 from dspex.protocols.lm import Attempt, AttemptLog, Capabilities, EmbedRequest, EmbedResponse, LMRequest, LMResponse
 from dspex.protocols.local import LocalLM
 from dspex.protocols.model import LM, LMChoice, LMPool, Secret
@@ -167,6 +168,14 @@ class LMGateway:
         if isinstance(lm, LM):
             return [lm]
         return [member for each in lm.members for member in self.members(self.resolve(each))]
+
+    def forms(self, lm: LMChoice) -> FormMemory | None:
+        """Return what the model showed about forms of answers; None for a pool, and for a model in this process."""
+        model = self.resolve(lm)
+        if isinstance(model, (LMPool, LocalLM)):
+            return None
+        keyed, name = self._target(model)
+        return keyed.table.forms.setdefault(name, FormMemory())
 
     def capabilities(self, lm: LMChoice) -> Capabilities:
         """Return what the model can do; for a pool, what all of its members can do."""

@@ -40,6 +40,9 @@ PATIENCE = 10.0
 DOWN = 3
 """Outages running, with no answer between them, after which the server is taken to be down."""
 
+_MOST_TOLD = 3
+"""Signatures whose form was changed that a description names, the last ones."""
+
 _SHOWN = 300
 """Characters of the last failure that a refusal of the breaker repeats."""
 
@@ -173,6 +176,9 @@ class LeaseBook(Generic[W]):
         )
         if self._share is not None:
             said.append(self._share.describe())
+        forms = self._table.forms.get(self._model)
+        if forms is not None:
+            said.extend(f"{each.signature} is asked as {each.to}: {each.words}" for each in forms.moves[-_MOST_TOLD:])
         return ", ".join(said)
 
     # --- granting -------------------------------------------------------------------------------------------

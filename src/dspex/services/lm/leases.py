@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dspex.protocols.forms import FormMemory
 from dspex.services.lm.buckets import TokenHold
 from dspex.services.lm.key_health import KeyHealth
 
@@ -59,7 +60,7 @@ class Lease:
 class LeaseTable:
     """The leases of all models on one key, what is known of the key, and the channel they are for."""
 
-    __slots__ = ("_last", "books", "channel", "clients", "key", "known", "leases", "pauses", "shares")
+    __slots__ = ("_last", "books", "channel", "clients", "forms", "key", "known", "leases", "pauses", "shares")
 
     def __init__(self) -> None:
         self.leases: dict[int, Lease] = {}
@@ -75,6 +76,8 @@ class LeaseTable:
         """Until when the provider asked us to wait, by model and the runtime's clock; a successor waits as well."""
         self.shares: dict[str, ModelShare] = {}
         """By model: what other processes share with this one; empty where nobody does."""
+        self.forms: dict[str, FormMemory] = {}
+        """By model: which forms of answers it cannot write, as its first turns showed."""
         self._last = 0
 
     def grant(
