@@ -20,7 +20,20 @@ from tests.support.field_values import TEXTS, VALUES
 AUTO = AutoAdapter()
 FEWER = settings(max_examples=settings.default.max_examples // 5 if settings.default else 12)
 LABELS = st.sampled_from(
-    ["out: ", "**Out:** 7", "- out:", "\\out: x", "### OUT : y", "a_b: 1", "A b: 2", "out", ":", "*"]
+    [
+        "out: ",
+        "\\boxed{7}",
+        "x \\boxed{8}",
+        "**Out:** 7",
+        "- out:",
+        "\\out: x",
+        "### OUT : y",
+        "a_b: 1",
+        "A b: 2",
+        "out",
+        ":",
+        "*",
+    ]
 )
 HOSTILE = st.lists(st.one_of(LABELS, st.text(max_size=8), TEXTS), max_size=5).map("\n".join).map(str.strip)
 KINDS = [each for each in VALUES if "image" not in each and each != "files"]

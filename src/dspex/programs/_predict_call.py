@@ -297,9 +297,7 @@ class PredictCall:
         if self._is_freed or (self._native is not None and self._native.tools):  # a call is not a text of any form
             able = replace(able, choices=False, grammar=False)
         request = self._adapter.request(self._signature, messages, params, able)
-        if self._native is not None and self._native.tools:
-            request = replace(request, tools=self._native.specs(self._inputs), tool_choice="auto")
-        return request
+        return request if self._native is None else self._native.with_tools(request, self._inputs)
 
     def _read(self, result: LMResult, *, first_was_told: bool) -> ResponseUnparsable | ResponseIncomplete | None:
         """
@@ -370,7 +368,8 @@ class PredictCall:
     def _by_format(self, completion: Completion) -> Parsed:
         if self._native is None:
             return self._adapter.parse(self._signature, completion)
-        return self._native.read(self._adapter, completion, [each.name for each in self.request.tools])
+        names = [each.name for each in self._native.specs(self._inputs)]
+        return self._native.read(self._adapter, completion, names)
 
     def _without_thoughts(self, completion: Completion) -> Completion:
         """Return a completion whose text is the answer alone; thoughts that its server left there are its reasoning."""

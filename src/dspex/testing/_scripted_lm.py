@@ -262,8 +262,10 @@ def _text(fields: Mapping[str, object], request: LMRequest) -> str:
     return to_json(fields).decode()
 
 
-_VALUE_ALONE: Final = re.compile(r"(?:^|\n)Give only the [^\n]*\Z")
-_THOUGHTS: Final = re.compile(r"(?:^|\n)Think step by step\.[^\n]*(?:\n[^\n]+)*\Z")
+_VALUE_ALONE: Final = re.compile(r"(?:^|\n)\w+(?: \([^\n]*\))?:\Z")
+_THOUGHTS: Final = re.compile(
+    r"(?:^|\n)(?:Think step by step\.[^\n]*(?:\n[^\n]+)*|Please reason step by step, [^\n]*)\Z"
+)
 """How the form ``auto`` ends a prompt."""
 
 
@@ -292,7 +294,8 @@ def _check_names(answer: ScriptedAnswer, request: LMRequest, path: str) -> None:
 
 _ALIKE: Final = 0.75
 _NAMES: Final = re.compile(
-    r"\[\[ ## (\w+) ## \]\]|<(\w+)>|\"(\w+)\":|^(\w+): |Give only the ([\w ]+)[.:]", re.MULTILINE
+    r"\[\[ ## (\w+) ## \]\]|<(\w+)>|\"(\w+)\":|^(\w+)(?:: | \([^\n]*\):\Z|:\Z)|final ([\w ]+) (?:within|\()",
+    re.MULTILINE,
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+from datetime import date
 from typing import Literal
 
 import pydantic
@@ -60,18 +62,29 @@ def test_the_whole_prompt_of_a_choice() -> None:
     system, user = AUTO.format(Sort, {"message": "It crashes."})
 
     assert system.text == "Sort the message.\n\nThe kind is one of these:\nbug\nbug report\npraise"
-    assert user.text == "message: It crashes.\n\nGive only the kind."
+    assert user.text == "message: It crashes.\n\nkind:"
 
 
-def test_types_are_shown_by_their_shape() -> None:
+class Place(enum.Enum):
+    HERE = "here"
+    THERE = "over there"
+
+
+def test_several_outputs_are_the_keys_of_an_object() -> None:
     """A schema of pydantic's costs three times as much, and small models copy it."""
-    signature = dspex.Signature.from_string("text -> sure: bool").append("items", dspex.OutputField(), list[Item])
+    signature = (
+        dspex.Signature.from_string("text -> name, sure: bool")
+        .append("items", dspex.OutputField(), list[Item])
+        .append("day", dspex.OutputField(desc="when it was"), date | None)
+        .append("place", dspex.OutputField(), Place)
+        .append("level", dspex.OutputField(), Literal["1", "2"])
+        .append("tags", dspex.OutputField(default=None), list[str])
+    )
 
-    system = AUTO.format(signature, {"text": ""})[0].text
-
-    assert system.endswith(
-        "Answer with one JSON object of this shape:\n"
-        '{\n  "sure": true or false,\n  "items": [{"name": string, "sizes": [integer, ...]}, ...]\n}'
+    assert AUTO.format(signature, {"text": "x"})[-1].text == (
+        "text: x\n\nAnswer with JSON with these keys: name, sure (true or false), "
+        "items (a list of {name, sizes: [integer, ...]}), day (YYYY-MM-DD or null; when it was), "
+        'place (here or over there), level ("1" or "2"), tags (a list or null).'
     )
 
 
@@ -82,7 +95,7 @@ def test_a_type_that_refers_to_itself_is_shown_by_its_schema() -> None:
     Tree.model_rebuild(_types_namespace={"Tree": Tree})
     signature = dspex.Signature.from_string("text -> a: int").append("tree", dspex.OutputField(), Tree)
 
-    assert '"tree": JSON that fits this schema: {"$defs"' in AUTO.format(signature, {"text": ""})[0].text
+    assert 'tree (JSON that fits this schema: {"$defs"' in AUTO.format(signature, {"text": ""})[-1].text
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
@@ -110,6 +123,13 @@ def test_a_choice_is_refused_where_there_are_several_or_none(text: str) -> None:
         ("So \\boxed{8}.", 8),
         ("So \\boxed{8} and \\boxed{9}", None),
         ("So \\boxed{8 or 9}", None),
+        ("So \\boxed{8}. Again: \\boxed{8}", 8),
+        ("So \\(\\boxed{\\$1{,}008 \\text{ dollars}}\\)", 1008),
+        ("So \\boxed{\\frac{8}{2}}", None),
+        ("So \\boxed{\\sqrt{9}}", None),
+        ("So \\boxed{2^3}", None),
+        ("So \\boxed{8", None),
+        ("So \\boxed{}", None),
         ("5 + 3\n**Answer:** $8", 8),
         ("### answer: \\boxed{8}\n", 8),
         ("answer: 8\nYes.\nanswer: 8", 8),
@@ -130,6 +150,26 @@ def test_a_number_stands_alone_or_behind_its_label(text: str, value: int | None)
         assert AUTO.parse(signature, text).outputs["answer"] == value
 
 
+def test_a_box_that_is_the_last_line_is_not_a_thought() -> None:
+    signature = dspex.Predict("question -> reasoning, answer: int").signature
+
+    read = AUTO.parse(signature, "Three and four.\n\\boxed{7}\n").outputs
+    inside = AUTO.parse(signature, "So it is\n\\(\\boxed{7}\\).").outputs
+
+    assert read == {"reasoning": "Three and four.", "answer": 7}
+    assert inside == {"reasoning": "So it is\n\\(\\boxed{7}\\).", "answer": 7}
+
+
+@pytest.mark.parametrize(
+    "thoughts", ["Three.", "In a \\boxed{3} already.", "\\boxed{3}", "answer: 3\n\\boxed{4}", "x\n"]
+)
+def test_thoughts_with_a_box_of_their_own_come_back(thoughts: str) -> None:
+    signature = dspex.Predict("question -> reasoning, answer: int").signature
+    outputs = {"reasoning": thoughts.strip(), "answer": 7}
+
+    assert AUTO.parse(signature, AUTO.format_outputs(signature, outputs)).outputs == outputs
+
+
 # --- turns --------------------------------------------------------------------------------------------------------
 
 
@@ -142,7 +182,7 @@ async def test_thoughts_that_end_with_their_value_take_one_turn() -> None:
     assert dspex.details(prediction).reasoning == "Three and four."
     assert len(lm.requests) == 1
     assert lm.requests[0].prompt == (
-        "question: 3 + 4?\n\nThink step by step. Then end with this line:\nanswer: (a whole number)"
+        "question: 3 + 4?\n\nPlease reason step by step, and put your final answer within \\boxed{}."
     )
 
 
@@ -161,7 +201,7 @@ async def test_values_are_asked_for_behind_thoughts_that_lack_them() -> None:
     assert first.output is None
     assert second.messages[: len(first.messages)] == first.messages
     assert [each.role for each in second.messages[len(first.messages) :]] == ["assistant", "user"]
-    assert second.messages[-1].text == 'Now give only the final values, as one JSON object:\n{\n  "answer": integer\n}'
+    assert second.messages[-1].text == "Now give only the final values as JSON with these keys: answer (integer)."
     assert isinstance(second.output, JsonSchema)
     assert list(second.output.schema["properties"]) == ["answer"]
 
@@ -231,6 +271,86 @@ async def test_a_call_that_is_written_as_text_is_a_call(adapter: Literal["chat",
 
     assert [(each.name, each.arguments) for each in prediction.calls] == [("search", {"query": "cats"})]
     assert Repair("calls", "json") in dspex.details(prediction).repairs
+
+
+def rain(city: str, day: date, hours: int = 24, exact: bool = False) -> str:
+    """Tell if it
+    will rain."""
+    return city
+
+
+IN_WORDS = {"tools": True, "json_schema": True, "grammar": True}
+CALL = '{"name": "rain", "arguments": {"city": "Rome", "day": "2026-01-31"}}'
+
+
+async def test_where_calls_can_be_enforced_each_tool_is_a_line() -> None:
+    """Native definitions cost three times the tokens, and small models call no better by them."""
+    lm = ScriptedLM([CALL], capabilities=IN_WORDS)
+    async with dspex.App(lm, adapter="auto", cache=None) as app:
+        tools: list[dspex.Tool[..., object]] = [dspex.tool(rain), dspex.tool(search)]
+        prediction = await app.run(dspex.Predict(Act), request="Rain?", tools=tools)
+
+    [call] = prediction.calls
+    request = lm.requests[0].request
+    assert (call.name, call.arguments) == ("rain", {"city": "Rome", "day": "2026-01-31"})
+    assert dspex.details(prediction).repairs == ()
+    assert request.tools == ()
+    assert request.messages[0].text == (
+        "Call a tool.\n\nTools:\nrain(city, day: YYYY-MM-DD, hours?: integer, exact?: boolean): Tell if it will rain.\n"
+        "search(query): Search."
+    )
+    assert request.messages[-1].text == (
+        'request: Rain?\n\nAnswer with the call as JSON: {"name": ..., "arguments": {...}}; [] for none.'
+    )
+    assert isinstance(request.output, JsonSchema)
+    first, _, several = request.output.schema["anyOf"]
+    assert first["properties"]["name"] == {"const": "rain"}
+    assert first["properties"]["arguments"]["required"] == ["city", "day"]
+    assert first["properties"]["arguments"]["additionalProperties"] is False
+    assert len(several["items"]["anyOf"]) == 2
+
+
+@pytest.mark.parametrize(("text", "count"), [("[]", 0), (f"[{CALL}, {CALL}]", 2), ("There is nothing to call.", 0)])
+async def test_none_or_several_calls_can_be_written(text: str, count: int) -> None:
+    lm = ScriptedLM([text], capabilities=IN_WORDS)
+    async with dspex.App(lm, adapter="auto", cache=None) as app:
+        prediction = await app.run(dspex.Predict(Act), request="Rain?", tools=[dspex.tool(rain)])
+
+    assert len(prediction.calls) == count
+
+
+async def test_what_looks_like_a_call_and_is_none_is_asked_for_again() -> None:
+    lm = ScriptedLM(['{"tool": "rain"}', CALL], capabilities=IN_WORDS)
+    async with dspex.App(lm, adapter="auto", cache=None) as app:
+        prediction = await app.run(dspex.Predict(Act), request="Rain?", tools=[dspex.tool(rain)])
+
+    assert len(prediction.calls) == 1
+    assert "there is no call in it" in lm.requests[1].prompt
+    assert lm.requests[1].prompt.endswith("[] for none.")
+
+
+async def test_demonstrations_of_calls_are_written_as_they_are_asked_for() -> None:
+    lm = ScriptedLM([CALL], capabilities=IN_WORDS)
+    demo = {
+        "request": "Rome?",
+        "tools": [],
+        "calls": dspex.ToolCalls([("rain", {"city": "Rome", "day": "2026-01-31"})]),
+    }
+    async with dspex.App(lm, adapter="auto", cache=None) as app:
+        await app.run(dspex.Predict(Act, demos=[demo]), request="Rain?", tools=[dspex.tool(rain)])
+
+    _, user, assistant, last = lm.requests[0].request.messages
+    assert (user.text, assistant.content) == ("request: Rome?", CALL)
+    assert last.role == "user"
+
+
+async def test_tools_stay_native_where_an_answer_may_be_something_else() -> None:
+    lm = ScriptedLM([ToolCall("1", "rain", {})], capabilities=IN_WORDS)
+    signature = Act.append("words", dspex.OutputField(default=""), str)
+    async with dspex.App(lm, adapter="auto", cache=None) as app:
+        await app.run(dspex.Predict(signature), request="Rain?", tools=[dspex.tool(rain)])
+
+    assert [each.name for each in lm.requests[0].request.tools] == ["rain"]
 
 
 async def test_a_written_call_of_no_tool_is_refused_and_asked_for_again() -> None:

@@ -216,9 +216,9 @@ def test_the_learner_holds_no_text(path: Path) -> None:
 
 
 def test_the_learner_is_small_enough_to_read() -> None:
-    """Twelve hundred lines at most, three hundred in a file, and fifty words that it treats as small."""
+    """Thirteen hundred lines at most, three hundred in a file, and fifty words that it treats as small."""
     lines = [len(path.read_text().splitlines()) for path in _SOURCES]
-    assert (max(lines) <= 300, sum(lines) <= 1200) == (True, True)
+    assert (max(lines) <= 300, sum(lines) <= 1300) == (True, True)
     assert len(FUNCTION_WORDS) <= 50
     assert all(set(word) <= set(string.ascii_lowercase) for word in FUNCTION_WORDS)
 

@@ -7,7 +7,7 @@ import pytest
 
 from dspex.simulator.learner import Body, LearnerReply, Role, answer, tokens
 from dspex.simulator.learner._extract import extract
-from dspex.simulator.learner._shapes import shape_in
+from dspex.simulator.learner._shapes import keys_in, shape_in
 
 _PASSAGES = ("json.dumps | Serialize obj to a str.", "os.getcwd | Return the current directory. By Guido van Rossum.")
 _LAYOUT = "".join(f"[[ ## {name} ## ]]\n{{{name}}}\n\n" for name in ("passages", "question", "answer"))
@@ -262,3 +262,30 @@ def test_a_shape_that_is_written_out_is_read(text: str, shape: dict[str, str] | 
     properties = found["properties"] if found is not None else None
 
     assert (properties and {name: own["type"] for name, own in properties.items()}) == shape  # type: ignore[attr-defined]  # a mapping
+
+
+def test_keys_in_words_are_a_shape() -> None:
+    found = keys_in(
+        "text: x\n\nAnswer with JSON with these keys: name (as it is), sure (true or false), level (integer; 1 to 5), "
+        "items (a list of {name, size: integer, at: [number, ...]}), tags (a list or null; some), "
+        'mood (happy, angry or mixed), grade ("1" or "2"), day (YYYY-MM-DD or null).'
+    )
+
+    item = {
+        "name": {"type": "string"},
+        "size": {"type": "integer"},
+        "at": {"type": "array", "items": {"type": "number"}},
+    }
+    assert found == {
+        "type": "object",
+        "properties": {
+            "name": {},
+            "sure": {"type": "boolean"},
+            "level": {"type": "integer"},
+            "items": {"type": "array", "items": {"type": "object", "properties": item}},
+            "tags": {"type": "array", "items": {"type": "string"}},
+            "mood": {"type": "string", "enum": ["happy", "angry", "mixed"]},
+            "grade": {"type": "string", "enum": ["1", "2"]},
+            "day": {},
+        },
+    }

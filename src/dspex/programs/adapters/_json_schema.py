@@ -12,7 +12,7 @@ from dspex.errors import SignatureError
 from dspex.programs._compile import Plan
 from dspex.protocols.lm import JsonSchema
 
-__all__ = ["output_schema"]
+__all__ = ["closed_schema", "output_schema"]
 
 _UNENFORCED = ("default", "title", "minLength", "maxLength", "uniqueItems", "discriminator", "examples", "deprecated")
 """Keywords that strict modes refuse or ignore; the values are checked here anyway."""
@@ -65,6 +65,21 @@ def _loose(plan: Plan) -> JsonSchemaValue:
     for each in schema["properties"].values():
         each.pop("title", None)
     return schema
+
+
+def closed_schema(schema: Mapping[str, object]) -> JsonSchemaValue | None:
+    """
+    Return the schema of a tool's parameters as it is enforced: closed, and what may be left out may still be.
+
+    None where it cannot be enforced.
+    """
+    try:
+        found = _strict({"properties": {}, **schema})
+    except _NotStrict:
+        return None
+    required = schema.get("required")
+    named = required if isinstance(required, (list, tuple)) else ()
+    return {**found, "required": [each for each in named if each in found["properties"]]}
 
 
 def _strict(schema: object) -> JsonSchemaValue:

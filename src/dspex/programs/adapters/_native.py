@@ -17,6 +17,7 @@ from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Adapter, Parsed, Repair
 from dspex.programs.adapters._call_arguments import read_arguments
+from dspex.programs.adapters._calls_in_words import asked_in_words
 from dspex.programs.adapters._prompt import NATIVE_CALLS
 from dspex.programs.adapters._types import without_none
 from dspex.programs.fields import Field
@@ -26,7 +27,7 @@ from dspex.programs.types.reasoning import Reasoning
 from dspex.programs.types.tool_calls import ToolCalls
 from dspex.protocols.call_shapes import calls_in_text
 from dspex.protocols.content import ToolCall
-from dspex.protocols.lm import Capabilities, Completion, ToolSpec
+from dspex.protocols.lm import Capabilities, Completion, LMRequest, ToolSpec
 from dspex.protocols.marked_calls import words_before_calls
 from dspex.protocols.model import LMParams
 from dspex.protocols.scope import FieldValues
@@ -45,6 +46,7 @@ class Native:
         calls: The output that holds the calls it asks for.
         reasoning: The output that is its own reasoning; empty when that is asked for or not wanted.
         citations: The output that the provider's own citations replace.
+        in_words: True when tools and calls are text: the model's server enforces what is written.
     """
 
     signature: type[Signature]
@@ -52,11 +54,19 @@ class Native:
     calls: str = ""
     reasoning: str = ""
     citations: str = ""
+    in_words: bool = False
 
     def specs(self, inputs: FieldValues) -> tuple[ToolSpec, ...]:
         """Return the tools as the model is told of them."""
         given = inputs.get(self.tools) if self.tools else None
         return tuple([each if isinstance(each, ToolSpec) else each.spec for each in given or ()])
+
+    def with_tools(self, request: LMRequest, inputs: FieldValues) -> LMRequest:
+        """Return a request that tells the model of its tools, and may have it call them."""
+        if not self.tools:
+            return request
+        specs = self.specs(inputs)
+        return asked_in_words(request, specs) if self.in_words else replace(request, tools=specs, tool_choice="auto")
 
     def read(self, adapter: Adapter, completion: Completion, tools: Collection[str] = ()) -> Parsed:
         """
@@ -87,7 +97,10 @@ class Native:
                 raise ResponseUnparsable(plan_of(self.signature).name, completion.text, (), {self.calls: problem})
             if written:
                 completion = replace(completion, text=words_before_calls(completion.text), tool_calls=written)
-        is_repaired = bool(written)
+            elif self.in_words and completion.text.strip()[:1] in _BEGIN and completion.text.strip() != "[]":
+                problem = 'there is no call in it: {"name": ..., "arguments": {...}}'
+                raise ResponseUnparsable(plan_of(self.signature).name, completion.text, (), {self.calls: problem})
+        is_repaired = bool(written) and not self.in_words
         if self.calls and completion.tool_calls:
             read, had_repairs = self._readable(completion)
             completion, is_repaired = replace(completion, tool_calls=read), is_repaired or had_repairs
@@ -143,6 +156,7 @@ _MOST_PROBLEMS = 8
 """Calls whose problem is told at once."""
 _FENCED = re.compile(r"```\w*\n(.*)\n```|<tool_call>(.*)</tool_call>", re.DOTALL)
 _ARGUMENTS = ("arguments", "args", "parameters")
+_BEGIN = ("{", "[", "`", "<")
 _MOST = 8_000
 """Characters of calls that are written as text."""
 
@@ -150,7 +164,7 @@ _MOST = 8_000
 def written_calls(text: str) -> tuple[ToolCall, ...]:
     """Return the calls that a text is and nothing else, as JSON, in a fence or in Qwen's tags; none otherwise."""
     bare = text.strip()
-    if len(bare) > _MOST or bare[:1] not in ("{", "[", "`", "<"):
+    if len(bare) > _MOST or bare[:1] not in _BEGIN:
         return ()
     fenced = _FENCED.fullmatch(bare)
     try:
@@ -184,13 +198,15 @@ def native_of(
     plan = plan_of(signature)
     reasons = capabilities.reasoning and params.reasoning != "none"
     calls = adapter.native_tools and capabilities.tools
-    key = (native_of, reasons, calls)
+    tools_in_words = getattr(adapter, "tools_in_words", None)  # adapters of users need not have it
+    in_words = calls and tools_in_words is not None and tools_in_words(capabilities)
+    key = (native_of, reasons, calls, in_words)
     if key not in plan.rendered:
-        plan.rendered[key] = _make(signature, plan, reasons=reasons, calls=calls)
+        plan.rendered[key] = _make(signature, plan, reasons=reasons, calls=calls, in_words=in_words)
     return cast("Native | None", plan.rendered[key])
 
 
-def _make(signature: type[Signature], plan: Plan, *, reasons: bool, calls: bool) -> Native | None:
+def _make(signature: type[Signature], plan: Plan, *, reasons: bool, calls: bool, in_words: bool) -> Native | None:
     found: dict[str, str] = {}
     tools = next((each.name for each in plan.inputs if _is_tools(each)), "")
     for each in plan.outputs:
@@ -205,12 +221,20 @@ def _make(signature: type[Signature], plan: Plan, *, reasons: bool, calls: bool)
         return None
     taken = {name for role, name in found.items() if role != "citations"}
     kept = tuple([each for each in plan.fields.values() if each.name not in taken])
+    native = Native(
+        signature,
+        found.get("tools", ""),
+        found.get("calls", ""),
+        found.get("reasoning", ""),
+        found.get("citations", ""),
+    )
     if not taken:
-        return Native(signature, **found)
+        return native
     instructions = plan.instructions if plan.authored else ""
     asked = make_class(plan.name, (Signature,), kept, instructions, signature.__module__)
     plan_of(asked).rendered[NATIVE_CALLS] = found.get("calls", "")
-    return Native(asked, **found)
+    is_all = not any(each.role == "output" for each in kept)  # else the answer may be calls or something else
+    return replace(native, signature=asked, in_words=in_words and is_all and bool(native.calls))
 
 
 def _is_tools(field: Field) -> bool:

@@ -3,8 +3,9 @@ The form that asks a model least: one value alone, thoughts and then lines, or a
 
 - One output that is a text, a choice or a number is the whole answer.
 - With reasoning before the others, the model thinks as it likes and ends with a line ``name: value`` for each of
-  them. Where such a line is missing or cannot be read, a second turn asks for the values alone, as an object.
-- Everything else is one JSON object, described by its shape, and enforced where the model's server can do so.
+  them; one number alone is put into a box, as models have learned it. Where a value is missing or cannot be read, a
+  second turn asks for the values alone, as an object.
+- Everything else is one JSON object, its keys told in words, and enforced where the model's server can do so.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Adapter, FollowUp, Parsed, Piece, Repair, StreamParser, text_of
 from dspex.programs.adapters._base import PromptAdapter
+from dspex.programs.adapters._boxed import boxed_values, in_box
 from dspex.programs.adapters._enforced import lines_form, value_form
 from dspex.programs.adapters._find_object import BEFORE_OBJECT
 from dspex.programs.adapters._json_stream import JsonStream
@@ -25,7 +27,7 @@ from dspex.programs.adapters._labels import escape_labels, find_labels, unescape
 from dspex.programs.adapters._prompt import NOT_GIVEN, Rendered, demo_text, shown_inputs, slots
 from dspex.programs.adapters._reading import read_texts
 from dspex.programs.adapters._section_stream import Section
-from dspex.programs.adapters._shape import answer_shape
+from dspex.programs.adapters._shape import keys_in_words
 from dspex.programs.adapters._thoughts import ThoughtFilter, Thoughts
 from dspex.programs.adapters._types import constraint_words
 from dspex.programs.adapters._values import ChoiceCodec, Codec, NumberCodec, TextCodec
@@ -61,6 +63,12 @@ def form_of(plan: Plan) -> Form:
     if len(outputs) == 1 and isinstance(only.codec, _LINE) and not only.has_default and not only.optional:
         return "value"
     return "object"
+
+
+def is_boxed(plan: Plan) -> bool:
+    """Tell whether the one value behind thoughts is a number, which models have learned to put into a box."""
+    rest = plan.outputs[1:]
+    return len(rest) == 1 and isinstance(rest[0].codec, NumberCodec) and rest[0].codec.exact is not bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +115,10 @@ class AutoAdapter(PromptAdapter):
             output = lines_form(plan, params, capabilities)
         return LMRequest(messages, params, output=output)
 
+    def tools_in_words(self, capabilities: Capabilities) -> bool:
+        """Tell tools in a line each where a server of the user's own enforces the calls: definitions cost more."""
+        return capabilities.json_schema and capabilities.grammar
+
     def parse(self, signature: type[Signature], completion: str | Completion) -> Parsed:
         """
         Read the outputs from a completion.
@@ -133,8 +145,7 @@ class AutoAdapter(PromptAdapter):
         if form_of(plan) != "thoughts" or not error.raw.strip():
             return None
         rest = signature.delete(_THOUGHTS)
-        shape = answer_shape(plan_of(rest).outputs)
-        ask = f"Now give only the final values, as one JSON object:\n{shape}"
+        ask = f"Now give only the final values as JSON with these keys: {keys_in_words(plan_of(rest).outputs)}."
         turns = (Message("assistant", error.raw), Message("user", ask))
         names = [each.name for each in plan.outputs[1:]]
         return FollowUp(turns, _Values(rest, unescape_labels(names, error.raw).strip()))
@@ -162,7 +173,9 @@ class AutoAdapter(PromptAdapter):
             slots(plan.outputs, lambda name: name),
             ("\n\n" * bool(shown) + tail) if tail else "",
             lambda text: escape_labels(names, text),
-            {"object": json_answer, "value": _value_answer}.get(form, _thoughts_answer),
+            _boxed_answer
+            if form == "thoughts" and is_boxed(plan)
+            else {"object": json_answer, "value": _value_answer}.get(form, _thoughts_answer),
         )
 
 
@@ -189,18 +202,19 @@ def _words(plan: Plan, form: Form) -> tuple[list[str], str]:
         return [], ""
     if form == "value":
         only = plan.outputs[0]
-        notes = _notes(only)
         if isinstance(only.codec, ChoiceCodec):
-            choices = "\n".join(only.codec.texts)
+            choices, notes = "\n".join(only.codec.texts), _notes(only)
             said = f"The {_spelled(only)} is one of these:\n{choices}" + (f"\n({notes})" if notes else "")
-            return [said], f"Give only the {_spelled(only)}."
-        kind = "; ".join(each for each in (_kind(only), notes) if each)
-        return [], f"Give only the {_spelled(only)}" + (f": {kind}." if kind else ".")
+            return [said], f"{only.name}:"
+        kind = "; ".join(each for each in (_kind(only), _notes(only)) if each)
+        return [], f"{only.name} ({kind}):" if kind else f"{only.name}:"
     if form == "object":
-        return [
-            f"Answer with one JSON object of this shape:\n{answer_shape(plan.outputs)}"
-        ], "Answer with the JSON object."
+        return [], f"Answer with JSON with these keys: {keys_in_words(plan.outputs)}."
     rest = plan.outputs[1:]
+    if is_boxed(plan):
+        notes = _notes(rest[0])
+        said = f"{_spelled(rest[0])} ({notes})" if notes else _spelled(rest[0])
+        return [], f"Please reason step by step, and put your final {said} within {in_box('')}."
     if all(isinstance(each.codec, _LINE) for each in rest):
         lines = [f"{each.name}: {_blank(each)}" for each in rest]
         ends = "this line" if len(lines) == 1 else "these lines"
@@ -240,8 +254,20 @@ def _thoughts_answer(rendered: Rendered, outputs: Mapping[str, object], every: b
             continue
         given = slot.name in outputs
         text = escape_labels(names, demo_text(slot.codec, outputs[slot.name])) if given else NOT_GIVEN
-        lines.append(text if slot is rendered.outputs[0] else f"{slot.name}: {text}")
+        if slot is not rendered.outputs[0]:
+            text = f"{slot.name}: {text}"
+        lines.append(text)
     return "\n".join(lines)
+
+
+def _boxed_answer(rendered: Rendered, outputs: Mapping[str, object], every: bool) -> str:
+    thoughts, only = rendered.outputs
+    told = demo_text(thoughts.codec, outputs[thoughts.name]) if thoughts.name in outputs else ""
+    if only.name not in outputs or boxed_values(told):  # a box among the thoughts would be taken for the result
+        return _thoughts_answer(rendered, outputs, every)
+    before = _thoughts_answer(rendered, {name: outputs[name] for name in outputs if name != only.name}, False)
+    box = in_box(demo_text(only.codec, outputs[only.name]))
+    return f"{before or NOT_GIVEN}\n{box}" if before or every else box
 
 
 # --- reading --------------------------------------------------------------------------------------------------
@@ -284,7 +310,6 @@ def _first_line(text: str) -> str:
     return text.strip().partition("\n")[0]
 
 
-_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?![\w]|\.\d)")
 
 
@@ -297,8 +322,10 @@ def _only_value(codec: Codec, text: str) -> str | None:
         return _only_choice(codec, text)
     if not isinstance(codec, NumberCodec):
         return None
-    boxed = _BOXED.findall(text)
-    found = {each.replace(",", "").rstrip(".") for each in _NUMBER.findall(boxed[-1] if boxed else text)}
+    boxed = boxed_values(text)
+    if len(boxed) > 1:
+        return None
+    found = {each.replace(",", "").rstrip(".") for each in _NUMBER.findall(boxed[0] if boxed else text)}
     return found.pop() if len(found) == 1 else None
 
 
@@ -316,11 +343,15 @@ def _read_thoughts(plan: Plan, raw: str) -> Parsed:
     """
     Read thoughts, which stand before the first label, and the values behind labels.
 
-    A label that comes twice must say the same twice. Models that learned to box their results do so unasked: where
-    there is no label, one boxed number is the value.
+    A label that comes twice must say the same twice. Where there is no label, one boxed number is the value; a box that
+    is the last line is not part of the thoughts.
     """
     names = [each.name for each in plan.outputs[1:]]
     labels = find_labels(names, raw)
+    boxes = boxed_values(raw) if is_boxed(plan) and not labels else []
+    if len(boxes) == 1 and boxes[0]:
+        texts = {_THOUGHTS: unescape_labels(names, raw[: _before_box(raw)]).strip(), names[0]: boxes[0]}
+        return _found_in(plan, texts, raw)
     texts = {_THOUGHTS: unescape_labels(names, raw[: labels[0].start] if labels else raw).strip()}
     again: set[str] = set()
     ends = [*(each.start for each in labels[1:]), len(raw)]
@@ -333,13 +364,17 @@ def _read_thoughts(plan: Plan, raw: str) -> Parsed:
         texts[label.name] = _first_line(text)
         if isinstance(plan.fields[label.name].codec, TextCodec) or _first_line(before) != _first_line(text):
             again.add(label.name)
-    only = plan.outputs[1]
-    if not labels and len(names) == 1 and isinstance(only.codec, NumberCodec) and len(set(_BOXED.findall(raw))) == 1:
-        parsed = _found_in(plan, {**texts, only.name: _BOXED.findall(raw)[0]}, raw)
-        return parsed._replace(repairs=(*parsed.repairs, Repair(only.name, "format")))
     if again:
         raise ResponseUnparsable(plan.name, raw, (), dict.fromkeys(sorted(again), "there are two values for it"))
     return _found_in(plan, texts, raw)
+
+
+def _before_box(text: str) -> int:
+    """Return where thoughts end: before a last line that is a box and nothing else."""
+    bare = text.rstrip()
+    start = bare.rfind("\n") + 1
+    last = bare[start:].lstrip()
+    return start if last.startswith(in_box("")[:-1]) and last.endswith("}") else len(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,6 +460,8 @@ class _AutoStream:
         labels = find_labels(names, text[:end])
         if labels:
             self._is_told, end = True, labels[0].start
+        elif is_boxed(self._plan):
+            end = _before_box(text[:end])
         self._held = [text[end:]]
         return section.add(unescape_labels(names, text[:end])) if end else []
 
@@ -451,7 +488,8 @@ class _AutoStream:
             outputs = dict(_read_thoughts(self._plan, "".join(self._whole)).outputs)
         except ResponseUnparsable:  # all of it is thoughts, and a second turn asks for the values
             return [*section.add(unescape_labels(names, rest)), *section.finish()]
-        pieces = [*section.add(unescape_labels(names, rest[: labels[0].start] if labels else rest)), *section.finish()]
+        thoughts_end = labels[0].start if labels else _before_box(rest) if is_boxed(self._plan) else len(rest)
+        pieces = [*section.add(unescape_labels(names, rest[:thoughts_end])), *section.finish()]
         for name in names:
             if name in outputs:
                 value = outputs[name]

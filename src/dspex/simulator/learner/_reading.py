@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dspex.simulator.learner._body import Body
-from dspex.simulator.learner._shapes import resolved, shape_in
+from dspex.simulator.learner._shapes import keys_in, resolved, shape_in
 from dspex.simulator.learner._text import is_number, normalise
 
 Layout = Literal["markers", "tags", "json", "labels", "plain"]
@@ -23,7 +23,10 @@ _NUMBERED = re.compile(r"^\[\d+\][ \t]", re.MULTILINE)
 _LEFT_OUT = re.compile(r"\([^()\n]*\)").fullmatch  # nothing but a remark: how layouts mark a field not given
 _STEP = re.compile(r"^Step \d+$", re.MULTILINE)
 _OBSERVATION = re.compile(r"^Observation: ", re.MULTILINE)
-_REQUEST = re.compile(r"(?:Give only|Think step by step|Answer with)\b")
+_REMARK = r"(?: \([^\n]*\))?"
+_REQUEST = re.compile(rf"(?:Think|Please reason|Answer with)\b|\w+{_REMARK}:\Z")
+_BOXED = re.compile(rf"your final (\w[\w ]*){_REMARK} within \\boxed\{{\}}\.\Z")
+_BOX = re.compile(r"\\boxed\{([^{}\n]*)\}\s*\Z")
 _ENDING = re.compile(r"end with th(?:is line|ese lines):((?:\n\w+: .*)+)\Z")
 _LABEL = re.compile(r"^(\w+): (.*)$", re.MULTILINE)
 _THESE = re.compile(r"one of these:((?:\n\S.*)+)")
@@ -81,9 +84,11 @@ def read_prompt(body: Body) -> Prompt:
     ahead = [i for i in range(at - 1) if roles[i : i + 2] == ["user", "assistant"] and turns[i + 1][1]]
     root = body.schema
     if root is None or not root.get("properties"):
-        root = shape_in(system) or root  # written out, for servers that keep to no schema
+        root = keys_in(last) or shape_in(system) or root  # written out, for servers that keep to no schema
     layout = _layout_of([system, *(turns[i + 1][1] for i in ahead)], last, as_json=root is not None)
-    pairs = [(_fields_of(turns[i][1], layout), _fields_of(turns[i + 1][1], layout, reply=True)) for i in ahead]
+    boxed = _shown(system, last, root, layout)[:1] if _BOXED.search(last) else ()
+    replies = [_in_box(turns[i + 1][1], boxed) or _fields_of(turns[i + 1][1], layout, reply=True) for i in ahead]
+    pairs = [(_fields_of(turns[i][1], layout), reply) for i, reply in zip(ahead, replies, strict=True)]
     fields = _fields_of(last, layout)
     given = list(dict.fromkeys(name for _, reply in pairs for name in reply))
     inputs = set(fields).union(*(asked for asked, _ in pairs))
@@ -186,7 +191,7 @@ def _listed(name: str, system: str) -> Schema:
 def _layout_of(showing: Sequence[str], last: str, *, as_json: bool) -> Layout:
     if as_json:
         return "json"
-    if _ENDING.search(last):
+    if _ENDING.search(last) or _BOXED.search(last):
         return "labels"
     if any(_MARKER.search(text) for text in (*showing, last)):
         return "markers"
@@ -228,6 +233,10 @@ def _labels(text: str) -> dict[str, str]:
     return {name: value.strip() for name, value in _LABEL.findall(text)}
 
 
+def _in_box(text: str, names: Sequence[str]) -> dict[str, str]:
+    return {name: found[1] for name in names if (found := _BOX.search(text))}
+
+
 def _asked(text: str) -> dict[str, str]:
     """Read fields that open a paragraph each with their name and a colon, before a paragraph that asks for others."""
     *kept, request = _PARAGRAPH.split(text)
@@ -251,7 +260,8 @@ def _shown(system: str, last: str, schema: Mapping[str, object] | None, layout: 
     """List the fields, in order, that the schema, the system turn or the end of the last user turn shows."""
     properties = schema.get("properties") if schema else None
     if layout == "labels":
-        return [name for found in _ENDING.findall(last) for name in _labels(found)]
+        boxed = [found.replace(" ", "_") for found in _BOXED.findall(last)]
+        return boxed or [name for found in _ENDING.findall(last) for name in _labels(found)]
     if layout == "plain" or isinstance(properties, Mapping):
         return list(properties) if isinstance(properties, Mapping) else [_PLAIN]
     readers = {"markers": (_markers,), "tags": (_tags,), "json": (_markers, _tags, _KEY.findall)}[layout]

@@ -12,6 +12,8 @@ _TEXT, _MARK, _WORD = r'("(?:[^"\\\n]|\\.)*")', r"(\.\.\.|[{}\[\]:,()|])", r'([^
 _PIECE = re.compile(rf"\s+|//[^\n]*|{_TEXT}|{_MARK}|{_WORD}")
 _LINE = re.compile(r"^\{", re.MULTILINE)
 _CHOICE = "exactly one of: "
+_CHOICES = re.compile(r"(?!true or false)[\w -]+(?:, [\w -]+)* or [\w -]+")
+_KEYS = re.compile(r" JSON with these keys: ([^\n]*)\.\Z")
 
 
 def resolved(schema: Schema) -> Schema:
@@ -46,20 +48,30 @@ def _resolved(schema: Schema, root: Schema, depth: int) -> dict[str, object]:
 def shape_in(text: str) -> Schema | None:
     """Return the shape of the first object that a text writes out with types instead of values; None without one."""
     for found in _LINE.finditer(text):
-        try:
-            shape = _ShapeReader(text[found.start() :]).value(0)
-        except (StopIteration, ValueError):
-            continue
+        shape = _written(text[found.start() :])
         if shape.get("properties"):
             return shape
     return None
 
 
+def keys_in(text: str) -> Schema | None:
+    """Return the shape of the object whose keys the end of a text names in words; None without such an end."""
+    found = _KEYS.search(text)
+    return _written(f"{{{found[1]}}}", bare=True) if found else None
+
+
+def _written(text: str, *, bare: bool = False) -> dict[str, object]:
+    try:
+        return _ShapeReader(text, bare).value(0)
+    except (StopIteration, ValueError):
+        return {}
+
+
 class _ShapeReader:
     """Reads a shape: members in braces, an item in brackets, words for types, texts that are allowed, remarks."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, text: str, bare: bool) -> None:
+        self._text, self._bare = text, bare  # names may stand without quotation marks, and those of texts alone
         self._pieces = self._read()
         self._next = next(self._pieces)
 
@@ -97,9 +109,13 @@ class _ShapeReader:
             name = self._take()
             if name in (",", "..."):
                 continue
-            if not name.startswith('"') or self._take() != ":":
+            is_bare = self._bare and name.isidentifier()
+            if not (is_bare or name.startswith('"')) or (self._next[0] != ":" and not is_bare):
                 raise ValueError
-            held[str(json.loads(name))] = self.value(depth + 1)
+            if self._next[0] == ":":
+                self._take()
+            is_text = is_bare and self._next[0] in (",", "}")
+            held[name.strip('"')] = {"type": "string"} if is_text else self.value(depth + 1)
         self._next = next(self._pieces, ("", 0))
         return {"type": "object", **({"properties": held} if held else {})}
 
@@ -141,6 +157,16 @@ def remark(text: str) -> dict[str, object]:
     if _CHOICE in text:
         listed = text.partition(_CHOICE)[2]
         return {"type": "string", "enum": listed.split("; " if "; " in listed else ", ")}
+    told = text.partition(";")[0].removesuffix(" or null")
+    if told.startswith("a list"):
+        return {
+            "type": "array",
+            "items": remark(told.removeprefix("a list").removeprefix(" of ")) or {"type": "string"},
+        }
+    if told[:1] in ("{", "["):
+        return _written(told, bare=True)
+    if told.startswith('"') or _CHOICES.fullmatch(told):
+        return {"type": "string", "enum": [each.strip('"') for each in re.split(", | or ", told)]}
     kind = _TYPES.get(re.split(r"\W", text.strip(), maxsplit=1)[0])
     return {"type": kind} if kind else {}
 
