@@ -21,11 +21,12 @@ set_alarm(hour: int, minute: int, repeat: bool)  # repeat: every day
 send_message(to: str, text: str)
 book_table(restaurant: str, people: int, outside: bool)"""
 _ORDER = """\
-number, name, city, ordered_on (YYYY-MM-DD), paid_on (YYYY-MM-DD or null), status (open, paid or cancelled), \
-lines (a list of {"item": "lamp", "quantity": 2}), total, tags (a list), express (true or false)"""
+number, name (of the customer), city, ordered_on (YYYY-MM-DD), paid_on (YYYY-MM-DD or null), \
+status (open, paid or cancelled), lines (a list of {item, quantity}), total (a number), tags (a list), \
+express (true or false)"""
 _REVIEW = """\
-product (its name), stars (1 to 5), mood (happy, angry or mixed), wants_refund (true or false), \
-broken (a list of the broken parts)"""
+product (its name), stars (the number given, 1 to 5), mood (happy, angry or mixed), wants_refund (true or false), \
+broken (a list of the broken parts, [] if there are none)"""
 
 
 def plain_messages(task: str, inputs: Mapping[str, Any], demos: Sequence[Row]) -> list[dict[str, str]]:
