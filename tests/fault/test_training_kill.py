@@ -27,7 +27,7 @@ async def test_a_killed_process_submits_nothing_twice(tmp_path: Path, at: int) -
 
     assert [run.status for run in runs] == ["succeeded"]
     assert f"openai/{runs[0].trained_model}" in (tmp_path / "result.json").read_text(encoding="utf-8")
-    assert (tmp_path / "result.json.verdict").read_text(encoding="utf-8").startswith("better by +1.000")
+    assert (tmp_path / "result.json.verdict").read_text(encoding="utf-8").startswith("better by about +1.000")
 
 
 @pytest.mark.slow

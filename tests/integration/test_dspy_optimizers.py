@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 import dspex
-from dspex.optimizers import COPRO, Algorithm, BootstrapFewShotWithRandomSearch, NearestDemos
+from dspex.optimizers import (
+    COPRO,
+    DONE,
+    Algorithm,
+    BootstrapFewShotWithRandomSearch,
+    Candidate,
+    MIPROv2,
+    NearestDemos,
+)
 from dspex.protocols.lm import LMRequest
 from dspex.testing import ScriptedLM
 from tests.support.peer import ask_dspy
@@ -148,6 +156,36 @@ async def test_copro_has_the_same_attempts_scores_and_choice(tmp_path: Path) -> 
     assert {text: score for text, score in scored.items() if text in tried} == {
         text: score for text, score in tried.items() if text
     }
+
+
+class DemoSets(MIPROv2):
+    """The first step of MIPROv2 alone: it tells its sets."""
+
+    def plan(self, state: Any, k: int, chance: random.Random) -> Any:
+        return self._demo_set(state.task, k) if k < self._sets else DONE
+
+    def best(self, state: Any) -> Candidate:
+        return Candidate()
+
+    def summary(self, state: Any) -> Sequence[dict[str, Any]]:
+        return [{"demos": dict(each).get("self", ())} for each in state.demo_sets]
+
+
+async def test_miprov2_mixes_the_same_demonstrations(tmp_path: Path) -> None:
+    """
+    Sets are the same where they are shuffled alike.
+
+    DSPy draws every set from one generator, after the other sets; here each has its own, so that no set waits.
+    """
+    task = {"do": "mipro", "rows": ROWS, "answers": ANSWERS}
+    apart, theirs = await asyncio.to_thread(ask_dspy, task)
+    search = DemoSets(right, num_candidates=7, max_bootstrapped_demos=3, max_labeled_demos=5, width=1)
+    _, told = await ours(search, tmp_path)
+    sets = [[[demo["question"], bool(demo.get("augmented", False))] for demo in each["demos"]] for each in told]
+
+    assert sets == apart
+    assert sets[:3] == theirs[:3]  # without demonstrations, labelled, bootstrapped in order
+    assert [len(each) for each in sets] == [len(each) for each in theirs]
 
 
 def test_every_optimizer_and_argument_has_its_place_in_the_docs() -> None:

@@ -88,13 +88,17 @@ def outcome(method: str, world: str, seed: int, sure: float) -> tuple[bool, floa
     ).outcome
     assert found is not None
     real = truth.gain(found.candidate)
-    claimed = getattr(found.verdict, "by", 0.0) if found.candidate != Candidate() else 0.0
+    claimed = getattr(found.verdict, "shrunken", 0.0) if found.candidate != Candidate() else 0.0
     return real < -1e-9, claimed, real
 
 
 @pytest.mark.parametrize(("sure", "allowed"), [(0.0, 0.05), (0.9, 0.03)])
 def test_a_worse_program_is_seldom_handed_out(sure: float, allowed: float) -> None:
-    """Whoever takes the best of what was tried hands a worse one out in up to half of all runs."""
+    """
+    Whoever takes the best of what was tried hands a worse one out in up to half of all runs.
+
+    The gain that a verdict opens with is, on average, the real one within a point.
+    """
     table: dict[tuple[str, str], tuple[int, float, float]] = {}
     for world in WORLDS:
         for method in METHODS:
@@ -103,3 +107,5 @@ def test_a_worse_program_is_seldom_handed_out(sure: float, allowed: float) -> No
             table[world, method] = (sum(each[0] for each in found), claimed, real)
 
     assert sum(worse for worse, _, _ in table.values()) <= allowed * len(table) * SEEDS, table
+    gap = sum(claimed - real for _, claimed, real in table.values()) / len(table)
+    assert -0.01 <= gap <= 0.01, f"the gain that a verdict opens with is {100 * gap:+.2f} points beside the real one"

@@ -222,3 +222,20 @@ class TestSplits:
         assert split.learn == split.choose
         assert (len(split.learn), split.hold) == (20, ())
         assert "fewer than 50" in split.missing
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+@pytest.mark.parametrize(("z", "taken", "lost"), [(2.0, 1350, 1.1), (1.5, 860, 1.6)])
+def test_the_figures_of_races_are_those_of_the_docs(z: float, taken: int, lost: float) -> None:
+    """Means of 400 worlds: 16 candidates, true qualities 5 points apart, 200 rows that are as hard for most."""
+    regrets, rows = [], []
+    for seed in range(400):
+        source = random.Random(seed)
+        qualities = [min(0.95, max(0.05, source.gauss(0.6, 0.05))) for _ in range(16)]
+        found, paid = raced(qualities, rows_of(200), seed, z=z)
+        regrets.append(max(qualities) - qualities[found.best])
+        rows.append(paid)
+
+    assert round(sum(rows) / 400, -1) == taken
+    assert round(100 * sum(regrets) / 400, 1) == lost

@@ -6,6 +6,7 @@ Runs in the benchmarks' environment, where DSPy is installed: one JSON task on s
 - ``optimize``: compile a predictor with the few-shot optimizers;
 - ``nearest``: ask KNNFewShot which demonstrations it shows for each query;
 - ``copro``: compile with COPRO and scripted proposals, and tell the attempts with their scores;
+- ``mipro``: make the sets of demonstrations that MIPROv2 mixes;
 - ``arguments``: list every optimizer with its arguments;
 - ``parse``: read completions: ``[[adapter, signature, completion], …]`` to values, or to the name of the error.
 """
@@ -16,6 +17,7 @@ import contextlib
 import inspect
 import json
 import logging
+import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -191,6 +193,46 @@ def arguments() -> dict[str, list[str]]:
     return found
 
 
+class Apart(random.Random):
+    """A generator that begins anew for each set, with the set's number; MIPROv2 has one for all sets."""
+
+    number = -1
+
+    def shuffle(self, x: Any) -> None:
+        self.number += 1
+        random.Random(self.number).shuffle(x)
+
+    def randint(self, a: int, b: int) -> int:
+        return random.Random(self.number).randint(a, b)
+
+
+def mipro(rows: list[dict[str, str]], answers: dict[str, dict[str, str]]) -> Any:
+    """Return the sets of demonstrations that MIPROv2 mixes: with a generator for each set, and with its own."""
+    from dspy.teleprompt.utils import create_n_fewshot_demo_sets  # type: ignore[import-not-found]  # as above
+
+    dspy.configure(lm=dspy.utils.DummyLM(answers))
+    trainset = [dspy.Example(**row).with_inputs("question") for row in rows]
+
+    def right(example: Any, prediction: Any, trace: Any = None) -> bool:
+        return bool(example.answer == prediction.answer)
+
+    found = []
+    for rng in (Apart(), random.Random(9)):
+        sets = create_n_fewshot_demo_sets(
+            student=dspy.Predict("question -> answer"),
+            num_candidate_sets=7,
+            trainset=trainset,
+            max_labeled_demos=5,
+            max_bootstrapped_demos=3,
+            metric=right,
+            teacher_settings={},
+            seed=9,
+            rng=rng,
+        )
+        found.append([[[demo.question, bool(demo.get("augmented"))] for demo in each] for each in sets[0]])
+    return found
+
+
 def main() -> None:
     logging.disable()
     task = json.load(sys.stdin)
@@ -207,6 +249,9 @@ def main() -> None:
     elif task["do"] == "copro":
         with contextlib.redirect_stdout(sys.stderr):
             answer = copro(task["rows"], task["texts"], task["right"])
+    elif task["do"] == "mipro":
+        with contextlib.redirect_stdout(sys.stderr):
+            answer = mipro(task["rows"], task["answers"])
     elif task["do"] == "arguments":
         answer = arguments()
     else:

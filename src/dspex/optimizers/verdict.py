@@ -79,6 +79,8 @@ class Better(_Measured):
     """
     The candidate is better on the held-out rows, and is handed out.
 
+    Its text opens with ``shrunken``: who won by ``by`` has won by luck, too.
+
     Attributes:
         by: The mean gain, row by row.
         interval: 95 % confidence for the gain, by the bootstrap.
@@ -94,7 +96,7 @@ class Better(_Measured):
     kind: ClassVar[str] = "better"
 
     def __str__(self) -> str:
-        return f"better by {_told(self)}"
+        return f"better by about {self.shrunken:+.3f}; seen: {_told(self)}"
 
 
 @dataclass(frozen=True, slots=True)
