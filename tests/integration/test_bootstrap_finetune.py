@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import dspex
-from dspex.optimizers import Better, BootstrapFinetune, Candidate
+from dspex.optimizers import Better, BetterTogether, BootstrapFinetune, Candidate
 from dspex.optimizers.candidate import named_among
 from dspex.simulator import Fault, FaultKind, FaultPlan, Simulator, TrainingPlan
 from tests.support.compiling import Titles, rows, same_title, simulated, tuner
@@ -323,6 +323,21 @@ async def test_one_model_for_all_predictors_or_one_for_each(
     assert models == [f"openai/{runs[0].trained_model}", f"openai/{runs[-1].trained_model}"]
 
 
+async def test_weights_and_prompts_are_trained_one_after_the_other(sim: Simulator, tmp_path: Path) -> None:
+    prompts = dspex.BootstrapFewShot(same_title, max_bootstrapped_demos=2, max_labeled_demos=0)
+    async with simulated(sim.url, tmp_path) as app:
+        optimizer = BetterTogether(same_title, [tuner(), prompts])
+        job = await app.compile(
+            Titles(), optimizer, trainset=rows(ROWS), holdset=rows(ROWS + HOLD)[ROWS:], job="together"
+        )
+        program = await job.result()
+
+    (run,) = sim.trainings()
+    assert isinstance(job.verdict, Better)
+    assert isinstance(program.answer.predict.lm, dspex.LM)
+    assert program.answer.predict.lm.model == f"openai/{run.trained_model}"
+
+
 async def test_without_a_good_run_there_is_nothing_to_learn_from(sim: Simulator, tmp_path: Path) -> None:
     async with simulated(sim.url, tmp_path) as app:
         with pytest.raises(dspex.NoCandidate, match="of 12 rows none scored 1 or more"):
@@ -335,11 +350,14 @@ async def test_models_that_cannot_be_trained_are_named(tmp_path: Path) -> None:
     async with Simulator() as sim, simulated(sim.url, tmp_path) as app:
         with pytest.raises(dspex.ConfigError, match="a pool cannot be trained"):
             await app.compile(Titles().with_lm(pool), tuner(), trainset=rows(2))
-    other = dspex.LM("anthropic/claude", api_base=f"{sim.url}", api_key="x")
+    other = dspex.LM("anthropic/claude", api_base=sim.url, api_key="x")
     async with Simulator() as sim, simulated(sim.url, tmp_path, lms={"other": other}) as app:
-        job = await app.compile(Titles().with_lm("other"), tuner(), trainset=rows(12), holdset=[], job="other")
         with pytest.raises(dspex.ConfigError, match="no training at the provider of 'anthropic/claude'"):
-            await job.result()
+            await app.compile(Titles().with_lm("other"), tuner(), trainset=rows(12), job="other")
+        with pytest.raises(dspex.ConfigError, match="no training at the provider of 'anthropic/claude'"):
+            both = BetterTogether(same_title, [tuner(), dspex.BootstrapFewShot(same_title)])
+            await app.options(lm="other").compile(Titles(), both, trainset=rows(12), job="both")
+        assert sim.arrivals() == ()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -29,7 +30,7 @@ from dspex.optimizers.plans import Algorithm, Task
 from dspex.optimizers.split import split_rows
 from dspex.programs import Module
 from dspex.protocols.executor import Executor, RunOptions
-from dspex.protocols.model import LM, LMPool
+from dspex.protocols.model import LM, LMChoice, LMPool
 from dspex.protocols.money import Budget
 from dspex.protocols.training import TrainingRoom
 from dspex.runtime import ChildSpec, Runtime, SupervisorRef
@@ -212,10 +213,16 @@ class JobService:
         account = options.paying_account or (self._training.account if self._training is not None else None)
         payers = account.chain() if account is not None else []
         in_dollars = any(each.budget is not None and each.budget.usd is not None for each in payers)
-        programs = optimizer.programs()
-        optimizer.check(
-            Task(program, split.learn, split.choose, programs=programs, seed=settings.seed, in_dollars=in_dollars)
+        task = Task(
+            program,
+            split.learn,
+            split.choose,
+            programs=optimizer.programs(),
+            seed=settings.seed,
+            in_dollars=in_dollars,
+            can_train=partial(self._can_train, options.lm),
         )
+        optimizer.check(task)
         return JobSpec(
             id=name,
             path=self._home / "jobs" / f"{name}.db",
@@ -232,6 +239,11 @@ class JobService:
             max_concurrency=settings.max_concurrency,
             named=named_among(self._lms, options.lm),
         )
+
+    def _can_train(self, default: LMChoice, lm: LMChoice) -> None:
+        """Raise ConfigError for a model that cannot be trained."""
+        if self._training is not None:
+            self._training.service.record(lm if lm is not None else default)
 
     def identity(self, program: object, options: RunOptions, version: str | None = None) -> Identity:
         """Return what a program is, the models that answer it, and how they are asked; keys take no part."""

@@ -16,7 +16,7 @@ from dspex.optimizers.plans import DONE, WAIT, Algorithm, Evaluation, Plan, Run,
 from dspex.optimizers.training_data import conversation, openai_line
 from dspex.programs import Adapter, AdapterChoice, ChatAdapter, Module, Predict, choose_adapter
 from dspex.programs.portable import restored_fields
-from dspex.protocols.model import LMChoice, LMPool
+from dspex.protocols.model import LMChoice
 from dspex.protocols.money import Spending
 
 if TYPE_CHECKING:
@@ -134,9 +134,9 @@ class BootstrapFinetune(Algorithm[Tuned]):
         """Refuse a teacher with other predictors, models that cannot be trained, and dollars without a price."""
         if self.teacher is not None and self.teacher.predictors().keys() != task.predictors.keys():
             raise ConfigError("the teacher must have predictors at the same paths as the program")
-        for path, predictor in task.predictors.items():
-            if isinstance(predictor.lm, LMPool):
-                raise ConfigError(f"a pool cannot be trained ({path} has {predictor.lm.model}): give it one model")
+        for predictor in task.predictors.values():
+            if task.can_train is not None:
+                task.can_train(predictor.lm)
         if task.in_dollars and self.price is None:
             raise ConfigError(
                 "a budget in dollars covers this job, and nobody knows what the training costs: give "

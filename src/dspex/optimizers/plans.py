@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
@@ -302,6 +302,7 @@ class Task:
         width: The number of plans that run side by side.
         held: The number of rows that are held out.
         in_dollars: True when a budget in dollars covers the job; told to ``check`` alone.
+        can_train: Raises ConfigError for a model that cannot be trained; told to ``check`` alone.
     """
 
     program: Module
@@ -313,6 +314,7 @@ class Task:
     width: int = 1
     held: int = 0
     in_dollars: bool = False
+    can_train: Callable[[LMChoice], object] | None = None
 
     @property
     def predictors(self) -> Mapping[str, Predict]:
