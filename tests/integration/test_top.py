@@ -200,9 +200,9 @@ async def test_keys_choose_what_is_shown_and_the_terminal_is_given_back() -> Non
         assert ref is not None
         ref.kill()
         await shown.shows("cache")
-        await shown.shows("1 actor died and was restarted")
+        await shown.shows("cache died and was restarted")
         shown.resize(60, 30)
-        await shown.shows("1 actor died and was restarted")
+        await shown.shows("cache died and was restarted")
         shown.press("p")
         await shown.shows("paused")
         shown.press("q")

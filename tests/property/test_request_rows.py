@@ -17,7 +17,7 @@ from dspex.requests import RequestRecord
 SHOWN = 3
 CHANGES = (
     *("step", "end", "fail", "restart", "attempt", "part", "part's attempt", "wire", "cached", "model"),
-    *("call", "cached call", "cost", "unpriced", "repair", "resubmit", "nothing"),
+    *("call", "cached call", "cost", "unpriced", "repair", "resubmit", "death", "nothing"),
 )
 
 
@@ -72,14 +72,15 @@ def test_a_row_is_kept_only_while_nothing_of_it_has_changed(changes: list[tuple[
     record = RequestRecord("r1", object(), {}, RunOptions(), 0.0, Account("App"))
     record.steps = []
     rows = RequestRows(origin=0.0, steps=SHOWN, capture=True)
-    before = None
+    before, waited = None, list[str]()
     for what, number, state in changes:
         same = what == "nothing" and bool(record.steps)
         change(record, what, number)
-        row = rows.row(record, state)
-        again = rows.row(record, state)
+        waited += [f"App/{number}"] if what == "death" else []
+        row = rows.row(record, state, waited)
+        again = rows.row(record, state, waited)
         rows.end_look()
-        assert row == request_row(record, origin=0.0, steps=SHOWN, state=state, capture=True)
+        assert row == request_row(record, origin=0.0, steps=SHOWN, state=state, capture=True, waited=waited)
         assert again == row
         if same and before is not None and before[0] == state:
             assert row is before[1], "nobody has to compare it with the last one"

@@ -37,7 +37,7 @@ def quiet_snapshot() -> dict[str, Any]:
         "requests": {},
         "tree": {"App": _node(0, None, "App"), "App/cache": _node(1, "App", "cache")},
         "deaths": {},
-        "toll": {"deaths": 0, "waited": 0, "answered": 0, "failed": 0, "again": 0},
+        "toll": {"deaths": 0, "waited": 0, "answered": 0, "failed": 0, "again": 0, "who": {}},
         "models": {},
         "cache": None,
         "retrievers": {},
@@ -74,7 +74,8 @@ def busy_snapshot() -> dict[str, Any]:
         "3": _death(3, "App/lm/openai/small", 60.5, ["r814", "r815", "r816"], answered=1, failed=1, again=1),
         "4": _death(4, "App/ledger", 64.0, []),
     }
-    told["toll"] = {"deaths": 3, "waited": 5, "answered": 3, "failed": 1, "again": 1}
+    who = {"App/retrievers/default": 1, "App/lm/openai/small": 1, "App/ledger": 1}
+    told["toll"] = {"deaths": 3, "waited": 5, "answered": 3, "failed": 1, "again": 1, "who": who}
     told["models"] = {"small": _small(), "careful": _large()}
     told["cache"] = {
         "hits": {"memory": 30, "disk": 10, "coalesced": 2},
@@ -174,7 +175,8 @@ def _restarted() -> dict[str, Any]:
         {"name": "tool look_up_weather", "at": 59.0, "end": 60.0},
         {"name": "lm sum_up", "at": 60.0, "end": 63.0, "lm": "openai/large", "attempts": attempts, "restarts": 1},
     ]
-    return _request("r814", "TellWeather", 59.0, steps, restarts=1, calls=1, cost="0.0012")
+    waited = ["lm/openai/small"]
+    return _request("r814", "TellWeather", 59.0, steps, restarts=1, calls=1, cost="0.0012", waited=waited)
 
 
 def _times(count: int, failed: int, p50: float, p95: float, p99: float) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class JobTally:
     def __init__(self) -> None:
         self._spent = Decimal(0)
         self._tokens = 0
+        self._unpriced = 0
         self._evaluations = 0
         self._candidates: dict[str, _Tally] = {}
         self._points: list[list[object]] = []
@@ -72,6 +73,7 @@ class JobTally:
         return {
             "spent": f"{self._spent:f}",
             "tokens": self._tokens,
+            "unpriced": self._unpriced,
             "evaluations": self._evaluations,
             "points": list(self._points),
             "candidates": [tally.plain(key) for key, tally in self._ordered()[:candidates]],
@@ -102,6 +104,7 @@ class JobTally:
             except InvalidOperation:
                 return
             self._tokens += int(spent.get("tokens", 0))
+            self._unpriced += int(spent.get("unpriced", 0))
 
     def _score(self, data: Json) -> None:
         self._evaluations += 1

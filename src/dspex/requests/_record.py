@@ -29,9 +29,10 @@ class StepNote:
         restarts: The number of times it was started again.
         error: The class of what it raised; empty where it gave a result.
         log: Of an LM call: its attempts.
+        retriever: Of a search: the name of the retriever, or of the part of one.
     """
 
-    __slots__ = ("begun", "ended", "error", "log", "name", "restarts")
+    __slots__ = ("begun", "ended", "error", "log", "name", "restarts", "retriever")
 
     def __init__(self, name: str, begun: float, log: AttemptLog | None) -> None:
         self.name = name
@@ -40,6 +41,7 @@ class StepNote:
         self.restarts = 0
         self.error = ""
         self.log = log
+        self.retriever = ""
 
 
 class RequestRecord:

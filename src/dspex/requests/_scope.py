@@ -279,7 +279,7 @@ class RequestScope:
 
         def run(name: str, work: Callable[[], Awaitable[R]]) -> Awaitable[R]:
             part = name.removeprefix(named)  # of a retriever that is made of others
-            return run_step(self, f"retrieve {step}{part}", work, restartable=True)
+            return run_step(self, f"retrieve {step}{part}", work, restartable=True, retriever=name)
 
         more: dict[str, Any] = {"step": cast("RunStep", run), "cache": self.request_record.options.cache}
         search = partial(self._services.retrieval.search, retriever, mended(query), k, deadline, filter, **more)

@@ -38,6 +38,7 @@ def run_step(
     *,
     restartable: bool,
     log: AttemptLog | None = None,
+    retriever: str = "",
 ) -> Coroutine[object, object, R]:
     """
     Run ``work`` as a process below the request's own and return its result.
@@ -54,14 +55,15 @@ def run_step(
     """
     running = _run_step(scope, name, work, restartable=restartable)
     record = scope.request_record
-    return running if record.steps is None else _noted(scope.runtime, record, name, log, running)
+    return running if record.steps is None else _noted(scope.runtime, record, name, log, running, retriever)
 
 
 async def _noted(
-    runtime: Runtime, record: RequestRecord, name: str, log: AttemptLog | None, running: Awaitable[R]
+    runtime: Runtime, record: RequestRecord, name: str, log: AttemptLog | None, running: Awaitable[R], retriever: str
 ) -> R:
     """Await a step, and write down for whoever watches when it began, and how and when it ended."""
     note = record.note_step(name, runtime.clock.now(), log)
+    note.retriever = retriever
     try:
         return await running
     except BaseException as error:  # whatever it is: noted, then raised on

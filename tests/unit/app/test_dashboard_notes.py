@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dspex.app.dashboard.figures import Durations
-from dspex.app.dashboard.requests_view import reasons_of, request_row
+from dspex.app.dashboard.requests_view import reasons_of, request_row, waits_for
 from dspex.app.dashboard.tree_view import TreeNotes, paths, reason_text
 from dspex.errors import TransportFailed
 from dspex.protocols.executor import RunOptions
@@ -155,6 +155,42 @@ def test_a_request_is_told_with_its_attempts_and_without_anybodys_words() -> Non
     assert SECRET not in json.dumps(row)
     shown = request_row(made, origin=100.0, steps=8, state="failed", error=TransportFailed(SECRET), capture=True)
     assert shown["text"] == SECRET
+
+
+@pytest.mark.parametrize(
+    ("path", "waiting"),
+    [
+        ("App/cache", {"asks"}),
+        ("App/ledger", set()),
+        ("App/retrievers/default", {"searches"}),
+        ("App/retrievers/gold", set()),
+        ("App/retrievers", {"searches"}),
+        ("App/lm", {"asks", "is sent", "tries again"}),
+        ("App/lm/openai-1", {"asks", "is sent", "tries again"}),
+        ("App/lm/openai-1/transport", {"is sent"}),
+        ("App/lm/openai-1/small", {"asks", "tries again"}),
+        ("App/lm/openai-1/large", {"asks"}),
+        ("App", set()),
+    ],
+)
+def test_who_waits_for_an_actor_that_has_died(path: str, waiting: set[str]) -> None:
+    """An attempt on the wire waits for the transport alone; one that is tried again has its model already."""
+    made = record()
+    sent, again, over = AttemptLog("k1"), a_call(), AttemptLog("k2")
+    sent.on_wire, sent.lm = 1, LM("openai/small")
+    again.attempts.pop()
+    notes = {
+        "asks": made.note_step("lm asks", 1.0, AttemptLog("k0")),
+        "is sent": made.note_step("lm is sent", 1.0, sent),
+        "tries again": made.note_step("lm tries again", 1.0, again),
+        "searches": made.note_step("retrieve retrieve", 1.0, None),
+        "is over": made.note_step("lm is over", 1.0, over),
+        "calls": made.note_step("tool call", 1.0, None),
+    }
+    notes["searches"].retriever = "default"
+    notes["is over"].ended = 2.0
+
+    assert {name for name, step in notes.items() if waits_for(path.split("/"), step)} == waiting
 
 
 def test_of_many_steps_the_latest_are_told_and_the_others_counted() -> None:

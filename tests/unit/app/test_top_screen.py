@@ -35,7 +35,7 @@ def plain(shown: Screen) -> str:
 @pytest.mark.parametrize("view", [each.key for each in VIEWS])
 def test_a_view_looks_as_it_did(view: str, width: int) -> None:
     """``DSPEX_GOLDEN=1 pytest`` writes them anew: look at the difference before you commit it."""
-    opened = {"now": "r814", "tree": "App/ledger"}.get(view)
+    opened = {"now": "r814", "tree": "App/ledger", "models": "small"}.get(view)
     shown = plain(screen(busy_snapshot(), Look(view=view, opened=opened), width)) + "\n"
     path = GOLDEN / f"{view}-{width}.txt"
     if os.environ.get("DSPEX_GOLDEN"):
@@ -130,9 +130,13 @@ def test_money(value: object, shown: str) -> None:
 def test_the_first_sentence_tells_who_died_who_waited_and_whether_anything_was_lost() -> None:
     told = busy_snapshot()
     assert toll_text(told) == (
-        "3 actors died and were restarted; 5 requests waited for them: 3 answered, 1 failed, 1 under way; "
-        "nothing was lost; 1 call may be paid twice"
+        "retrievers/default, small and ledger died and were restarted; 5 requests waited for them: 3 answered, "
+        "1 failed, 1 under way; nothing was lost; 1 call may be paid twice"
     )
+    told["toll"]["who"] |= {"App/cache": 4, "App/watch": 1}
+    assert toll_text(told).startswith("cache 4x, retrievers/default, small and 2 more died and were restarted; ")
+    del told["toll"]["who"]  # as in recordings of older releases
+    assert toll_text(told).startswith("3 actors died and were restarted; ")
     told["app"]["lost"] = 2
     assert "2 requests were LOST" in toll_text(told)
     assert toll_text(quiet_snapshot()) == "no actor has died while somebody looked; nothing was lost"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from dspex._guard import contained
@@ -44,6 +44,9 @@ SLOW_AFTER: Final = 20
 
 SLOW: Final = 3.0
 """Times the median of its program: longer is slow."""
+
+NAMED: Final = 200
+"""Actors whose deaths are counted one by one."""
 
 CONVERSATIONS: Final = 300
 CALLS: Final = 20
@@ -97,6 +100,9 @@ class Notes:
         self.rows = RequestRows(origin=self.origin, steps=LIVE_STEPS, capture=capture)
         self.models: dict[str, ModelNotes] = {}
         self.steps: dict[str, Durations] = {}
+        """Calls of tools, by their names."""
+        self.searches: dict[str, Durations] = {}
+        """By retriever."""
         self.programs: dict[str, Durations] = {}
         self.kept: dict[str, deque[Plain]] = {reason: deque(maxlen=KEPT) for reason in REASONS}
         self.evaluations: deque[EvaluationNote] = deque(maxlen=EVALUATIONS)
@@ -105,6 +111,8 @@ class Notes:
         self.spending: deque[tuple[float, dict[str, float], int]] = deque(maxlen=61)
         """Once a second while somebody looks: when, dollars by model, requests ended."""
         self.lms: dict[str, LM] = {}
+        self.who: Counter[str] = Counter()
+        """The deaths of each actor while somebody looked, by path."""
         self.toll = {"deaths": 0, "waited": 0, "answered": 0, "failed": 0, "again": 0}
         """The cost of restarts while somebody looked: ``waited`` requests were at a part that died; of these so many
         were ``answered`` and ``failed``; ``again`` counts attempts that were broken off and may be paid twice."""
@@ -134,12 +142,19 @@ class Notes:
                 "request not taken in", says="the dashboard could not take in a request: {error}", exc_info=error
             )
 
-    def wait_for(self, requests: Sequence[str], death: Plain) -> None:
-        """Write down who was at a part when it died; their ends are written there as well."""
-        death |= {"waited": len(requests), "requests": list(requests[:6]), "answered": 0, "failed": 0, "again": 0}
-        self.toll["waited"] += sum(each not in self._waits for each in requests)
-        for each in requests:
+    def died(self, death: Plain, waited: Sequence[str]) -> None:
+        """Write down a death, and the requests that were at that part; their ends are written there as well."""
+        self.toll["deaths"] += 1
+        if death["path"] in self.who or len(self.who) < NAMED:
+            self.who[death["path"]] += 1
+        death |= {"waited": len(waited), "requests": list(waited[:6]), "answered": 0, "failed": 0, "again": 0}
+        self.toll["waited"] += sum(each not in self._waits for each in waited)
+        for each in waited:
             self._waits.setdefault(each, []).append(death)
+
+    def waited_for(self, request: str) -> list[str]:
+        """Return the paths of actors that died while a request in flight was at them."""
+        return _paths(self._waits.get(request, ()))
 
     def _settle(self, live: LiveRequest, deaths: list[Plain]) -> None:
         """Write the end of a request beside the deaths that it has lived through."""
@@ -161,9 +176,10 @@ class Notes:
                 failed |= self._count(attempts_of(log)[len(log.attempts) :])
         for note in record.steps or ():
             if note.log is None and note.ended is not None:
-                figures = self.steps.get(note.name)
+                kind, name = (self.searches, note.retriever) if note.retriever else (self.steps, note.name)
+                figures = kind.get(name)
                 if figures is None:
-                    figures = self.steps[note.name] = Durations()
+                    figures = kind[name] = Durations()
                 figures.add(note.ended - note.begun, failed=bool(note.error))
         program = type(record.program).__name__
         times = self.programs.get(program)
@@ -177,7 +193,13 @@ class Notes:
         if reasons:
             state = "cancelled" if live.cancelled else "failed" if live.error is not None else "done"
             row = request_row(
-                record, origin=self.origin, steps=KEPT_STEPS, state=state, error=live.error, capture=self.capture
+                record,
+                origin=self.origin,
+                steps=KEPT_STEPS,
+                state=state,
+                error=live.error,
+                capture=self.capture,
+                waited=_paths(deaths or ()),
             )
             self.kept[reasons[0]].append({**row, "reasons": reasons})
 
@@ -218,6 +240,10 @@ class Notes:
                     call["answers"] = [_text(each.turn()) for each in answer.completions]
                 elif "error" in metadata:
                     call["error"] = str(metadata["error"])[:WORDS]
+
+
+def _paths(deaths: Iterable[Plain]) -> list[str]:
+    return list(dict.fromkeys(each["path"].removeprefix("App/") for each in deaths))[:4]
 
 
 def _text(message: Message) -> str:

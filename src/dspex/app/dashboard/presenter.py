@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from dspex._clock import wall_time
 from dspex.app.dashboard.jobs_view import JobNotes
 from dspex.app.dashboard.notes import ModelNotes, Notes
-from dspex.app.dashboard.requests_view import exact, money
+from dspex.app.dashboard.requests_view import exact, money, waits_for
 from dspex.app.dashboard.shapes import VERSION, Plain
 from dspex.protocols.model import LM
 from dspex.protocols.money import Account
@@ -73,10 +73,10 @@ def present(tree: AppTree, notes: Notes, now: float, rows: Plain, jobs: Plain) -
         "requests": {row["id"]: row for row in shown},
         "tree": rows,
         "deaths": {str(each["number"]): dict(each) for each in notes.tree.deaths},  # copies: they are written on
-        "toll": dict(notes.toll),
+        "toll": {**notes.toll, "who": dict(notes.who)},
         "models": _models(tree, notes, now),
         "cache": _cache(tree),
-        "retrievers": {name[9:]: each.plain() for name, each in notes.steps.items() if name.startswith("retrieve ")},
+        "retrievers": {name: each.plain() for name, each in notes.searches.items()},
         "tools": _tools(tree, notes),
         "programs": {name: each.plain() for name, each in notes.programs.items()},
         "budgets": _budgets(tree),
@@ -119,21 +119,19 @@ def _app(tree: AppTree, notes: Notes, now: float, rows: Plain) -> Plain:
 
 def _live_row(live: LiveRequest, notes: Notes) -> Plain:
     state = "waiting" if live.waits else "running"
-    return notes.rows.row(live.record, state)
+    return notes.rows.row(live.record, state, notes.waited_for(live.record.id))
 
 
 def _tell_who_waits(tree: AppTree, notes: Notes, count: int) -> None:
     """Write down, beside the last ``count`` deaths, the requests that were at that part then."""
-    notes.toll["deaths"] += count
     for death in list(notes.tree.deaths)[-count:]:
         rooms = death["path"].split("/")
-        kind = {"retrievers": "retrieve ", "lm": "lm ", "cache": "lm "}.get(rooms[1] if len(rooms) > 1 else "", "")
         waited = [
             each.record.id
             for each in tree.runner.live.values()
-            if kind and any(step.ended is None and step.name.startswith(kind) for step in each.record.steps or ())
+            if any(waits_for(rooms, step) for step in each.record.steps or ())
         ]
-        notes.wait_for(waited, death)
+        notes.died(death, waited)
 
 
 # --- models --------------------------------------------------------------------------------------------------
@@ -227,7 +225,7 @@ def _tools(tree: AppTree, notes: Notes) -> Plain:
             "late": pool.late if pool is not None else 0,
             "limit": tree.threads.limit,
         },
-        "tools": {name: each.plain() for name, each in notes.steps.items() if not name.startswith("retrieve ")},
+        "tools": {name: each.plain() for name, each in notes.steps.items()},
     }
 
 

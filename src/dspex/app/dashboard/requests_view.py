@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from dspex._guard import class_name, text_of
 from dspex.app.dashboard.shapes import Plain
 from dspex.protocols.lm import Attempt, AttemptLog
 from dspex.requests import RequestRecord, StepNote
 
-__all__ = ["REASONS", "RequestRows", "attempts_of", "exact", "money", "reasons_of", "request_row"]
+__all__ = ["REASONS", "RequestRows", "attempts_of", "exact", "money", "reasons_of", "request_row", "waits_for"]
 
 REASONS: Final = ("failed", "killed", "retried", "repaired", "slow")
 """Why a request that has ended is kept, the strongest first."""
@@ -29,6 +30,7 @@ def request_row(
     state: str,
     error: Exception | None = None,
     capture: bool = False,
+    waited: Sequence[str] = (),
 ) -> Plain:
     """
     Return a request as JSON values; times are seconds after ``origin``, by the runtime's clock.
@@ -40,6 +42,7 @@ def request_row(
         state: ``waiting``, ``running``, ``done``, ``failed`` or ``cancelled``.
         error: How it ended.
         capture: True where words of users and models may be shown: the texts of errors.
+        waited: The paths of actors that died while it was at them.
     """
     notes = record.steps or []
     first = max(0, len(notes) - steps)
@@ -61,6 +64,7 @@ def request_row(
         "resubmitted": record.resubmitted,
         "repairs": record.repairs,
         "more": first,
+        "waited": list(waited),
     }
     row |= {name: value for name, value in more.items() if value}
     row["cost"] = money(record.cost)
@@ -90,12 +94,18 @@ class RequestRows:
         self._known: dict[str, tuple[object, Plain]] = {}
         self._next: dict[str, tuple[object, Plain]] = {}
 
-    def row(self, record: RequestRecord, state: str) -> Plain:
+    def row(self, record: RequestRecord, state: str, waited: Sequence[str] = ()) -> Plain:
         """Return the row of a request; the same object as at the last look where nothing has changed."""
-        mark = self._mark(record, state)
+        mark = self._mark(record, state, len(waited))
         known = self._known.get(record.id)
         if known is None or known[0] != mark:
-            row = request_row(record, origin=self._origin, steps=self._steps, state=state, capture=self._capture)
+            how: dict[str, Any] = {
+                "origin": self._origin,
+                "steps": self._steps,
+                "state": state,
+                "capture": self._capture,
+            }
+            row = request_row(record, **how, waited=waited)
             known = mark, row
         self._next[record.id] = known
         return known[1]
@@ -104,11 +114,11 @@ class RequestRows:
         """Forget the requests that were not looked at this time."""
         self._known, self._next = self._next, {}
 
-    def _mark(self, record: RequestRecord, state: str) -> object:
+    def _mark(self, record: RequestRecord, state: str, waited: int) -> object:
         """Return what changes whenever a row does: all that ``request_row`` reads and that is not final."""
         notes = record.steps or []
         counts = (record.calls, record.cached_calls, record.step_restarts, record.resubmitted, record.repairs)
-        mark: list[object] = [state, len(notes), counts, record.usage, record.cost]
+        mark: list[object] = [state, waited, len(notes), counts, record.usage, record.cost]
         for note in notes[-self._steps :]:
             log = note.log
             mark += (note.ended, note.error, note.restarts)
@@ -152,6 +162,36 @@ def _attempt(attempt: Attempt, origin: float, *, capture: bool) -> Plain:
     if capture and attempt.message:
         row["text"] = attempt.message[:MOST_TEXT]
     return row
+
+
+def waits_for(rooms: Sequence[str], step: StepNote) -> bool:
+    """
+    Return whether a step is at an actor that has died, and so waits until it is back.
+
+    Args:
+        rooms: The actor's path, room by room: ``["App", "lm", "openai-1", "gpt-5-mini"]``.
+        step: One of a request in flight.
+    """
+    if step.ended is not None or len(rooms) < 2:
+        return False
+    log, room = step.log, rooms[1]
+    if log is None:
+        return room == "retrievers" and bool(step.retriever) and (len(rooms) == 2 or step.retriever == rooms[2])
+    sent, begun = _is_sent(log), bool(attempts_of(log))
+    if room == "cache":
+        return not sent and not begun  # it is looked up, or another one's call is waited for
+    if room != "lm":
+        return False
+    if len(rooms) < 4:
+        return True  # all below it died as well
+    if rooms[3] == "transport":
+        return sent
+    # An attempt on the wire is untouched by the death of the client that granted it.
+    return not sent and (log.lm is None or log.lm.model.rpartition("/")[2] == rooms[-1])
+
+
+def _is_sent(log: AttemptLog) -> bool:
+    return log.on_wire > 0 or any(_is_sent(part) for part in log.parts)
 
 
 def attempts_of(log: AttemptLog) -> list[Attempt]:

@@ -45,12 +45,28 @@ def toll_text(snapshot: Plain) -> str:
     if not toll["deaths"]:
         return f"no actor has died while somebody looked; {kept}"
     many = toll["deaths"] > 1
-    died = f"{_many(toll['deaths'], 'actor')} died and {'were' if many else 'was'} restarted"
+    died = f"{_who(toll)} died and {'were' if many else 'was'} restarted"
     part = "them" if many else "it"
     if not toll["waited"]:
         return f"{died}; no request was at {part}; {kept}"
     again = f"{_many(toll['again'], 'call')} may be paid twice" if toll["again"] else "no call is paid twice"
     return f"{died}; {_many(toll['waited'], 'request')} waited for {part}: {_ends(toll)}; {kept}; {again}"
+
+
+def _who(toll: Plain) -> str:
+    """Return the names of those that died most often; recordings of older releases have their number alone."""
+    who = sorted(toll.get("who", {}).items(), key=lambda each: -each[1])
+    if not who:
+        return _many(toll["deaths"], "actor")
+    names = [_short(path) + (f" {times}x" if times > 1 else "") for path, times in who[:3]]
+    names += [f"{len(who) - 3} more"] if len(who) > 3 else []
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+
+
+def _short(path: str) -> str:
+    """Return the last name of an actor that stands deep in the tree."""
+    rooms = path.removeprefix("App/").split("/")
+    return "/".join(rooms) if len(rooms) < 3 else rooms[-1]
 
 
 def _many(number: int, what: str) -> str:
@@ -106,12 +122,14 @@ def _requests(rows: Sequence[Plain], now: float, width: int, open_: str | None) 
 def _request(row: Plain, now: float, span: float, cells: int, open_: str | None) -> TableRow:
     took = row.get("end", now) - row["at"]
     again = row.get("restarts", 0)
+    waited = ", ".join(_short(each) for each in row.get("waited", ()))
     facts = [
+        row.get("error", ""),
+        f"waited for {waited}" if waited else "",
         f"{again} step{'s' * (again > 1)} restarted" if again else "",
         "started again" if row.get("resubmitted") else "",
         f"{row['repairs']} repaired" if row.get("repairs") else "",
         f"{row['cached']} cached" if row.get("cached") else "",
-        row.get("error", ""),
         "waits" if row["state"] == "waiting" else "",
     ]
     style = {"failed": "red", "cancelled": "magenta"}.get(row["state"], "")
@@ -133,6 +151,8 @@ def _steps(row: Plain, now: float) -> list[Line]:
     lines = []
     if row.get("text"):
         lines.append(Line(line("    ", (row["text"], "red"))))
+    if row.get("waited"):
+        lines.append(Line(line("    ", (f"died while it was there: {', '.join(row['waited'])}", "yellow"))))
     if row.get("more"):
         lines.append(Line(line((f"    {row['more']} steps before", "dim"))))
     for step in row["steps"]:
@@ -285,11 +305,10 @@ _MODEL: Final = (
 
 
 def _models(snapshot: Plain, width: int, order: str, open_: str | None) -> list[Line]:
-    del open_
     models = sorted(snapshot["models"].items(), key=lambda each: _model_order(each[0], each[1], order))
     if not models:
         return [Line(line(("No model has been asked yet.", "dim")))]
-    return table(_MODEL, [_model(name, row) for name, row in models], width)
+    return table(_MODEL, [_model(name, row, opened=name == open_) for name, row in models], width)
 
 
 def _model_order(name: str, row: Plain, order: str) -> tuple[float, str]:
@@ -300,7 +319,7 @@ def _model_order(name: str, row: Plain, order: str) -> tuple[float, str]:
     return 0.0, row["lm"]
 
 
-def _model(name: str, row: Plain) -> TableRow:
+def _model(name: str, row: Plain, *, opened: bool) -> TableRow:
     times, first = row.get("times") or {}, row.get("first") or {}
     outcomes = sorted((row.get("outcomes") or {}).items(), key=lambda each: (-each[1], each[0]))
     faults = [
@@ -316,6 +335,13 @@ def _model(name: str, row: Plain) -> TableRow:
         per = {60: "minute", 3600: "hour", 86400: "day"}.get(period, f"{period} s")
         style = "red" if level < capacity / 10 else "dim"
         below.append(Line(line("    ", (f"{count(level)} of {count(capacity)} {kind} a {per} are left", style))))
+    if opened:
+        shares = (("p50", "half"), ("p95", "95 %"), ("p99", "99 %"))
+        told = [f"{name} within {seconds(first.get(key))}" for key, name in shares]
+        resent = f"{count(row.get('resent', 0))} resent over a fresh socket"
+        breaker = f"breaker {row['breaker'].replace('_', ' ')}" if "breaker" in row else "no breaker"
+        below.append(Line(line((f"    first token: {', '.join(told)}", "dim"))))
+        below.append(Line(line((f"    {resent}, {breaker}", "dim"))))
     flight = f"{row['in_flight']} of {row['limit']}" if "limit" in row else "-"
     rate = row.get("per_minute")
     cells = (
@@ -432,7 +458,8 @@ def _jobs(snapshot: Plain, width: int, order: str, open_: str | None) -> list[Li
             *([Line(Text())] if lines else []),
             Line(line((job["id"], "bold"), f"  {job['optimizer']}  ", (job["status"], style))),
         ]
-        paid = f"{dollars(job['spent'])} and {count(job['tokens'])} tokens for {count(job['evaluations'])} evaluations"
+        cost = "unknown cost" if job.get("unpriced") and not float(job["spent"]) else dollars(job["spent"])
+        paid = f"{cost}, {count(job['tokens'])} tokens for {count(job['evaluations'])} evaluations"
         lines.append(Line(line(paid, (f"  {job['told']['error']}" if "error" in job["told"] else "", "red"))))
         if job["verdict"] is not None:
             lines.append(Line(line((f"Verdict: {job['verdict']}", "bold"))))

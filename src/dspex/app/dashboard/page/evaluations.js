@@ -12,13 +12,16 @@ export function Evaluations({ snapshot, recorded }) {
   if (!found.length) return html`<${Empty}>Nothing has been evaluated: app.evaluate(…) does it.<//>`;
   const last = ended[ended.length - 1]?.id;
   const one = after ?? last;
+  const own = found.find((each) => each.id === one)?.program; // compared with the one before of the same program, unless somebody chooses
+  const earlier = ended.filter((each) => each.program === own && found.indexOf(each) < found.findIndex((other) => other.id === one));
+  const other = before ?? earlier[earlier.length - 1]?.id;
   return html`<${Scroll} label="evaluations"><table><thead><tr><th>evaluation</th><th>program</th><th>score</th><th>95 %</th><th class="wide">rows</th><th>failed</th><th>cost</th><th>took</th><th>before</th><th>after</th></tr></thead><tbody>
     ${found.map((each) => html`<tr key=${each.id}><td>${each.id} <b class="chip ${each.state === "ended" ? "ok" : each.state === "failed" ? "bad" : "warn"}">${each.state}</b></td><td>${each.program}</td><td>${each.score == null ? "–" : each.score.toFixed(3)}</td>
       <td>${each.interval ? `${each.interval[0].toFixed(3)} to ${each.interval[1].toFixed(3)}` : "–"}</td><td class="mailbox"><${Meter} value=${each.done ?? 0} most=${each.total ?? 1} label="rows of ${each.id}"/> <small>${each.done ?? 0} of ${each.total ?? "?"}</small></td>
       <td>${each.failed ? html`<b class="chip bad">${each.failed}</b>` : "0"}</td><td>${money(each.cost)}</td><td>${seconds((each.end ?? snapshot.at) - each.at)}</td>
-      <td><input type="radio" name="before" aria-label="compare from ${each.id}" checked=${before === each.id} onChange=${() => setBefore(each.id)}/></td>
+      <td><input type="radio" name="before" aria-label="compare from ${each.id}" checked=${other === each.id} onChange=${() => setBefore(each.id)}/></td>
       <td><input type="radio" name="after" aria-label="look at ${each.id}" checked=${one === each.id} onChange=${() => setAfter(each.id)}/></td></tr>`)}</tbody></table><//>
-    ${!recorded && before && one && before !== one && html`<${Compared} key="${before} ${one}" before=${before} after=${one}/>`}
+    ${!recorded && other && one && other !== one && html`<${Compared} key="${other} ${one}" before=${other} after=${one}/>`}
     ${!recorded && one && html`<${Rows} key=${one} id=${one}/>`}`;
 }
 
@@ -32,7 +35,7 @@ function Compared({ before, after }) {
   const told = useTold(`evaluations/compare?before=${before}&after=${after}`);
   if (!told) return null;
   if (told.error) return html`<p class="error">${told.error}</p>`;
-  return html`<h2>${before} → ${after}</h2><p class="verdict">${told.text}</p>
+  return html`<h2>${before} → ${after} <small>what became worse first</small></h2><p class="verdict">${told.text}</p>
     <${Scroll} label="rows that changed"><table><thead><tr><th>row</th><th>before</th><th>after</th></tr></thead><tbody>${told.changed.slice(0, 100).map(([row, x, y]) => html`<tr key=${row}><td>${row}</td><td>${x ?? "failed"}</td><td><b class="chip ${(y ?? -1) > (x ?? -1) ? "ok" : "bad"}">${y ?? "failed"}</b></td></tr>`)}</tbody></table><//>`;
 }
 

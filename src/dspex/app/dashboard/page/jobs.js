@@ -21,16 +21,17 @@ function Job({ job, theme, recorded }) {
   const told = (how, body) => act(`jobs/${encodeURIComponent(job.id)}/${how}`, body);
   const by = over || recorded ? [] : job.steered_by ?? [];
   const points = job.points;
-  const data = [points.map((each) => Number(each[0])), points.map((each) => each[4]), points.map((each) => each[3]), points.map((each) => each[2])];
+  const priced = points.length > 0 && Number(points[points.length - 1][0]) > 0; // else the rows that were run stand for money
+  const data = [points.map((each) => (priced ? Number(each[0]) : each[1])), points.map((each) => each[4]), points.map((each) => each[3]), points.map((each) => each[2])];
   const series = [{ colour: "line", band: true }, { colour: "line" }, { label: "best candidate's mean, with its 95 % interval", colour: "accent" }];
   const steered = job.told.steered;
   return html`<article class="card wide"><h2>${job.id} <small>${job.optimizer}</small> <b class="chip ${job.status === "finished" ? "ok" : job.status === "failed" ? "bad" : "warn"}">${job.status}</b></h2>
-    <p>${money(job.spent)} and ${count(job.tokens)} tokens for ${count(job.evaluations)} evaluations${steered ? `; steered ${steered === 1 ? "once" : `${steered} times`}` : ""}${job.told.error ? html`; <b class="chip bad">${job.told.error}</b>` : ""}</p>
+    <p>${job.unpriced && !Number(job.spent) ? "unknown cost" : money(job.spent)}${job.unpriced && Number(job.spent) ? ` and ${count(job.unpriced)} calls of unknown price` : ""}, ${count(job.tokens)} tokens for ${count(job.evaluations)} evaluations${steered ? `; steered ${steered === 1 ? "once" : `${steered} times`}` : ""}${job.told.error ? html`; <b class="chip bad">${job.told.error}</b>` : ""}</p>
     ${job.verdict && html`<p class="verdict">${job.verdict}</p>`}
     ${!over && !recorded && html`<div class="acts">${job.held ? html`<${Act} label="resume ${job.id}" onClick=${() => told("resume")}>resume<//>` : html`<${Act} label="pause ${job.id}" onClick=${() => told("pause")}>pause<//>`}<${Act} tone="bad" label="cancel ${job.id}" onClick=${() => told("cancel")}>cancel<//>
       ${by.includes("hint") && html`<${Hint} job=${job.id} tell=${(hint) => told("steer", { hint })}/>`}</div>
       <p class="empty">${by.length ? `It can be steered by ${by.map((each) => WORDS[each]).join(", ")}: each word is recorded, and counts after the plan under way.` : `${job.optimizer} has no use for hints or candidates: it can be paused and cancelled.`}</p>`}
-    ${points.length > 1 && html`<${Chart} theme=${theme} label="score of the best candidate by dollars spent, with its 95 % interval" data=${data} series=${series} x=${(_, marks) => marks.map((each) => money(each))}/>`}
+    ${points.length > 1 && html`<${Chart} theme=${theme} label="score of the best candidate by ${priced ? "dollars spent" : "rows run"}, with its 95 % interval" data=${data} series=${series} x=${(_, marks) => marks.map((each) => (priced ? money(each) : `${count(each)} rows`))}/>`}
     <div class="two"><${Scroll} label="candidates of ${job.id}"><table class="candidates"><caption>candidates, the best mean first</caption><thead><tr><th>key</th><th>mean</th><th>95 %</th><th>rows</th><th>failed</th><th><span class="hidden">actions</span></th></tr></thead><tbody>
       ${job.candidates.map((each) => html`<tr key=${each.key} class=${each.key === open ? "chosen" : ""}><td>${recorded ? html`<code>${each.key.slice(0, 10)}</code>` : html`<button class="open" aria-expanded=${each.key === open} aria-label="candidate ${each.key.slice(0, 10)}" onClick=${() => setOpen(open === each.key ? null : each.key)}><code>${each.key.slice(0, 10)}</code></button>`}</td><td>${score(each.mean)}</td><td>${each.low == null ? "–" : `${score(each.low)} to ${score(each.high)}`}</td><td>${each.rows}</td><td>${each.failed || ""}</td>
         <td>${by.includes("drop") && each.key !== "student" && html`<${Act} label="drop ${each.key.slice(0, 10)}" onClick=${() => told("steer", { drop: each.key })}>drop<//>`}</td></tr>`)}</tbody></table><//>

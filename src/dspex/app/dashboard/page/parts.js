@@ -17,6 +17,12 @@ export function ago(at) {
   return seconds(Math.max(0, store.snapshot.at - at));
 }
 
+// The last name of an actor that stands deep in the tree.
+export function shortPath(path) {
+  const rooms = path.replace(/^App\//, "").split("/");
+  return rooms.length < 3 ? rooms.join("/") : rooms[rooms.length - 1];
+}
+
 export function dollars(value) {
   if (value == null) return "unknown";
   const number = Number(value);

@@ -2,7 +2,7 @@
 
 import { Component, useState } from "./vendor/htm-preact.js";
 import { act, get, store } from "./store.js";
-import { Act, ago, Bar, count, Empty, html, Legend, money, Scroll, seconds } from "./parts.js";
+import { Act, ago, Bar, count, Empty, html, Legend, money, Scroll, seconds, shortPath } from "./parts.js";
 
 export function Now({ snapshot }) {
   const [open, setOpen] = useState(null);
@@ -51,15 +51,16 @@ class Row extends Component {
 function line(row, span, open, onOpen) {
   const ended = row.end != null;
   const facts = [
-    row.restarts && `${row.restarts} restarts`, row.resubmitted && "started again", row.repairs && `${row.repairs} repaired`,
-    row.cached && `${row.cached} cached`, row.error,
+    row.error, row.waited && `waited for ${row.waited.map(shortPath).join(", ")}`,
+    row.restarts && `${row.restarts} step${row.restarts > 1 ? "s" : ""} restarted`, row.resubmitted && "started again", row.repairs && `${row.repairs} repaired`,
+    row.cached && `${row.cached} cached`,
   ].filter(Boolean);
   return html`<li class="request ${row.state}">
     <button class="line" aria-expanded=${open} onClick=${onOpen}>
       <span class="id">${row.id}</span><span class="program">${row.program}</span>
       <span class="age">${ended ? seconds(row.end - row.at) : row.state === "waiting" ? `waits ${ago(row.at)}` : ago(row.at)}</span>
       <${Bar} request=${row} span=${span}/>
-      <span class="facts">${facts.join(", ")}</span>
+      <span class="facts" title=${facts.join(", ")}>${facts.join(", ")}</span>
     </button>
     ${open && html`<${Detail} row=${row}/>`}</li>`;
 }
@@ -71,6 +72,7 @@ function Detail({ row }) {
   };
   return html`<div class="detail">
     <p>${row.calls ?? 0} calls, ${count(row.tokens ?? 0)} tokens, ${money(row.cost)}${row.end == null ? `, ${seconds(row.deadline - store.snapshot.at)} left` : ""}
+      ${row.waited && html`<br/>Died while it was there: ${row.waited.join(", ")}.`}
       ${row.text && html`<br/><span class="text">${row.text}</span>`}</p>
     <${Scroll} label="steps of ${row.id}"><table><caption class="hidden">steps</caption><thead><tr><th>step</th><th>began</th><th>took</th><th>attempts</th></tr></thead><tbody>
       ${row.more && html`<tr><td colspan="4">${row.more} steps before</td></tr>`}

@@ -42,7 +42,7 @@ function headers(more = {}) {
 }
 
 export async function get(path) {
-  const answer = await fetch(`api/v1/${path}`, { headers: headers(), cache: "no-store" });
+  const answer = await fetch(`api/v1/${path}`, { headers: headers(), cache: "no-store" }).catch(() => { throw new Error("the App does not answer"); });
   const told = await answer.json();
   if (!answer.ok) throw new Error(told.error);
   return told;
@@ -87,7 +87,7 @@ export function take(kind, data) {
   store.snapshot = kind === "snapshot" ? data : apply(store.snapshot, data);
   const at = store.snapshot.at;
   for (const [name, model] of Object.entries(store.snapshot.models)) {
-    const past = (store.history[name] ??= { at: [], limit: [], flight: [], p50: [], p95: [] });
+    const past = (store.history[name] ??= { at: [], limit: [], flight: [], p50: [], p95: [], first: [], cost: [] });
     if (past.at.length && at < past.at[past.at.length - 1]) for (const each of Object.values(past)) each.length = 0;
     if (!past.at.length || at - past.at[past.at.length - 1] >= 1) {
       past.at.push(at);
@@ -95,6 +95,8 @@ export function take(kind, data) {
       past.flight.push(model.in_flight ?? null);
       past.p50.push(model.times?.p50 ?? null);
       past.p95.push(model.times?.p95 ?? null);
+      past.first.push(model.first?.p50 ?? null);
+      past.cost.push(model.per_minute ?? null);
       if (past.at.length > KEPT) for (const each of Object.values(past)) each.shift();
     }
   }

@@ -8,6 +8,7 @@ const FLASH = 2; // seconds
 const RECENT = 60; // seconds after a restart in which a row is told whatever stands before it
 const OLD = 1; // seconds that a message may wait before its row is told
 const MOST = 200; // rows
+const SHOWN = 4; // restarts, unless somebody asks for all
 
 // Which rows are told: those that are looked for; else the first ones, and behind them those in trouble, with what is above them.
 function chosen(tree, at, wanted) {
@@ -31,17 +32,25 @@ function chosen(tree, at, wanted) {
 export function Tree({ snapshot }) {
   const [wanted, setWanted] = useState("");
   const { rows, hidden, depths, all } = chosen(snapshot.tree, snapshot.at, wanted);
-  const deaths = Object.values(snapshot.deaths).sort((one, other) => other.number - one.number);
-  return html`${(all > 30 || wanted) && html`<p class="choose"><label>find <input type="search" value=${wanted} onInput=${(event) => setWanted(event.target.value)}/></label></p>`}
+  return html`<${Restarts} deaths=${Object.values(snapshot.deaths)} at=${snapshot.at}/>
+    <h2>Actors</h2>
+    ${(all > 30 || wanted) && html`<p class="choose"><label>find <input type="search" value=${wanted} onInput=${(event) => setWanted(event.target.value)}/></label></p>`}
     ${rows.length === 0 && html`<${Empty}>No actor is called so.<//>`}
     <${Scroll} label="the supervision tree"><table class="tree"><caption class="hidden">the supervision tree</caption>
       <thead><tr><th>actor</th><th>restarts</th><th>mailbox</th><th>oldest</th><th>last exit</th><th class="note">says</th><th><span class="hidden">actions</span></th></tr></thead>
       <tbody>${rows.map(([path, row]) => html`<${Node} key=${path} path=${path} row=${row} depth=${depths[path]} acts=${store.about.acts} at=${snapshot.at}/>`)}</tbody></table><//>
-    ${hidden > 0 && html`<p class="empty more">and ${count(hidden)} more${wanted ? "" : ", which are well"}</p>`}
-    <h2>Restarts</h2>
-    ${deaths.length === 0 ? html`<p class="empty">No actor has died since this page's memory began.</p>` : html`<${Scroll} label="restarts"><table class="deaths"><thead><tr><th>when</th><th>who</th><th>why</th><th>requests that were at it</th><th>how that ended</th></tr></thead><tbody>
-      ${deaths.map((each) => html`<tr key=${each.number} data-death=${each.path}><td>${each.at == null ? "before anybody looked" : `${ago(each.at)} ago`}</td><td>${each.path}</td><td>${each.reason}</td>
-        <td>${each.at == null ? "unknown" : each.waited ? `${each.waited}: ${each.requests.join(", ")}${each.waited > each.requests.length ? ", …" : ""}` : "none"}</td><td>${each.waited ? ends(each) : ""}</td></tr>`)}</tbody></table><//>`}`;
+    ${hidden > 0 && html`<p class="empty more">and ${count(hidden)} more${wanted ? "" : ", which are well"}</p>`}`;
+}
+
+// What people look for stands first: the newest restarts, above the tree.
+function Restarts({ deaths, at }) {
+  const [all, setAll] = useState(false);
+  deaths.sort((one, other) => other.number - one.number);
+  if (!deaths.length) return html`<h2>Restarts</h2><p class="empty">No actor has died since this page's memory began.</p>`;
+  return html`<h2>Restarts <small>the newest first</small></h2><${Scroll} label="restarts"><table class="deaths"><thead><tr><th>when</th><th>who died</th><th>why</th><th>requests that waited for it</th><th>how they ended</th></tr></thead><tbody>
+      ${deaths.slice(0, all ? deaths.length : SHOWN).map((each) => html`<tr key=${each.number} data-death=${each.path} class=${each.at != null && at - each.at < FLASH ? "flash" : ""}><td>${each.at == null ? "before anybody looked" : `${ago(each.at)} ago`}</td><td title=${each.path}><b>${each.path.replace(/^App\//, "")}</b></td><td>${each.reason}</td>
+        <td>${each.at == null ? "unknown" : each.waited ? `${each.waited}: ${each.requests.join(", ")}${each.waited > each.requests.length ? ", …" : ""}` : "none"}</td><td>${each.waited ? ends(each) : ""}</td></tr>`)}</tbody></table><//>
+    ${deaths.length > SHOWN && html`<p><button aria-expanded=${all} onClick=${() => setAll(!all)}>${all ? `the newest ${SHOWN} alone` : `all ${deaths.length}`}</button></p>`}`;
 }
 
 function ends(death) {
