@@ -21,6 +21,11 @@ class App extends Component {
     follow();
   }
 
+  // Whose focus went away with the view that had it goes on in the new one.
+  componentDidUpdate(_, before) {
+    if (before.view !== this.state.view && document.activeElement === document.body) document.getElementById("main").focus({ preventScroll: true });
+  }
+
   wanted() {
     const name = location.hash.replace(/^#\/?/, "").split("/")[0];
     return VIEWS.some(([key]) => key === name) ? name : "now";
