@@ -224,7 +224,9 @@ def _job() -> dict[str, Any]:
     return {
         "id": "capitals",
         "status": "running",
-        "optimizer": "BootstrapFewShotWithRandomSearch",
+        "optimizer": "GEPA",
+        "held": False,
+        "steered_by": ["add", "drop", "hint"],
         "spent": "0.0123",
         "tokens": 54_321,
         "evaluations": 90,

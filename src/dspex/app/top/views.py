@@ -16,6 +16,7 @@ from dspex.app.top.cells import (
     TableCell,
     TableRow,
     count,
+    cut,
     dollars,
     heading,
     line,
@@ -463,6 +464,14 @@ def _jobs(snapshot: Plain, width: int, order: str, open_: str | None) -> list[Li
         lines.append(Line(line(paid, (f"  {job['told']['error']}" if "error" in job["told"] else "", "red"))))
         if job["verdict"] is not None:
             lines.append(Line(line((f"Verdict: {job['verdict']}", "bold"))))
+        if job["status"] not in ("finished", "failed", "cancelled"):
+            by = job.get("steered_by", ())
+            told = [
+                f"dspex jobs {'resume' if job.get('held') else 'pause'} {job['id']}",
+                f"dspex jobs cancel {job['id']}",
+            ]
+            told += [f"dspex jobs steer {job['id']} --{' --'.join(by)}"] if by else []
+            lines.append(Line(line((cut(", ".join(told), width), "dim"))))
         if len(job["points"]) > 1:
             lines.append(Line(_sparks(job["points"], width)))
         lines += table(_CANDIDATE, [_candidate(each, job["matrix"]) for each in job["candidates"]], width)
