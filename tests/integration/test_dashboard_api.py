@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -297,6 +298,63 @@ async def test_every_answer_forbids_what_a_page_does_not_need(simulator: Simulat
             assert headers["x-content-type-options"] == "nosniff"
             assert "access-control-allow-origin" not in headers
             assert "set-cookie" not in headers
+
+
+class Searches(dspex.Module):
+    """Searches, and waits to be let go while it does."""
+
+    def __init__(self) -> None:
+        self.retrieve = dspex.Retrieve(k=1)
+
+    async def forward(self, question: str) -> int:
+        return len(await self.retrieve(question))
+
+
+class Slow:
+    """A retriever that holds up its first search."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.go = asyncio.Event()
+
+    async def search(self, query: str, k: int) -> list[dspex.Passage]:
+        if not self.asked.is_set():
+            self.asked.set()
+            await self.go.wait()
+        return [dspex.Passage("found")][:k]
+
+    async def close(self) -> None:
+        self.go.set()
+
+
+async def test_who_waited_for_a_retriever_that_died_is_told_by_name(simulator: Simulator) -> None:
+    """In the sentence, beside the death, and with the request, while it runs and when it is kept."""
+    slow = Slow()
+    async with watched(simulator, retriever=slow) as app, viewer(app) as client, events_of(client) as events:
+        _, _, state = await events.next()
+        request = app.start(Searches(), question="q")
+        await slow.asked.wait()
+        pid = next(node.pid for node in app.tree().walk() if node.label == "default")
+        assert pid is not None
+        app.runtime.processes[pid].ref.kill()
+        assert await request == 1
+        while not state["kept"]["killed"]:
+            _, _, changes = await events.next()
+            state = apply(state, changes)
+
+    assert state["toll"] == {
+        "deaths": 1,
+        "waited": 1,
+        "answered": 1,
+        "failed": 0,
+        "again": 0,
+        "who": {"App/retrievers/default": 1},
+    }
+    (death,) = state["deaths"].values()
+    assert (death["path"], death["requests"], death["answered"]) == ("App/retrievers/default", ["r1"], 1)
+    (kept,) = state["kept"]["killed"].values()
+    assert kept["waited"] == ["retrievers/default"]
+    assert state["retrievers"]["default"]["count"] == 1
 
 
 # --- evaluations, and a service of one's own ------------------------------------------------------------------

@@ -119,6 +119,9 @@ async def test_a_death_is_seen_a_hostile_answer_is_text_and_the_keyboard_is_enou
             ref.kill()
             await expect(row).to_have_class("running flash")
             await expect(page.locator('tr[data-death="App/cache"]')).to_contain_text("killed")
+            await expect(page.locator(".toll")).to_have_text(
+                "cache died and was restarted; no request was at it; nothing was lost"
+            )
             assert await page.evaluate("window.hacked") is None
             assert await page.locator("main img, main script").count() == 0
     assert complaints == []

@@ -40,7 +40,7 @@ def report_restart(supervisor: Process, child: Child, reason: ExitReason, window
         metadata = {"supervisor": supervisor.label, "child": child.id, "reason": reason}
         telemetry.emit("dspex.child.restart", {"restarts": child.restarts}, metadata)
     for tell in tuple(supervisor.runtime.restart_watchers):
-        tell()
+        tell(f"{path_of(supervisor)}/{child.id}")
 
 
 def report_start_failure(supervisor: Process, child: Child, failure: object) -> None:

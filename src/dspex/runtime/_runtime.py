@@ -77,7 +77,7 @@ class Runtime(Itself):
 
     Attributes:
         groups: A scope of process groups to start with.
-        restart_watchers: Called without arguments when a supervisor has a child to start again. They must not raise.
+        restart_watchers: Called with the path of a child that its supervisor has to start again. They must not raise.
         on_interrupt: Told of a KeyboardInterrupt in an actor; without it, it leaves the loop as any would.
     """
 
@@ -121,7 +121,7 @@ class Runtime(Itself):
         self._given_clock = clock
         self._names = Names(self)
         self.last_pid = 0
-        self.restart_watchers: set[Callable[[], object]] = set()
+        self.restart_watchers: set[Callable[[str], object]] = set()
         self.calls_at_once = CALLS_BEFORE_TURN  # that may still be handled in their caller's tick
 
     # --- life cycle -----------------------------------------------------------------------------------------

@@ -61,8 +61,9 @@ class Hub:
         """Snapshots that were made."""
         tree.runtime.restart_watchers.add(self._restarted)
 
-    def _restarted(self) -> None:
-        """Note that an actor is being restarted; of a storm, the first wakes those who look."""
+    def _restarted(self, path: str) -> None:
+        """Note who is at an actor that is being restarted; of a storm, the first wakes those who look."""
+        self._notes.note_death(path, self._tree.runner.live.values(), self._tree.runtime.clock.now())
         if self.pace.restarted(monotonic()):
             self.wake()
 

@@ -16,9 +16,17 @@ from dspex._guard import contained
 from dspex.app.dashboard.evaluations_view import EvaluationNote
 from dspex.app.dashboard.figures import Durations
 from dspex.app.dashboard.jobs_view import JobNotes
-from dspex.app.dashboard.requests_view import FINE, REASONS, RequestRows, attempts_of, reasons_of, request_row
+from dspex.app.dashboard.requests_view import (
+    FINE,
+    REASONS,
+    RequestRows,
+    attempts_of,
+    reasons_of,
+    request_row,
+    waits_for,
+)
 from dspex.app.dashboard.shapes import Plain
-from dspex.app.dashboard.tree_view import TreeNotes
+from dspex.app.dashboard.tree_view import DEATHS, TreeNotes
 from dspex.protocols.lm import Attempt, LMRequest, LMResponse, Message
 from dspex.protocols.model import LM
 from dspex.requests import LiveRequest, RequestRunner
@@ -44,6 +52,12 @@ SLOW_AFTER: Final = 20
 
 SLOW: Final = 3.0
 """Times the median of its program: longer is slow."""
+
+REQUESTS: Final = 6
+"""Requests that are named beside a death."""
+
+ASKED: Final = 1_000
+"""Requests in flight that are asked if they are at an actor that dies: the oldest."""
 
 NAMED: Final = 200
 """Actors whose deaths are counted one by one."""
@@ -117,6 +131,8 @@ class Notes:
         """The cost of restarts while somebody looked: ``waited`` requests were at a part that died; of these so many
         were ``answered`` and ``failed``; ``again`` counts attempts that were broken off and may be paid twice."""
         self._waits: dict[str, list[Plain]] = {}
+        self._at_death: dict[str, Plain] = {}
+        """Deaths that no look has found yet, by path."""
         self._slow: dict[str, float] = {}
         self._numbers = itertools.count(1)
         self._runner = runner
@@ -142,15 +158,43 @@ class Notes:
                 "request not taken in", says="the dashboard could not take in a request: {error}", exc_info=error
             )
 
-    def died(self, death: Plain, waited: Sequence[str]) -> None:
-        """Write down a death, and the requests that were at that part; their ends are written there as well."""
+    def note_death(self, path: str, live: Iterable[LiveRequest], now: float) -> None:
+        """
+        Note the requests that are at an actor when it dies; their ends are written there as well.
+
+        By the next look some of them have what they waited for. Before the first look nothing is noted: it cannot tell
+        who died when.
+        """
+        death = self._at_death.get(path)
+        if not self.tree.has_looked or (death is None and len(self._at_death) >= DEATHS):
+            return
+        if death is None:
+            at = round(now - self.origin, 3)
+            death = {"path": path, "at": at, "waited": 0, "requests": [], "answered": 0, "failed": 0, "again": 0}
+            self._at_death[path] = death
+        rooms = path.split("/")
+        for one in itertools.islice(live, ASKED):  # this is a supervisor's time
+            request, known = one.record.id, self._waits.get(one.record.id, [])
+            if death not in known and any(waits_for(rooms, step) for step in one.record.steps or ()):
+                self.toll["waited"] += not known
+                death["waited"] += 1
+                if len(death["requests"]) < REQUESTS:
+                    death["requests"].append(request)
+                self._waits[request] = [*known, death]
+
+    def died(self, death: Plain) -> None:
+        """Take in a death that a look has found."""
+        path = death["path"]
         self.toll["deaths"] += 1
-        if death["path"] in self.who or len(self.who) < NAMED:
-            self.who[death["path"]] += 1
-        death |= {"waited": len(waited), "requests": list(waited[:6]), "answered": 0, "failed": 0, "again": 0}
-        self.toll["waited"] += sum(each not in self._waits for each in waited)
-        for each in waited:
-            self._waits.setdefault(each, []).append(death)
+        if path in self.who or len(self.who) < NAMED:
+            self.who[path] += 1
+        noted = self._at_death.pop(path, None)
+        if noted is None:
+            death |= {"waited": 0, "requests": [], "answered": 0, "failed": 0, "again": 0}
+            return
+        death |= noted
+        for found in self._waits.values():  # those that are under way go on to be counted there
+            found[:] = [death if each is noted else each for each in found]
 
     def waited_for(self, request: str) -> list[str]:
         """Return the paths of actors that died while a request in flight was at them."""

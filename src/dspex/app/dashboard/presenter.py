@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from dspex._clock import wall_time
 from dspex.app.dashboard.jobs_view import JobNotes
 from dspex.app.dashboard.notes import ModelNotes, Notes
-from dspex.app.dashboard.requests_view import exact, money, waits_for
+from dspex.app.dashboard.requests_view import exact, money
 from dspex.app.dashboard.shapes import VERSION, Plain
 from dspex.protocols.model import LM
 from dspex.protocols.money import Account
@@ -38,8 +38,8 @@ def look(tree: AppTree, notes: Notes) -> Plain:
     """Take in what has changed since the last look, and return the snapshot of now."""
     now = tree.runtime.clock.now()
     rows, restarted = notes.tree.look(tree.snapshot(), now, _is_supervisor(tree))
-    if restarted:
-        _tell_who_waits(tree, notes, len(restarted))
+    for death in list(notes.tree.deaths)[len(notes.tree.deaths) - len(restarted) :]:
+        notes.died(death)
     spending = notes.spending
     if not spending or now - spending[-1][0] >= 1.0:
         spending.append((now, _dollars(tree, notes), tree.runner.completed + tree.runner.failed))
@@ -120,18 +120,6 @@ def _app(tree: AppTree, notes: Notes, now: float, rows: Plain) -> Plain:
 def _live_row(live: LiveRequest, notes: Notes) -> Plain:
     state = "waiting" if live.waits else "running"
     return notes.rows.row(live.record, state, notes.waited_for(live.record.id))
-
-
-def _tell_who_waits(tree: AppTree, notes: Notes, count: int) -> None:
-    """Write down, beside the last ``count`` deaths, the requests that were at that part then."""
-    for death in list(notes.tree.deaths)[-count:]:
-        rooms = death["path"].split("/")
-        waited = [
-            each.record.id
-            for each in tree.runner.live.values()
-            if any(waits_for(rooms, step) for step in each.record.steps or ())
-        ]
-        notes.died(death, waited)
 
 
 # --- models --------------------------------------------------------------------------------------------------
