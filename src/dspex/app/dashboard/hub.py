@@ -74,9 +74,13 @@ class Hub:
 
     def current(self) -> tuple[int, Plain]:
         """Return the latest snapshot and its number, made now unless there is one that is fresh enough."""
-        begun = monotonic()
-        if self._recent and begun < self.pace.due - 0.005:
+        if self._recent and monotonic() < self.pace.due - 0.005:
             return self._recent[-1]
+        return self.make()
+
+    def make(self) -> tuple[int, Plain]:
+        """Return a snapshot that is made now, for whoever has done something and looks at what has come of it."""
+        begun = monotonic()
         snapshot = self._look(self._tree, self._notes)
         self.made += 1
         self._number += 1

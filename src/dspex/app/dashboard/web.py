@@ -176,7 +176,7 @@ class _Api:
     async def snapshot(self, request: Request) -> Response:
         """Return the snapshot of now."""
         _, _, audience = self._watched.find()
-        return Response(encoded(audience.hub.current()[1]), media_type="application/json")
+        return Response(encoded(audience.hub.make()[1]), media_type="application/json")
 
     async def events(self, request: Request) -> Response:
         """Return snapshots and changes, as they come."""
