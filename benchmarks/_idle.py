@@ -87,7 +87,9 @@ async def _requests() -> AsyncIterator[None]:
     predict = dspex.Predict("question -> answer")
     requests: list[object] = []
     limits = ClientLimits(max_in_flight=1)
-    async with dspex.App(lm, cache=None, limits=limits, transport=Silent(), max_running=1_000_000) as app:
+    async with dspex.App(
+        lm, adapter="chat", cache=None, limits=limits, transport=Silent(), max_running=1_000_000
+    ) as app:
         view = app.options(deadline=3_600.0)
         while True:
             requests.append(view.start(predict, question=f"the {len(requests)}th"))

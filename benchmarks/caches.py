@@ -144,7 +144,7 @@ async def waiters(rounds: int) -> None:
         return {"answer": "Paris"}
 
     together, later = [], []
-    async with dspex.App(ScriptedLM(answer, model="scripted/m")) as app:
+    async with dspex.App(ScriptedLM(answer, model="scripted/m"), adapter="chat") as app:
         for number in range(rounds):
             began = time.process_time()
             await asyncio.gather(*(app.run(program, question=f"{number}") for _ in range(1_000)))

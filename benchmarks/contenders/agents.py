@@ -59,7 +59,7 @@ async def _ours(setup: Setup, tool: Callable[..., Any]) -> Run:
     # An App takes the fast transport where it is installed, as it is here; DSPy's is compared with the core one.
     _tree.open_transport = functools.partial(open_transport, "slots")
     lm = dspex.LM(MODEL, api_base=_agent_url(setup), api_key="benchmark", capabilities={"tools": False})
-    app = await setup.stack.enter_async_context(dspex.App(lm=lm, cache=None))
+    app = await setup.stack.enter_async_context(dspex.App(lm=lm, adapter="chat", cache=None))
     agent = dspex.ReAct("question -> answer", [dspex.tool(tool, name="look_up")], max_steps=STEPS)
 
     async def ask(question: str) -> object:

@@ -65,7 +65,7 @@ async def app_at(setup: Setup, parser: ParserName, *, cache: str | None = None, 
     _tree.open_transport = functools.partial(open_transport, parser=parser)
     lm = dspex.LM(MODEL, api_base=setup.url, api_key="benchmark")
     return await setup.stack.enter_async_context(
-        dspex.App(lm=lm, cache=cache, limits=ClientLimits(max_in_flight=at_once))
+        dspex.App(lm=lm, adapter="chat", cache=cache, limits=ClientLimits(max_in_flight=at_once))
     )
 
 

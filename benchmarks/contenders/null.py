@@ -58,7 +58,7 @@ async def _app(setup: Setup) -> dspex.App:
     try:
         lm = dspex.LM(MODEL, api_base="http://127.0.0.1:9/v1", api_key="benchmark")
         return await setup.stack.enter_async_context(
-            dspex.App(lm=lm, cache=None, limits=ClientLimits(max_in_flight=AT_ONCE))
+            dspex.App(lm=lm, adapter="chat", cache=None, limits=ClientLimits(max_in_flight=AT_ONCE))
         )
     finally:
         _tree.open_transport = before

@@ -39,7 +39,7 @@ with urllib.request.urlopen(sys.argv[1]) as answer:
 async def _app(setup: Setup, dashboard: str | None) -> dspex.App:
     _tree.open_transport = functools.partial(open_transport, parser="httptools")
     lm = dspex.LM(MODEL, api_base=setup.url, api_key="benchmark")
-    app = dspex.App(lm, cache=None, limits=ClientLimits(max_in_flight=AT_ONCE), dashboard=dashboard)
+    app = dspex.App(lm, adapter="chat", cache=None, limits=ClientLimits(max_in_flight=AT_ONCE), dashboard=dashboard)
     return await setup.stack.enter_async_context(app)
 
 

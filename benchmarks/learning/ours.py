@@ -50,6 +50,7 @@ async def learn_ours(lesson: Lesson, name: str, url: str, home: Path) -> dict[st
         return lesson.is_right(example[lesson.answer], getattr(prediction, lesson.answer))
 
     app = dspex.App(
+        adapter="chat",  # as the other side asks
         lm=lm,
         cache=home / "cache.db",
         home=home,

@@ -47,7 +47,7 @@ class Pausing(LocalLM):
 
     async def respond(self, request: LMRequest, *, path: str, attempt: int, on_delta: OnDelta | None) -> LMResponse:
         assert on_delta is not None
-        await on_delta(LMDelta(text="[[ ## answer ## ]]\nOnce upon a time there was "))
+        await on_delta(LMDelta(text="Once upon a time there was "))
         await asyncio.get_running_loop().create_future()
         raise AssertionError("it never ends by itself")
 

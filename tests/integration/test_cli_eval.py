@@ -38,6 +38,10 @@ ask = dspex.Predict("question -> answer")
 few = dspex.BootstrapFewShot(dspex.exact_match(), max_bootstrapped_demos=1)
 
 
+def under_headers(example, prediction):
+    return dspex.details(prediction).messages[-1].text.startswith("[[ ## question ## ]]")
+
+
 def right(example, prediction):
     return dspex.Score(example.answer == prediction.answer, "seen")
 """
@@ -70,6 +74,16 @@ def test_eval_prints_the_score_and_saves_the_rows(folder: Path, capsys: pytest.C
             ("a", "1.0", "seen"),
             ("b", "0.0", "seen"),
         ]
+
+
+def test_the_form_of_prompts_is_a_flag(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without it the App's default holds."""
+    write(folder / "rows.jsonl", [{"question": "Who?", "answer": ""}])
+    with SimulatorThread() as simulator:
+        asked = ["eval", "tries:ask", "rows.jsonl", "--lm", "openai/rules-1", "--api-base", simulator.url]
+        for flags, score in (["--adapter", "chat"], "1.000"), ([], "0.000"):
+            main([*asked, "--metric", "tries:under_headers", *flags])
+            assert capsys.readouterr().out.startswith(f"Predict: {score}")
 
 
 def test_failed_rows_are_exit_code_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,6 +120,7 @@ def test_failed_rows_are_exit_code_one(folder: Path, capsys: pytest.CaptureFixtu
         (["eval", "tries:Echo", "rows.jsonl", "--save", "rows.jsonl/rows.jsonl"], "it cannot be written"),
         (["eval", "tries:Echo", "rows.jsonl", "--usd", "much"], "--usd much is not an amount"),
         (["eval", "tries:Echo", "rows.jsonl", "--api-base", "http://x"], "--api-base needs --lm"),
+        (["eval", "tries:Echo", "rows.jsonl", "--adapter", "yaml"], "--adapter yaml: expected one of auto, chat, json"),
         (["compile", "tries:Echo", "rows.jsonl", "rows.jsonl"], "is there already"),
         (["compile", "tries:Echo", "rows.jsonl", "out.json", "--optimizer", "Best"], "not one of BetterTogether"),
         (["compile", "tries:Echo", "rows.jsonl", "out.json", "--optimizer", "tries:right"], "is not an optimizer"),

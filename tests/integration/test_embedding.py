@@ -41,7 +41,7 @@ class Endless(LocalLM):
 
     async def respond(self, request: LMRequest, *, path: str, attempt: int, on_delta: OnDelta | None) -> LMResponse:
         assert on_delta is not None
-        await on_delta(LMDelta(text="[[ ## answer ## ]]\nAda is a very long first piece "))
+        await on_delta(LMDelta(text="Ada is a very long first piece "))
         try:
             await asyncio.get_running_loop().create_future()
         finally:
@@ -116,7 +116,7 @@ async def test_service_answers_many_at_once_and_says_what_failed() -> None:
 
 
 def _answer(request: LMRequest) -> dict[str, str]:
-    question = request.messages[-1].text.split("\n")[1]
+    question = request.messages[-1].text.split("\n")[0].removeprefix("question: ")
     if question == "refuse":
         raise dspex.ContentRefused("no")
     return {"answer": f"to {question}"}

@@ -18,7 +18,7 @@ from tests.support.transports import Answer, say, serving
 
 
 def completion(text: str, **more: Any) -> Answer:
-    choice = {"message": {"content": f"[[ ## answer ## ]]\n{text}"}, "finish_reason": "stop"}
+    choice = {"message": {"content": text}, "finish_reason": "stop"}
     body = json.dumps({"choices": [choice], **more}).encode()
     return say(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 

@@ -52,7 +52,7 @@ def chat(text: str, reason: str = "stop") -> dict[str, Any]:
     return {"choices": [{"message": {"content": text}, "finish_reason": reason}], **COUNT}
 
 
-ANSWER = chat("[[ ## answer ## ]]\na\n[[ ## completed ## ]]")
+ANSWER = chat("a")
 WITHHELD = chat("ha", "content_filter")
 EMPTY: dict[str, Any] = {"choices": [], **COUNT}
 
@@ -184,7 +184,7 @@ async def test_what_cannot_be_priced_makes_the_whole_unknown() -> None:
 
 async def test_refused_answers_use_up_a_budget() -> None:
     """Calls, tokens and dollars: the next one is not sent."""
-    for budget in (dspex.Budget(calls=1), dspex.Budget(tokens=610), dspex.Budget(usd=Decimal("0.00111"))):
+    for budget in (dspex.Budget(calls=1), dspex.Budget(tokens=521), dspex.Budget(usd=Decimal("0.00102"))):
         transport = Scripted(WITHHELD, WITHHELD)
         async with app_for(transport, budget=budget) as app:
             with pytest.raises(dspex.ContentRefused):

@@ -16,7 +16,7 @@ from tests.support.transports import say, serving
 
 PROTOCOLS = ["openai", "openai-responses", "anthropic", "gemini", "azure"]
 ONCE = dspex.ClientLimits(retry=dspex.RetryPolicy(max_attempts=1))
-CHAT = {"choices": [{"message": {"role": "assistant", "content": "[[ ## answer ## ]]\nyes\n\n[[ ## completed ## ]]"}}]}
+CHAT = {"choices": [{"message": {"role": "assistant", "content": "yes"}}]}
 
 
 class Gateway(httpx.AsyncBaseTransport):

@@ -36,7 +36,7 @@ USAGE = {
     "prompt_tokens_details": {"cached_tokens": 12},
     "completion_tokens_details": {"reasoning_tokens": 3},
 }
-TEXT = "[[ ## answer ## ]]\nyes\n\n[[ ## completed ## ]]"
+TEXT = "yes"
 CHOICE = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": TEXT}}
 ANSWER = {"id": "chatcmpl-1", "model": "m-2", "choices": [CHOICE, {**CHOICE, "index": 1}], "usage": USAGE}
 PIECES: list[dict[str, Any]] = [

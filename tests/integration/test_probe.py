@@ -33,7 +33,7 @@ def test_the_command_prints_the_findings(capsys: pytest.CaptureFixture[str]) -> 
 
     out, err = capsys.readouterr()
     assert err == ""
-    assert out.startswith("llamacpp/mine\n  reads chat at the first turn: 100 %\n")
+    assert out.startswith("llamacpp/mine\n  reads auto at the first turn: 100 %\n")
     assert out.splitlines()[-1].startswith("dspex.App(dspex.LM('llamacpp/mine', api_base=")
 
 

@@ -54,7 +54,7 @@ async def test_code_runs_on_the_inputs_and_its_output_is_what_is_answered_from(f
 
     assert (prediction.answer, prediction.reasoning) == (42, "r")
     assert rounds(prediction) == ["sum:\n42"]
-    assert "[[ ## code_output ## ]]\nsum:\n42" in lm.requests[-1].prompt
+    assert "code_output: sum:\n42" in lm.requests[-1].prompt
     assert prediction.to_dict() == {"numbers": [20, 22], "answer": 42}
 
 

@@ -16,7 +16,7 @@ from tests.support.programs import collect, until
 from tests.support.streaming import Talk
 
 ASK = dspex.Predict("question -> answer")
-TEXT = "[[ ## answer ## ]]\nyes\n\n[[ ## completed ## ]]"
+TEXT = "yes"
 ANSWER = json.dumps({"choices": [{"message": {"content": TEXT}, "finish_reason": "stop"}]}).encode()
 LOADING = b'{"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}'
 PIECE = b'data: {"choices": [{"delta": {"content": "a"}}]}\n\n'

@@ -62,7 +62,7 @@ class App(AppView):
         lms: More models, by the names that ``with_lm`` and ``options(lm=…)`` use.
         providers: Providers of your own by name, ``{"acme": dspex.lm.Provider(address, wire)}``: models of theirs are
             ``"acme/model"``. One of dspex's own names replaces that provider.
-        adapter: The adapter of predictors that have none of their own: ``chat`` (the default), ``auto``, ``json``,
+        adapter: The adapter of predictors that have none of their own: ``auto`` (the default), ``chat``, ``json``,
             ``xml``, ``tool``, or an Adapter.
         learn_forms: False keeps ``adapter="auto"`` in its own forms, whatever the model showed that it cannot write.
         retriever: The default retriever: a path of a ``SqliteIndex``, any ``Retriever``, or one that is made of others,

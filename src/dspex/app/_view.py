@@ -397,7 +397,8 @@ class AppView:
             EvaluationError: Too many rows of the program itself failed; a variant that fails is left out.
         Cancellation: every row under way is stopped before the cancellation travels on.
         """
-        variants: dict[str, Any] = {**variants_of(program)}  # what is a Module by its type has a forward all the same
+        # what is a Module by its type has a forward all the same
+        variants: dict[str, Any] = {**variants_of(program, self._options.adapter)}
         examples, given = list(rows), cast("Any", program)
         base = await self.evaluate(given, examples, metric, max_concurrency=max_concurrency)
         reports = {}

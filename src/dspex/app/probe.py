@@ -73,9 +73,8 @@ class Probe:
 
     @property
     def adapter(self) -> str:
-        """The first form that was read most often, where ``auto`` goes before its peers, and ``chat`` before others."""
-        order = ("auto", "chat", *get_args(AdapterName))
-        found: str = max(dict.fromkeys(order), key=lambda name: self.forms.get(name, 0.0))
+        """The form that was read most often; of several the first by ``AdapterName``, such as ``auto``."""
+        found: str = max(get_args(AdapterName), key=lambda name: self.forms.get(name, 0.0))
         return found
 
     @property

@@ -28,7 +28,7 @@ from dspex.optimizers.identity import Identity, differences, is_accepted, lm_tex
 from dspex.optimizers.job import Job
 from dspex.optimizers.plans import Algorithm, Task
 from dspex.optimizers.split import split_rows
-from dspex.programs import Module
+from dspex.programs import DEFAULT_ADAPTER, Adapter, Module
 from dspex.protocols.executor import Executor, RunOptions
 from dspex.protocols.model import LM, LMChoice, LMPool
 from dspex.protocols.money import Budget
@@ -249,16 +249,17 @@ class JobService:
         """Return what a program is, the models that answer it, and how they are asked; keys take no part."""
         lms = {**self._lms, **({"options": options.lm} if isinstance(options.lm, (LM, LMPool)) else {})}
         given = options.lm if isinstance(options.lm, str) else ""
-        adapter, retrievers = options.adapter, dict(self._retrievers())
+        adapter: Adapter = options.adapter or DEFAULT_ADAPTER
+        retrievers = dict(self._retrievers())
         return program_identity(program, version).with_parts(
             {
                 "lm": digest([fingerprint_lms(lms), given, sources_of(lms.values())]),
-                **({"adapter": digest([adapter.name, sources_of([adapter])])} if adapter is not None else {}),
+                "adapter": digest([adapter.name, sources_of([adapter])]),
                 **({"retrievers": digest(retrievers)} if retrievers else {}),
             },
             {
                 "lm": {**{name: lm_text(each) for name, each in lms.items()}, **({"asked": given} if given else {})},
-                **({"adapter": adapter.name} if adapter is not None else {}),
+                "adapter": adapter.name,
                 **({"retrievers": retrievers} if retrievers else {}),
             },
         )

@@ -14,7 +14,7 @@ from dspex.optimizers.bootstrap import TEACHER
 from dspex.optimizers.candidate import Candidate, Demo
 from dspex.optimizers.plans import DONE, WAIT, Algorithm, Evaluation, Plan, Run, Signal, Task, Train, Trained
 from dspex.optimizers.training_data import conversation, openai_line
-from dspex.programs import Adapter, AdapterChoice, ChatAdapter, Module, Predict, choose_adapter
+from dspex.programs import DEFAULT_ADAPTER, Adapter, AdapterChoice, Module, Predict, choose_adapter
 from dspex.programs.portable import restored_fields
 from dspex.protocols.model import LMChoice
 from dspex.protocols.money import Spending
@@ -74,7 +74,7 @@ class BootstrapFinetune(Algorithm[Tuned]):
             itself.
         multitask: True trains one model for all predictors that have the same model; False one for each predictor.
         keep_demos: True leaves demonstrations in the prompts, of the training and of the new program.
-        adapter: The adapter of predictors that have none of their own; None is ``chat``. It is to be the one that the
+        adapter: The adapter of predictors that have none of their own; None is ``auto``. It is to be the one that the
             program is asked with.
         epochs: The number of times that the data is gone through.
         hyperparameters: Others, as the provider names them: ``learning_rate_multiplier``, ``batch_size``.
@@ -175,7 +175,7 @@ class BootstrapFinetune(Algorithm[Tuned]):
         """Return the trainings: the predictors that each is for, and what it asks."""
         program = state.task.start.applied(state.task.program)
         predictors, own = program.predictors(), state.task.predictors
-        default = choose_adapter(self.adapter) or ChatAdapter()
+        default = choose_adapter(self.adapter) or DEFAULT_ADAPTER
         together: dict[str, list[str]] = {}
         for path in predictors:
             together.setdefault(repr(own[path].lm) if self.multitask else path, []).append(path)

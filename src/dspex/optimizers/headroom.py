@@ -11,11 +11,11 @@ from typing import Literal
 from dspex.errors import ConfigError
 from dspex.evaluation import Interval, Report
 from dspex.optimizers.verdict import interval_of
-from dspex.programs import Module
+from dspex.programs import DEFAULT_ADAPTER, Adapter, Module
 
 __all__ = ["HeadroomReport", "Variant", "headroom_of", "variants_of"]
 
-AdapterName = Literal["chat", "json", "xml"]
+AdapterName = Literal["auto", "chat", "json", "xml"]
 
 WORDS: Mapping[str, str] = {
     "think first": "Think about it step by step before you answer.",
@@ -24,7 +24,7 @@ WORDS: Mapping[str, str] = {
 }
 """Sentences that are put behind the instructions of every predictor."""
 
-ADAPTERS: tuple[AdapterName, ...] = ("chat", "json", "xml")
+ADAPTERS: tuple[AdapterName, ...] = ("auto", "chat", "json", "xml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +79,22 @@ class HeadroomReport:
         return "\n".join(lines)
 
 
-def variants_of(program: Module) -> dict[str, Module]:
-    """Return simple changes of a program by name: other formats, and a sentence behind each instruction."""
+def variants_of(program: Module, default: Adapter | None = None) -> dict[str, Module]:
+    """
+    Return simple changes of a program by name: other formats than its own, and a sentence behind each instruction.
+
+    Args:
+        program: The program.
+        default: The adapter of predictors that have none of their own; None is ``auto``.
+    """
     predictors = program.predictors()
     if not predictors:
         raise ConfigError(f"{type(program).__name__} has no predictors: there is nothing to change")
     changed: dict[str, Module] = {}
+    own = {(each.adapter or default or DEFAULT_ADAPTER).name for each in predictors.values()}
     for adapter in ADAPTERS:
+        if own == {adapter}:
+            continue
         changed[f"adapter {adapter}"] = program.with_adapter(adapter)
     for name, words in WORDS.items():
         parts: dict[str, Module] = {

@@ -15,7 +15,7 @@ from dspex.programs import Module
 from dspex.programs.predict import Predict
 from dspex.protocols.model import LM, LMPool
 
-__all__ = ["Identity", "differences", "is_accepted", "lm_text", "program_identity"]
+__all__ = ["Identity", "differences", "is_accepted", "lm_text", "program_identity", "with_adapter"]
 
 _SECRET = re.compile(r"key|token|secret|password|passwd|auth|credential|cookie|header", re.IGNORECASE)
 _LONGEST = 60
@@ -73,6 +73,16 @@ def program_identity(program: object, version: str | None = None) -> Identity:
     digests |= {name: digest(each) for name, each in lines.items()}
     details |= {name: [_short_hash(line) for line in each] for name, each in lines.items()}
     return Identity(digests, details, lines)
+
+
+def with_adapter(parts: Mapping[str, object], adapter: object) -> dict[str, object]:
+    """
+    Return the parts that a journal has, with ``adapter`` for that of predictors that have none of their own.
+
+    Releases whose default was ``chat`` wrote it down only where somebody had chosen it; a journal whose parts hold no
+    model is of something else.
+    """
+    return {"adapter": adapter, **parts} if "lm" in parts else dict(parts)
 
 
 def _modules(program: object) -> list[tuple[str, object]]:

@@ -20,7 +20,8 @@ from pathlib import Path
 from dspex._clock import wall_time
 from dspex._files import json_text, make_private, parse_json
 from dspex.errors import JobBusy, JobMismatch, OptimizationError
-from dspex.optimizers.identity import Identity, differences, is_accepted
+from dspex.optimizers.fingerprint import digest
+from dspex.optimizers.identity import Identity, differences, is_accepted, with_adapter
 from dspex.protocols.json_values import Json
 
 __all__ = ["VERSION", "Journal", "Record", "discard_failures", "lives", "read_page"]
@@ -130,11 +131,12 @@ class Journal:
                 return
             if version != VERSION:
                 raise JobMismatch(self.job, ["journal version"], _VERSIONS.get(version, ""))
-            known, new = self._meta("fingerprint"), mine.digests
+            known, new = with_adapter(self._meta("fingerprint"), digest(["chat", {}])), mine.digests
             changed = [name for name in {**known, **new} if known.get(name) != new.get(name)]
             wrong = [name for name in changed if not is_accepted(name, accept)]
             if wrong and not self._is_empty():  # an empty one is whose who comes first: nothing has come of it
-                raise JobMismatch(self.job, wrong, differences=differences(wrong, self._meta("details"), mine))
+                told = with_adapter(self._meta("details"), "chat")
+                raise JobMismatch(self.job, wrong, differences=differences(wrong, told, mine))
             if changed:
                 self._describe(mine)
 

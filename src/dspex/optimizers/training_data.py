@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from dspex.errors import ConfigError
 from dspex.evaluation import Report
-from dspex.programs import Adapter, AdapterChoice, ChatAdapter, Module, Predict, choose_adapter
+from dspex.programs import DEFAULT_ADAPTER, Adapter, AdapterChoice, Module, Predict, choose_adapter
 from dspex.protocols.content import TextPart
 from dspex.protocols.lm import Message
 
@@ -46,7 +46,7 @@ def training_data(
         report: An evaluation with traces.
         threshold: The least score of a run that is learned from.
         format: Whose format.
-        adapter: The adapter of predictors that have none of their own; None is ``chat``.
+        adapter: The adapter of predictors that have none of their own; None is the App's default, ``auto``.
         keep_demos: True leaves demonstrations in the prompts; a trained model seldom needs them.
 
     Raises:
@@ -54,7 +54,7 @@ def training_data(
         StateError, ValueError: A call does not fit the program's signature.
     """
     own = program.predictors()
-    default = choose_adapter(adapter) or ChatAdapter()
+    default = choose_adapter(adapter) or DEFAULT_ADAPTER
     write = _FORMATS.get(format)
     if write is None:
         raise ConfigError(f"format={format!r} must be one of {', '.join(_FORMATS)}")

@@ -3,8 +3,9 @@
 from dspex.programs._paths import PredictorPaths
 from dspex.programs._render_class import render_class
 from dspex.programs.adapters._adapter import Adapter, AdapterName, Parsed, Piece, Repair, StreamParser
-from dspex.programs.adapters._choose import AdapterChoice, choose_adapter
+from dspex.programs.adapters._choose import DEFAULT_ADAPTER, AdapterChoice, choose_adapter
 from dspex.programs.adapters._plain_json import to_plain
+from dspex.programs.adapters.auto import AutoAdapter
 from dspex.programs.adapters.chat import ChatAdapter
 from dspex.programs.adapters.json_object import JSONAdapter
 from dspex.programs.adapters.tool import ToolAdapter
@@ -47,11 +48,13 @@ from dspex.programs.types.tool_calls import ToolCalls
 from dspex.programs.voting import Ensemble, majority
 
 __all__ = [
+    "DEFAULT_ADAPTER",
     "KNN",
     "Adapter",
     "AdapterChoice",
     "AdapterName",
     "Audio",
+    "AutoAdapter",
     "BestOfN",
     "ChainOfThought",
     "ChatAdapter",

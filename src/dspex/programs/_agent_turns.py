@@ -11,7 +11,9 @@ from dspex.errors import BudgetExceeded, RequestRejected, ResponseIncomplete, Re
 from dspex.programs._finish import DONE, FINISH, Finish, Given
 from dspex.programs._whole import MAX_PAUSES, incomplete, joined, larger, shorter_turns
 from dspex.programs.adapters._base import rendered_of
+from dspex.programs.adapters._choose import DEFAULT_ADAPTER
 from dspex.programs.adapters._prompt import field_list, history_messages, sections, shown_inputs, user_turn
+from dspex.programs.adapters.auto import AutoAdapter
 from dspex.programs.adapters.chat import ChatAdapter
 from dspex.programs.details import Details, tell_call
 from dspex.programs.fields import AnySignature
@@ -126,7 +128,7 @@ class NativeTurns(Turns):
         react = self._react
         self._path = self._scope.path_of(react) or plan_of(react.signature).name
         self._specs = (*[tool.spec for tool in self._tools.values()], self._finish.spec)
-        self._opening = _opening(react, self._inputs)
+        self._opening = _opening(react, self._inputs, react.adapter or self._scope.adapter or DEFAULT_ADAPTER)
         self._answers: list[Completion] = []
         params = react.params
         self._params = params.merged({"n": 1}) if params.n not in (None, 1) else params
@@ -267,19 +269,22 @@ def _with_tools(signature: type[Signature], tools_text: str) -> AnySignature:
     return signature.with_instructions(f"{plan_of(signature).instructions}\n\n{tools_text}")
 
 
-def _opening(react: Predict, inputs: Mapping[str, object]) -> tuple[Message, ...]:
-    """Return the turns before the first answer: the instructions, earlier turns, and the inputs."""
+def _opening(react: Predict, inputs: Mapping[str, object], adapter: object) -> tuple[Message, ...]:
+    """Return the turns before the first answer, in an adapter's words: instructions, earlier turns, inputs."""
     plan = plan_of(react.signature)
     if NativeTurns not in plan.rendered:
         kept = tuple(each for each in plan.inputs if each.name not in _HIDDEN)
         plan.rendered[NativeTurns] = make_class(plan.name, (Signature,), kept, plan.instructions, __name__)
     asked = plan_of(plan.rendered[NativeTurns])
-    rendered = rendered_of(ChatAdapter(), asked)
+    form = adapter if isinstance(adapter, AutoAdapter) else ChatAdapter()
+    rendered = rendered_of(form, asked)
     system = plan.instructions
     shown = shown_inputs(asked)
-    if shown:
+    if isinstance(form, AutoAdapter):
+        system = rendered.system.text
+    elif shown:
         system += "\n\nYou receive these fields:\n" + field_list(shown, rendered.escape)
-    examples = [message.text for message in ChatAdapter().prefix(react.signature, react.demos)[1:]]
+    examples = [message.text for message in form.prefix(react.signature, react.demos)[1:]]
     if examples:
         system += "\n\nExamples of single steps, written as text:\n\n" + "\n\n".join(examples)
     turns = history_messages(rendered, inputs)

@@ -180,7 +180,7 @@ class Module:
         Return a program whose predictors all put their signatures to the model in this format.
 
         Args:
-            adapter: ``chat``, ``json``, ``xml``, ``tool``, an Adapter, or None for the default.
+            adapter: ``auto``, ``chat``, ``json``, ``xml``, ``tool``, an Adapter, or None for the App's.
 
         Raises:
             ValueError: There is no such adapter.

@@ -44,8 +44,8 @@ class Predict(Module, Generic[S, P]):
         signature: A Signature class, or a string such as ``"question -> answer: bool"``.
         lm: A record, a name of the App's, or None for the App's default.
         demos: Demonstrations: field values by name.
-        adapter: The adapter: ``chat``, ``json``, ``xml``, ``tool``, or an Adapter such as ``JSONAdapter()``; None for
-            the App's, which is ``chat`` if nothing is said.
+        adapter: The adapter: ``auto``, ``chat``, ``json``, ``xml``, ``tool``, or an Adapter such as
+            ``JSONAdapter()``; None for the App's, which is ``auto`` if nothing is said.
         config: Sampling parameters (``temperature=0.7``; the provider's own in ``extra_body={…}``), and
             ``repair_turns``: how often the model may be shown its own unreadable answer and asked again (default 1).
             With 0 the first answer is the last word: the adapter's fallback is not tried either.

@@ -27,7 +27,7 @@ class RunOptions:
     deadline: float = 120.0
     lm: LMChoice = None
     adapter: Any = None  # an Adapter: programs define it, and this room does not know them
-    """The adapter of predictors that name none; None for ``chat``."""
+    """The adapter of predictors that name none; None for ``auto``."""
     cache: CacheMode = "use"
     priority: int = 0
     """Lower numbers go first when requests wait for a place: 0 interactive, 10 optimizer."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from dspex.errors import ConfigError, StepCrashed, VectorInvalid
-from dspex.programs import Adapter, ChatAdapter, Predict
+from dspex.programs import DEFAULT_ADAPTER, Adapter, Predict
 from dspex.programs.placeholders import TEXT, arguments_of, placeholders
 from dspex.protocols.content import ToolCall
 from dspex.protocols.filters import Filter
@@ -89,7 +89,7 @@ class DryScope(RequestScope):
         predictor = self._asking.get(step)
         if predictor is None:
             raise ConfigError(f"{step} asks a model by itself, without a predictor: its answer cannot be made up")
-        adapter: Adapter = predictor.adapter or self.adapter or ChatAdapter()
+        adapter: Adapter = predictor.adapter or self.adapter or DEFAULT_ADAPTER
         return Completion(adapter.format_outputs(predictor.signature, placeholders(predictor.signature)))
 
     async def embed(self, texts: Sequence[str], *, lm: LMChoice, step: str) -> tuple[array[float], ...]:

@@ -17,18 +17,17 @@ from dspex._random import fresh_id
 from dspex.errors import ScriptExhausted, ScriptMisspelt, StreamTruncated
 from dspex.protocols.content import ToolCall
 from dspex.protocols.json_values import Json
-from dspex.protocols.lm import Completion, JsonObject, JsonSchema, LMDelta, LMRequest, LMResponse, Usage
+from dspex.protocols.lm import Completion, LMDelta, LMRequest, LMResponse, Usage
 from dspex.protocols.local import LocalLM
 from dspex.protocols.params import Sampling
 from dspex.protocols.scope import OnDelta
-from dspex.testing.scripted import completion_text
+from dspex.testing._forms import LAST_LINE, asked_value, written
 
 __all__ = ["BrokenOff", "ScriptedAnswer", "ScriptedLM", "ScriptedRequest"]
 
 _ABLE: Final = dict.fromkeys(
     ("json_schema", "json_object", "tools", "images", "audio", "files", "seed", "logprobs"), True
 )
-_LAST_LINE: Final = "\n\n[[ ## completed ## ]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +227,7 @@ def _completion(parts: Sequence[object], request: LMRequest) -> Completion:  # e
         raise TypeError(f"{first!r} is not an answer: give fields, a text, a tool call or a Completion")
     if request.tool_choice not in ("auto", "none", "required"):  # the adapter has the outputs given as arguments
         return Completion("", "tool_calls", (_call({"tool": request.tool_choice, "arguments": first}, 1),))
-    return Completion(_text(first, request))
+    return Completion(written(first, request))
 
 
 def _is_call(answer: object) -> bool:
@@ -243,32 +242,6 @@ def _call(answer: object, number: int) -> ToolCall:
     return ToolCall(f"call-{number}", answer["tool"], cast("Json", answer["arguments"]), raw)
 
 
-def _text(fields: Mapping[str, object], request: LMRequest) -> str:
-    """Write fields in the form that the request asks for."""
-    prompt = "".join(message.text for message in request.messages)
-    texts = {name: value if isinstance(value, str) else to_json(value).decode() for name, value in fields.items()}
-    if isinstance(request.output, (JsonObject, JsonSchema)):
-        return to_json(fields).decode()
-    if "[[ ## " in prompt:
-        return completion_text(fields)
-    if all(f"<{name}>" in prompt for name in fields):
-        return "\n".join(f"<{name}>\n{text}\n</{name}>" for name, text in texts.items())
-    last = request.messages[-1].text
-    if _VALUE_ALONE.search(last) and len(texts) == 1:
-        return next(iter(texts.values()))
-    if _THOUGHTS.search(last):
-        thoughts = texts.pop("reasoning", "")
-        return "\n".join([thoughts, *(f"{name}: {text}" for name, text in texts.items())]).lstrip("\n")
-    return to_json(fields).decode()
-
-
-_VALUE_ALONE: Final = re.compile(r"(?:^|\n)\w+(?: \([^\n]*\))?:\Z")
-_THOUGHTS: Final = re.compile(
-    r"(?:^|\n)(?:Think step by step\.[^\n]*(?:\n[^\n]+)*|Please reason step by step, [^\n]*)\Z"
-)
-"""How the form ``auto`` ends a prompt."""
-
-
 # --- misspelt fields --------------------------------------------------------------------------------------------
 
 
@@ -276,14 +249,19 @@ def _check_names(answer: ScriptedAnswer, request: LMRequest, path: str) -> None:
     """
     Find a field that the script spells otherwise than the prompt does.
 
-    A field that is like none is left alone: an answer may be wrong on purpose.
+    A field that is like none is left alone: an answer may be wrong on purpose. A value that is asked for alone has no
+    name in the answer, so that one of another name would be taken for it.
 
     Raises:
-        ScriptMisspelt: It is like one that is asked for, and the script does not give that one.
+        ScriptMisspelt: It is like one that is asked for, and the script does not give that one; or a value alone is
+            asked for, and the script gives others.
     """
     fields = answer.answer if isinstance(answer, BrokenOff) else answer
     if not isinstance(fields, Mapping) or _is_call(fields):
         return
+    alone = asked_value(request)
+    if alone is not None and fields and alone not in fields:
+        raise ScriptMisspelt(path, str(next(iter(fields))), alone)
     asked = _names_asked(request)
     for name in fields:
         if name not in asked:
@@ -314,7 +292,7 @@ def _names_asked(request: LMRequest) -> list[str]:
 
 def _broken(answer: BrokenOff, request: LMRequest) -> LMResponse:
     given = answer.answer
-    text = given if isinstance(given, str) else _text(given, request).removesuffix(_LAST_LINE).removesuffix("}")
+    text = given if isinstance(given, str) else written(given, request).removesuffix(LAST_LINE).removesuffix("}")
     return LMResponse((Completion(text),), Usage(), "")
 
 

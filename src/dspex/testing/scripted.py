@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pydantic_core import to_json
-
 from dspex.programs import PredictorPaths, Program
 from dspex.protocols.filters import Filter, fits
 from dspex.protocols.forms import FormMemory
@@ -19,6 +17,7 @@ from dspex.protocols.lm import Attempt, Capabilities, Completion, LMDelta, LMReq
 from dspex.protocols.model import LM, LMChoice
 from dspex.protocols.retrieval import Passage
 from dspex.protocols.scope import DeltaSink, LMResult, OnDelta, RequestTotals, TraceStep, current_scope
+from dspex.testing._forms import written
 
 __all__ = ["Answer", "Asked", "ScriptedScope"]
 
@@ -109,7 +108,7 @@ class ScriptedScope:
 
     @property
     def adapter(self) -> object:  # an Adapter, as ``protocols.Scope`` has it
-        """The chat format, where a predictor has none of its own."""
+        """The default, where a predictor has none of its own."""
         return None
 
     @property
@@ -152,7 +151,7 @@ class ScriptedScope:
         if isinstance(answer, Exception):
             raise answer
         many = [answer] if isinstance(answer, (str, Mapping)) else answer
-        texts = [each if isinstance(each, str) else completion_text(each) for each in many]
+        texts = [each if isinstance(each, str) else written(each, request) for each in many]
         name = lm if isinstance(lm, str) else "model"
         model = lm if isinstance(lm, LM) else LM(name if "/" in name else f"scripted/{name}")
         usage = Usage(sum(len(each.text.split()) for each in request.messages), sum(len(t.split()) for t in texts))
@@ -206,12 +205,3 @@ class ScriptedScope:
         """Count the calls so far; tokens are counted by white space."""
         attempts = tuple(Attempt(number, "ok", 0.0, 200) for number in range(1, len(self.asked) + 1))
         return RequestTotals("scripted", Usage(), len(self.asked), 0, attempts, 0, 0, 0.0)
-
-
-def completion_text(fields: Mapping[str, object]) -> str:
-    """Return fields as a model writes them in the chat format: texts as they are, everything else as JSON."""
-    sections = [
-        f"[[ ## {name} ## ]]\n{value if isinstance(value, str) else to_json(value).decode()}"
-        for name, value in fields.items()
-    ]
-    return "\n\n".join([*sections, "[[ ## completed ## ]]"])

@@ -187,7 +187,7 @@ class TestTool:
 class TestChoosing:
     @pytest.mark.parametrize("name", ["yaml", 3, ChatAdapter, object()])
     def test_what_is_no_adapter_is_refused(self, name: Any) -> None:
-        with pytest.raises(ValueError, match="expected one of chat, json, xml, tool"):
+        with pytest.raises(ValueError, match="expected one of auto, chat, json, xml, tool"):
             Predict("q -> a", adapter=name)
 
     def test_a_program_passes_it_to_its_predictors(self) -> None:
@@ -210,7 +210,7 @@ class TestChoosing:
         assert Predict("q -> a").load_state(state).adapter == JSONAdapter()
         state["self"]["dspex"]["adapter"] = "yaml"
         with pytest.raises(
-            StateError, match="adapter 'yaml' is not one of chat, json, xml, tool, auto: load into a program"
+            StateError, match="adapter 'yaml' is not one of auto, chat, json, xml, tool: load into a program"
         ):
             Predict("q -> a").load_state(state)
 
@@ -257,7 +257,7 @@ TOOLS = [ToolSpec("search", "Search.")]
 
 class TestNativeTools:
     async def test_the_model_is_given_the_tools_and_asked_for_the_rest(self) -> None:
-        scope = WatchedScope([Completion("[[ ## thought ## ]]\nlook", tool_calls=(CALL,))], able=ABLE)
+        scope = WatchedScope([Completion("look", tool_calls=(CALL,))], able=ABLE)
 
         prediction = await scope.run(Predict(Agent), question="q", tools=TOOLS)
 
@@ -371,8 +371,8 @@ class TestHistory:
 
         messages = scope.asked[1].request.messages
         assert [each.role for each in messages] == ["system", "user", "assistant", "user"]
-        assert messages[1].text == "[[ ## question ## ]]\n1?"
-        assert messages[2].text == "[[ ## answer ## ]]\none\n\n[[ ## completed ## ]]"
+        assert messages[1].text == "question: 1?"
+        assert messages[2].text == "one"
         assert "history" not in "".join(each.text for each in messages)
 
     async def test_messages_are_sent_as_they_are(self) -> None:

@@ -193,7 +193,7 @@ class TestRepair:
         assert second[: len(first)] == first
         assert [each.role for each in second[len(first) :]] == ["assistant", "user"]
         assert second[-2].content == "no sections"
-        assert "there was no `[[ ## verdict ## ]]` section" in second[-1].content
+        assert "there was no value for `verdict`" in second[-1].content
         assert scope.repairs == [("Rated", "", "turn")]
         assert len(details(prediction).results) == 2
         assert details(prediction).repairs == (("", "turn"),)
@@ -228,7 +228,7 @@ class TestRepair:
 
     async def test_the_last_attempt_is_a_fresh_one_in_json(self) -> None:
         """After the repair turns the signature is put in the other format, without the failed conversation."""
-        scope = ScriptedScope(["junk", "junk", '{"answer": "Ada"}'])
+        scope = ScriptedScope(["", "", '{"answer": "Ada"}'])
 
         prediction = await scope.run(Predict(QA), question="q")
 
@@ -265,7 +265,7 @@ class TestRepair:
 
 class TestCompletions:
     async def test_several_answers_are_kept_and_the_first_is_the_prediction(self) -> None:
-        scope = ScriptedScope([["[[ ## answer ## ]]\none", "[[ ## answer ## ]]\ntwo"]])
+        scope = ScriptedScope([["one", "two"]])
 
         prediction = await scope.run(Predict(QA, n=2), question="q")
 
@@ -274,7 +274,7 @@ class TestCompletions:
         assert scope.asked[0].request.params.n == 2
 
     async def test_unreadable_ones_are_dropped_and_counted(self) -> None:
-        scope = ScriptedScope([["junk", "[[ ## answer ## ]]\ntwo"]])
+        scope = ScriptedScope([["", "two"]])
 
         prediction = await scope.run(Predict(QA, n=2), question="q")
 
@@ -282,7 +282,7 @@ class TestCompletions:
         assert scope.repairs == [("QA", "", "dropped")]
 
     async def test_a_correction_asks_for_one(self) -> None:
-        scope = ScriptedScope([["junk", "junk"], {"answer": "a"}])
+        scope = ScriptedScope([["", ""], {"answer": "a"}])
 
         await scope.run(Predict(QA, n=2), question="q")
 
@@ -300,8 +300,8 @@ class TestChainOfThought:
         assert details(prediction).reasoning == "because"
         assert cast("Any", prediction).reasoning == "because"
         assert scope.trace[0].outputs == {"reasoning": "because", "answer": "a"}
-        tail = scope.asked[0].request.messages[-1].content
-        assert tail.index("reasoning") < tail.index("answer")
+        tail = scope.asked[0].request.messages[-1].text
+        assert tail.endswith("Think step by step. Then end with this line:\nanswer: ...")
 
     async def test_a_declared_reasoning_is_a_field(self) -> None:
         chain = ChainOfThought("question -> reasoning: list[str], answer")
@@ -339,7 +339,7 @@ class TestCopies:
         prediction = await scope.run(Predict(QA).with_instructions("Shout."), question="q")
 
         assert type(prediction) is QA
-        assert scope.asked[0].request.messages[0].text.endswith("Shout.")
+        assert scope.asked[0].request.messages[0].text.startswith("Shout.")
 
     async def test_a_wider_signature_puts_the_rest_into_extras(self) -> None:
         scope = ScriptedScope([{"answer": "a", "why": "w"}])
@@ -419,7 +419,7 @@ class TestOrigins:
 
 class TestDetails:
     async def test_they_tell_the_story_of_the_call(self) -> None:
-        scope = ScriptedScope(["junk", {"answer": "Ada"}])
+        scope = ScriptedScope(["", {"answer": "Ada"}])
         model = LM("openai/gpt-5-mini")
 
         prediction = await scope.run(Predict(QA, lm=model), question="Who?")
@@ -438,7 +438,7 @@ class TestDetails:
         assert "could not be read:" not in first
         assert "Your answer could not be read:" in rest
         assert rest.count("  answer (stop):\n") == 1
-        assert "    Who?" in story
+        assert "    question: Who?" in story
         assert "    Ada" in story
 
     async def test_totals_are_live(self) -> None:

@@ -11,7 +11,7 @@ from dspex.protocols.lm import Capabilities, Completion
 from dspex.protocols.scope import Delta, Reset
 from tests.support.streams import Broken, Sink, WatchedScope
 
-GOOD = "[[ ## answer ## ]]\nAda Lovelace\n\n[[ ## tags ## ]]\n[1, 2]\n\n[[ ## completed ## ]]"
+GOOD = '{"answer": "Ada Lovelace", "tags": [1, 2]}'
 
 
 class Tagged(Signature):
@@ -83,7 +83,7 @@ async def test_native_reasoning_streams_into_its_field() -> None:
         answer: str = OutputField()
 
     sink = Sink()
-    completion = Completion("[[ ## answer ## ]]\nAda", reasoning=(ReasoningPart("because"),))
+    completion = Completion("Ada", reasoning=(ReasoningPart("because"),))
     scope = WatchedScope([completion], sink=sink, able=Capabilities(reasoning=True))
 
     prediction = await scope.run(Predict(Thinking), question="q")
@@ -99,7 +99,7 @@ class TestBreakingOff:
             await WatchedScope([Broken(TransportFailed("gone"))], sink=Sink()).run(Predict(Tagged), question="q")
 
     async def test_after_a_piece_it_is_an_interrupted_stream(self) -> None:
-        broken = Broken(TransportFailed("gone"), "[[ ## answer ## ]]\nAda", " Love")
+        broken = Broken(TransportFailed("gone"), '{"answer": "Ada', " Love")
 
         with pytest.raises(StreamInterrupted) as caught:
             await WatchedScope([broken], sink=Sink()).run(Predict(Tagged), question="q")
@@ -112,9 +112,7 @@ class TestBreakingOff:
         error = StreamInterrupted("lm self", {}, "killed")
 
         with pytest.raises(StreamInterrupted) as caught:
-            await WatchedScope([Broken(error, "[[ ## answer ## ]]\nAda")], sink=Sink()).run(
-                Predict(Tagged), question="q"
-            )
+            await WatchedScope([Broken(error, '{"answer": "Ada')], sink=Sink()).run(Predict(Tagged), question="q")
 
         assert (caught.value.predictor, caught.value.partial, caught.value.reason) == (
             "self",
@@ -124,7 +122,7 @@ class TestBreakingOff:
 
     async def test_with_reset_the_call_starts_again(self) -> None:
         sink = Sink("reset")
-        broken = Broken(TransportFailed("gone"), "[[ ## answer ## ]]\nBabbage")
+        broken = Broken(TransportFailed("gone"), '{"answer": "Babbage')
         scope = WatchedScope([broken, GOOD], sink=sink)
 
         prediction = await scope.run(Predict(Tagged), question="q")
@@ -134,7 +132,7 @@ class TestBreakingOff:
         assert scope.repairs == [("Tagged", "", "reset")]
 
     async def test_resets_are_bounded(self) -> None:
-        broken = [Broken(TransportFailed("gone"), "[[ ## answer ## ]]\nAda") for _ in range(9)]
+        broken = [Broken(TransportFailed("gone"), '{"answer": "Ada') for _ in range(9)]
         scope = WatchedScope(broken, sink=Sink("reset"))
 
         with pytest.raises(StreamInterrupted):
@@ -143,7 +141,7 @@ class TestBreakingOff:
         assert len(scope.requests) == 4
 
     async def test_what_cannot_be_helped_is_not_tried_again(self) -> None:
-        broken = Broken(ContentRefused("no"), "[[ ## answer ## ]]\nAda")
+        broken = Broken(ContentRefused("no"), '{"answer": "Ada')
 
         with pytest.raises(StreamInterrupted):
             await WatchedScope([broken, GOOD], sink=Sink("reset")).run(Predict(Tagged), question="q")
@@ -151,7 +149,7 @@ class TestBreakingOff:
 
 class TestUnreadable:
     async def test_what_was_told_is_not_repaired_behind_the_watchers_back(self) -> None:
-        answer = "[[ ## answer ## ]]\nAda\n[[ ## tags ## ]]\nmany"
+        answer = '{"answer": "Ada", "tags": "many"}'
         scope = WatchedScope([answer, GOOD], sink=Sink())
 
         with pytest.raises(StreamInterrupted) as caught:
@@ -161,14 +159,14 @@ class TestUnreadable:
         assert len(scope.requests) == 1
 
     async def test_another_answer_does_not_take_the_place_of_the_one_that_was_told(self) -> None:
-        scope = WatchedScope(["[[ ## answer ## ]]\nAda\n[[ ## tags ## ]]\nmany"], sink=Sink(), more=[GOOD])
+        scope = WatchedScope(['{"answer": "Ada", "tags": "many"}'], sink=Sink(), more=[GOOD])
 
         with pytest.raises(StreamInterrupted):
             await scope.run(Predict(Tagged, n=2), question="q")
 
     async def test_with_reset_it_is_repaired(self) -> None:
         sink = Sink("reset")
-        answer = "[[ ## answer ## ]]\nAda\n[[ ## tags ## ]]\nmany"
+        answer = '{"answer": "Ada", "tags": "many"}'
 
         prediction = await WatchedScope([answer, GOOD], sink=sink).run(Predict(Tagged), question="q")
 
@@ -186,9 +184,9 @@ class TestUnreadable:
 
 async def test_reasoning_streams_before_the_answer() -> None:
     sink = Sink()
-    answer = "[[ ## reasoning ## ]]\nI know\n" + GOOD
+    answer = "[[ ## reasoning ## ]]\nI know\n[[ ## answer ## ]]\nAda\n[[ ## tags ## ]]\n[1]"
 
-    await WatchedScope([answer], sink=sink).run(ChainOfThought(Tagged), question="q")
+    await WatchedScope([answer], sink=sink).run(ChainOfThought(Tagged, adapter="chat"), question="q")
 
     fields = list(dict.fromkeys(each.field for each in sink.seen if isinstance(each, Delta)))
     assert fields == ["reasoning", "answer", "tags"]

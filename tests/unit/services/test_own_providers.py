@@ -118,7 +118,7 @@ def app(wire: Any, handler: Any, **options: Any) -> dspex.App:
     )
 
 
-ANSWER = "[[ ## answer ## ]]\nyes\n\n[[ ## completed ## ]]"
+ANSWER = "yes"
 
 
 async def test_a_program_runs_on_it() -> None:

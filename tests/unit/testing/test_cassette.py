@@ -33,7 +33,7 @@ class Provider(httpx.AsyncBaseTransport):
 
 
 def said(text: str, **headers: str) -> httpx.Response:
-    message = {"role": "assistant", "content": f"[[ ## answer ## ]]\n{text}"}
+    message = {"role": "assistant", "content": text}
     body = {"choices": [{"message": message, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3}, "model": "m"}
     return httpx.Response(200, json=body, headers={"x-request-id": "r1", **headers})
 
@@ -176,7 +176,7 @@ async def test_stream_that_is_left_early_is_not_recorded(tmp_path: Path) -> None
         model = dspex.LM("openai/rules-1", api_base=simulator.url, api_key="none")
         tape = cassette(file)
         async with dspex.App(model, transport=tape, cache=None) as app:
-            async with app.stream(Ask(), question="one two three four five six seven") as stream:
+            async with app.stream(Ask(), question="one two three four five six seven " * 200) as stream:
                 await anext(stream)
             assert not file.exists()
             await app.run(Ask(), question="one two three")
@@ -194,7 +194,7 @@ async def test_calls_at_the_same_time_each_keep_their_answer(tmp_path: Path) -> 
     assert (tape.played, tape.recorded) == (30, 0)
 
 
-SAID = "[[ ## answer ## ]]\nAda"
+SAID = "Ada"
 ANTHROPIC = {"type": "message", "content": [{"type": "text", "text": SAID}], "stop_reason": "end_turn", "model": "m"}
 GEMINI = {"candidates": [{"content": {"parts": [{"text": SAID}]}, "finishReason": "STOP"}]}
 

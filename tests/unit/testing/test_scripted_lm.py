@@ -123,9 +123,7 @@ async def test_cache_is_the_apps_and_two_scripts_do_not_share_it() -> None:
 
 async def test_name_gives_a_script_its_price() -> None:
     """Budgets and costs can be tested to the cent."""
-    script = ScriptedLM(
-        [LMResponse((Completion("[[ ## answer ## ]]\nAda"),), Usage(1_000, 500), "x")], model="openai/gpt-x"
-    )
+    script = ScriptedLM([LMResponse((Completion("Ada"),), Usage(1_000, 500), "x")], model="openai/gpt-x")
     prices = {"openai/gpt-x": dspex.Price(input=1, output=2)}
     async with dspex.App(script, prices=prices) as app:
         prediction = await app.run(Ask(), question="Who?")
@@ -292,6 +290,15 @@ async def test_a_misspelt_field_is_named(adapter: str) -> None:
 
 async def test_an_answer_that_is_wrong_on_purpose_is_left_alone() -> None:
     """A field like none that is asked for, or beside the one that it is like, is what a model wrote."""
-    lm = ScriptedLM([{"something": "else"}, {"answer": "Ada", "answers": "more"}])
+    lm = ScriptedLM([{"something": "else"}, {"answer": "Ada", "answers": "more", "sure": True}])
     async with dspex.App(lm, cache=None) as app:
-        assert (await app.run(dspex.Predict("question -> answer"), question="q")).answer == "Ada"
+        assert (await app.run(dspex.Predict("question -> answer, sure: bool"), question="q")).answer == "Ada"
+
+
+async def test_a_value_that_is_asked_for_alone_is_not_another_fields() -> None:
+    """It stands in the answer without a name, so that nobody could tell."""
+    lm = ScriptedLM([{"something": "else"}, {"something": "else", "full_name": "Ada"}])
+    async with dspex.App(lm, cache=None) as app:
+        with pytest.raises(ScriptMisspelt, match="with 'something', but 'full_name' is asked for"):
+            await app.run(dspex.Predict("question -> full_name"), question="q")
+        assert (await app.run(dspex.Predict("question -> full_name"), question="q")).full_name == "Ada"

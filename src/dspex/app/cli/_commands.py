@@ -35,6 +35,7 @@ _Metric = Annotated[str, typer.Option(help="exact_match, f1, or module:function 
 _Field = Annotated[str, typer.Option(help="The field that exact_match and f1 compare.")]
 _Lm = Annotated[str | None, typer.Option(help="The default model, such as openai/gpt-5-mini.")]
 _ApiBase = Annotated[str | None, typer.Option(help="The address of another server that speaks the model's protocol.")]
+_Adapter = Annotated[str | None, typer.Option(help="The form of prompts: auto (the default), chat, json, xml or tool.")]
 _Retriever = Annotated[Path | None, typer.Option(help="The default retriever: a SqliteIndex.")]
 _Cache = Annotated[
     str | None, typer.Option(help="Where the answers of models are kept: a file, redis://… or postgresql://…")
@@ -229,6 +230,7 @@ def map_(
     api_base: Annotated[
         str | None, typer.Option(help="The address of another server that speaks the model's protocol.")
     ] = None,
+    adapter: _Adapter = None,
     retriever: Annotated[Path | None, typer.Option(help="The default retriever: a SqliteIndex.")] = None,
     cache: _Cache = None,
     load: Annotated[Path | None, typer.Option(help="A saved program's state to load first.")] = None,
@@ -265,6 +267,7 @@ def map_(
         target=target,
         lm=lm,
         api_base=api_base,
+        adapter=adapter,
         retriever=retriever,
         cache=cache,
         state=load,
@@ -289,6 +292,7 @@ def eval_(
     field: _Field = "answer",
     lm: _Lm = None,
     api_base: _ApiBase = None,
+    adapter: _Adapter = None,
     retriever: _Retriever = None,
     cache: _Cache = None,
     load: _Load = None,
@@ -304,7 +308,7 @@ def eval_(
     from dspex.app.cli import _eval, _flags
 
     interruptible()
-    asked = _flags.AppFlags(lm, api_base, retriever, cache, _HOME, deadline, usd)
+    asked = _flags.AppFlags(lm, api_base, retriever, cache, _HOME, deadline, usd, adapter)
     return _eval.run(
         _eval.EvalOptions(
             program,
@@ -334,6 +338,7 @@ def compile_(
     field: _Field = "answer",
     lm: _Lm = None,
     api_base: _ApiBase = None,
+    adapter: _Adapter = None,
     retriever: _Retriever = None,
     cache: _Cache = None,
     load: _Load = None,
@@ -354,7 +359,7 @@ def compile_(
     from dspex.app.cli import _compile, _flags
 
     interruptible()
-    asked = _flags.AppFlags(lm, api_base, retriever, cache, home, deadline, usd)
+    asked = _flags.AppFlags(lm, api_base, retriever, cache, home, deadline, usd, adapter)
     return _compile.run(
         _compile.CompileOptions(
             program,
@@ -384,6 +389,7 @@ def serve(
     app: Annotated[str | None, typer.Option(help="An App of your own, as module:name, instead of --lm.")] = None,
     lm: _Lm = None,
     api_base: _ApiBase = None,
+    adapter: _Adapter = None,
     retriever: _Retriever = None,
     cache: _Cache = None,
     load: _Load = None,
@@ -401,7 +407,7 @@ def serve(
     from dspex.app.cli import _flags, _serve
 
     interruptible()
-    flags = _flags.AppFlags(lm, api_base, retriever, cache, _HOME, deadline, usd)
+    flags = _flags.AppFlags(lm, api_base, retriever, cache, _HOME, deadline, usd, adapter)
     return _serve.run(_serve.ServeOptions(program, flags, app, load, host, port, max_body, drain, linger))
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import cast, get_args
 
 from dspex.app._app import App
 from dspex.app.cli._index_file import AnyIndex, kind_of, named_index
 from dspex.app.cli._model import named_model
 from dspex.errors import ConfigError
+from dspex.programs import Adapter, AdapterName, choose_adapter
 from dspex.protocols.money import Budget
 
-__all__ = ["AppFlags"]
+__all__ = ["AppFlags", "named_adapter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class AppFlags:
         home: The folder for jobs.
         deadline: Seconds for each request.
         usd: The most that all of it may cost, in US dollars.
+        adapter: How predictors without an adapter of their own are put to the model.
     """
 
     lm: str | None
@@ -37,6 +40,7 @@ class AppFlags:
     home: Path
     deadline: float
     usd: str | None = None
+    adapter: str | None = None
 
     def app(self, *, drain: float = 10.0) -> App:
         """
@@ -55,6 +59,7 @@ class AppFlags:
             raise ConfigError(f"there is no index {self.retriever}")
         return App(
             lm,
+            adapter=named_adapter(self.adapter),
             retriever=self._index(),
             cache=self.cache or "memory",
             home=self.home,
@@ -66,6 +71,18 @@ class AppFlags:
     def _index(self) -> AnyIndex | Path | None:
         path = self.retriever  # the App knows what to make of a path to words
         return named_index(path, None, None) if path is not None and kind_of(path) == "vectors" else path
+
+
+def named_adapter(name: str | None) -> Adapter | None:
+    """
+    Return the adapter that ``--adapter`` names; None for the default.
+
+    Raises:
+        ConfigError: There is no such adapter.
+    """
+    if name is not None and name not in get_args(AdapterName):
+        raise ConfigError(f"--adapter {name}: expected one of {', '.join(get_args(AdapterName))}")
+    return choose_adapter(cast("AdapterName | None", name))
 
 
 def _budget(usd: str | None) -> Budget | None:

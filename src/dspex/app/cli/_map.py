@@ -14,6 +14,7 @@ from pydantic_core import to_jsonable_python
 from dspex._files import json_text, parse_json
 from dspex.app._app import App
 from dspex.app._map import MapRun
+from dspex.app.cli._flags import named_adapter
 from dspex.app.cli._model import named_model
 from dspex.app.cli._program import find_program
 from dspex.app.cli._target import Target
@@ -53,6 +54,7 @@ class MapOptions:
     accept_changed: tuple[str, ...] = ()
     overwrite: bool = False
     wait_out: float = WAIT_OUT
+    adapter: str | None = None
 
 
 def run(options: MapOptions) -> int:
@@ -91,7 +93,13 @@ def run(options: MapOptions) -> int:
 
 
 async def _map(program: Any, lm: LM | None, target: Target, options: MapOptions) -> int:
-    app = App(lm, retriever=options.retriever, cache=options.cache or "memory", deadline=options.deadline)
+    app = App(
+        lm,
+        adapter=named_adapter(options.adapter),
+        retriever=options.retriever,
+        cache=options.cache or "memory",
+        deadline=options.deadline,
+    )
     journal = options.journal or options.target.with_name(f"{options.target.name}.journal")
     async with app:
         results: MapRun[object] = app.map(

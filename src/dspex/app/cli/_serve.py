@@ -67,8 +67,9 @@ def _load(options: ServeOptions) -> ServedProgram:
 def _app(options: ServeOptions) -> App:
     if options.app is None:
         return options.flags.app(drain=options.drain)
-    if options.flags.lm is not None or options.flags.api_base is not None:
-        raise ConfigError("--app has its own models: leave --lm and --api-base out")
+    flags = options.flags
+    if flags.lm is not None or flags.api_base is not None or flags.adapter is not None:
+        raise ConfigError("--app has its own models and adapter: leave --lm, --api-base and --adapter out")
     app = find_object(options.app, "service:app")
     if not isinstance(app, App):
         raise ConfigError(f"{options.app} is not an App: it is {type(app).__name__}")

@@ -12,7 +12,7 @@ from dspex.app.demo.library import Library
 from dspex.app.demo.options import Sizes
 from dspex.app.demo.program import RAG
 from dspex.app.demo.show import Show
-from dspex.programs import ChatAdapter
+from dspex.programs import DEFAULT_ADAPTER
 from dspex.services.retrieval.sqlite_index import SqliteIndex
 
 __all__ = ["DEMOS", "YOURS", "answered", "close", "estimate", "totals"]
@@ -125,7 +125,10 @@ def _prompt_tokens(library: Library, demos: int) -> int:
             for each in asked
         ]
     shown = [{**row, "reasoning": "-" * 80, "answer": each.answer} for row, each in zip(rows, asked, strict=True)]
-    prompt = ChatAdapter().format(predictor.signature, rows[-1], shown[:demos])
+    prompt = (
+        *DEFAULT_ADAPTER.prefix(predictor.signature, shown[:demos]),
+        *DEFAULT_ADAPTER.turns(predictor.signature, rows[-1]),
+    )
     return sum(len(message.text.encode()) for message in prompt) // 4
 
 

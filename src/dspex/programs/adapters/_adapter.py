@@ -13,7 +13,7 @@ from dspex.protocols.model import LMParams
 
 __all__ = ["ADAPTER_NAMES", "Adapter", "AdapterName", "Parsed", "Piece", "Repair", "StreamParser", "text_of"]
 
-AdapterName = Literal["chat", "json", "xml", "tool", "auto"]
+AdapterName = Literal["auto", "chat", "json", "xml", "tool"]
 """The adapters of this package, by ``name``."""
 
 ADAPTER_NAMES: tuple[str, ...] = get_args(AdapterName)

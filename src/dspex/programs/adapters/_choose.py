@@ -14,11 +14,11 @@ from dspex.programs.adapters.xml import XMLAdapter
 __all__ = ["DEFAULT_ADAPTER", "AdapterChoice", "choose_adapter"]
 
 AdapterChoice = Adapter | AdapterName | None
-"""An adapter, the name of one, or None for what stands above: the App's, or ``chat``."""
+"""An adapter, the name of one, or None for what stands above: the App's, or ``auto``."""
 
-DEFAULT_ADAPTER: Adapter = ChatAdapter()
+DEFAULT_ADAPTER: Adapter = AutoAdapter()
 _BY_NAME: Mapping[str, Adapter] = {
-    each.name: each for each in (DEFAULT_ADAPTER, JSONAdapter(), XMLAdapter(), ToolAdapter(), AutoAdapter())
+    each.name: each for each in (DEFAULT_ADAPTER, ChatAdapter(), JSONAdapter(), XMLAdapter(), ToolAdapter())
 }
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-__all__ = ["Label", "escape_labels", "find_labels", "labels_of", "unescape_labels"]
+__all__ = ["Label", "escape_labels", "find_labels", "labels_of", "may_become_label", "unescape_labels"]
 
 _BULLET = r"[ \t]*(?:[#>*-]{1,6}[ \t]{1,3})?"
 """Headings, bullets and quotes, which models put before a label."""
@@ -43,6 +43,20 @@ def find_labels(names: Sequence[str], text: str) -> list[Label]:
         for match in labels_of(tuple(names)).finditer(text)
         if not match[2] and _plain(match[4]) in known
     ]
+
+
+_BEFORE_NAME = re.compile(r"[ \t#>*_-]*")
+_BEHIND_NAME = re.compile(r"[ \t*_]*:?[ \t*_]*")
+
+
+def may_become_label(name: str, text: str) -> bool:
+    """Return False where no continuation makes the beginning of a line a label; it may be True for too long."""
+    begins = _BEFORE_NAME.match(text)
+    said = _plain(text[begins.end() :] if begins is not None else text)
+    plain = _plain(name)
+    if len(said) <= len(plain) or not plain.isascii():
+        return plain.startswith(said) or not plain.isascii()
+    return said.startswith(plain) and _BEHIND_NAME.fullmatch(said, len(plain)) is not None
 
 
 def _plain(name: str) -> str:

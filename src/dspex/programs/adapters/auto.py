@@ -23,7 +23,7 @@ from dspex.programs.adapters._boxed import boxed_values, in_box
 from dspex.programs.adapters._enforced import lines_form, value_form
 from dspex.programs.adapters._find_object import BEFORE_OBJECT
 from dspex.programs.adapters._json_stream import JsonStream
-from dspex.programs.adapters._labels import escape_labels, find_labels, unescape_labels
+from dspex.programs.adapters._labels import escape_labels, find_labels, may_become_label, unescape_labels
 from dspex.programs.adapters._prompt import NOT_GIVEN, Rendered, demo_text, shown_inputs, slots
 from dspex.programs.adapters._reading import read_texts
 from dspex.programs.adapters._section_stream import Section
@@ -417,7 +417,7 @@ class _AutoStream:
     Tells a text, or thoughts line by line, as they come, and every other value when the answer is complete.
 
     Only the beginning of a line can be a label: a line of thoughts is held back until it has ended, and the beginning
-    of a text until it is longer than its label.
+    of a text until it cannot be its label.
     """
 
     __slots__ = ("_filter", "_form", "_held", "_is_told", "_plan", "_section", "_whole")
@@ -444,7 +444,7 @@ class _AutoStream:
             return section.add(said)
         begun = ("".join(self._held) + said).lstrip()
         name = self._plan.outputs[0].name
-        if not last and len(begun) < len(name) + _MOST_DECORATION:
+        if not last and len(begun) < len(name) + _MOST_DECORATION and may_become_label(name, begun):
             self._held = [begun]
             return []
         self._is_told = True

@@ -55,7 +55,7 @@ _CLOSING = header(CLOSING).rstrip()
 @dataclass(frozen=True, slots=True)
 class ChatAdapter(PromptAdapter):
     """
-    Puts a signature to a chat model under header lines and reads its answer from such lines; the default.
+    Puts a signature to a chat model under header lines and reads its answer from such lines.
 
     Values: text as it is, numbers as Python writes them, a choice as its own text, ``list[Passage]`` as numbered
     lines, media as content parts, everything else as JSON. Reading forgives what models do (quotes around a choice,

@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from dspex.simulator.learner._body import Body
-from dspex.simulator.learner._shapes import keys_in, resolved, shape_in
+from dspex.simulator.learner._shapes import hinted, keys_in, resolved, shape_in
 from dspex.simulator.learner._text import is_number, normalise
 
 Layout = Literal["markers", "tags", "json", "labels", "plain"]
@@ -28,6 +28,7 @@ _REQUEST = re.compile(rf"(?:Think|Please reason|Answer with)\b|\w+{_REMARK}:\Z")
 _BOXED = re.compile(rf"your final (\w[\w ]*){_REMARK} within \\boxed\{{\}}\.\Z")
 _BOX = re.compile(r"\\boxed\{([^{}\n]*)\}\s*\Z")
 _ENDING = re.compile(r"end with th(?:is line|ese lines):((?:\n\w+: .*)+)\Z")
+_GIVE = re.compile(r"(?:\A|\n)\w+ \(([^\n]*)\):\Z")
 _LABEL = re.compile(r"^(\w+): (.*)$", re.MULTILINE)
 _THESE = re.compile(r"one of these:((?:\n\S.*)+)")
 _OPENING = re.compile(r"(?:\A|\n\n)([a-z_][a-z0-9_]*):[ \n](?=\S)")
@@ -88,8 +89,10 @@ def read_prompt(body: Body) -> Prompt:
     layout = _layout_of([system, *(turns[i + 1][1] for i in ahead)], last, as_json=root is not None)
     boxed = _shown(system, last, root, layout)[:1] if _BOXED.search(last) else ()
     replies = [_in_box(turns[i + 1][1], boxed) or _fields_of(turns[i + 1][1], layout, reply=True) for i in ahead]
-    pairs = [(_fields_of(turns[i][1], layout), reply) for i, reply in zip(ahead, replies, strict=True)]
     fields = _fields_of(last, layout)
+    opening = fields if fields == _asked(last) else ()  # demonstrations ask for nothing: the query tells their fields
+    before = [(opening and _opened(turns[i][1], opening)) or _fields_of(turns[i][1], layout) for i in ahead]
+    pairs = list(zip(before, replies, strict=True))
     given = list(dict.fromkeys(name for _, reply in pairs for name in reply))
     inputs = set(fields).union(*(asked for asked, _ in pairs))
     names = _wanted(given, fields, inputs, _shown(system, last, root, layout))
@@ -98,8 +101,8 @@ def read_prompt(body: Body) -> Prompt:
     results = [text.strip() for role, text in turns[at + 1 :] if role == "tool"]
     if found := [one for text in results for one in _passages(text) or (_passage(text),)]:
         query = replace(query, passages=tuple(found))  # what a tool said stands for what was retrieved
-    demos = tuple(_case(before, reply, list(asked)) for before, reply in pairs)
-    outputs = tuple(_output(name, system, root or {}, demos) for name in names)
+    demos = tuple(_case(given, reply, list(asked)) for given, reply in pairs)
+    outputs = tuple(_output(name, system, root or {}, demos, _hint(name, last)) for name in names)
     return Prompt(layout, demos, query, outputs, system)
 
 
@@ -152,11 +155,11 @@ def _passage(item: object) -> tuple[str, str]:
     return (title.strip(), text.strip()) if bar else ("", title.strip())
 
 
-def _output(name: str, system: str, root: Schema, demos: Sequence[Case]) -> Output:
-    """Find a field's type: in the schema, else where the system turn lists it, else as the demonstrations show."""
+def _output(name: str, system: str, root: Schema, demos: Sequence[Case], hint: str) -> Output:
+    """Find a field's type: in the schema, where the system turn lists it, in the hint, as the demonstrations show."""
     properties = root.get("properties")
     declared = properties.get(name) if isinstance(properties, Mapping) else None
-    own = declared if isinstance(declared, Mapping) else _listed(name, system)
+    own = declared if isinstance(declared, Mapping) else _listed(name, system) or hinted(hint)
     kind, enum = own.get("type"), own.get("enum")
     enum = enum if isinstance(enum, list) else []
     if kind == "boolean" or enum:
@@ -164,6 +167,13 @@ def _output(name: str, system: str, root: Schema, demos: Sequence[Case]) -> Outp
     given = [normalise(demo.given[name]) for demo in demos if name in demo.given]
     shows_numbers = bool(given) and all(map(is_number, given)) and kind in (None, "string")
     return Output(name, "number" if shows_numbers or kind in ("integer", "number") else "free", (), own)
+
+
+def _hint(name: str, last: str) -> str:
+    """Return the words about a value where it is asked for: ``supported: (True or False)``."""
+    if name == _PLAIN:
+        return found[1] if (found := _GIVE.search(last)) else ""
+    return next((told[name] for each in _ENDING.findall(last) if name in (told := _labels(each))), "")[1:-1]
 
 
 def _listed(name: str, system: str) -> Schema:
@@ -242,9 +252,13 @@ def _asked(text: str) -> dict[str, str]:
     *kept, request = _PARAGRAPH.split(text)
     if not kept or not _REQUEST.match(request):
         return {}
-    text = "\n\n".join(kept)
+    return _opened("\n\n".join(kept))
+
+
+def _opened(text: str, names: Collection[str] = ()) -> dict[str, str]:
+    """Read fields that open a paragraph each, with their name and a colon; only those of `names`, where given."""
     _, *parts = _OPENING.split(text)
-    return {name: value.strip() for name, value in zip(parts[::2], parts[1::2], strict=True)}
+    return {one: text.strip() for one, text in zip(parts[::2], parts[1::2], strict=True) if not names or one in names}
 
 
 def _fields_of(text: str, layout: Layout, *, reply: bool = False) -> dict[str, str]:

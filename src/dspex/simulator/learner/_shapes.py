@@ -11,6 +11,7 @@ _TYPES |= {"str": "string", "int": "integer", "float": "number", "bool": "boolea
 _TEXT, _MARK, _WORD = r'("(?:[^"\\\n]|\\.)*")', r"(\.\.\.|[{}\[\]:,()|])", r'([^\s{}\[\]:,()|"]+)'
 _PIECE = re.compile(rf"\s+|//[^\n]*|{_TEXT}|{_MARK}|{_WORD}")
 _LINE = re.compile(r"^\{", re.MULTILINE)
+_WORDS = {"True or False": "boolean", "a whole number": "integer", "a number": "number"}
 _CHOICE = "exactly one of: "
 _CHOICES = re.compile(r"(?!true or false)[\w -]+(?:, [\w -]+)* or [\w -]+")
 _KEYS = re.compile(r" JSON with these keys: ([^\n]*)\.\Z")
@@ -43,6 +44,17 @@ def _resolved(schema: Schema, root: Schema, depth: int) -> dict[str, object]:
     if isinstance(items, Mapping):
         kept["items"] = _resolved(items, root, depth + 1)
     return kept
+
+
+def hinted(hint: str) -> Schema:
+    """Return the type that a few words say; empty where they say none."""
+    kind = next((kind for words, kind in _WORDS.items() if hint.startswith(words)), None)
+    if kind is not None:
+        return {"type": kind}
+    if not hint.startswith("one of: "):
+        return {}
+    choices = hint.removeprefix("one of: ")
+    return {"enum": choices.split("; " if "; " in choices else ", ")}
 
 
 def shape_in(text: str) -> Schema | None:
