@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -139,3 +140,30 @@ def test_what_the_user_has_to_put_right_is_one_line(folder: Path, arguments: tup
     assert done.returncode == 2
     assert said in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_a_refused_run_leaves_no_journal(folder: Path) -> None:
+    """The journal of a run that went on before is its record, and stays."""
+    (folder / "programs.py").write_text(PROGRAM + '\nask = dspex.Predict("value -> answer")\n')
+    (folder / "theirs.jsonl").write_text("{}\n")
+
+    for arguments in (["programs:ask", "in.jsonl", "out.jsonl"], ["programs:Double", "in.jsonl", "theirs.jsonl"]):
+        assert dspex_map(folder, *arguments).returncode == 2
+        assert [each.name for each in folder.iterdir() if "journal" in each.name] == []
+
+    assert dspex_map(folder, "programs:Double", "in.jsonl", "out.jsonl").returncode == 0
+    assert dspex_map(folder, "programs:ask", "in.jsonl", "out.jsonl", "--lm", "openai/m").returncode == 2
+    assert (folder / "out.jsonl.journal").exists()
+
+
+def test_a_changed_program_is_told_with_the_option_that_accepts_it(folder: Path) -> None:
+    assert dspex_map(folder, "programs:Double", "in.jsonl", "out.jsonl").returncode == 0
+    (folder / "programs.py").write_text(PROGRAM.replace("value * 2", "value * 3"))
+
+    refused = dspex_map(folder, "programs:Double", "in.jsonl", "out.jsonl")
+    option = "--accept-changed 'source programs:Double'"
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert refused.stderr.endswith(f"where the recorded answers hold all the same: {option}\n")
+
+    accepted = dspex_map(folder, "programs:Double", "in.jsonl", "out.jsonl", *shlex.split(option))
+    assert (accepted.returncode, accepted.stderr) == (0, "5 rows, 0 failed, 5 from the journal\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 import typer
 
 from dspex.app.cli._interrupt import INTERRUPTED
-from dspex.errors import DspexError
+from dspex.errors import DspexError, JobMismatch
 from dspex.protocols.printable import printable
 
 __all__ = ["at_the_boundary"]
@@ -60,6 +61,9 @@ def _ours(error: BaseException) -> Exception | None:
 
 
 def _told(error: Exception) -> str:
+    if isinstance(error, JobMismatch):  # it names the argument of a call; here an option says it
+        options = " ".join(f"--accept-changed {shlex.quote(each)}" for each in error.changed)
+        return str(error).replace(f"accept_changed={list(error.changed)}", options)
     format_message = getattr(error, "format_message", None)  # what typer, or the click beneath it, raises
     return str(format_message() if format_message is not None else error)
 

@@ -44,6 +44,10 @@ _Load = Annotated[Path | None, typer.Option(help="A saved program's state to loa
 _Concurrency = Annotated[int, typer.Option(help="Rows under way at once.", min=1)]
 _Deadline = Annotated[float, typer.Option(help="Seconds for each row.")]
 _Usd = Annotated[str | None, typer.Option(help="The most that all of it may cost, in US dollars.")]
+_AcceptChanged = Annotated[
+    list[str] | None,
+    typer.Option(help="A part that may have changed since the journal was begun; may be given again."),
+]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file that is there.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _HOME = Path(".dspex")
@@ -246,10 +250,7 @@ def map_(
     version: Annotated[
         str | None, typer.Option(help="Stands for the program's code in the journal.", show_default="the code itself")
     ] = None,
-    accept_changed: Annotated[
-        list[str] | None,
-        typer.Option(help="A part that may have changed since the journal was begun; may be given again."),
-    ] = None,
+    accept_changed: _AcceptChanged = None,
     wait_out: Annotated[
         float, typer.Option(help="Seconds to wait while the provider is down; 0 fails rows at once.", min=0)
     ] = 600.0,
@@ -353,6 +354,7 @@ def compile_(
     max_concurrency: _Concurrency = 64,
     deadline: _Deadline = 120.0,
     usd: _Usd = None,
+    accept_changed: _AcceptChanged = None,
     overwrite: _Overwrite = False,
 ) -> int:
     """Look for a better program; started again, it goes on where it was. `dspex jobs` steers it meanwhile."""
@@ -376,6 +378,7 @@ def compile_(
             seed,
             minutes,
             max_concurrency,
+            tuple(accept_changed or ()),
             overwrite=overwrite,
         )
     )

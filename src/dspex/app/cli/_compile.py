@@ -36,6 +36,7 @@ class CompileOptions:
     seed: int
     minutes: float | None
     max_concurrency: int
+    accept_changed: tuple[str, ...]
     overwrite: bool
 
 
@@ -71,6 +72,7 @@ def run(options: CompileOptions) -> int:
                 seed=options.seed,
                 minutes=options.minutes,
                 max_concurrency=options.max_concurrency,
+                accept_changed=options.accept_changed,
             )
             sys.stderr.write(f"job {job.id}: `dspex jobs show {job.id}` tells how it stands\n")
             return await job.result(), job

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from dspex.app.cli._flags import named_adapter
 from dspex.app.cli._model import named_model
 from dspex.app.cli._program import find_program
 from dspex.app.cli._target import Target
-from dspex.errors import ConfigError
+from dspex.errors import ConfigError, DspexError
 from dspex.evaluation.outage_gate import WAIT_OUT
+from dspex.optimizers.journal import discard_failures
 from dspex.programs import Signature
 from dspex.protocols.executor import Failed, Ok
 from dspex.protocols.model import LM
@@ -84,9 +86,16 @@ def run(options: MapOptions) -> int:
     for _ in _lines(options):  # read to its end before a line of it is paid for
         pass
     with target.locked():
+        journal = _journal(options)
+        is_new = not journal.exists()
         try:
             return asyncio.run(_map(program, lm, target, options))
-        except ConfigError as error:
+        except DspexError as error:
+            if is_new and journal.exists():
+                with contextlib.suppress(DspexError):  # whoever has it now may keep it
+                    discard_failures(journal)
+            if not isinstance(error, ConfigError):
+                raise
             if options.lm is None and "no default language model" in str(error):
                 raise ConfigError(f"{options.program} asks the default model: name one with --lm") from error
             raise
@@ -100,12 +109,11 @@ async def _map(program: Any, lm: LM | None, target: Target, options: MapOptions)
         cache=options.cache or "memory",
         deadline=options.deadline,
     )
-    journal = options.journal or options.target.with_name(f"{options.target.name}.journal")
     async with app:
         results: MapRun[object] = app.map(
             program,
             _lines(options),
-            journal=journal,
+            journal=_journal(options),
             key=options.key or _ROW,
             max_concurrency=options.max_concurrency,
             ordered=True,
@@ -130,6 +138,10 @@ async def _map(program: Any, lm: LM | None, target: Target, options: MapOptions)
             finally:
                 progress.end(results, options.target)
     return 1 if results.failed else 0
+
+
+def _journal(options: MapOptions) -> Path:
+    return options.journal or options.target.with_name(f"{options.target.name}.journal")
 
 
 def _lines(options: MapOptions) -> Iterator[dict[str, object]]:
