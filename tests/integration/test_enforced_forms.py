@@ -99,6 +99,20 @@ async def test_a_server_that_refuses_the_form_is_asked_without_it_from_then_on(w
     assert ["grammar" in body for body in asked(server)] == [True, False, False]
 
 
+@pytest.mark.parametrize("streams", [False, True])
+async def test_nothing_is_paid_after_the_closing_mark(streams: bool) -> None:
+    """Servers of one's own are told where an answer ends, and leave the mark out; hosted models end by themselves."""
+    ask = dspex.Predict("question -> answer", adapter="chat")
+    said = "[[ ## answer ## ]]\nAda\n"
+    answer = events(delta(said[:24]), delta(said[24:]), delta(finish="stop")) if streams else chat(said)
+    for model, stop in (("ollama/m", ["\n[[ ## completed ## ]]"]), ("openai/m", None)):
+        async with serving(answer) as server, app_at(server, model) as app:
+            run = streamed(app, ask, question="Who?") if streams else app.run(ask, question="Who?")
+            prediction = await run
+        assert (prediction.answer, dspex.details(prediction).repairs) == ("Ada", ())
+        assert asked(server)[0].get("stop") == stop
+
+
 async def test_an_enforced_answer_that_cannot_be_read_is_asked_for_freely() -> None:
     """A model that was kept from thinking may say nothing at all: its next turn is its own."""
 

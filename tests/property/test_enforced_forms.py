@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 
 from dspex.programs import OutputField, Signature
 from dspex.programs.adapters._grammar import chat_grammar, lines_grammar
-from dspex.programs.adapters.auto import AutoAdapter, form_of
+from dspex.programs.adapters.auto import AutoAdapter, form_of, is_boxed
 from dspex.programs.adapters.chat import ChatAdapter
 from dspex.programs.signature import plan_of
 from dspex.protocols.lm import Capabilities
 from dspex.protocols.model import LMParams
 from dspex.protocols.text_shapes import Grammar, TextChoice, one_of_pattern
 from dspex.simulator.dialects._choices import choices_of
+from tests.property.test_stream_parsers import PLACES, cut
+from tests.support.field_pieces import streamed
 from tests.support.field_values import TEXTS, VALUES
 from tests.support.gbnf import accepts
 
@@ -82,7 +84,27 @@ def test_the_chat_grammar_allows_what_the_chat_format_writes(kind: str, data: st
         assert "\x00" in written or accepts(grammar.gbnf, written)
 
 
-@pytest.mark.parametrize("kind", EXACT)
+@pytest.mark.parametrize("kind", [*EXACT, "str"])
+@FEWER
+@given(data=st.data(), note=WRITTEN, places=PLACES)
+def test_an_answer_that_ended_at_its_mark_is_whole(
+    kind: str, data: st.DataObject, note: str, places: list[int]
+) -> None:
+    """Servers leave the stop sequence out; no value holds one, so that none is cut off."""
+    outputs = {"out": data.draw(VALUES[kind][1]), "note": note.strip()}
+    written = ChatAdapter().format_outputs(WITH_TEXT[kind], outputs)
+    params = ChatAdapter().request(WITH_TEXT[kind], (), LMParams(), Capabilities(stop=True)).params
+
+    (stop,) = params.stop
+    assert written.find(stop) == len(written) - len(stop)
+    said = written.removesuffix(stop)
+    parsed = ChatAdapter().parse(WITH_TEXT[kind], said)
+    assert (parsed.outputs, parsed.repairs) == (outputs, ())
+    _, values = streamed(ChatAdapter(), WITH_TEXT[kind], cut(said, places))
+    assert {**outputs, **values} == outputs
+
+
+@pytest.mark.parametrize("kind", [each for each in EXACT if not is_boxed(plan_of(THINKING[each]))])
 @FEWER
 @given(data=st.data(), thoughts=WRITTEN)
 def test_the_grammar_of_lines_allows_what_the_thinking_form_writes(
@@ -193,11 +215,22 @@ def test_a_model_that_thinks_first_is_not_kept_from_it(params: LMParams, able: C
     assert ChatAdapter().request(signature, (), params, able).output is None
 
 
+def test_stop_sequences_of_the_user_stay() -> None:
+    able, ask = Capabilities(stop=True), Signature.from_string("q -> a")
+
+    assert ChatAdapter().request(ask, (), LMParams(stop=("x",)), able).params.stop == ("x", "\n[[ ## completed ## ]]")
+    assert ChatAdapter().request(ask, (), LMParams(stop=tuple("abcd")), able).params.stop == tuple("abcd")
+    assert ChatAdapter().request(ask, (), LMParams(reasoning="low"), able).params.stop == ()
+    assert ChatAdapter().request(ask, (), LMParams(), Capabilities()).params.stop == ()
+
+
 def test_lines_are_enforced_where_that_was_asked_for() -> None:
-    signature = Signature.from_string("q -> reasoning, a: int")
+    signature = Signature.from_string("q -> reasoning, a: bool")
+    boxed = Signature.from_string("q -> reasoning, a: int")
 
     assert AutoAdapter().request(signature, (), LMParams(), ABLE).output is None
+    assert AutoAdapter(enforces_lines=True).request(boxed, (), LMParams(), ABLE).output is None
     form = AutoAdapter(enforces_lines=True).request(signature, (), LMParams(), ABLE).output
     assert isinstance(form, Grammar)
-    assert accepts(form.gbnf, "Two and two\nare four.\na: 4")
+    assert accepts(form.gbnf, "Two and two\nare four.\na: True")
     assert not accepts(form.gbnf, "Two and two\nare four.\na: four")

@@ -29,7 +29,6 @@ from dspex.programs.signature import Signature, plan_of
 from dspex.protocols.content import ReasoningPart
 from dspex.protocols.lm import Capabilities, Completion, LMDelta, LMRequest, Message
 from dspex.protocols.scope import Delta, DeltaSink, LMResult, Reset, Scope
-from dspex.protocols.text_shapes import Grammar, TextChoice
 
 if TYPE_CHECKING:
     from dspex.programs.predict import Predict
@@ -108,7 +107,7 @@ class PredictCall:
         self._allowance: int | None = None
         """The tokens that an answer may have which was cut off before."""
         self._is_freed = False
-        """True when an answer in an enforced form could not be read: the next ones are not held to it."""
+        """True when an answer could not be read: a form that was enforced may have been in the way of thoughts."""
         self._learned = LearnedForm.of(adapter, predictor.signature, scope, predictor.lm)
         if self._learned is not None:
             adapter, self._why = self._learned.adapter, self._learned.why
@@ -214,7 +213,7 @@ class PredictCall:
                     await pieces.agree(self.answers[0][1].outputs)
                 return self
             failed = unread
-            self._is_freed = self._is_freed or isinstance(self.request.output, (Grammar, TextChoice))
+            self._is_freed = True
             if turns_left and self._goes_on(unread):
                 messages = self._prompt
                 stands = dict(pieces.told) if pieces is not None else stands
@@ -295,7 +294,7 @@ class PredictCall:
             params = params.merged({"max_tokens": self._allowance})
         able = self._able() if self._adapter.asks_capabilities else _UNKNOWN
         if self._is_freed or (self._native is not None and self._native.tools):  # a call is not a text of any form
-            able = replace(able, choices=False, grammar=False)
+            able = replace(able, choices=False, grammar=False, stop=False)
         request = self._adapter.request(self._signature, messages, params, able)
         return request if self._native is None else self._native.with_tools(request, self._inputs)
 

@@ -119,6 +119,7 @@ class Capabilities:
         json_object: Can be told to answer in JSON.
         choices: Holds its answer to one of some texts.
         grammar: Holds its answer to a grammar in GBNF.
+        stop: Ends its answer at a text that it is given, and is asked to where a format has a closing mark.
         tools: Takes tool definitions and asks for calls.
         images: Reads images.
         audio: Reads sound.
@@ -134,6 +135,7 @@ class Capabilities:
     json_object: bool = False
     choices: bool = False
     grammar: bool = False
+    stop: bool = False
     tools: bool = False
     images: bool = False
     audio: bool = False

@@ -33,14 +33,14 @@ def able(model: str, **kwargs: object) -> set[str]:
         ("openai-responses/gpt-4o", "streaming json_schema json_object tools images files logprobs"),
         ("groq/openai/gpt-oss-120b", "streaming json_object tools seed reasoning"),
         ("deepseek/deepseek-chat", "streaming json_object tools"),
-        ("ollama/llama3.2", "streaming json_schema json_object tools seed"),
-        ("ollama/unheard-of", "streaming json_schema json_object seed"),
+        ("ollama/llama3.2", "streaming json_schema json_object stop tools seed"),
+        ("ollama/unheard-of", "streaming json_schema json_object stop seed"),
         ("openrouter/acme/large", "streaming"),
         (
             "vllm/Qwen/Qwen2.5-VL-7B-Instruct",
-            "streaming json_schema json_object choices grammar images many seed logprobs",
+            "streaming json_schema json_object choices grammar stop images many seed logprobs",
         ),
-        ("llamacpp/any", "streaming json_schema json_object choices grammar tools seed"),
+        ("llamacpp/any", "streaming json_schema json_object choices grammar stop tools seed"),
     ],
 )
 def test_models_do_what_their_provider_documents(model: str, abilities: str) -> None:
@@ -75,7 +75,7 @@ def test_the_record_is_another_with_other_abilities() -> None:
 @pytest.mark.parametrize("wrong", [{"telepathy": True}, {"tools": "yes"}])
 def test_an_ability_that_is_none_is_refused(wrong: dict[str, bool]) -> None:
     """A typing mistake is said where it was made."""
-    with pytest.raises(ValueError, match="json_schema, json_object, choices, grammar, tools"):
+    with pytest.raises(ValueError, match="json_schema, json_object, choices, grammar, stop, tools"):
         LM("openai/m", capabilities=wrong)
 
 

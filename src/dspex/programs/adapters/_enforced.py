@@ -13,7 +13,7 @@ from dspex.protocols.lm import Capabilities, JsonObject, JsonSchema, LMRequest
 from dspex.protocols.model import LMParams
 from dspex.protocols.text_shapes import Grammar, TextChoice, fits
 
-__all__ = ["chat_form", "enforced_by", "lines_form", "value_form"]
+__all__ = ["chat_form", "ended_at", "enforced_by", "lines_form", "value_form"]
 
 TextForm = TextChoice | Grammar | None
 
@@ -61,6 +61,17 @@ def lines_form(plan: Plan, params: LMParams, able: Capabilities) -> TextForm:
 def chat_form(plan: Plan, params: LMParams, able: Capabilities) -> TextForm:
     """Return the form of a chat answer."""
     return _made(plan, chat_grammar) if able.grammar and _is_harmless(params, able) else None
+
+
+def ended_at(mark: str, params: LMParams, able: Capabilities) -> LMParams:
+    """Return the parameters with one more stop sequence, so that nothing is paid after the answer."""
+    if not able.stop or len(params.stop) >= _MOST_STOPS or not _is_harmless(params, able):
+        return params
+    return params.merged({"stop": (*params.stop, mark)})
+
+
+_MOST_STOPS: Final = 4
+"""More are refused by servers that speak OpenAI's protocol."""
 
 
 def _made(plan: Plan, make: Callable[[Plan], Grammar | None]) -> Grammar | None:

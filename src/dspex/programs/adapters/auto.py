@@ -111,7 +111,7 @@ class AutoAdapter(PromptAdapter):
         output = None
         if form == "value":
             output = value_form(plan, lambda text: _alone(plan.outputs[0].name, text), params, capabilities)
-        elif form == "thoughts" and self.enforces_lines:
+        elif form == "thoughts" and self.enforces_lines and not is_boxed(plan):
             output = lines_form(plan, params, capabilities)
         return LMRequest(messages, params, output=output)
 

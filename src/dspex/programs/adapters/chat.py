@@ -17,7 +17,7 @@ from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Adapter, Parsed, Piece, Repair, StreamParser, text_of
 from dspex.programs.adapters._base import PromptAdapter
-from dspex.programs.adapters._enforced import chat_form
+from dspex.programs.adapters._enforced import chat_form, ended_at
 from dspex.programs.adapters._headers import (
     CLOSING,
     HEADER_LENGTH,
@@ -50,6 +50,8 @@ from dspex.protocols.model import LMParams
 __all__ = ["ChatAdapter"]
 
 _CLOSING = header(CLOSING).rstrip()
+_STOP = f"\n{_CLOSING}"
+"""Where an answer ends; in a value there is a backslash before the mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,9 @@ class ChatAdapter(PromptAdapter):
     def request(
         self, signature: type[Signature], messages: tuple[Message, ...], params: LMParams, capabilities: Capabilities
     ) -> LMRequest:
-        """Have the headers, and every value that is not a text, enforced by a grammar where that can be done."""
-        return LMRequest(messages, params, output=chat_form(plan_of(signature), params, capabilities))
+        """Have the headers and every value that is not a text enforced where that can be done, and end at the mark."""
+        output = chat_form(plan_of(signature), params, capabilities)
+        return LMRequest(messages, ended_at(_STOP, params, capabilities), output=output)
 
     def parse(self, signature: type[Signature], completion: str | Completion) -> Parsed:
         """

@@ -45,7 +45,7 @@ _CALLING: Final = (
     r".*(llama-?3\.[1-3]|llama-?4|qwen-?[23]|mistral|ministral|devstral|gpt-oss|kimi|glm|deepseek-v3|command-r).*"
 )
 _JSON: Final = "json_schema json_object"
-_TEXT: Final = "choices grammar"
+_TEXT: Final = "choices grammar stop"
 
 CAPABILITIES_TABLE: Final[tuple[CapabilityRow, ...]] = (
     # OpenAI: the chat protocol, also at Azure where the deployment is named after its model.
@@ -121,12 +121,12 @@ CAPABILITIES_TABLE: Final[tuple[CapabilityRow, ...]] = (
     _row("vllm sglang", _SEEING, f"{_JSON} {_TEXT} images many seed logprobs"),
     _row("vllm sglang", r".*", f"{_JSON} {_TEXT} many seed logprobs"),
     _row("llamacpp", r".*", f"{_JSON} {_TEXT} tools seed"),
-    _row("ollama", r".*(gpt-oss|qwen3|deepseek-r1).*", f"{_JSON} tools seed reasoning"),
-    _row("ollama", _SEEING, f"{_JSON} images seed"),
-    _row("ollama", _CALLING, f"{_JSON} tools seed"),
-    _row("ollama", r".*", f"{_JSON} seed"),
-    _row("lmstudio", _SEEING, "json_schema images seed"),
-    _row("lmstudio", r".*", "json_schema tools seed"),
+    _row("ollama", r".*(gpt-oss|qwen3|deepseek-r1).*", f"{_JSON} stop tools seed reasoning"),
+    _row("ollama", _SEEING, f"{_JSON} stop images seed"),
+    _row("ollama", _CALLING, f"{_JSON} stop tools seed"),
+    _row("ollama", r".*", f"{_JSON} stop seed"),
+    _row("lmstudio", _SEEING, "json_schema stop images seed"),
+    _row("lmstudio", r".*", "json_schema stop tools seed"),
 )
 """Provider and model to what they can do; the hosted ones checked against their documentation."""
 
