@@ -7,8 +7,11 @@ import pytest
 import dspex
 from dspex.app.cli import main
 from dspex.app.probe import Probe, probe
+from dspex.services.lm.context_length import ask_context_length, context_length
 from dspex.simulator import Simulator, SimulatorThread
 from dspex.testing import ScriptedLM
+from tests.support.provider_answers import reply
+from tests.support.transports import serving
 
 
 async def test_a_server_is_asked_and_the_line_names_it() -> None:
@@ -19,12 +22,49 @@ async def test_a_server_is_asked_and_the_line_names_it() -> None:
     assert found.lm is lm
     assert set(found.forms) == {"chat", "json", "xml", "tool", "auto"}
     assert found.forms["chat"] == found.forms["json"] == 1.0
+    assert found.enforces_choices is True
+    assert found.enforces_grammar is False  # the simulator follows no other grammar, and says so
+    assert "capabilities={'grammar': False}" in found.line
     assert found.told_usage is True
     assert found.tokens_per_second is not None
     assert found.tokens_per_second > 0
     assert found.errors == {}
     assert found.line.startswith(f"dspex.App(dspex.LM('llamacpp/mine', api_base='{simulator.url}'")
     assert found.render().endswith(found.line)
+
+
+@pytest.mark.parametrize(
+    ("document", "tokens"),
+    [
+        ({"data": [{"id": "m", "meta": {"n_ctx": 4096, "n_ctx_train": 32768}}]}, 4096),
+        ({"data": [{"id": "x", "max_model_len": 1}, {"id": "m", "max_model_len": 8192}]}, 8192),
+        ({"data": [{"id": "/models/m.gguf", "max_model_len": 8192}]}, 8192),
+        ({"data": [{"id": "x", "max_model_len": 1}, {"id": "y", "max_model_len": 2}]}, None),
+        ({"data": [{"id": "m", "max_context_length": 8192, "loaded_context_length": 2048}]}, 2048),
+        ({"data": [{"id": "m", "n_ctx": "4096"}]}, None),
+        ({"data": [{"id": "m", "n_ctx": True, "meta": [1]}]}, None),
+        ({"data": {"id": "m"}}, None),
+        ({"data": [3]}, None),
+        ([], None),
+    ],
+)
+def test_the_list_of_models_tells_the_room_for_tokens(document: object, tokens: int | None) -> None:
+    assert context_length(document, "m") == tokens
+
+
+async def test_a_servers_list_of_models_is_asked_with_its_key() -> None:
+    """One that refuses, or is not there, is not known."""
+    listed = {"data": [{"id": "m", "meta": {"n_ctx": 4096}}]}
+    async with serving(reply(listed), reply({"error": "no"}, 401)) as server:
+        base = server.url.removesuffix("/chat/completions")
+        lm = dspex.LM("llamacpp/m", api_base=base, api_key="k-of-mine")
+        assert await ask_context_length(lm) == 4096
+        assert await ask_context_length(lm) is None
+        assert await ask_context_length(dspex.LM("openai/m", api_base=base)) is None
+        assert b"GET /v1/models " in server.requests[0][0]
+        assert b"authorization: bearer k-of-mine" in server.requests[0][0].lower()
+    assert await ask_context_length(lm) is None
+    assert len(server.requests) == 2
 
 
 def test_the_command_prints_the_findings(capsys: pytest.CaptureFixture[str]) -> None:

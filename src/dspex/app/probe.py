@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, get_args
@@ -13,6 +14,8 @@ from dspex.programs import AdapterName, Module, Predict, Signature, details
 from dspex.protocols.lm import JsonSchema, LMRequest, Message
 from dspex.protocols.model import LM, LMParams
 from dspex.protocols.scope import LMResult, current_scope
+from dspex.protocols.text_shapes import Grammar, TextChoice
+from dspex.services.lm.context_length import ask_context_length
 
 if TYPE_CHECKING:
     from dspex.app._view import AppView
@@ -29,6 +32,8 @@ _SCHEMA: Final = JsonSchema(
         "additionalProperties": False,
     },
 )
+_CITY: Final = TextChoice(("Oslo", "Porto"))
+_CODE: Final = Grammar('root ::= [0-9] [0-9] [0-9] "-" [0-9] [0-9]')
 _POEM: Final = "Write four lines of a poem about the sea. Write nothing but the poem."
 _DRAW: Final = "Invent a word that nobody has used before. Write the word only."
 _LONG: Final = "Here is a list of words.\n" + "\n".join(f"{number}. lantern" for number in range(120))
@@ -46,6 +51,9 @@ class Probe:
         lm: The model that was asked.
         forms: Of each adapter, how many of the answers were read at the first turn, as a share.
         enforces_schema: True when an answer that was asked to be a poem fits the schema that was sent along.
+        enforces_choices: True when such an answer is one of the two words that it was held to.
+        enforces_grammar: True when it is a number of the form that a grammar says.
+        context_length: Tokens of prompt and answer together that a server of the user's own has room for.
         told_usage: True when the server counts tokens.
         keeps_seed: True when the same seed draws the same answer twice, where another draws another.
         keeps_prefix: True when the server read the beginning of a prompt that it had seen from its cache.
@@ -57,6 +65,9 @@ class Probe:
     lm: LM
     forms: Mapping[str, float]
     enforces_schema: bool | None = None
+    enforces_choices: bool | None = None
+    enforces_grammar: bool | None = None
+    context_length: int | None = None
     told_usage: bool | None = None
     keeps_seed: bool | None = None
     keeps_prefix: bool | None = None
@@ -81,7 +92,13 @@ class Probe:
     def line(self) -> str:
         """The line of Python to use."""
         at = f", api_base={self.lm.api_base!r}" if self.lm.api_base is not None else ""
-        wrong = ", capabilities={'json_schema': False}" if self.enforces_schema is False else ""
+        found = {
+            "json_schema": self.enforces_schema,
+            "choices": self.enforces_choices,
+            "grammar": self.enforces_grammar,
+        }
+        missing = {name: False for name, enforced in found.items() if enforced is False}
+        wrong = f", capabilities={missing!r}" if missing else ""
         return f"dspex.App(dspex.LM({self.lm.model!r}{at}{wrong}), adapter={self.adapter!r})"
 
     def render(self) -> str:
@@ -93,12 +110,16 @@ class Probe:
             f"  {what}: {words[found]}"
             for what, found in (
                 ("enforces a JSON schema", self.enforces_schema),
+                ("enforces choices", self.enforces_choices),
+                ("enforces a grammar", self.enforces_grammar),
                 ("counts tokens", self.told_usage),
                 ("keeps a seed", self.keeps_seed),
                 ("keeps the beginning of a prompt", self.keeps_prefix),
                 ("answers side by side", self.runs_side_by_side),
             )
         ]
+        if self.context_length is not None:
+            lines.append(f"  room for tokens: {self.context_length:,}")
         if self.tokens_per_second is not None:
             together = f", {self.tokens_at_once:.0f} for four at once" if self.tokens_at_once is not None else ""
             lines.append(f"  tokens a second: {self.tokens_per_second:.0f}{together}")
@@ -122,6 +143,8 @@ async def probe(app: AppView, lm: LM) -> Probe:
     found: dict[str, bool | float | None] = {}
     for what, look in (
         ("enforces_schema", _enforces_schema),
+        ("enforces_choices", _enforces_choices),
+        ("enforces_grammar", _enforces_grammar),
         ("keeps_seed", _keeps_seed),
         ("keeps_prefix", _keeps_prefix),
         ("tokens_at_once", _tokens_at_once),
@@ -137,6 +160,9 @@ async def probe(app: AppView, lm: LM) -> Probe:
         lm,
         forms,
         enforces_schema=_maybe(found.get("enforces_schema")),
+        enforces_choices=_maybe(found.get("enforces_choices")),
+        enforces_grammar=_maybe(found.get("enforces_grammar")),
+        context_length=await ask_context_length(lm),
         told_usage=told,
         keeps_seed=_maybe(found.get("keeps_seed")),
         keeps_prefix=_maybe(found.get("keeps_prefix")),
@@ -150,16 +176,29 @@ def _maybe(found: bool | float | None) -> bool | None:
     return None if found is None else bool(found)
 
 
+Form = JsonSchema | TextChoice | Grammar
+
+
 class _Say(Module):
     """One call without an adapter between."""
 
-    def __init__(self, lm: LM, params: LMParams | None = None, output: JsonSchema | None = None) -> None:
+    def __init__(self, lm: LM, params: LMParams | None = None, output: Form | None = None) -> None:
         self._lm = lm
         self._request = LMRequest((), params or LMParams(max_tokens=80, temperature=0.0), output=output)
 
     async def forward(self, text: str) -> LMResult:
         asked = LMRequest((Message("user", text),), self._request.params, output=self._request.output)
         return await current_scope.get().complete(asked, lm=self._lm, step="probe")
+
+
+class _Able(Module):
+    """Looks a capability up."""
+
+    def __init__(self, lm: LM) -> None:
+        self._lm = lm
+
+    async def forward(self, ability: str) -> bool:
+        return bool(getattr(current_scope.get().capabilities(self._lm), ability))
 
 
 def _text(result: LMResult) -> str:
@@ -180,6 +219,19 @@ async def _enforces_schema(app: AppView, lm: LM) -> bool:
         and found["harbour"] in ("Oslo", "Porto")
         and type(found["depth"]) is int
     )
+
+
+async def _enforces_choices(app: AppView, lm: LM) -> bool | None:
+    """Ask for what is not one of the choices; None where the server is not known to take any."""
+    if not await app.run(_Able(lm), "choices"):
+        return None
+    return _text(await app.run(_Say(lm, output=_CITY), _POEM)) in _CITY.texts
+
+
+async def _enforces_grammar(app: AppView, lm: LM) -> bool | None:
+    if not await app.run(_Able(lm), "grammar"):
+        return None
+    return re.fullmatch(r"\d{3}-\d{2}", _text(await app.run(_Say(lm, output=_CODE), _POEM))) is not None
 
 
 async def _keeps_seed(app: AppView, lm: LM) -> bool | None:
