@@ -119,7 +119,7 @@ class PredictCall:
         self._adapter = adapter
         self._signature: type[Signature] = predictor.signature
         self._native: Native | None = None
-        if has_native_fields(self._signature._plan_):
+        if has_native_fields(self._signature._plan_) or predictor.params.reasoning is not None:
             self._native = native_of(self._signature, adapter, self._able(), predictor.params)
             self._signature = self._native.signature if self._native is not None else self._signature
         telemetry = self._scope.telemetry

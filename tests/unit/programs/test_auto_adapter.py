@@ -10,13 +10,13 @@ import pydantic
 import pytest
 
 import dspex
-from dspex.errors import ResponseUnparsable
+from dspex.errors import DspexError, ResponseUnparsable
 from dspex.programs import ChatAdapter
 from dspex.programs.adapters._adapter import Repair
 from dspex.programs.adapters.auto import AutoAdapter, form_of
 from dspex.programs.signature import plan_of
-from dspex.protocols.content import ToolCall
-from dspex.protocols.lm import JsonSchema
+from dspex.protocols.content import ReasoningPart, ToolCall
+from dspex.protocols.lm import Completion, JsonSchema
 from dspex.protocols.scope import Delta
 from dspex.testing import ScriptedLM
 
@@ -204,6 +204,49 @@ async def test_values_are_asked_for_behind_thoughts_that_lack_them() -> None:
     assert second.messages[-1].text == "Now give only the final values as JSON with these keys: answer (integer)."
     assert isinstance(second.output, JsonSchema)
     assert list(second.output.schema["properties"]) == ["answer"]
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_model_that_thinks_by_itself_is_not_asked_to_think_again(streams: bool) -> None:
+    """Its own thoughts are the reasoning; one that is told not to think, or cannot, thinks in words."""
+    said = Completion("7", reasoning=(ReasoningPart("Three and four."),))
+    think = dspex.ChainOfThought("question -> answer: int", reasoning="low")
+    lm = ScriptedLM([said], capabilities={"reasoning": True})
+    async with dspex.App(lm, adapter="auto", cache=None) as app:
+        if streams:
+            async with app.stream(think, question="3 + 4?") as stream:
+                pieces = [each async for each in stream]
+                prediction = await stream.result()
+            assert [each.text for each in pieces if isinstance(each, Delta) and each.field == "reasoning"] != []
+        else:
+            prediction = await app.run(think, question="3 + 4?")
+    plain = ScriptedLM(["So.\nanswer: 7"] * 2, capabilities={"reasoning": False})
+    async with dspex.App(plain, adapter="auto", cache=None) as app:
+        assert (await app.run(think, question="3 + 4?")).answer == 7
+        assert (await app.run(think.with_config(reasoning="none"), question="3 + 4?")).answer == 7
+
+    assert prediction.answer == 7
+    assert dspex.details(prediction).reasoning == "Three and four."
+    assert type(dspex.details(prediction).reasoning) is str
+    assert "step by step" not in lm.requests[0].prompt
+    assert all("step by step" in each.prompt for each in plain.requests)
+
+
+async def test_the_second_turn_is_paid_for() -> None:
+    """A budget that has room for one call refuses the second; the totals have both."""
+    think = dspex.ChainOfThought("question -> answer: int")
+    lm = ScriptedLM(lambda request: '{"answer": 7}' if len(request.messages) > 2 else "Three and four.")
+    async with dspex.App(lm, adapter="auto", cache=None) as app:
+        details = dspex.details(await app.run(think, question="3 + 4?"))
+        with pytest.raises(DspexError) as caught:
+            await app.options(budget=dspex.Budget(calls=1)).run(think, question="3 + 4?")
+        with pytest.raises(dspex.BudgetExceeded):
+            await app.options(budget=dspex.Budget(tokens=details.usage.total_tokens - 1)).run(think, question="3 + 4?")
+
+    assert details.request.calls == 2
+    assert details.usage.total_tokens == sum(each.response.usage.total_tokens for each in details.results)
+    assert isinstance(caught.value, ResponseUnparsable)
+    assert isinstance(caught.value.__cause__, dspex.BudgetExceeded)
 
 
 async def test_values_that_cannot_be_read_are_asked_for_again() -> None:

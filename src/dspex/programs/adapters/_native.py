@@ -46,6 +46,7 @@ class Native:
         calls: The output that holds the calls it asks for.
         reasoning: The output that is its own reasoning; empty when that is asked for or not wanted.
         citations: The output that the provider's own citations replace.
+        is_typed: False where the reasoning is a plain text, which only some adapters leave to the model.
         in_words: True when tools and calls are text: the model's server enforces what is written.
     """
 
@@ -55,6 +56,7 @@ class Native:
     reasoning: str = ""
     citations: str = ""
     in_words: bool = False
+    is_typed: bool = True
 
     def specs(self, inputs: FieldValues) -> tuple[ToolSpec, ...]:
         """Return the tools as the model is told of them."""
@@ -117,7 +119,8 @@ class Native:
             words = words if words and parsed.outputs == self._unset().outputs else ""
             own[self.calls] = ToolCalls(completion.tool_calls, words)
         if self.reasoning:
-            own[self.reasoning] = Reasoning("\n\n".join(each.text for each in completion.reasoning if each.text))
+            thoughts = "\n\n".join(each.text for each in completion.reasoning if each.text)
+            own[self.reasoning] = Reasoning(thoughts) if self.is_typed else thoughts
         if self.citations and completion.citations:
             own[self.citations] = Citations(completion.citations)
         repairs = (*parsed.repairs, Repair(self.calls, "json")) if is_repaired else parsed.repairs
@@ -200,20 +203,25 @@ def native_of(
     calls = adapter.native_tools and capabilities.tools
     tools_in_words = getattr(adapter, "tools_in_words", None)  # adapters of users need not have it
     in_words = calls and tools_in_words is not None and tools_in_words(capabilities)
-    key = (native_of, reasons, calls, in_words)
+    # Only a model that is asked to think surely does: thoughts in words would be its second ones.
+    thinks = reasons and params.reasoning is not None and getattr(adapter, "native_thoughts", False)
+    key = (native_of, reasons, calls, in_words, thinks)
     if key not in plan.rendered:
-        plan.rendered[key] = _make(signature, plan, reasons=reasons, calls=calls, in_words=in_words)
+        made = _make(signature, plan, reasons=reasons, calls=calls, in_words=in_words, thinks=thinks)
+        plan.rendered[key] = made
     return cast("Native | None", plan.rendered[key])
 
 
-def _make(signature: type[Signature], plan: Plan, *, reasons: bool, calls: bool, in_words: bool) -> Native | None:
+def _make(
+    signature: type[Signature], plan: Plan, *, reasons: bool, calls: bool, in_words: bool, thinks: bool
+) -> Native | None:
     found: dict[str, str] = {}
     tools = next((each.name for each in plan.inputs if _is_tools(each)), "")
     for each in plan.outputs:
         kind = without_none(each.annotation)
         if kind is ToolCalls and calls and tools:
             found |= {"tools": tools, "calls": each.name}
-        elif kind is Reasoning and reasons:
+        elif (kind is Reasoning and reasons) or (thinks and _is_thoughts(plan, each)):
             found["reasoning"] = each.name
         elif kind is Citations:
             found["citations"] = each.name
@@ -228,6 +236,8 @@ def _make(signature: type[Signature], plan: Plan, *, reasons: bool, calls: bool,
         found.get("reasoning", ""),
         found.get("citations", ""),
     )
+    if native.reasoning:
+        native = replace(native, is_typed=without_none(plan.fields[native.reasoning].annotation) is Reasoning)
     if not taken:
         return native
     instructions = plan.instructions if plan.authored else ""
@@ -235,6 +245,12 @@ def _make(signature: type[Signature], plan: Plan, *, reasons: bool, calls: bool,
     plan_of(asked).rendered[NATIVE_CALLS] = found.get("calls", "")
     is_all = not any(each.role == "output" for each in kept)  # else the answer may be calls or something else
     return replace(native, signature=asked, in_words=in_words and is_all and bool(native.calls))
+
+
+def _is_thoughts(plan: Plan, field: Field) -> bool:
+    """Tell whether a field is the plain reasoning before all other outputs, as ``ChainOfThought`` adds it."""
+    is_first = field is plan.outputs[0] and len(plan.outputs) > 1
+    return is_first and field.name == "reasoning" and field.annotation is str
 
 
 def _is_tools(field: Field) -> bool:

@@ -88,6 +88,9 @@ class AutoAdapter(PromptAdapter):
     name: ClassVar[str] = "auto"
     asks_capabilities: ClassVar[bool] = True
 
+    native_thoughts: ClassVar[bool] = True
+    """A model that is asked to think by itself is not asked for its reasoning in words."""
+
     enforces_lines: bool = False
 
     @property
