@@ -89,6 +89,8 @@ class LMGateway:
         self._open_transport = open_transport
         self._endpoints: dict[tuple[str, str, str, frozenset[tuple[str, Secret]]], KeyedEndpoint] = {}
         self._refused_forms = RefusedForms()
+        self._known_abilities: dict[LM, Capabilities] = {}
+        """The capabilities of each record by its wire, without what its server refused."""
         self._runtime: Runtime | None = None
         self._targets: dict[LM, tuple[KeyedEndpoint, str]] = {}
         self._in_tree: set[LM] = set()
@@ -180,13 +182,18 @@ class LMGateway:
     def capabilities(self, lm: LMChoice) -> Capabilities:
         """Return what the model can do; for a pool, what all of its members can do."""
         known = [self._abilities(member) for member in self.members(self.resolve(lm))]
+        if len(known) == 1:
+            return known[0]
         common = {name: all(getattr(each, name) for each in known) for name in Capabilities.__dataclass_fields__}
         return Capabilities(**common)
 
     def _abilities(self, lm: LM) -> Capabilities:
         if isinstance(lm, LocalLM):
             return Capabilities(**lm.capabilities)
-        return self._refused_forms.able(lm, self._target(lm)[0].endpoint.wire.capabilities(lm))
+        known = self._known_abilities.get(lm)
+        if known is None:  # a table is looked through once for each record: every call asks
+            known = self._known_abilities[lm] = self._target(lm)[0].endpoint.wire.capabilities(lm)
+        return self._refused_forms.able(lm, known)
 
     def endpoint_of(self, lm: LM) -> KeyedEndpoint:
         """Return where a model is asked and with which key; raises ``ConfigError`` as ``resolve_endpoint``."""
