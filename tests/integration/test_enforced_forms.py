@@ -39,6 +39,31 @@ def test_each_server_is_asked_in_its_own_words() -> None:
     assert said("sglang", grammar) == {"ebnf": 'root ::= "a"+'}
 
 
+def test_an_answer_that_was_begun_is_gone_on_with() -> None:
+    """Where a server has words for it, and only behind a turn of the assistant's."""
+    asked_for, begun = Message("user", "x"), Message("assistant", "The answer is")
+
+    def sent(provider: str, *messages: Message) -> dict[str, Any]:
+        body = json.loads(PROVIDERS[provider].wire.encode("m", LMRequest(messages)))
+        return {name: body[name] for name in ("continue_final_message", "add_generation_prompt") if name in body}
+
+    assert sent("vllm", asked_for, begun) == {"continue_final_message": True, "add_generation_prompt": False}
+    assert sent("sglang", asked_for, begun) == {"continue_final_message": True}
+    for provider in ("vllm", "sglang", "llamacpp", "openai", "ollama"):
+        assert sent(provider, asked_for) == sent(provider, asked_for, begun, asked_for) == {}
+        assert PROVIDERS[provider].wire.capabilities(LM(f"{provider}/m")).prefill == (provider in ("vllm", "sglang"))
+    claude = PROVIDERS["anthropic"].wire
+    body = json.loads(claude.encode("claude-3-5-haiku-latest", LMRequest((asked_for, begun))))
+    assert body["messages"][-1]["role"] == "assistant"
+    assert "The answer is" in json.dumps(body["messages"][-1])
+    can = {name: claude.capabilities(LM(f"anthropic/{name}")).prefill for name in OF_CLAUDE}
+    assert can == OF_CLAUDE
+
+
+OF_CLAUDE = {"claude-3-5-haiku-latest": True, "claude-sonnet-4-6": False, "claude-opus-4-5": False}
+"""Newer models refuse a begun answer, and so does every model that thinks."""
+
+
 @pytest.mark.parametrize("provider", sorted(PROVIDERS.keys() - {"llamacpp", "vllm", "sglang"}))
 def test_a_server_that_enforces_no_form_of_a_text_is_never_sent_one(provider: str) -> None:
     """It would be ignored, and the answer be taken for what it is not."""

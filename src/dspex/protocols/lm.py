@@ -96,6 +96,9 @@ class LMRequest:
     """
     One prompt and how to sample from it; which model answers is said beside it.
 
+    A model that can (``Capabilities.prefill``) goes on with an assistant's turn that ends the messages, as if it had
+    written it; the answer's text is what it adds.
+
     Attributes:
         tools: Tools the model may ask for.
         tool_choice: ``auto``, ``none``, ``required``, or the name of the one tool it must ask for.
@@ -119,6 +122,7 @@ class Capabilities:
         json_object: Can be told to answer in JSON.
         choices: Holds its answer to one of some texts.
         grammar: Holds its answer to a grammar in GBNF.
+        prefill: Goes on with an assistant's turn that ends the conversation.
         stop: Ends its answer at a text that it is given, and is asked to where a format has a closing mark.
         tools: Takes tool definitions and asks for calls.
         images: Reads images.
@@ -135,6 +139,7 @@ class Capabilities:
     json_object: bool = False
     choices: bool = False
     grammar: bool = False
+    prefill: bool = False
     stop: bool = False
     tools: bool = False
     images: bool = False

@@ -14,7 +14,7 @@ from dspex.protocols.secret import Secret
 __all__ = ["LM", "LMChoice", "LMParams", "LMPool", "Secret"]
 
 _CAPABILITIES = (
-    *("json_schema", "json_object", "choices", "grammar", "stop", "tools", "images", "audio", "files"),
+    *("json_schema", "json_object", "choices", "grammar", "prefill", "stop", "tools", "images", "audio", "files"),
     *("many", "seed", "logprobs", "streaming", "reasoning"),
 )  # the fields of protocols.lm.Capabilities, which stands above this module
 _ARGUMENTS = ("api_base", "api_key", "capabilities", "headers")

@@ -38,7 +38,7 @@ def able(model: str, **kwargs: object) -> set[str]:
         ("openrouter/acme/large", "streaming"),
         (
             "vllm/Qwen/Qwen2.5-VL-7B-Instruct",
-            "streaming json_schema json_object choices grammar stop images many seed logprobs",
+            "streaming json_schema json_object choices grammar prefill stop images many seed logprobs",
         ),
         ("llamacpp/any", "streaming json_schema json_object choices grammar stop tools seed"),
     ],
@@ -75,7 +75,7 @@ def test_the_record_is_another_with_other_abilities() -> None:
 @pytest.mark.parametrize("wrong", [{"telepathy": True}, {"tools": "yes"}])
 def test_an_ability_that_is_none_is_refused(wrong: dict[str, bool]) -> None:
     """A typing mistake is said where it was made."""
-    with pytest.raises(ValueError, match="json_schema, json_object, choices, grammar, stop, tools"):
+    with pytest.raises(ValueError, match="json_schema, json_object, choices, grammar, prefill, stop, tools"):
         LM("openai/m", capabilities=wrong)
 
 

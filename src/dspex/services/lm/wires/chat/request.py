@@ -28,6 +28,7 @@ from dspex.services.lm.wires.chat.answer import PROVIDER
 __all__ = [
     "TextWords",
     "add_parameters",
+    "add_prefill",
     "call_arguments",
     "chat_messages",
     "check_extra",
@@ -244,6 +245,15 @@ def _add_text_form(fields: dict[str, object], output: TextChoice | Grammar, word
         fields["ebnf"] = output.gbnf
     else:
         raise unsayable(f"{TEXT_FORMS} (llamacpp/…, vllm/… and sglang/… have words of their own for it)", _NAME)
+
+
+def add_prefill(fields: dict[str, object], request: LMRequest, words: TextWords) -> None:
+    """Say that the model goes on with the last turn, where it is the assistant's and the server has words for that."""
+    last = request.messages[-1] if request.messages else None
+    if words in ("vllm", "sglang") and last is not None and last.role == "assistant" and isinstance(last.content, str):
+        fields["continue_final_message"] = True
+        if words == "vllm":
+            fields["add_generation_prompt"] = False
 
 
 def add_parameters(

@@ -14,7 +14,7 @@ from dspex.services.lm.wires._errors import billed, document_of, inner_status, o
 from dspex.services.lm.wires._headers import azure_path, bearer, checked_key, openai_headroom, request_headers
 from dspex.services.lm.wires._json import shown, to_json
 from dspex.services.lm.wires.chat.answer import error_of, invalid, read_answer, usage_of
-from dspex.services.lm.wires.chat.request import TextWords, add_parameters, chat_messages, length_field_of
+from dspex.services.lm.wires.chat.request import TextWords, add_parameters, add_prefill, chat_messages, length_field_of
 from dspex.services.lm.wires.chat.stream import ChatStream
 
 __all__ = ["AzureChat", "OpenAIChat"]
@@ -52,6 +52,8 @@ class OpenAIChat(TabledWire):
         """
         fields: dict[str, object] = {"model": model_name, "messages": chat_messages(request.messages)}  # JSON
         length_field = length_field_of(model_name) if self.length_field == "by_model" else self.length_field
+        if self.text_words:
+            add_prefill(fields, request, self.text_words)
         add_parameters(
             fields, request, length_field=length_field, seed_field=self.seed_field, text_words=self.text_words
         )
