@@ -13,6 +13,7 @@ import pytest
 from dspex.errors import StateError
 from dspex.programs import ChainOfThought, Example, InputField, Module, OutputField, Predict, Signature
 from dspex.programs._state import _prefix
+from dspex.programs.adapters._choose import choose_adapter
 from dspex.protocols.model import LM
 from dspex.protocols.retrieval import Passage
 
@@ -309,3 +310,22 @@ class TestDamage:
         RAG().with_demos([{"question": "\ud800ä", "answer": "a"}]).save(tmp_path / "rag.json")
 
         assert RAG().load(tmp_path / "rag.json").predictors()["answer.predict"].demos[0]["question"] == "\ud800ä"
+
+
+@pytest.mark.parametrize(
+    ("saved_as", "asked_as"), [("chat", "auto"), ("auto", "chat"), ("auto", "json"), (None, "auto")]
+)
+def test_demonstrations_are_shown_in_whichever_form_asks(tmp_path: Path, saved_as: Any, asked_as: Any) -> None:
+    """A file holds values, not texts: it loads into a program of another form, and keeps the adapter it names."""
+    path = tmp_path / "qa.json"
+    saved = ChainOfThought("question -> answer: int", demos=[{"question": "q", "reasoning": "r", "answer": 3}])
+    (saved.with_adapter(saved_as) if saved_as else saved).save(path)
+
+    loaded = ChainOfThought("question -> answer: int", adapter=asked_as).load(path)
+    asks = loaded.predict
+    assert (asks.adapter.name if asks.adapter is not None else None) == (saved_as or asked_as)
+    assert dict(asks.demos[0])["answer"] == 3
+    other = choose_adapter(asked_as)
+    assert other is not None
+    shown = [each.text for each in asks.prefix_of(other, asks.signature)]
+    assert shown[-1] == other.format_outputs(asks.signature, {"reasoning": "r", "answer": 3})
