@@ -66,7 +66,7 @@ asked = 0
 async def answer(request):
     global asked
     asked += 1
-    if asked == 16:
+    if asked == 24:
         print("waiting", flush=True)
         await asyncio.get_running_loop().create_future()
     return {"instruction": f"Try {asked}."} if "judgement" in request.messages[-1].text else {"answer": "?"}
