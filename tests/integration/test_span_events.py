@@ -155,7 +155,7 @@ async def test_an_agents_run_tells_of_its_tools(native: bool) -> None:
 
 async def test_failures_end_their_spans() -> None:
     """Every start has an end, and it says why."""
-    told = await heard(Outer(), ScriptedLM(["garbage"] * 9), fails=True, question="q")
+    told = await heard(Outer(), ScriptedLM([""] * 9), fails=True, question="q")
     kinds = [kind for kind in KINDS if told.named(f"{kind}.start")]
     for kind in kinds:
         ended = len(told.named(f"{kind}.stop")) + len(told.named(f"{kind}.exception"))
