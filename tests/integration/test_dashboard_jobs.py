@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +163,33 @@ async def test_a_candidate_is_opened_and_changed_on_the_page(tmp_path: Path) -> 
         found = await job.result()
     assert found.predictors()["self"].signature.instructions
     assert complaints == []
+
+
+async def test_a_job_that_indexes_is_told_held_and_cancelled(tmp_path: Path) -> None:
+    let_go, wanted = asyncio.Event(), asyncio.Event()
+
+    async def passages() -> AsyncIterator[dspex.Passage]:
+        yield dspex.Passage("The heron waits.", id="h")
+        wanted.set()
+        await let_go.wait()
+
+    page = dspex.Dashboard("127.0.0.1:0")
+    async with dspex.App(home=tmp_path / "home", dashboard=page) as app, viewer(app) as client:
+        job = await app.index(passages(), tmp_path / "birds.db", batch=1, mode="add")
+        await wanted.wait()
+        while not job.counts.added:
+            await job.changed()
+        row = (await snapshot_of(client))["indexings"]["index-birds"]
+        assert (row["status"], row["held"], row["read"], row["added"], row["report"]) == ("running", False, 1, 1, None)
+        assert row["index"].endswith("birds.db")
+
+        refused = await client.post("/api/v1/jobs/index-birds/steer", json={"hint": "x"})
+        assert (refused.status_code, refused.json()["error"]) == (
+            400,
+            "job index-birds makes an index: nothing in it can be steered",
+        )
+        assert (await client.post("/api/v1/jobs/index-birds/cancel", json={})).status_code == 200
+        with pytest.raises(dspex.errors.JobCancelled):
+            await job.result()
+        row = (await snapshot_of(client))["indexings"]["index-birds"]
+        assert (row["status"], row["error"].partition(":")[0]) == ("cancelled", "JobCancelled")

@@ -45,6 +45,7 @@ def quiet_snapshot() -> dict[str, Any]:
         "programs": {},
         "budgets": {"the App": _account()},
         "jobs": {},
+        "indexings": {},
         "evaluations": {},
         "kept": {"failed": {}, "killed": {}, "retried": {}, "repaired": {}, "slow": {}},
     }
@@ -96,6 +97,7 @@ def busy_snapshot() -> dict[str, Any]:
         "the App": _account(usd="20", spent="0.012345", spent_tokens=123_456, spent_calls=900, unpriced=2)
     }
     told["jobs"] = {"capitals": _job()}
+    told["indexings"] = {"index-birds": _indexing()}
     told["evaluations"] = {
         "e1": {
             "id": "e1",
@@ -213,6 +215,12 @@ def _large() -> dict[str, Any]:
 def _account(**more: Any) -> dict[str, Any]:
     told: dict[str, Any] = {"usd": None, "tokens": None, "calls": None, "spent": "0", "spent_tokens": 0}
     return {**told, "spent_calls": 0, "reserved": "0", "unpriced": 0, **more}
+
+
+def _indexing() -> dict[str, Any]:
+    counts = {"read": 1_200, "added": 1_000, "unchanged": 199, "embedded": 1_000, "bad": 1}
+    about = {"id": "index-birds", "status": "running", "held": False, "index": "birds.db", "mode": "build"}
+    return {**about, **counts, "error": None, "report": None}
 
 
 def _job() -> dict[str, Any]:

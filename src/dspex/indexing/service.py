@@ -103,6 +103,11 @@ class IndexService:
                 return self._handle(known, settings.progress)
             await known.changed()
 
+    def handle(self, job_id: str) -> IndexJob | None:
+        """Return the handle of a job of this run; None when there is none."""
+        record = self.table.jobs.get(job_id)
+        return self._handle(record) if record is not None else None
+
     async def _begin(self, spec: IndexSpec, supervisor: SupervisorRef, progress: bool | None) -> IndexJob:
         record = self.table.jobs[spec.id] = IndexRecord(spec)
         try:

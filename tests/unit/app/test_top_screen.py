@@ -68,6 +68,7 @@ def poisoned() -> dict[str, Any]:
     told["budgets"] = {HOSTILE: told["budgets"]["the App"]}
     told["jobs"]["capitals"] |= {"id": HOSTILE, "verdict": HOSTILE, "optimizer": HOSTILE, "told": {"error": HOSTILE}}
     told["jobs"]["capitals"]["candidates"][0]["key"] = HOSTILE
+    told["indexings"]["index-birds"] |= {"id": HOSTILE, "index": HOSTILE, "error": HOSTILE}
     told["evaluations"]["e1"] |= {"program": HOSTILE}
     told["app"]["down"] = [HOSTILE]
     return told
@@ -87,6 +88,17 @@ def test_texts_of_others_are_shown_and_do_nothing(view: str) -> None:
         piece[0] == "[" and "m" in piece[:12] for piece in painted.split("\x1b")[1:]
     )  # colours, and nothing else
     assert "[red]" in text or view == "stores"
+
+
+def test_passages_on_their_way_into_an_index_are_counted() -> None:
+    told = busy_snapshot()
+    assert "1,200 passages read: 1,000 added, 199 unchanged, 1,000 embedded, 1 left out" in plain(
+        screen(told, Look(view="jobs"), 120)
+    )
+    told["indexings"]["index-birds"]["report"] = "3 passages read: 3 added"
+    assert "3 passages read: 3 added" in plain(screen(told, Look(view="jobs"), 120))
+    del told["indexings"]  # a recording of an older App
+    assert "index-birds" not in plain(screen(told, Look(view="jobs"), 120))
 
 
 def test_nothing_is_written_in_colour_for_whoever_wants_none() -> None:

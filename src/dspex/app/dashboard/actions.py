@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from dspex.errors import ConfigError
+from dspex.indexing import IndexJob
 from dspex.optimizers.steering import steer_from
 from dspex.requests import Request
 from dspex.runtime import ActorRef, SupervisorRef, TaskSupervisorRef, WorkerThread
@@ -75,7 +76,7 @@ async def _actor(tree: AppTree, pid: str, how: str) -> None:
 
 
 async def _job(tree: AppTree, job_id: str, how: str, more: Mapping[str, object]) -> None:
-    job = tree.job_service.handle(job_id)
+    job = tree.job_service.handle(job_id) or tree.index_service.handle(job_id)
     if job is None:
         raise NotThere(f"there is no job {job_id[:100]}")
     if how == "pause":
@@ -85,6 +86,8 @@ async def _job(tree: AppTree, job_id: str, how: str, more: Mapping[str, object])
     elif how == "cancel":
         job.cancel()
     elif how == "steer":
+        if isinstance(job, IndexJob):
+            raise ConfigError(f"job {job_id} makes an index: nothing in it can be steered")
         if job.status in ("finished", "failed", "cancelled"):
             raise ConfigError(f"job {job_id} is {job.status}: nothing in it can be steered")
         said = await in_a_thread(steer_from, more, tree.job_service.table.jobs[job_id].spec.path)

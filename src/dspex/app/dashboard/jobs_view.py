@@ -1,4 +1,9 @@
-"""One optimizer's job as a row: its score by money, its candidates, the matrix of rows and candidates, its verdict."""
+"""
+One job as a row.
+
+An optimizer's has its score by money, its candidates, the matrix of rows and candidates, and its verdict; a job that
+indexes passages has its counts.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +12,14 @@ from typing import Any, Final
 
 from dspex._guard import class_name
 from dspex.app.dashboard.shapes import Plain
+from dspex.indexing.record import IndexRecord, plain_counts
 from dspex.optimizers import Algorithm, Job, JobEvent
 from dspex.optimizers.pages import changes_of
 from dspex.optimizers.steering import tried_candidate
 from dspex.optimizers.tally import JobTally
 from dspex.programs import Module
 
-__all__ = ["JobNotes", "candidate_view"]
+__all__ = ["JobNotes", "candidate_view", "index_row"]
 
 CANDIDATES: Final = 24
 """Candidates that are told one by one: the best by their mean."""
@@ -51,6 +57,20 @@ class JobNotes:
             **self._tally.plain(candidates=CANDIDATES, rows=ROWS),
         }
         return self._row
+
+
+def index_row(record: IndexRecord) -> Plain:
+    """Return the row of a job that indexes passages."""
+    return {
+        "id": record.spec.id,
+        "status": record.status,
+        "held": record.held,
+        "index": record.spec.target.name,
+        "mode": record.spec.mode,
+        **plain_counts(record.counts),
+        "error": f"{type(record.error).__name__}: {record.error}" if record.error is not None else None,
+        "report": str(record.report) if record.report is not None else None,
+    }
 
 
 def candidate_view(path: Path, key: str, capture: bool) -> Plain:

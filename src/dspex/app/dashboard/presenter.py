@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from dspex._clock import wall_time
-from dspex.app.dashboard.jobs_view import JobNotes
+from dspex.app.dashboard.jobs_view import JobNotes, index_row
 from dspex.app.dashboard.notes import ModelNotes, Notes
 from dspex.app.dashboard.requests_view import exact, money
 from dspex.app.dashboard.shapes import VERSION, Plain
@@ -81,6 +81,7 @@ def present(tree: AppTree, notes: Notes, now: float, rows: Plain, jobs: Plain) -
         "programs": {name: each.plain() for name, each in notes.programs.items()},
         "budgets": _budgets(tree),
         "jobs": jobs,
+        "indexings": {id_: index_row(each) for id_, each in tree.index_service.table.jobs.items()},
         "evaluations": {each.id: each.plain() for each in notes.evaluations},
         "kept": {reason: {row["id"]: row for row in ring} for reason, ring in notes.kept.items()},
     }

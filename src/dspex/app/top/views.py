@@ -475,7 +475,20 @@ def _jobs(snapshot: Plain, width: int, order: str, open_: str | None) -> list[Li
         if len(job["points"]) > 1:
             lines.append(Line(_sparks(job["points"], width)))
         lines += table(_CANDIDATE, [_candidate(each, job["matrix"]) for each in job["candidates"]], width)
-    return lines or [Line(line(("No job has been started: app.compile(…) starts one.", "dim")))]
+    for job in reversed(snapshot.get("indexings", {}).values()):  # an older recording has none
+        style = {"finished": "green", "failed": "red"}.get(job["status"], "yellow")
+        lines += [
+            *([Line(Text())] if lines else []),
+            Line(line((job["id"], "bold"), f"  into {job['index']}  ", (job["status"], style))),
+            Line(line(_indexed(job), (f"  {job['error']}" if job["error"] else "", "red"))),
+        ]
+    return lines or [Line(line(("No job has been started: app.compile(…) or app.index(…) starts one.", "dim")))]
+
+
+def _indexed(job: Plain) -> str:
+    counted = [f"{count(job[name])} {name}" for name in ("added", "unchanged", "embedded")]
+    left_out = [f"{count(job['bad'])} left out"] if job["bad"] else []
+    return job["report"] or f"{count(job['read'])} passages read: {', '.join([*counted, *left_out])}"
 
 
 def _sparks(points: Sequence[Sequence[Any]], width: int) -> Text:

@@ -7,8 +7,27 @@ import { Act, Chart, count, Empty, html, money, Scroll } from "./parts.js";
 
 export function Jobs({ snapshot, theme, recorded }) {
   const jobs = Object.values(snapshot.jobs).reverse();
-  if (!jobs.length) return html`<${Empty}>No job has been started: app.compile(…) starts one.<//>`;
-  return jobs.map((job) => html`<${Job} key=${job.id} job=${job} theme=${theme} recorded=${recorded}/>`);
+  const indexings = Object.values(snapshot.indexings ?? {}).reverse(); // an older recording has none
+  if (!jobs.length && !indexings.length) return html`<${Empty}>No job has been started: app.compile(…) or app.index(…) starts one.<//>`;
+  return [...jobs.map((job) => html`<${Job} key=${job.id} job=${job} theme=${theme} recorded=${recorded}/>`),
+    ...indexings.map((job) => html`<${Indexing} key=${job.id} job=${job} recorded=${recorded}/>`)];
+}
+
+function tone(status) {
+  return status === "finished" ? "ok" : status === "failed" ? "bad" : "warn";
+}
+
+function Holding({ job, tell }) {
+  return html`${job.held ? html`<${Act} label="resume ${job.id}" onClick=${() => tell("resume")}>resume<//>` : html`<${Act} label="pause ${job.id}" onClick=${() => tell("pause")}>pause<//>`}<${Act} tone="bad" label="cancel ${job.id}" onClick=${() => tell("cancel")}>cancel<//>`;
+}
+
+// Passages on their way into an index.
+function Indexing({ job, recorded }) {
+  const over = ["finished", "failed", "cancelled"].includes(job.status);
+  const tell = (how) => act(`jobs/${encodeURIComponent(job.id)}/${how}`);
+  return html`<article class="card wide"><h2>${job.id} <small>into ${job.index}</small> <b class="chip ${tone(job.status)}">${job.status}</b></h2>
+    <p>${job.report ?? `${count(job.read)} passages read: ${count(job.added)} added, ${count(job.unchanged)} unchanged, ${count(job.embedded)} embedded${job.bad ? `, ${count(job.bad)} left out` : ""}`}${job.error ? html`; <b class="chip bad">${job.error}</b>` : ""}</p>
+    ${!over && !recorded && html`<div class="acts"><${Holding} job=${job} tell=${tell}/></div>`}</article>`;
 }
 
 function score(value) {
@@ -25,10 +44,10 @@ function Job({ job, theme, recorded }) {
   const data = [points.map((each) => (priced ? Number(each[0]) : each[1])), points.map((each) => each[4]), points.map((each) => each[3]), points.map((each) => each[2])];
   const series = [{ colour: "line", band: true }, { colour: "line" }, { label: "best candidate's mean, with its 95 % interval", colour: "accent" }];
   const steered = job.told.steered;
-  return html`<article class="card wide"><h2>${job.id} <small>${job.optimizer}</small> <b class="chip ${job.status === "finished" ? "ok" : job.status === "failed" ? "bad" : "warn"}">${job.status}</b></h2>
+  return html`<article class="card wide"><h2>${job.id} <small>${job.optimizer}</small> <b class="chip ${tone(job.status)}">${job.status}</b></h2>
     <p>${job.unpriced && !Number(job.spent) ? "unknown cost" : money(job.spent)}${job.unpriced && Number(job.spent) ? ` and ${count(job.unpriced)} calls of unknown price` : ""}, ${count(job.tokens)} tokens for ${count(job.evaluations)} evaluations${steered ? `; steered ${steered === 1 ? "once" : `${steered} times`}` : ""}${job.told.error ? html`; <b class="chip bad">${job.told.error}</b>` : ""}</p>
     ${job.verdict && html`<p class="verdict">${job.verdict}</p>`}
-    ${!over && !recorded && html`<div class="acts">${job.held ? html`<${Act} label="resume ${job.id}" onClick=${() => told("resume")}>resume<//>` : html`<${Act} label="pause ${job.id}" onClick=${() => told("pause")}>pause<//>`}<${Act} tone="bad" label="cancel ${job.id}" onClick=${() => told("cancel")}>cancel<//>
+    ${!over && !recorded && html`<div class="acts"><${Holding} job=${job} tell=${told}/>
       ${by.includes("hint") && html`<${Hint} job=${job.id} tell=${(hint) => told("steer", { hint })}/>`}</div>
       <p class="empty">${by.length ? `It can be steered by ${by.map((each) => WORDS[each]).join(", ")}: each word is recorded, and counts after the plan under way.` : `${job.optimizer} has no use for hints or candidates: it can be paused and cancelled.`}</p>`}
     ${points.length > 1 && html`<${Chart} theme=${theme} label="score of the best candidate by ${priced ? "dollars spent" : "rows run"}, with its 95 % interval" data=${data} series=${series} x=${(_, marks) => marks.map((each) => (priced ? money(each) : `${count(each)} rows`))}/>`}
