@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from array import array
 from dataclasses import asdict, dataclass
 from json.encoder import encode_basestring_ascii
 from operator import is_
@@ -14,12 +13,8 @@ from dspex.protocols.content import AudioPart, FilePart, ImagePart, Part, ToolRe
 from dspex.protocols.headers import header_identity
 from dspex.protocols.lm import LMRequest, LMResponse, Message
 from dspex.protocols.model import LM, LMParams, LMPool
-from dspex.protocols.retrieval import Passage
 
-__all__ = ["CacheMode", "CacheService", "CacheStore", "CachedValue", "Hit", "Lead", "OpenCacheStore", "cache_key"]
-
-CachedValue = LMResponse | array | tuple[Passage, ...]  # type: ignore[type-arg]  # of float32, the vector of a text
-"""The things that a cache keeps: answers, vectors, passages found."""
+__all__ = ["CacheMode", "CacheService", "CacheStore", "Hit", "Lead", "OpenCacheStore", "cache_key"]
 
 KEY_VERSION = "4"
 """Part of every key: raised when the meaning of a stored answer changes, which empties all caches at once."""

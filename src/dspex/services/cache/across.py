@@ -11,7 +11,7 @@ from typing import Final
 
 from dspex._clock import wall_time
 from dspex.errors import SharedError
-from dspex.protocols.cache import CachedValue
+from dspex.protocols.lm import LMResponse
 from dspex.protocols.printable import printable
 from dspex.runtime import Runtime, get_logger
 from dspex.services.cache.envelope import CacheEntry, decode_entry, encode_entry, model_of
@@ -79,7 +79,7 @@ class Across:
         self._wanted: dict[str, _Wanted] = {}
         self._puts: deque[Put] = deque()
         self._releases: deque[tuple[str, int]] = deque()
-        self._removals: deque[tuple[str, CachedValue]] = deque()
+        self._removals: deque[tuple[str, LMResponse]] = deque()
         self._work = asyncio.Event()
         self._renew_at = runtime.clock.now() + lease / 3
         self._sweep_at = runtime.clock.now() + _SWEEP_EVERY * (0.5 + runtime.random.random())
@@ -111,7 +111,7 @@ class Across:
             self._releases.append((key, fence))
             self._work.set()
 
-    def remove(self, key: str, value: CachedValue) -> None:
+    def remove(self, key: str, value: LMResponse) -> None:
         """Remove a value, if it still is this one."""
         self._removals.append((key, value))
         self._work.set()
@@ -236,7 +236,7 @@ class Across:
         if gone and self._runtime.telemetry.active:
             self._runtime.telemetry.emit("dspex.cache.evict", {"count": float(gone)}, {"tier": "shared"})
 
-    async def _remove(self, key: str, value: CachedValue) -> None:
+    async def _remove(self, key: str, value: LMResponse) -> None:
         (envelope,) = await self._tier.get([key])
         entry = decode_entry(envelope, wall_time()) if envelope is not None else None
         if envelope is not None and isinstance(entry, CacheEntry) and entry.value == value:

@@ -2,58 +2,45 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import math
-import sys
-from array import array
-from collections.abc import Callable
 from dataclasses import astuple, replace
 from decimal import Decimal
 from typing import Any, Final
 
-from dspex.protocols.cache import CachedValue
 from dspex.protocols.content import Citation, ReasoningPart, ToolCall
 from dspex.protocols.lm import Completion, LMResponse, TokenLogprob, Usage
-from dspex.protocols.retrieval import Passage
 
 __all__ = ["decode_response", "decode_stored", "decode_value", "encode_response", "encode_value"]
 
 VERSION = 2
+_KIND: Final = "answer"
 _COUNTS = 6
 """Numbers of a usage that are counts."""
 
 
-def encode_value(value: CachedValue) -> tuple[str, str]:
+def encode_value(value: LMResponse) -> tuple[str, str]:
     """
     Return the kind of a value and its JSON text, in ASCII.
 
+    Vectors and passages are kept as answers, so there is one kind; the place for it is in every format.
+
     Raises:
-        TypeError: It is of no kind that is cached, or a part of it is not JSON.
+        TypeError: A part of it is not JSON.
     """
-    if isinstance(value, LMResponse):
-        return "answer", encode_response(value)
-    if isinstance(value, array) and value.typecode == "f":
-        return "vector", json.dumps(_vector_written(value))
-    if isinstance(value, tuple) and all(isinstance(each, Passage) for each in value):
-        return "passages", json.dumps(
-            [[each.text, each.title, each.score, each.id, dict(each.metadata)] for each in value]
-        )
-    raise TypeError(f"a {type(value).__name__} is not cached")
+    return _KIND, encode_response(value)
 
 
-def decode_value(kind: str, fields: object) -> CachedValue | None:
-    """Return the value that JSON stands for, or None when it is none of this kind; never raises."""
-    read = _KINDS.get(kind)
-    if read is None:
+def decode_value(kind: str, fields: object) -> LMResponse | None:
+    """Return the answer that JSON stands for, or None when it is none; never raises."""
+    if kind != _KIND:
         return None
     try:
-        return read(fields)
+        return _response(fields)
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return None
 
 
-def decode_stored(kind: str, text: str) -> CachedValue | None:
+def decode_stored(kind: str, text: str) -> LMResponse | None:
     """Return the value that a JSON text stands for, or None when it is none of this kind; never raises."""
     try:
         fields: object = json.loads(text)
@@ -103,10 +90,7 @@ def _encoded(completion: Completion) -> list[object]:  # JSON
 
 def decode_response(text: str) -> LMResponse | None:
     """Return the response, or None when ``text`` is of another version or no response at all."""
-    try:
-        return _response(json.loads(text))
-    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
-        return None
+    return decode_stored(_KIND, text)
 
 
 def _response(fields: Any) -> LMResponse | None:  # JSON
@@ -120,38 +104,6 @@ def _response(fields: Any) -> LMResponse | None:  # JSON
         return None
     withheld = int(fields["withheld"])
     return LMResponse(completions, usage, _text(fields["model"]), request_id, headers, withheld)
-
-
-def _vector_written(vector: array[float]) -> str:
-    """Return float32 numbers, little end first, in base64: four letters for three bytes, and not one bit is lost."""
-    if sys.byteorder == "big":
-        vector = array("f", vector)
-        vector.byteswap()
-    return base64.b64encode(vector.tobytes()).decode()
-
-
-def _vector(text: object) -> array[float] | None:
-    vector = array("f")
-    vector.frombytes(base64.b64decode(_text(text), validate=True))
-    if sys.byteorder == "big":
-        vector.byteswap()
-    return vector if vector and all(map(math.isfinite, vector)) else None
-
-
-def _passages(rows: Any) -> tuple[Passage, ...]:  # JSON
-    if not isinstance(rows, list):
-        raise TypeError(f"{rows!r} is not a list")
-    return tuple(
-        Passage(_text(text), _text(title), float(score), _text(known_as), metadata)
-        for text, title, score, known_as, metadata in rows
-    )
-
-
-_KINDS: Final[dict[str, Callable[[Any], CachedValue | None]]] = {  # JSON
-    "answer": _response,
-    "vector": _vector,
-    "passages": _passages,
-}
 
 
 def _decoded(text: object, reason: object, more: Any = None) -> Completion:  # JSON

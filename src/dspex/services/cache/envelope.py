@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, runtime_checkable
 
-from dspex.protocols.cache import CachedValue
+from dspex.protocols.lm import LMResponse
 from dspex.services.cache.codec import decode_value, encode_value
 from dspex.services.cache.shared_tier import MAX_BYTES
 
@@ -33,7 +33,7 @@ class CacheEntry:
         until: When it stops being served, likewise; None where never.
     """
 
-    value: CachedValue
+    value: LMResponse
     created: float
     until: float | None = None
 
@@ -97,10 +97,9 @@ def decode_entry(text: str, now: float) -> CacheEntry | Unreadable:
     return CacheEntry(value, created, until) if value is not None else "damaged"
 
 
-def model_of(value: CachedValue) -> str:
+def model_of(value: LMResponse) -> str:
     """Return the model a value is from, for people to choose by; empty where it is from none."""
-    name = getattr(value, "model", "")
-    return name if isinstance(name, str) else ""
+    return value.model
 
 
 def _number(value: object) -> float | None:

@@ -10,7 +10,6 @@ from aiocache import SimpleMemoryCache
 from aiocache.serializers import NullSerializer
 
 from dspex._clock import wall_time
-from dspex.protocols.cache import CachedValue
 from dspex.protocols.lm import LMResponse
 
 __all__ = ["MemoryTier"]
@@ -30,13 +29,13 @@ class MemoryTier(SimpleMemoryCache):  # type: ignore[misc]  # aiocache ships no 
         self.max_bytes = max_bytes
         self.bytes = 0
         self.evicted = 0
-        self._cache: OrderedDict[str, CachedValue] = OrderedDict()
+        self._cache: OrderedDict[str, LMResponse] = OrderedDict()
         self._until: dict[str, float] = {}  # of those that expire
 
     def __len__(self) -> int:
         return len(self._cache)
 
-    def get_nowait(self, key: str) -> CachedValue | None:
+    def get_nowait(self, key: str) -> LMResponse | None:
         """Return the value and count it as used just now."""
         found = self._cache.get(key)
         if found is not None:
@@ -46,7 +45,7 @@ class MemoryTier(SimpleMemoryCache):  # type: ignore[misc]  # aiocache ships no 
             self._cache.move_to_end(key)
         return found
 
-    def set_nowait(self, key: str, value: CachedValue, until: float | None = None) -> None:
+    def set_nowait(self, key: str, value: LMResponse, until: float | None = None) -> None:
         """
         Keep a value; the least recently used ones leave until the bounds hold.
 
@@ -62,7 +61,7 @@ class MemoryTier(SimpleMemoryCache):  # type: ignore[misc]  # aiocache ships no 
             self._drop(next(iter(self._cache)))
             self.evicted += 1
 
-    def remove_nowait(self, key: str, value: CachedValue) -> None:
+    def remove_nowait(self, key: str, value: LMResponse) -> None:
         """Remove a value, if it is still the one that is kept under ``key``."""
         if self._cache.get(key) == value:
             self._drop(key)
@@ -76,13 +75,13 @@ class MemoryTier(SimpleMemoryCache):  # type: ignore[misc]  # aiocache ships no 
             self._until.pop(key, None)
         return True
 
-    async def _get(self, key: str, encoding: str = "utf-8", _conn: object = None) -> CachedValue | None:
+    async def _get(self, key: str, encoding: str = "utf-8", _conn: object = None) -> LMResponse | None:
         return self.get_nowait(key)
 
     async def _set(
         self, key: str, value: object, ttl: object = None, _cas_token: object = None, _conn: object = None
     ) -> bool:
-        self.set_nowait(key, cast("CachedValue", value))
+        self.set_nowait(key, cast("LMResponse", value))
         return True
 
     async def _delete(self, key: str, _conn: object = None) -> int:
@@ -95,10 +94,6 @@ class MemoryTier(SimpleMemoryCache):  # type: ignore[misc]  # aiocache ships no 
         return True
 
 
-def _size(value: CachedValue) -> int:
+def _size(value: LMResponse) -> int:
     """Return about how many bytes a value takes."""
-    if isinstance(value, LMResponse):
-        return 600 + sum(len(each.text) for each in value.completions) + 40 * len(value.headers)
-    if isinstance(value, tuple):
-        return 100 + sum(300 + len(each.text) + len(each.title) for each in value)
-    return 100 + 4 * len(value)
+    return 600 + sum(len(each.text) for each in value.completions) + 40 * len(value.headers)

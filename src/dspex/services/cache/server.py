@@ -377,7 +377,7 @@ class CacheServer(LibraryActor):
             self._let_lead(said.key, found.fence)
         elif found is None:
             self._let_lead(said.key, NO_LEASE)
-        elif not isinstance(found.value, LMResponse) or found.value == self._table.unwanted.get(said.key):
+        elif found.value == self._table.unwanted.get(said.key):
             assert self._across is not None
             self._across.want(said.key, read=False)  # its removal is under way
         else:

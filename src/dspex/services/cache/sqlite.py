@@ -12,7 +12,6 @@ from typing import Final
 from dspex._clock import wall_time
 from dspex._files import make_private
 from dspex.errors import CacheError
-from dspex.protocols.cache import CachedValue
 from dspex.protocols.lm import LMResponse
 from dspex.services.cache.codec import decode_stored, encode_value
 from dspex.services.cache.envelope import CacheEntry, Unreadable, model_of
@@ -147,7 +146,7 @@ class SqliteTable:
     def get(self, key: str) -> LMResponse | None:
         """Return the stored response; one that cannot be read counts as absent. Nothing is written."""
         found = self.find(key)
-        return found.value if isinstance(found, CacheEntry) and isinstance(found.value, LMResponse) else None
+        return found.value if isinstance(found, CacheEntry) else None
 
     def find(self, key: str) -> CacheEntry | Unreadable | None:
         """Return a stored value and its circumstances, or why it counts as absent. Nothing is written."""
@@ -190,7 +189,7 @@ class SqliteTable:
             self._db.execute(_SET, row)
             return self._evict()
 
-    def remove(self, key: str, value: CachedValue) -> None:
+    def remove(self, key: str, value: LMResponse) -> None:
         """Remove a value, if it is still the one that is stored under ``key``."""
         with self._writing():
             row = self._db.execute(
