@@ -12,7 +12,6 @@ from dspex.errors import (
     ActorExited,
     ConfigError,
     JobBusy,
-    JobCancelled,
     OptimizationError,
     RequestRejected,
 )
@@ -21,42 +20,25 @@ from dspex.evaluation.outage_gate import OutageGate
 from dspex.evaluation.row_runner import together
 from dspex.indexing.embedding import EmbedTexts
 from dspex.indexing.files import Batch, IndexFiles
-from dspex.indexing.messages import CANCEL, PAUSE, RESUME
-from dspex.indexing.record import IndexCounts, IndexRecord, IndexReport, IndexTable, plain_counts
-from dspex.optimizers.control import JobFolder, spending_of
+from dspex.indexing.record import IndexCounts, IndexRecord, IndexReport, plain_counts
+from dspex.optimizers.control import spending_of
+from dspex.optimizers.jobs import WorkingActor
 from dspex.optimizers.journal import Journal
 from dspex.protocols.executor import Executor, Failed
 from dspex.protocols.money import Spending
 from dspex.protocols.retrieval import Passage, Vector, embedded_text
 from dspex.protocols.scope import RequestTotals
 from dspex.runtime import (
-    NORMAL,
     Backoff,
-    ChildSpec,
     Continue,
     Crashed,
-    Down,
-    DynamicSupervisor,
-    Exit,
-    LibraryActor,
-    Next,
-    Normal,
-    Other,
-    Restart,
-    Shutdown,
-    Stop,
-    Supervisor,
-    TaskProcess,
     WorkerThread,
 )
 
-__all__ = ["IndexActor", "IndexServices", "IndexSupervisor", "index_spec"]
+__all__ = ["IndexActor", "IndexServices"]
 
 PAUSES = Backoff(initial=0.5, maximum=60.0)
 """The wait of a job while the provider is down, in seconds."""
-
-LISTENING = 0.5
-"""Seconds between two looks for words from other processes."""
 
 TELLING = 1.0
 """Seconds between two records of how far the job is."""
@@ -90,7 +72,7 @@ class IndexServices:
         self.open_stream = open_stream
 
 
-class IndexActor(LibraryActor):
+class IndexActor(WorkingActor[IndexRecord]):
     """
     Runs one job in a task of its own, so that the mailbox always answers.
 
@@ -100,18 +82,13 @@ class IndexActor(LibraryActor):
     """
 
     def __init__(self, record: IndexRecord, services: IndexServices) -> None:
-        self._record = record
+        super().__init__(record)
         self._services = services
-        self._journals: WorkerThread
-        self._journal: Journal | None = None
         self._writing: WorkerThread
         self._files: IndexFiles | None = None
         self._reading: WorkerThread
         self._source: Iterator[Passage] | None = None
         self._may_go = asyncio.Event()
-        self._work: TaskProcess | None = None
-        self._watched = 0  # the monitor of the work
-        self._cancelling = False
         self._counts = IndexCounts()
         self._told = 0.0
 
@@ -132,15 +109,7 @@ class IndexActor(LibraryActor):
         record.status = "paused" if record.held else "running"
         if not record.held:
             self._may_go.set()
-        context = record.spec.options.context
-        own = context.copy() if context is not None else None
-        self._work = self._dspex_process.spawn_task(
-            self._run, label=f"indexing of {record.spec.target.name}", context=own
-        )
-        self._watched = self._work.ref.monitor()
-        self.spawn_task(self._listen, label="words from outside")
-        if record.cancel_wanted:
-            self._cancel()
+        self._begin(f"indexing of {record.spec.target.name}")
         return None
 
     # --- resources ------------------------------------------------------------------------------------------
@@ -166,9 +135,6 @@ class IndexActor(LibraryActor):
             after = page[-1].seq
         return spent
 
-    async def _close_journal(self, worker: WorkerThread) -> None:
-        await worker.aclose(self._journal.close if self._journal is not None else None)
-
     def _open_files(self) -> None:
         spec = self._record.spec
         self._files = IndexFiles(spec.target, spec.mode)
@@ -193,68 +159,8 @@ class IndexActor(LibraryActor):
             stop()
         await worker.aclose(self._shut_source)
 
-    # --- messages -------------------------------------------------------------------------------------------
-
-    async def handle_continue(self, argument: object) -> Next:
-        """Leave: a predecessor had settled the job."""
-        return Stop(NORMAL)
-
-    async def handle_cast(self, message: object) -> Next:
-        """Cancel, pause or resume the job."""
-        if message is CANCEL:
-            self._cancel()
-        elif message is PAUSE or message is RESUME:
-            self._hold(message is PAUSE)
-        else:
-            return await super().handle_cast(message)
-        return None
-
-    def _hold(self, hold: bool) -> None:
-        if self._record.settled:
-            return
-        changed, self._record.held = self._record.held is not hold, hold
-        self._record.status = "paused" if hold else "running"
-        (self._may_go.clear if hold else self._may_go.set)()
-        if changed:
-            self.spawn_task(self._try_append, "held" if hold else "released", {}, label="note")
-
-    async def _listen(self) -> None:
-        """Do what other processes ask for, in their order, as if the handle of the job had been told."""
-        assert self._journal is not None
-        folder, words = JobFolder(self._record.spec.path.parent), {"pause": PAUSE, "resume": RESUME, "cancel": CANCEL}
-        while True:
-            await self.runtime.sleep(LISTENING)
-            for word in await self._journals.run(folder.take, self._record.spec.id, self._journal.epoch):
-                if word in words:
-                    self.ref.cast(words[word])
-
-    async def handle_info(self, message: Any) -> Next:
-        """React to the end of the work: with the job's, or by dying of it, so that it is begun again."""
-        if not issubclass(type(message), Down) or message.monitor != self._watched:
-            return await super().handle_info(message)
-        if self._record.settled or isinstance(message.reason, Normal):
-            return Stop(NORMAL)
-        if not self._record.cancel_wanted:
-            why = message.reason
-            return Stop(why if isinstance(why, Crashed) else Other(f"its work was {why}"))
-        return None
-
-    def _cancel(self) -> None:
-        self._record.cancel_wanted = True
-        if not self._cancelling:
-            self._cancelling = True
-            self.spawn_task(self._end_cancelled, label="cancel")
-
-    async def _end_cancelled(self) -> None:
-        record, work = self._record, self._work
-        if record.settled or work is None:
-            return
-        work.ref.kill()
-        await work.wait_exit(None)
-        if not record.settled:
-            await self._try_append("cancelled", {})
-            record.fail(JobCancelled(record.spec.id), "cancelled")
-        self._dspex_process.receive_exit(Shutdown("cancelled"), None)
+    def _go(self, go: bool) -> None:
+        (self._may_go.set if go else self._may_go.clear)()
 
     def describe(self) -> str:
         """Tell how far the job is."""
@@ -405,12 +311,6 @@ class IndexActor(LibraryActor):
         await self._journals.run(self._journal.append, kind, data)
         self._journal.written.clear()
 
-    async def _try_append(self, kind: str, data: Mapping[str, object]) -> None:
-        try:
-            await self._append(kind, data)
-        except OptimizationError as error:
-            self._record.fail(error)
-
     async def _note_start(self) -> None:
         spec, journal = self._record.spec, self._journal
         assert journal is not None
@@ -418,14 +318,6 @@ class IndexActor(LibraryActor):
         await self._append("started" if journal.epoch == 1 else "resumed", about)
         if self._record.held:
             await self._append("held", {})
-
-    async def _note_pause(self, error: Exception, delay: float) -> None:
-        self._record.status = "paused"
-        await self._append("paused", {"error": f"{type(error).__name__}: {error}", "delay": delay})
-
-    def _note_go(self) -> None:
-        if not self._record.held:
-            self._record.status = "running"
 
 
 def _spent(totals: RequestTotals) -> dict[str, object]:
@@ -441,58 +333,3 @@ def _error_of(reason: object) -> Exception:
     if isinstance(reason, Crashed) and isinstance(reason.error, Exception):
         return reason.error
     return ActorExited("a batch of the job", reason)
-
-
-class _JobSupervisor(Supervisor):
-    """Restarts one job's actor a bounded number of times; beyond, the job fails, and waits for the next start."""
-
-    def __init__(self, record: IndexRecord, table: IndexTable, services: IndexServices) -> None:
-        actor = ChildSpec(record.name, IndexActor, (record, services), restart=Restart.TRANSIENT, name=record.name)
-        super().__init__([actor], max_restarts=5, max_seconds=60.0)
-        self._record = record
-        self._table = table
-
-    async def init(self) -> Stop | None:
-        """Start the actor; see to it that nobody waits for a job that is given up."""
-        self.own(self._record, self._leave)
-        return await super().init()
-
-    def _leave(self, record: IndexRecord) -> None:
-        if record.settled or isinstance(self._dspex_process.exit_reason, (Normal, Shutdown)):
-            self._table.end(record)  # else we were killed, and shall be restarted
-
-    async def _child_exited(self, message: Exit) -> Next:
-        outcome = await super()._child_exited(message)
-        return Stop(NORMAL) if outcome is None and self._record.settled else outcome
-
-
-class IndexSupervisor(DynamicSupervisor):
-    """Holds the jobs; when it is restarted it starts again those that had not ended."""
-
-    def __init__(self, table: IndexTable, services: IndexServices) -> None:
-        super().__init__(max_restarts=20, max_seconds=60.0)
-        self._table = table
-        self._services = services
-
-    async def init(self) -> Stop | None:
-        """Start what a predecessor left."""
-        for record in self._table.unfinished():
-            try:
-                if not record.settled:
-                    await self._add_child(index_spec(record, self._table, self._services))
-                    continue
-            except ActorError as error:
-                record.fail(error)
-            self._table.end(record)
-        return None
-
-
-def index_spec(record: IndexRecord, table: IndexTable, services: IndexServices) -> ChildSpec:
-    """Return the child spec of one job."""
-    return ChildSpec(
-        f"supervisor of {record.name}",
-        _JobSupervisor,
-        (record, table, services),
-        restart=Restart.TRANSIENT,
-        kind="supervisor",
-    )

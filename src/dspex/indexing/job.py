@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dspex.evaluation.display import open_display
-from dspex.indexing.messages import CANCEL, PAUSE, RESUME
-from dspex.indexing.record import IndexCounts, IndexRecord, IndexReport, IndexStatus
+from dspex.indexing.record import IndexCounts, IndexRecord, IndexReport
+from dspex.optimizers.jobs import CANCEL, PAUSE, RESUME, JobStatus
 from dspex.runtime import NamedRef
 
 __all__ = ["IndexJob"]
@@ -31,7 +31,7 @@ class IndexJob:
         return self._record.spec.id
 
     @property
-    def status(self) -> IndexStatus:
+    def status(self) -> JobStatus:
         """``starting``, ``running``, ``paused`` (also by an outage), ``finished``, ``failed`` or ``cancelled``."""
         return self._record.status
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from dspex.errors import AppClosed, RetrievalError
+from dspex.errors import RetrievalError
 from dspex.indexing.target import IndexTarget
 from dspex.optimizers.identity import Identity
+from dspex.optimizers.jobs import RecordOfJob
 from dspex.protocols.executor import RunOptions
 from dspex.protocols.retrieval import Passage
 
@@ -20,13 +20,10 @@ __all__ = [
     "IndexRecord",
     "IndexReport",
     "IndexSpec",
-    "IndexStatus",
-    "IndexTable",
     "plain_counts",
 ]
 
 IndexMode = Literal["build", "add"]
-IndexStatus = Literal["starting", "running", "paused", "finished", "failed", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,30 +99,11 @@ class IndexSpec:
 
 
 @dataclass(slots=True)
-class IndexRecord:
-    """
-    One job of this App: how far it is, how it ended, and who waits for either.
+class IndexRecord(RecordOfJob[IndexSpec]):
+    """One job of this App that indexes passages."""
 
-    An end is settled by the actor and published when the actor and its supervisor are gone: then the journal is
-    closed, the index's file is free, and only then whoever waits is told.
-    """
-
-    spec: IndexSpec
-    status: IndexStatus = "starting"
     counts: IndexCounts = IndexCounts()
     report: IndexReport | None = None
-    error: Exception | None = None
-    incarnations: int = 0
-    cancel_wanted: bool = False
-    held: bool = False
-    ended: bool = False
-    """True when the end has been published."""
-    _waiting: list[asyncio.Future[None]] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        """The name under which the job's actor is registered."""
-        return f"job {self.spec.id}"
 
     @property
     def settled(self) -> bool:
@@ -142,57 +120,12 @@ class IndexRecord:
         if not self.settled:
             self.report, self.status = report, "finished"
 
-    def fail(self, error: Exception, status: IndexStatus = "failed") -> None:
-        """Settle the error, unless something is settled already."""
-        if not self.settled:
-            self.error, self.status = error, status
-
-    def publish(self) -> None:
-        """Tell whoever waits how the job ended."""
-        self.ended = True
-        self._wake()
-
-    async def changed(self) -> None:
-        """Wait for the next step or the end. Cancellation: nothing stays behind."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        try:
-            await future
-        finally:
-            if future in self._waiting:
-                self._waiting.remove(future)
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
-
-
-class IndexTable:
-    """The jobs of one run of an App, by id; data, not a process: it cannot crash."""
-
-    __slots__ = ("closing", "jobs")
-
-    def __init__(self) -> None:
-        self.jobs: dict[str, IndexRecord] = {}
-        self.closing = False
-
-    def unfinished(self) -> list[IndexRecord]:
-        """The jobs whose end has not been published, oldest first."""
-        return [record for record in self.jobs.values() if not record.ended]
-
-    def end(self, record: IndexRecord) -> None:
-        """Publish the end of a job whose supervisor has ended for good; one that settled nothing has failed."""
-        if self.closing:
-            record.fail(AppClosed())
-        record.fail(
-            RetrievalError(
-                f"job {record.spec.id} died {record.incarnations} times and is not started again; start the same job "
-                f"again to continue it"
-            )
+    def lost(self) -> Exception:
+        """Return the error of a job whose actor has died too often."""
+        return RetrievalError(
+            f"job {self.spec.id} died {self.incarnations} times and is not started again; start the same job again to "
+            f"continue it"
         )
-        record.publish()
 
 
 def plain_counts(counts: IndexCounts) -> Mapping[str, int]:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from dspex.errors import ActorExited, AppClosed, ConfigError, NoSuchActor, StartFailed
-from dspex.indexing.actor import IndexServices, IndexSupervisor, index_spec
+from dspex.indexing.actor import IndexActor, IndexServices
 from dspex.indexing.job import IndexJob
-from dspex.indexing.record import IndexMode, IndexRecord, IndexSpec, IndexTable
+from dspex.indexing.record import IndexMode, IndexRecord, IndexSpec
 from dspex.indexing.target import IndexTarget
 from dspex.optimizers.control import is_job_name
 from dspex.optimizers.identity import Identity
+from dspex.optimizers.jobs import JobsSupervisor, JobsTable
 from dspex.protocols.executor import Executor, RunOptions
 from dspex.protocols.retrieval import Passage
 from dspex.runtime import ChildSpec, Runtime, SupervisorRef
@@ -65,15 +66,15 @@ class IndexService:
         open_stream: Any,  # an async function that returns an OpenStream
         home: Path,
     ) -> None:
-        self.table = IndexTable()
+        self.table = JobsTable[IndexRecord]()
         self._runtime = runtime
         self._services = IndexServices(executor, open_stream)
         self._home = home
 
     def spec(self) -> ChildSpec:
         """Return the child spec of the supervisor."""
-        arguments = (self.table, self._services)
-        return ChildSpec(INDEXINGS, IndexSupervisor, arguments, kind="supervisor", name=INDEXINGS)
+        arguments = (self.table, IndexActor, self._services)
+        return ChildSpec(INDEXINGS, JobsSupervisor, arguments, kind="supervisor", name=INDEXINGS)
 
     async def start(
         self,
@@ -111,7 +112,7 @@ class IndexService:
     async def _begin(self, spec: IndexSpec, supervisor: SupervisorRef, progress: bool | None) -> IndexJob:
         record = self.table.jobs[spec.id] = IndexRecord(spec)
         try:
-            await supervisor.start_child(index_spec(record, self.table, self._services))
+            await supervisor.start_child(JobsSupervisor.spec(record, self.table, IndexActor, self._services))
         except StartFailed as error:
             self.table.jobs.pop(spec.id, None)
             raise (record.error or error) from None

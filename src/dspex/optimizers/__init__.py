@@ -1,7 +1,7 @@
 """Optimizers: algorithms that make a better program out of a program and examples, as jobs that survive kills."""
 
 from dspex.optimizers._job_service import OPTIMIZERS, JobService, JobSettings
-from dspex.optimizers._record import JobEvent, JobStatus
+from dspex.optimizers._record import JobEvent
 from dspex.optimizers.bootstrap import BootstrapFewShot
 from dspex.optimizers.bootstrap_finetune import BootstrapFinetune
 from dspex.optimizers.candidate import Candidate
@@ -11,6 +11,7 @@ from dspex.optimizers.gepa import GEPA
 from dspex.optimizers.headroom import HeadroomReport, Variant
 from dspex.optimizers.infer_rules import InferRules
 from dspex.optimizers.job import Job, JobEvents
+from dspex.optimizers.jobs import JobStatus
 from dspex.optimizers.labeled import LabeledFewShot
 from dspex.optimizers.miprov2 import MIPROv2
 from dspex.optimizers.plans import (

@@ -12,8 +12,8 @@ from dspex._random import fresh_id
 from dspex.errors import ActorExited, AppClosed, ConfigError, JobMismatch, NoSuchActor, StartFailed
 from dspex.evaluation import check_metric, read_rows
 from dspex.evaluation.rows_under_way import RowsUnderWay
-from dspex.optimizers._optimizer_actor import DRAIN, OptimizerSupervisor, job_spec
-from dspex.optimizers._record import JobRecord, JobSpec, JobTable
+from dspex.optimizers._optimizer_actor import DRAIN, OptimizerActor
+from dspex.optimizers._record import JobRecord, JobSpec
 from dspex.optimizers._sources import path_of, sources_of
 from dspex.optimizers.candidate import named_among
 from dspex.optimizers.control import is_job_name
@@ -26,6 +26,7 @@ from dspex.optimizers.fingerprint import (
 )
 from dspex.optimizers.identity import Identity, differences, is_accepted, lm_text, program_identity
 from dspex.optimizers.job import Job
+from dspex.optimizers.jobs import JobsSupervisor, JobsTable
 from dspex.optimizers.plans import Algorithm, Task
 from dspex.optimizers.split import split_rows
 from dspex.programs import DEFAULT_ADAPTER, Adapter, Module
@@ -40,7 +41,7 @@ __all__ = ["OPTIMIZERS", "JobService"]
 M = TypeVar("M", bound=Module)
 
 OPTIMIZERS = "optimizers"
-"""The name under which the OptimizerSupervisor is registered."""
+"""The name under which the supervisor of these jobs is registered."""
 
 PRIORITY = 10
 """Of an optimizer's requests: interactive ones go first."""
@@ -98,7 +99,7 @@ class JobService:
         rows: RowsUnderWay | None = None,
         training: TrainingRoom | None = None,
     ) -> None:
-        self.table = JobTable()
+        self.table = JobsTable[JobRecord]()
         self._runtime = runtime
         self._executor = executor
         self._home = home
@@ -108,9 +109,9 @@ class JobService:
         self._training = training
 
     def spec(self) -> ChildSpec:
-        """Return the child spec of the OptimizerSupervisor."""
-        arguments = (self.table, self._executor)
-        return ChildSpec(OPTIMIZERS, OptimizerSupervisor, arguments, kind="supervisor", name=OPTIMIZERS)
+        """Return the child spec of the supervisor."""
+        arguments = (self.table, OptimizerActor, self._executor)
+        return ChildSpec(OPTIMIZERS, JobsSupervisor, arguments, kind="supervisor", name=OPTIMIZERS)
 
     async def compile(
         self,
@@ -150,9 +151,9 @@ class JobService:
             await known.changed()
 
     async def _begin(self, spec: JobSpec, supervisor: SupervisorRef, progress: bool | None) -> Job[Any]:
-        record = self.table.jobs[spec.id] = JobRecord(spec, self._rows, self._training)
+        record = self.table.jobs[spec.id] = JobRecord(spec, under_way=self._rows, training=self._training)
         try:
-            await supervisor.start_child(job_spec(record, self.table, self._executor))
+            await supervisor.start_child(JobsSupervisor.spec(record, self.table, OptimizerActor, self._executor))
         except StartFailed as error:
             self.table.jobs.pop(spec.id, None)
             raise (record.error or error) from None

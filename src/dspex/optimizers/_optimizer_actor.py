@@ -1,62 +1,39 @@
-"""The actor of one job, and the supervisors above it."""
+"""The actor of one job that compiles a program."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from functools import partial
 
-from dspex.errors import ActorError, JobBusy, JobCancelled, JobMismatch, NoCandidate, OptimizationError
+from dspex.errors import JobBusy, JobMismatch, NoCandidate, OptimizationError
 from dspex.evaluation import RowRunner
 from dspex.evaluation.outage_gate import OutageGate
 from dspex.optimizers._core import Core
 from dspex.optimizers._driver import Driver
 from dspex.optimizers._hands import Hands
 from dspex.optimizers._job_plan import SEARCH, JobPlan, Outcome
-from dspex.optimizers._record import JobRecord, JobTable
+from dspex.optimizers._record import JobRecord
 from dspex.optimizers._trainings import Trainings
 from dspex.optimizers._writer import JobWriter
 from dspex.optimizers.candidate import Candidate
-from dspex.optimizers.control import JobFolder
+from dspex.optimizers.jobs import WorkingActor
 from dspex.optimizers.journal import Journal, Record
 from dspex.optimizers.plans import Steer, Task
 from dspex.optimizers.steering import heard
 from dspex.optimizers.verdict import plain_verdict, verdict_of
 from dspex.protocols.executor import Executor
 from dspex.runtime import (
-    NORMAL,
     Backoff,
-    ChildSpec,
     Continue,
-    Crashed,
-    Down,
-    DynamicSupervisor,
-    Exit,
-    LibraryActor,
     Next,
-    Normal,
-    Other,
-    Restart,
-    Shutdown,
-    Stop,
-    Supervisor,
-    TaskProcess,
     WorkerThread,
 )
 
-__all__ = ["CANCEL", "JobSupervisor", "OptimizerActor", "OptimizerSupervisor", "job_spec"]
+__all__ = ["DRAIN", "OptimizerActor"]
 
-CANCEL = "cancel"
-"""Cast to a job's actor to end the job."""
-
-PAUSE = "pause"
 DRAIN = "drain"
 """Begin nothing more, since the App closes: what is under way ends, and the job goes on in another run of it."""
-"""Cast to a job's actor to begin nothing more for a while."""
-
-RESUME = "resume"
-"""Cast to a job's actor to go on."""
-
-_WORDS = {"pause": PAUSE, "resume": RESUME, "cancel": CANCEL}
 
 PAGE = 1_000
 """Records that are read from a journal at once."""
@@ -64,15 +41,12 @@ PAGE = 1_000
 PAUSES = Backoff(initial=0.5, maximum=60.0)
 """The wait of a search while the provider is down, in seconds."""
 
-LISTENING = 0.5
-"""Seconds between two looks for words from other processes."""
-
 _SETTLED = "settled"
 _NO_PLACE = (OSError, sqlite3.OperationalError)
 """Causes of a journal that there is no place for."""
 
 
-class OptimizerActor(LibraryActor):
+class OptimizerActor(WorkingActor[JobRecord]):
     """
     Runs one job's search in a task of its own, so that the mailbox always answers.
 
@@ -82,17 +56,12 @@ class OptimizerActor(LibraryActor):
     """
 
     def __init__(self, record: JobRecord, executor: Executor) -> None:
-        self._record = record
+        super().__init__(record)
         self._executor = executor
-        self._worker: WorkerThread
-        self._journal: Journal | None = None
         self._writer: JobWriter
         self._core: Core
         self._driver: Driver
         self._seen = 0
-        self._search: TaskProcess | None = None
-        self._watched = 0  # the monitor of the search
-        self._cancelling = False
         self._trainings: Trainings | None = None
 
     async def init(self) -> Continue | None:
@@ -115,24 +84,18 @@ class OptimizerActor(LibraryActor):
             return Continue(_SETTLED)
         record.status = "running"
         self._driver = self._make_driver()
-        context = record.spec.options.context
-        own = context.copy() if context is not None else None
-        self._search = self._dspex_process.spawn_task(self._run, label=f"search of {record.spec.id}", context=own)
-        self._watched = self._search.ref.monitor()
-        self.spawn_task(self._listen, label="words from outside")
-        if record.cancel_wanted:
-            self._cancel()
+        self._begin(f"search of {record.spec.id}")
         return None
 
     async def _open(self) -> Record | None:
         """Take the journal and look through it; return the result that a predecessor has found, if any."""
-        self._worker = self.own(WorkerThread("dspex-job"), self._close)
-        journal = await self._worker.run(self._open_journal)
-        self._writer = JobWriter(self.runtime, self._worker, journal, self._record)
+        self._journals = self.own(WorkerThread("dspex-job"), self._close_journal)
+        journal = await self._journals.run(self._open_journal)
+        self._writer = JobWriter(self.runtime, self._journals, journal, self._record)
         self._core = Core(self._writer.shelf)
         finished = await self._look(journal, 0)
         if finished is None:
-            await self._worker.run(journal.take)
+            await self._journals.run(journal.take)
             finished = await self._look(journal, self._seen)
         account = self._record.spec.options.paying_account
         if account is not None and self._record.incarnations == 1:
@@ -142,7 +105,7 @@ class OptimizerActor(LibraryActor):
     async def _look(self, journal: Journal, after: int) -> Record | None:
         """Take over the records after a number, in pages; return the one that says how the job has finished."""
         finished, self._seen = None, after
-        while page := await self._worker.run(journal.read, self._seen, PAGE):
+        while page := await self._journals.run(journal.read, self._seen, PAGE):
             for each in page:
                 self._writer.learn(each)
                 if each.kind == "finished":
@@ -171,79 +134,28 @@ class OptimizerActor(LibraryActor):
             self._journal = Journal(spec.path, spec.id, spec.identity, in_memory=True)  # nothing in it was paid for
         return self._journal
 
-    async def _close(self, worker: WorkerThread) -> None:
-        await worker.aclose(self._journal.close if self._journal is not None else None)
-
     # --- messages -------------------------------------------------------------------------------------------
-
-    async def handle_continue(self, argument: object) -> Next:
-        """Leave: a predecessor had settled the job."""
-        return Stop(NORMAL)
 
     async def handle_cast(self, message: object) -> Next:
         """Cancel, pause, resume or steer the job."""
-        if message is CANCEL:
-            self._cancel()
-        elif message is DRAIN:
-            if self._search is not None:
+        if message is DRAIN:
+            if self._work is not None:
                 self._driver.pause()
-        elif message is PAUSE or message is RESUME:
-            await self._hold(message is PAUSE)
         elif isinstance(message, Steer):
             self.spawn_task(self._driver.steer, message, label="steer")
         else:
             return await super().handle_cast(message)
         return None
 
-    async def _hold(self, hold: bool) -> None:
-        if self._record.settled or self._search is None:
-            return
-        changed, self._record.held = self._record.held is not hold, hold
-        self._record.status = "paused" if hold else "running"
-        (self._driver.pause if hold else self._driver.resume)()
-        if changed:
-            self.spawn_task(self._try_write, "held" if hold else "released", {}, label="note")
+    def _go(self, go: bool) -> None:
+        (self._driver.resume if go else self._driver.pause)()
 
-    async def _listen(self) -> None:
-        """Do what other processes ask for, in their order, as if the handle of the job had been told."""
-        assert self._journal is not None
-        folder, optimizer = JobFolder(self._record.spec.path.parent), type(self._record.spec.optimizer)
-        while True:
-            await self.runtime.sleep(LISTENING)
-            for word in await self._worker.run(folder.take, self._record.spec.id, self._journal.epoch):
-                message = _WORDS.get(word) or heard(word, optimizer)
-                if message is not None:
-                    self.ref.cast(message)
+    def _heard(self, word: str) -> object | None:
+        return super()._heard(word) or heard(word, type(self._record.spec.optimizer))
 
-    async def handle_info(self, message: object) -> Next:
-        """React to the end of the search: with the job's, or by dying of it, so that it is begun again."""
-        if type(message) is not Down or message.monitor != self._watched:
-            return await super().handle_info(message)
-        if self._record.settled or isinstance(message.reason, Normal):
-            return Stop(NORMAL)
-        if not self._record.cancel_wanted:
-            why = message.reason
-            return Stop(why if isinstance(why, Crashed) else Other(f"its search was {why}"))
-        return None
-
-    def _cancel(self) -> None:
-        self._record.cancel_wanted = True
-        if not self._cancelling:
-            self._cancelling = True
-            self.spawn_task(self._end_cancelled, label="cancel")
-
-    async def _end_cancelled(self) -> None:
-        record, search = self._record, self._search
-        if record.settled or search is None:
-            return
-        search.ref.kill()
-        await search.wait_exit(None)
-        if record.cancel_training and self._trainings is not None:
+    async def _stop_more(self) -> None:
+        if self._record.cancel_training and self._trainings is not None:
             await self._trainings.stop()
-        if not record.settled:
-            await self._try_write("cancelled", {})
-            record.fail(JobCancelled(record.spec.id), "cancelled")
-        self._dspex_process.receive_exit(Shutdown("cancelled"), None)
 
     def describe(self) -> str:
         """Tell how the search stands."""
@@ -264,7 +176,7 @@ class OptimizerActor(LibraryActor):
             await self._writer.append("finished", plain_outcome(outcome), "result")
         except Exception as error:  # noqa: BLE001 - the error that a search raises is how its job ends
             if not isinstance(error, JobBusy):
-                await self._try_write("failed", {"error": f"{type(error).__name__}: {error}"})
+                await self._try_append("failed", {"error": f"{type(error).__name__}: {error}"})
             record.fail(error)
         else:
             record.finish(program, outcome)
@@ -315,12 +227,6 @@ class OptimizerActor(LibraryActor):
         await self.runtime.sleep(minutes * 60)
         await self._driver.end_search("time")
 
-    async def _try_write(self, kind: str, data: dict[str, object]) -> None:
-        try:
-            await self._writer.append(kind, data)
-        except OptimizationError as error:
-            self._record.fail(error)
-
     async def _note_start(self) -> None:
         spec, journal = self._record.spec, self._journal
         assert journal is not None
@@ -339,75 +245,8 @@ class OptimizerActor(LibraryActor):
         if self._record.held:
             await self._writer.append("held", {})
 
-    async def _note_pause(self, error: Exception, delay: float) -> None:
-        self._record.status = "paused"
-        await self._writer.append("paused", {"error": f"{type(error).__name__}: {error}", "delay": delay})
-
-    def _note_go(self) -> None:
-        if not self._record.held:
-            self._record.status = "running"
-
-
-class JobSupervisor(Supervisor):
-    """
-    Restarts one job's actor a bounded number of times; beyond, the job fails and its journal waits.
-
-    Args:
-        record: The job.
-        table: Told when it is given up.
-        executor: Where programs run.
-    """
-
-    def __init__(self, record: JobRecord, table: JobTable, executor: Executor) -> None:
-        actor = ChildSpec(record.name, OptimizerActor, (record, executor), restart=Restart.TRANSIENT, name=record.name)
-        super().__init__([actor], max_restarts=5, max_seconds=60.0)
-        self._record = record
-        self._table = table
-
-    async def init(self) -> Stop | None:
-        """Start the actor; see to it that nobody waits for a job that is given up."""
-        self.own(self._record, self._leave)
-        return await super().init()
-
-    def _leave(self, record: JobRecord) -> None:
-        if record.settled or isinstance(self._dspex_process.exit_reason, (Normal, Shutdown)):
-            self._table.end(record)  # else we were killed, and shall be restarted
-
-    async def _child_exited(self, message: Exit) -> Next:
-        outcome = await super()._child_exited(message)
-        return Stop(NORMAL) if outcome is None and self._record.settled else outcome
-
-
-class OptimizerSupervisor(DynamicSupervisor):
-    """Holds the jobs; when it is restarted it starts again those that had not ended."""
-
-    def __init__(self, table: JobTable, executor: Executor) -> None:
-        super().__init__(max_restarts=20, max_seconds=60.0)
-        self._table = table
-        self._executor = executor
-
-    async def init(self) -> Stop | None:
-        """Start what a predecessor left."""
-        for record in self._table.unfinished():
-            try:
-                if not record.settled:
-                    await self._add_child(job_spec(record, self._table, self._executor))
-                    continue
-            except ActorError as error:
-                record.fail(error)
-            self._table.end(record)
-        return None
-
-
-def job_spec(record: JobRecord, table: JobTable, executor: Executor) -> ChildSpec:
-    """Return the child spec of one job."""
-    return ChildSpec(
-        f"supervisor of {record.name}",
-        JobSupervisor,
-        (record, table, executor),
-        restart=Restart.TRANSIENT,
-        kind="supervisor",
-    )
+    async def _append(self, kind: str, data: Mapping[str, object]) -> None:
+        await self._writer.append(kind, dict(data))
 
 
 # --- how jobs are written down ------------------------------------------------------------------------------

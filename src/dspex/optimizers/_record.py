@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from dspex.errors import AppClosed, OptimizationError
+from dspex.errors import OptimizationError
 from dspex.evaluation.rows_under_way import RowsUnderWay
 from dspex.optimizers._job_plan import Outcome
 from dspex.optimizers.candidate import Candidate, Named
 from dspex.optimizers.identity import Identity
+from dspex.optimizers.jobs import RecordOfJob
 from dspex.optimizers.journal import Record
 from dspex.optimizers.plans import Algorithm
 from dspex.optimizers.split import Split
@@ -24,12 +23,10 @@ from dspex.protocols.json_values import Json
 from dspex.protocols.money import Budget
 from dspex.protocols.training import TrainingRoom
 
-__all__ = ["JobEvent", "JobRecord", "JobSpec", "JobStatus", "JobTable", "event_of"]
+__all__ = ["JobEvent", "JobRecord", "JobSpec", "event_of"]
 
 EVENTS_KEPT = 5_000
 """Events of a job that are kept in memory."""
-
-JobStatus = Literal["starting", "running", "paused", "finished", "failed", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,48 +74,35 @@ class JobSpec:
 
 
 @dataclass(slots=True)
-class JobRecord:
-    """
-    One job of this App: its events so far, how it ended, and who waits for either.
+class JobRecord(RecordOfJob[JobSpec]):
+    """One job of this App that compiles a program: its events so far, and its result."""
 
-    An end is settled by the actor and published when the actor and its supervisor are gone: then the journal is
-    closed and the job's name is free, and only then whoever waits is told.
-    """
-
-    spec: JobSpec
     under_way: RowsUnderWay = field(default_factory=RowsUnderWay)
     """Counts what the job has begun, with the App's other rows."""
     training: TrainingRoom | None = None
     """Where models are trained."""
-    status: JobStatus = "starting"
     events: deque[JobEvent] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
     """The latest events; older ones are in the journal."""
     result: Module | None = None
     outcome: Outcome | None = None
     best: Callable[[], Candidate] | None = None
     """Returns the best candidate so far; set while the search runs."""
-    error: Exception | None = None
-    incarnations: int = 0
     rows: int = 0
     """Runs of rows that have been told of."""
-    cancel_wanted: bool = False
     cancel_training: bool = False
     """True when trainings under way are to be stopped with the job."""
-    held: bool = False
-    """True when somebody has paused it."""
-    ended: bool = False
-    """True when the end has been published."""
-    _waiting: list[asyncio.Future[None]] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        """The name under which the job's actor is registered."""
-        return f"job {self.spec.id}"
 
     @property
     def settled(self) -> bool:
         """True when there is a result or an error; neither ever changes."""
         return self.result is not None or self.error is not None
+
+    def lost(self) -> Exception:
+        """Return the error of a job whose actor has died too often."""
+        return OptimizationError(
+            f"the optimizer of job {self.spec.id} died {self.incarnations} times and is not started again; "
+            f"compile the same job again to continue it"
+        )
 
     def add(self, event: JobEvent) -> bool:
         """Add an event that the journal has; False when it is known already."""
@@ -141,58 +125,6 @@ class JobRecord:
         """Settle the result, unless something is settled already."""
         if not self.settled:
             self.result, self.outcome, self.status = program, outcome, "finished"
-
-    def fail(self, error: Exception, status: JobStatus = "failed") -> None:
-        """Settle the error, unless something is settled already."""
-        if not self.settled:
-            self.error, self.status = error, status
-
-    def publish(self) -> None:
-        """Tell whoever waits how the job ended."""
-        self.ended = True
-        self._wake()
-
-    async def changed(self) -> None:
-        """Wait for the next event or the end. Cancellation: nothing stays behind."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        try:
-            await future
-        finally:
-            if future in self._waiting:
-                self._waiting.remove(future)
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
-
-
-class JobTable:
-    """The jobs of one run of an App, by id; data, not a process: it cannot crash."""
-
-    __slots__ = ("closing", "jobs")
-
-    def __init__(self) -> None:
-        self.jobs: dict[str, JobRecord] = {}
-        self.closing = False
-
-    def unfinished(self) -> Sequence[JobRecord]:
-        """The jobs whose end has not been published, oldest first."""
-        return [record for record in self.jobs.values() if not record.ended]
-
-    def end(self, record: JobRecord) -> None:
-        """Publish the end of a job whose supervisor has ended for good; one that settled nothing has failed."""
-        if self.closing:
-            record.fail(AppClosed())
-        record.fail(
-            OptimizationError(
-                f"the optimizer of job {record.spec.id} died {record.incarnations} times and is not started again; "
-                f"compile the same job again to continue it"
-            )
-        )
-        record.publish()
 
 
 def event_of(record: Record) -> JobEvent:

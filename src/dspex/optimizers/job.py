@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar, cast
 
 from dspex.evaluation.display import open_display
-from dspex.optimizers._optimizer_actor import CANCEL, PAGE, PAUSE, RESUME
-from dspex.optimizers._record import JobEvent, JobRecord, JobStatus, event_of
+from dspex.optimizers._optimizer_actor import PAGE
+from dspex.optimizers._record import JobEvent, JobRecord, event_of
 from dspex.optimizers.candidate import Candidate
+from dspex.optimizers.jobs import CANCEL, PAUSE, RESUME, JobStatus
 from dspex.optimizers.journal import read_page
 from dspex.optimizers.pages import save_story
 from dspex.optimizers.plans import Steer
