@@ -130,6 +130,7 @@ def test_a_choice_is_refused_where_there_are_several_or_none(text: str) -> None:
         ("So \\boxed{2^3}", None),
         ("So \\boxed{8", None),
         ("So \\boxed{}", None),
+        ("So within \\boxed{}, it is \\boxed{8}.", 8),
         ("5 + 3\n**Answer:** $8", 8),
         ("### answer: \\boxed{8}\n", 8),
         ("answer: 8\nYes.\nanswer: 8", 8),

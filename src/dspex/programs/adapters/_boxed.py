@@ -25,23 +25,26 @@ def boxed_values(text: str) -> list[str]:
     r"""
     Return the different results that stand in boxes, in their order, without the marks of TeX.
 
-    An empty text stands for a box that is still to be worked out (``\frac``, ``\sqrt``, a power) or is never closed.
+    An empty text stands for a box that is still to be worked out (``\frac``, ``\sqrt``, a power) or is never closed; an
+    empty box is talk of boxes.
     """
     found: dict[str, None] = {}
     for number, match in enumerate(_BOX.finditer(text)):
         if number == _MOST:
             return [""]
-        found[_bare(_inside(text, match.end()))] = None
+        inside = _inside(text, match.end())
+        if inside is None or inside.strip():
+            found[_bare(inside or "")] = None
     return list(found)
 
 
-def _inside(text: str, start: int) -> str:
+def _inside(text: str, start: int) -> str | None:
     depth = 1
     for at in range(start, min(start + _LONGEST, len(text))):
         depth += {"{": 1, "}": -1}.get(text[at], 0)
         if depth == 0:
             return text[start:at]
-    return ""
+    return None
 
 
 def _bare(box: str) -> str:
