@@ -22,6 +22,9 @@ FEWER = settings(max_examples=settings.default.max_examples // 5 if settings.def
 LABELS = st.sampled_from(
     [
         "out: ",
+        "[[ ## out ## ]]",
+        '{"out": "x"}',
+        '{ "out":',
         "\\boxed{7}",
         "x \\boxed{8}",
         "**Out:** 7",

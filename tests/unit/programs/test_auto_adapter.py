@@ -19,6 +19,7 @@ from dspex.protocols.content import ReasoningPart, ToolCall
 from dspex.protocols.lm import Completion, JsonSchema
 from dspex.protocols.scope import Delta
 from dspex.testing import ScriptedLM
+from tests.support.field_pieces import streamed
 
 AUTO = AutoAdapter()
 
@@ -112,6 +113,37 @@ def test_a_choice_is_found_in_a_short_sentence(text: str) -> None:
 def test_a_choice_is_refused_where_there_are_several_or_none(text: str) -> None:
     with pytest.raises(ResponseUnparsable):
         told(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "is_repaired"),
+    [
+        ("[[ ## answer ## ]]\nAda\n\n[[ ## completed ## ]]", "Ada", True),
+        ('{"answer": "Ada"}', "Ada", True),
+        ('{"answer": ["Ada"]}', '["Ada"]', True),
+        ('{"name": "Ada"}', '{"name": "Ada"}', False),
+        ('answer: {"answer": "Ada"}', '{"answer": "Ada"}', False),
+        ("[[Ada]]", "[[Ada]]", False),
+        ('{"answer": "Ada", "age": 36}', None, False),
+        ('{"answer": "Ada', None, False),
+        ('{"answer": ' + "[" * 100_000, None, False),
+        ("[[ ## name ## ]]\nAda", None, False),
+    ],
+)
+def test_a_text_in_another_form_is_not_taken_for_the_value(text: str, value: str | None, is_repaired: bool) -> None:
+    """Models that learned header lines, or JSON, write them unasked."""
+    signature = dspex.Predict("question -> answer").signature
+    if value is None:
+        with pytest.raises(ResponseUnparsable):
+            AUTO.parse(signature, text)
+        return
+
+    parsed = AUTO.parse(signature, text)
+
+    assert parsed.outputs == {"answer": value}
+    assert bool(parsed.repairs) == is_repaired
+    assert streamed(AUTO, signature, list(text))[0] == {"answer": value}
+    assert AUTO.parse(signature, AUTO.format_outputs(signature, {"answer": text})).outputs == {"answer": text}
 
 
 @pytest.mark.parametrize(

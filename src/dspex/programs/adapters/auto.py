@@ -30,6 +30,7 @@ from dspex.programs.adapters._section_stream import Section
 from dspex.programs.adapters._shape import keys_in_words
 from dspex.programs.adapters._thoughts import ThoughtFilter, Thoughts
 from dspex.programs.adapters._types import constraint_words
+from dspex.programs.adapters._value_elsewhere import LOOKED_AT, in_another_form, may_be_elsewhere
 from dspex.programs.adapters._values import ChoiceCodec, Codec, NumberCodec, TextCodec
 from dspex.programs.adapters.chat import ChatAdapter
 from dspex.programs.adapters.json_object import JSONAdapter, json_answer
@@ -246,7 +247,8 @@ def _value_answer(rendered: Rendered, outputs: Mapping[str, object], every: bool
 
 def _alone(name: str, text: str) -> str:
     """Return a value as it stands alone; one that is empty, or looks like its own label, behind its label."""
-    return f"{name}: {text}" if not text or _labelled(name, text) is not None else text
+    is_plain = text and _labelled(name, text) is None and not (len(text) > 3 and may_be_elsewhere(name, text))
+    return text if is_plain else f"{name}: {text}"
 
 
 def _thoughts_answer(rendered: Rendered, outputs: Mapping[str, object], every: bool) -> str:
@@ -288,7 +290,16 @@ def _read_value(plan: Plan, raw: str) -> Parsed:
     if not text:
         raise ResponseUnparsable(plan.name, raw, [field.name])
     behind = _labelled(field.name, text)
-    return _found_in(plan, {field.name: text if behind is None else behind}, raw)
+    if behind is not None:
+        return _found_in(plan, {field.name: behind}, raw)
+    try:
+        other = in_another_form(plan, text)
+    except ValueError as error:
+        raise ResponseUnparsable(plan.name, raw, (), {field.name: str(error)}) from error
+    if other is None:
+        return _found_in(plan, {field.name: text}, raw)
+    parsed = _found_in(plan, {field.name: other}, raw)
+    return parsed._replace(repairs=(Repair(field.name, "format"), *parsed.repairs))
 
 
 def _found_in(plan: Plan, texts: Mapping[str, str], raw: str) -> Parsed:
@@ -445,13 +456,23 @@ class _AutoStream:
     def _text(self, section: Section, said: str, *, last: bool = False) -> list[Piece]:
         if self._is_told:
             return section.add(said)
-        begun = ("".join(self._held) + said).lstrip()
         name = self._plan.outputs[0].name
-        if not last and len(begun) < len(name) + _MOST_DECORATION and may_become_label(name, begun):
+        if not last and self._held and len(self._held[0]) > len(name) + LOOKED_AT:  # in another form, for certain
+            self._held.append(said)
+            return []
+        begun = ("".join(self._held) + said).lstrip()
+        is_elsewhere = may_be_elsewhere(name, begun)
+        is_label = len(begun) < len(name) + _MOST_DECORATION and may_become_label(name, begun)
+        if not last and (is_elsewhere or is_label):
             self._held = [begun]
             return []
         self._is_told = True
-        return section.add(_behind_label(name, begun))
+        if not is_elsewhere or _labelled(name, begun) is not None:
+            return section.add(_behind_label(name, begun))
+        try:
+            return section.add(str(_read_value(self._plan, begun).outputs[name]))
+        except ResponseUnparsable:
+            return []
 
     def _thoughts(self, section: Section, said: str) -> list[Piece]:
         self._held.append(said)
