@@ -128,14 +128,18 @@ def use_cache(path: Path) -> None:
 
 
 def make_journal(path: Path) -> None:
-    with closing(Journal(path, "job", Identity({"lm": "1"}, {"lm": "openai/x"}))) as journal:
+    with closing(
+        Journal(path, "job", Identity({"lm": "1", "adapter": "2"}, {"lm": "openai/x", "adapter": "auto"}))
+    ) as journal:
         journal.take()
         for number in range(20):
             journal.append("ok", {"typed": {"~": "date", "v": "2024-02-29"}, "text": "text " * 20}, f"{number}")
 
 
 def use_journal(path: Path) -> None:
-    with closing(Journal(path, "job", Identity({"lm": "1"}, {"lm": "openai/x"}))) as journal:
+    with closing(
+        Journal(path, "job", Identity({"lm": "1", "adapter": "2"}, {"lm": "openai/x", "adapter": "auto"}))
+    ) as journal:
         journal.take()
         journal.find("ok", "3")
         journal.find_all("ok", ["1", "2"])

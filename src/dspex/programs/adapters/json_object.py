@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -115,11 +116,13 @@ def json_answer(rendered: Rendered, outputs: Mapping[str, object], _every: bool)
 
 
 def _json_text(codec: Codec, value: object) -> str:
-    """Write a value as its field's type where it is one, else as JSON has it."""
-    try:
+    """Write a value as its field's type where it is one, else as JSON has it, else its text."""
+    with contextlib.suppress(ValueError):  # labelled data need not fit; the model still learns from it
         return codec.write_json(value if type(value) is codec.exact else codec.check(value))
-    except ValueError:  # labelled data need not fit; the model still learns from it
-        return any_codec().write_json(value if isinstance(value, (str, int, float, bool, list, dict)) else str(value))
+    with contextlib.suppress(ValueError):  # something inside of it has no JSON form
+        if isinstance(value, (str, int, float, bool, list, dict)):
+            return any_codec().write_json(value)
+    return any_codec().write_json(str(value))
 
 
 def _form(field: Field) -> str:
