@@ -167,16 +167,18 @@ async def test_a_tls_server_that_sends_an_alert_is_told_once_too() -> None:
 
 
 async def test_a_server_that_hangs_up_on_everything_is_not_said_to_want_tls() -> None:
-    """It is asked again: it may be starting."""
+    """It is asked again, for it may be starting; and it is offered TLS once, not after each try."""
     quick = dspex.ClientLimits(retry=RetryPolicy(max_attempts=3, base=0.0, cap=0.0))
+    firsts: list[bytes] = []
 
     async def hanging_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(10)
+        firsts.append(await reader.read(1))
 
     async with listening(hanging_up) as where:
         error = await told(f"http://{where}/v1", limits=quick)
     assert "it wants TLS" not in str(error)
     assert len(error.attempts) == 3
+    assert firsts == [b"P", b"\x16", b"P", b"P"]
 
 
 async def test_an_unknown_certificate_is_told_once(tmp_path: Path) -> None:

@@ -55,6 +55,9 @@ class Peer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.data += data
+        if self.data[0] == 0x16:  # an offer of TLS where there is none: as a web server does, refuse it at once
+            self.transport.abort()
+            return
         self.server.met.set()
         head, mark, rest = self.data.partition(b"\r\n\r\n")
         if not mark:

@@ -59,11 +59,12 @@ class _Slot:
 class _Target:
     """The way to an address, and the idle connections that lead there."""
 
-    __slots__ = ("has_answered", "idle", "route", "start")
+    __slots__ = ("has_answered", "idle", "route", "start", "wants_tls")
 
     def __init__(self, route: Route) -> None:
         self.route = route
         self.has_answered = False
+        self.wants_tls: bool | None = None
         self.start = route.start()
         self.idle: deque[_Slot] = deque()
 
@@ -177,11 +178,17 @@ class SlotTransport(ExchangeTransport):
         raise SpeaksTls("")  # here, so that the failure of the plain exchange is not its context
 
     async def _wants_tls(self, target: _Target, timeout: float) -> bool:
-        """Return True when a server that has never answered plain HTTP takes an offer of TLS."""
+        """
+        Return True when a server that has never answered plain HTTP takes an offer of TLS.
+
+        It is offered once: who lets the offer wait would hold up every further try.
+        """
         route = target.route
         if target.has_answered or route.is_secure or route.proxy is not None:
             return False
-        return await wants_tls(route.host, route.port, min(_OFFER, timeout))
+        if target.wants_tls is None:
+            target.wants_tls = await wants_tls(route.host, route.port, min(_OFFER, timeout))
+        return target.wants_tls
 
     def _take(self, target: _Target) -> _Slot | None:
         """Return the youngest idle connection that is still good; close what is too old."""
