@@ -130,6 +130,35 @@ def test_programs_ask_models_from_plain_code(tmp_path: Path) -> None:
             assert app.evaluate(Ask(), [{"question": "Who?", "answer": answer.answer}], dspex.exact_match()).score == 1
 
 
+def test_ctrl_c_at_the_first_step_of_a_request_stops_it(tmp_path: Path) -> None:
+    """It runs before the caller has heard that it was begun."""
+    script = tmp_path / "run.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import asyncio, os, signal, dspex
+
+            class Interrupts(dspex.Module):
+                def __init__(self) -> None:
+                    pass
+
+                async def forward(self) -> None:
+                    os.kill(os.getpid(), signal.SIGINT)  # heard by the main thread
+                    await asyncio.get_running_loop().create_future()
+
+            with dspex.App().sync() as app:
+                for _ in range(30):
+                    try:
+                        app.run(Interrupts())
+                    except KeyboardInterrupt:
+                        print(app.health()["running"], end="", flush=True)
+            """
+        )
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("0" * 30, "")
+
+
 def test_ctrl_c_stops_the_request_and_is_raised(tmp_path: Path) -> None:
     """SIGINT while waiting: the request is cancelled, the App closes, the process ends at once."""
     script = tmp_path / "run.py"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
@@ -150,7 +151,26 @@ class SyncView:
 
         Ctrl-C stops the request, its sockets closed, before KeyboardInterrupt is raised.
         """
-        return self.start(program, *args, **kwargs).result()
+        begun: list[Request[R]] = []
+        is_over = False
+
+        async def whole() -> R:
+            if is_over:  # Ctrl-C came before this began
+                raise asyncio.CancelledError
+            begun.append(self._view.begin(program, args, kwargs))
+            return await begun[0]
+
+        async def stop() -> None:
+            nonlocal is_over
+            is_over = True
+            if begun:
+                await begun[0].stop()
+
+        try:
+            return self._loop.call(whole)
+        except KeyboardInterrupt:  # at any line of ours: we may not have heard yet that the request has begun
+            self._loop.call(stop)
+            raise
 
     def start(self, program: RunnableProgram[P, R], *args: P.args, **kwargs: P.kwargs) -> SyncRequest[R]:
         """Start a request and return its handle at once; raises as ``App.start``."""
