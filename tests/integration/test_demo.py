@@ -204,6 +204,7 @@ def run_demo(
     return subprocess.CompletedProcess(arguments, child.returncode, out, err)
 
 
+@pytest.mark.slow
 def test_a_model_of_ones_own_is_asked_less_and_not_killed(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

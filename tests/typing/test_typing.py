@@ -77,6 +77,7 @@ def tmp_settings(project: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(basedpyright is None, reason="basedpyright is not installed")
 def test_basedpyright_accepts_and_refuses_what_it_should(project: Path) -> None:
     assert basedpyright is not None
