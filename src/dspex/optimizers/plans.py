@@ -357,7 +357,7 @@ class Algorithm(ABC, Generic[S]):
     """False where no model is asked without a metric: such a job needs no journal."""
 
     steered_by: ClassVar[frozenset[str]] = frozenset()
-    """Which parts of a person's word ``steer`` uses: of ``hint``, ``add`` and ``drop``. Others are refused."""
+    """The parts of a person's word that ``steer`` uses, of ``hint``, ``add`` and ``drop``. Others are refused."""
 
     version: ClassVar[int] = 1
     """Raised when the algorithm decides otherwise than before: journals of another version are refused."""
