@@ -123,8 +123,8 @@ class Told:
         for name, value in outputs.items():
             codec = self._fields[name].codec
             text = codec.write(value)
-            if codec.streams_text and text:
-                pieces += self._sections.setdefault(name, Section(self._fields[name])).add_behind(text)
+            if codec.streams_text and text:  # as it is: white space at its ends is a part of it
+                pieces.append(Piece(name, text, FieldProgress(codec).add(text)))
             elif not codec.streams_text:
                 pieces += [Piece(name, text, None), Piece(name, "", value)]
         return pieces

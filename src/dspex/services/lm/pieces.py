@@ -22,11 +22,14 @@ def joined(deltas: Iterable[LMDelta]) -> list[LMDelta]:
     """
     made: list[LMDelta] = []
     run: list[LMDelta] = []
+    first: LMDelta | None = None  # of the run, that says something: what is empty goes with text and with thoughts
     for delta in deltas:
-        if run and not _goes_on(run[0], delta):
+        if first is not None and not _goes_on(first, delta):
             made.append(_one(run))
-            run = []
+            run, first = [], None
         run.append(delta)
+        if first is None or not (first.text or first.reasoning or first.arguments):
+            first = delta
     if run:
         made.append(_one(run))
     return made
