@@ -275,7 +275,8 @@ class _ChatStream:
 
     def _cut(self, pieces: list[Piece], at: int, *, last: bool) -> bool:
         """Leave half a mark at the very end to the reading of the whole answer."""
-        if not last or len(self._pending) - at > _LONGEST_BEFORE + 20:
+        rest = self._pending[at:]
+        if not last or "\n" in rest or len(rest) > _LONGEST_BEFORE + 20:  # a line that has ended is not cut
             return False
         self._put(pieces, len(self._pending), self._pending[:at])
         return True
