@@ -404,7 +404,7 @@ async def test_a_tree_shows_one_line_for_each(runtime: Runtime) -> None:
 
     class Poet(Doer):
         def describe(self) -> str:
-            return "two\nlines"
+            return f"{super().describe()}two\nlines"  # by itself an actor says nothing
 
     class Waiting(Doer):
         async def describe(self) -> str:  # type: ignore[override]  # the mistake
@@ -415,12 +415,15 @@ async def test_a_tree_shows_one_line_for_each(runtime: Runtime) -> None:
             return 7  # type: ignore[return-value]  # the mistake
 
     supervisor = await runtime.start(
-        Supervisor([ChildSpec("a\nb", Poet), ChildSpec("c", Waiting), ChildSpec("d", Numbers)])
+        Supervisor(
+            [ChildSpec("a\nb", Poet), ChildSpec("c", Waiting), ChildSpec("d", Numbers), ChildSpec("silent", Doer)]
+        )
     )
     lines = tree(supervisor._process).render().splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert "coroutine function" in lines[2]
     assert lines[3].endswith("(7)")
+    assert lines[4].strip() == "silent"
 
 
 async def test_a_wait_of_asyncio_with_an_end_holds_up_nobody(runtime: Runtime) -> None:
