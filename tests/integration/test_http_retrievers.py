@@ -79,6 +79,7 @@ async def test_colbert_is_asked_as_dspy_asks_it() -> None:
         ([b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n[]"], 3, "did not answer"),
         ([b"junk\r\n\r\n"], 3, "did not answer"),
         ([(200, b"<html>")], 1, "is not JSON"),
+        ([b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip, gzip\r\ncontent-length: 9\r\n\r\n"], 1, "packed its answer"),
         ([(200, b"[" * 100_000)], 1, "is not JSON"),
         ([(200, {"passages": 5})], 1, "without a list"),
         ([(200, [{"title": "x"}])], 1, "passage 1 has no text at 'text'"),

@@ -94,6 +94,19 @@ async def test_an_answer_is_read_up_to_a_bound() -> None:
         await gateway(lambda request: httpx.Response(200, content=endless())).look(SMALL, "ftjob-1")
 
 
+async def test_a_packed_answer_is_refused_unread() -> None:
+    """Nothing packed was asked for: two layers of gzip make gigabytes of a few thousand bytes."""
+    asked: list[str] = []
+
+    def packing(request: httpx.Request) -> httpx.Response:
+        asked.append(request.headers["accept-encoding"])
+        return httpx.Response(200, headers={"content-encoding": "gzip, gzip"}, content=endless())
+
+    with pytest.raises(dspex.ResponseInvalid, match="packed its answer"):
+        await gateway(packing).look(SMALL, "ftjob-1")
+    assert asked == ["identity"]
+
+
 async def test_a_provider_that_is_not_there_is_an_outage() -> None:
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request) from ConnectionRefusedError("refused")

@@ -54,7 +54,7 @@ def parameters_in_words(parameters: Mapping[str, object]) -> str:
 
 
 def _kind(field: Field) -> str:
-    """Say what a key's value is; nothing of a text, and the JSON schema where there is no short form."""
+    """Say what a key's value is. Return an empty text for a text, and the JSON schema where it has no short form."""
     try:
         schema = field.codec.adapter.json_schema()
     except ValueError:

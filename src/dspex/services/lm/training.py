@@ -127,6 +127,7 @@ class TrainingGateway:
         if keyed.key is None and endpoint.needs_key:
             raise AuthFailed(f"no API key for {endpoint.provider}: {endpoint.key_hint}")
         headers = HiddenHeaders(endpoint.wire.headers(keyed.key, idempotency_key=name, attempt=1))
+        headers["accept-encoding"] = "identity"  # httpx unpacks without a bound
         if call.content_type:
             headers["content-type"] = call.content_type
         else:
@@ -160,6 +161,8 @@ class TrainingGateway:
             async with client.stream(
                 call.method, url, content=call.body or None, headers=dict(headers), timeout=phases
             ) as answer:
+                if answer.headers.get("content-encoding", "identity") != "identity":
+                    raise ResponseInvalid("the provider packed its answer about a training, which was not asked for")
                 body = bytearray()
                 async for piece in answer.aiter_bytes(65_536):
                     body += piece
