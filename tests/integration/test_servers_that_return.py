@@ -28,6 +28,8 @@ class ModelServer:
 
     def __init__(self) -> None:
         self.is_loading = True
+        self.is_hung = False
+        self.swallowed = asyncio.Event()
         self.turned_away = 0
         self.let_go = asyncio.Event()
         self.url = ""
@@ -42,6 +44,9 @@ class ModelServer:
                 if self.is_loading:
                     self.turned_away += 1
                     self._say(writer, 503, LOADING)
+                elif self.is_hung:
+                    self.swallowed.set()
+                    await self.let_go.wait()
                 elif question.get("stream"):
                     writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
                     writer.write(PIECE)
@@ -104,6 +109,26 @@ async def test_a_probe_with_a_long_answer_holds_nobody_up(server: ModelServer) -
             assert not server.let_go.is_set()
             server.let_go.set()
             await probe
+
+    assert answer.answer == "yes"
+    assert [facts["state"] for _, facts in states] == ["open", "half_open", "closed"]
+
+
+async def test_a_probe_that_hangs_holds_nobody_up(server: ModelServer) -> None:
+    """Its connection was lost without a word; the server is back, and answers who asks over another one."""
+    async with app_at(server, RetryPolicy(max_attempts=2, base=0.0, cap=0.0)) as app:
+        with collect(app, "dspex.lm.breaker") as states:
+            lost = [app.run(ASK, question=f"q{number}") for number in range(12)]
+            with contextlib.suppress(dspex.LMError):
+                await asyncio.gather(*lost)
+            await until(lambda: states, "an open breaker")
+            server.is_loading, server.is_hung = False, True
+            probe = app.start(ASK, question="lost")
+            await server.swallowed.wait()
+            server.is_hung = False
+            answer = await app.run(ASK, question="next")
+            assert not probe.done
+            probe.cancel()
 
     assert answer.answer == "yes"
     assert [facts["state"] for _, facts in states] == ["open", "half_open", "closed"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ from tests.support.transports import PEM
 App = dspex.App
 ASK = dspex.Predict("question -> answer")
 ONCE = dspex.ClientLimits(retry=RetryPolicy(max_attempts=1))
+
+HASTY = dspex.ClientLimits(retry=RetryPolicy(max_attempts=6, base=0.002, cap=0.002))
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -236,3 +240,78 @@ async def test_a_deadline_names_the_failure_that_used_it_up() -> None:
             dspex.DeadlineExceeded, match=r"the last attempt: http://127.0.0.1:1 refused the connection"
         ):
             await app.run(Stubborn())
+
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full queue refuses")
+
+
+def fill(stack: contextlib.ExitStack, listener: socket.socket) -> None:
+    """Fill the queue of a listener that takes nobody: Linux then drops whoever else comes, as a firewall does."""
+    for _ in range(4):
+        waiting = stack.enter_context(socket.socket())
+        waiting.setblocking(False)
+        waiting.connect_ex(listener.getsockname())
+
+
+@pytest.fixture
+def stack() -> Iterator[contextlib.ExitStack]:
+    with contextlib.ExitStack() as opened:
+        yield opened
+
+
+@pytest.fixture
+def listener(stack: contextlib.ExitStack) -> socket.socket:
+    found = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+    found.setblocking(False)
+    return found
+
+
+def silent_app(listener: socket.socket) -> dspex.App:
+    lm = dspex.LM("openai/m", api_base=f"http://127.0.0.1:{listener.getsockname()[1]}/v1")
+    return App(lm, cache=None, limits=HASTY, timeouts=dspex.Timeouts(connect=0.05))
+
+
+@LINUX
+async def test_an_address_that_swallows_connections_is_told_after_two(
+    stack: contextlib.ExitStack, listener: socket.socket
+) -> None:
+    """Each costs the whole time to connect: where nobody was ever heard two are paid, by all calls together."""
+    fill(stack, listener)
+    async with silent_app(listener) as app:
+        found = await asyncio.gather(*(app.run(ASK, question=str(i)) for i in range(4)), return_exceptions=True)
+        with pytest.raises(dspex.errors.TransportFailed) as caught:
+            await app.run(ASK, question="later")
+
+    assert [type(each) for each in found] == [dspex.errors.TransportFailed] * 4
+    assert sorted(len(each.attempts) for each in found if isinstance(each, dspex.LMError)) == [1, 1, 1, 2]
+    assert len(caught.value.attempts) == 1
+    where = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    assert str(caught.value).startswith(f"no connection to {where} within 0.05 s: nothing answers there. Is api_base")
+
+
+@LINUX
+async def test_a_host_that_was_heard_and_vanished_is_asked_three_times(
+    stack: contextlib.ExitStack, listener: socket.socket
+) -> None:
+    """It may be starting anew: so each call may find it back after its first try."""
+    body = b'{"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]}'
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+    loop = asyncio.get_running_loop()
+
+    async def answer_one() -> None:
+        taken, _ = await loop.sock_accept(listener)
+        with taken:
+            await loop.sock_recv(taken, 2**16)
+            await loop.sock_sendall(taken, head % len(body) + body)
+
+    async with silent_app(listener) as app:
+        answered, _ = await asyncio.gather(app.run(ASK, question="first"), answer_one())
+        fill(stack, listener)
+        tries = []
+        for number in range(2):
+            with pytest.raises(dspex.errors.TransportFailed) as caught:
+                await app.run(ASK, question=str(number))
+            tries.append(len(caught.value.attempts))
+
+    assert answered.answer == "yes"
+    assert tries == [3, 2]

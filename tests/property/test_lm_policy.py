@@ -146,14 +146,14 @@ class BreakerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.breaker = CircuitBreaker(share=0.5, min_calls=3, window=10.0, cooldown=2.0, max_cooldown=6.0)
+        self.breaker = CircuitBreaker(share=0.5, min_calls=3, window=10.0, cooldown=2.0)
         self.now = 0.0
         self.state = "closed"
-        self.opened_at, self.cooldown = 0.0, 2.0
+        self.opened_at = self.probed_at = 0.0
         self.outcomes: list[tuple[float, bool]] = []
         self.current: set[int] = set()  # sent in this closed period
         self.stale: set[int] = set()
-        self.probe: int | None = None
+        self.probes: set[int] = set()
 
     @rule(step=steps)
     def time_passes(self, step: float) -> None:
@@ -161,22 +161,24 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule()
     def admit(self) -> None:
-        if self.state == "open" and self.now >= self.opened_at + self.cooldown:
-            self.state = "half_open"
-        allowed = self.state == "closed" or (self.state == "half_open" and self.probe is None)
+        if self.state == "open" and self.now >= self.opened_at + 2.0:
+            self.state, self.probed_at = "half_open", -2.0
+        is_due = not self.probes or self.now >= self.probed_at + 2.0
+        allowed = self.state == "closed" or (self.state == "half_open" and is_due)
         ticket = self.breaker.admit(self.now)
         assert (ticket is not None) == allowed
         if ticket is None:
             return
         if self.state == "half_open":
-            self.probe = ticket
+            self.probes.add(ticket)
+            self.probed_at = self.now
         else:
             self.current.add(ticket)
 
     def opens(self) -> None:
         self.state, self.opened_at = "open", self.now
         self.stale |= self.current
-        self.current, self.outcomes, self.probe = set(), [], None
+        self.current, self.outcomes = set(), []
 
     def count(self, failed: bool) -> None:
         self.outcomes.append((self.now // 1.0, failed))
@@ -199,25 +201,23 @@ class BreakerMachine(RuleBasedStateMachine):
         self.stale.remove(ticket)
         (self.breaker.failed if failed else self.breaker.succeeded)(ticket, self.now)
 
-    @precondition(lambda self: self.probe is not None)
-    @rule(outcome=st.sampled_from(["failed", "hung", "succeeded", "forgotten"]))
-    def probe_ends(self, outcome: str) -> None:
-        assert self.probe is not None
+    @precondition(lambda self: self.probes)
+    @rule(data=st.data(), outcome=st.sampled_from(["failed", "succeeded", "forgotten"]))
+    def probe_ends(self, data: st.DataObject, outcome: str) -> None:
+        probe = data.draw(st.sampled_from(sorted(self.probes)))
+        self.probes.remove(probe)
         match outcome:
             case "failed":
-                self.breaker.failed(self.probe, self.now)
-                self.cooldown = 2.0
-                self.opens()
-            case "hung":
-                self.breaker.failed(self.probe, self.now, hung=True)
-                self.cooldown = min(6.0, self.cooldown * 2)
-                self.opens()
+                self.breaker.failed(probe, self.now)
+                if self.state == "half_open":
+                    self.opens()
             case "succeeded":
-                self.breaker.succeeded(self.probe, self.now)
-                self.state, self.cooldown, self.probe = "closed", 2.0, None
+                self.breaker.succeeded(probe, self.now)
+                self.state = "closed"
+                self.stale |= self.probes
+                self.probes = set()
             case _:
-                self.breaker.forgotten(self.probe)
-                self.probe = None
+                self.breaker.forgotten(probe)
 
     @invariant()
     def agrees(self) -> None:

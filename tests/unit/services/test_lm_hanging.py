@@ -57,14 +57,34 @@ async def test_calls_that_hear_nothing_until_their_deadline_open_the_breaker(roo
 
 
 async def test_a_hanging_probe_keeps_it_open(room: Room) -> None:
-    """With twice the cooldown, as for any outage."""
+    """For a cooldown, as any outage does: one that is back is to be found soon."""
     await cut_off_after(room, 120.0, await send(room, 10, deadline=120.0))
     await room.clock.advance(2.0)
     (probe,) = await send(room, 1, deadline=60.0)
     await cut_off_after(room, 60.0, [probe])
 
     assert state(room) is BreakerState.OPEN
-    assert room.actor()._book._breaker.retry_after(room.clock.now()) == pytest.approx(2.0)
+    assert room.actor()._book._breaker.retry_after(room.clock.now()) == pytest.approx(1.0)
+
+
+async def test_who_waits_for_a_silent_probe_is_a_probe_soon(room: Room) -> None:
+    """It hangs on a connection that was lost, and the server is back: nobody waits for its caller's time to end."""
+    await cut_off_after(room, 120.0, await send(room, 10, deadline=120.0))
+    await room.clock.advance(2.0)
+    await send(room, 1, deadline=60.0)
+    waiting = [room.ask(deadline=room.clock.now() + 60.0) for _ in range(3)]
+    await room.clock.settle()
+    granted = []
+    for _ in range(2):
+        await room.clock.advance(1.0)
+        granted.append(sum(isinstance(room.told(each), Lease) for each in waiting))
+    assert granted == [1, 2]
+
+    lease = next(found for each in waiting if isinstance(found := room.told(each), Lease))
+    lease.sent, lease.sent_at = True, room.clock.now()
+    await room.settle(lease)
+    assert state(room) is BreakerState.CLOSED
+    assert isinstance(room.told(waiting[2]), Lease)
 
 
 async def cut_off_after(room: Room, seconds: float, leases: list[Lease]) -> None:

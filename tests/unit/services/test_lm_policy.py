@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from dspex.errors import (
@@ -182,7 +184,7 @@ class TestLimiter:
 
 class TestCircuitBreaker:
     def opened(self, now: float = 0.0) -> CircuitBreaker:
-        breaker = CircuitBreaker(min_calls=4, cooldown=2.0, max_cooldown=5.0)
+        breaker = CircuitBreaker(min_calls=4, cooldown=2.0)
         for ticket in [breaker.admit(now) for _ in range(4)]:
             assert ticket is not None
             breaker.failed(ticket, now)
@@ -221,28 +223,31 @@ class TestCircuitBreaker:
         breaker.succeeded(probe, 3.0)
         assert state_of(breaker) is BreakerState.CLOSED
 
-    def test_a_probe_that_hung_opens_for_twice_as_long_up_to_a_cap(self) -> None:
-        """Each of them costs a caller all its time: a provider that hangs for long is asked less and less."""
-        breaker, now, waits = self.opened(), 0.0, []
-        for _ in range(3):
-            waits.append(breaker.retry_after(now))
-            now += waits[-1]
-            probe = breaker.admit(now)
-            assert probe is not None
-            breaker.failed(probe, now, hung=True)
+    def test_beside_a_silent_probe_another_goes_out_after_each_cooldown(self) -> None:
+        """The connection of the first may be lost without a word: the answer of any of them closes the breaker."""
+        breaker = self.opened()
+        probes = [breaker.admit(now) for now in (2.0, 3.5, 4.0, 5.5, 6.0)]
+        assert [probe is not None for probe in probes] == [True, False, True, False, True]
+        assert breaker.next_probe(6.5) == 1.5
+        assert probes[0] is not None
+        assert probes[2] is not None
 
-        assert [*waits, breaker.retry_after(now)] == [2.0, 4.0, 5.0, 5.0]
+        breaker.failed(probes[0], 7.0)
+        assert state_of(breaker) is BreakerState.OPEN
+        assert breaker.next_probe(7.0) == math.inf
+        breaker.succeeded(probes[2], 7.5)
+        assert state_of(breaker) is BreakerState.CLOSED
 
-    def test_a_probe_that_failed_at_once_is_followed_by_the_next_as_soon(self) -> None:
+    def test_after_it_opened_again_the_next_probe_waits_for_no_older_one(self) -> None:
         """However long a server is away, it is found a cooldown after it is back at the latest."""
-        breaker, now = self.opened(), 0.0
-        for hung in (True, *[False] * 50):
-            now += breaker.retry_after(now)
-            probe = breaker.admit(now)
-            assert probe is not None
-            breaker.failed(probe, now, hung=hung)
+        breaker = self.opened()
+        first, second = breaker.admit(2.0), breaker.admit(4.0)
+        assert first is not None
+        assert second is not None
+        breaker.failed(second, 4.5)
 
-        assert breaker.retry_after(now) == 2.0
+        assert breaker.retry_after(4.5) == 2.0
+        assert breaker.admit(6.5) is not None
 
     def test_a_probe_without_verdict_frees_its_place(self) -> None:
         """Its caller was cancelled, or its step died."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
 __all__ = ["BreakerState", "CircuitBreaker"]
@@ -17,24 +18,24 @@ class BreakerState(Enum):
 
 class CircuitBreaker:
     """
-    Stops asking a provider that is down, and finds out with one probe whether it is back.
+    Stops asking a provider that is down, and finds out with single probes whether it is back.
 
     It opens when, among the last ``window`` seconds' outcomes, at least ``min_calls`` were seen and ``share`` of
-    them were outages. Open, it refuses for ``cooldown`` seconds; then it is half open: one call is let through, and
-    its outcome alone decides. A probe that hung costs its caller all its time: after each of these the cooldown is
-    doubled, up to ``max_cooldown``. One that failed at once costs next to nothing, and a server that was restarted is
-    to be found soon. Outcomes of calls sent before it opened change nothing.
+    them were outages. Open, it refuses for ``cooldown`` seconds; then it is half open: one call is let through. Its
+    failure opens the breaker again, its answer closes it. While it is silent, which may last as long as its caller's
+    time, one more call is let through after each ``cooldown``: a server that was restarted is to be found soon, also
+    where the connection of the first probe was lost without a word. Outcomes of calls sent before it opened change
+    nothing.
     """
 
     __slots__ = (
-        "_base_cooldown",
         "_cooldown",
         "_generation",
-        "_max_cooldown",
         "_min_calls",
         "_opened_at",
         "_outcomes",
-        "_probe",
+        "_probed_at",
+        "_probes",
         "_share",
         "_tickets",
         "_window",
@@ -42,29 +43,20 @@ class CircuitBreaker:
         "state",
     )
 
-    def __init__(
-        self,
-        *,
-        share: float = 0.5,
-        min_calls: int = 10,
-        window: float = 10.0,
-        cooldown: float = 1.0,
-        max_cooldown: float = 30.0,
-    ) -> None:
-        if not 0 < share <= 1 or min_calls < 1 or window <= 0 or not 0 < cooldown <= max_cooldown:
-            raise ValueError("a breaker needs 0 < share <= 1, min_calls >= 1, window > 0, 0 < cooldown <= max_cooldown")
+    def __init__(self, *, share: float = 0.5, min_calls: int = 10, window: float = 10.0, cooldown: float = 1.0) -> None:
+        if not 0 < share <= 1 or min_calls < 1 or window <= 0 or cooldown <= 0:
+            raise ValueError("a breaker needs 0 < share <= 1, min_calls >= 1, window > 0 and cooldown > 0")
         self.state = BreakerState.CLOSED
         self.may_probe = True
         """False while another process is to find out whether the provider is back."""
         self._share = share
         self._min_calls = min_calls
         self._window = window
-        self._base_cooldown = self._cooldown = cooldown
-        self._max_cooldown = max_cooldown
-        self._opened_at = 0.0
+        self._cooldown = cooldown
+        self._opened_at = self._probed_at = 0.0
         self._generation = 0
         self._tickets = 0
-        self._probe: int | None = None
+        self._probes: set[int] = set()
         self._outcomes: list[_Slice] = []
 
     def admit(self, now: float) -> int | None:
@@ -75,31 +67,38 @@ class CircuitBreaker:
         """
         if self.state is BreakerState.OPEN and self.retry_after(now) <= 0 and self.may_probe:
             self.state = BreakerState.HALF_OPEN
-        if self.state is BreakerState.OPEN or (self.state is BreakerState.HALF_OPEN and self._probe is not None):
+            self._probed_at = -math.inf  # those that were out before it opened again do not count
+        if self.state is BreakerState.OPEN or (self.state is BreakerState.HALF_OPEN and self.next_probe(now) > 0):
             return None
         self._tickets += 1
         if self.state is BreakerState.HALF_OPEN:
-            self._probe = self._tickets
+            self._probes.add(self._tickets)
+            self._probed_at = now
         return self._tickets
 
     def retry_after(self, now: float) -> float:
         """Seconds until a probe is due; 0 when closed, half open or due."""
         return max(0.0, self._opened_at + self._cooldown - now) if self.state is BreakerState.OPEN else 0.0
 
+    def next_probe(self, now: float) -> float:
+        """Seconds until one more probe may go out beside those that are silent; infinite where it is not half open."""
+        if self.state is not BreakerState.HALF_OPEN:
+            return math.inf
+        return max(0.0, self._probed_at + self._cooldown - now) if self._probes else 0.0
+
     def succeeded(self, ticket: int, now: float) -> None:
         """Note an answer of any kind but an outage: an error that blames the caller proves the provider alive."""
-        if self.state is BreakerState.HALF_OPEN and self._probe == ticket:
-            self.state = BreakerState.CLOSED
-            self._cooldown = self._base_cooldown
-            self._start_afresh()
-        elif self.state is BreakerState.CLOSED and ticket > self._generation:
+        if ticket in self._probes:
+            self._close()
+        elif self._counts(ticket):
             self._note(now, failed=False)
 
-    def failed(self, ticket: int, now: float, *, hung: bool = False) -> None:
-        """Note an outage; ``hung`` says that the provider kept silent until its caller's time was over."""
-        if self._is_probe(ticket):
-            self._cooldown = min(self._max_cooldown, self._cooldown * 2) if hung else self._base_cooldown
-            self._open(now)
+    def failed(self, ticket: int, now: float) -> None:
+        """Note an outage."""
+        if ticket in self._probes:
+            self._probes.discard(ticket)
+            if self.state is BreakerState.HALF_OPEN:
+                self._open(now)
         elif self._counts(ticket):
             self._note(now, failed=True)
             calls = sum(piece.calls for piece in self._outcomes)
@@ -108,14 +107,13 @@ class CircuitBreaker:
                 self._open(now)
 
     def forgotten(self, ticket: int) -> None:
-        """Note that a call ended without telling anything (its caller gave it up): a probe's place is free again."""
-        if self._is_probe(ticket):
-            self._probe = None
+        """Note that a call ended without telling anything (its caller gave it up); the only probe's place is free."""
+        self._probes.discard(ticket)
 
     @property
     def is_probing(self) -> bool:
-        """True while one call is out to find out whether the provider is back."""
-        return self.state is BreakerState.HALF_OPEN and self._probe is not None
+        """True while a call is out to find out whether the provider is back."""
+        return self.state is BreakerState.HALF_OPEN and bool(self._probes)
 
     def told_open(self, now: float, seconds: float) -> None:
         """
@@ -135,9 +133,7 @@ class CircuitBreaker:
     def told_closed(self) -> None:
         """Heed another process that found the provider alive."""
         if self.state is not BreakerState.CLOSED and not self.is_probing:
-            self.state = BreakerState.CLOSED
-            self._cooldown = self._base_cooldown
-            self._start_afresh()
+            self._close()
 
     def _is_well(self, now: float) -> bool:
         """True when the calls of the last fifth of the window went well by the breaker's own measure."""
@@ -145,9 +141,6 @@ class CircuitBreaker:
         lately = [piece for piece in self._outcomes if piece.place >= place - 1]
         calls = sum(piece.calls for piece in lately)
         return calls > 0 and sum(piece.failures for piece in lately) < self._share * calls
-
-    def _is_probe(self, ticket: int) -> bool:
-        return self.state is BreakerState.HALF_OPEN and self._probe == ticket
 
     def _counts(self, ticket: int) -> bool:
         """True when this call was sent in the present closed period."""
@@ -158,9 +151,13 @@ class CircuitBreaker:
         self._opened_at = now
         self._start_afresh()
 
+    def _close(self) -> None:
+        self.state = BreakerState.CLOSED
+        self._probes.clear()
+        self._start_afresh()
+
     def _start_afresh(self) -> None:
-        """Forget outcomes, and every ticket given so far."""
-        self._probe = None
+        """Forget outcomes, and every ticket given so far but those of probes, whose answer still counts."""
         self._generation = self._tickets
         self._outcomes.clear()
 

@@ -99,7 +99,6 @@ class LeaseBook(Generic[W]):
         self._breaker = CircuitBreaker()
         self._outage = ""
         self._outages = 0  # since the last answer
-        self._has_answered = False
         self._access = KeyHealth()  # a key may be good, and yet not for this model
         self._budget = RetryBudget(now=now, share=limits.retry_share, reserve=limits.retry_reserve)
         self._share = share
@@ -259,7 +258,7 @@ class LeaseBook(Generic[W]):
         if ticket is None:
             retry_after = breaker.retry_after(now)
             if retry_after == 0.0:
-                return math.inf  # a probe is out: its verdict decides
+                return breaker.next_probe(now)  # one is out: its verdict decides, or the next one's
             message = f"{self._model} has failed too often lately; nothing was sent. The last failure: {self._outage}"
             error = CircuitOpen(message, retry_after=retry_after)
             return self._policy.judge(
@@ -268,7 +267,7 @@ class LeaseBook(Generic[W]):
                 now=now,
                 deadline=request.deadline,
                 rand=self._rand,
-                down=self._has_answered,
+                down=self._table.has_answered,
                 waited=request.waited,
             )
         return self._lend(request, ticket, now)
@@ -360,9 +359,9 @@ class LeaseBook(Generic[W]):
 
         The provider is back: they need not wait for the end of a long answer.
         """
-        if not self._breaker.is_probing or lease.id not in self._table.leases:
-            return False
         was = self._breaker.state
+        if was is BreakerState.CLOSED or lease.id not in self._table.leases:
+            return False
         self._breaker.succeeded(lease.ticket, now)
         if self._breaker.state is was:
             return False
@@ -387,16 +386,30 @@ class LeaseBook(Generic[W]):
             now=now,
             deadline=message.deadline,
             rand=self._rand,
-            down=self._has_answered and self._outages >= DOWN,  # an address where nobody ever was is told soon
+            down=self._table.has_answered and self._outages >= DOWN,  # an address where nobody ever was is told soon
             waited=message.waited,
+            gone=self._is_gone(message),
         )
         if isinstance(verdict, RetryAfter) and not self._budget.spend(now):
             return Raise(message.error, "retry budget")
         return verdict
 
+    def _is_gone(self, message: Settle) -> bool:
+        """
+        Return True when a call has waited long enough for a connection: nobody takes it, and nobody refuses it.
+
+        Two tries are paid for by each call, and by all together where nobody has ever been heard.
+        """
+        table = self._table
+        if table.has_answered and self._outages < DOWN:
+            return False
+        tries = message.attempt if table.has_answered else max(message.attempt, self._outages)
+        return tries >= 2 and message.unconnected > self._policy.patience
+
     def _learn_of_provider(self, lease: Lease, error: LMError | None, now: float) -> tuple[tuple[W, Raise], ...]:
         """Tell breaker and limiter how an attempt that was sent has ended; return who has no hope any more."""
-        self._has_answered = self._has_answered or error is None or error.status is not None
+        if error is None or error.status is not None:
+            self._table.has_answered = True
         if error is None:
             self._breaker.succeeded(lease.ticket, now)
             self._outages = 0
@@ -470,7 +483,7 @@ class LeaseBook(Generic[W]):
         """Give back what a lease without verdict held: unsent is free, sent and unknown is charged as estimated."""
         if self._hung(lease, now):
             was = self._breaker.state
-            self._breaker.failed(lease.ticket, now, hung=True)
+            self._breaker.failed(lease.ticket, now)
             self._outage = "it kept silent until its callers' time was over"
             if self._breaker.state is not was:
                 self._share_breaker(now)

@@ -54,7 +54,8 @@ class Settle(NamedTuple):
     Give a lease back with what its attempt came to; a call is answered by ``RetryAfter`` or ``Raise``.
 
     ``cancelled`` says that the attempt was broken off by its own caller: it tells nothing about the provider, unless
-    it was the caller's deadline and the provider had been silent for long. ``waited`` is as in ``Acquire``.
+    it was the caller's deadline and the provider had been silent for long. ``waited`` is as in ``Acquire``;
+    ``unconnected`` are the seconds that the call's attempts spent on connections that never came about.
     """
 
     lease: int
@@ -64,6 +65,7 @@ class Settle(NamedTuple):
     usage: Usage | None = None
     cancelled: bool = False
     waited: float = math.inf
+    unconnected: float = 0.0
 
 
 class Settled(NamedTuple, Generic[W]):

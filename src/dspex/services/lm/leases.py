@@ -60,7 +60,19 @@ class Lease:
 class LeaseTable:
     """The leases of all models on one key, what is known of the key, and the channel they are for."""
 
-    __slots__ = ("_last", "books", "channel", "clients", "forms", "key", "known", "leases", "pauses", "shares")
+    __slots__ = (
+        "_last",
+        "books",
+        "channel",
+        "clients",
+        "forms",
+        "has_answered",
+        "key",
+        "known",
+        "leases",
+        "pauses",
+        "shares",
+    )
 
     def __init__(self) -> None:
         self.leases: dict[int, Lease] = {}
@@ -68,6 +80,8 @@ class LeaseTable:
         """The book of each model whose client is there."""
         self.channel: Channel | None = None
         self.key = KeyHealth()
+        self.has_answered = False
+        """True once the server has answered anybody anything."""
         self.clients: dict[str, ActorRef] = {}
         """The live client of each model: all are told when the key turns out to be refused, or good again."""
         self.known: set[str] = set()

@@ -61,6 +61,7 @@ class LogicalCall(CallLog):
         "sending",
         "streams",
         "texts",
+        "unconnected",
         "waited",
     )
 
@@ -106,6 +107,8 @@ class LogicalCall(CallLog):
         """The number of the attempt that is on the wire."""
         self.waited = math.inf
         """Seconds between tries so far; infinite in a pool, which asks another member rather than to wait for long."""
+        self.unconnected = 0.0
+        """Seconds that attempts spent on connections that never came about."""
 
     async def run(self) -> Any:
         """
@@ -220,7 +223,10 @@ class LogicalCall(CallLog):
             return response
         try:
             tries = attempt + self.resent
-            settle = Settle(lease.id, failure, tries, self.deadline, failure.usage, waited=self.waited)
+            if isinstance(failure, TransportFailed) and not failure.may_be_charged:
+                self.unconnected += self.runtime.clock.now() - self.started
+            times = (self.waited, self.unconnected)
+            settle = Settle(lease.id, failure, tries, self.deadline, failure.usage, False, *times)
             if log.delivered:
                 self.client.cast(settle)
                 return Raise(failure, "pieces of the answer were handed on")

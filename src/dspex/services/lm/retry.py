@@ -160,6 +160,7 @@ class RetryPolicy:
         rand: Callable[[], float],
         down: bool = False,
         waited: float = math.inf,
+        gone: bool = False,
     ) -> Verdict:
         """
         Decide what follows a failed attempt.
@@ -179,6 +180,7 @@ class RetryPolicy:
                 after ``LOOK`` seconds at most, as long as the call has ``waited`` less than ``patience``: so short
                 waits do not end the tries early.
             waited: Seconds that the call has waited between its tries so far.
+            gone: Connections to the server do not come about, and the call has waited long enough for them.
         """
         if error.should_retry is False:
             return Raise(error, "told not to")
@@ -187,6 +189,8 @@ class RetryPolicy:
         is_late, is_down = attempt >= self.max_attempts, down and is_turned_away(error)
         if is_late and not (is_down and waited < self.patience):
             return Raise(error, "attempts")
+        if gone:
+            return Raise(error, "no connection")
         least = error.retry_after or 0.0
         if least > self.max_retry_after:
             more = f" (it asks for {least:g} s of patience; max_retry_after is {self.max_retry_after:g} s)"
