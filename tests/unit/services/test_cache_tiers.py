@@ -109,19 +109,6 @@ def test_memory_tier_is_a_bounded_lru(operations: list[tuple[str, str, int]]) ->
     assert tier.bytes == sum(model.values())
 
 
-async def test_memory_tier_is_an_aiocache_backend() -> None:
-    """aiocache's own verbs reach the same entries."""
-    tier = MemoryTier(max_entries=3)
-    await tier.set("k", response())
-
-    assert await tier.get("k") == tier.get_nowait("k") == response()
-    assert await tier.delete("k") == 1
-    assert await tier.delete("k") == 0
-    await tier.set("k", response())
-    await tier.clear()
-    assert len(tier) == tier.bytes == 0
-
-
 def test_sqlite_tier_keeps_answers_across_openings(tmp_path: Path) -> None:
     """A second process finds what the first one stored."""
     table = SqliteCache(tmp_path / "c.db").open()

@@ -1,13 +1,9 @@
-"""The memory tier: aiocache's in-process backend, made bounded and readable without a wait."""
+"""The memory tier: bounded, and read without a wait."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from math import inf
-from typing import cast
-
-from aiocache import SimpleMemoryCache
-from aiocache.serializers import NullSerializer
 
 from dspex._clock import wall_time
 from dspex.protocols.lm import LMResponse
@@ -15,16 +11,15 @@ from dspex.protocols.lm import LMResponse
 __all__ = ["MemoryTier"]
 
 
-class MemoryTier(SimpleMemoryCache):  # type: ignore[misc]  # aiocache ships no types
+class MemoryTier:
     """
     An LRU of values, bounded in number and bytes.
 
-    aiocache's own memory backend grows for ever and its expiry timers outlive the values they were set for; so
-    entries here leave by age of use, or are found to have expired when they are asked for.
+    Entries leave by age of use, or are found to have expired when they are asked for: no timer outlives them. (The
+    memory backend of aiocache grows for ever, and importing it imports every server's client that is installed.)
     """
 
     def __init__(self, *, max_entries: int = 10_000, max_bytes: int = 256 * 2**20) -> None:
-        super().__init__(serializer=NullSerializer(), timeout=None)
         self.max_entries = max_entries
         self.max_bytes = max_bytes
         self.bytes = 0
@@ -66,32 +61,12 @@ class MemoryTier(SimpleMemoryCache):  # type: ignore[misc]  # aiocache ships no 
         if self._cache.get(key) == value:
             self._drop(key)
 
-    def _drop(self, key: str) -> bool:
+    def _drop(self, key: str) -> None:
         old = self._cache.pop(key, None)
-        if old is None:
-            return False
-        self.bytes -= _size(old)
-        if self._until:
-            self._until.pop(key, None)
-        return True
-
-    async def _get(self, key: str, encoding: str = "utf-8", _conn: object = None) -> LMResponse | None:
-        return self.get_nowait(key)
-
-    async def _set(
-        self, key: str, value: object, ttl: object = None, _cas_token: object = None, _conn: object = None
-    ) -> bool:
-        self.set_nowait(key, cast("LMResponse", value))
-        return True
-
-    async def _delete(self, key: str, _conn: object = None) -> int:
-        return int(self._drop(key))
-
-    async def _clear(self, namespace: str | None = None, _conn: object = None) -> bool:
-        self._cache.clear()
-        self._until.clear()
-        self.bytes = 0
-        return True
+        if old is not None:
+            self.bytes -= _size(old)
+            if self._until:
+                self._until.pop(key, None)
 
 
 def _size(value: LMResponse) -> int:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Final, cast
-
-from aiocache.base import BaseCache
-from aiocache.serializers import BaseSerializer
 
 from dspex.services.cache.shared_tier import MAX_BYTES, Claim, Granted, Held, Put, Stored
 from dspex.services.shared.gateway import SharedGateway
@@ -14,6 +12,7 @@ from dspex.services.shared.link import SchemaPart
 from dspex.services.shared.redis_script import RedisScript, script
 
 if TYPE_CHECKING:
+    from aiocache.base import BaseCache
     from redis.asyncio import Redis
 
 __all__ = ["RedisTier"]
@@ -92,20 +91,6 @@ return 1
 )
 
 
-class Envelopes(BaseSerializer):  # type: ignore[misc]  # aiocache ships no types
-    """Text as UTF-8 and nothing else: what is in it is our own codec's affair. Other bytes are absent."""
-
-    DEFAULT_ENCODING = None
-
-    def dumps(self, value: str) -> bytes:
-        """Return the bytes of an envelope."""
-        return value.encode()
-
-    def loads(self, value: bytes | None) -> str | None:
-        """Return the text, or None."""
-        return value.decode(errors="replace") if value is not None and len(value) <= MAX_BYTES else None
-
-
 class RedisTier:
     """Implements ``SharedTier``; its keys are ``<namespace>:a:<key>``, its leases ``<namespace>:l:<key>``."""
 
@@ -146,8 +131,8 @@ class RedisTier:
         """Return the envelopes of keys."""
 
         async def read(client: Redis) -> list[str | None]:
-            cache = _backend(client)
-            return cast("list[str | None]", await cache.multi_get([self._values + key for key in keys]))
+            backend = _backend()(client)
+            return cast("list[str | None]", await backend.multi_get([self._values + key for key in keys]))
 
         return await self._gateway.run(read)
 
@@ -193,16 +178,31 @@ def _send(client: Redis, *command: object) -> Awaitable[object]:
     return send(*command)
 
 
-def _backend(client: Redis) -> BaseCache:
-    """Return aiocache's own backend over the connection that we have opened; it is loaded with the package redis."""
-    from aiocache.backends.redis import RedisCache
+@cache
+def _backend() -> Callable[[Redis], BaseCache]:
+    """Return what makes aiocache's own backend over a connection that we have opened."""
+    from aiocache.backends.redis import RedisCache  # it loads the package redis, which few need
+    from aiocache.serializers import BaseSerializer
+
+    class Envelopes(BaseSerializer):  # type: ignore[misc]  # aiocache ships no types
+        """Text as UTF-8 and nothing else: what is in it is our own codec's affair. Other bytes are absent."""
+
+        DEFAULT_ENCODING = None
+
+        def dumps(self, value: str) -> bytes:
+            """Return the bytes of an envelope."""
+            return value.encode()
+
+        def loads(self, value: bytes | None) -> str | None:
+            """Return the text, or None."""
+            return value.decode(errors="replace") if value is not None and len(value) <= MAX_BYTES else None
 
     class Backend(RedisCache):  # type: ignore[misc]  # aiocache ships no types
-        def __init__(self) -> None:
+        def __init__(self, client: Redis) -> None:
             super().__init__(serializer=Envelopes(), timeout=None)
             self.client = client
 
-    return Backend()
+    return Backend
 
 
 def _milliseconds(seconds: float) -> int:

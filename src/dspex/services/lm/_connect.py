@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-import httpx
+import certifi  # comes with httpx, which takes long to import
 
+from dspex.services.lm._address import read_address
 from dspex.services.lm._answers import AnswerReader
 from dspex.services.lm._clean_context import in_context
 from dspex.services.lm._failures import ConnectTimedOut, NoHandshake, NotConnected, NotHttp, NotTls
-from dspex.services.lm._http import label_of
 from dspex.services.lm._parsers import Parser
 from dspex.services.lm._socket import Socket
 
-__all__ = ["Proxy", "Route", "open_socket", "wants_tls"]
+__all__ = ["Proxy", "Route", "open_socket", "tls_context", "wants_tls"]
 
 _FOREVER: Final = 10.0**6
 """Seconds; the time to connect is limited as a whole."""
@@ -82,11 +82,10 @@ class Route:
     @classmethod
     def to(cls, url: str, proxy: Proxy | None) -> Route:
         """Return the route to an address."""
-        parsed = httpx.URL(url)
-        is_secure = parsed.scheme == "https"
-        port = parsed.port or (443 if is_secure else 80)
-        host = parsed.raw_host.decode("ascii")
-        return cls(label_of(parsed), is_secure, host, port, parsed.netloc, parsed.raw_path, proxy)
+        address = read_address(url)
+        is_secure = address.scheme == "https"
+        port = address.port or (443 if is_secure else 80)
+        return cls(address.label, is_secure, address.host, port, address.authority, address.path, proxy)
 
     def start(self) -> bytes:
         """Return the first lines of a request; a proxy that is not tunnelled through hears the whole address."""
@@ -94,6 +93,23 @@ class Route:
         if self.proxy is not None and not self.is_secure:
             target, extra = b"http://%b%b" % (self.authority, self.path), self.proxy.header()
         return b"POST %b HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity\r\n%b" % (target, self.authority, extra)
+
+
+def tls_context(verify: ssl.SSLContext | bool) -> ssl.SSLContext:
+    """
+    Return how TLS judges certificates.
+
+    Args:
+        verify: A context decides for itself; True asks the authorities that Mozilla trusts, False accepts any.
+    """
+    if isinstance(verify, ssl.SSLContext):
+        return verify
+    if verify:
+        return ssl.create_default_context(cafile=certifi.where())
+    anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    anyone.check_hostname = False
+    anyone.verify_mode = ssl.CERT_NONE
+    return anyone
 
 
 async def open_socket(

@@ -7,8 +7,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
-import httpx
-
 __all__ = [
     "MAX_BODY",
     "HttpReply",
@@ -18,7 +16,6 @@ __all__ = [
     "Timeouts",
     "Transport",
     "headers_of",
-    "label_of",
 ]
 
 MAX_BODY: Final = 64 * 2**20
@@ -180,7 +177,3 @@ def headers_of(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
         name, value = name_bytes.decode("latin-1").lower(), value_bytes.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
-
-
-def label_of(url: httpx.URL) -> str:
-    return f"{url.scheme}://{url.netloc.decode()}"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-
-import httpx
+from typing import TYPE_CHECKING
 
 from dspex._clock import Clock
+from dspex.services.lm._address import read_address
 from dspex.services.lm._exchange import ExchangeTransport, HttpAnswer
 from dspex.services.lm._failures import ExchangeError
-from dspex.services.lm._http import MAX_BODY, Timeouts, label_of
+from dspex.services.lm._http import MAX_BODY, Timeouts
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["HttpxTransport"]
 
@@ -37,6 +40,8 @@ class HttpxTransport(ExchangeTransport):
         timeouts: Timeouts | None = None,
         max_body: int = MAX_BODY,
     ) -> None:
+        import httpx  # too heavy for ``import dspex``; who brings a transport has it
+
         super().__init__(clock, timeouts, max_body, (httpx.TransportError, httpx.DecodingError, ExchangeError, OSError))
         self._transport = transport
         self.needs_key = getattr(transport, "needs_key", True)
@@ -44,12 +49,14 @@ class HttpxTransport(ExchangeTransport):
 
     def label(self, url: str) -> str:
         """Return scheme and host, for messages."""
-        return label_of(httpx.URL(url))
+        return read_address(url).label
 
     async def _send(
         self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts, *, fresh: bool
     ) -> HttpAnswer:
         """Ask the transport; which connection it takes is its own affair."""
+        import httpx  # too heavy for ``import dspex``
+
         extensions = {"timeout": timeouts.phases()}
         request = httpx.Request("POST", url, headers=dict(headers), content=body, extensions=extensions)
         return _HttpxAnswer(await self._transport.handle_async_request(request))
@@ -64,6 +71,8 @@ class _HttpxAnswer:
     __slots__ = ("_pieces", "_response", "has_ended", "is_unpacked", "raw_headers", "status")
 
     def __init__(self, response: httpx.Response) -> None:
+        import httpx  # too heavy for ``import dspex``
+
         self._response = response
         self.has_ended = False
         self.is_unpacked = True

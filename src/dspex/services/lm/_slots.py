@@ -14,11 +14,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import httpx
-
 from dspex._clock import Clock
 from dspex.services.lm._answers import AnswerReader
-from dspex.services.lm._connect import Proxy, Route, open_socket, wants_tls
+from dspex.services.lm._connect import Proxy, Route, open_socket, tls_context, wants_tls
 from dspex.services.lm._exchange import ExchangeTransport, HttpAnswer, StaleConnection
 from dspex.services.lm._failures import (
     ConnectionBroken,
@@ -227,7 +225,7 @@ class SlotTransport(ExchangeTransport):
         route = target.route
         is_secure = route.is_secure or (route.proxy is not None and route.proxy.is_secure)
         if is_secure and self._ssl_context is None:
-            self._ssl_context = httpx.create_ssl_context(verify=self._verify, trust_env=False)
+            self._ssl_context = tls_context(self._verify)
         socket = Socket(self._timers, self._sockets.discard)
         context = self._ssl_context if is_secure else None
         await open_socket(socket, route, ssl_context=context, timeout=timeout, new_parser=self._new_parser)

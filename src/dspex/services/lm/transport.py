@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
-
-import httpx
 
 from dspex._clock import Clock
 from dspex.errors import ConfigError
@@ -16,6 +14,9 @@ from dspex.services.lm._parsers import ParserName
 from dspex.services.lm._proxied_transport import ProxiedTransport
 from dspex.services.lm._slots import SlotTransport
 from dspex.services.lm.proxies import Proxies
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = [
     "MAX_IDLE",

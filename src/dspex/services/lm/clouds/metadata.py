@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
-
-import httpx
 
 from dspex._clock import seconds_of
 from dspex.errors import AuthFailed, TransportFailed
 from dspex.services.lm.clouds.files import Hidden
 from dspex.services.lm.wires._json import parse
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["ask", "ask_fields", "fields_of", "is_own_network", "seconds_until", "text_under"]
 
@@ -30,6 +31,8 @@ async def ask(url: str, headers: Mapping[str, str], *, what: str, method: str = 
         AuthFailed: It refused, or answers what is not a text.
     Cancellation: closes the socket.
     """
+    import httpx  # too heavy for ``import dspex``
+
     problem = ""
     try:
         async with (

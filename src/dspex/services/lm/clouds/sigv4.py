@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
 
-import httpx
-
 from dspex._clock import stamp_text
 from dspex.protocols.headers import HiddenHeaders
 from dspex.protocols.secret import Secret
+from dspex.services.lm._address import read_address
 
 __all__ = ["AwsKeys", "canonical_request", "signed_headers"]
 
@@ -82,10 +81,10 @@ def signed_headers(
 
 def canonical_request(method: str, url: str, headers: Mapping[str, str], body: bytes) -> tuple[str, str]:
     """Return the text whose digest is signed, and the names of the headers in it."""
-    target = httpx.URL(url)
-    path, _, query = target.raw_path.decode("ascii").partition("?")
+    target = read_address(url)
+    path, _, query = target.path.decode("ascii").partition("?")
     chosen = {name: value for name, value in headers.items() if name == "content-type" or name.startswith("x-amz-")}
-    chosen["host"] = target.netloc.decode("ascii")
+    chosen["host"] = target.authority.decode("ascii")
     names = sorted(chosen)
     lines = "".join(f"{name}:{' '.join(chosen[name].split())}\n" for name in names)
     signed = ";".join(names)
