@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
+from dspex._guard import class_name
 from dspex.programs import PredictorPaths
 from dspex.protocols.executor import RunOptions
 from dspex.protocols.lm import Attempt, AttemptLog, Usage
@@ -42,6 +43,10 @@ class StepNote:
         self.error = ""
         self.log = log
         self.retriever = ""
+
+    def end(self, now: float, error: BaseException) -> None:
+        """Note that it has failed."""
+        self.ended, self.error = now, class_name(error)
 
 
 class RequestRecord:

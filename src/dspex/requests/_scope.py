@@ -37,7 +37,7 @@ from dspex.protocols.scope import DeltaSink, LMResult, OnDelta, RequestTotals
 from dspex.protocols.surrogates import DeltaMender, mended, mended_messages, mended_response
 from dspex.requests._embedding import CachedEmbedding
 from dspex.requests._record import RequestRecord
-from dspex.requests._steps import StepPolicy, run_step
+from dspex.requests._steps import StepPolicy, noted_step, run_step
 from dspex.requests._threads import ToolThreads
 from dspex.runtime import Process, Runtime
 from dspex.telemetry import Span
@@ -199,14 +199,19 @@ class RequestScope:
             work = partial(self._complete_cached, model, request, log, on_delta, key, mode)
         else:
             work = self._paid(model, request, log, on_delta)
+        name = f"lm {step}"
+        note = record.note_step(name, started, log) if record.steps is not None else None
         try:
-            name = f"lm {step}"
-            response = await run_step(self, name, work, restartable=True, log=log)
-        except BaseException:  # whatever it is: booked, then raised on
+            response = await run_step(self, name, work, restartable=True)
+        except BaseException as error:  # whatever it is: booked, then raised on
+            if note is not None:
+                note.end(self.runtime.clock.now(), error)
             if log.was_sent:
                 record.calls += 1
                 self._book_failed(log, model)
             raise
+        if note is not None:
+            note.ended = self.runtime.clock.now()
         response = mended_response(response)
         if log.cached is not None and on_delta is not None:
             await _replay(response, on_delta)  # out here, where no death of the step can cut it off
@@ -255,7 +260,7 @@ class RequestScope:
         else:
             work = CachedEmbedding(cache, model, request, mode, record.deadline, pay).run
         try:
-            response = await run_step(self, f"embed {step}", work, restartable=True)
+            response = await noted_step(self, f"embed {step}", work, restartable=True)
         except BaseException:  # whatever it is: booked, then raised on
             if log.was_sent:
                 attempts, due = len(log.attempts), log.due_calls()
@@ -279,7 +284,7 @@ class RequestScope:
 
         def run(name: str, work: Callable[[], Awaitable[R]]) -> Awaitable[R]:
             part = name.removeprefix(named)  # of a retriever that is made of others
-            return run_step(self, f"retrieve {step}{part}", work, restartable=True, retriever=name)
+            return noted_step(self, f"retrieve {step}{part}", work, restartable=True, retriever=name)
 
         more: dict[str, Any] = {"step": cast("RunStep", run), "cache": self.request_record.options.cache}
         search = partial(self._services.retrieval.search, retriever, mended(query), k, deadline, filter, **more)
@@ -296,13 +301,13 @@ class RequestScope:
     ) -> Coroutine[object, object, R]:
         """Run a tool call, as ``protocols.Scope.call`` says."""
         if timeout is None:
-            return run_step(self, step, work, restartable=idempotent)
+            return noted_step(self, step, work, restartable=idempotent)
 
         async def bounded() -> R:
             async with asyncio.timeout(timeout):
                 return await work()
 
-        return run_step(self, step, bounded, restartable=idempotent)
+        return noted_step(self, step, bounded, restartable=idempotent)
 
     async def in_thread(self, function: Callable[[], R], label: str) -> R:
         """Call a blocking function, as ``protocols.Scope.in_thread`` says."""

@@ -8,16 +8,14 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from dspex._guard import class_name
 from dspex.errors import ActorExited, NoSuchActor, ScopeClosed, StepCrashed
 from dspex.runtime import Crashed, ExitReason, Normal, Runtime
 
 if TYPE_CHECKING:
-    from dspex.protocols.lm import AttemptLog
     from dspex.requests._record import RequestRecord
     from dspex.requests._scope import RequestScope
 
-__all__ = ["StepPolicy", "run_step"]
+__all__ = ["StepPolicy", "noted_step", "run_step"]
 
 R = TypeVar("R")
 
@@ -31,15 +29,7 @@ class StepPolicy:
     cap: float = 1.0
 
 
-def run_step(
-    scope: RequestScope,
-    name: str,
-    work: Callable[[], Awaitable[R]],
-    *,
-    restartable: bool,
-    log: AttemptLog | None = None,
-    retriever: str = "",
-) -> Coroutine[object, object, R]:
+async def run_step(scope: RequestScope, name: str, work: Callable[[], Awaitable[R]], *, restartable: bool) -> R:
     """
     Run ``work`` as a process below the request's own and return its result.
 
@@ -53,27 +43,6 @@ def run_step(
         Exception: Any exception of ``work``, unchanged.
     Cancellation: the step is dead, its sockets closed, before this returns.
     """
-    running = _run_step(scope, name, work, restartable=restartable)
-    record = scope.request_record
-    return running if record.steps is None else _noted(scope.runtime, record, name, log, running, retriever)
-
-
-async def _noted(
-    runtime: Runtime, record: RequestRecord, name: str, log: AttemptLog | None, running: Awaitable[R], retriever: str
-) -> R:
-    """Await a step, and write down for whoever watches when it began, and how and when it ended."""
-    note = record.note_step(name, runtime.clock.now(), log)
-    note.retriever = retriever
-    try:
-        return await running
-    except BaseException as error:  # whatever it is: noted, then raised on
-        note.error = class_name(error)
-        raise
-    finally:
-        note.ended = runtime.clock.now()
-
-
-async def _run_step(scope: RequestScope, name: str, work: Callable[[], Awaitable[R]], *, restartable: bool) -> R:
     owner, runtime, policy = scope.process, scope.runtime, scope.policy
     if owner is None or owner.exit_reason is not None:
         raise ScopeClosed(scope.request_record.id)
@@ -96,6 +65,28 @@ async def _run_step(scope: RequestScope, name: str, work: Callable[[], Awaitable
         if not restartable or killed > policy.max_restarts:
             raise StepCrashed(name, reason, killed + service_deaths - 1)
         await _before_restart(runtime, scope.request_record, name, reason, killed + service_deaths, policy)
+
+
+def noted_step(
+    scope: RequestScope, name: str, work: Callable[[], Awaitable[R]], *, restartable: bool, retriever: str = ""
+) -> Coroutine[object, object, R]:
+    """Run a step as ``run_step`` does, and write it down where somebody watches: it is not an LM call."""
+    running = run_step(scope, name, work, restartable=restartable)
+    record = scope.request_record
+    return running if record.steps is None else _noted(scope.runtime, record, name, running, retriever)
+
+
+async def _noted(runtime: Runtime, record: RequestRecord, name: str, running: Awaitable[R], retriever: str) -> R:
+    """Await a step, and write down for whoever watches when it began, and how and when it ended."""
+    note = record.note_step(name, runtime.clock.now(), None)
+    note.retriever = retriever
+    try:
+        result = await running
+    except BaseException as error:  # whatever it is: noted, then raised on
+        note.end(runtime.clock.now(), error)
+        raise
+    note.ended = runtime.clock.now()
+    return result
 
 
 def _service_died(error: BaseException) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from dspex._guard import contained
 from dspex.app.dashboard.evaluations_view import EvaluationNote
-from dspex.app.dashboard.figures import Durations
+from dspex.app.dashboard.figures import LATEST, Durations, plain_of
 from dspex.app.dashboard.jobs_view import JobNotes
 from dspex.app.dashboard.requests_view import (
     FINE,
@@ -29,7 +29,7 @@ from dspex.app.dashboard.shapes import Plain
 from dspex.app.dashboard.tree_view import DEATHS, TreeNotes
 from dspex.protocols.lm import Attempt, LMRequest, LMResponse, Message
 from dspex.protocols.model import LM
-from dspex.requests import LiveRequest, RequestRunner
+from dspex.requests import LiveRequest, RequestRecord, RequestRunner
 from dspex.runtime import get_logger
 from dspex.telemetry import Facts
 
@@ -49,6 +49,9 @@ EVALUATIONS: Final = 12
 
 SLOW_AFTER: Final = 20
 """Requests of a program that must have ended before one of them can be called slow."""
+
+SELDOM: Final = 256
+"""Requests after which the median of a program is learned anew, at the latest."""
 
 SLOW: Final = 3.0
 """Times the median of its program: longer is slow."""
@@ -70,30 +73,54 @@ WORDS: Final = 4_000
 _log = get_logger("dashboard")
 
 
-class ModelNotes:
-    """The attempts at one model."""
+_NEVER: Final = (math.inf, SLOW_AFTER)
 
-    __slots__ = ("first", "hedged", "outcomes", "resent", "retries", "times")
+
+class ModelNotes:
+    """The attempts at one model; of the latest, the times are worked out when somebody looks."""
+
+    __slots__ = ("_first", "_latest", "_others", "_retries", "_told", "fine")
 
     def __init__(self) -> None:
-        self.times = Durations()
-        self.first = Durations()
-        self.outcomes: Counter[str] = Counter()
-        self.retries = 0
-        self.resent = 0
-        self.hedged = 0
+        self.fine = 0
+        """Attempts that brought an answer."""
+        self._first = 0
+        self._latest: deque[Attempt] = deque(maxlen=LATEST)
+        self._others: Counter[str] = Counter()
+        self._retries = 0
+        self._told: tuple[int, Plain] = -1, {}
+
+    def add_fine(self, attempt: Attempt) -> None:
+        """Count an attempt that brought an answer, as most do."""
+        self.fine += 1
+        self._latest.append(attempt)
+        if attempt.first_byte is not None:
+            self._first += 1
 
     def add(self, attempt: Attempt, *, again: bool) -> None:
         """Count an attempt; ``again`` says that it followed a failed one."""
-        self.times.add(attempt.duration, failed=attempt.outcome not in FINE)
-        self.outcomes[attempt.outcome] += 1
-        self.retries += again
-        if attempt.outcome == "resent":
-            self.resent += 1
-        elif attempt.outcome == "cancelled":
-            self.hedged += 1
-        if attempt.first_byte is not None:
-            self.first.add(attempt.first_byte)
+        self.add_fine(attempt)
+        self._retries += again
+        if attempt.outcome != "ok":
+            self.fine -= 1
+            self._others[attempt.outcome] += 1
+
+    def plain(self) -> Plain:
+        """Return the numbers, as JSON has them; the same object as the last time where nothing was added."""
+        count = self.fine + self._others.total()
+        if self._told[0] != count:
+            failed = sum(number for outcome, number in self._others.items() if outcome not in FINE)
+            first = [each.first_byte for each in self._latest if each.first_byte is not None]
+            told = {
+                "times": plain_of([each.duration for each in self._latest], count, failed),
+                "first": plain_of(first, self._first, 0),
+                "outcomes": {**({"ok": self.fine} if self.fine else {}), **self._others},
+                "retries": self._retries,
+                "resent": self._others["resent"],
+                "hedged": self._others["cancelled"],
+            }
+            self._told = count, told
+        return self._told[1]
 
 
 class Notes:
@@ -133,7 +160,8 @@ class Notes:
         self._waits: dict[str, list[Plain]] = {}
         self._at_death: dict[str, Plain] = {}
         """Deaths that no look has found yet, by path."""
-        self._slow: dict[str, float] = {}
+        self._slow: dict[str, tuple[float, int]] = {}
+        """Of each program: the time above which it is slow, and the count at which that is learned anew."""
         self._numbers = itertools.count(1)
         self._runner = runner
         self._detach: Callable[[], None] = lambda: None
@@ -210,12 +238,16 @@ class Notes:
 
     def _take(self, live: LiveRequest) -> None:
         record = live.record
-        deaths = self._waits.pop(record.id, None)
+        deaths = self._waits.pop(record.id, None) if self._waits else None
         if deaths is not None:
             self._settle(live, deaths)
         failed = False
         for log in record.logs:
-            failed |= self._count(log.attempts)
+            attempts = log.attempts
+            if len(attempts) == 1 and attempts[0].outcome == "ok":  # nearly all of them
+                self._model(attempts[0].lm).add_fine(attempts[0])
+            else:
+                failed |= self._count(attempts)
             if log.parts:
                 failed |= self._count(attempts_of(log)[len(log.attempts) :])
         for note in record.steps or ():
@@ -231,9 +263,13 @@ class Notes:
             times = self.programs[program] = Durations()
         took = record.ended - record.started if record.ended is not None else 0.0
         times.add(took, failed=live.error is not None)
-        if times.count % SLOW_AFTER == 0:  # a sort: not for every request
-            self._slow[program] = SLOW * (times.percentile(0.5) or 0.0)
-        reasons = reasons_of(record, live.error, retried=failed, slow=took > self._slow.get(program, math.inf))
+        slow, again = self._slow.get(program, _NEVER)
+        if times.count >= again:  # a sort: not for every request
+            slow = SLOW * (times.percentile(0.5) or 0.0)
+            self._slow[program] = slow, times.count + min(times.count, SELDOM)
+        if live.error is None and not failed and took <= slow and deaths is None and not _is_marked(record):
+            return
+        reasons = reasons_of(record, live.error, retried=failed, slow=took > slow)
         if reasons:
             state = "cancelled" if live.cancelled else "failed" if live.error is not None else "done"
             row = request_row(
@@ -251,12 +287,15 @@ class Notes:
         """Count the attempts of a call; True when one of them has failed."""
         failed = False
         for attempt in attempts:
-            notes = self.models.get(attempt.lm)
-            if notes is None:
-                notes = self.models[attempt.lm] = ModelNotes()
-            notes.add(attempt, again=failed)
+            self._model(attempt.lm).add(attempt, again=failed)
             failed = failed or attempt.outcome not in FINE
         return failed
+
+    def _model(self, lm: str) -> ModelNotes:
+        notes = self.models.get(lm)
+        if notes is None:
+            notes = self.models[lm] = ModelNotes()
+        return notes
 
     def evaluating(self, program: str) -> EvaluationNote:
         """Note that an evaluation begins."""
@@ -284,6 +323,11 @@ class Notes:
                     call["answers"] = [_text(each.turn()) for each in answer.completions]
                 elif "error" in metadata:
                     call["error"] = str(metadata["error"])[:WORDS]
+
+
+def _is_marked(record: RequestRecord) -> bool:
+    """True when something died under a request, or had to be repaired in it."""
+    return bool(record.step_restarts or record.resubmitted or record.repairs)
 
 
 def _paths(deaths: Iterable[Plain]) -> list[str]:

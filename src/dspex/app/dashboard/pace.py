@@ -13,7 +13,7 @@ EVERY: Final = 0.1
 SELDOM: Final = 2.0
 """Seconds between two snapshots, at most, however dear they are."""
 
-SHARE: Final = 0.004
+SHARE: Final = 0.003
 """The share of the loop's time that snapshots may take; sending them, and the notes of requests, take the rest."""
 
 URGENT: Final = 0.05

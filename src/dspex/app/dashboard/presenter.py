@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from dspex._clock import wall_time
 from dspex.app.dashboard.jobs_view import JobNotes, index_row
-from dspex.app.dashboard.notes import ModelNotes, Notes
+from dspex.app.dashboard.notes import Notes
 from dspex.app.dashboard.requests_view import exact, money
 from dspex.app.dashboard.shapes import VERSION, Plain
 from dspex.protocols.model import LM
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["look", "present"]
 
-SHOWN: Final = 50
+SHOWN: Final = 30
 """Requests in flight that are told one by one: the oldest."""
 
 _MINUTE: Final = 60.0
@@ -142,25 +142,13 @@ def _models(tree: AppTree, notes: Notes, now: float) -> Plain:
                 "key_error": facts.key_error,
                 "buckets": [[kind, round(level), capacity, period] for kind, level, capacity, period in facts.buckets],
             }
-        found[name] = row | _figures(notes.models.get(lm)) | {"per_minute": _per_minute(notes, lm)}
+        figures = notes.models.get(lm)
+        found[name] = row | (figures.plain() if figures is not None else {}) | {"per_minute": _per_minute(notes, lm)}
     known = {row["lm"] for row in found.values()}
-    for lm, figures in notes.models.items():  # models of this process, and of calls whose client is unknown
+    for lm, each in notes.models.items():  # models of this process, and of calls whose client is unknown
         if lm not in known:
-            found[lm] = {"lm": lm, "up": True, **_figures(figures), "per_minute": _per_minute(notes, lm)}
+            found[lm] = {"lm": lm, "up": True, **each.plain(), "per_minute": _per_minute(notes, lm)}
     return found
-
-
-def _figures(notes: ModelNotes | None) -> Plain:
-    if notes is None:
-        return {}
-    return {
-        "times": notes.times.plain(),
-        "first": notes.first.plain(),
-        "outcomes": dict(notes.outcomes),
-        "retries": notes.retries,
-        "resent": notes.resent,
-        "hedged": notes.hedged,
-    }
 
 
 def _dollars(tree: AppTree, notes: Notes) -> dict[str, float]:
