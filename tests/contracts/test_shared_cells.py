@@ -36,10 +36,8 @@ class TestFile(CellsContract):
             await worker.aclose(file.close)
 
 
-class TestStore(CellsContract):
-    @pytest.fixture(autouse=True)
-    def _store(self, shared_store: Store) -> None:
-        self.shared = Shared(shared_store.url, namespace=fresh_id("cells"), timeout=10.0)
+class StoreContract(CellsContract):
+    shared: Shared
 
     @asynccontextmanager
     async def open_cells(self) -> AsyncIterator[Cells]:
@@ -47,6 +45,18 @@ class TestStore(CellsContract):
             gateway = SharedGateway(runtime, self.shared, [CELLS])
             await runtime.start(Supervisor([gateway.spec()], backoff=Backoff()))
             yield cells_of(gateway)
+
+
+class TestServer(StoreContract):
+    @pytest.fixture(autouse=True)
+    def _store(self, shared_store: Store) -> None:
+        self.shared = Shared(shared_store.url, namespace=fresh_id("cells"), timeout=10.0)
+
+
+class TestSharedFile(StoreContract):
+    @pytest.fixture(autouse=True)
+    def _store(self, tmp_path: Path) -> None:
+        self.shared = Shared(f"sqlite:///{tmp_path}/shared.db", timeout=10.0)
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import secrets
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,18 +20,18 @@ from dspex.runtime import Backoff, Runtime, Supervisor
 from dspex.services.cache.envelope import CacheEntry, decode_entry, encode_entry
 from dspex.services.cache.gateway import tier_in
 from dspex.services.cache.postgres_tier import PostgresTier
-from dspex.services.cache.shared_tier import NEWEST, NO_LEASE, Claim, Granted, Held, Put, SharedTier, Stored
+from dspex.services.cache.shared_tier import Claim, Granted, Put, SharedTier, Stored
 from dspex.services.shared.address import Shared
 from dspex.services.shared.gateway import SharedGateway
 from dspex.simulator import FaultPlan, Latency, Simulator
 from tests.support.programs import collect, until
-from tests.support.stores import PostgresServer, RedisServer, Store
+from tests.support.stores import FileStore, Place, PostgresServer, RedisServer, Store
 
 ASK = dspex.Predict("question -> answer", repair_turns=0)
 
 
 @asynccontextmanager
-async def tier_of(store: Store, namespace: str = "") -> AsyncIterator[SharedTier]:
+async def tier_of(store: Place, namespace: str = "") -> AsyncIterator[SharedTier]:
     """Open the tier, with a namespace that nobody else has."""
     shared = Shared(store.url, namespace=namespace or secrets.token_hex(4), timeout=10.0)
     async with Runtime() as runtime:
@@ -56,162 +57,13 @@ async def one(tier: SharedTier, owner: str, key: str = "k", seconds: float = 30.
     return found
 
 
-async def lead(tier: SharedTier, owner: str, key: str = "k", seconds: float = 30.0) -> int:
-    found = await one(tier, owner, key, seconds)
-    assert isinstance(found, Granted), found
-    return found.fence
-
-
-async def lead_when_it_ends(tier: SharedTier, owner: str, key: str = "k") -> int:
-    """Claim until the lease of another has ended."""
-    async with asyncio.timeout(10):
-        while not isinstance(found := await one(tier, owner, key), Granted):
-            assert isinstance(found, Held)
-        return found.fence
-
-
 # --- leases -----------------------------------------------------------------------------------------------------------
 
 
-async def test_one_leads_and_the_others_find_its_value(shared_store: Store) -> None:
-    async with tier_of(shared_store) as tier:
-        fence = await lead(tier, "a")
-        held = await one(tier, "b")
-        assert isinstance(held, Held)
-        assert 0 < held.seconds <= 30
-
-        await tier.put([Put("k", envelope("one"), fence)], "a")
-
-        assert text_of(await one(tier, "b")) == "one"
-        assert await tier.get(["k", "other"]) == [(await tier.get(["k"]))[0], None]
-
-
-async def test_a_lease_is_not_of_the_same_owner_twice(shared_store: Store) -> None:
-    """An owner that asks again waits, too: its own flight has the key."""
-    async with tier_of(shared_store) as tier:
-        await lead(tier, "a")
-        assert isinstance(await one(tier, "a"), Held)
-
-
-async def test_a_dead_leaders_lease_passes_on_and_its_late_value_replaces_nothing(shared_store: Store) -> None:
-    async with tier_of(shared_store) as tier:
-        late = await lead(tier, "dead", seconds=0.05)
-        fence = await lead_when_it_ends(tier, "b")
-        assert fence > late
-
-        await tier.put([Put("k", envelope("new"), fence)], "b")
-        await tier.put([Put("k", envelope("late"), late)], "dead")
-
-        assert text_of(await one(tier, "c")) == "new"
-
-
-async def test_a_late_value_does_not_end_the_lease_of_another(shared_store: Store) -> None:
-    """Nobody has stored anything yet: the late answer is one, too, but whoever leads now still leads."""
-    async with tier_of(shared_store) as tier:
-        late = await lead(tier, "dead", seconds=0.05)
-        fence = await lead_when_it_ends(tier, "b")
-
-        await tier.put([Put("k", envelope("late"), late)], "dead")
-
-        assert text_of(await one(tier, "c")) == "late"
-        assert isinstance(await one(tier, "c", read=False), Held)
-        await tier.put([Put("k", envelope("new"), fence)], "b")
-        assert text_of(await one(tier, "c")) == "new"
-
-
-async def test_a_renewed_lease_outlasts_its_first_end(shared_store: Store) -> None:
-    async with tier_of(shared_store) as tier:
-        fence = await lead(tier, "a", seconds=0.05)
-        await tier.renew([("k", fence), ("forgotten", 7)], "a", 30.0)
-        other = await lead(tier, "a", "clock", seconds=0.1)
-        assert await lead_when_it_ends(tier, "b", "clock") > other  # so long has passed
-
-        assert isinstance(await one(tier, "b"), Held)
-        assert isinstance(await one(tier, "b", "forgotten"), Held)  # the store had lost it
-
-        await tier.renew([("k", fence - 1)], "a", 30.0)  # an older lease of ours renews nothing
-        await tier.release([("k", fence)], "a")
-        assert isinstance(await one(tier, "b"), Granted)
-
-
-async def test_only_the_holder_gives_a_lease_back(shared_store: Store) -> None:
-    async with tier_of(shared_store) as tier:
-        fence = await lead(tier, "a")
-        await tier.release([("k", fence)], "b")
-        await tier.release([("k", fence + 1)], "a")
-        assert isinstance(await one(tier, "b"), Held)
-
-        await tier.release([("k", fence)], "a")
-        assert isinstance(await one(tier, "b"), Granted)
-
-
-async def test_a_refresh_replaces_and_a_value_without_a_lease_does_not(shared_store: Store) -> None:
-    async with tier_of(shared_store) as tier:
-        await tier.put([Put("k", envelope("first"), NO_LEASE)], "a")
-        await tier.put([Put("k", envelope("again"), NO_LEASE)], "a")
-        assert text_of(await one(tier, "b")) == "again"  # both as old as each other
-
-        await tier.put([Put("k", envelope("refreshed"), NEWEST)], "a")
-        await tier.put([Put("k", envelope("without"), NO_LEASE)], "a")
-        assert text_of(await one(tier, "b")) == "refreshed"
-        await tier.put([Put("k", envelope("twice"), NEWEST)], "a")
-        assert text_of(await one(tier, "b")) == "twice"
-
-
-async def test_many_keys_in_one_operation_keep_their_places(shared_store: Store) -> None:
-    async with tier_of(shared_store) as tier:
-        await tier.put([Put(f"k{number}", envelope(str(number))) for number in (3, 1, 2)], "a")
-
-        found = await tier.claim([Claim("k2"), Claim("new"), Claim("k1"), Claim("k3", read=False)], "a", 30.0)
-
-        assert [type(each) for each in found] == [Stored, Granted, Stored, Granted]
-        assert [text_of(found[0]), text_of(found[2])] == ["2", "1"]
-
-
-async def test_two_processes_that_claim_the_same_keys_never_share_one(shared_store: Store) -> None:
-    """Twelve claimers at once over several connections: each key has one leader, whatever the order asked in."""
-    keys = [f"k{number}" for number in range(20)]
-    async with tier_of(shared_store) as tier:
-        claims = [[Claim(key) for key in (keys if number % 2 else reversed(keys))] for number in range(12)]
-        found = await asyncio.gather(*(tier.claim(each, f"o{n}", 30.0) for n, each in enumerate(claims)))
-        leaders = [
-            claim.key
-            for asked, said in zip(claims, found, strict=True)
-            for claim, each in zip(asked, said, strict=True)
-            if isinstance(each, Granted)
-        ]
-        assert sorted(leaders) == sorted(keys)
-
-
-async def test_namespaces_do_not_see_each_other(shared_store: Store) -> None:
-    async with tier_of(shared_store) as tier, tier_of(shared_store) as other:
+async def test_namespaces_do_not_see_each_other(shared_place: Place) -> None:
+    async with tier_of(shared_place) as tier, tier_of(shared_place) as other:
         await tier.put([Put("k", envelope("mine"))], "a")
         assert isinstance(await one(other, "a"), Granted)
-
-
-async def test_a_value_ends_with_its_time_to_live(shared_store: Store) -> None:
-    async with tier_of(shared_store) as tier:
-        await tier.put([Put("k", envelope("short"), NO_LEASE, ttl=0.05), Put("long", envelope("long"), ttl=60.0)], "a")
-        await lead_when_gone(tier)
-        assert text_of(await one(tier, "a", "long")) == "long"
-        assert await tier.get(["k"]) == [None]
-
-
-async def lead_when_gone(tier: SharedTier) -> None:
-    async with asyncio.timeout(10):
-        while isinstance(await one(tier, "a"), Stored):
-            pass
-
-
-async def test_only_the_very_value_is_removed(shared_store: Store) -> None:
-    async with tier_of(shared_store) as tier:
-        await tier.put([Put("k", envelope("one"))], "a")
-        (stored,) = await tier.get(["k"])
-        assert stored is not None
-        await tier.remove("k", envelope("another"))
-        assert await tier.get(["k"]) == [stored]
-        await tier.remove("k", stored)
-        assert await tier.get(["k"]) == [None]
 
 
 async def test_what_has_expired_is_swept_from_postgres(postgres_server: PostgresServer) -> None:
@@ -228,19 +80,10 @@ async def test_what_has_expired_is_swept_from_postgres(postgres_server: Postgres
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
-async def test_an_answer_comes_back_as_it_was(shared_store: Store) -> None:
-    value = LMResponse((Completion("Grüße 😀 \x00 \ud800"),), Usage(3, 1), "m")
-    async with tier_of(shared_store) as tier:
-        await tier.put([Put("k", encode_entry(CacheEntry(value, 12.5, 99.0)), model="m")], "a")
-        stored = await one(tier, "b")
-        assert isinstance(stored, Stored)
-        assert decode_entry(stored.envelope, 50.0) == CacheEntry(value, 12.5, 99.0)
-
-
 # --- the App ----------------------------------------------------------------------------------------------------------
 
 
-def app_on(store: Store, simulator: Simulator, namespace: str, **options: Any) -> App:
+def app_on(store: Place, simulator: Simulator, namespace: str, **options: Any) -> App:
     lm = dspex.LM("openai/rules", api_base=simulator.url, api_key="key")
     shared = Shared(store.url, namespace=namespace, timeout=10.0, lease=options.pop("lease", 5.0))
     return App(lm, cache=shared, **options)
@@ -250,28 +93,28 @@ async def asked(app: App, question: str) -> str | None:
     return dspex.details(await app.run(ASK, question=question)).cached
 
 
-async def test_what_one_app_asked_another_finds(shared_store: Store) -> None:
+async def test_what_one_app_asked_another_finds(shared_place: Place) -> None:
     """Also after the first has been closed, and closing waits until the answer is stored."""
     namespace = secrets.token_hex(4)
     async with Simulator() as simulator:
-        async with app_on(shared_store, simulator, namespace) as first:
+        async with app_on(shared_place, simulator, namespace) as first:
             assert await asked(first, "q") is None
             assert await asked(first, "q") == "memory"
-        async with app_on(shared_store, simulator, namespace) as second:
+        async with app_on(shared_place, simulator, namespace) as second:
             assert await asked(second, "q") == "shared"
             assert await asked(second, "q") == "memory"
             assert "1 shared" in second.tree().children[1].note
         assert simulator.stats().requests == {"ok": 1}
 
 
-async def test_a_slow_leader_keeps_its_lead(shared_store: Store) -> None:
+async def test_a_slow_leader_keeps_its_lead(shared_place: Place) -> None:
     """The answer takes 2.5 times as long as a lease lasts, and is still made once."""
     namespace = secrets.token_hex(4)
     slow = FaultPlan(latency=Latency(median=1.0))
     async with (
         Simulator(faults=slow) as simulator,
-        app_on(shared_store, simulator, namespace, lease=0.4) as first,
-        app_on(shared_store, simulator, namespace, lease=0.4) as second,
+        app_on(shared_place, simulator, namespace, lease=0.4) as first,
+        app_on(shared_place, simulator, namespace, lease=0.4) as second,
     ):
         found = await asyncio.gather(*(asked(app, "q") for app in (first, second) * 3))
 
@@ -279,13 +122,13 @@ async def test_a_slow_leader_keeps_its_lead(shared_store: Store) -> None:
         assert sorted(map(str, found)) == ["None", "coalesced", "coalesced", "shared", "shared", "shared"]
 
 
-async def test_a_waiter_that_leaves_does_not_strand_the_next(shared_store: Store) -> None:
+async def test_a_waiter_that_leaves_does_not_strand_the_next(shared_place: Place) -> None:
     """It waited for another App's answer and is cancelled; who asks later still waits for that answer."""
     namespace = secrets.token_hex(4)
     async with (
         Simulator(faults=FaultPlan(latency=Latency(median=1.0))) as simulator,
-        app_on(shared_store, simulator, namespace) as first,
-        app_on(shared_store, simulator, namespace) as second,
+        app_on(shared_place, simulator, namespace) as first,
+        app_on(shared_place, simulator, namespace) as second,
     ):
         leading = asyncio.ensure_future(asked(first, "q"))
         cache: Any = first.running_tree().cache
@@ -337,35 +180,35 @@ async def write_raw(tier: Any, key: str, text: str) -> None:
         await tier._gateway.run(lambda each: each.set(tier._values + key, text))
 
 
-async def test_an_answer_that_nobody_could_read_leaves_the_shared_tier(shared_store: Store) -> None:
+async def test_an_answer_that_nobody_could_read_leaves_the_shared_tier(shared_place: Place) -> None:
     namespace = secrets.token_hex(4)
     async with Simulator() as simulator:
-        async with app_on(shared_store, simulator, namespace) as app:
+        async with app_on(shared_place, simulator, namespace) as app:
             await asked(app, "q")
             cache: Any = app.running_tree().cache
             ((key, value),) = cache.table.memory._cache.items()
             cache.remove(key, value)
-        async with app_on(shared_store, simulator, namespace) as app:
+        async with app_on(shared_place, simulator, namespace) as app:
             assert await asked(app, "q") is None
 
 
-async def test_a_refresh_reaches_the_others(shared_store: Store) -> None:
+async def test_a_refresh_reaches_the_others(shared_place: Place) -> None:
     namespace = secrets.token_hex(4)
     async with Simulator() as simulator:
-        async with app_on(shared_store, simulator, namespace) as app:
+        async with app_on(shared_place, simulator, namespace) as app:
             await asked(app, "q")
             assert await asked(app.options(cache="refresh"), "q") is None  # type: ignore[arg-type]  # a view runs, too
         assert simulator.stats().requests == {"ok": 2}
-        async with app_on(shared_store, simulator, namespace) as app:
+        async with app_on(shared_place, simulator, namespace) as app:
             assert await asked(app.options(cache="only"), "q") == "shared"  # type: ignore[arg-type]  # likewise
 
 
-async def test_an_answer_grows_old(shared_store: Store) -> None:
+async def test_an_answer_grows_old(shared_place: Place) -> None:
     """``cache_ttl`` ends an answer in every tier."""
     namespace = secrets.token_hex(4)
     async with (
         Simulator() as simulator,
-        app_on(shared_store, simulator, namespace, cache_ttl=0.2) as app,
+        app_on(shared_place, simulator, namespace, cache_ttl=0.2) as app,
     ):
         assert await asked(app, "q") is None
         async with asyncio.timeout(10):
@@ -378,7 +221,7 @@ async def test_an_answer_grows_old(shared_store: Store) -> None:
 
 
 async def start(
-    store: Store, simulator: Simulator, namespace: str, questions: Sequence[str], lease: float = 5
+    store: Place, simulator: Simulator, namespace: str, questions: Sequence[str], lease: float = 5
 ) -> asyncio.subprocess.Process:
     told = {"store": store.url, "provider": simulator.url, "namespace": namespace, "questions": questions}
     pipe = asyncio.subprocess.PIPE
@@ -401,7 +244,7 @@ async def said(process: asyncio.subprocess.Process) -> list[list[str]]:
     return answers
 
 
-async def once_over_two_processes(store: Store) -> None:
+async def once_over_two_processes(store: Place) -> None:
     """Ask the same from a process of its own and from here, at the same time."""
     namespace = secrets.token_hex(4)
     questions = [f"q{number % 10}" for number in range(30)]
@@ -423,21 +266,26 @@ async def test_two_processes_ask_the_provider_once_for_each_question(redis_serve
 
 
 @pytest.mark.slow
+async def test_two_processes_ask_once_over_a_file(tmp_path: Path) -> None:
+    await once_over_two_processes(FileStore(tmp_path))
+
+
+@pytest.mark.slow
 async def test_two_processes_ask_once_over_postgres(postgres_server: PostgresServer) -> None:
     await once_over_two_processes(postgres_server)
 
 
 @pytest.mark.slow
-async def test_a_killed_leader_is_followed_within_its_lease(shared_store: Store) -> None:
+async def test_a_killed_leader_is_followed_within_its_lease(shared_place: Place) -> None:
     """SIGKILL while its call hangs: another process makes the answer, and nobody else does."""
     namespace = secrets.token_hex(4)
     async with Simulator(faults=FaultPlan(latency=Latency(median=30.0))) as simulator:
-        leader = await start(shared_store, simulator, namespace, ["q"], lease=0.5)
+        leader = await start(shared_place, simulator, namespace, ["q"], lease=0.5)
         assert leader.stdin is not None
         leader.stdin.write(b"\n")
         await asyncio.wait_for(simulator.wait_until(lambda stats: stats.in_flight == 1), 20)
         simulator.set_faults(FaultPlan())
-        async with app_on(shared_store, simulator, namespace, lease=0.5) as app:
+        async with app_on(shared_place, simulator, namespace, lease=0.5) as app:
             waiting = asyncio.ensure_future(asked(app, "q"))
             cache: Any = app.running_tree().cache
             await until(lambda: app.running_tree().cache_store.table.operations >= 2)  # type: ignore[union-attr]

@@ -15,7 +15,7 @@ from dspex.services.lm.retry import RetryPolicy
 from dspex.simulator import FaultPlan, Simulator
 from dspex.simulator.limits import Limits
 from tests.support.programs import Ask, until
-from tests.support.stores import RedisServer, Store
+from tests.support.stores import Place, RedisServer, Store
 
 pytestmark = pytest.mark.timeout(240)  # processes of their own start slowly on a busy machine
 
@@ -25,7 +25,7 @@ ONCE = RetryPolicy(max_attempts=1)
 
 @asynccontextmanager
 async def two(
-    store: Store, name: str, simulator: Simulator, *limits: ClientLimits, budget: dspex.Budget | None = None
+    store: Place, name: str, simulator: Simulator, *limits: ClientLimits, budget: dspex.Budget | None = None
 ) -> AsyncIterator[tuple[dspex.App, dspex.App]]:
     """Two Apps of one namespace; a limit each, or one for both."""
     lm = dspex.LM("openai/rules", api_base=simulator.url, api_key="key", max_tokens=20)
@@ -66,10 +66,10 @@ async def test_one_limit_is_for_both(shared_store: Store) -> None:
         assert answered >= 60
 
 
-async def test_the_smaller_limit_holds_and_is_told(shared_store: Store) -> None:
+async def test_the_smaller_limit_holds_and_is_told(shared_place: Place) -> None:
     small, large = ClientLimits(rpm=10, retry=ONCE), ClientLimits(rpm=100, retry=ONCE)
     async with Simulator(limits=Limits(rpm=10)) as simulator:
-        async with two(shared_store, "differ", simulator, small, large) as (one, other):
+        async with two(shared_place, "differ", simulator, small, large) as (one, other):
             seen = told(other, "dspex.shared.limits_differ")
             await asked(one, count=1)
             errors = await asked(other, count=20, deadline=3.0)
@@ -78,11 +78,11 @@ async def test_the_smaller_limit_holds_and_is_told(shared_store: Store) -> None:
         assert set(simulator.requests) == {"ok"}
 
 
-async def test_an_outage_and_its_end_are_told(shared_store: Store) -> None:
+async def test_an_outage_and_its_end_are_told(shared_place: Place) -> None:
     """Who has sent nothing asks nothing; one call finds out for both that the provider is back."""
     async with (
         Simulator(faults=FaultPlan(rate_500=1.0)) as simulator,
-        two(shared_store, "outage", simulator, ClientLimits(retry=ONCE)) as (one, other),
+        two(shared_place, "outage", simulator, ClientLimits(retry=ONCE)) as (one, other),
     ):
         await asked(one, count=12)
         (account,) = one.running_tree().lm._endpoints.values()
@@ -101,21 +101,21 @@ async def test_an_outage_and_its_end_are_told(shared_store: Store) -> None:
         assert "breaker" not in other.tree().render()
 
 
-async def test_patience_is_asked_of_all(shared_store: Store) -> None:
+async def test_patience_is_asked_of_all(shared_place: Place) -> None:
     async with Simulator(faults=FaultPlan(rate_429=1.0, retry_after=30.0)) as simulator:
-        async with two(shared_store, "patience", simulator, ClientLimits(rpm=600, retry=ONCE)) as (one, other):
+        async with two(shared_place, "patience", simulator, ClientLimits(rpm=600, retry=ONCE)) as (one, other):
             assert len(await asked(one, count=1)) == 1
             (error,) = await asked(other, count=1, deadline=5.0)
             assert isinstance(error, RateLimited)
         assert sum(simulator.requests.values()) <= 2
 
 
-async def test_a_budget_is_for_both_and_lasts(shared_store: Store) -> None:
+async def test_a_budget_is_for_both_and_lasts(shared_place: Place) -> None:
     """To the last call; the next Apps of the same namespace find it spent."""
     async with Simulator() as simulator:
         for expected in (10, 0):
             budget = dspex.Budget(calls=10)
-            async with two(shared_store, "budget", simulator, ClientLimits(), budget=budget) as (one, other):
+            async with two(shared_place, "budget", simulator, ClientLimits(), budget=budget) as (one, other):
                 errors = await asked(one, other, count=8)
                 assert 16 - len(errors) == expected
                 assert all(isinstance(each, BudgetExceeded) for each in errors)

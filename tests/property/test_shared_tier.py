@@ -7,6 +7,7 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +19,7 @@ from dspex.services.cache.postgres_tier import PostgresTier
 from dspex.services.cache.shared_tier import NEWEST, NO_LEASE, Claim, Granted, Held, Put, SharedTier, Stored
 from dspex.services.shared.address import Shared
 from dspex.services.shared.gateway import SharedGateway
-from tests.support.stores import PostgresServer, RedisServer, Store
+from tests.support.stores import PostgresServer, RedisServer
 
 KEYS = ("a", "b")
 OWNERS = ("one", "two")
@@ -118,18 +119,18 @@ class Machine:
 
 
 @asynccontextmanager
-async def opened(store: Store) -> AsyncIterator[SharedTier]:
+async def opened(url: str) -> AsyncIterator[SharedTier]:
     async with Runtime() as runtime:
-        shared = Shared(store.url, namespace=secrets.token_hex(4), timeout=10.0)
+        shared = Shared(url, namespace=secrets.token_hex(4), timeout=10.0)
         gateway = SharedGateway(runtime, shared, PostgresTier.parts)
         await runtime.start(Supervisor([gateway.spec()], backoff=Backoff()))
         yield tier_in(gateway)
 
 
-def check(store: Store) -> None:
+def check(url: str) -> None:
     """Give many lists of operations to one open tier."""
     with asyncio.Runner() as runner:
-        context = opened(store)
+        context = opened(url)
         tier = runner.run(context.__aenter__())
         try:
 
@@ -149,8 +150,12 @@ def check(store: Store) -> None:
 
 
 def test_redis_keeps_to_the_model(redis_server: RedisServer) -> None:
-    check(redis_server)
+    check(redis_server.url)
 
 
 def test_postgres_keeps_to_the_model(postgres_server: PostgresServer) -> None:
-    check(postgres_server)
+    check(postgres_server.url)
+
+
+def test_a_file_keeps_to_the_model(tmp_path: Path) -> None:
+    check(f"sqlite:///{tmp_path}/shared.db")

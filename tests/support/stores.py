@@ -1,8 +1,8 @@
 """
 Real servers that processes share, for tests: Debian's Redis and Postgres in a folder of their own, one each a session.
 
-``shared_store`` is both of them, one after the other. A test that kills or stops one starts it again; whoever uses a
-namespace or a database of its own need not clean up.
+``shared_store`` is both of them, one after the other; ``shared_place`` is a file, too. A test that kills or stops one
+starts it again; whoever uses a namespace or a database of its own need not clean up.
 """
 
 from __future__ import annotations
@@ -25,16 +25,30 @@ import pytest
 
 from tests.support.missing import missing
 
-__all__ = ["PostgresServer", "RedisServer", "Store", "postgres_server", "redis_server", "shared_store"]
+__all__ = [
+    "FileStore",
+    "Place",
+    "PostgresServer",
+    "RedisServer",
+    "Store",
+    "postgres_server",
+    "redis_server",
+    "shared_place",
+    "shared_store",
+]
 
 _POSTGRES = Path("/usr/lib/postgresql/15/bin")
 
 
-class Store(Protocol):
-    """A server that a test may kill and start again."""
+class Place(Protocol):
+    """Where a shared store is."""
 
     kind: str
     url: str
+
+
+class Store(Place, Protocol):
+    """A server that a test may kill and start again."""
 
     def start(self) -> None:
         """Start it and wait until it takes connections; does nothing while it runs."""
@@ -199,6 +213,24 @@ def shared_store(request: pytest.FixtureRequest) -> Store:
     """Each of the servers; of the session, so that no test seems to have left it open."""
     store: Store = request.getfixturevalue(f"{request.param}_server")
     return store
+
+
+class FileStore:
+    """A file in a folder of the test's own."""
+
+    kind = "sqlite"
+
+    def __init__(self, folder: Path) -> None:
+        self.url = f"sqlite:///{folder}/shared.db"
+
+
+@pytest.fixture(params=["redis", "postgres", "file"])
+def shared_place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Each kind of store: for tests that need no server to die."""
+    if request.param == "file":
+        return FileStore(tmp_path)
+    place: Place = request.getfixturevalue(f"{request.param}_server")
+    return place
 
 
 def _running(server: S) -> Iterator[S]:

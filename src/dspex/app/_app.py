@@ -69,11 +69,11 @@ class App(AppView):
             such as ``Hybrid``.
         retrievers: More of them, by the names that ``Retrieve('name')`` uses.
         cache: ``None`` caches nothing, ``"memory"`` in this process, a path or any ``CacheStore`` on disk as well, the
-            address of a Redis or a Postgres (or a ``Shared``) there as well, for answers only.
+            address of a shared store (or a ``Shared``) there as well, for answers only.
         cache_ttl: Seconds for which an answer is served from the cache; None where it does not grow old.
-        shared: A store that several processes share, ``"redis://…"``, ``"postgresql://…"`` or a ``Shared``; needs the
-            extra ``redis`` or ``postgres``. The cache has a tier there, unless it is None. While the store is down,
-            this App goes on without it.
+        shared: A store that several processes share: ``"redis://…"`` or ``"postgresql://…"`` (extras ``redis`` and
+            ``postgres``), on one machine a file, ``"sqlite:///runs/shared.db"``, or a ``Shared``. The cache has a tier
+            there, unless it is None. While the store is down, this App goes on without it.
         home: The folder for journals and jobs; made when first needed.
         deadline: Default seconds for a request.
         drain: Seconds that running requests may take to finish when the App closes; then they are cancelled.

@@ -148,7 +148,9 @@ def cache_of(cache: str | Path | CacheStore | Shared | None) -> CacheStore | Sha
         return found
     if isinstance(cache, (str, os.PathLike)):  # a Path has an ``open``, too
         if isinstance(cache, str) and "://" in cache:
-            raise ConfigError("cache= is at an address of another kind than redis://…, unix://… or postgresql://…")
+            raise ConfigError(
+                "cache= is at an address of another kind than redis://…, unix://…, postgresql://… or sqlite:///…"
+            )
         return True if cache == "memory" else SqliteCache(cache)
     if isinstance(cache, type) or not isinstance(cache, CacheStore):
         raise ConfigError(

@@ -24,6 +24,7 @@ PLAIN = "s3cret/part"
         ("unix:///run/redis.sock?db=1", "redis", "unix:///run/redis.sock"),
         (f"postgresql://me:{PASSWORD}@[::1]:5433/app?sslmode=require", "postgresql", "postgresql://[::1]:5433/app"),
         ("postgres://db/app", "postgresql", "postgres://db/app"),
+        ("sqlite:///runs/shared.db", "sqlite", "sqlite:///runs/shared.db"),
     ],
 )
 def test_an_address_has_a_kind_and_a_form_for_people(url: str, kind: str, address: str) -> None:
@@ -38,6 +39,21 @@ def test_a_path_is_no_address(path: str) -> None:
     assert not is_shared_url(path)
     with pytest.raises(ConfigError, match="redis://"):
         Shared(path)
+
+
+@pytest.mark.parametrize(
+    ("url", "path"), [("sqlite:///runs/shared.db", "runs/shared.db"), ("sqlite:////srv/a b%20.db", "/srv/a b%20.db")]
+)
+def test_three_strokes_begin_a_path(url: str, path: str) -> None:
+    assert Shared(url).path == Path(path)
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://shared.db", "sqlite:///", "sqlite:///:memory:", "sqlite:///a.db?mode=ro", "sqlite:///runs/"]
+)
+def test_a_file_needs_a_path(url: str) -> None:
+    with pytest.raises(ConfigError, match="sqlite:///"):
+        Shared(url)
 
 
 @pytest.mark.parametrize(

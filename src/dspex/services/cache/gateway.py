@@ -6,6 +6,7 @@ from dspex.errors import CallTimeout, ServiceUnavailable
 from dspex.protocols.cache import CacheStore, Hit, Lead
 from dspex.protocols.lm import LMResponse
 from dspex.runtime import ChildSpec, Runtime, calling_process
+from dspex.services.cache.file_tier import FileTier
 from dspex.services.cache.memory import MemoryTier
 from dspex.services.cache.postgres_tier import PostgresTier
 from dspex.services.cache.redis_tier import RedisTier
@@ -104,4 +105,6 @@ class CacheGateway:
 
 def tier_in(shared: SharedGateway) -> SharedTier:
     """Return the cache's tier in a store."""
+    if shared.shared.kind == "sqlite":
+        return FileTier(shared)
     return RedisTier(shared) if shared.shared.kind == "redis" else PostgresTier(shared)

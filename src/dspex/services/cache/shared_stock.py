@@ -11,6 +11,7 @@ from dspex.errors import SharedError
 from dspex.services.cache.envelope import CacheEntry, Unreadable, decode_entry, encode_entry, model_of
 from dspex.services.cache.postgres_tier import PostgresTier
 from dspex.services.cache.shared_tier import MAX_BYTES
+from dspex.services.cache.sqlite_stock import SqliteStock
 from dspex.services.cache.stock import Stock, StockChoice, StockItem, StockStats
 from dspex.services.shared.address import Shared
 from dspex.services.shared.server import open_link
@@ -30,6 +31,8 @@ _HEAD: Final = 2_000
 
 async def open_shared_stock(shared: Shared) -> Stock:
     """Connect to a store; SharedError when that cannot be done."""
+    if shared.kind == "sqlite":
+        return SqliteStock(shared.path)
     door = _Door(shared)
     await door.open()
     return RedisStock(door) if shared.kind == "redis" else PostgresStock(door)

@@ -16,7 +16,7 @@ from dspex.protocols.lm import LMResponse
 from dspex.services.cache.codec import decode_stored, encode_value
 from dspex.services.cache.envelope import CacheEntry, Unreadable, model_of
 
-__all__ = ["ROW_BYTES", "SqliteCache", "SqliteTable"]
+__all__ = ["MAX_USED", "ROW_BYTES", "SqliteCache", "SqliteTable"]
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS entries (
@@ -53,7 +53,7 @@ INSERT INTO entries (namespace, key, kind, model, value, bytes, created, until, 
     bytes = excluded.bytes, created = excluded.created, until = excluded.until, used = excluded.used
 """
 
-_MAX_USED: Final = 100_000
+MAX_USED: Final = 100_000
 _USED_AT_ONCE: Final = 1_000
 _OUT_AT_ONCE: Final = 64
 _TROUBLES: Final = (sqlite3.Error, UnicodeDecodeError)
@@ -120,7 +120,11 @@ class SqliteTable:
     def _prepare(self) -> None:
         """Make the table; where it is there, nothing is written, so that no other writer has to be waited for."""
         there = self._names()
-        if there and not there & {"entries", "responses"}:  # before anything in it is changed
+        if there and not there & {
+            "entries",
+            "responses",
+            "cells",
+        }:  # the last one of a shared store; before anything in it is changed
             raise ValueError(f"it is another database, with {', '.join(sorted(map(str, there))[:3])}")
         if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -165,7 +169,7 @@ class SqliteTable:
         value = decode_stored(kind, text) if isinstance(kind, str) and isinstance(text, str) else None
         if value is None or not isinstance(created, float):
             return "damaged"
-        if len(self._used) < _MAX_USED:
+        if len(self._used) < MAX_USED:
             self._used[key] = wall_time()  # written along with the next answer: a statistic is worth no failure
         return CacheEntry(value, created, until if isinstance(until, float) else None)
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dspex.errors import ConfigError, MissingExtra
 from dspex.protocols.printable import printable
 from dspex.services.lm.redact import REDACTED, Redactor
+from dspex.services.shared.database_file import check_database
 
 __all__ = ["Shared", "is_shared_url", "shared_of"]
 
-Kind = Literal["redis", "postgresql"]
+Kind = Literal["redis", "postgresql", "sqlite"]
 
 _KINDS: Final[dict[str, Kind]] = {
     "redis": "redis",
@@ -22,12 +24,13 @@ _KINDS: Final[dict[str, Kind]] = {
     "unix": "redis",
     "postgresql": "postgresql",
     "postgres": "postgresql",
+    "sqlite": "sqlite",
 }
 _EXTRAS: Final = {
     "redis": ("redis.asyncio", "redis"),
     "postgresql": ("asyncpg", "postgres"),
 }
-"""The package that speaks with a kind of store, and the extra that brings it."""
+"""The package that speaks with a kind of store, and the extra that brings it; a file needs none."""
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -39,11 +42,11 @@ class Shared:
 
     Attributes:
         url: ``redis://``, ``rediss://``, ``unix://`` (a socket of Redis) or ``postgresql://``; a password in it is
-            shown nowhere.
+            shown nowhere. For processes of one machine ``sqlite:///`` and the path of a file, which needs no server.
         namespace: Processes with the same one share answers and limits; 1 to 64 letters, digits, or signs of ``_.-``.
         timeout: Seconds that one operation may take. A store that needs longer counts as down, and is asked again
             in the background.
-        connections: Connections of this process, at most.
+        connections: Connections of this process, at most; a file has one thread.
         lease: Seconds after which another process makes an answer whose maker has died. While one is made, its lease is
             renewed, so that this may be shorter than an answer takes.
 
@@ -59,7 +62,9 @@ class Shared:
 
     def __post_init__(self) -> None:
         if not is_shared_url(self.url):
-            raise ConfigError("a shared store is at redis://…, rediss://…, unix://… or postgresql://…")
+            raise ConfigError("a shared store is at redis://…, rediss://…, unix://…, postgresql://… or sqlite:///…")
+        if self.kind == "sqlite":
+            _path_in(self.url)
         try:
             urlsplit(self.url).port  # noqa: B018 - it is read for what it raises
         except ValueError:
@@ -78,8 +83,15 @@ class Shared:
         return _KINDS[urlsplit(self.url).scheme.lower()]
 
     @property
+    def path(self) -> Path:
+        """The file of a store that is one."""
+        return _path_in(self.url)
+
+    @property
     def address(self) -> str:
         """The address without user, password and options: for people to read."""
+        if self.kind == "sqlite":
+            return printable(self.url)
         parts = urlsplit(self.url)
         host = parts.hostname or ""
         shown = f"[{host}]" if ":" in host else host
@@ -103,6 +115,8 @@ class Shared:
 
     def check_extra(self) -> None:
         """Load the package that speaks with the store, which holds up no loop now; MissingExtra without it."""
+        if self.kind == "sqlite":
+            return
         package, extra = _EXTRAS[self.kind]
         try:
             importlib.import_module(package)
@@ -118,6 +132,17 @@ def is_shared_url(given: object) -> bool:
     return isinstance(given, str) and "://" in given and given.partition("://")[0].lower() in _KINDS
 
 
+def _path_in(url: str) -> Path:
+    """Return the path behind ``sqlite:///``, as it stands there; ConfigError where there is none."""
+    place = url.partition("://")[2]
+    name = place[1:]
+    if not place.startswith("/") or not name or name == ":memory:" or name.endswith("/") or {*name} & {"?", "#", "\0"}:
+        raise ConfigError(
+            "a file that processes share is sqlite:///runs/shared.db, or sqlite:////srv/shared.db with a whole path"
+        )
+    return Path(name)
+
+
 def shared_of(given: str | Shared | None) -> Shared | None:
     """Return the record for what an App was given; ConfigError when it is none, MissingExtra without its package."""
     if given is None:
@@ -126,4 +151,6 @@ def shared_of(given: str | Shared | None) -> Shared | None:
     if not isinstance(made, Shared):
         raise ConfigError(f"shared={type(given).__name__} is neither an address nor a Shared")
     made.check_extra()
+    if made.kind == "sqlite":
+        check_database(made.path)
     return made

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from dspex.runtime import LibraryActor, Next, Runtime, get_logger
 from dspex.services.shared.address import Shared
+from dspex.services.shared.file_link import FileLink
 from dspex.services.shared.link import Link, SchemaPart
 from dspex.services.shared.postgres_link import PostgresLink
 from dspex.services.shared.redis_link import RedisLink
@@ -153,6 +154,8 @@ class SharedServer(LibraryActor):
 
 def open_link(shared: Shared) -> Link:
     """Return a link that is not connected yet."""
+    if shared.kind == "sqlite":
+        return FileLink(shared)
     return RedisLink(shared) if shared.kind == "redis" else PostgresLink(shared)
 
 

@@ -13,7 +13,7 @@ from dspex.errors import SharedError
 from dspex.runtime import WorkerThread
 from dspex.services.shared.cells import Step
 
-__all__ = ["FileCells", "SqliteFile"]
+__all__ = ["FileCells", "SharedFile", "SqliteFile"]
 
 R = TypeVar("R")
 
@@ -34,13 +34,15 @@ class SqliteFile:
 
     Args:
         path: The file; made when missing.
+        wait: Seconds for which another process may hold the file.
 
     Raises:
         SharedError: It cannot be used.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, wait: float = _WAIT) -> None:
         self._path = path
+        self._wait = wait
         self._db: sqlite3.Connection | None = None
         try:
             make_folder(path)
@@ -78,7 +80,9 @@ class SqliteFile:
     def _opened(self):  # type: ignore[no-untyped-def]
         try:
             if self._db is None:
-                self._db = sqlite3.connect(self._path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
+                self._db = sqlite3.connect(
+                    self._path, timeout=self._wait, isolation_level=None, check_same_thread=False
+                )
             yield self._db
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last one: SQLite quotes a damaged file
             self.close()  # whatever is wrong with it: the next change opens the file anew
@@ -90,6 +94,17 @@ class SqliteFile:
 
     def _error(self, error: BaseException) -> SharedError:
         return SharedError(f"the file {self._path} cannot be used: {error}")
+
+
+class SharedFile(SqliteFile):
+    """The cells of a file that is a shared store, in which other things are read and written as well."""
+
+    def __init__(self, path: Path, wait: float) -> None:
+        super().__init__(path, wait)
+        with self._opened() as db:
+            if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                db.execute("PRAGMA journal_mode=WAL")  # and each change reaches the disk: it may be of money
+            db.execute("SELECT sum(length(text)) FROM cells").fetchone()  # or a damaged one is found only by a change
 
 
 class FileCells:

@@ -18,6 +18,7 @@ from dspex.testing.conformance._cache import CacheStoreContract
 from dspex.testing.conformance._cells import CellsContract
 from dspex.testing.conformance._executor import ExecutorContract
 from dspex.testing.conformance._retriever import RetrieverContract
+from dspex.testing.conformance._tier import SharedTierContract
 from dspex.testing.conformance._wire import Recorded, WireContract
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Recorded",
     "RetrieverContract",
     "ScriptedWorld",
+    "SharedTierContract",
     "Simulated",
     "WireContract",
     "rows_of",
