@@ -14,7 +14,7 @@ from dspex.services.shared.address import Shared
 from dspex.services.shared.link import SchemaPart
 from dspex.services.shared.sqlite_cells import SharedFile
 
-__all__ = ["FileLink", "OpenPart", "OpenFile"]
+__all__ = ["FileLink", "OpenFile", "OpenPart"]
 
 R = TypeVar("R")
 
