@@ -19,6 +19,10 @@ _EVERY = 0.1
 """Seconds between two pictures."""
 
 _BAR = 20
+"""Characters of a bar that has room enough."""
+
+_SETTLED = 2.0
+"""Seconds after which the pace so far says when the work will be done."""
 
 
 class _Handle(Protocol):
@@ -45,12 +49,15 @@ class Display:
         self._finish = finish
         self._next = 0.0
         self._last: tuple[str, float | None] | None = None
+        self._began = monotonic()
 
     def show(self, text: str, share: float | None = None) -> None:
         """Show a line of text; it is kept for later where the last one is fresh."""
         self._last = (text, share)
-        if monotonic() >= self._next:
-            self._next = monotonic() + _EVERY
+        now = monotonic()
+        if now >= self._next:
+            self._next = now + _EVERY
+            self._last = (text + time_left(now - self._began, share), share)
             self._draw()
 
     def close(self) -> None:
@@ -84,16 +91,53 @@ def open_display(wanted: bool | None) -> Display | None:
     return Display(*_line(stream))
 
 
+def time_left(passed: float, share: float | None) -> str:
+    """
+    Return in words how long the rest will take at the pace so far; nothing where that is too early to say.
+
+    Args:
+        passed: Seconds since the beginning.
+        share: The part of the work that is done, from 0 to 1; None where nobody knows.
+    """
+    if share is None or not 0.0 < share < 1.0 or passed < _SETTLED:
+        return ""
+    seconds = passed * (1.0 - share) / share
+    for unit, size in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f", {seconds / size:.0f} {unit} left"
+    return f", {seconds:.0f} s left"
+
+
+def fitted(text: str, share: float | None, room: int) -> str:
+    """
+    Return one line of at most ``room`` characters.
+
+    The bar is as long as there is room for it; a text that is too long alone loses its last parts.
+
+    Args:
+        text: Parts with commas between them, the most important first.
+        share: The part of the work that is done, from 0 to 1; None for no bar.
+        room: Characters, at least 1.
+    """
+    while len(text) > room and ", " in text:
+        text = text.rpartition(", ")[0]
+    bar = min(_BAR, room - len(text) - 3)
+    if share is None or bar < _BAR // 4:
+        return text[:room]
+    return f"[{'#' * round(share * bar):<{bar}}] {text}"
+
+
 def _line(stream: TextIO) -> tuple[Callable[[str, float | None], object], Callable[[], object]]:
     """Return how one line of a terminal is written again and again; elsewhere each picture is a line of its own."""
     live = stream.isatty()
+    last = 0  # written over with spaces: not every terminal knows a word that clears a line
 
     def picture(text: str, share: float | None) -> None:
-        width = _width(stream)
-        bar = "" if share is None or width < 2 * _BAR else f"[{'#' * round(share * _BAR):<{_BAR}}] "
-        line = printable(f"{bar}{text}")
-        stream.write(f"\r\x1b[2K{line[: width - 1]}" if live else f"{line}\n")
+        nonlocal last
+        line = fitted(printable(text), share, max(1, _width(stream) - 1))
+        stream.write(f"\r{line:<{last}}" if live else f"{line}\n")
         stream.flush()
+        last = len(line)
 
     def finish() -> None:
         stream.write("\n" if live else "")

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import dspex
-from dspex.evaluation.display import Display, open_display
+from dspex.evaluation.display import Display, fitted, open_display, time_left
 from dspex.testing import ScriptedLM
 
 ROWS = [dspex.Example(question=f"q{n}", answer="yes") for n in range(3)]
@@ -54,6 +56,46 @@ def test_a_terminal_shows_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert "[####################] 3 of 3 rows, 0 failed\r\n" in text
     assert "job j: " in text
     assert text.endswith("3 rows run\r\n")
+
+
+def test_nothing_but_a_carriage_return_moves_the_cursor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also a terminal without a type shows it."""
+    with terminal(monkeypatch) as written:
+        asyncio.run(everything(tmp_path))
+        assert "\x1b" not in written()
+
+
+def test_a_line_fits_sixty_columns_with_a_shorter_bar() -> None:
+    """What is too long for a line alone loses its last parts, not half a number."""
+    long = "1000 of 4000 rows, 12 failed, score 0.667, 0.012345 USD"
+    assert fitted("1000 of 4000 rows, 0 failed", 0.25, 59) == "[#####               ] 1000 of 4000 rows, 0 failed"
+    assert fitted("1000 of 4000 rows, 12 failed, score 0.667, 3 min", 0.25, 59) == (
+        "[##      ] 1000 of 4000 rows, 12 failed, score 0.667, 3 min"
+    )
+    assert fitted(long, 0.25, 59) == long
+    assert fitted(long, 0.25, 45) == "1000 of 4000 rows, 12 failed, score 0.667"
+    assert fitted("one part only", None, 5) == "one p"
+
+
+@given(st.text("ab ,", max_size=40), st.none() | st.floats(0, 1), st.integers(1, 60))
+def test_a_line_is_never_longer_than_its_room(text: str, share: float | None, room: int) -> None:
+    assert len(fitted(text, share, room)) <= room
+
+
+@pytest.mark.parametrize(
+    ("passed", "share", "words"),
+    [
+        (1.0, 0.5, ""),
+        (10.0, None, ""),
+        (10.0, 0.0, ""),
+        (10.0, 1.0, ""),
+        (10.0, 0.25, ", 30 s left"),
+        (60.0, 0.25, ", 3 min left"),
+        (3600.0, 0.25, ", 3 h left"),
+    ],
+)
+def test_the_pace_so_far_says_how_long_it_will_take(passed: float, share: float | None, words: str) -> None:
+    assert time_left(passed, share) == words
 
 
 def test_it_is_silent_when_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
