@@ -174,7 +174,7 @@ def word_problems(data: Path | None) -> list[Row]:
 
 def _gsm8k(data: Path | None, count: int) -> Task:
     rows = word_problems(data)
-    return Task("gsm8k", tuple(rows[: min(count, 60)]), tuple(rows[-DEMOS:]), True, 256, partial(equal, "answer"))
+    return Task("gsm8k", tuple(rows[: min(count, 60)]), tuple(rows[-DEMOS:]), True, 512, partial(equal, "answer"))
 
 
 def _hotpot(data: Path | None, count: int) -> Task:

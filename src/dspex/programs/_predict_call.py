@@ -17,18 +17,20 @@ from dspex.errors import (
     StepCrashed,
     StreamInterrupted,
 )
+from dspex.programs._field_pieces import FieldPieces
+from dspex.programs._go_on import Seam, can_go_on, is_looping
 from dspex.programs._learned_form import LearnedForm
 from dspex.programs._quotes import looked_up, quoting_outputs
 from dspex.programs._whole import MAX_PAUSES, incomplete, joined, larger, shorter_turns
-from dspex.programs.adapters._adapter import Adapter, GoesOn, Parsed, Piece, Repair
+from dspex.programs.adapters._adapter import Adapter, GoesOn, Parsed, Repair
 from dspex.programs.adapters._enforced import enforced_by
 from dspex.programs.adapters._native import Native, has_native_fields, native_of
 from dspex.programs.adapters._thoughts import may_hold_thoughts
 from dspex.programs.details import AskedTurn
 from dspex.programs.signature import Signature, plan_of
 from dspex.protocols.content import ReasoningPart
-from dspex.protocols.lm import Capabilities, Completion, LMDelta, LMRequest, Message
-from dspex.protocols.scope import Delta, DeltaSink, LMResult, Reset, Scope
+from dspex.protocols.lm import Capabilities, Completion, LMRequest, Message
+from dspex.protocols.scope import LMResult, Scope
 
 if TYPE_CHECKING:
     from dspex.programs.predict import Predict
@@ -60,10 +62,12 @@ class PredictCall:
     __slots__ = (
         "_adapter",
         "_allowance",
+        "_came",
         "_capabilities",
         "_cut",
         "_inputs",
         "_is_freed",
+        "_is_grown",
         "_learned",
         "_native",
         "_path",
@@ -100,12 +104,16 @@ class PredictCall:
         self._why = ""
         self.request = _NOT_ASKED
         self._capabilities: Capabilities | None = None
+        self._came: LMResult
+        """The last result as it came: the cache knows it by that."""
         self._paused: list[Completion] = []
         """The parts of the answer that came before its pauses."""
         self._cut: Completion | None = None
         """The last answer, where it was cut off."""
         self._allowance: int | None = None
         """The tokens that an answer may have which was cut off before."""
+        self._is_grown = self._predictor.repair_turns <= 0
+        """True when an answer may not have more tokens than it was given."""
         self._is_freed = False
         """True when an answer could not be read: a form that was enforced may have been in the way of thoughts."""
         self._learned = LearnedForm.of(adapter, predictor.signature, scope, predictor.lm)
@@ -158,25 +166,19 @@ class PredictCall:
         Cancellation: the running call is cancelled and its socket closed.
         """
         turns_left = self._predictor.repair_turns
-        may_fall_back = may_grow = turns_left > 0
+        may_fall_back = turns_left > 0
         resets_left = _MAX_RESETS
         messages = self.messages
         self._paused.clear()
         failed: DspexError | None = None  # why the answer is asked for again
         stands: Mapping[str, object] = {}  # what a watcher was told by the turn before, and keeps
         while True:
-            self.request = self._compose(messages)
-            scope, lm, sink = self._scope, self._predictor.lm, self._scope.stream
-            pieces = None
+            pieces, sink = None, self._scope.stream
             if sink is not None:
-                pieces = _FieldPieces(sink, self._path, self._adapter, self._signature, self._native, stands)
+                pieces = FieldPieces(sink, self._path, self._adapter, self._signature, self._native, stands)
                 stands = {}
             try:
-                if pieces is None:
-                    result = await scope.complete(self.request, lm=lm, step=self._path)
-                else:
-                    result = await scope.complete(self.request, lm=lm, step=self._path, on_delta=pieces.take)
-                    await pieces.finish(result)
+                result = await self._ask(messages, pieces)
             except (StreamInterrupted, LMError, StepCrashed) as error:
                 if pieces is not None and await pieces.start_again(error, resets_left):
                     resets_left -= 1
@@ -194,10 +196,6 @@ class PredictCall:
                 self._allowance = None
                 messages = self._ask_shorter()
                 continue
-            self.results.append(result)
-            self.prompts.append(messages)
-            self.told_turns.append(AskedTurn(self._adapter.name, enforced_by(self.request), self._why))
-            self._why = ""
             first = next(iter(result.response.completions), None)
             if first is not None and first.end == "paused" and len(self._paused) < MAX_PAUSES:
                 if pieces is not None:
@@ -219,11 +217,11 @@ class PredictCall:
                 stands = dict(pieces.told) if pieces is not None else stands
                 continue
             self._learn(result, is_read=False)
-            self._scope.reject(result)
+            self._scope.reject(self._came)
             fallback = self._adapter.fallback if may_fall_back else None
             is_cut = isinstance(unread, ResponseIncomplete)
             self._cut = first if is_cut else None
-            allowance = larger(self.request, result) if is_cut and may_grow else None
+            allowance = self._larger(result) if is_cut else None
             if first is not None and first.end == "paused":  # as often as it may: it is not asked for again
                 turns_left, allowance = 0, None
             if turns_left <= 0 and allowance is None and (is_cut or fallback is None):
@@ -232,7 +230,7 @@ class PredictCall:
                 await pieces.take_back(unread, result)
             self._paused.clear()
             if allowance is not None:
-                may_grow, self._allowance = False, allowance
+                self._is_grown, self._allowance = True, allowance
                 self._note(Repair("", "allowance"))
                 messages = self._prompt
             elif turns_left > 0:
@@ -246,6 +244,64 @@ class PredictCall:
                 self._note(Repair("", "fallback"))
                 self._use(fallback)
                 may_fall_back, messages = False, self.messages
+
+    async def _ask(self, messages: tuple[Message, ...], pieces: FieldPieces | None) -> LMResult:
+        """
+        Ask one turn; an answer that was cut off goes on where it stopped, if the model's server can do that.
+
+        Raises:
+            DspexError: As ``Scope.complete``; what is about the rest of an answer is not raised where the answer can be
+                asked for again.
+        """
+        self.request = self._compose(messages)
+        result = await self._complete(pieces)
+        self._record(result, messages)
+        first = next(iter(result.response.completions), None)
+        grown = self._larger(result) if first is not None and not self._paused else None
+        if first is None or grown is None or not can_go_on(self.request, first, self._able()):
+            if pieces is not None:
+                await pieces.finish(result)
+            return result
+        seam = Seam(first.text)
+        if pieces is not None:
+            await pieces.go_on(result, seam)
+        asked, longer = self.request, (*messages, seam.turn())
+        self._allowance = grown - result.response.usage.output_tokens
+        self.request, self._allowance = self._compose(longer), grown  # all of it, where it has to be asked for again
+        try:
+            rest = await self._complete(pieces)
+        except (RequestRejected, BudgetExceeded):
+            self.request = asked
+            return result
+        self._is_grown = True
+        self._note(Repair("", "rest"))
+        completions = tuple(map(seam.joined, rest.response.completions))
+        whole = replace(rest, response=replace(rest.response, completions=completions))
+        if pieces is not None:
+            await pieces.finish(rest)
+        self._record(whole, longer)
+        return whole
+
+    async def _complete(self, pieces: FieldPieces | None) -> LMResult:
+        scope, lm = self._scope, self._predictor.lm
+        if pieces is None:
+            self._came = await scope.complete(self.request, lm=lm, step=self._path)
+        else:
+            self._came = await scope.complete(self.request, lm=lm, step=self._path, on_delta=pieces.take)
+        return self._came
+
+    def _record(self, result: LMResult, messages: tuple[Message, ...]) -> None:
+        self.results.append(result)
+        self.prompts.append(messages)
+        self.told_turns.append(AskedTurn(self._adapter.name, enforced_by(self.request), self._why))
+        self._why = ""
+
+    def _larger(self, result: LMResult) -> int | None:
+        """Return how many tokens a cut answer may have next; None where it may have no more, or they would not help."""
+        first = next(iter(result.response.completions), None)
+        if self._is_grown or first is None or first.end != "cut" or is_looping(first.text):
+            return None
+        return larger(self.request, result)
 
     def _learn(self, result: LMResult, *, is_read: bool) -> None:
         """Remember if the first answer, with the values behind its thoughts, was read. One cut off says nothing."""
@@ -379,127 +435,6 @@ class PredictCall:
         self._why = repair.kind if not repair.field else self._why
         self.repairs.append(repair)
         self._scope.note_repair(plan_of(self._signature).name, repair.field, repair.kind)
-
-
-class _FieldPieces:
-    """One turn that somebody watches: pieces of the first answer go to the sink as they come."""
-
-    __slots__ = ("_adapter", "_native", "_parser", "_partial", "_path", "_signature", "_sink", "_thoughts", "_took")
-
-    def __init__(
-        self,
-        sink: DeltaSink,
-        path: str,
-        adapter: Adapter,
-        signature: type[Signature],
-        native: Native | None,
-        stands: Mapping[str, object],
-    ) -> None:
-        self._sink = sink
-        self._path = path
-        self._adapter = adapter
-        self._signature = signature
-        self._native = native
-        self._parser = adapter.stream_parser(signature)
-        self._partial = dict(stands)
-        self._took = False
-        self._thoughts = ""
-
-    @property
-    def told(self) -> Mapping[str, object]:
-        """The last value of each output of which the sink has a piece."""
-        return self._partial
-
-    @property
-    def has_told(self) -> bool:
-        """True when the sink has a piece of this turn, or of one that it goes on from."""
-        return bool(self._partial)
-
-    async def take(self, delta: LMDelta) -> None:
-        """Hand on what a delta adds; waits while the watcher is behind."""
-        if delta.index:
-            return
-        self._took = True
-        if delta.reasoning and self._native is not None and self._native.reasoning:
-            self._thoughts += delta.reasoning
-            await self._put([Piece(self._native.reasoning, delta.reasoning, self._thoughts)])
-        text = self._adapter.stream_text(delta)
-        if text:
-            await self._put(self._parser.feed(text))
-
-    async def finish(self, result: LMResult) -> None:
-        """Hand on what was held back; of an answer that did not come as a stream, all of it."""
-        completions = result.response.completions
-        if not self._took and completions:
-            first = completions[0]
-            for part in first.reasoning:
-                await self.take(LMDelta(reasoning=part.text))
-            await self.take(LMDelta(text=first.text))
-            for at, call in enumerate(first.tool_calls):
-                await self.take(LMDelta(tool=at, tool_name=call.name, arguments=call.raw))
-        await self._put(self._parser.finish())
-
-    async def agree(self, outputs: Mapping[str, object]) -> None:
-        """
-        Tell what only the whole answer says, where that is more than what was told, or something else.
-
-        Raises:
-            StreamInterrupted: A draft was told before thoughts were known for what they are, and it stands.
-        """
-        texts = {name: str(value) for name, value in outputs.items() if isinstance(value, str)}
-        told = {name: str(self._partial[name]) for name in texts if isinstance(self._partial.get(name), str)}
-        if any(not texts[name].startswith(text) for name, text in told.items()):
-            name = plan_of(self._signature).name
-            await self.take_back(
-                ResponseUnparsable(name, "", (), dict.fromkeys(told, "a draft came before the answer"))
-            )
-            told = dict.fromkeys(told, "")
-        for name, text in told.items():
-            added = texts[name][len(text) :]
-            if added:
-                await self._put([Piece(name, added, outputs[name])])
-
-    async def _put(self, pieces: list[Piece]) -> None:
-        for piece in pieces:
-            self._partial[piece.field] = piece.value_so_far
-            await self._sink.put(Delta(self._path, piece.field, piece.text, piece.value_so_far))
-
-    def interrupted(self, reason: Exception, result: LMResult | None = None) -> StreamInterrupted:
-        """Return the error that says how far the answer came, and with which attempts."""
-        why = reason.reason if isinstance(reason, StreamInterrupted) else reason
-        attempts = result.attempts if result is not None else getattr(reason, "attempts", ())
-        error = StreamInterrupted(self._path, self._partial, why, attempts)
-        error.__cause__ = reason
-        return error
-
-    async def start_again(self, error: DspexError, resets_left: int) -> bool:
-        """
-        Tell the watcher that what came is void, where the request allows it and it can help; False to raise.
-
-        Raises:
-            StreamInterrupted: A piece was handed on, and it may not start again.
-        """
-        if not self.has_told and not isinstance(error, StreamInterrupted):
-            return False
-        hopeless = isinstance(error, LMError) and not error.is_retryable
-        if self._sink.on_interrupt == "raise" or hopeless or resets_left <= 0:
-            raise self.interrupted(error)
-        await self.take_back(error)
-        return True
-
-    async def take_back(self, error: Exception, result: LMResult | None = None) -> None:
-        """
-        Tell the watcher that what came is void.
-
-        Raises:
-            StreamInterrupted: A piece was handed on, and what was told stands.
-        """
-        if not self.has_told:
-            return
-        if self._sink.on_interrupt == "raise":
-            raise self.interrupted(error, result)
-        await self._sink.put(Reset(self._path))
-        self._partial.clear()
 
 
 def _with_thoughts(completion: Completion, parsed: Parsed) -> Completion:

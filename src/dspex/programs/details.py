@@ -189,6 +189,7 @@ _TURNS: Mapping[str, str] = {
     "values": "asked for the values behind the thoughts",
     "fallback": "asked afresh in another format",
     "allowance": "asked again with more tokens, for the answer was cut off",
+    "rest": "asked to go on with the answer that was cut off",
     "pause": "let it go on after a pause",
     "reset": "started again, for the stream broke off",
 }

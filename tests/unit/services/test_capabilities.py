@@ -40,7 +40,7 @@ def able(model: str, **kwargs: object) -> set[str]:
             "vllm/Qwen/Qwen2.5-VL-7B-Instruct",
             "streaming json_schema json_object choices grammar prefill stop images many seed logprobs",
         ),
-        ("llamacpp/any", "streaming json_schema json_object choices grammar stop tools seed"),
+        ("llamacpp/any", "streaming json_schema json_object choices grammar prefill stop tools seed"),
     ],
 )
 def test_models_do_what_their_provider_documents(model: str, abilities: str) -> None:

@@ -120,7 +120,7 @@ CAPABILITIES_TABLE: Final[tuple[CapabilityRow, ...]] = (
     # Servers on one's own machine; tools at vLLM and SGLang need a parser that its operator chooses.
     _row("vllm sglang", _SEEING, f"{_JSON} {_TEXT} prefill images many seed logprobs"),
     _row("vllm sglang", r".*", f"{_JSON} {_TEXT} prefill many seed logprobs"),
-    _row("llamacpp", r".*", f"{_JSON} {_TEXT} tools seed"),
+    _row("llamacpp", r".*", f"{_JSON} {_TEXT} prefill tools seed"),
     _row("ollama", r".*(gpt-oss|qwen3|deepseek-r1).*", f"{_JSON} stop tools seed reasoning"),
     _row("ollama", _SEEING, f"{_JSON} stop images seed"),
     _row("ollama", _CALLING, f"{_JSON} stop tools seed"),
