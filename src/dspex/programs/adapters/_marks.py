@@ -12,7 +12,7 @@ _BOXED = re.compile(
 )
 _BETWEEN = re.compile(r"[\s\-]+")
 _LONGEST_NUMBER = 1_000
-_GROUPS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(\.\d+)?")
+_GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(\.\d+)?")
 _OPENING = re.compile(r"(`{3,}|~{3,})[^\S\n]*[\w.+#-]*[^\S\n]*(?:\n|\Z)")
 
 
@@ -34,6 +34,7 @@ def number_text(text: str, *, whole: bool) -> str:
     boxed = _BOXED.fullmatch(bare)
     if boxed is not None:
         bare = without_marks(next(each for each in boxed.groups() if each is not None))
+    bare = "-" + bare[1:] if bare.startswith("\u2212") else bare  # the minus of typesetters
     bare = bare.rstrip(".") if bare.endswith(".") and bare.count(".") == 1 else bare
     groups = _GROUPS.fullmatch(bare)
     if groups is not None and (whole or groups[1] or bare.count(",") > 1):

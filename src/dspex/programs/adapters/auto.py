@@ -24,6 +24,7 @@ from dspex.programs.adapters._enforced import lines_form, value_form
 from dspex.programs.adapters._find_object import BEFORE_OBJECT
 from dspex.programs.adapters._json_stream import JsonStream
 from dspex.programs.adapters._labels import escape_labels, find_labels, may_become_label, unescape_labels
+from dspex.programs.adapters._only_value import first_line, only_value
 from dspex.programs.adapters._prompt import NOT_GIVEN, Rendered, demo_text, shown_inputs, slots
 from dspex.programs.adapters._reading import read_texts
 from dspex.programs.adapters._section_stream import Section
@@ -31,7 +32,7 @@ from dspex.programs.adapters._shape import keys_in_words
 from dspex.programs.adapters._thoughts import ThoughtFilter, Thoughts
 from dspex.programs.adapters._types import constraint_words
 from dspex.programs.adapters._value_elsewhere import LOOKED_AT, in_another_form, may_be_elsewhere
-from dspex.programs.adapters._values import ChoiceCodec, Codec, NumberCodec, TextCodec
+from dspex.programs.adapters._values import ChoiceCodec, NumberCodec, TextCodec
 from dspex.programs.adapters.chat import ChatAdapter
 from dspex.programs.adapters.json_object import JSONAdapter, json_answer
 from dspex.programs.fields import Field
@@ -49,8 +50,6 @@ _THOUGHTS = "reasoning"
 _MOST_DECORATION = 20
 """Characters that a label may have beside its name: quotation marks, bullets, bold, the colon."""
 _BEFORE_TEXT = Thoughts(re.compile(r"\S"))
-_SHORT = 200
-"""Characters of a text in which a value may be looked for; a longer one is not an answer in a few words."""
 
 
 def form_of(plan: Plan) -> Form:
@@ -311,46 +310,13 @@ def _found_in(plan: Plan, texts: Mapping[str, str], raw: str) -> Parsed:
             raise
         found = dict(texts)
         for name in error.invalid_fields:
-            only = _only_value(plan.fields[name].codec, texts[name])
+            only = only_value(plan.fields[name].codec, texts[name])
             if only is None:
                 raise
             found[name] = only
         parsed = read_texts(plan, found, raw)
         more = tuple(Repair(name, "literal") for name in error.invalid_fields)
         return parsed._replace(repairs=(*parsed.repairs, *more))
-
-
-def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0]
-
-
-_NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?![\w]|\.\d)")
-
-
-def _only_value(codec: Codec, text: str) -> str | None:
-    """Return the one number or the one choice that a short text names; None where there is none, or several."""
-    text = _first_line(text)  # what follows are afterthoughts
-    if len(text) > _SHORT:
-        return None
-    if isinstance(codec, ChoiceCodec):
-        return _only_choice(codec, text)
-    if not isinstance(codec, NumberCodec):
-        return None
-    boxed = boxed_values(text)
-    if len(boxed) > 1:
-        return None
-    found = {each.replace(",", "").rstrip(".") for each in _NUMBER.findall(boxed[0] if boxed else text)}
-    return found.pop() if len(found) == 1 else None
-
-
-def _only_choice(codec: ChoiceCodec, text: str) -> str | None:
-    found: set[str] = set()
-    for choice in sorted(codec.texts, key=len, reverse=True):
-        pattern = re.compile(rf"(?<!\w){re.escape(choice)}(?!\w)", re.IGNORECASE)
-        if pattern.search(text):
-            found.add(choice)
-            text = pattern.sub(" ", text)
-    return found.pop() if len(found) == 1 else None
 
 
 def _read_thoughts(plan: Plan, raw: str) -> Parsed:
@@ -375,8 +341,8 @@ def _read_thoughts(plan: Plan, raw: str) -> Parsed:
         before = texts.setdefault(label.name, text)
         if before == text:
             continue
-        texts[label.name] = _first_line(text)
-        if isinstance(plan.fields[label.name].codec, TextCodec) or _first_line(before) != _first_line(text):
+        texts[label.name] = first_line(text)
+        if isinstance(plan.fields[label.name].codec, TextCodec) or first_line(before) != first_line(text):
             again.add(label.name)
     if again:
         raise ResponseUnparsable(plan.name, raw, (), dict.fromkeys(sorted(again), "there are two values for it"))
