@@ -23,7 +23,7 @@ FIGURES = (
     ("own-asyncio", "dspex's own work in a `Predict`, 64 in flight", "a transport without a network"),
     ("cached", "cached `Predict`", "DSPy cached `acall`"),
     ("evaluate", "`evaluate` of 4,000 examples, 1,000 in flight, elapsed", "DSPy `Evaluate` with its best threads"),
-    ("import", "`import dspex`", "`import dspy`"),
+    ("first-use", "a fresh process, from `import dspex` to its first answer", "the same with DSPy"),
     ("call-asyncio", "a call to an actor, with timeout", "a bare deque and a Future"),
     ("run-empty", "`app.run` of an empty `forward`", "`create_task` and await"),
     ("restart", "a crashed actor, restarted and answering", "a start"),

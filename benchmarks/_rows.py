@@ -597,6 +597,21 @@ GROUPS: tuple[Group, ...] = (
         ),
         seconds=0.0,
     ),
+    Group(
+        "first-use",
+        (
+            Row(
+                "first-use",
+                "a fresh process to its first answer: import, open, ask, close",
+                "imports:dspex_first@asyncio",
+                "imports:dspy_first@asyncio",
+                f"the same ({_DSPY})",
+                None,
+            ),
+        ),
+        server=True,
+        seconds=0.0,
+    ),
 )
 
 

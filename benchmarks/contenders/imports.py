@@ -8,13 +8,28 @@ import sys
 
 from benchmarks._contender import Measured, Run, Setup
 
-__all__ = ["dspex", "dspex_rooms", "dspy"]
+__all__ = ["dspex", "dspex_first", "dspex_rooms", "dspy", "dspy_first"]
 
 _TIMED = """
 import time
 cpu, wall = time.process_time(), time.perf_counter()
 {}
 print("spent", time.process_time() - cpu, time.perf_counter() - wall)
+"""
+
+_DSPEX_FIRST = """
+import asyncio, dspex
+async def main():
+    async with dspex.App(dspex.LM("openai/benchmark", api_base={url!r}, api_key="key"), adapter="chat") as app:
+        assert (await app.run(dspex.Predict("question -> answer"), question="Where is Paris?")).answer
+asyncio.run(main())
+"""
+
+_DSPY_FIRST = """
+import dspy
+dspy.configure(lm=dspy.LM("openai/benchmark", api_base={url!r}, api_key="key"))
+dspy.configure_cache(enable_disk_cache=False)
+assert dspy.Predict("question -> answer")(question="Where is Paris?").answer
 """
 
 
@@ -49,3 +64,13 @@ async def dspex_rooms(_setup: Setup) -> Run:
 async def dspy(_setup: Setup) -> Run:
     """``import dspy``."""
     return _fresh("import dspy")
+
+
+async def dspex_first(setup: Setup) -> Run:
+    """The first answer: import, App, one question."""
+    return _fresh(_DSPEX_FIRST.format(url=setup.url))
+
+
+async def dspy_first(setup: Setup) -> Run:
+    """The first answer: import, configure, one question."""
+    return _fresh(_DSPY_FIRST.format(url=setup.url))

@@ -66,7 +66,7 @@ def test_nothing_but_a_carriage_return_moves_the_cursor(monkeypatch: pytest.Monk
 
 
 def test_a_line_fits_sixty_columns_with_a_shorter_bar() -> None:
-    """What is too long for a line alone loses its last parts, not half a number."""
+    """A text that is too long for a line alone loses its last parts, not half a number."""
     long = "1000 of 4000 rows, 12 failed, score 0.667, 0.012345 USD"
     assert fitted("1000 of 4000 rows, 0 failed", 0.25, 59) == "[#####               ] 1000 of 4000 rows, 0 failed"
     assert fitted("1000 of 4000 rows, 12 failed, score 0.667, 3 min", 0.25, 59) == (
