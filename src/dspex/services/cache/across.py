@@ -28,8 +28,10 @@ _MOST_WAITING: Final = 10_000
 """Values that wait to be stored; a store that is slower than that gets no more."""
 
 _FIRST_LOOK: Final = 0.02
-_LONGEST_LOOK: Final = 0.25
+_LONGEST_LOOK: Final = 0.1
 """Seconds between two looks at a key whose value another process makes."""
+_LOOK_AFTER: Final = 0.1
+"""The share of the time waited so far, after which to look again: an answer is found so much later, at the most."""
 
 _SWEEP_EVERY: Final = 60.0
 
@@ -40,7 +42,8 @@ class _Wanted:
 
     at: float
     read: bool = True
-    pause: float = _FIRST_LOOK
+    since: float | None = None
+    """When another process was first seen to make it."""
 
 
 class Across:
@@ -198,10 +201,12 @@ class Across:
                 del self._wanted[key]
                 self._say(key, found)  # somebody may come to want it before this is heard
                 return
+            now = self._runtime.clock.now()
+            wanted.since = now if wanted.since is None else wanted.since
+            pause = min(max(_FIRST_LOOK, (now - wanted.since) * _LOOK_AFTER), _LONGEST_LOOK)
             jitter = 0.5 + self._runtime.random.random()
             wanted.read = True
-            wanted.at = self._runtime.clock.now() + min(wanted.pause * jitter, found.seconds + _FIRST_LOOK)
-            wanted.pause = min(wanted.pause * 1.6, _LONGEST_LOOK)
+            wanted.at = now + min(pause * jitter, found.seconds + _FIRST_LOOK)
             return
         if isinstance(found, Stored):
             entry = decode_entry(found.envelope, wall_time())
