@@ -13,7 +13,7 @@ from dspex.protocols.cache import CacheStore, Hit, Lead, OpenCacheStore
 from dspex.protocols.lm import LMResponse
 from dspex.runtime import Down, From, LibraryActor, Next, NoReply, ProcessRef, Reply, WorkerThread, get_logger
 from dspex.services.cache.across import Across
-from dspex.services.cache.envelope import CacheEntry, EntryStore
+from dspex.services.cache.envelope import CacheEntry, EntryStore, Unreadable
 from dspex.services.cache.memory import MemoryTier
 from dspex.services.cache.shared_tier import NEWEST, NO_LEASE, Granted, Held, SharedTier
 
@@ -109,6 +109,8 @@ class CacheServer(LibraryActor):
         self._lease = lease
         self._across: Across | None = None
         self._disk: OpenCacheStore | None = None
+        self._entries: EntryStore | None = None
+        """The disk tier, where it keeps the circumstances of answers, too."""
         self._worker: WorkerThread | None = None
         self._reader: WorkerThread | None = None
         self._leaders: dict[int, str] = {}
@@ -119,7 +121,8 @@ class CacheServer(LibraryActor):
         """Open the disk tier, and watch the leaders that a predecessor left."""
         if self._disk_spec is not None:
             self._worker = self.own(WorkerThread("dspex-cache"), self._close_disk)
-            self._disk = await self._worker.run(self._disk_spec.open)
+            self._disk = disk = await self._worker.run(self._disk_spec.open)
+            self._entries = disk if isinstance(disk, EntryStore) else None
             # Resources are closed in reverse: nobody reads any more when the file is closed.
             self._reader = self.own(WorkerThread("dspex-cache-reader"), WorkerThread.aclose)
         if self._shared is not None:
@@ -164,7 +167,7 @@ class CacheServer(LibraryActor):
             return NoReply()
         self._asking[message.key] = deque([(message, sender)])
         if self._disk is not None:
-            self.spawn_task(self._ask_disk, message.key, label="disk lookup")
+            self._ask_disk(message.key)
         elif self._across is not None:
             self._across.want(message.key)
         return NoReply()
@@ -295,40 +298,47 @@ class CacheServer(LibraryActor):
         if self._disk is not None and self._worker is not None:
             self._write_disk(self._worker, self._disk, key, response, self._table.until())
 
-    async def _ask_disk(self, key: str) -> None:
+    def _ask_disk(self, key: str) -> None:
+        """Have the reader's thread look; it says what it found in the loop, whatever happens to it."""
         assert self._reader is not None
-        assert self._disk is not None
-        found: CacheEntry | None = None
-        try:
-            if isinstance(self._disk, EntryStore):
-                said = await self._reader.run(self._disk.find, key)
-                found = said if isinstance(said, CacheEntry) else None
-                if isinstance(said, str) and said != "expired" and self.runtime.telemetry.active:
-                    self.runtime.telemetry.emit("dspex.cache.unreadable", {}, {"reason": said, "tier": "disk"})
-                self._note_used(self._disk)
-            elif (value := await self._reader.run(self._disk.get, key)) is not None:
-                found = CacheEntry(value, wall_time(), self._table.until())
-        except CacheError as error:
-            says = "the cache could not read its disk tier and goes on without: {error}"
-            _log.warning("disk tier failed, going on without", says=says, error=str(error))
-            if self.runtime.telemetry.active:
-                self.runtime.telemetry.emit("dspex.cache.bypass", {}, {"reason": str(error), "tier": "disk"})
-        self._dspex_process.mailbox.put_always(_DiskSaid(key, found))
+        disk, entries = self._disk, self._entries
+        assert disk is not None
+        loop, context, put = self.runtime.loop, self.runtime.context, self._dspex_process.mailbox.put_always
+        until = self._table.until()
 
-    def _note_used(self, disk: EntryStore) -> None:
-        if disk.has_much_to_note and self._worker is not None:
-            self._worker.submit(disk.note_used, failed=_cannot_note)
+        def look() -> None:
+            found: CacheEntry | Unreadable | None = None
+            try:
+                if entries is not None:
+                    found = entries.find(key)
+                elif (value := disk.get(key)) is not None:
+                    found = CacheEntry(value, wall_time(), until)
+            except CacheError as error:
+                say(_DiskSaid(key, None, str(error)))
+            else:
+                say(_DiskSaid(key, found))
+
+        def say(said: _DiskSaid) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(put, said, context=context)
+
+        self._reader.submit(look, failed=lambda error: say(_DiskSaid(key, None, repr(error))))
+
+    def _note_used(self) -> None:
+        entries = self._entries
+        if entries is not None and self._worker is not None and entries.has_much_to_note:
+            self._worker.submit(entries.note_used, failed=_cannot_note)
 
     def _write_disk(
         self, worker: WorkerThread, disk: OpenCacheStore, key: str, response: LMResponse, until: float | None
     ) -> None:
         """Queue the write in this tick: whatever happens to us, closing the worker runs behind it."""
         loop, telemetry, context = self.runtime.loop, self.runtime.telemetry, self.runtime.context
-        made = wall_time()
+        made, entries = wall_time(), self._entries
 
         def write() -> None:
-            if isinstance(disk, EntryStore):
-                evicted = disk.keep(key, CacheEntry(response, made, until))
+            if entries is not None:
+                evicted = entries.keep(key, CacheEntry(response, made, until))
             else:
                 evicted = disk.set(key, response)
             if evicted and telemetry.active and not loop.is_closed():
@@ -357,14 +367,26 @@ class CacheServer(LibraryActor):
         self._worker.submit(remove, failed=_cannot_remove)
 
     def _disk_said(self, said: _DiskSaid) -> None:
-        found = said.found.value if said.found is not None else None
-        if said.found is not None and isinstance(found, LMResponse) and found != self._table.unwanted.get(said.key):
-            self._table.memory.set_nowait(said.key, found, said.found.until)
-            self._answer(said.key, Hit(found, "disk"))
+        self._tell_trouble(said)
+        self._note_used()
+        found = said.found
+        if isinstance(found, CacheEntry) and found.value != self._table.unwanted.get(said.key):
+            self._table.memory.set_nowait(said.key, found.value, found.until)
+            self._answer(said.key, Hit(found.value, "disk"))
         elif self._across is not None and said.key not in self._table.flights:
             self._across.want(said.key)
         else:
             self._let_lead(said.key, NO_LEASE)
+
+    def _tell_trouble(self, said: _DiskSaid) -> None:
+        active, telemetry = self.runtime.telemetry.active, self.runtime.telemetry
+        if said.trouble:
+            says = "the cache could not read its disk tier and goes on without: {error}"
+            _log.warning("disk tier failed, going on without", says=says, error=said.trouble)
+            if active:
+                telemetry.emit("dspex.cache.bypass", {}, {"reason": said.trouble, "tier": "disk"})
+        elif active and isinstance(said.found, str) and said.found != "expired":
+            telemetry.emit("dspex.cache.unreadable", {}, {"reason": said.found, "tier": "disk"})
 
     def _shared_said(self, said: _SharedSaid) -> None:
         found = said.found
@@ -415,10 +437,11 @@ class CacheServer(LibraryActor):
 
 @dataclass(frozen=True, slots=True)
 class _DiskSaid:
-    """The disk tier's answer."""
+    """The disk tier's answer; ``trouble`` where it has none."""
 
     key: str
-    found: CacheEntry | None
+    found: CacheEntry | Unreadable | None
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
