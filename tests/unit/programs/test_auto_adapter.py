@@ -128,6 +128,15 @@ def test_a_choice_is_refused_where_there_are_several_or_none(text: str) -> None:
         ('{"answer": "Ada', None, False),
         ('{"answer": ' + "[" * 100_000, None, False),
         ("[[ ## name ## ]]\nAda", None, False),
+        ('```json\n{"answer": "Ada"}\n```', "Ada", True),
+        ('```\n{"answer": "Ada"}\n```', "Ada", True),
+        ('```json\n{"answer": "Ada"}\n```\nThat is all.', None, False),
+        ('```json\n{"name": "Ada"}\n```', '```json\n{"name": "Ada"}\n```', False),
+        ("<answer>Ada</answer>", "Ada", True),
+        ("<answer>\nAda & <b>Bob</b>\n</answer>", "Ada & <b>Bob</b>", True),
+        ("<answer>Ada</answer><answer>Bob</answer>", None, False),
+        ("<answer>Ada", None, False),
+        ("<name>Ada</name>", "<name>Ada</name>", False),
     ],
 )
 def test_a_text_in_another_form_is_not_taken_for_the_value(text: str, value: str | None, is_repaired: bool) -> None:
@@ -144,6 +153,43 @@ def test_a_text_in_another_form_is_not_taken_for_the_value(text: str, value: str
     assert bool(parsed.repairs) == is_repaired
     assert streamed(AUTO, signature, list(text))[0] == {"answer": value}
     assert AUTO.parse(signature, AUTO.format_outputs(signature, {"answer": text})).outputs == {"answer": text}
+
+
+def test_tags_that_may_be_the_value_s_own_stay() -> None:
+    signature = dspex.Predict("question -> html").signature
+
+    assert AUTO.parse(signature, "<html>Ada</html>").outputs == {"html": "<html>Ada</html>"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "thoughts"),
+    [
+        ("<think>hm</think>Ada", "Ada", "hm"),
+        ("hm\n</think>\n\nAda", "Ada", "hm"),
+        ("hm</think>Ada", "Ada", "hm"),
+        ("Use </think> to end it.", "Use </think> to end it.", ""),
+        ("Use `</think>` here.", "Use `</think>` here.", ""),
+        ("Ada<|im_end|>", "Ada", ""),
+        ("Ada</s>", "Ada", ""),
+        ("<s>Bob</s> Ada</s>", "<s>Bob</s> Ada</s>", ""),
+        ("<|channel|>final<|message|>Ada", "Ada", ""),
+        ("<think>hm", None, ""),
+        ("hm</think>", None, ""),
+        ("hm\n</think>\n", None, ""),
+    ],
+)
+def test_thoughts_and_marks_of_a_chat_template_are_not_the_value(text: str, value: str | None, thoughts: str) -> None:
+    """Servers without a reader for them leave both in the text."""
+    signature = dspex.Predict("question -> answer").signature
+    if value is None:
+        with pytest.raises(ResponseUnparsable):
+            AUTO.parse(signature, text)
+        return
+
+    parsed = AUTO.parse(signature, text)
+
+    assert parsed.outputs == {"answer": value}
+    assert parsed.thoughts == thoughts
 
 
 @pytest.mark.parametrize(

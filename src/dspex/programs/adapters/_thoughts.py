@@ -15,7 +15,7 @@ from typing import NamedTuple
 from dspex.protocols.content import ReasoningPart
 from dspex.protocols.lm import Completion
 
-__all__ = ["CHANNEL", "SPECIAL_PAIRS", "Spoken", "ThoughtFilter", "Thoughts", "may_hold_thoughts"]
+__all__ = ["CHANNEL", "SPECIAL_PAIRS", "Spoken", "ThoughtFilter", "Thoughts", "ends_in_thoughts", "may_hold_thoughts"]
 
 _NAMES = (
     r"(?:\w+:)?think(?:ing)?|think_\w{1,12}|thoughts?|thought_process|reasoning|reflection|analysis|scratch_?pad|inner_monologue"
@@ -62,6 +62,7 @@ _LAST_TOKEN = re.compile(r"(?:\s{0,20}<[|\uff5c/\w\u2581]{0,28}>?)+\s{0,20}\Z")
 _MAY_MATTER = re.compile("[<\\[{\u25c1]")
 _WRAPPED = re.compile(r"<(answer|response|output|solution|final|final_answer|result)>\s*\Z", re.IGNORECASE)
 _MOST_CLOSINGS = 20
+_QUOTES = " \t`'\".,;:()\u2018\u2019\u201c\u201d"
 
 
 class Spoken(NamedTuple):
@@ -115,7 +116,7 @@ class Thoughts:
             end = closed.start() if closed is not None else len(text)
             thoughts.append(text[opened.end() : end])
             at = closed.end() if closed is not None else end
-        rest = text[at:]
+        rest = CHANNEL.sub("", text[at:])
         start = self._end_of_unopened(rest)
         if start:
             closed = list(_CLOSES_ANY.finditer(rest, 0, start))[-1]
@@ -127,10 +128,10 @@ class Thoughts:
         return Spoken(before + rest, said, self._unclear(rest))
 
     def apart(self, completion: Completion) -> Completion:
-        """Return a completion whose thoughts are its reasoning, not a part of its text."""
+        """Return a completion whose thoughts are its reasoning; marks of a chat template behind it are dropped."""
         spoken = self.spoken(completion.text)
         if not spoken.thoughts:
-            return completion
+            return completion if spoken.text == completion.text else replace(completion, text=spoken.text)
         reasoning = (*completion.reasoning, ReasoningPart(spoken.thoughts))
         return replace(completion, text=spoken.text.strip(), reasoning=reasoning)
 
@@ -140,7 +141,7 @@ class Thoughts:
         for number, closed in enumerate(_CLOSES_ANY.finditer(text)):
             if number >= _MOST_CLOSINGS:
                 break
-            if (closed["name"] or "").lower() in self.fields:
+            if (closed["name"] or "").lower() in self.fields or _is_quoted(text, closed):
                 continue
             before = self._names(text[found : closed.start()])
             if not before:
@@ -186,12 +187,25 @@ def may_hold_thoughts(text: str) -> bool:
     return "<" in text or "[/" in text or "\u25c1" in text or text.startswith("analysis")
 
 
+def ends_in_thoughts(text: str) -> bool:
+    """Tell whether nothing stands behind the end of thoughts whose opening was a part of the prompt."""
+    end = len(text.rstrip())
+    return may_hold_thoughts(text) and any(each.end() == end for each in _CLOSES_ANY.finditer(text))
+
+
 def _closing(opened: re.Match[str]) -> re.Pattern[str]:
     """Return what closes these thoughts."""
     number = next(at for at in range(len(_PAIRS)) if opened[f"p{at}"] is not None)
     if number:
         return _CLOSES[number]
     return re.compile(rf"</\s*{re.escape(opened[2])}\s*>", re.IGNORECASE)
+
+
+def _is_quoted(text: str, mark: re.Match[str]) -> bool:
+    """Tell whether a mark is talked about: it stands in the middle of a line, with a space or a quote around it."""
+    before, after = text[max(0, mark.start() - 1) : mark.start()], text[mark.end() : mark.end() + 1]
+    line = text[max(0, mark.start() - _HELD) : mark.start()].rpartition("\n")[2]
+    return bool(line.strip()) and before in _QUOTES and after in _QUOTES and after not in ("", "\n")
 
 
 def _at_line_start(text: str, at: int) -> bool:

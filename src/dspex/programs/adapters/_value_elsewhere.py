@@ -1,22 +1,31 @@
-"""A value that was asked for alone and comes in another form: under its header line, or as an object's only member."""
+"""A value that was asked for alone and comes in another form: below its header, between its tags, in an object."""
 
 from __future__ import annotations
 
 import json
+import re
 
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._headers import FieldNames, split
+from dspex.programs.adapters._marks import only_fence
 
 __all__ = ["LOOKED_AT", "in_another_form", "may_be_elsewhere"]
 
 LOOKED_AT = 60
 """Characters beside its name that tell whether a value stands in another form."""
+_ELEMENTS = frozenset(
+    {"body", "code", "div", "form", "head", "html", "li", "main", "math", "nav", "ol", "p", "page", "pre", "script"}
+    | {"section", "span", "style", "svg", "table", "td", "template", "tr", "ul", "xml"}
+)
+"""Names whose tags may be the value's own: ``<html>`` belongs to a page that is asked for as ``html``."""
 
 
 def may_be_elsewhere(name: str, text: str) -> bool:
     """Tell whether the beginning of a text opens another form, or may still do so when more follows."""
     begun = "".join(text[: len(name) + LOOKED_AT].split())
-    return any(begun.startswith(mark) or mark.startswith(begun) for mark in ("[[##", f'{{"{name}":'))
+    member = f'{{"{name}":'
+    marks = ["[[##", member, f"```{member}", f"```json{member}", *([f"<{name}>"] if name not in _ELEMENTS else ())]
+    return any(begun.startswith(mark) or mark.startswith(begun) for mark in marks)
 
 
 def in_another_form(plan: Plan, text: str) -> str | None:
@@ -35,6 +44,13 @@ def in_another_form(plan: Plan, text: str) -> str | None:
         if found.texts.keys() != {name} or found.unclear:
             raise ValueError("it has a header line, and not one value below it")
         return found.texts[name]
+    if text[0] == "<":
+        return _between_tags(name, text)
+    if text[0] == "`":
+        inside = only_fence(text)
+        if inside is None:
+            raise ValueError("a fence opens before an object, and nothing but the object stands between two fences")
+        text = inside
     try:
         value = json.loads(text)
     except RecursionError as error:
@@ -42,3 +58,10 @@ def in_another_form(plan: Plan, text: str) -> str | None:
     if not isinstance(value, dict) or value.keys() != {name}:
         raise ValueError("it is an object with other keys")
     return value[name] if isinstance(value[name], str) else json.dumps(value[name], ensure_ascii=False)
+
+
+def _between_tags(name: str, text: str) -> str:
+    found = re.fullmatch(rf"<{name}>(.*)</{name}>", text, re.DOTALL)
+    if found is None or f"<{name}>" in found[1] or f"</{name}>" in found[1]:
+        raise ValueError(f"it begins with <{name}>, and is not one value between two tags")
+    return found[1].strip()

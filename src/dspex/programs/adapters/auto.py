@@ -29,7 +29,7 @@ from dspex.programs.adapters._prompt import NOT_GIVEN, Rendered, demo_text, show
 from dspex.programs.adapters._reading import read_texts
 from dspex.programs.adapters._section_stream import Section
 from dspex.programs.adapters._shape import keys_in_words
-from dspex.programs.adapters._thoughts import ThoughtFilter, Thoughts
+from dspex.programs.adapters._thoughts import ThoughtFilter, Thoughts, ends_in_thoughts
 from dspex.programs.adapters._types import constraint_words
 from dspex.programs.adapters._value_elsewhere import LOOKED_AT, in_another_form, may_be_elsewhere
 from dspex.programs.adapters._values import ChoiceCodec, NumberCodec, TextCodec
@@ -136,7 +136,11 @@ class AutoAdapter(PromptAdapter):
             return JSONAdapter().parse(signature, completion)
         if form == "nothing":
             return Parsed({}, ())
-        return _read_value(plan, text) if form == "value" else _read_thoughts(plan, text)
+        said, thoughts, _ = _BEFORE_TEXT.spoken(text)
+        if ends_in_thoughts(said):
+            raise ResponseUnparsable(plan.name, text, [each.name for each in plan.outputs])
+        parsed = _read_value(plan, said) if form == "value" else _read_thoughts(plan, said)
+        return parsed._replace(thoughts=thoughts) if thoughts else parsed
 
     def thoughts_of(self, signature: type[Signature]) -> Thoughts:
         """Return where thoughts end that a server left in the text: only before everything else."""
