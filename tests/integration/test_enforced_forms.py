@@ -51,7 +51,7 @@ def test_an_answer_that_was_begun_is_gone_on_with() -> None:
     assert sent("sglang", asked_for, begun) == {"continue_final_message": True}
     for provider in ("vllm", "sglang", "llamacpp", "openai", "ollama"):
         assert sent(provider, asked_for) == sent(provider, asked_for, begun, asked_for) == {}
-        assert PROVIDERS[provider].wire.capabilities(LM(f"{provider}/m")).prefill == (provider in ("vllm", "sglang"))
+        assert PROVIDERS[provider].wire.capabilities(LM(f"{provider}/m")).prefill == (provider in ON_YOUR_MACHINE)
     claude = PROVIDERS["anthropic"].wire
     body = json.loads(claude.encode("claude-3-5-haiku-latest", LMRequest((asked_for, begun))))
     assert body["messages"][-1]["role"] == "assistant"
@@ -60,6 +60,7 @@ def test_an_answer_that_was_begun_is_gone_on_with() -> None:
     assert can == OF_CLAUDE
 
 
+ON_YOUR_MACHINE = ("vllm", "sglang", "llamacpp")  # the last goes on by itself
 OF_CLAUDE = {"claude-3-5-haiku-latest": True, "claude-sonnet-4-6": False, "claude-opus-4-5": False}
 """Newer models refuse a begun answer, and so does every model that thinks."""
 

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dspex.programs import OutputField, Signature
-from dspex.programs.adapters._grammar import chat_grammar, lines_grammar
-from dspex.programs.adapters.auto import AutoAdapter, form_of, is_boxed
+from dspex.programs.adapters._grammar import chat_grammar
+from dspex.programs.adapters.auto import AutoAdapter, form_of
 from dspex.programs.adapters.chat import ChatAdapter
 from dspex.programs.signature import plan_of
 from dspex.protocols.lm import Capabilities
@@ -32,7 +32,6 @@ ALONE: dict[str, type[Signature]] = {
 }
 WITH_TEXT: dict[str, type[Signature]] = {name: each.append("note", OutputField(), str) for name, each in ALONE.items()}
 EXACT = [each for each in KINDS if chat_grammar(plan_of(ALONE[each])) is not None]
-THINKING: dict[str, type[Signature]] = {name: each.prepend("reasoning", OutputField()) for name, each in ALONE.items()}
 MANY = st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=6, unique=True)
 MARKS = st.sampled_from(
     [
@@ -104,19 +103,6 @@ def test_an_answer_that_ended_at_its_mark_is_whole(
     assert {**outputs, **values} == outputs
 
 
-@pytest.mark.parametrize("kind", [each for each in EXACT if not is_boxed(plan_of(THINKING[each]))])
-@FEWER
-@given(data=st.data(), thoughts=WRITTEN)
-def test_the_grammar_of_lines_allows_what_the_thinking_form_writes(
-    kind: str, data: st.DataObject, thoughts: str
-) -> None:
-    signature = THINKING[kind]
-    grammar = lines_grammar(plan_of(signature))
-    written = AutoAdapter().format_outputs(signature, {"reasoning": thoughts, "out": data.draw(VALUES[kind][1])})
-
-    assert grammar is None or "\x00" in written or accepts(grammar.gbnf, written)
-
-
 @pytest.mark.parametrize("kind", [each for each in KINDS if form_of(plan_of(ALONE[each])) == "value"])
 @FEWER
 @given(data=st.data())
@@ -158,15 +144,11 @@ def test_a_grammar_keeps_wrong_values_out() -> None:
 def test_a_text_holds_no_mark_that_is_not_one() -> None:
     """Small models copy a header wrongly: one that they begin they have to end as it should be."""
     grammar = grammar_of("q -> why, sure: bool")
-    lines = lines_grammar(plan_of(Signature.from_string("q -> reasoning, the_size: int")))
 
     assert accepts(grammar, "[[ ## why ## ]]\nSo [1] and [[2]].\n\n[[ ## sure ## ]]\nTrue\n\n[[ ## completed ## ]]")
     assert not accepts(
         grammar, "[[ ## why ## ]]\nSo.\n\n[[ ## sure ## ]] True\n\n[[ ## sure ## ]]\nTrue\n\n[[ ## completed ## ]]"
     )
-    assert lines is not None
-    assert accepts(lines.gbnf, "The answer: 4.\nthe_sizes: 3\nthe_size: 4")
-    assert not accepts(lines.gbnf, "First\nThe size: three\nthe_size: 3")
 
 
 def test_a_field_with_a_default_may_be_left_out() -> None:
@@ -180,7 +162,6 @@ def test_a_field_with_a_default_may_be_left_out() -> None:
 
 def test_texts_alone_need_no_grammar() -> None:
     assert chat_grammar(plan_of(Signature.from_string("q -> a, b"))) is None
-    assert lines_grammar(plan_of(Signature.from_string("q -> reasoning, b"))) is None
 
 
 def test_more_choices_than_a_server_can_bear_are_left_to_the_words_of_the_prompt() -> None:
@@ -222,15 +203,3 @@ def test_stop_sequences_of_the_user_stay() -> None:
     assert ChatAdapter().request(ask, (), LMParams(stop=tuple("abcd")), able).params.stop == tuple("abcd")
     assert ChatAdapter().request(ask, (), LMParams(reasoning="low"), able).params.stop == ()
     assert ChatAdapter().request(ask, (), LMParams(), Capabilities()).params.stop == ()
-
-
-def test_lines_are_enforced_where_that_was_asked_for() -> None:
-    signature = Signature.from_string("q -> reasoning, a: bool")
-    boxed = Signature.from_string("q -> reasoning, a: int")
-
-    assert AutoAdapter().request(signature, (), LMParams(), ABLE).output is None
-    assert AutoAdapter(enforces_lines=True).request(boxed, (), LMParams(), ABLE).output is None
-    form = AutoAdapter(enforces_lines=True).request(signature, (), LMParams(), ABLE).output
-    assert isinstance(form, Grammar)
-    assert accepts(form.gbnf, "Two and two\nare four.\na: True")
-    assert not accepts(form.gbnf, "Two and two\nare four.\na: four")

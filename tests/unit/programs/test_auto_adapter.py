@@ -59,6 +59,52 @@ def test_a_signature_has_the_form_that_asks_least(signature: str, form: str) -> 
     assert form_of(plan_of(dspex.Predict(signature).signature)) == form
 
 
+def with_notes(desc: str = "", most: int | None = None) -> type[dspex.Signature]:
+    class Ask(dspex.Signature):
+        question: str = dspex.InputField()
+        answer: str = dspex.OutputField(desc=desc, max_length=most)
+
+    return Ask
+
+
+@pytest.mark.parametrize(
+    ("desc", "is_in_object"),
+    [
+        ("a few words, not a sentence", True),
+        ("often between 1 and 5 words", True),
+        ("one or two words", True),
+        ("a short factoid answer", True),
+        ("one word", True),
+        ("No full sentences", True),
+        ("in a few short sentences", False),
+        ("in simple words", False),
+        ("at most 200 words", False),
+        ("between 5 and 100 words", False),
+        ("a long text", False),
+        ("", False),
+    ],
+)
+def test_a_text_of_a_few_words_is_in_an_object(desc: str, is_in_object: bool) -> None:
+    assert form_of(plan_of(with_notes(desc))) == ("object" if is_in_object else "value")
+
+
+def test_the_most_characters_tell_a_text_of_a_few_words() -> None:
+    assert form_of(plan_of(with_notes(most=40))) == "object"
+    assert form_of(plan_of(with_notes(most=4000))) == "value"
+
+
+def test_a_few_words_without_an_object_are_the_value_all_the_same() -> None:
+    asked = with_notes("a few words")
+
+    assert AUTO.parse(asked, '{"answer": "Sao Paulo"}') == ({"answer": "Sao Paulo"}, (), "")
+    parsed = AUTO.parse(asked, "Sao Paulo")
+    assert (parsed.outputs, parsed.repairs) == ({"answer": "Sao Paulo"}, (Repair("answer", "format"),))
+    assert AUTO.parse(asked, "answer: Sao Paulo").outputs == {"answer": "Sao Paulo"}
+    for unclear in ('{"answer": "Sao', '"Sao Paulo"', "answer = Sao", "**Sao**", "<answer>Sao", "First\nSecond", ""):
+        with pytest.raises(ResponseUnparsable):
+            AUTO.parse(asked, unclear)
+
+
 def test_the_whole_prompt_of_a_choice() -> None:
     system, user = AUTO.format(Sort, {"message": "It crashes."})
 

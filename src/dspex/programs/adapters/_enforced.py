@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Final
 
 from dspex.programs._compile import Plan
-from dspex.programs.adapters._grammar import WHOLE_NUMBER, chat_grammar, lines_grammar
+from dspex.programs.adapters._grammar import WHOLE_NUMBER, chat_grammar
 from dspex.programs.adapters._types import plain_type
 from dspex.programs.adapters._values import ChoiceCodec, NumberCodec
 from dspex.protocols.lm import Capabilities, JsonObject, JsonSchema, LMRequest
 from dspex.protocols.model import LMParams
 from dspex.protocols.text_shapes import Grammar, TextChoice, fits
 
-__all__ = ["chat_form", "ended_at", "enforced_by", "lines_form", "value_form"]
+__all__ = ["chat_form", "ended_at", "enforced_by", "value_form"]
 
 TextForm = TextChoice | Grammar | None
 
@@ -53,14 +53,14 @@ def enforced_by(request: LMRequest) -> str:
     return words.get(type(output), "")
 
 
-def lines_form(plan: Plan, params: LMParams, able: Capabilities) -> TextForm:
-    """Return the form of thoughts with exact lines behind them."""
-    return _made(plan, lines_grammar) if able.grammar and _is_harmless(params, able) else None
-
-
 def chat_form(plan: Plan, params: LMParams, able: Capabilities) -> TextForm:
     """Return the form of a chat answer."""
-    return _made(plan, chat_grammar) if able.grammar and _is_harmless(params, able) else None
+    if not able.grammar or not _is_harmless(params, able):
+        return None
+    if chat_form not in plan.rendered:  # made once
+        plan.rendered[chat_form] = chat_grammar(plan)
+    found: Grammar | None = plan.rendered[chat_form]
+    return found
 
 
 def ended_at(mark: str, params: LMParams, able: Capabilities) -> LMParams:
@@ -72,14 +72,6 @@ def ended_at(mark: str, params: LMParams, able: Capabilities) -> LMParams:
 
 _MOST_STOPS: Final = 4
 """More are refused by servers that speak OpenAI's protocol."""
-
-
-def _made(plan: Plan, make: Callable[[Plan], Grammar | None]) -> Grammar | None:
-    """Return a signature's grammar, made once."""
-    if make not in plan.rendered:
-        plan.rendered[make] = make(plan)
-    found: Grammar | None = plan.rendered[make]
-    return found
 
 
 def _is_harmless(params: LMParams, able: Capabilities) -> bool:

@@ -7,12 +7,12 @@ written with a backslash before them, and so they are allowed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from dspex.protocols.text_shapes import char_class
 
-__all__ = ["TEXT", "text_without_headers", "text_without_labels"]
+__all__ = ["TEXT", "text_without_headers"]
 
 TEXT: Final = "text"
 """The name of the first rule."""
@@ -47,24 +47,3 @@ def text_without_headers() -> dict[str, str]:
         after = f"mark{count + 1}" if count < _MOST_SPACES else TEXT
         rules[f"mark{count}"] = _state({"[": "open", "\\": "slash", "#": "hash", _SPACES: after}, TEXT)
     return rules
-
-
-def text_without_labels(names: Sequence[str]) -> dict[str, str]:
-    """Return the rules of a text in which no line begins with one of these names, in any case, and a colon."""
-    prefixes: dict[str, str] = {"": TEXT}
-    for name in names:
-        for end in range(1, len(name) + 1):
-            prefixes.setdefault(name[:end].casefold(), f"name{len(prefixes)}")
-    whole = {name.casefold() for name in names}
-    rules = {"line": _state({"\n": TEXT}, "line")}
-    for prefix, rule in prefixes.items():
-        steps = {"\n": TEXT}
-        for longer, after in prefixes.items():
-            if longer[:-1] == prefix and longer:
-                steps[_spellings(longer[-1])] = after
-        rules[rule] = _state(steps, "line", never=":" if prefix in whole else "")
-    return rules
-
-
-def _spellings(sign: str) -> str:
-    return "_ " if sign == "_" else "".join(dict.fromkeys((sign, sign.upper())))

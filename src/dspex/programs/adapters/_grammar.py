@@ -11,15 +11,14 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from dspex.programs._compile import Plan
-from dspex.programs.adapters._free_text import TEXT, text_without_headers, text_without_labels
+from dspex.programs.adapters._free_text import TEXT, text_without_headers
 from dspex.programs.adapters._headers import CLOSING, escape, header
-from dspex.programs.adapters._labels import escape_labels
 from dspex.programs.adapters._types import plain_type
 from dspex.programs.adapters._values import ChoiceCodec, Codec, NumberCodec
 from dspex.programs.fields import Field
 from dspex.protocols.text_shapes import MOST_CHARACTERS, Grammar, fits, literal
 
-__all__ = ["WHOLE_NUMBER", "chat_grammar", "lines_grammar"]
+__all__ = ["WHOLE_NUMBER", "chat_grammar"]
 
 WHOLE_NUMBER: Final = Grammar('root ::= "-"? [0-9]+')
 """An ``int`` as Python writes it."""
@@ -97,20 +96,6 @@ def chat_grammar(plan: Plan) -> Grammar | None:
         section = f'{literal(header(each.name))} {writer.value(each, number)} "\\n\\n"'
         parts.append(f"({section})?" if _may_be_left_out(each) else section)
     return writer.grammar(" ".join([*parts, literal(header(CLOSING).rstrip()), r'"\n"?']))
-
-
-def lines_grammar(plan: Plan) -> Grammar | None:
-    """Return the grammar of free thoughts and a line for each value behind them; None where nothing is exact."""
-    values = plan.outputs[1:]
-    if not any(map(_is_exact, values)) or any(map(_may_be_left_out, values)):
-        return None
-    names = [each.name for each in values]
-    writer = _Writer(lambda text: escape_labels(names, text), text_without_labels(names))
-    parts = [writer.value(plan.outputs[0], 0)]
-    for number, each in enumerate(values, 1):
-        label = literal(f"\n{each.name}: ")
-        parts.append(f"{label} {writer.value(each, number)}")
-    return writer.grammar(" ".join([*parts, r'"\n"?']))
 
 
 def _may_be_left_out(field: Field) -> bool:

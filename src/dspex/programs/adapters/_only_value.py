@@ -47,7 +47,7 @@ def only_value(codec: Codec, text: str) -> str | None:
     """
     Return the text of the one value that a short text names; None where there is none, several, or one that is unsure.
 
-    What follows the first line is an afterthought, unless a line of it is another value.
+    Lines behind the first are an afterthought, unless one of them is another value.
     """
     find = _finder(codec)
     line = first_line(text)

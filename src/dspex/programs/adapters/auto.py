@@ -1,7 +1,7 @@
 """
 The form that asks a model least: one value alone, thoughts and then lines, or an object whose schema is enforced.
 
-- One output that is a text, a choice or a number is the whole answer.
+- One output that is a text, a choice or a number is the whole answer; a text of a few words is in an object.
 - With reasoning before the others, the model thinks as it likes and ends with a line ``name: value`` for each of
   them; one number alone is put into a box, as models have learned it. Where a value is missing or cannot be read, a
   second turn asks for the values alone, as an object.
@@ -20,7 +20,7 @@ from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Adapter, FollowUp, Parsed, Piece, Repair, StreamParser, text_of
 from dspex.programs.adapters._base import PromptAdapter
 from dspex.programs.adapters._boxed import boxed_values, in_box
-from dspex.programs.adapters._enforced import lines_form, value_form
+from dspex.programs.adapters._enforced import value_form
 from dspex.programs.adapters._find_object import BEFORE_OBJECT
 from dspex.programs.adapters._json_stream import JsonStream
 from dspex.programs.adapters._labels import escape_labels, find_labels, may_become_label, unescape_labels
@@ -50,6 +50,15 @@ _THOUGHTS = "reasoning"
 _MOST_DECORATION = 20
 """Characters that a label may have beside its name: quotation marks, bullets, bold, the colon."""
 _BEFORE_TEXT = Thoughts(re.compile(r"\S"))
+_NO_WORDS = re.compile(r"[{}\[\]<>`\n]|\A[\"'*_=]|\A\w{1,40}\s?=")
+"""A text with one of these may be half an object, or marked up, or more than a few words."""
+_FEW_CHARACTERS = 80
+_FEW_WORDS = re.compile(
+    r"\b(?:few|single|one|two|three|four|five|six|ten|[1-9]|10)(?: or (?:few|two|three|four|five|[1-9]))?[ -]words?\b"
+    r"|\bshort (?:\w+ )?(?:phrase|answer|name)\b"
+    r"|\b(?:not|no) (?:in |as )?(?:a )?(?:full |whole |complete )?sentences?\b",
+    re.IGNORECASE,
+)
 
 
 def form_of(plan: Plan) -> Form:
@@ -60,9 +69,20 @@ def form_of(plan: Plan) -> Form:
     if outputs[0].name == _THOUGHTS and isinstance(outputs[0].codec, TextCodec) and len(outputs) > 1:
         return "thoughts"
     only = outputs[0]
-    if len(outputs) == 1 and isinstance(only.codec, _LINE) and not only.has_default and not only.optional:
-        return "value"
-    return "object"
+    is_alone = len(outputs) == 1 and isinstance(only.codec, _LINE) and not only.has_default and not only.optional
+    return "value" if is_alone and not is_few_words(only) else "object"
+
+
+def is_few_words(field: Field) -> bool:
+    """
+    Tell whether a field is a text of a few words, by its notes.
+
+    Models answer in sentences, whatever they are told; in an object they do not.
+    """
+    if not isinstance(field.codec, TextCodec):
+        return False
+    most = dict(field.constraints).get("max_length")
+    return (isinstance(most, int) and most <= _FEW_CHARACTERS) or _FEW_WORDS.search(field.desc or "") is not None
 
 
 def is_boxed(plan: Plan) -> bool:
@@ -80,9 +100,6 @@ class AutoAdapter(PromptAdapter):
     sentence. Lines of an input that look like another input are written with a backslash before them.
 
     A choice, a truth value or a whole number that is all of the answer is enforced where the model's server can do so.
-
-    Attributes:
-        enforces_lines: Hold the lines behind thoughts to a grammar, too, where the model's server takes grammars.
     """
 
     name: ClassVar[str] = "auto"
@@ -90,8 +107,6 @@ class AutoAdapter(PromptAdapter):
 
     native_thoughts: ClassVar[bool] = True
     """A model that is asked to think by itself is not asked for its reasoning in words."""
-
-    enforces_lines: bool = False
 
     @property
     def fallback(self) -> Adapter | None:
@@ -114,8 +129,6 @@ class AutoAdapter(PromptAdapter):
         output = None
         if form == "value":
             output = value_form(plan, lambda text: _alone(plan.outputs[0].name, text), params, capabilities)
-        elif form == "thoughts" and self.enforces_lines and not is_boxed(plan):
-            output = lines_form(plan, params, capabilities)
         return LMRequest(messages, params, output=output)
 
     def tools_in_words(self, capabilities: Capabilities) -> bool:
@@ -133,7 +146,7 @@ class AutoAdapter(PromptAdapter):
         text = text_of(completion)
         form = form_of(plan)
         if form == "object":
-            return JSONAdapter().parse(signature, completion)
+            return self._read_object(signature, plan, completion)
         if form == "nothing":
             return Parsed({}, ())
         said, thoughts, _ = _BEFORE_TEXT.spoken(text)
@@ -141,6 +154,16 @@ class AutoAdapter(PromptAdapter):
             raise ResponseUnparsable(plan.name, text, [each.name for each in plan.outputs])
         parsed = _read_value(plan, said) if form == "value" else _read_thoughts(plan, said)
         return parsed._replace(thoughts=thoughts) if thoughts else parsed
+
+    def _read_object(self, signature: type[Signature], plan: Plan, completion: str | Completion) -> Parsed:
+        try:
+            return JSONAdapter().parse(signature, completion)
+        except ResponseUnparsable:
+            text = text_of(completion)
+            if len(plan.outputs) > 1 or not is_few_words(plan.outputs[0]) or _NO_WORDS.search(text.strip() or "{}"):
+                raise
+        parsed = _read_value(plan, text)  # a few words alone are the value all the same
+        return parsed._replace(repairs=(Repair(plan.outputs[0].name, "format"), *parsed.repairs))
 
     def thoughts_of(self, signature: type[Signature]) -> Thoughts:
         """Return where thoughts end that a server left in the text: only before everything else."""
