@@ -35,6 +35,13 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(name) / "dspex"
 
 
+class Waits(dspex.Module):
+    """Waits until it is cancelled."""
+
+    async def forward(self) -> None:
+        await asyncio.get_running_loop().create_future()
+
+
 def watched(name: str = "shop") -> dspex.App:
     return dspex.App(ScriptedLM(lambda _: {"answer": "yes"}), watch=name)
 
@@ -130,6 +137,36 @@ async def test_the_only_app_is_printed_once() -> None:
     assert "\x1b" not in out
 
 
+async def test_the_socket_does_what_it_is_asked_and_nothing_else(folder: Path) -> None:
+    async with watched() as app:
+        reader, writer = await asyncio.open_unix_connection(str(folder / there(folder)[0]), limit=2**20)
+
+        async def tell(line: bytes) -> object:
+            writer.write(line + b"\n")
+            while True:
+                told = json.loads(await reader.readline())
+                if "acted" in told:
+                    return told["acted"]
+
+        def act(what: str, whom: str, how: str) -> bytes:
+            return json.dumps({"act": {"what": what, "whom": whom, "how": how, "more": {}}}).encode()
+
+        assert await tell(act("requests", "r9", "cancel")) == "request r9 has ended"
+        assert await tell(act("jobs", "r9", "shout")) == "there is no job r9"
+        assert await tell(act("files", "x", "remove")) == "nobody can remove files"
+        for line in (b"{}", b"[]", b"nonsense", b'{"act": 3}', b'{"act": {"what": 1, "whom": 2, "how": 3, "more": 4}}'):
+            assert await tell(line) == "this is not an act"
+        request = app.start(Waits())
+        assert await tell(act("requests", "r1", "cancel")) is None
+        with pytest.raises(asyncio.CancelledError):
+            await request.outcome()
+        writer.write(b"x" * 100_000)  # without an end: nobody listens any more, and whoever looks still sees
+        app.start(Waits()).cancel()
+        while b"delta" not in await reader.readline():
+            pass
+        writer.close()
+
+
 @pytest.mark.slow
 async def test_the_snapshot_as_json() -> None:
     async with watched() as app:
@@ -201,8 +238,29 @@ async def test_keys_choose_what_is_shown_and_the_terminal_is_given_back() -> Non
         ref.kill()
         await shown.shows("cache")
         await shown.shows("cache died and was restarted")
+        shown.press("jj")
+        await shown.shows("r restart  z suspend")
+        shown.press("r")
+        await shown.shows("restart cache?")
+        shown.press("y")
+        await shown.shows("restart cache: done")
+        await shown.shows("cache 2x died")
+        request = app.start(Waits())
+        shown.press("1")
+        await shown.shows("Waits")
+        shown.press("j")
+        await shown.shows("c cancel")
+        shown.press("c")
+        await shown.shows("cancel request r1?")
+        shown.press("n")  # whatever breaks something off is asked before
+        await shown.shows("c cancel")
+        assert not request.done
+        shown.press("cy")
+        await shown.shows("cancel request r1: done")
+        with pytest.raises(asyncio.CancelledError):
+            await request.outcome()
         shown.resize(60, 30)
-        await shown.shows("cache died and was restarted")
+        await shown.shows("cache 2x died")
         shown.press("p")
         await shown.shows("paused")
         shown.press("q")

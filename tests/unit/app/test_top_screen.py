@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from dspex.app.top.acts import Act, answered, asked
 from dspex.app.top.cells import Column, TableCell, TableRow, cut, dollars, seconds, table
-from dspex.app.top.screen import Look, Screen, State, frame, keys_of, press
+from dspex.app.top.screen import Look, Screen, State, frame, keys_of, meaning, press
 from dspex.app.top.terminal import text_of
 from dspex.app.top.views import VIEWS, toll_text
 from tests.support.snapshots import busy_snapshot, quiet_snapshot
@@ -162,12 +164,12 @@ def test_the_first_sentence_tells_who_died_who_waited_and_whether_anything_was_l
     [
         ("2q", ["2", "q"], ""),
         ("\x1b[A\x1b[B\x1bOA", ["up", "down", "up"], ""),
-        ("\x1b[5~\x1b[6~\r", ["pageup", "pagedown", "enter"], ""),
+        ("\x1b[5~\x1b[6~\r", ["pageup", "pagedown", "\r"], ""),
         ("\x1b[", [], "\x1b["),
         ("a\x1b", ["a"], "\x1b"),  # alone it may be the key, or the beginning of one
         ("\x1bq", ["escape", "q"], ""),
         ("\x1b[200~", [""], ""),
-        ("\x03", ["q"], ""),
+        ("k \x03", ["k", " ", "\x03"], ""),
     ],
 )
 def test_keys_by_name(typed: str, keys: list[str], rest: str) -> None:
@@ -210,6 +212,38 @@ def test_keys_choose_views_lines_orders_and_what_is_opened() -> None:
     helped = press(look, "?", shown)
     assert helped is not None
     assert "Page up" in plain(screen(told, helped, 100, 30))
+
+
+def test_a_sign_is_a_key_or_a_part_of_a_text() -> None:
+    signs = ("k", " ", "\r", "\x7f", "\x03", "up", "é")
+    assert [meaning(each, typed=False) for each in signs] == ["up", "p", "enter", "\x7f", "q", "up", "é"]
+    assert [meaning(each, typed=True) for each in signs] == ["k", " ", "enter", "backspace", "escape", "up", "é"]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(
+    ("name", "view", "chosen", "key"),
+    [
+        ("acts", "now", "r814", ""),
+        ("acts-asked", "tree", "App/cache", "r"),
+        ("acts-typed", "jobs", "capitals", "i"),
+    ],
+)
+def test_what_can_be_done_is_on_the_last_line(name: str, view: str, chosen: str, key: str, width: int) -> None:
+    told = busy_snapshot()
+    ask = asked(view, chosen, key, told)
+    assert not isinstance(ask, Act)
+    for letter in "say less":
+        ask = answered(ask, letter) if ask is not None and ask.typed is not None else ask
+        assert not isinstance(ask, Act)
+    shown = frame(told, replace(STATE, acts=True), Look(view=view, chosen=chosen, ask=ask), width, 24)
+    path = GOLDEN / f"{name}-{width}.txt"
+    if os.environ.get("DSPEX_GOLDEN"):
+        path.write_text(plain(shown) + "\n", "utf-8")
+    assert plain(shown) + "\n" == path.read_text("utf-8")
+    if not key:  # of an App that cannot be told to do something, no key is shown that would
+        assert "c cancel" in shown.lines[-1].plain
+        assert "c cancel" not in screen(told, Look(view=view, chosen=chosen), width, 24).lines[-1].plain
 
 
 def test_the_chosen_line_is_on_the_screen() -> None:

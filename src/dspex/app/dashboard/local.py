@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import re
 import socket
@@ -11,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dspex.app.config import read_socket_folders, read_watch
+from dspex.app.dashboard.actions import NotThere, act
 from dspex.app.dashboard.hub import Audience, encoded
 from dspex.app.dashboard.shapes import VERSION
 from dspex.app.dashboard.sockets import NAME, Bound, bind, is_allowed
-from dspex.errors import ConfigError
+from dspex.errors import ActorError, ConfigError, OptimizationError
 from dspex.runtime import ChildSpec, LibraryActor
 
 if TYPE_CHECKING:
@@ -27,6 +30,9 @@ WATCH: Final = "watch"
 
 MOST: Final = 16
 """Viewers at once; one more is sent away."""
+
+MOST_ASKED: Final = 16 * 1024
+"""Bytes of one line that asks for something."""
 
 AGAIN: Final = 0.5
 """Seconds after which connections are taken again, when the system could give none."""
@@ -69,7 +75,12 @@ def watch_spec(tree: AppTree, name: str) -> ChildSpec:
 
 
 class WatchServer(LibraryActor):
-    """Sends snapshots and their changes, as JSON Lines, to whoever connects; it reads nothing from them."""
+    """
+    Sends snapshots and their changes, as JSON Lines, to whoever connects, and does what they ask for.
+
+    A line ``{"act": {"what": …, "whom": …, "how": …, "more": {…}}}`` is answered by ``{"acted": null}``, or by the
+    reason why it was not done. The socket is this user's alone, so nobody has to show a token.
+    """
 
     def __init__(self, tree: AppTree, name: str) -> None:
         self._tree = tree
@@ -111,15 +122,47 @@ class WatchServer(LibraryActor):
         """Send what there is to see, until the viewer has gone; a slow one is not sent what it has missed."""
         loop = self._tree.runtime.loop
         greeting = {"dspex": "watch", "version": VERSION, "name": self._name, "pid": os.getpid()}
+        sending = asyncio.Lock()  # what was done is told between two updates, never within one
+        hearing = self.spawn_task(self._hear, connection, sending, label="hearing")
         try:
             with suppress(OSError):  # the viewer has gone
                 await loop.sock_sendall(connection, encoded(greeting) + b"\n")
                 async with aclosing(audience.lines()) as lines:
                     async for line in lines:
-                        await loop.sock_sendall(connection, line)
+                        async with sending:
+                            await loop.sock_sendall(connection, line)
         finally:
+            # Dead before its socket is closed: the loop would wait for the number of a closed one for ever.
+            await self._tree.runtime.kill_tasks((hearing,))
             self._viewers.discard(connection)
             connection.close()
+
+    async def _hear(self, connection: socket.socket, sending: asyncio.Lock) -> None:
+        """Do what a viewer asks for, one thing after the other, until it says nothing more."""
+        loop, heard = self._tree.runtime.loop, b""
+        with suppress(OSError):  # the viewer has gone
+            while len(heard) <= MOST_ASKED and (more := await loop.sock_recv(connection, 4_096)):
+                heard += more
+                *lines, heard = heard.split(b"\n")
+                for line in lines:
+                    told = encoded({"acted": await self._act(line)}) + b"\n"
+                    async with sending:
+                        await loop.sock_sendall(connection, told)
+
+    async def _act(self, line: bytes) -> str | None:
+        """Do what a line asks for; returns why it was not done."""
+        try:
+            wanted = json.loads(line)["act"]
+            what, whom, how, more = (wanted[each] for each in ("what", "whom", "how", "more"))
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return "this is not an act"
+        if not all(isinstance(each, str) for each in (what, whom, how)) or not isinstance(more, dict):
+            return "this is not an act"
+        try:
+            await act(self._tree, what, whom, how, more)
+        except (NotThere, ConfigError, OptimizationError, ActorError) as error:
+            return str(error)
+        return None
 
 
 def _close(connections: set[socket.socket]) -> None:

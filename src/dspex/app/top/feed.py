@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 
@@ -16,6 +16,7 @@ from dspex.app.config import read_dashboard_token
 from dspex.app.dashboard.delta import apply
 from dspex.app.dashboard.shapes import VERSION, Plain
 from dspex.app.dashboard.sockets import LocalApp, find
+from dspex.app.top.acts import Act
 from dspex.errors import ConfigError
 
 __all__ = ["Feed", "LocalFeed", "PageFeed", "choose", "feed_of", "snapshots"]
@@ -25,6 +26,9 @@ MOST_LINE: Final = 64 * 2**20
 
 SILENCE: Final = 30.0
 """Seconds after which an App that says nothing is given up; a living one sends a line every ten."""
+
+MOST_REFUSAL: Final = 16 * 1024
+"""Bytes of a refusal that are read."""
 
 NOBODY: Final = (
     "no App can be watched: App(watch=True) or DSPEX_WATCH=1 lets one be; "
@@ -42,6 +46,15 @@ class Feed(Protocol):
 
     def updates(self) -> AsyncGenerator[tuple[str, Any], None]:
         """Connect, then yield ``snapshot`` and ``delta`` until the other side ends; ConfigError if it is no App."""
+        ...
+
+    @property
+    def can_act(self) -> bool:
+        """True where the other side may do what it is asked for."""
+        ...
+
+    async def act(self, act: Act) -> None:
+        """Have one thing done; ConfigError tells why it was not, OSError and httpx.HTTPError that nobody answers."""
         ...
 
 
@@ -100,6 +113,28 @@ class LocalFeed:
         finally:
             writer.close()
 
+    @property
+    def can_act(self) -> bool:
+        """True: the socket is this user's alone."""
+        return True
+
+    async def act(self, act: Act) -> None:
+        """Have one thing done, over a connection of its own."""
+        reader, writer = await self._open()
+        try:
+            wanted = {"act": {"what": act.what, "whom": act.whom, "how": act.how, "more": dict(act.more)}}
+            writer.write(json.dumps(wanted).encode() + b"\n")
+            await writer.drain()
+            while line := await _line(reader):
+                told = _parsed(line)
+                if isinstance(told, dict) and "acted" in told:
+                    if told["acted"] is not None:
+                        raise ConfigError(str(told["acted"])[:400])
+                    return
+            raise ConfigError(f"{self._found.words} ended before it answered")
+        finally:
+            writer.close()
+
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         try:
             return await asyncio.open_unix_connection(str(self._found.path), limit=MOST_LINE)
@@ -133,10 +168,9 @@ class PageFeed:
 
     async def updates(self) -> AsyncGenerator[tuple[str, Any], None]:
         """Connect, then yield updates until the other side ends."""
-        headers = {"authorization": f"Bearer {self._token}"} if self._token else {}
         timeout = httpx.Timeout(SILENCE, connect=10.0)
         async with (
-            httpx.AsyncClient(headers=headers, timeout=timeout, trust_env=False) as client,
+            httpx.AsyncClient(headers=self._headers, timeout=timeout, trust_env=False) as client,
             client.stream("GET", f"{self._url}api/v1/events") as response,
         ):
             if response.status_code == 401:
@@ -151,6 +185,24 @@ class PageFeed:
                 elif "data" in event:
                     yield event.get("event", ""), _parsed(event["data"])
                     event = {}
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self._token}"} if self._token else {}
+
+    @property
+    def can_act(self) -> bool:
+        """True where the token is known."""
+        return self._token is not None
+
+    async def act(self, act: Act) -> None:
+        """Have one thing done."""
+        path = "/".join(quote(each, safe="") for each in (act.what, act.whom, act.how))
+        async with httpx.AsyncClient(headers=self._headers, timeout=SILENCE, trust_env=False) as client:
+            answer = await client.post(f"{self._url}api/v1/{path}", json=dict(act.more))
+        if answer.status_code != 200:
+            told = _parsed(answer.content[:MOST_REFUSAL])
+            raise ConfigError(str(told.get("error", answer.status_code) if isinstance(told, dict) else told)[:400])
 
 
 def _parsed(text: str | bytes) -> Any:

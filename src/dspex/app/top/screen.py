@@ -10,10 +10,11 @@ from typing import Final
 from rich.text import Text
 
 from dspex.app.dashboard.shapes import Plain
+from dspex.app.top.acts import Ask, keys_shown
 from dspex.app.top.cells import Line, count, cut, dollars, line, seconds
 from dspex.app.top.views import VIEWS, View, toll_text
 
-__all__ = ["Look", "Screen", "State", "frame", "keys_of", "press"]
+__all__ = ["Look", "Screen", "State", "frame", "keys_of", "meaning", "press"]
 
 NARROWEST: Final = 40
 """Cells below which a screen is cut off on the right."""
@@ -21,7 +22,11 @@ NARROWEST: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The choices of the viewer: the view, its order, a line, what is opened, and whether the picture stands still."""
+    """
+    The choices of the viewer: the view, its order, a line, what is opened, and whether the picture stands still.
+
+    ``ask`` is the question that the next key answers.
+    """
 
     view: str = "now"
     orders: Mapping[str, int] = field(default_factory=dict)
@@ -30,16 +35,18 @@ class Look:
     first: int = 0
     paused: bool = False
     help: bool = False
+    ask: Ask | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Facts beside the snapshot: whom it is of, and how the connection is."""
+    """Facts beside the snapshot: whom it is of, how the connection is, and whether the viewer can act."""
 
     title: str
     link: str = "live"
     tone: str = "green"
     notice: str = ""
+    acts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,9 @@ def frame(snapshot: Plain, state: State, look: Look, width: int, height: int | N
     room = max(1, height - len(head) - 1)
     first = _first(body, look, room)
     shown = [_marked(each, look.chosen) for each in body[first : first + room]]
-    lines = [*head, *shown, *[Text()] * (room - len(shown)), _foot(view, look, len(body) - first - room, width)]
+    doing = keys_shown(view.key, look.chosen, snapshot) if state.acts and not look.help else []
+    foot = _foot(view, look, doing, len(body) - first - room, width)
+    lines = [*head, *shown, *[Text()] * (room - len(shown)), foot]
     return Screen([_whole(each, width) for each in lines[:height]], keys, first, room)
 
 
@@ -153,9 +162,12 @@ def _tabs(look: Look, width: int) -> Text:
     return found
 
 
-def _foot(view: View, look: Look, more: int, width: int) -> Text:
+def _foot(view: View, look: Look, doing: Sequence[str], more: int, width: int) -> Text:
+    if look.ask is not None:
+        words = look.ask.words
+        return line((cut(words if look.ask.typed is None else words[-width + 1 :], width), "bold reverse"))
     order = f"s order: {_order(view, look)}" if len(view.orders) > 1 else ""
-    keys = [order, "↑↓ choose", "⏎ open", "p pause", "? help", "q quit"]
+    keys = [*doing, order, "↑↓ choose", "⏎ open", "p pause", "? help", "q quit"]
     told = "  ".join(each for each in keys if each)
     below = f"{more} more lines" if more > 0 else ""
     return line((f"{told}  {below}"[:width].rstrip(), "dim"))
@@ -169,6 +181,12 @@ s             change the order of the lines
 p (space)     pause: the picture stands still; again: it goes on
 ?             this help; Esc closes it, and what is open
 q             quit: the App goes on
+
+With a line chosen, of an App that runs (the last line tells which keys do something to it):
+c             cancel a request, or a job
+r z u         restart, suspend or resume an actor
+h i d         hold a job or let it go on; give it a hint; drop a candidate
+              Whatever breaks something off asks before: y does it, any other key does not.
 
 failed        requests that ended in an error which their caller was told
 lost          requests that were taken and never ended: always 0
@@ -196,16 +214,17 @@ _SIGNS: Final = {
     "\x03": "q",
     "\x04": "q",
 }
+_TYPED: Final = {"\r": "enter", "\n": "enter", "\x7f": "backspace", "\b": "backspace", "\x03": "escape"}
 _SEQUENCE: Final = re.compile(r"\[[0-9;?]*[ -/]*[@-~]|O[@-~]")
 _BEGUN: Final = re.compile(r"\[[0-9;?]{0,16}|O")
 
 
 def keys_of(text: str) -> tuple[list[str], str]:
-    """Return the keys that a terminal has sent, by name, and the beginning of one that has not come whole."""
+    """Return the signs that a terminal has sent, arrows by name, and the beginning of one that has not come whole."""
     found, at = [], 0
     while at < len(text):
         if text[at] != "\x1b":
-            found.append(_SIGNS.get(text[at], text[at]))
+            found.append(text[at])
             at += 1
             continue
         sequence = _SEQUENCE.match(text, at + 1)
@@ -218,6 +237,11 @@ def keys_of(text: str) -> tuple[list[str], str]:
             found.append("escape")
             at += 1
     return found, ""
+
+
+def meaning(key: str, *, typed: bool) -> str:
+    """Return the name of a sign as a key, or as a part of a text that is ``typed``."""
+    return (_TYPED if typed else _SIGNS).get(key, key)
 
 
 def press(look: Look, key: str, shown: Screen) -> Look | None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import ExitStack, aclosing
+from dataclasses import replace
 from typing import Final
 
 import httpx
 
 from dspex._clock import monotonic
 from dspex.app.dashboard.shapes import Plain
+from dspex.app.top.acts import Act, answered, asked
 from dspex.app.top.cells import seconds
 from dspex.app.top.feed import Feed, snapshots
 from dspex.app.top.record import Recorder
-from dspex.app.top.screen import Look, Screen, State, frame, keys_of, press
+from dspex.app.top.screen import Look, Screen, State, frame, keys_of, meaning, press
 from dspex.app.top.terminal import Terminal
 from dspex.errors import ConfigError
 
@@ -60,6 +62,9 @@ class Viewer:
         """Bring what is to be seen, until cancelled."""
         raise NotImplementedError
 
+    async def work(self) -> None:
+        """Do what the viewer wants done, until cancelled."""
+
     async def run(self) -> None:
         """Show it until the viewer quits; raises what ``feed`` raises, and KeyboardInterrupt after Ctrl-C."""
         loop = asyncio.get_running_loop()
@@ -77,9 +82,10 @@ class Viewer:
                 loop.add_reader(self._terminal.keys, self._typed)
                 undo.callback(loop.remove_reader, self._terminal.keys)
             async with asyncio.TaskGroup() as around:
-                feeding = around.create_task(self.feed())
+                beside = [around.create_task(self.feed()), around.create_task(self.work())]
                 await self._draw_until_quit()
-                feeding.cancel()
+                for task in beside:
+                    task.cancel()
         if self._interrupted:
             raise KeyboardInterrupt
 
@@ -111,11 +117,16 @@ class Viewer:
         keys, self._rest = keys_of(self._rest + typed)
         if self._rest == "\x1b":  # alone it is the key; a sequence comes in one piece
             keys, self._rest = [*keys, "escape"], ""
-        for key in keys:
-            if self.look is None or self.key(key):
+        for sign in keys:
+            if self.look is None:
+                break
+            key = meaning(sign, typed=self.look.ask is not None and self.look.ask.typed is not None)
+            if self.key(key):
                 continue
             if self._frame is not None:
-                self.look = press(self.look, key, self._frame)
+                before, self.look = self.look, press(self.look, key, self._frame)
+                if self.look is not None and self.look.view != before.view:
+                    self._draw(self.look)  # the next key, typed fast, is meant for the lines of this view
             elif key == "q":
                 self.look = None
         self.wake.set()
@@ -152,6 +163,8 @@ class Live(Viewer):
         self._shown: Plain | None = None
         self._heard = monotonic()
         self._state = State(source.title, "connecting", "yellow")
+        self._wanted: asyncio.Queue[Act] = asyncio.Queue()
+        self._said = ""
 
     def current(self, look: Look) -> tuple[Plain, State] | None:
         """Return the latest snapshot; while it is paused, the one that was shown then."""
@@ -161,8 +174,40 @@ class Live(Viewer):
             return None
         silent, state = monotonic() - self._heard, self._state
         if state.link == "live" and silent > STALE:
-            state = State(state.title, f"silent for {seconds(silent)}", "yellow", state.notice)
-        return self._shown, state
+            state = replace(state, link=f"silent for {seconds(silent)}", tone="yellow")
+        if self._said:
+            state = replace(state, notice=f"{self._said}  {state.notice}".rstrip())
+        return self._shown, replace(state, acts=self._source.can_act)
+
+    def key(self, key: str) -> bool:
+        """Ask, or do, what a key means for the chosen line."""
+        look, shown = self.look, self._shown
+        if look is None or shown is None or not self._source.can_act or look.help:
+            return False
+        if look.ask is None:
+            found = asked(look.view, look.chosen, key, shown)
+            if found is None:
+                return False
+        else:
+            found = answered(look.ask, key)
+        self._said = ""
+        if isinstance(found, Act):
+            self._wanted.put_nowait(found)
+            found = None
+        self.look = replace(look, ask=found)
+        return True
+
+    async def work(self) -> None:
+        """Do what was asked for, one thing after the other, and tell what came of it."""
+        while True:
+            act = await self._wanted.get()
+            try:
+                await self._source.act(act)
+            except (ConfigError, OSError, httpx.HTTPError) as error:
+                self._said = f"{act.words}: {str(error) or type(error).__name__}"
+            else:
+                self._said = f"{act.words}: done"
+            self.wake.set()
 
     async def feed(self) -> None:
         """

@@ -457,7 +457,7 @@ def _jobs(snapshot: Plain, width: int, order: str, open_: str | None) -> list[Li
         style = {"finished": "green", "failed": "red"}.get(job["status"], "yellow")
         lines += [
             *([Line(Text())] if lines else []),
-            Line(line((job["id"], "bold"), f"  {job['optimizer']}  ", (job["status"], style))),
+            Line(line((job["id"], "bold"), f"  {job['optimizer']}  ", (job["status"], style)), job["id"]),
         ]
         cost = "unknown cost" if job.get("unpriced") and not float(job["spent"]) else dollars(job["spent"])
         paid = f"{cost}, {count(job['tokens'])} tokens for {count(job['evaluations'])} evaluations"
@@ -474,12 +474,12 @@ def _jobs(snapshot: Plain, width: int, order: str, open_: str | None) -> list[Li
             lines.append(Line(line((cut(", ".join(told), width), "dim"))))
         if len(job["points"]) > 1:
             lines.append(Line(_sparks(job["points"], width)))
-        lines += table(_CANDIDATE, [_candidate(each, job["matrix"]) for each in job["candidates"]], width)
+        lines += table(_CANDIDATE, [_candidate(each, job) for each in job["candidates"]], width)
     for job in reversed(snapshot.get("indexings", {}).values()):  # an older recording has none
         style = {"finished": "green", "failed": "red"}.get(job["status"], "yellow")
         lines += [
             *([Line(Text())] if lines else []),
-            Line(line((job["id"], "bold"), f"  into {job['index']}  ", (job["status"], style))),
+            Line(line((job["id"], "bold"), f"  into {job['index']}  ", (job["status"], style)), job["id"]),
             Line(line(_indexed(job), (f"  {job['error']}" if job["error"] else "", "red"))),
         ]
     return lines or [Line(line(("No job has been started: app.compile(…) or app.index(…) starts one.", "dim")))]
@@ -500,11 +500,11 @@ def _sparks(points: Sequence[Sequence[Any]], width: int) -> Text:
     return line(("best mean by money: ", "dim"), f"{means[0]:.3f} ", (marks, "cyan"), f" {means[-1]:.3f}")
 
 
-def _candidate(row: Plain, matrix: Plain) -> TableRow:
+def _candidate(row: Plain, job: Plain) -> TableRow:
     mean = "-" if row["mean"] is None else f"{row['mean']:.3f}"
     bounds = "-" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
     squares = Text(no_wrap=True)
-    for cell in matrix["scores"].get(row["key"], ()):
+    for cell in job["matrix"]["scores"].get(row["key"], ()):
         if cell is None:
             squares.append(" ")
         elif cell == "failed":
@@ -513,7 +513,15 @@ def _candidate(row: Plain, matrix: Plain) -> TableRow:
             squares.append("#" if cell >= 1 else str(max(0, int(cell * 10))), "green" if cell >= 0.5 else "yellow")
     failed = TableCell(count(row["failed"]), "red" if row["failed"] else "")
     return TableRow(
-        (TableCell(row["key"][:10]), TableCell(mean), TableCell(bounds), TableCell(count(row["rows"])), failed, squares)
+        (
+            TableCell(row["key"][:10]),
+            TableCell(mean),
+            TableCell(bounds),
+            TableCell(count(row["rows"])),
+            failed,
+            squares,
+        ),
+        f"{job['id']} {row['key']}",
     )
 
 
