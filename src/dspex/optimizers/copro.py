@@ -77,7 +77,7 @@ class COPRO(Algorithm[Ascent]):
     race: bool = True
     width: int = 1
     steered_by: ClassVar[frozenset[str]] = frozenset({"hint"})
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         check_metric(self.metric)

@@ -61,7 +61,7 @@ class InferRules(Algorithm[Contest]):
     prompt_lm: LMChoice = None
     race: bool = True
     width: int = 1024
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         check_metric(self.metric)

@@ -146,7 +146,7 @@ class MIPROv2(Algorithm[Mixing]):
     width: int = 16
     sampler: Sampler = "thompson"
     steered_by: ClassVar[frozenset[str]] = frozenset({"hint"})
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         check_metric(self.metric)

@@ -115,6 +115,7 @@ class Playbook(Algorithm[Lessons]):
     max_bullets: int = 40
     reflection_lm: LMChoice = None
     width: int = 4
+    version: ClassVar[int] = 2
     steered_by: ClassVar[frozenset[str]] = frozenset({"hint"})
 
     def __post_init__(self) -> None:

@@ -80,7 +80,7 @@ class BootstrapFewShotWithRandomSearch(Algorithm[Contest]):
     teacher: Module | None = None
     race: bool = True
     width: int = 1024
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         check_metric(self.metric)

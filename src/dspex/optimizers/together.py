@@ -46,7 +46,7 @@ class BetterTogether(Algorithm[Contest]):
     _: KW_ONLY
     in_sequence: bool = True
     width: int = 16
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         check_metric(self.metric)
