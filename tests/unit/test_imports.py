@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.imports import Module, Package, read_package
 
-BASE = frozenset({"errors", "telemetry", "_clock", "_random", "_guard", "_files", "_html"})
+BASE = frozenset({"errors", "telemetry", "_clock", "_random", "_guard", "_files", "_html", "_dataclass"})
 NAMES = frozenset({"_names"})
 """The table of public names: façades alone go by it."""
 EVERYTHING = BASE | {
@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "_names": frozenset[str](),
     "errors": frozenset({"_guard"}),
     "_clock": frozenset[str](),
+    "_dataclass": frozenset[str](),
     "_files": frozenset({"errors"}),
     "_html": frozenset({"errors", "_files"}),
     "_random": frozenset[str](),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from dspex._dataclass import dataclass
 from dspex.errors import BudgetExceeded
 from dspex.evaluation import Row
 from dspex.optimizers._allowance import times

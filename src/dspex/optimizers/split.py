@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from dspex._dataclass import dataclass
 from dspex.evaluation import Row
 from dspex.optimizers.fingerprint import fingerprint_examples
 

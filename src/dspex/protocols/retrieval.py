@@ -6,9 +6,10 @@ import hashlib
 import inspect
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from dspex._dataclass import dataclass
 from dspex.errors import PassageInvalid
 from dspex.protocols.filters import Filter
 from dspex.protocols.metadata import Metadata, checked_metadata

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from dspex._dataclass import dataclass
 from dspex._guard import class_name, text_of
 
 __all__ = [

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
+from dspex._dataclass import dataclass
 from dspex.protocols.executor import Failed, Ok
 from dspex.requests import Request
 from dspex.telemetry import Facts

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from dspex._dataclass import dataclass
 from dspex.errors import ConfigError
 
 __all__ = ["DemoOptions", "Sizes"]

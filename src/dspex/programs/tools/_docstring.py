@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from dspex._dataclass import dataclass
 
 __all__ = ["Docstring", "read_docstring"]
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
+
+from dspex._dataclass import dataclass
 
 if TYPE_CHECKING:
     from bs4 import Tag
