@@ -14,6 +14,7 @@ from dspex.optimizers import (
     BetterTogether,
     BootstrapFewShotWithRandomSearch,
     BootstrapFinetune,
+    EnsembleOf,
     FeedbackDescent,
     InferRules,
     MIPROv2,
@@ -134,6 +135,13 @@ class TestBetterTogetherSideBySide(AlgorithmContract):
 
     def algorithm(self) -> Algorithm[Any]:
         return BetterTogether(metric, in_turn(), in_sequence=False)
+
+
+class TestEnsembleOf(AlgorithmContract):
+    limit = 350
+
+    def algorithm(self) -> Algorithm[Any]:
+        return EnsembleOf(metric, [*in_turn(), dspex.LabeledFewShot(3)])
 
 
 class TestPlaybook(AlgorithmContract):

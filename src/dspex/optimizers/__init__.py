@@ -6,6 +6,7 @@ from dspex.optimizers.bootstrap import BootstrapFewShot
 from dspex.optimizers.bootstrap_finetune import BootstrapFinetune
 from dspex.optimizers.candidate import Candidate
 from dspex.optimizers.copro import COPRO
+from dspex.optimizers.ensemble_of import EnsembleOf
 from dspex.optimizers.feedback_descent import FeedbackDescent
 from dspex.optimizers.gepa import GEPA
 from dspex.optimizers.headroom import HeadroomReport, Variant
@@ -58,6 +59,7 @@ __all__ = [
     "Candidate",
     "Embed",
     "Embedded",
+    "EnsembleOf",
     "Evaluation",
     "FeedbackDescent",
     "Found",

@@ -219,7 +219,7 @@ class JobService:
             program,
             split.learn,
             split.choose,
-            programs=optimizer.programs(),
+            programs=optimizer.programs(program),
             seed=settings.seed,
             in_dollars=in_dollars,
             can_train=partial(self._can_train, options.lm),

@@ -330,7 +330,7 @@ class Frame:
             choose=task.choose if ask.choose is None else ask.choose,
             start=task.start if ask.start is None else ask.start,
             seed=ask.seed if ask.seed is not None else int(digest([task.seed, *place])[:12], 16),
-            programs={**task.programs, **ask.algorithm.programs()},
+            programs={**task.programs, **ask.algorithm.programs(task.program)},
         )
 
         def ended(found: Found) -> None:

@@ -79,7 +79,7 @@ class OptimizerActor(WorkingActor[JobRecord]):
             raise
         if finished is not None:
             outcome = outcome_of(finished)
-            record.finish(outcome.candidate.applied(record.spec.program, record.spec.named), outcome)
+            record.finish(record.spec.program_of(outcome.candidate), outcome)
         if record.settled:
             return Continue(_SETTLED)
         record.status = "running"
@@ -172,7 +172,7 @@ class OptimizerActor(WorkingActor[JobRecord]):
             outcome = await self._outcome()
             if timer is not None:
                 timer.ref.kill()
-            program = outcome.candidate.applied(spec.program, spec.named)
+            program = spec.program_of(outcome.candidate)
             await self._writer.append("finished", plain_outcome(outcome), "result")
         except Exception as error:  # noqa: BLE001 - the error that a search raises is how its job ends
             if not isinstance(error, JobBusy):
@@ -186,7 +186,7 @@ class OptimizerActor(WorkingActor[JobRecord]):
         spec = self._record.spec
         gate = OutageGate(self.runtime, PAUSES, on_pause=self._note_pause, on_go=self._note_go)
         runner = RowRunner(self._executor, spec.options, gate, insists=True, telemetry=self.runtime.telemetry)
-        programs = {"": spec.program, **spec.optimizer.programs()}
+        programs = {"": spec.program, **spec.optimizer.programs(spec.program)}
         if self._record.training is not None:
             self._trainings = Trainings(self._record.training, self.runtime, self._writer, gate, spec.options)
         train = self._trainings.train if self._trainings is not None else None
@@ -201,7 +201,7 @@ class OptimizerActor(WorkingActor[JobRecord]):
     async def _outcome(self) -> Outcome:
         spec, core = self._record.spec, self._core
         self._record.best = self._best
-        programs, held = spec.optimizer.programs(), len(spec.split.hold)
+        programs, held = spec.optimizer.programs(spec.program), len(spec.split.hold)
         rows = (spec.split.learn, spec.split.choose)
         task = Task(spec.program, *rows, programs=programs, seed=spec.seed, held=held)
         core.begin(JobPlan(spec.optimizer, spec.split, spec.sure, spec.limit, spec.seed), task)

@@ -73,6 +73,11 @@ class JobSpec:
     def __hash__(self) -> int:
         return hash(self.id)
 
+    def program_of(self, candidate: Candidate) -> Module:
+        """Return what a candidate makes: of the student, or of the optimizer's program that it names."""
+        program = self.optimizer.programs(self.program)[candidate.program] if candidate.program else self.program
+        return candidate.applied(program, self.named)
+
 
 @dataclass(slots=True)
 class JobRecord(RecordOfJob[JobSpec]):

@@ -86,7 +86,7 @@ class BootstrapFewShot(Algorithm[Worked]):
         if min(self.max_bootstrapped_demos, self.max_labeled_demos, self.max_rounds - 1, self.width - 1) < 0:
             raise ConfigError("numbers of demonstrations must be 0 or more, max_rounds and width at least 1")
 
-    def programs(self) -> Mapping[str, Module]:
+    def programs(self, student: Module) -> Mapping[str, Module]:
         """Return the teacher, if it is another program."""
         return {TEACHER: self.teacher} if self.teacher is not None else {}
 

@@ -126,7 +126,7 @@ class BootstrapFinetune(Algorithm[Tuned]):
         """Return what the result depends on: neither the price nor how often one looks."""
         return {name: value for name, value in super().options().items() if name not in _UNTOLD}
 
-    def programs(self) -> Mapping[str, Module]:
+    def programs(self, student: Module) -> Mapping[str, Module]:
         """Return the teacher, if it is another program."""
         return {TEACHER: self.teacher} if self.teacher is not None else {}
 

@@ -75,7 +75,7 @@ class InferRules(Algorithm[Contest]):
             self.metric, max_bootstrapped_demos=demos[0], max_labeled_demos=demos[1], teacher=self.teacher
         )
 
-    def programs(self) -> Mapping[str, Module]:
+    def programs(self, student: Module) -> Mapping[str, Module]:
         """Return the teacher, if it is another program."""
         return {TEACHER: self.teacher} if self.teacher is not None else {}
 

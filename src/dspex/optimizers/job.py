@@ -149,7 +149,7 @@ class Job(Generic[M]):
         """The best program that the search found, whatever the verdict on it; None before the job has finished."""
         outcome = self._record.outcome
         spec = self._record.spec
-        return cast("M", outcome.found.applied(spec.program, spec.named)) if outcome is not None else None
+        return cast("M", spec.program_of(outcome.found)) if outcome is not None else None
 
     async def best(self) -> M:
         """
@@ -163,8 +163,8 @@ class Job(Generic[M]):
         record = self._record
         if record.result is not None:
             return cast("M", record.result)
-        program = record.spec.program
-        return cast("M", record.best().applied(program, record.spec.named) if record.best is not None else program)
+        spec = record.spec
+        return cast("M", spec.program_of(record.best()) if record.best is not None else spec.program)
 
     def events(self) -> JobEvents:
         """

@@ -193,7 +193,7 @@ class MIPROv2(Algorithm[Mixing]):
 
     # --- the search -----------------------------------------------------------------------------------------
 
-    def programs(self) -> Mapping[str, Module]:
+    def programs(self, student: Module) -> Mapping[str, Module]:
         """Return the teacher, if it is another program."""
         return {TEACHER: self.teacher} if self.teacher is not None else {}
 

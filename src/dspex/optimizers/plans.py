@@ -369,8 +369,8 @@ class Algorithm(ABC, Generic[S]):
             return {}
         return {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "metric"}
 
-    def programs(self) -> Mapping[str, Module]:
-        """Return other programs that candidates may name, a teacher for example."""
+    def programs(self, student: Module) -> Mapping[str, Module]:
+        """Return other programs that candidates may name: a teacher, or one that is made of the student."""
         return {}
 
     def check(self, task: Task) -> None:

@@ -100,7 +100,7 @@ class BootstrapFewShotWithRandomSearch(Algorithm[Contest]):
             teacher=self.teacher,
         )
 
-    def programs(self) -> Mapping[str, Module]:
+    def programs(self, student: Module) -> Mapping[str, Module]:
         """Return the teacher, if it is another program."""
         return {TEACHER: self.teacher} if self.teacher is not None else {}
 

@@ -52,19 +52,19 @@ class BetterTogether(Algorithm[Contest]):
         check_metric(self.metric)
         if not self.optimizers or not all(isinstance(each, Algorithm) for each in self.optimizers):
             raise ConfigError("BetterTogether takes a metric and a list of optimizers")
-        self.programs()
 
-    def programs(self) -> Mapping[str, Module]:
+    def programs(self, student: Module) -> Mapping[str, Module]:
         """Return the programs of all of them."""
         found: dict[str, Module] = {}
         for each in self.optimizers:
-            for name, program in each.programs().items():
+            for name, program in each.programs(student).items():
                 if found.setdefault(name, program) is not program:
                     raise ConfigError(f"two of the optimizers have different programs under the name {name!r}")
         return found
 
     def check(self, task: Task) -> None:
-        """Have each of them look at the task."""
+        """Have each of them look at the task, and refuse two that have different programs under one name."""
+        self.programs(task.program)
         for each in self.optimizers:
             each.check(task)
 

@@ -180,7 +180,7 @@ def simulate(
         shelf.add(key)
     core = Core(shelf)
     split = Split(tuple(learn), tuple(learn if choose is None else choose), tuple(hold), "nothing is held out")
-    task = Task(student, split.learn, split.choose, programs=algorithm.programs(), seed=seed, held=len(hold))
+    task = Task(student, split.learn, split.choose, programs=algorithm.programs(student), seed=seed, held=len(hold))
     found = Simulated(None, "", 0, Spending(), journal)
 
     def absorbed(lane: Lane, _: int) -> None:
@@ -190,7 +190,7 @@ def simulate(
     core.on_absorbed = absorbed
     core.begin(JobPlan(algorithm, split, sure, limit, seed), task)
     flight: list[Item] = []
-    programs = {"": student, **algorithm.programs()}
+    programs = {"": student, **algorithm.programs(student)}
     while not core.done and core.trouble is None:
         while len(flight) < pool and (item := core.take()) is not None:
             flight.append(item)

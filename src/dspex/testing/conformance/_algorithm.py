@@ -164,7 +164,8 @@ class AlgorithmContract(ABC):
         """The same state gives the same plan, and the same best, however often it is asked."""
         algorithm = self.algorithm()
         rows = rows_of(self.learn_rows)
-        task = Task(self.program() or Predict("question -> answer"), rows, rows, programs=algorithm.programs())
+        student = self.program() or Predict("question -> answer")
+        task = Task(student, rows, rows, programs=algorithm.programs(student))
         one, two = algorithm.begin(task), algorithm.begin(task)
         before = repr(one)
         asked = [_first_ask(algorithm, state) for state in (one, two, one)]
