@@ -348,6 +348,8 @@ async def test_who_waited_for_a_retriever_that_died_is_told_by_name(simulator: S
         "answered": 1,
         "failed": 0,
         "again": 0,
+        "twice": "0",
+        "unpriced": 0,
         "who": {"App/retrievers/default": 1},
     }
     (death,) = state["deaths"].values()
@@ -355,6 +357,32 @@ async def test_who_waited_for_a_retriever_that_died_is_told_by_name(simulator: S
     (kept,) = state["kept"]["killed"].values()
     assert kept["waited"] == ["retrievers/default"]
     assert state["retrievers"]["default"]["count"] == 1
+
+
+async def test_a_call_that_was_on_the_wire_of_a_transport_that_died_is_told_with_its_price(
+    simulator: Simulator,
+) -> None:
+    """The provider may charge both: what was broken off is taken to cost as much as the answer."""
+    simulator.set_faults(FaultPlan(script={CHAT: (Fault(kind=FaultKind.HANG),)}))
+    prices = {"*": dspex.Price(1, 5)}
+    async with watched(simulator, cache=None, prices=prices) as app, viewer(app) as client, events_of(client) as events:
+        _, _, state = await events.next()
+        request = app.start(dspex.Predict("question -> answer"), question="q")
+        while not any("wire" in step for row in state["requests"].values() for step in row["steps"]):
+            _, _, changes = await events.next()
+            state = apply(state, changes)
+        pid = next(node.pid for node in app.tree().walk() if node.label == "transport")
+        assert pid is not None
+        app.runtime.processes[pid].ref.kill()
+        await request
+        while not state["toll"]["answered"]:
+            _, _, changes = await events.next()
+            state = apply(state, changes)
+
+    assert (state["toll"]["waited"], state["toll"]["again"], state["toll"]["unpriced"]) == (1, 1, 0)
+    assert state["toll"]["twice"] == state["app"]["spent"] == format(request.details.cost or 0, "f")
+    (death,) = state["deaths"].values()
+    assert (death["again"], death["twice"]) == (1, state["toll"]["twice"])
 
 
 # --- evaluations, and a service of one's own ------------------------------------------------------------------

@@ -32,12 +32,22 @@ def quiet_snapshot() -> dict[str, Any]:
             "per_second": None,
             "per_minute": None,
             "capture": False,
+            "note": "",
             "began": 1_700_000_000,
         },
         "requests": {},
         "tree": {"App": _node(0, None, "App"), "App/cache": _node(1, "App", "cache")},
         "deaths": {},
-        "toll": {"deaths": 0, "waited": 0, "answered": 0, "failed": 0, "again": 0, "who": {}},
+        "toll": {
+            "deaths": 0,
+            "waited": 0,
+            "answered": 0,
+            "failed": 0,
+            "again": 0,
+            "twice": "0",
+            "unpriced": 0,
+            "who": {},
+        },
         "models": {},
         "cache": None,
         "retrievers": {},
@@ -76,7 +86,17 @@ def busy_snapshot() -> dict[str, Any]:
         "4": _death(4, "App/ledger", 64.0, []),
     }
     who = {"App/retrievers/default": 1, "App/lm/openai/small": 1, "App/ledger": 1}
-    told["toll"] = {"deaths": 3, "waited": 5, "answered": 3, "failed": 1, "again": 1, "who": who}
+    told["toll"] = {
+        "deaths": 3,
+        "waited": 5,
+        "answered": 3,
+        "failed": 1,
+        "again": 1,
+        "twice": "0.00031",
+        "unpriced": 0,
+        "who": who,
+    }
+    told["app"]["note"] = "the shop in the village"
     told["models"] = {"small": _small(), "careful": _large()}
     told["cache"] = {
         "hits": {"memory": 30, "disk": 10, "coalesced": 2},
@@ -146,7 +166,8 @@ def _tree() -> dict[str, Any]:
 
 
 def _death(number: int, path: str, at: float, waited: list[str], **ends: int) -> dict[str, Any]:
-    ended = {"answered": 0, "failed": 0, "again": 0, **ends}
+    twice = {"twice": "0.00031" if ends.get("again") else "0", "unpriced": 0}
+    ended = {"answered": 0, "failed": 0, "again": 0, **twice, **ends}
     told = {"number": number, "path": path, "at": at, "restarts": 1, "reason": "killed"}
     return {**told, "waited": len(waited), "requests": waited, **ended}
 

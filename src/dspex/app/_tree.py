@@ -280,10 +280,11 @@ class AppTree:
         with suppress(LeakedTasks):
             await self.runtime.close()
 
-    def watch(self, *, capture: bool = False) -> Notes:
+    def watch(self, *, capture: bool = False, note: str = "") -> Notes:
         """Remember from now on what whoever looks will ask for; a second time, what is remembered already."""
         if self.notes is None:
             self.notes = Notes(self.runner, self.runtime.telemetry, capture=capture)
+        self.notes.note = note or self.notes.note
         return self.notes
 
     @property

@@ -145,8 +145,12 @@ def test_the_first_sentence_tells_who_died_who_waited_and_whether_anything_was_l
     told = busy_snapshot()
     assert toll_text(told) == (
         "retrievers/default, small and ledger died and were restarted; 5 requests waited for them: 3 answered, "
-        "1 failed, 1 under way; nothing was lost; 1 call may be paid twice"
+        "1 failed, 1 under way; nothing was lost; 1 call may be paid twice ($0.0003)"
     )
+    for unpriced, price in ((1, "1 call may be paid twice (price unknown)"), (0, "1 call may be paid twice ($0.0003)")):
+        assert toll_text({**told, "toll": {**told["toll"], "unpriced": unpriced}}).endswith(price)
+    some = {**told, "toll": {**told["toll"], "again": 3, "unpriced": 1}}
+    assert toll_text(some).endswith("3 calls may be paid twice ($0.0003 and more)")
     told["toll"]["who"] |= {"App/cache": 4, "App/watch": 1}
     assert toll_text(told).startswith("cache 4x, retrievers/default, small and 2 more died and were restarted; ")
     del told["toll"]["who"]  # as in recordings of older releases

@@ -50,7 +50,7 @@ def mount_dashboard(service: Any, path: str, app: App, dashboard: Dashboard) -> 
 
     def find() -> tuple[AppTree, Notes, Audience]:
         tree = app.running_tree()
-        notes = tree.watch(capture=dashboard.capture)
+        notes = tree.watch(capture=dashboard.capture, note=dashboard.note)
         if not latest or latest[0].hub is not tree.hub:
             for gone in latest:
                 gone.close()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from dspex._guard import contained
@@ -17,10 +18,12 @@ from dspex.app.dashboard.evaluations_view import EvaluationNote
 from dspex.app.dashboard.figures import LATEST, Durations, plain_of
 from dspex.app.dashboard.jobs_view import JobNotes
 from dspex.app.dashboard.requests_view import (
+    BROKEN_OFF,
     FINE,
     REASONS,
     RequestRows,
     attempts_of,
+    exact,
     reasons_of,
     request_row,
     waits_for,
@@ -72,6 +75,10 @@ WORDS: Final = 4_000
 
 _log = get_logger("dashboard")
 
+
+_NOBODY_WAITED: Final[Plain] = {"waited": 0, "answered": 0, "failed": 0, "again": 0, "twice": "0", "unpriced": 0}
+
+_KILLED: Final = frozenset({"killed"})
 
 _NEVER: Final = (math.inf, SLOW_AFTER)
 
@@ -135,6 +142,8 @@ class Notes:
 
     def __init__(self, runner: RequestRunner, telemetry: Telemetry, *, capture: bool = False) -> None:
         self.capture = capture
+        self.note = ""
+        """One line that stands above every view."""
         self.origin = runner.runtime.clock.now()
         """Where the times that are told begin, by the runtime's clock."""
         self.tree = TreeNotes(origin=self.origin, capture=capture)
@@ -154,9 +163,10 @@ class Notes:
         self.lms: dict[str, LM] = {}
         self.who: Counter[str] = Counter()
         """The deaths of each actor while somebody looked, by path."""
-        self.toll = {"deaths": 0, "waited": 0, "answered": 0, "failed": 0, "again": 0}
+        self.toll: Plain = {"deaths": 0, **_NOBODY_WAITED}
         """The cost of restarts while somebody looked: ``waited`` requests were at a part that died; of these so many
-        were ``answered`` and ``failed``; ``again`` counts attempts that were broken off and may be paid twice."""
+        were ``answered`` and ``failed``; ``again`` counts attempts that were broken off and may be paid twice,
+        ``twice`` dollars as far as their price is known, which that of ``unpriced`` of them is not."""
         self._waits: dict[str, list[Plain]] = {}
         self._at_death: dict[str, Plain] = {}
         """Deaths that no look has found yet, by path."""
@@ -198,7 +208,7 @@ class Notes:
             return
         if death is None:
             at = round(now - self.origin, 3)
-            death = {"path": path, "at": at, "waited": 0, "requests": [], "answered": 0, "failed": 0, "again": 0}
+            death = {"path": path, "at": at, "requests": [], **_NOBODY_WAITED}
             self._at_death[path] = death
         rooms = path.split("/")
         for one in itertools.islice(live, ASKED):  # this is a supervisor's time
@@ -218,7 +228,7 @@ class Notes:
             self.who[path] += 1
         noted = self._at_death.pop(path, None)
         if noted is None:
-            death |= {"waited": 0, "requests": [], "answered": 0, "failed": 0, "again": 0}
+            death |= {"requests": [], **_NOBODY_WAITED}
             return
         death |= noted
         for found in self._waits.values():  # those that are under way go on to be counted there
@@ -231,10 +241,30 @@ class Notes:
     def _settle(self, live: LiveRequest, deaths: list[Plain]) -> None:
         """Write the end of a request beside the deaths that it has lived through."""
         end = "failed" if live.error is not None else "answered"
-        again = sum(each.sent and each.outcome == "killed" for each in live.record.attempts)
+        transport = any(each["path"].endswith("/transport") for each in deaths)
+        again, unpriced, twice = self._paid_twice(live.record, BROKEN_OFF if transport else _KILLED)
         for place in (*deaths, self.toll):
             place[end] += 1
             place["again"] += again
+            place["unpriced"] += unpriced
+            place["twice"] = exact(Decimal(place["twice"]) + twice)
+
+    def _paid_twice(self, record: RequestRecord, ends: Collection[str]) -> tuple[int, int, Decimal]:
+        """
+        Return how many attempts were broken off on the wire, of how many the price is unknown, and that of the others.
+
+        Nobody has counted the tokens of one that was broken off: it is taken to cost as much as the answer that came.
+        """
+        again, unpriced, dollars = 0, 0, Decimal(0)
+        for log in record.logs:
+            killed = sum(each.sent and each.outcome in ends for each in log.attempts)
+            if killed:
+                answer, lm = log.response, log.lm
+                cost = None if answer is None or lm is None else self._runner.services.money.cost(lm, answer.usage)
+                again += killed
+                unpriced += killed if cost is None else 0
+                dollars += killed * cost if cost is not None else 0
+        return again, unpriced, dollars
 
     def _take(self, live: LiveRequest) -> None:
         record = live.record

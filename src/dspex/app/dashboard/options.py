@@ -14,6 +14,9 @@ __all__ = ["LOOPBACK_NAMES", "Dashboard", "dashboard_of", "host_of", "is_loopbac
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 """The names by which a browser on this machine calls this machine."""
 
+MOST_NOTE = 200
+"""Characters of the note."""
+
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(?P<port>\d{1,5})")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,200}")
 
@@ -29,6 +32,7 @@ class Dashboard:
             one that is part of ``app.dashboard_url`` is needed to act: cancel, restart, suspend, steer.
         capture: True shows conversations and the texts of errors: the words of users and models. Who reads them needs
             the token.
+        note: One line that stands above every view, here and in ``dspex top``: which of several Apps it is, say.
         hosts: More names by which browsers may call the page; its own address and loopback names always may.
 
     Raises:
@@ -39,6 +43,7 @@ class Dashboard:
     token: str | None = field(default=None, repr=False)
     capture: bool = False
     hosts: tuple[str, ...] = ()
+    note: str = ""
 
     def __post_init__(self) -> None:
         found = _ADDRESS.fullmatch(self.address) if isinstance(self.address, str) else None
@@ -46,6 +51,8 @@ class Dashboard:
             raise ConfigError(f"dashboard={self.address!r:.60} is not an address such as '127.0.0.1:8765'")
         if self.token is not None and (not isinstance(self.token, str) or not _TOKEN.fullmatch(self.token)):
             raise ConfigError("the dashboard's token must have 16 to 200 letters, digits or signs of ._~+/=-")
+        if not isinstance(self.note, str) or len(self.note) > MOST_NOTE or not self.note.isprintable():
+            raise ConfigError(f"the dashboard's note is one line of up to {MOST_NOTE} characters")
         if isinstance(self.hosts, str) or not all(isinstance(each, str) and each for each in self.hosts):
             raise ConfigError("the dashboard's hosts are a tuple of names, such as ('dash.example.com',)")
         if self.token is None and not is_loopback(self.host):

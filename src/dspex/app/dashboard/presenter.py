@@ -114,6 +114,7 @@ def _app(tree: AppTree, notes: Notes, now: float, rows: Plain) -> Plain:
         "per_second": round(ended / seconds, 2) if seconds else None,
         "per_minute": _per_minute(notes, None),
         "capture": notes.capture,
+        "note": notes.note,
         "began": round(wall_time() - (now - notes.origin)),
     }
 

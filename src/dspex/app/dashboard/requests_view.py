@@ -10,13 +10,26 @@ from dspex.app.dashboard.shapes import Plain
 from dspex.protocols.lm import Attempt, AttemptLog
 from dspex.requests import RequestRecord, StepNote
 
-__all__ = ["REASONS", "RequestRows", "attempts_of", "exact", "money", "reasons_of", "request_row", "waits_for"]
+__all__ = [
+    "BROKEN_OFF",
+    "REASONS",
+    "RequestRows",
+    "attempts_of",
+    "exact",
+    "money",
+    "reasons_of",
+    "request_row",
+    "waits_for",
+]
 
 REASONS: Final = ("failed", "killed", "retried", "repaired", "slow")
 """Why a request that has ended is kept, the strongest first."""
 
 MOST_TEXT: Final = 400
 """Characters of an error that are shown, where words may be shown at all."""
+
+BROKEN_OFF: Final = frozenset({"killed", "TransportFailed"})
+"""Outcomes of attempts whose step, or whose transport, has died under them."""
 
 FINE: Final = frozenset({"ok", "resent", "cancelled"})
 """Outcomes of attempts after which nothing is tried again: ``cancelled`` lost a race."""
@@ -185,7 +198,8 @@ def waits_for(rooms: Sequence[str], step: StepNote) -> bool:
     if len(rooms) < 4:
         return True  # all below it died as well
     if rooms[3] == "transport":
-        return sent
+        attempts = attempts_of(log)  # by the time the death is told, its attempts may have ended and wait to be sent
+        return sent or bool(attempts and attempts[-1].outcome in BROKEN_OFF)
     # An attempt on the wire is untouched by the death of the client that granted it.
     return not sent and (log.lm is None or log.lm.model.rpartition("/")[2] == rooms[-1])
 

@@ -77,7 +77,7 @@ class DashboardServer(LibraryActor):
         """Listen; ConfigError when the address is taken or is not one of this machine's."""
         uvicorn, web = importlib.import_module("uvicorn"), importlib.import_module("dspex.app.dashboard.web")
         tree, door = self._tree, self._door
-        notes = tree.watch(capture=door.options.capture)
+        notes = tree.watch(capture=door.options.capture, note=door.options.note)
         audience = self._audience = Audience(tree.hub)
         listening = _listen(door)
         serving = self.own(_Serving(audience, listening), _end)

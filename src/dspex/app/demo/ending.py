@@ -79,15 +79,15 @@ def answered(show: Show, board: Board, met: str) -> None:
         show.say(f"not answered: {type(reason).__name__}: {reason}")
 
 
-def close(show: Show, app: App, board: Board) -> None:
+def close(show: Show, app: App, board: Board, *, simulated: bool) -> None:
     """Say what is left of it, and the lines that do the same."""
-    totals(show, app, board)
+    totals(show, app, board, simulated=simulated)
     show.title(6, "The same in an app of yours")
     show.block(YOURS, code=True)
 
 
-def totals(show: Show, app: App, board: Board) -> None:
-    """Say what is left of it: the tree, latencies, tokens."""
+def totals(show: Show, app: App, board: Board, *, simulated: bool = False) -> None:
+    """Say what is left of it: the tree, latencies, tokens, dollars where prices are known."""
     show.title(5, "The same tree, after all that")
     show.block(app.tree().render())
     times = sorted(end.totals.duration for end in board.ends if end is not None and end.totals is not None)
@@ -97,8 +97,10 @@ def totals(show: Show, app: App, board: Board) -> None:
     )
     tree = app.running_tree()
     hits = sum(tree.cache.table.hits.values()) if tree.cache is not None else 0
+    book, spent = tree.book, tree.book.root.spent
+    price = f", ${spent.usd:.2f}{' by invented prices' if simulated else ''}" if not spent.unpriced else ""
     show.say(
-        f"{tree.book.calls:,} calls paid for, {tree.book.usage.total_tokens:,} tokens; {hits:,} answers from the cache"
+        f"{book.calls:,} calls paid for, {book.usage.total_tokens:,} tokens{price}; {hits:,} answers from the cache"
     )
 
 

@@ -12,12 +12,22 @@ from dspex.app.demo.options import DemoOptions
 from dspex.errors import ConfigError, ResponseUnparsable
 from dspex.programs import Predict
 from dspex.protocols.model import LM
+from dspex.protocols.money import Price
 from dspex.services.lm.limits import ClientLimits
 from dspex.services.lm.retry import RetryPolicy
 from dspex.services.lm.transport import Timeouts
 from dspex.simulator import FaultPlan, Latency, SimulatorProcess, SimulatorStartFailed
 
-__all__ = ["PATIENCE_REAL", "PATIENCE_SIMULATED", "DemoProvider", "check_model", "check_port", "open_provider"]
+__all__ = [
+    "INVENTED",
+    "PATIENCE_REAL",
+    "PATIENCE_SIMULATED",
+    "PRICES",
+    "DemoProvider",
+    "check_model",
+    "check_port",
+    "open_provider",
+]
 
 PATIENCE_SIMULATED: Final = Timeouts(connect=2.0, read=3.0)
 """The simulator answers within two seconds or hangs for good: three of silence mean that it hangs."""
@@ -41,6 +51,14 @@ def stormy(seed: int) -> FaultPlan:
         rate_hang=0.01,
     )
 
+
+PRICES: Final = {"openai/rules-1": Price(1, 5)}
+"""The prices of the simulated model, which are invented: nobody is paid."""
+
+INVENTED: Final = (
+    "The model is simulated and its prices are invented: $1 for a million tokens in, $5 for a million out. "
+    "Nobody is paid."
+)
 
 CALM: Final = FaultPlan(latency=Latency(median=0.01))
 """Answer at once, and never fail."""

@@ -78,7 +78,7 @@ class _Story:
             self._tree(app, provider)
             board = await self._ask(app, provider)
             await self._learn(app, provider)
-            ending.close(self._show, app, board)
+            ending.close(self._show, app, board, simulated=self._options.simulated)
             if self._options.watch and self._stay:
                 self._show.say(f"The page stays for {_STAY / 60:.0f} minutes, or until Ctrl-C: {app.dashboard_url}")
                 await app.runtime.sleep(_STAY)
@@ -87,6 +87,8 @@ class _Story:
     def _app(self, provider: model.DemoProvider) -> App:
         index = self._library.index
         patience = model.PATIENCE_REAL if provider.simulator is None else model.PATIENCE_SIMULATED
+        simulated = provider.simulator is not None
+        page = Dashboard("127.0.0.1:0", capture=True, note=model.INVENTED if simulated else "")
         return App(
             provider.lm,
             retriever=index,
@@ -95,13 +97,15 @@ class _Story:
             timeouts=patience,
             deadline=_DEADLINE,
             seed=self._options.seed,
-            dashboard=Dashboard("127.0.0.1:0", capture=True) if self._options.watch else None,
+            prices=model.PRICES if simulated else None,
+            dashboard=page if self._options.watch else None,
             watch="demo" if self._options.watch else None,
         )
 
     def _tree(self, app: App, provider: model.DemoProvider) -> None:
         self._show.title(2, "An App is a tree of supervised actors")
         if self._options.simulated:
+            self._show.notice(model.INVENTED)
             self._show.notice(SAYS_SO)
         else:
             self._show.notice(f"The model here is {provider.lm.model}.")

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     import random
 
 __all__ = ["VillageOptions", "open_village"]
+
+_INVENTED: Final = "A demonstration: its models are simulated, and their prices are invented."
 
 _CAPITALS: Final = (
     "Austria Vienna, Belgium Brussels, Bulgaria Sofia, Croatia Zagreb, Cyprus Nicosia, Denmark Copenhagen, "
@@ -140,7 +143,7 @@ async def open_village(folder: Path, page: Dashboard, options: VillageOptions) -
             budget=Budget(usd=20),
             deadline=30.0,
             seed=options.seed,
-            dashboard=page,
+            dashboard=page if page.note else replace(page, note=_INVENTED),
             watch="village",
         )
         async with app, asyncio.TaskGroup() as around:

@@ -139,15 +139,16 @@ def _head(snapshot: Plain, look: Look, state: State, width: int) -> list[Text]:
     down = [line((f"down: {', '.join(app['down'])}", "red"))] if app["down"] else []
     toll = _wrapped(toll_text(snapshot), width)
     tone = "red" if app["lost"] else "green" if snapshot["toll"]["deaths"] else "dim"
+    about = [line((cut(app["note"], width), "yellow"))] if app.get("note") else []
     notice = [line((cut(state.notice, width), "yellow"))] if state.notice else []
-    return [first, line(*told), *down, *(line((each, tone)) for each in toll), *notice, _tabs(look, width)]
+    return [first, *about, line(*told), *down, *(line((each, tone)) for each in toll), *notice, _tabs(look, width)]
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Return a sentence in three lines at most, broken between words."""
+    """Return a sentence in four lines at most, broken between words."""
     lines = [""]
     for word in text.split(" "):
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > width and len(lines) < 3:
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width and len(lines) < 4:
             lines.append(word)
         else:
             lines[-1] += f"{' ' if lines[-1] else ''}{word}"

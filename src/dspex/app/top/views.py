@@ -50,8 +50,18 @@ def toll_text(snapshot: Plain) -> str:
     part = "them" if many else "it"
     if not toll["waited"]:
         return f"{died}; no request was at {part}; {kept}"
-    again = f"{_many(toll['again'], 'call')} may be paid twice" if toll["again"] else "no call is paid twice"
+    again = _twice(toll) or "no call is paid twice"
     return f"{died}; {_many(toll['waited'], 'request')} waited for {part}: {_ends(toll)}; {kept}; {again}"
+
+
+def _twice(told: Plain) -> str:
+    """Return how many calls may be paid twice, and what that costs; recordings of older releases have no price."""
+    if not told["again"]:
+        return ""
+    price = f" ({dollars(told['twice'])})" if "twice" in told else ""
+    if told.get("unpriced"):
+        price = " (price unknown)" if told["unpriced"] == told["again"] else f" ({dollars(told['twice'])} and more)"
+    return f"{_many(told['again'], 'call')} may be paid twice{price}"
 
 
 def _who(toll: Plain) -> str:
@@ -253,7 +263,7 @@ def _death(death: Plain, at: float) -> TableRow:
     below = []
     if waited:
         style = "red" if death["failed"] else "green" if death["answered"] == waited else "yellow"
-        again = f", {_many(death['again'], 'call')} may be paid twice" if death["again"] else ""
+        again = f", {_twice(death)}" if death["again"] else ""
         names = f"    {' '.join(death['requests'])}{' …' if waited > len(death['requests']) else ''}: "
         below.append(Line(line((names, "cyan"), (_ends(death) + again, style))))
     return TableRow((TableCell(when), who, TableCell(death["reason"]), TableCell(told)), None, below)

@@ -30,6 +30,13 @@ export function dollars(value) {
   return `$${number >= 0.995 ? number.toFixed(2) : number.toPrecision(2).replace(/e.*/, "")}`;
 }
 
+// What calls cost that may be paid twice; recordings of older releases do not have it.
+export function price(told) {
+  if (told.twice == null) return "";
+  if (!told.unpriced) return ` (${dollars(told.twice)})`;
+  return told.unpriced === told.again ? " (price unknown)" : ` (${dollars(told.twice)} and more)`;
+}
+
 export function money(value) {
   if (value == null) return "unknown";
   const number = Number(value);

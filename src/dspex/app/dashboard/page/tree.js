@@ -2,7 +2,7 @@
 
 import { Component, useState } from "./vendor/htm-preact.js";
 import { act, store } from "./store.js";
-import { Act, ago, count, Empty, html, Meter, Scroll } from "./parts.js";
+import { Act, ago, count, Empty, html, Meter, price, Scroll } from "./parts.js";
 
 const FLASH = 2; // seconds
 const RECENT = 60; // seconds after a restart in which a row is told whatever stands before it
@@ -55,7 +55,7 @@ function Restarts({ deaths, at }) {
 
 function ends(death) {
   const open = death.waited - death.answered - death.failed;
-  return html`${death.answered > 0 && html`<span class="chip ok">${death.answered} answered</span>`}${death.failed > 0 && html`<span class="chip bad">${death.failed} failed</span>`}${open > 0 && html`<span class="chip warn">${open} under way</span>`}${death.again > 0 && html`<span class="chip warn">${death.again} may be paid twice</span>`}`;
+  return html`${death.answered > 0 && html`<span class="chip ok">${death.answered} answered</span>`}${death.failed > 0 && html`<span class="chip bad">${death.failed} failed</span>`}${open > 0 && html`<span class="chip warn">${open} under way</span>`}${death.again > 0 && html`<span class="chip warn">${death.again} may be paid twice${price(death)}</span>`}`;
 }
 
 // A row is drawn again when it has changed, or while it tells a time that passes: of a thousand rows few do.

@@ -1,7 +1,7 @@
 // The views by name, and the figures above them: what the live page and a recording share.
 
 import { html } from "./vendor/htm-preact.js";
-import { count, dollars, Figure, shortPath } from "./parts.js";
+import { count, dollars, Figure, price, shortPath } from "./parts.js";
 import { Now, Kept } from "./requests.js";
 import { Tree } from "./tree.js";
 import { Models } from "./models.js";
@@ -16,7 +16,7 @@ export const VIEWS = [
 
 export function Summary({ app, toll }) {
   const down = app.down.length;
-  return html`<dl class="figures">
+  return html`${app.note && html`<p class="about">${app.note}</p>`}<dl class="figures">
     <${Figure} name="running" value=${count(app.running)}/>
     <${Figure} name="waiting" value=${count(app.waiting)} tone=${app.waiting ? "warn" : ""}/>
     <${Figure} name="completed" value=${count(app.completed)}/>
@@ -38,7 +38,7 @@ export function tollText(toll, lost) {
   if (!toll.waited) return `${died}; no request was at ${many ? "them" : "it"}; ${kept}`;
   const open = toll.waited - toll.answered - toll.failed;
   const ends = [`${count(toll.answered)} answered`, toll.failed && `${count(toll.failed)} failed`, open && `${count(open)} under way`];
-  const again = toll.again ? `${count(toll.again)} call${toll.again > 1 ? "s" : ""} may be paid twice` : "no call is paid twice";
+  const again = toll.again ? `${count(toll.again)} call${toll.again > 1 ? "s" : ""} may be paid twice${price(toll)}` : "no call is paid twice";
   return `${died}; ${count(toll.waited)} request${toll.waited > 1 ? "s" : ""} waited for ${many ? "them" : "it"}: ${ends.filter(Boolean).join(", ")}; ${kept}; ${again}`;
 }
 
