@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
+from dspex._dataclass import dataclass
 from dspex.app.dashboard.shapes import Plain
 
 __all__ = ["Act", "Ask", "answered", "asked", "keys_shown"]
