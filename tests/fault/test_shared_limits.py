@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dspex._random import fresh_id
 from dspex.simulator import FaultPlan, Latency, Simulator
 from dspex.simulator.limits import Limits
 from tests.support.sharing_worker import Worker, workers
@@ -85,3 +86,42 @@ async def test_a_killed_process_and_a_killed_store_lose_nothing(shared_store: St
         assert [error for each in living for error in each.errors] == []
         assert sum(each.answered for each in living) == 3 * calls
         assert set(simulator.requests) <= {"ok", "cancelled"}, "the provider had to refuse"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("away", ["hangs", "is killed"])
+async def test_a_process_that_dies_while_the_store_is_away(shared_store: Store, tmp_path: Path, away: str) -> None:
+    """
+    Its slices come back where they may: of the limit all, of the budget none, for nobody knows what it has sent.
+
+    The provider never refuses, the budget is never passed, and the living spend the rest once the store is back. A
+    Redis that is killed has lost what it was told last: a slice that nobody else has heard of may then be spent again.
+    """
+    budget, calls = 90, 60
+    given: dict[str, object] = {"shared": shared_store.url, "home": tmp_path, "limits": {"rpm": 1_200}}
+    given |= {"namespace": fresh_id("away"), "timeout": 1.0}
+    loses = away == "is killed" and shared_store.kind == "redis"
+    async with (
+        limited(1_200) as simulator,
+        workers(3, url=simulator.url, calls=calls, at_once=2, budget={"calls": budget}, **given) as running,
+    ):
+        for worker in running:
+            worker.go()
+        await asyncio.gather(*(worker.hear_until(4) for worker in running))
+        try:
+            shared_store.stop() if away == "hangs" else shared_store.kill()
+            await running[0].hear_until(6)  # of its slice
+            running[0].process.kill()
+            await running[0].process.wait()
+        finally:
+            shared_store.go_on()
+            shared_store.start()
+        await asyncio.gather(*(worker.finished() for worker in running[1:]))
+        errors = [error for worker in running[1:] for error in worker.errors]
+        assert {error.partition(":")[0] for error in errors} <= {"BudgetExceeded"}, sorted(set(errors))
+        assert set(simulator.requests) <= {"ok", "cancelled"}, "the provider had to refuse"
+        sent = sum(simulator.requests.values())
+        assert sent <= budget + (running[0].answered if loses else 0), "the budget was passed"
+        account = running[1].last["health"]["budgets"][0]["calls"]
+        assert account["left"] == 0
+        assert sum(worker.answered for worker in running[1:]) >= budget / 2

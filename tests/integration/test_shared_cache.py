@@ -85,7 +85,9 @@ async def test_what_has_expired_is_swept_from_postgres(postgres_server: Postgres
 
 def app_on(store: Place, simulator: Simulator, namespace: str, **options: Any) -> App:
     lm = dspex.LM("openai/rules", api_base=simulator.url, api_key="key")
-    shared = Shared(store.url, namespace=namespace, timeout=10.0, lease=options.pop("lease", 5.0))
+    shared = Shared(
+        store.url, namespace=namespace, timeout=options.pop("timeout", 10.0), lease=options.pop("lease", 5.0)
+    )
     return App(lm, cache=shared, **options)
 
 
@@ -296,3 +298,36 @@ async def test_a_killed_leader_is_followed_within_its_lease(shared_place: Place)
 
             assert await asyncio.wait_for(waiting, 10) is None
         assert simulator.stats().requests["ok"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("away", ["hangs", "is killed"])
+async def test_a_leader_that_dies_while_the_store_is_away_holds_up_nobody(shared_store: Store, away: str) -> None:
+    """Who waits for it goes on alone; once the store is back its lease ends, and answers are shared as before."""
+    namespace = secrets.token_hex(4)
+    async with Simulator(faults=FaultPlan(latency=Latency(median=30.0))) as simulator:
+        leader = await start(shared_store, simulator, namespace, ["q"], lease=1.0)
+        assert leader.stdin is not None
+        leader.stdin.write(b"\n")
+        await asyncio.wait_for(simulator.wait_until(lambda stats: stats.in_flight == 1), 20)
+        simulator.set_faults(FaultPlan())
+        async with (
+            app_on(shared_store, simulator, namespace, lease=1.0, timeout=1.0) as one,
+            app_on(shared_store, simulator, namespace, lease=1.0, timeout=1.0) as other,
+        ):
+            store: Any = one.running_tree().cache_store
+            waiting = asyncio.ensure_future(asked(one, "q"))
+            await until(lambda: store.table.operations >= 2)
+            try:
+                shared_store.stop() if away == "hangs" else shared_store.kill()
+                leader.kill()
+                await leader.communicate()
+                assert await asyncio.wait_for(waiting, 10) is None
+            finally:
+                shared_store.go_on()
+                shared_store.start()
+            await until(lambda: store.is_up and other.running_tree().cache_store.is_up)  # type: ignore[union-attr]
+            assert await asyncio.wait_for(asked(other, "q"), 10) in (None, "shared")
+            assert await asyncio.wait_for(asked(other, "another"), 10) is None
+            assert await asyncio.wait_for(asked(one, "another"), 10) == "shared"
+        assert simulator.stats().requests["ok"] <= 3

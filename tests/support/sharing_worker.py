@@ -33,9 +33,10 @@ def say(**words: object) -> None:
 async def main(given: dict[str, Any]) -> None:
     loop = asyncio.get_running_loop()
     lm = dspex.LM("openai/rules", api_base=given["url"], api_key="key", max_tokens=20)
-    options: dict[str, Any] = (
-        {"shared": dspex.Shared(given["shared"], timeout=given.get("timeout", 5.0))} if given.get("shared") else {}
-    )
+    options: dict[str, Any] = {}
+    if given.get("shared"):
+        namespace, timeout = given.get("namespace", "dspex"), given.get("timeout", 5.0)
+        options["shared"] = dspex.Shared(given["shared"], namespace=namespace, timeout=timeout)
     if given.get("budget"):
         options["budget"] = dspex.Budget(**given["budget"])
     limits = ClientLimits(**given.get("limits", {}))
