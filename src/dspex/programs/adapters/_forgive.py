@@ -12,6 +12,7 @@ import dataclasses
 import decimal
 import enum
 import functools
+import math
 import re
 import types
 from collections.abc import Mapping, Sequence
@@ -310,6 +311,8 @@ def _text(value: object) -> object:
         return value.text
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float) and not math.isfinite(value):
+        return value  # the word for "not a number" is not a text, either
     return str(value) if isinstance(value, (int, float)) else value
 
 

@@ -43,6 +43,10 @@ _TWO_MEANINGS = re.compile(r"(?<!\\)(?:\\\\)*\\(?:[nrt][A-Za-z]|[bf])")
 _JOINED = re.compile(r"\s*\+\s*[\"'`]")
 _HEX4 = re.compile(r"[0-9a-fA-F]{4}")
 _PYTHON_HEX = re.compile(r"x([0-9a-fA-F]{2})|U([0-9a-fA-F]{8})")
+_GROUP = re.compile(r"(?<=\d,)0\d\d(?!\d)")
+"""The end of a number with a comma in it: ``1,000`` is not a one and a nought."""
+_DOUBLED = re.compile(r"(?<=\w)\"\"(?=\w)|(?<!\")\"\"\w[^\"\n]{0,80}\"\"(?!\")")
+"""A comma may be missing between two texts, or the quotes of one be doubled."""
 _REST = re.compile(r"(?:[\s,;}\]]|//[^\n]*)*")
 
 
@@ -224,6 +228,8 @@ class _Reader:
                 if _TWO_MEANINGS.search(text, start, self.at - 1) and any(map(_NO_ESCAPE.fullmatch, parts)):
                     raise ValueError("its backslashes are escapes, or are not")
                 return "".join(parts)
+            if text[self.at : self.at + 1] == quote and _DOUBLED.match(text, self.at - 1):
+                raise ValueError("it is not certain where a text ends")
             if _JOINED.match(text, self.at):
                 raise ValueError("texts are joined by a sign")
             following = text[self.at : self.at + 256].lstrip()[:1]
@@ -301,6 +307,8 @@ class _Reader:
                 if number[1] or number[2] or number[3]:
                     return number_of(word[0])
                 return int(word[0])
+        if _GROUP.match(self._text, self.at):
+            raise ValueError("a comma in a number is not certain")
         bare = _BARE.match(self._text, self.at)
         if bare is None or not _STRUCTURE.match(self._text, bare.end()) or self._text[bare.end() :][:1] == ":":
             raise ValueError("a text is not in quotes")

@@ -38,6 +38,12 @@ _TRUTHS = {"true": "True", "yes": "True", "false": "False", "no": "False"}
 _TRUTH = re.compile(r"(?<![\w-])(?:true|yes|false|no)(?![\w-])(?!\. ?\d)", re.IGNORECASE)
 
 
+_ENDS_THERE = re.compile(
+    r"[*_`\"'\u201d\u2019»)\]}]*\s*(?:\Z|[.,;:!()\u2013\u2014-]|(?:because|since|as|for)\b)", re.IGNORECASE
+)
+_SAID_OF = re.compile(r"no|none|yes|true|false", re.IGNORECASE)
+
+
 def first_line(text: str) -> str:
     """Return the first line that is not empty."""
     return text.strip().partition("\n")[0]
@@ -89,6 +95,8 @@ def _only_number(line: str, *, whole: bool) -> str | None:
         return _digits(only, whole=whole) if only else None
     if _UNSURE_NUMBER.search(line) or _DENIED.search(line) or _LOOSE_SIGN.search(line):
         return None
+    if not whole and "%" in line:  # a share may be of one or of a hundred
+        return None
     found = []
     for word in _WITH_DIGITS.findall(line.replace("\u2212", "-")):
         if _LETTER_FIRST.match(word):  # a name: ``x2``, ``GPT-4``
@@ -111,14 +119,24 @@ def _digits(word: str, *, whole: bool) -> str | None:
 def _only_truth(line: str) -> str | None:
     if _DENIED.search(line) or line.rstrip().endswith("?"):
         return None
-    return _only(_TRUTHS[each.lower()] for each in _TRUTH.findall(line))
+    found = list(_TRUTH.finditer(line))
+    if not all(_stands_alone(line[each.end() :]) for each in found):
+        return None
+    return _only(_TRUTHS[each[0].lower()] for each in found)
+
+
+def _stands_alone(rest: str) -> bool:
+    """Tell whether a word like ``no`` is said of nothing that follows it: ``no problem`` is a yes."""
+    return _ENDS_THERE.match(rest) is not None
 
 
 def _only_choice(texts: Iterable[str], line: str) -> str | None:
     found: set[str] = set()
     for choice in sorted(texts, key=len, reverse=True):
         pattern = re.compile(rf"(?<![\w-]){re.escape(choice)}(?![\w-])", re.IGNORECASE)
-        if pattern.search(line):
+        if (match := pattern.search(line)) is not None:
+            if _SAID_OF.fullmatch(choice) and not _stands_alone(line[match.end() :]):
+                return None
             found.add(choice)
             line = pattern.sub(" ", line)
     if _DENIED.search(line) or _NO.search(line) or line.rstrip().endswith("?"):

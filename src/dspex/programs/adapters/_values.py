@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -331,6 +332,9 @@ class UntypedCodec(TextCodec):
         return str(value)
 
 
+_THOUSANDS = re.compile(r"\s*[-+]?\d{1,3}(?:\.000)+\s*")
+
+
 class NumberCodec(Codec):
     """``int``, ``float`` and ``bool`` as Python writes them."""
 
@@ -358,6 +362,8 @@ class NumberCodec(Codec):
             return repaired(self.adapter, text, error, self.annotation)
         if found in _INFINITE and "inf" not in text.lower():
             raise ValueError("the number is too large")
+        if type(found) is int and _THOUSANDS.fullmatch(text):
+            raise ValueError("its point may be a decimal mark or a separator of thousands")
         return found, ""
 
     def read_json(self, value: object) -> Reading:
