@@ -104,7 +104,8 @@ class GEPA(Algorithm[Population]):
     Other than in the paper, the gate is a race: a child runs on the rows to choose by in blocks of 10, 20, 30, 40, and
     is dropped when it is surely behind the best candidate, whose rows are recorded and free. Three rows, as in the
     paper, pass an equal candidate a third of the time. With more than eight judged runs, reflection goes by groups, as
-    in ComBEE. A step may also lend a child the demonstrations of another member (CAPO, Zehle et al., 2025).
+    in ComBEE. A step may also lend a child the demonstrations of another member, and length may have a price, which is
+    taken off each score by the gate and by the choice at the end (both after CAPO, Zehle et al., 2025).
 
     Args:
         metric: The metric; a model reflects on its feedback.
@@ -112,6 +113,7 @@ class GEPA(Algorithm[Population]):
         minibatch_size: Rows that a model reflects on.
         merge_share: The number of children that are merged instead of written.
         z: The number of standard errors behind the best at which a child is dropped.
+        length_price: Score that 1,000 characters of instructions and demonstrations cost; 0.05 takes five points off.
         perfect_score: A parent that has it on all rows of a batch teaches nothing: no model is asked.
         reflection_lm: The model that writes; None is the App's default.
         width: Children under way at once; a wider window decides on older knowledge.
@@ -126,6 +128,7 @@ class GEPA(Algorithm[Population]):
     minibatch_size: int = 3
     merge_share: float = 0.15
     z: float = 1.0
+    length_price: float = 0.0
     perfect_score: float = 1.0
     reflection_lm: LMChoice = None
     width: int = 4
@@ -133,10 +136,10 @@ class GEPA(Algorithm[Population]):
 
     def __post_init__(self) -> None:
         check_metric(self.metric)
-        if self.max_children < 1 or self.minibatch_size < 1 or not 0 <= self.merge_share <= 1 or self.z < 0:
-            raise ConfigError(
-                "max_children and minibatch_size must be at least 1, merge_share from 0 to 1, z 0 or more"
-            )
+        if self.max_children < 1 or self.minibatch_size < 1 or not 0 <= self.merge_share <= 1:
+            raise ConfigError("max_children and minibatch_size must be at least 1, merge_share from 0 to 1")
+        if self.z < 0 or not 0 <= self.length_price < math.inf:
+            raise ConfigError("z and length_price must be 0 or more")
 
     def begin(self, task: Task) -> Population:
         """Begin with nobody."""
@@ -212,9 +215,12 @@ class GEPA(Algorithm[Population]):
     def _gate(self, state: Population, child: Candidate, parents: tuple[int, ...]) -> Plan:
         """Race a child against the champion's recorded rows; return it with all rows, or None."""
         task = state.task
-        champion = max(state.members, key=lambda each: each.mean)
+        champion = max(state.members, key=lambda each: each.mean - self._price(task, each.candidate))
+        dearer = self._price(task, child) - self._price(task, champion.candidate)
         rows = {
-            row.index: score for row, score in zip(task.choose, champion.scores, strict=True) if not math.isnan(score)
+            row.index: score + dearer
+            for row, score in zip(task.choose, champion.scores, strict=True)
+            if not math.isnan(score)
         }
         found: list[Evaluation] = []
         order = _order(task)
@@ -229,6 +235,14 @@ class GEPA(Algorithm[Population]):
             if not scores or surely_worse(rows, scores, self.z):
                 return None
         return _member(child, found, parents, task.choose)
+
+    def _price(self, task: Task, candidate: Candidate) -> float:
+        """Return what a candidate's length costs, in points of the score."""
+        if not self.length_price:
+            return 0.0
+        own = {path: each.demos for path, each in task.predictors.items()}
+        demos = [value for each in {**own, **candidate.demos}.values() for demo in each for value in demo.values()]
+        return self.length_price * sum(map(len, map(str, [*task.instructions(candidate).values(), *demos]))) / 1000
 
     # --- who is chosen --------------------------------------------------------------------------------------
 
@@ -259,7 +273,8 @@ class GEPA(Algorithm[Population]):
         task = state.task
         base = task.instructions(task.start)
         texts = [task.instructions(state.members[number].candidate) for number in (one, two)]
-        better = 0 if state.members[one].mean >= state.members[two].mean else 1
+        values = [state.members[each].mean - self._price(task, state.members[each].candidate) for each in (one, two)]
+        better = 0 if values[0] >= values[1] else 1
         changed = {}
         for path, own in base.items():
             moved = [each for each in (0, 1) if texts[each][path] != own]
@@ -289,8 +304,9 @@ class GEPA(Algorithm[Population]):
         kept = [each for each in state.members if each.candidate.key not in state.dropped]
         if not kept:
             return state.task.start
-        ranked = sorted(kept, key=lambda each: -each.mean)  # the oldest of equals first: the sort is stable
-        return ranked[cheapest([_tally(each) for each in ranked])].candidate
+        priced = [_tally(each, self._price(state.task, each.candidate)) for each in kept]
+        ranked = sorted(priced, key=lambda each: -each.mean)  # the oldest of equals first: the sort is stable
+        return ranked[cheapest(ranked)].candidate
 
     def steer(self, state: Population, steer: Steer) -> Population:
         """Tell the model that reflects a hint; try a candidate that is added; leave one alone that is dropped."""
@@ -337,6 +353,6 @@ def _member(
     return Member(candidate, kept, sum((each.spent for each in found), Spending()), parents)
 
 
-def _tally(member: Member) -> Tally:
-    scores = {at: value for at, value in enumerate(member.scores) if not math.isnan(value)}
+def _tally(member: Member, price: float = 0.0) -> Tally:
+    scores = {at: value - price for at, value in enumerate(member.scores) if not math.isnan(value)}
     return Tally(member.candidate, scores, len(member.scores) - len(scores), member.spent)
