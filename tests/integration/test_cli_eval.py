@@ -105,10 +105,28 @@ def test_failed_rows_are_exit_code_one(folder: Path, capsys: pytest.CaptureFixtu
     ]
 
 
+def test_a_mark_of_the_encoding_is_not_a_row(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Some editors begin a file with one."""
+    (folder / "marked.jsonl").write_bytes(b"\xef\xbb\xbf" + (folder / "rows.jsonl").read_bytes())
+    assert main(["eval", "tries:Echo", "marked.jsonl"]) == 0
+    assert "on 2 of 2 rows" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["eval", "tries:Echo", "absent.jsonl"], "there is no file absent.jsonl"),
+        (["eval", "tries:Echo", "."], ". is a folder; name a file in it"),
+        (["eval", "tries:Echo", "/dev/null"], "/dev/null is not a file"),
+        (
+            ["eval", "tries:Echo", "rows.jsonl", "--field", "anser"],
+            "the field 'anser' to compare; they have word, answer",
+        ),
+        (["eval", "tries:Echo", "rows.jsonl", "--load", "."], ". is a folder; name a file in it"),
+        (
+            ["compile", "tries:ask", "rows.jsonl", "out.json", "--field", "x"],
+            "they have word, answer: name it with --field",
+        ),
         (["eval", "tries:Echo", "empty.jsonl"], "empty.jsonl has no rows"),
         (["eval", "tries:Echo", "bad.jsonl"], "bad.jsonl, line 2 is not JSON"),
         (["eval", "tries:Echo", "list.jsonl"], "list.jsonl, line 1 is not a JSON object"),

@@ -247,7 +247,7 @@ def test_a_search_does_not_begin_while_another_writes_the_same_file(
     """Two would each pay for a search, and one of the programs would be lost."""
     target = folder / "best.json"
     with FileLock(target):
-        code = main(["compile", "map_files:Asks", "in.jsonl", str(target)])
+        code = main(["compile", "map_files:Asks", "in.jsonl", str(target), "--field", "question"])
     assert code == 2
     assert "best.json" in capsys.readouterr().err
     assert not target.exists()

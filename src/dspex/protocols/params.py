@@ -145,12 +145,15 @@ _ELSEWHERE: Final[Mapping[str, str]] = {
     "default_headers": "request headers are headers={...}",
     "extra": "the provider's own parameters are extra_body={...}",
     "extra_headers": "request headers are headers={...}",
+    "key": "a provider's key is api_key=",
     "max_iters": "an agent's steps are max_steps=",
     "max_retries": "attempts are App(limits=dspex.ClientLimits(retry=...))",
     "model_type": "the protocol is the provider's name, such as openai-responses/...",
     "num_retries": "attempts are App(limits=dspex.ClientLimits(retry=...))",
     "rollout_id": "answers are told apart by seed=",
+    "stream": "answers are streamed by app.stream(program, ...)",
     "timeout": "waits are App(timeouts=dspex.Timeouts(...)) and app.options(deadline=...)",
+    "top_k": "the provider's own parameters are extra_body={'top_k': ...}",
 }
 """Words of other libraries for arguments that dspex takes in another place."""
 

@@ -65,6 +65,7 @@ def test_what_cannot_be_a_base_is_refused_when_it_is_given(model: str, given: st
         ("lm_studio", "lmstudio"),
         ("llama.cpp", "llamacpp"),
         ("hosted_vllm", "vllm"),
+        ("aws", "bedrock"),
         ("Ollama", "ollama"),
         ("ollama_chat", "ollama"),
         ("OpenAI", "openai"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from dspex._dataclass import dataclass
 from dspex._files import FileLock
 from dspex.app.cli._flags import AppFlags
-from dspex.app.cli._program import find_metric, find_optimizer, find_program
+from dspex.app.cli._program import compared_field, find_metric, find_optimizer, find_program
 from dspex.app.cli._rows import check_target, read_examples
 from dspex.errors import ConfigError, JobCancelled
 from dspex.optimizers import Job
@@ -54,7 +54,7 @@ def run(options: CompileOptions) -> int:
         raise ConfigError(f"{options.program} is not a Module: there is nothing in it to learn")
     check_target(options.target, overwrite=options.overwrite)
     train, val, hold = (
-        read_examples(each) if each is not None else None
+        read_examples(each, compared_field(options.metric, options.field)) if each is not None else None
         for each in (options.trainset, options.valset, options.holdset)
     )
     assert train is not None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from dspex._dataclass import dataclass
 from dspex.app.cli._flags import AppFlags
-from dspex.app.cli._program import find_metric, find_program
+from dspex.app.cli._program import compared_field, find_metric, find_program
 from dspex.app.cli._rows import check_target, read_examples
 from dspex.errors import ConfigError, EvaluationError
 from dspex.evaluation import Report
@@ -53,7 +53,7 @@ def run(options: EvalOptions) -> int:
         check_target(options.save, overwrite=options.overwrite)
     metric = find_metric(options.metric, options.field)
     program = cast("RunnableProgram[..., Any]", find_program(options.program, options.state))
-    examples = read_examples(options.source)
+    examples = read_examples(options.source, compared_field(options.metric, options.field))
 
     async def evaluate() -> Report:
         async with options.asked.app() as app:

@@ -18,6 +18,7 @@ from dspex.app._map import MapRun
 from dspex.app.cli._flags import named_adapter
 from dspex.app.cli._model import named_model
 from dspex.app.cli._program import find_program
+from dspex.app.cli._rows import check_source
 from dspex.app.cli._target import Target
 from dspex.errors import ConfigError, DspexError
 from dspex.evaluation.outage_gate import WAIT_OUT
@@ -69,8 +70,7 @@ def run(options: MapOptions) -> int:
         FileError: A file cannot be written.
     """
     program = find_program(options.program, options.state)
-    if not options.source.is_file():
-        raise ConfigError(f"there is no file {options.source}")
+    check_source(options.source)
     target = Target(options.target, overwrite=options.overwrite)
     if options.target.exists() and options.target.samefile(options.source):
         raise ConfigError("the output would overwrite the input")

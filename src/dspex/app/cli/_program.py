@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 from dspex import optimizers
+from dspex.app.cli._rows import check_source
 from dspex.errors import ConfigError
 from dspex.evaluation import Metric, check_metric, exact_match, f1
 from dspex.optimizers import Algorithm
 from dspex.programs import Module
 
-__all__ = ["find_metric", "find_object", "find_optimizer", "find_program"]
+__all__ = ["compared_field", "find_metric", "find_object", "find_optimizer", "find_program"]
 
 _METRICS = {"exact_match": exact_match, "f1": f1}
 
@@ -31,8 +32,7 @@ def find_program(target: str, state: Path | None = None) -> object:  # a Module,
     if state is not None:
         if not isinstance(program, Module):
             raise ConfigError(f"{target} is not a Module: it has no state to load")
-        if not state.is_file():
-            raise ConfigError(f"there is no file {state} to load")
+        check_source(state)
         program = program.load(state)
     return program
 
@@ -78,6 +78,11 @@ def find_metric(target: str, field: str) -> Metric:
     metric: Metric = find_object(target, "metrics:right")  # type: ignore[assignment]  # looked at below
     check_metric(metric)
     return metric
+
+
+def compared_field(target: str, field: str) -> str | None:
+    """Return the field that ``exact_match`` and ``f1`` look at in the rows; None where another metric decides."""
+    return field if target in _METRICS else None
 
 
 def find_optimizer(target: str, metric: Metric) -> Algorithm:

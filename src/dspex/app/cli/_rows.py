@@ -8,7 +8,7 @@ from dspex._files import make_folder, parse_json
 from dspex.errors import ConfigError
 from dspex.programs import Example
 
-__all__ = ["check_target", "read_examples"]
+__all__ = ["check_source", "check_target", "read_examples"]
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:
@@ -24,18 +24,36 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     make_folder(target)
 
 
-def read_examples(path: Path) -> list[Example]:
+def check_source(path: Path) -> None:
+    """
+    Look at a file that a command is going to read.
+
+    Raises:
+        ConfigError: It is not there, or not a file.
+    """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; name a file in it")
+    if not path.exists():
+        raise ConfigError(f"there is no file {path}")
+    if not path.is_file():
+        raise ConfigError(f"{path} is not a file: write what it gives into one")
+
+
+def read_examples(path: Path, label: str | None = None) -> list[Example]:
     """
     Return the lines of a file as examples; empty lines are left out.
 
+    Args:
+        path: With one JSON object a line.
+        label: The field that a metric compares; at least one line must have it.
+
     Raises:
-        ConfigError: There is no such file, it is empty, or a line is not a JSON object.
+        ConfigError: There is no such file, it is empty, a line is not a JSON object, or none has the label.
     """
-    if not path.is_file():
-        raise ConfigError(f"there is no file {path}")
+    check_source(path)
     found = []
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     found.append(_example(line, f"{path}, line {number}"))
@@ -43,6 +61,11 @@ def read_examples(path: Path) -> list[Example]:
         raise ConfigError(f"{path} is not UTF-8: {error}") from error
     if not found:
         raise ConfigError(f"{path} has no rows")
+    if label is not None and not any(label in each for each in found):
+        names = ", ".join(found[0].keys())
+        raise ConfigError(
+            f"no row of {path} has the field {label!r} to compare; they have {names}: name it with --field"
+        )
     return found
 
 

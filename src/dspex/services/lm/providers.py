@@ -213,7 +213,9 @@ def _endpoint_of(lm: LM, providers: Mapping[str, Provider], read: ReadVariable) 
 _ELSEWHERE: Final[Mapping[str, str]] = {
     "azureai": "azure",
     "azureopenai": "azure",
+    "amazon": "bedrock",
     "amazonbedrock": "bedrock",
+    "aws": "bedrock",
     "awsbedrock": "bedrock",
     "bedrockconverse": "bedrock",
     "claude": "anthropic",
