@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from dspex.programs.adapters._adapter import Adapter, HasOtherForms
 from dspex.programs.signature import Signature, plan_of
@@ -35,12 +36,12 @@ class LearnedForm(NamedTuple):
     @classmethod
     def of(cls, adapter: Adapter, signature: type[Signature], scope: Scope, lm: LMChoice) -> LearnedForm | None:
         """Return the form to ask in; None where the adapter has one form only, or nothing is to be remembered."""
-        if not isinstance(adapter, HasOtherForms):
+        if not _has_other_forms(type(adapter)):
             return None
         memory = scope.forms(lm)
         if memory is None:
             return None
-        ladder = {each.name: each for each in (adapter, *adapter.other_forms(signature))}
+        ladder = {each.name: each for each in (adapter, *cast("HasOtherForms", adapter).other_forms(signature))}
         name = _name(signature)
         form, move = memory.form(name, tuple(ladder))
         return cls(ladder[form], move.words if move is not None else "", memory, name)
@@ -55,6 +56,12 @@ class LearnedForm(NamedTuple):
             return
         about = {"lm": result.lm.model, "signature": move.signature, "to": move.to}
         telemetry.emit("dspex.lm.form", {"unreadable": move.unreadable, "turns": move.turns}, about)
+
+
+@cache
+def _has_other_forms(kind: type[Adapter]) -> bool:
+    """Return ``isinstance`` of a protocol, which looks at every member anew each time: more than the rest of a look."""
+    return hasattr(kind, "other_forms")
 
 
 def _name(signature: type[Signature]) -> str:

@@ -181,9 +181,10 @@ class LMGateway:
 
     def capabilities(self, lm: LMChoice) -> Capabilities:
         """Return what the model can do; for a pool, what all of its members can do."""
-        known = [self._abilities(member) for member in self.members(self.resolve(lm))]
-        if len(known) == 1:
-            return known[0]
+        model = self.resolve(lm)
+        if isinstance(model, LM):  # every call asks
+            return self._abilities(model)
+        known = [self._abilities(member) for member in self.members(model)]
         common = {name: all(getattr(each, name) for each in known) for name in Capabilities.__dataclass_fields__}
         return Capabilities(**common)
 

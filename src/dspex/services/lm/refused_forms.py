@@ -55,7 +55,9 @@ class RefusedForms:
 
     def able(self, lm: LM, known: Capabilities) -> Capabilities:
         """Return what ``lm`` can do, less what it has refused."""
-        refused = self._refused.get(lm, set()) & {*_ABILITIES.values(), "tools"}
+        if (all_refused := self._refused.get(lm)) is None:
+            return known
+        refused = all_refused & {*_ABILITIES.values(), "tools"}
         return replace(known, **dict.fromkeys(refused, False)) if refused else known
 
     def weaker(self, lm: LM, wire: Wire, request: LMRequest) -> LMRequest:
