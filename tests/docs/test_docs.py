@@ -9,8 +9,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,7 +25,6 @@ PAGES = [
     *sorted((ROOT / "docs/runtime").glob("*.md")),
     *sorted((ROOT / "docs/contributing").glob("add-*.md")),
 ]
-Runs = dict[Path, "Future[list[dict[str, str]]]"]
 SAME = doctest.OutputChecker()
 KEYS = ("OPENAI_API_KEY", "GROQ_API_KEY")
 """The machine's own keys are none of the pages' business."""
@@ -37,17 +34,8 @@ def _name(path: Path) -> str:
     return str(path.relative_to(ROOT).with_suffix(""))
 
 
-@pytest.fixture(scope="module")
-def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    """Run the pages that were selected, several at a time: they spend much of it waiting."""
-    calls = [getattr(item, "callspec", None) for item in request.session.items if item.path == Path(__file__)]
-    chosen = [call.params["path"] for call in calls if call is not None]
-    with ThreadPoolExecutor(4) as pool:
-        yield {path: pool.submit(_run, read_page(path), tmp_path_factory.mktemp("page")) for path in chosen}
-
-
 @pytest.mark.parametrize("path", PAGES, ids=_name)
-def test_page_does_what_it_says(path: Path, runs: Runs) -> None:
+def test_page_does_what_it_says(path: Path, tmp_path: Path) -> None:
     """The blocks of a page run in order, each as it stands, and print what is shown below them."""
     page = read_page(path)
     if missing := _missing(page):
@@ -55,7 +43,7 @@ def test_page_does_what_it_says(path: Path, runs: Runs) -> None:
     if not page.blocks:
         assert page.nothing_to_run or path.name == "README.md", f"{path.name} runs nothing and does not say why"
         return
-    for block, result in zip(page.blocks, runs[path].result(), strict=False):
+    for block, result in zip(page.blocks, _run(page, tmp_path), strict=False):
         where = f"{path.name}, line {block.line}"
         assert not result["error"], f"{where} failed:\n{result['error']}"
         _check_output(block, result["printed"], where)
@@ -80,8 +68,6 @@ def _without_numbers(text: str) -> str:
 
 
 def _run(page: Page, folder: Path) -> list[dict[str, str]]:
-    if not page.blocks or _missing(page):
-        return []
     blocks = json.dumps([[block.kind, block.code, block.line] for block in page.blocks])
     environment = {name: value for name, value in os.environ.items() if name not in KEYS}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
