@@ -359,6 +359,28 @@ async def test_who_waited_for_a_retriever_that_died_is_told_by_name(simulator: S
     assert state["retrievers"]["default"]["count"] == 1
 
 
+async def test_what_died_before_anybody_looked_is_told_with_who_waited_and_when(simulator: Simulator) -> None:
+    slow = Slow()
+    async with watched(simulator, retriever=slow) as app:
+        request = app.start(Searches(), question="q")
+        await slow.asked.wait()
+        pid = next(node.pid for node in app.tree().walk() if node.label == "default")
+        assert pid is not None
+        app.runtime.processes[pid].ref.kill()
+        assert await request == 1
+        async with viewer(app) as client:
+            state = await snapshot_of(client)
+            again = await snapshot_of(client)
+
+    (death,) = state["deaths"].values()
+    assert (death["path"], death["requests"], death["answered"]) == ("App/retrievers/default", ["r1"], 1)
+    assert 0 <= death["at"] <= state["at"]
+    assert state["kept"]["killed"]["r1"]["reasons"] == ["killed", "waited"]
+    assert state["toll"]["deaths"] == 1
+    assert again["toll"] == state["toll"]
+    assert again["deaths"] == state["deaths"]
+
+
 async def test_a_call_that_was_on_the_wire_of_a_transport_that_died_is_told_with_its_price(
     simulator: Simulator,
 ) -> None:

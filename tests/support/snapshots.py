@@ -57,7 +57,7 @@ def quiet_snapshot() -> dict[str, Any]:
         "jobs": {},
         "indexings": {},
         "evaluations": {},
-        "kept": {"failed": {}, "killed": {}, "retried": {}, "repaired": {}, "slow": {}},
+        "kept": {"failed": {}, "killed": {}, "waited": {}, "retried": {}, "repaired": {}, "slow": {}},
     }
 
 

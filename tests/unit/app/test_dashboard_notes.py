@@ -213,6 +213,7 @@ def test_of_many_steps_the_latest_are_told_and_the_others_counted() -> None:
         ({}, None, {"retried": True}, ["retried"]),
         ({"repairs": 2}, None, {}, ["repaired"]),
         ({}, None, {"slow": True}, ["slow"]),
+        ({}, None, {"waited": True, "retried": True}, ["waited", "retried"]),
         ({"resubmitted": 1, "repairs": 1}, ValueError(), {"slow": True}, ["failed", "killed", "repaired", "slow"]),
     ],
 )

@@ -157,7 +157,7 @@ def test_the_first_sentence_tells_who_died_who_waited_and_whether_anything_was_l
     assert toll_text(told).startswith("3 actors died and were restarted; ")
     told["app"]["lost"] = 2
     assert "2 requests were LOST" in toll_text(told)
-    assert toll_text(quiet_snapshot()) == "no actor has died while somebody looked; nothing was lost"
+    assert toll_text(quiet_snapshot()) == "no actor has died; nothing was lost"
 
 
 # --- keys ---------------------------------------------------------------------------------------------------

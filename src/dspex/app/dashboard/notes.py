@@ -162,9 +162,9 @@ class Notes:
         """Once a second while somebody looks: when, dollars by model, requests ended."""
         self.lms: dict[str, LM] = {}
         self.who: Counter[str] = Counter()
-        """The deaths of each actor while somebody looked, by path."""
+        """The deaths of each actor, by path."""
         self.toll: Plain = {"deaths": 0, **_NOBODY_WAITED}
-        """The cost of restarts while somebody looked: ``waited`` requests were at a part that died; of these so many
+        """The cost of restarts: ``waited`` requests were at a part that died; of these so many
         were ``answered`` and ``failed``; ``again`` counts attempts that were broken off and may be paid twice,
         ``twice`` dollars as far as their price is known, which that of ``unpriced`` of them is not."""
         self._waits: dict[str, list[Plain]] = {}
@@ -200,11 +200,13 @@ class Notes:
         """
         Note the requests that are at an actor when it dies; their ends are written there as well.
 
-        By the next look some of them have what they waited for. Before the first look nothing is noted: it cannot tell
-        who died when.
+        By the next look some of them have what they waited for, and before the first one nobody else remembers them.
         """
+        self.toll["deaths"] += 1
+        if path in self.who or len(self.who) < NAMED:
+            self.who[path] += 1
         death = self._at_death.get(path)
-        if not self.tree.has_looked or (death is None and len(self._at_death) >= DEATHS):
+        if death is None and len(self._at_death) >= DEATHS:
             return
         if death is None:
             at = round(now - self.origin, 3)
@@ -222,11 +224,7 @@ class Notes:
 
     def died(self, death: Plain) -> None:
         """Take in a death that a look has found."""
-        path = death["path"]
-        self.toll["deaths"] += 1
-        if path in self.who or len(self.who) < NAMED:
-            self.who[path] += 1
-        noted = self._at_death.pop(path, None)
+        noted = self._at_death.pop(death["path"], None)
         if noted is None:
             death |= {"requests": [], **_NOBODY_WAITED}
             return
@@ -299,7 +297,7 @@ class Notes:
             self._slow[program] = slow, times.count + min(times.count, SELDOM)
         if live.error is None and not failed and took <= slow and deaths is None and not _is_marked(record):
             return
-        reasons = reasons_of(record, live.error, retried=failed, slow=took > slow)
+        reasons = reasons_of(record, live.error, retried=failed, slow=took > slow, waited=deaths is not None)
         if reasons:
             state = "cancelled" if live.cancelled else "failed" if live.error is not None else "done"
             row = request_row(

@@ -37,9 +37,11 @@ _MINUTE: Final = 60.0
 def look(tree: AppTree, notes: Notes) -> Plain:
     """Take in what has changed since the last look, and return the snapshot of now."""
     now = tree.runtime.clock.now()
-    rows, restarted = notes.tree.look(tree.snapshot(), now, _is_supervisor(tree))
-    for death in list(notes.tree.deaths)[len(notes.tree.deaths) - len(restarted) :]:
-        notes.died(death)
+    known = notes.tree.number
+    rows, _ = notes.tree.look(tree.snapshot(), now, _is_supervisor(tree))
+    for death in notes.tree.deaths:
+        if death["number"] > known:
+            notes.died(death)
     spending = notes.spending
     if not spending or now - spending[-1][0] >= 1.0:
         spending.append((now, _dollars(tree, notes), tree.runner.completed + tree.runner.failed))

@@ -22,7 +22,7 @@ __all__ = [
     "waits_for",
 ]
 
-REASONS: Final = ("failed", "killed", "retried", "repaired", "slow")
+REASONS: Final = ("failed", "killed", "waited", "retried", "repaired", "slow")
 """Why a request that has ended is kept, the strongest first."""
 
 MOST_TEXT: Final = 400
@@ -216,12 +216,23 @@ def attempts_of(log: AttemptLog) -> list[Attempt]:
     return found
 
 
-def reasons_of(record: RequestRecord, error: Exception | None, *, retried: bool, slow: bool) -> list[str]:
-    """Return why a request that has ended is kept, the strongest first; nothing for one that went as it should."""
+def reasons_of(
+    record: RequestRecord, error: Exception | None, *, retried: bool, slow: bool, waited: bool = False
+) -> list[str]:
+    """
+    Return why a request that has ended is kept, the strongest first; nothing for one that went as it should.
+
+    Args:
+        record: The request.
+        error: How it ended.
+        retried: True when an attempt of it has failed.
+        slow: True when it took longer than others of its program.
+        waited: True when an actor died while it was at it.
+    """
     killed = record.step_restarts > 0 or record.resubmitted > 0
-    if not (error is not None or killed or retried or record.repairs or slow):
+    if not (error is not None or killed or waited or retried or record.repairs or slow):
         return []
-    found = (error is not None, killed, retried, record.repairs > 0, slow)
+    found = (error is not None, killed, waited, retried, record.repairs > 0, slow)
     return [name for name, holds in zip(REASONS, found, strict=True) if holds]
 
 

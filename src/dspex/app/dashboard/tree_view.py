@@ -97,11 +97,6 @@ class TreeNotes:
         """Restarts that were seen, oldest first; ``at`` is None for those before the first look."""
         self.number = 0
 
-    @property
-    def has_looked(self) -> bool:
-        """True when there has been a look: from then on it is known who died when."""
-        return bool(self._restarts)
-
     def look(self, root: TreeNode, now: float, is_supervisor: Callable[[int | None], bool]) -> tuple[Plain, list[str]]:
         """
         Return the tree's rows by path, and the paths of those restarted since the last look.

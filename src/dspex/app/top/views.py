@@ -44,7 +44,7 @@ def toll_text(snapshot: Plain) -> str:
     toll, lost = snapshot["toll"], snapshot["app"]["lost"]
     kept = "nothing was lost" if not lost else f"{lost} requests were LOST"
     if not toll["deaths"]:
-        return f"no actor has died while somebody looked; {kept}"
+        return f"no actor has died; {kept}"
     many = toll["deaths"] > 1
     died = f"{_who(toll)} died and {'were' if many else 'was'} restarted"
     part = "them" if many else "it"
@@ -198,7 +198,8 @@ def _legend(width: int) -> list[Line]:
 
 _WHY: Final = {
     "failed": "ended in an error",
-    "killed": "an actor or step died under them",
+    "killed": "a step or its process died under them",
+    "waited": "an actor died while they were at it",
     "retried": "a call was tried again",
     "repaired": "an answer had to be put right",
     "slow": "three times the median of their program",
@@ -213,7 +214,13 @@ def _kept(snapshot: Plain, width: int, order: str, open_: str | None) -> list[Li
             lines += [*([Line(Text())] if lines else []), heading(why, f"{len(rows)}, {_WHY.get(why, '')}")]
             lines += _requests(rows, snapshot["at"], width, open_)
     if not lines:
-        return [Line(line(("No request was slow, failed, repaired, retried or killed.", "dim")))]
+        return [
+            Line(
+                line(
+                    ("No request has failed, been slow, repaired or tried again, or was at an actor that died.", "dim")
+                )
+            )
+        ]
     return [*lines, Line(Text()), *_legend(width)]
 
 

@@ -19,10 +19,17 @@ class App extends Component {
     addEventListener("keydown", (event) => this.key(event));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.setState({}));
     follow();
+    this.bring();
+  }
+
+  // On a phone the names of the views are wider than the screen.
+  bring() {
+    document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   }
 
   // Whose focus went away with the view that had it goes on in the new one.
   componentDidUpdate(_, before) {
+    if (before.view !== this.state.view) this.bring();
     if (before.view !== this.state.view && document.activeElement === document.body) document.getElementById("main").focus({ preventScroll: true });
   }
 

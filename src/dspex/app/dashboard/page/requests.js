@@ -16,6 +16,7 @@ export function Now({ snapshot }) {
 
 const WHY = {
   failed: "ended in an error", killed: "a step or its process died, and was started again",
+  waited: "an actor died while they were at it",
   retried: "an attempt failed, and another followed", repaired: "an answer was not written as it should be",
   slow: "took three times as long as others of its program",
 };
@@ -24,7 +25,7 @@ export function Kept({ snapshot }) {
   const [open, setOpen] = useState(null);
   const [only, setOnly] = useState("");
   const groups = Object.entries(snapshot.kept).filter(([, rows]) => Object.keys(rows).length);
-  if (!groups.length) return html`<${Empty}>Nothing has failed, been slow, been repaired or been tried again yet.<//>`;
+  if (!groups.length) return html`<${Empty}>No request has failed, been slow, been repaired or been tried again yet, and none was at an actor that died.<//>`;
   return html`<p class="choose" role="group" aria-label="reasons"><button aria-pressed=${!only} onClick=${() => setOnly("")}>all</button>
       ${groups.map(([why, rows]) => html`<button aria-pressed=${only === why} onClick=${() => setOnly(why)}>${why} ${Object.keys(rows).length}</button>`)}</p>
     <${Legend}/>
