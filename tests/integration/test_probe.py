@@ -8,6 +8,7 @@ import dspex
 from dspex.app.cli import main
 from dspex.app.probe import Probe, probe
 from dspex.services.lm.context_length import ask_context_length, context_length
+from dspex.services.lm.model_at import model_at, named_by
 from dspex.simulator import Simulator, SimulatorThread
 from dspex.testing import ScriptedLM
 from tests.support.provider_answers import reply
@@ -75,6 +76,52 @@ def test_the_command_prints_the_findings(capsys: pytest.CaptureFixture[str]) -> 
     assert err == ""
     assert out.startswith("llamacpp/mine\n  reads auto at the first turn: 100 %\n")
     assert out.splitlines()[-1].startswith("dspex.App(dspex.LM('llamacpp/mine', api_base=")
+
+
+@pytest.mark.parametrize(
+    ("owner", "listed", "named"),
+    [
+        ("llamacpp", "/models/tiny.gguf", "llamacpp/tiny.gguf"),
+        ("vllm", "Qwen/Qwen3-4B", "vllm/Qwen/Qwen3-4B"),
+        ("sglang", "m", "sglang/m"),
+        ("library", "qwen3:4b", "ollama/qwen3:4b"),
+        ("organization_owner", "m", "lmstudio/m"),
+        ("somebody", "m", "openai/m"),
+        (None, "m", "openai/m"),
+    ],
+)
+def test_a_list_of_models_tells_who_serves_them(owner: str | None, listed: str, named: str) -> None:
+    found = named_by({"data": [{"id": listed, "owned_by": owner}]}, "http://127.0.0.1:1/v1")
+
+    assert (found.model, found.api_base) == (named, "http://127.0.0.1:1/v1")
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/"])
+async def test_an_address_is_enough(ending: str) -> None:
+    listed = {"data": [{"id": "mine", "owned_by": "vllm"}]}
+    async with serving(reply(listed)) as server:
+        base = server.url.removesuffix("/v1/chat/completions")
+        found = await model_at(base + ending)
+        assert server.requests[0][0].startswith(b"GET /v1/models ")
+
+    assert (found.model, found.api_base) == ("vllm/mine", f"{base}/v1")
+
+
+async def test_a_server_with_several_models_says_their_names() -> None:
+    listed = {"data": [{"id": name, "owned_by": "library"} for name in ("a", "b")]}
+    async with serving(reply(listed), reply({}), reply({"error": "no"}, 401)) as server:
+        base = server.url.removesuffix("/chat/completions")
+        with pytest.raises(dspex.ConfigError, match="has 2 models: name one of ollama/a, ollama/b, and its address"):
+            await model_at(base)
+        with pytest.raises(dspex.ConfigError, match="does not list its models"):
+            await model_at(base)
+        with pytest.raises(dspex.ConfigError, match="cannot be read"):
+            await model_at(base)
+
+
+def test_an_address_where_nobody_listens_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", "http://127.0.0.1:9/v1"]) == 2
+    assert "http://127.0.0.1:9/v1/models cannot be read" in capsys.readouterr().err
 
 
 def test_a_server_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

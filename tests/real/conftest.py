@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Generator
@@ -60,8 +61,13 @@ def served(server: ModelServer) -> Generator[ModelServer]:
 
 
 @pytest.fixture(scope="session")
-def lm(fetched: tuple[Path, Path]) -> Generator[LM]:
-    """A small chat model."""
+def lm(request: pytest.FixtureRequest) -> Generator[LM]:
+    """A small chat model: of the server that ``DSPEX_REAL_SERVER`` names, else one that is started now."""
+    running = os.environ.get("DSPEX_REAL_SERVER")
+    if running:
+        yield LM("llamacpp/local", api_base=running)
+        return
+    fetched: tuple[Path, Path] = request.getfixturevalue("fetched")
     with served(ModelServer(*fetched, free_port(0), threads=1)) as server:
         yield server.lm
 

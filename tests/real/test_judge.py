@@ -19,7 +19,7 @@ from dspex.protocols.model import LM
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(7200)]
 
-ROWS = 20
+ROWS = int(os.environ.get("DSPEX_JUDGE_ROWS", "20"))
 FORM = "dspex/auto"
 WITHOUT_DATA = frozenset({"order", "review", "tool"})
 WITH_DATA = frozenset({"hotpot", "gsm8k"})

@@ -202,7 +202,9 @@ def replay(
 
 @_commands.command()
 def probe(
-    model: Annotated[str, typer.Argument(help="The model, such as llamacpp/mine or openai/gpt-5-mini.")],
+    model: Annotated[
+        str, typer.Argument(help="The model, such as llamacpp/mine or openai/gpt-5-mini; or a server's address.")
+    ],
     api_base: Annotated[
         str | None, typer.Option(help="The address of another server that speaks the model's protocol.")
     ] = None,
