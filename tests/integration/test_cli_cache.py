@@ -53,10 +53,12 @@ def held(target: str, namespace: str) -> set[str]:
     return {each.key for each in asyncio.run(with_stock(target)) if each.namespace == namespace}
 
 
-@pytest.fixture(params=["file", "redis_server", "postgres_server"])
+@pytest.fixture(params=["file", "shared file", "redis_server", "postgres_server"])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "file":
         return str(tmp_path / "answers.db")
+    if request.param == "shared file":
+        return f"sqlite:///{tmp_path / 'shared.db'}"
     store: Store = request.getfixturevalue(request.param)
     return store.url
 
@@ -111,9 +113,12 @@ def test_stats_tell_models_sizes_and_ages(tmp_path: Path, capsys: pytest.Capture
     ]
 
 
+@pytest.mark.parametrize("form", ["{}", "sqlite:///{}"])
 @pytest.mark.parametrize("command", ["stats", "clear"])
-def test_a_file_that_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
-    assert main(["cache", command, str(tmp_path / "no.db")]) == 2
+def test_a_file_that_is_not_there_is_not_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, form: str
+) -> None:
+    assert main(["cache", command, form.format(tmp_path / "no.db")]) == 2
     assert "there is no cache" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 

@@ -93,6 +93,8 @@ def test_what_is_left_out_is_told_and_is_exit_code_one(capsys: pytest.CaptureFix
         (["search", "none.db", "x"], "there is no index none.db: `dspex index build none.db FILES` makes one"),
         (["search", "notes.txt", "x"], "notes.txt cannot be read as an index"),
         (["stats", "none.db"], "there is no index none.db"),
+        (["search", "docs", "x"], "docs is a folder; name a file in it"),
+        (["stats", "docs"], "docs is a folder; name a file in it"),
     ],
 )
 def test_what_is_wrong_is_one_line(

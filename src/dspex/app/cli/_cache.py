@@ -164,7 +164,9 @@ def _with(target: str, work: Callable[[Stock], Awaitable[R]], *, make: bool = Fa
 
 
 def _check_there(target: str) -> None:
-    if not is_shared_url(target) and not Path(target).is_file():
+    shared = Shared(target) if is_shared_url(target) else None
+    path = Path(target) if shared is None else shared.path if shared.kind == "sqlite" else None
+    if path is not None and not path.is_file():  # else it would be made
         raise ConfigError(f"there is no cache {target}: give a file, redis://… or postgresql://…")
 
 

@@ -202,4 +202,9 @@ def _told(passage: Passage) -> str:
     where = f"  ({source}{f', page {page}' if page else ''})" if source else ""
     text = " ".join(passage.text.split())
     shown = text if len(text) <= 200 else f"{text[:200]}…"
-    return f"{passage.score:7.3f}  {passage.title}{where}\n         {shown}\n"
+    return f"{_score(passage.score)}  {passage.title}{where}\n         {shown}\n"
+
+
+def _score(score: float) -> str:
+    """Three places, as most scores need; more where these would all be zeros, as in an index of few passages."""
+    return f"{score:7.3f}" if score == 0 or abs(score) >= 0.0005 else f"{score:7.1e}"

@@ -24,9 +24,16 @@ _HASHING = re.compile(r"hashing(?::(\d{1,6}))?|HashingEmbedder\((\d{1,6})\)")
 
 
 def kind_of(index: Path) -> Kind:
-    """Return the kind of an index; ``none`` where there is no file, or an empty one, ``other`` for other files."""
+    """
+    Return the kind of an index; ``none`` where there is no file, or an empty one, ``other`` for other files.
+
+    Raises:
+        ConfigError: It is a folder.
+    """
     if not index.exists():
         return "none"
+    if index.is_dir():
+        raise ConfigError(f"{index} is a folder; name a file in it")
     with index.open("rb") as file:
         head = file.read(72)
     if not head:
@@ -44,7 +51,7 @@ def named_index(index: Path, embedder: str | None, api_base: str | None) -> AnyI
         api_base: The address of another server that speaks the model's protocol.
 
     Raises:
-        ConfigError: The embedder cannot be named, or there is an index of words.
+        ConfigError: The embedder cannot be named, there is an index of words, or it is a folder.
     """
     kind = kind_of(index)
     if embedder is None and kind != "vectors":
