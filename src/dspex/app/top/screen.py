@@ -138,8 +138,8 @@ def _head(snapshot: Plain, look: Look, state: State, width: int) -> list[Text]:
     told += [("  actors ", "dim"), count(app["actors"])]
     down = [line((f"down: {', '.join(app['down'])}", "red"))] if app["down"] else []
     toll = _wrapped(toll_text(snapshot), width)
-    tone = "red" if app["lost"] else "green" if snapshot["toll"]["deaths"] else "dim"
-    about = [line((cut(app["note"], width), "yellow"))] if app.get("note") else []
+    tone = "red" if app["lost"] or snapshot["toll"]["failed"] else "green" if snapshot["toll"]["deaths"] else "dim"
+    about = [line((each, "yellow")) for each in _wrapped(cut(app.get("note", ""), 4 * width), width) if each]
     notice = [line((cut(state.notice, width), "yellow"))] if state.notice else []
     return [first, *about, line(*told), *down, *(line((each, tone)) for each in toll), *notice, _tabs(look, width)]
 
