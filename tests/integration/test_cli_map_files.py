@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 
+import dspex
 from dspex._files import FileLock
 from dspex.app.cli import main
+from dspex.app.cli._pauses import tell_pauses
 from dspex.errors import FileBusy
 from dspex.simulator import Simulator
 
@@ -262,3 +264,17 @@ def test_a_wait_for_a_provider_that_is_down_is_the_user_s(folder: Path, capsys: 
     assert said.endswith("http://127.0.0.1:9 refused the connection: is the server running, and is api_base right?\n")
     code, said = run(capsys, "map_files:Asks", "in.jsonl", "out.jsonl", *down, "--wait-out", "-1")
     assert (code, said.count("\n")) == (2, 1)
+
+
+def test_a_pause_is_told_once_and_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    """A command that is silent for minutes looks as if it hung."""
+    app = dspex.App()
+    tell_pauses(app)
+    for delay in (0.5, 1.0):
+        error = dspex.LMError("http://h refused\nthe connection")
+        app.telemetry.emit("dspex.rows.pause", {"delay": delay}, {"rows": "map", "error": error})
+    app.telemetry.emit("dspex.rows.go", {}, {"rows": "map"})
+    assert capsys.readouterr().err == (
+        "dspex: waiting for the provider (Ctrl-C ends it, nothing is lost): http://h refused the connection\n"
+        "dspex: the provider answers again\n"
+    )

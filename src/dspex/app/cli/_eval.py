@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from dspex._dataclass import dataclass
 from dspex.app.cli._flags import AppFlags
+from dspex.app.cli._pauses import tell_pauses
 from dspex.app.cli._program import compared_field, find_metric, find_program
 from dspex.app.cli._rows import check_target, read_examples
 from dspex.errors import ConfigError, EvaluationError
@@ -56,7 +57,9 @@ def run(options: EvalOptions) -> int:
     examples = read_examples(options.source, compared_field(options.metric, options.field))
 
     async def evaluate() -> Report:
-        async with options.asked.app() as app:
+        app = options.asked.app()
+        tell_pauses(app)
+        async with app:
             return await app.evaluate(
                 program,
                 examples,

@@ -17,6 +17,7 @@ from dspex.app._app import App
 from dspex.app._map import MapRun
 from dspex.app.cli._flags import named_adapter
 from dspex.app.cli._model import named_model
+from dspex.app.cli._pauses import tell_pauses
 from dspex.app.cli._program import find_program
 from dspex.app.cli._rows import check_source
 from dspex.app.cli._target import Target
@@ -109,6 +110,7 @@ async def _map(program: Any, lm: LM | None, target: Target, options: MapOptions)
         cache=options.cache or "memory",
         deadline=options.deadline,
     )
+    tell_pauses(app)
     async with app:
         results: MapRun[object] = app.map(
             program,
