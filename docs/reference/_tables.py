@@ -1,8 +1,4 @@
-"""
-Griffe extensions: tables and ``::`` before code become Markdown's; our ``dataclass`` is known for what it is.
-
-The tables of docstrings are readable as they stand, and stay so in the source.
-"""
+"""Griffe extension: what is readable in docstrings as it stands, tables and ``::`` before code, becomes Markdown's."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ from typing import Any
 
 import griffe
 
-__all__ = ["Dataclasses", "Tables"]
+__all__ = ["Tables"]
 
 _TABLE = re.compile(
     r"^(?P<indent>[ ]*)(?P<rule>=+(?:[ ]+=+)+)\n(?P<head>.+)\n[ ]*(?P=rule)\n(?P<body>(?:.+\n)+?)[ ]*(?P=rule)$",
@@ -20,16 +16,6 @@ _TABLE = re.compile(
 
 
 _BEFORE_CODE = re.compile(r"::$", re.MULTILINE)
-
-
-class Dataclasses(griffe.Extension):
-    """Shows the constructors of our dataclasses, which griffe writes for the standard library's alone."""
-
-    def on_module_members(self, *, mod: griffe.Module, **_: Any) -> None:
-        """Let the decorator's name lead to the standard library's."""
-        if mod.imports.get("dataclass") == "dspex._dataclass.dataclass":
-            mod.imports["dataclass"] = "dataclasses.dataclass"
-            mod.set_member("dataclass", griffe.Alias("dataclass", "dataclasses.dataclass", parent=mod))
 
 
 class Tables(griffe.Extension):

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.imports import Module, Package, read_package
 
-BASE = frozenset({"errors", "telemetry", "_clock", "_random", "_guard", "_files", "_html", "_dataclass"})
+BASE = frozenset({"errors", "telemetry", "_clock", "_random", "_guard", "_files", "_html"})
 NAMES = frozenset({"_names"})
 """The table of public names: façades alone go by it."""
 EVERYTHING = BASE | {
@@ -38,7 +38,6 @@ MAY_IMPORT = {
     "_names": frozenset[str](),
     "errors": frozenset({"_guard"}),
     "_clock": frozenset[str](),
-    "_dataclass": frozenset[str](),
     "_files": frozenset({"errors"}),
     "_html": frozenset({"errors", "_files"}),
     "_random": frozenset[str](),

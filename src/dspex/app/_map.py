@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sized
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from dspex._dataclass import dataclass
 from dspex.app._rows import RowJournal, key_text
 from dspex.errors import ActorError, AppClosed, ConfigError, MissingInput
 from dspex.evaluation import RowRunner, as_example

@@ -6,10 +6,9 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, get_args
 
-from dspex._dataclass import dataclass
 from dspex.errors import DspexError, ResponseUnparsable
 from dspex.programs import AdapterName, Module, Predict, Signature, details
 from dspex.protocols.lm import JsonSchema, LMRequest, Message

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from dspex._dataclass import dataclass
 from dspex.programs import Example, Signature, pick_inputs
 from dspex.programs.signature import values_of
 

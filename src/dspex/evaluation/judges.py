@@ -6,9 +6,9 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from dspex._dataclass import dataclass
 from dspex.errors import ConfigError, EvaluationError
 from dspex.evaluation.intervals import Interval, wilson
 from dspex.evaluation.metrics import Metric, Score, value_of

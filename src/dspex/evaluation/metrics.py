@@ -8,12 +8,11 @@ import string
 import unicodedata
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from typing_extensions import TypeVar
 
-from dspex._dataclass import dataclass
 from dspex.errors import ConfigError
 from dspex.programs import Example, Module, Signature, inputs_of
 

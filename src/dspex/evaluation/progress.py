@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 
-from dspex._dataclass import dataclass
 from dspex.evaluation.display import Display
 from dspex.evaluation.report import RowOutcome, Scored, cost_of
 from dspex.protocols.lm import Usage

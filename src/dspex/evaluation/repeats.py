@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 
-from dspex._dataclass import dataclass
 from dspex.errors import EvaluationError
 from dspex.evaluation.intervals import Interval, mean_interval
 from dspex.evaluation.report import Comparison, Report, Scored, compare_values

@@ -6,7 +6,7 @@ import importlib
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any, Generic, NamedTuple
 from typing_extensions import TypeVar
 
 from dspex._clock import wall_time
-from dspex._dataclass import dataclass
 from dspex._files import write_private
 from dspex._html import write_page
 from dspex.errors import ActorExited, ConfigError, EvaluationError, TargetExists

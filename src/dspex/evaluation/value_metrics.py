@@ -6,9 +6,9 @@ import json
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal, DecimalException
 
-from dspex._dataclass import dataclass
 from dspex.errors import ConfigError
 from dspex.evaluation.metrics import Metric, Score, answers_of, value_of
 from dspex.programs import Example, to_plain

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self, cast, runtime_checkable
 
-from dspex._dataclass import dataclass
 from dspex._files import FileLock
 from dspex.errors import ConfigError, MissingExtra, RetrievalError, RetrieverLacks
 from dspex.indexing.record import IndexMode

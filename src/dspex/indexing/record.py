@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from dspex._dataclass import dataclass
 from dspex.errors import RetrievalError
 from dspex.indexing.target import IndexTarget
 from dspex.optimizers.identity import Identity

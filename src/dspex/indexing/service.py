@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from dspex._dataclass import dataclass
 from dspex.errors import ActorExited, AppClosed, ConfigError, NoSuchActor, StartFailed
 from dspex.indexing.actor import IndexActor, IndexServices
 from dspex.indexing.job import IndexJob

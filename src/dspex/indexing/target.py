@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from dspex._dataclass import dataclass
 from dspex.errors import ConfigError
 from dspex.protocols.retrieval import Index
 from dspex.services.retrieval.sqlite_index import SqliteIndex

@@ -11,10 +11,9 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from dspex._dataclass import dataclass
 from dspex.errors import ConfigError, OptimizationError
 from dspex.evaluation import Row
 from dspex.optimizers._allowance import Allowance

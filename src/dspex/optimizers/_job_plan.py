@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from dspex._dataclass import dataclass
 from dspex.errors import BudgetExceeded
 from dspex.evaluation import Row
 from dspex.optimizers._allowance import times

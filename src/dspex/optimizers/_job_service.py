@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from dspex._dataclass import dataclass
 from dspex._random import fresh_id
 from dspex.errors import ActorExited, AppClosed, ConfigError, JobMismatch, NoSuchActor, StartFailed
 from dspex.evaluation import check_metric, read_rows

@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from dspex._dataclass import dataclass
 from dspex.errors import OptimizationError
 from dspex.evaluation.rows_under_way import RowsUnderWay
 from dspex.optimizers._job_plan import Outcome

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from dspex._dataclass import dataclass
 
 if TYPE_CHECKING:
     import random

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from typing import Final, TypeVar
 
-from dspex._dataclass import dataclass
 from dspex.errors import BudgetExceeded, LMError, ResponseInvalid
 from dspex.evaluation.faults import is_outage
 from dspex.evaluation.outage_gate import OutageGate

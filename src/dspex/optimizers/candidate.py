@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dspex._dataclass import dataclass
 from dspex.optimizers.fingerprint import digest
 from dspex.programs import Example, Module, Predict, to_plain
 from dspex.programs.portable import portable_fields, untagged

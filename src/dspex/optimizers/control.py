@@ -6,11 +6,11 @@ import contextlib
 import re
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from dspex._clock import wall_time
-from dspex._dataclass import dataclass
 from dspex._files import make_private
 from dspex.errors import ConfigError, OptimizationError
 from dspex.optimizers._answers import spending_of

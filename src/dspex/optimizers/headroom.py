@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from dspex._dataclass import dataclass
 from dspex.errors import ConfigError
 from dspex.evaluation import Interval, Report
 from dspex.optimizers.verdict import interval_of

@@ -7,9 +7,8 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from dspex._dataclass import dataclass
 from dspex.optimizers._sources import path_of, sources_of
 from dspex.optimizers.fingerprint import described, digest
 from dspex.programs import Module

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Generic, Literal, Protocol, TypeVar
 
-from dspex._dataclass import dataclass
 from dspex.errors import ActorError, AppClosed, JobCancelled, OptimizationError
 from dspex.optimizers.control import JobFolder
 from dspex.optimizers.journal import Journal

@@ -14,10 +14,10 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dspex._clock import wall_time
-from dspex._dataclass import dataclass
 from dspex._files import json_text, make_private, parse_json
 from dspex.errors import JobBusy, JobMismatch, OptimizationError
 from dspex.optimizers.fingerprint import digest

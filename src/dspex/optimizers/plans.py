@@ -13,14 +13,13 @@ import dataclasses
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic
 
 from typing_extensions import TypeVar
 
-from dspex._dataclass import dataclass
 from dspex._random import generator
 from dspex.evaluation import Metric, Row
 from dspex.optimizers.candidate import Candidate

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from dspex._dataclass import dataclass
 from dspex.evaluation import Row
 from dspex.optimizers.candidate import Candidate
 from dspex.optimizers.plans import Evaluation, Run
@@ -40,7 +40,7 @@ class Tally:
     candidate: Candidate
     scores: Mapping[int, float]
     failed: int = 0
-    spent: Spending = Spending()
+    spent: Spending = Spending()  # noqa: RUF009 - a frozen value
 
     @classmethod
     def of(cls, candidate: Candidate, evaluations: Sequence[Evaluation]) -> Tally:

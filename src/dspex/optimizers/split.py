@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from dspex._dataclass import dataclass
 from dspex.evaluation import Row
 from dspex.optimizers.fingerprint import fingerprint_examples
 

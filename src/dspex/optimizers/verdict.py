@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
-from dspex._dataclass import dataclass
 from dspex.evaluation import Interval
 from dspex.evaluation.intervals import paired_p_value, t_interval
 from dspex.optimizers.plans import Evaluation, chance

@@ -7,9 +7,9 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from dspex._dataclass import dataclass
 from dspex.errors import SignatureError
 from dspex.programs.fields import FieldSpec
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from dspex._dataclass import dataclass
 from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Parsed

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from decimal import Decimal
 
-from dspex._dataclass import dataclass
 from dspex.programs.adapters._adapter import Repair
 from dspex.programs.fields import AnyRecord
 from dspex.programs.signature import Signature

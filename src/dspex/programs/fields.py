@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict, Unpack
 
-from dspex._dataclass import dataclass
 from dspex.errors import SignatureError
 from dspex.programs.adapters._values import Codec
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from dspex._dataclass import dataclass
 from dspex.errors import MissingInput
 from dspex.programs._annotations import parameters_of
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dspex._dataclass import dataclass
 from dspex.programs.chain_of_thought import ChainOfThought
 from dspex.programs.fields import InputField, OutputField
 from dspex.programs.module import Module

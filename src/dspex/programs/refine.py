@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple
 
 from typing_extensions import ParamSpec, TypeVar
 
-from dspex._dataclass import dataclass
 from dspex.errors import ScopeClosed
 from dspex.programs._attempts import Judged, Reward, judge, note, rollout, side_by_side
 from dspex.programs.fields import InputField, OutputField

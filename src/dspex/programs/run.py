@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Generic
 
 from typing_extensions import TypeVar
-
-from dspex._dataclass import dataclass
 
 __all__ = ["Run"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Protocol, runtime_checkable
 
 from pydantic_core import to_json
 
-from dspex._dataclass import dataclass
 from dspex.errors import MissingExtra
 
 __all__ = ["CodeRun", "Interpreter", "MontyInterpreter"]

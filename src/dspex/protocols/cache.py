@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from json.encoder import encode_basestring_ascii
 from operator import is_
 from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
-from dspex._dataclass import dataclass
 from dspex.protocols.content import AudioPart, FilePart, ImagePart, Part, ToolResult
 from dspex.protocols.headers import header_identity
 from dspex.protocols.lm import LMRequest, LMResponse, Message

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import Context
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol
 
 from typing_extensions import TypeVar
 
-from dspex._dataclass import dataclass
 from dspex.protocols.cache import CacheMode
 from dspex.protocols.model import LMChoice
 from dspex.protocols.money import Account, Budget, DryRun

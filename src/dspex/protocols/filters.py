@@ -14,9 +14,9 @@ is 2020 and the language one of the two. ``fits`` is the meaning of every filter
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from dspex._dataclass import dataclass
 from dspex.errors import FilterInvalid
 from dspex.protocols.metadata import Metadata, MetadataValue, Scalar, problem_of_scalar
 

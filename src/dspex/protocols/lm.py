@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
-from dspex._dataclass import dataclass
 from dspex.errors import StreamTruncated
 from dspex.protocols.content import Citation, Part, ReasoningPart, TextPart, ToolCall
 from dspex.protocols.ends import End, end_of

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, Unpack
 
-from dspex._dataclass import dataclass
 from dspex.protocols.headers import check_headers
 from dspex.protocols.params import UNSET, LMParams, Sampling
 from dspex.protocols.secret import Secret

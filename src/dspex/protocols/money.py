@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, Protocol
 
-from dspex._dataclass import dataclass
 from dspex.protocols.lm import AttemptLog, LMRequest, Usage
 from dspex.protocols.model import LM, LMPool
 

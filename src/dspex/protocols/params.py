@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypedDict
 
-from dspex._dataclass import dataclass
 from dspex.protocols.json_values import Json, JsonDict
 
 __all__ = ["UNSET", "AttemptConfig", "LMParams", "PredictorConfig", "Sampling", "refuse_unknown"]

@@ -6,10 +6,9 @@ import hashlib
 import inspect
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
-from dspex._dataclass import dataclass
 from dspex.errors import PassageInvalid
 from dspex.protocols.filters import Filter
 from dspex.protocols.metadata import Metadata, checked_metadata

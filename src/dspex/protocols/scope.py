@@ -5,10 +5,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
-from dspex._dataclass import dataclass
 from dspex.protocols.filters import Filter
 from dspex.protocols.forms import FormMemory
 from dspex.protocols.lm import Attempt, Capabilities, LMDelta, LMRequest, LMResponse, Usage

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
-
-from dspex._dataclass import dataclass
 
 __all__ = ["MOST_CHARACTERS", "MOST_TEXTS", "Grammar", "TextChoice", "char_class", "fits", "literal", "one_of_pattern"]
 

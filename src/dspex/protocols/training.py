@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, Protocol, runtime_checkable
 
-from dspex._dataclass import dataclass
 from dspex.protocols.lm import Usage
 from dspex.protocols.model import LM, LMChoice, LMPool
 from dspex.protocols.money import Account, Estimate, Reservation

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from dspex._dataclass import dataclass
 from dspex.protocols.lm import Capabilities, EmbedRequest, EmbedResponse, LMDelta, LMRequest, LMResponse
 from dspex.protocols.model import LM, Secret
 from dspex.protocols.training import TrainingWire

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from dspex._dataclass import dataclass
 from dspex.errors import Overloaded
 
 __all__ = ["Admission", "Ticket"]

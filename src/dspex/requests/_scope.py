@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from dspex._dataclass import dataclass
 from dspex.errors import ConfigError, LMError, ScopeClosed, StreamTruncated, TransportFailed
 from dspex.programs import PredictorPaths
 from dspex.protocols.cache import CacheMode, CacheService, Hit, Lead, cache_key

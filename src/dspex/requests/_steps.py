@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from dspex._dataclass import dataclass
 from dspex.errors import ActorExited, NoSuchActor, ScopeClosed, StepCrashed
 from dspex.runtime import Crashed, ExitReason, Normal, Runtime
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
-from dspex._dataclass import dataclass
 from dspex._guard import exact_text
 from dspex.errors import SpecError
 from dspex.runtime._actor import Actor

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from dspex._dataclass import dataclass
 from dspex.runtime._exit import ExitReason
 from dspex.runtime._restart import BackoffState, RestartWindow
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dspex._dataclass import dataclass
+from dataclasses import dataclass
+
 from dspex._guard import class_name, text_of
 
 __all__ = [

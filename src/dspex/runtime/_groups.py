@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from dspex._dataclass import dataclass
 from dspex._guard import shown
 from dspex.errors import ActorExited, NoSuchActor, NotRegistered
 from dspex.runtime._context import current_process

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from html import escape
 
-from dspex._dataclass import dataclass
 from dspex._guard import class_name, contained, exact_text, shown
 from dspex.runtime._actor import Actor
 from dspex.runtime._actor_process import ActorProcess

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import _get_running_loop
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from dspex._dataclass import dataclass
 from dspex._guard import text_of
 from dspex.errors import WrongLoop
 from dspex.runtime._context import HOME, current_process

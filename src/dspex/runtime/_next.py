@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
-from dspex._dataclass import dataclass
 from dspex.runtime._deadlines import finite_timeout
 from dspex.runtime._exit import NORMAL, ExitReason
 

@@ -8,10 +8,10 @@ import re
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from dspex._dataclass import dataclass
 from dspex.errors import OsProcessFailed, SpecError
 from dspex.runtime._child_spec import check_seconds
 from dspex.runtime._exit import NORMAL, ExitReason

@@ -5,11 +5,10 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import ClassVar, cast
 
-from dspex._dataclass import dataclass
 from dspex.errors import ChildError, NoSuchActor, SpecError
 from dspex.runtime._child_spec import ChildSpec
 from dspex.runtime._children import Child

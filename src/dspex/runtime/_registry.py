@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, overload
 
-from dspex._dataclass import dataclass
 from dspex._guard import shown
 from dspex.errors import ActorExited, AlreadyRegistered, DspexError, NotRegistered, SpecError
 from dspex.runtime._actor_process import ActorProcess

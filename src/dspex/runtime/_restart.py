@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from dspex._dataclass import dataclass
 from dspex.runtime._child_spec import AutoShutdown, Backoff, Restart, RestartStrategy
 from dspex.runtime._exit import ExitReason, is_abnormal
 

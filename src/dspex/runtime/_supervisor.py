@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from dspex._dataclass import dataclass
 from dspex._guard import exact_text, shown
 from dspex.errors import ChildError, SpecError, StartFailed
 from dspex.runtime._announced import places_of

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from dspex._dataclass import dataclass
 from dspex.errors import CallCycle, SpecError
 from dspex.runtime._child_spec import ChildSpec
 from dspex.runtime._children import ChildCounts, ChildInfo

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from dspex._dataclass import dataclass
 from dspex._guard import exact_text
 from dspex.errors import NoSuchActor
 from dspex.runtime._chain import chain_into

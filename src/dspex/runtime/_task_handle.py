@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
-from dspex._dataclass import dataclass
 from dspex.errors import ActorExited, CallTimeout, SpecError
 from dspex.runtime._chain import refuse_wait
 from dspex.runtime._child_spec import ShutdownPolicy, check_seconds

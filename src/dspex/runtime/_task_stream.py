@@ -6,11 +6,11 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable, Iterator
 from contextvars import Context, copy_context
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
-from dspex._dataclass import dataclass
 from dspex.errors import ActorExited, CallTimeout, SpecError
 from dspex.runtime._chain import refuse_wait
 from dspex.runtime._child_spec import check_seconds

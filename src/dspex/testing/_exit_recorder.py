@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from dspex._dataclass import dataclass
 from dspex.runtime import ExitReason, Runtime
 from dspex.telemetry import Facts
 

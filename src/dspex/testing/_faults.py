@@ -8,10 +8,10 @@ A plan is data: it can be printed, pasted into a test, drawn at random from a se
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, Literal, Self, get_args
 
-from dspex._dataclass import dataclass
 from dspex._random import generator
 from dspex.errors import SpecError
 

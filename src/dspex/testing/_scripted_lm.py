@@ -8,11 +8,11 @@ import inspect
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Unpack, cast
 
 from pydantic_core import to_json
 
-from dspex._dataclass import dataclass
 from dspex._random import fresh_id
 from dspex.errors import ScriptExhausted, ScriptMisspelt, StreamTruncated
 from dspex.protocols.content import ToolCall

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dspex._dataclass import dataclass
 from dspex.errors import NoCandidate
 from dspex.evaluation import Row
 from dspex.optimizers import Algorithm, Candidate, Embed, Run, Task, Train, Write

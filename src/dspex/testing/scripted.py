@@ -7,9 +7,9 @@ import re
 from array import array
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
-from dspex._dataclass import dataclass
 from dspex.programs import PredictorPaths, Program
 from dspex.protocols.filters import Filter, fits
 from dspex.protocols.forms import FormMemory

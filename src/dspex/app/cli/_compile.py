@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from dspex._dataclass import dataclass
 from dspex._files import FileLock
 from dspex.app.cli._flags import AppFlags
 from dspex.app.cli._program import compared_field, find_metric, find_optimizer, find_program

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from dspex._dataclass import dataclass
 from dspex.app.cli._flags import AppFlags
 from dspex.app.cli._pauses import tell_pauses
 from dspex.app.cli._program import compared_field, find_metric, find_program

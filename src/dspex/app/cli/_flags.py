@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import cast, get_args
 
-from dspex._dataclass import dataclass
 from dspex.app._app import App
 from dspex.app.cli._index_file import AnyIndex, kind_of, named_index
 from dspex.app.cli._model import named_model

@@ -6,9 +6,9 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from dspex._dataclass import dataclass
 from dspex._files import parse_json
 from dspex.app._app import App
 from dspex.app.cli._flags import AppFlags

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from pydantic_core import to_jsonable_python
 
-from dspex._dataclass import dataclass
 from dspex._files import json_text, parse_json
 from dspex.app._app import App
 from dspex.app._map import MapRun

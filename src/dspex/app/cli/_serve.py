@@ -9,12 +9,12 @@ import socket
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, ModuleType
 
 import uvicorn
 
-from dspex._dataclass import dataclass
 from dspex.app._app import App
 from dspex.app.cli._flags import AppFlags
 from dspex.app.cli._interrupt import INTERRUPTED

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from dspex._dataclass import dataclass
 from dspex.errors import ConfigError
 
 __all__ = ["LOOPBACK_NAMES", "Dashboard", "dashboard_of", "host_of", "is_loopback"]

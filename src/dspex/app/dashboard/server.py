@@ -8,9 +8,9 @@ import importlib
 import importlib.util
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dspex._dataclass import dataclass
 from dspex._random import fresh_token
 from dspex.app.dashboard.actions import DASHBOARD
 from dspex.app.dashboard.hub import Audience

@@ -15,10 +15,10 @@ import socket
 import stat
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from dspex._dataclass import dataclass
 from dspex._random import fresh_id
 from dspex.errors import ConfigError
 

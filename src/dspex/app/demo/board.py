@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import Enum
 
-from dspex._dataclass import dataclass
 from dspex.protocols.executor import Failed, Ok
 from dspex.requests import Request
 from dspex.telemetry import Facts

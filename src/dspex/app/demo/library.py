@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from dspex._dataclass import dataclass
 from dspex.app.demo.corpus import passages
 from dspex.app.demo.options import Sizes
 from dspex.app.demo.questions import QuestionSets, questions, split

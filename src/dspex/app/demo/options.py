@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dspex._dataclass import dataclass
+from dataclasses import dataclass
+
 from dspex.errors import ConfigError
 
 __all__ = ["DemoOptions", "Sizes"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import takewhile
 from typing import Final
 
-from dspex._dataclass import dataclass
 from dspex._random import generator
 from dspex.errors import ConfigError
 from dspex.protocols.retrieval import Passage

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
-from dspex._dataclass import dataclass
 from dspex.app.demo.board import Board
 
 __all__ = ["ScoreRow", "Show"]

@@ -6,11 +6,10 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from dspex._dataclass import dataclass
 from dspex._random import generator
 from dspex.app._app import App
 from dspex.app.dashboard.options import Dashboard

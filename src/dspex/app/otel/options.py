@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dspex._dataclass import dataclass
 from dspex.app.otel.logs import TraceIds
 from dspex.app.otel.middleware import ASGIApp, TraceContextMiddleware
 from dspex.errors import ConfigError

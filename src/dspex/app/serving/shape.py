@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
 from pydantic import Field as PydanticField
 
-from dspex._dataclass import dataclass
 from dspex.app._rows import result_type
 from dspex.errors import ConfigError
 from dspex.programs import Signature

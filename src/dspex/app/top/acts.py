@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from dspex._dataclass import dataclass
 from dspex.app.dashboard.shapes import Plain
 
 __all__ = ["Act", "Ask", "answered", "asked", "keys_shown"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from dspex._dataclass import dataclass
 from dspex.protocols.printable import printable
 
 __all__ = [

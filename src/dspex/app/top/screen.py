@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from rich.text import Text
 
-from dspex._dataclass import dataclass
 from dspex.app.dashboard.shapes import Plain
 from dspex.app.top.acts import Ask, keys_shown
 from dspex.app.top.cells import Line, count, cut, dollars, line, seconds

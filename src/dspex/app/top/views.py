@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from rich.text import Text
 
-from dspex._dataclass import dataclass
 from dspex.app.dashboard.shapes import Plain
 from dspex.app.top.bars import LEGEND, MARKS, bar
 from dspex.app.top.cells import (

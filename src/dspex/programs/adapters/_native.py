@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import cast, get_args, get_origin
 
-from dspex._dataclass import dataclass
 from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Adapter, Parsed, Repair

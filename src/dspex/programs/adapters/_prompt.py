@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
-from dspex._dataclass import dataclass
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._native_turns import NOT_CALLED, answered, native_calls, with_calls
 from dspex.programs.adapters._types import without_none

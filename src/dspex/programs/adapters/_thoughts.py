@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from dspex._dataclass import dataclass
 from dspex.protocols.content import ReasoningPart
 from dspex.protocols.lm import Completion
 

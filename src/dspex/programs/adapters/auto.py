@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from dspex._dataclass import dataclass
 from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Adapter, FollowUp, Parsed, Piece, Repair, StreamParser, text_of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
-from dspex._dataclass import dataclass
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Parsed, StreamParser, text_of
 from dspex.programs.adapters._base import PromptAdapter

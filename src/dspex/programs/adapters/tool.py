@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import ClassVar
 
-from dspex._dataclass import dataclass
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Parsed, StreamParser
 from dspex.programs.adapters._base import PromptAdapter

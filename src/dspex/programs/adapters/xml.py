@@ -11,9 +11,9 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar, cast
 
-from dspex._dataclass import dataclass
 from dspex.errors import ResponseUnparsable
 from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Parsed, Piece, Repair, StreamParser, text_of

@@ -6,6 +6,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal, NotRequired, Required, get_args, get_origin, get_type_hints
 
 from pydantic import (
@@ -19,7 +20,6 @@ from pydantic import (
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 from typing_extensions import TypedDict
 
-from dspex._dataclass import dataclass
 from dspex.errors import ToolArgumentsInvalid, ToolInvalid
 from dspex.programs._annotations import parameters_of
 from dspex.programs.adapters._exact_json import without_texts

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import field
-
-from dspex._dataclass import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["Docstring", "read_docstring"]
 

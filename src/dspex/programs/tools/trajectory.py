@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Self
 
-from dspex._dataclass import dataclass
 from dspex.programs.tools._results import Content, text_of_content
 from dspex.programs.types.field_type import FieldType
 from dspex.protocols.content import Part, TextPart, ToolCall

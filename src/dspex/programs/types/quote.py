@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Final
 
 from pydantic import BaseModel, GetCoreSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, SchemaSerializer, core_schema
 
-from dspex._dataclass import dataclass
 from dspex.protocols.retrieval import Passage
 
 __all__ = ["Document", "Quote", "Sources", "each_quote", "with_quotes"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from pydantic import GetCoreSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, SchemaSerializer, core_schema
 
-from dspex._dataclass import dataclass
 from dspex.protocols.call_shapes import arguments_of, is_cut, named_call
 from dspex.protocols.content import ToolCall
 from dspex.protocols.json_values import Json

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from dspex._clock import wall_time
-from dspex._dataclass import dataclass
 from dspex.errors import SharedError
 from dspex.protocols.lm import LMResponse
 from dspex.protocols.printable import printable

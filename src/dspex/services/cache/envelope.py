@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from typing import Final, Literal, Protocol, runtime_checkable
 
-from dspex._dataclass import dataclass
 from dspex.protocols.lm import LMResponse
 from dspex.services.cache.codec import decode_value, encode_value
 from dspex.services.cache.shared_tier import MAX_BYTES

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from dspex._clock import wall_time
-from dspex._dataclass import dataclass
 from dspex._random import fresh_id
 from dspex.errors import CacheError
 from dspex.protocols.cache import CacheStore, Hit, Lead, OpenCacheStore

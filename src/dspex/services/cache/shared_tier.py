@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-from dspex._dataclass import dataclass
 from dspex.services.shared.link import SchemaPart
 
 __all__ = ["MAX_BYTES", "NEWEST", "NO_LEASE", "Claim", "Granted", "Held", "Put", "SharedTier", "Stored"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-from dspex._dataclass import dataclass
 from dspex.services.cache.envelope import CacheEntry, Unreadable, decode_entry, encode_entry
 
 __all__ = ["HEADER", "VERSION", "Stock", "StockChoice", "StockItem", "StockStats", "header_of", "item_of", "line_of"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from dspex._dataclass import dataclass
 from dspex.errors import DocumentError
 from dspex.services.documents.limits import kind_of
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
-from dspex._dataclass import dataclass
 from dspex.errors import ConfigError
 
 __all__ = ["KINDS", "PassageSizes", "ReadLimits", "kind_of"]

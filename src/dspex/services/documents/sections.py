@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
-
-from dspex._dataclass import dataclass
 
 if TYPE_CHECKING:
     from bs4 import Tag

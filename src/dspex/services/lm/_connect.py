@@ -7,12 +7,12 @@ import ssl
 from base64 import b64encode
 from collections.abc import Callable
 from contextvars import Context
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import certifi  # comes with httpx, which takes long to import
 
-from dspex._dataclass import dataclass
 from dspex.services.lm._address import read_address
 from dspex.services.lm._answers import AnswerReader
 from dspex.services.lm._clean_context import in_context

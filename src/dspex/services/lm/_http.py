@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
-
-from dspex._dataclass import dataclass
 
 __all__ = [
     "MAX_BODY",

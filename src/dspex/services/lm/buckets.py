@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
-from dspex._dataclass import dataclass
 from dspex.protocols.wire import Headroom
 
 __all__ = ["Bucket", "RateLimits", "TokenHold", "share_left"]

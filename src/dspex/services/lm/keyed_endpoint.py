@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
-from dspex._dataclass import dataclass
 from dspex._random import generator
 from dspex.protocols.model import Secret
 from dspex.runtime import NamedRef, Runtime

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dspex._dataclass import dataclass
 from dspex.protocols.forms import FormMemory
 from dspex.services.lm.buckets import TokenHold
 from dspex.services.lm.key_health import KeyHealth

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from dspex._dataclass import dataclass
 from dspex.errors import ConfigError
 from dspex.protocols.wire import Provider
 from dspex.services.lm.providers import PROVIDERS

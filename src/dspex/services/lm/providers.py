@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
-from dspex._dataclass import dataclass
 from dspex.errors import ConfigError
 from dspex.protocols.headers import NO_HEADERS, carry_credentials
 from dspex.protocols.model import LM, Secret

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
-from dspex._dataclass import dataclass
 from dspex.protocols.lm import AttemptLog, LMDelta, LMResponse
 from dspex.protocols.scope import OnDelta
 from dspex.runtime import KILL, Crashed, Normal, Runtime, TaskHandle, TaskProcess, calling_process, yield_many

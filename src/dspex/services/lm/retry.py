@@ -9,9 +9,9 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from dspex._dataclass import dataclass
 from dspex.errors import (
     AuthFailed,
     CircuitOpen,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from decimal import Decimal
 
-from dspex._dataclass import dataclass
 from dspex.errors import BudgetExceeded
 from dspex.protocols.lm import Attempt, AttemptLog, Usage
 from dspex.protocols.model import LM, LMPool

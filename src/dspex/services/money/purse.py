@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
-from dspex._dataclass import dataclass
 from dspex.errors import SharedError
 from dspex.protocols.money import Budget, Spending
 from dspex.services.shared.cells import Step

@@ -16,12 +16,11 @@ import json
 import mmap
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from dspex._dataclass import dataclass
 from dspex._files import make_private, parse_json
 from dspex._random import fresh_id
 from dspex.errors import FileError, MissingExtra

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from dspex._dataclass import dataclass
 from dspex.errors import ConfigError, RetrievalError
 
 if TYPE_CHECKING:

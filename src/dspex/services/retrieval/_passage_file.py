@@ -13,10 +13,10 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from dspex._dataclass import dataclass
 from dspex._files import make_private
 from dspex.errors import IndexDamaged, RetrievalError
 from dspex.protocols.retrieval import Passage

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar, cast
 
-from dspex._dataclass import dataclass
 from dspex.errors import ActorExited, ConfigError, NoSuchActor, RetrievalError, RetrieverLacks
 from dspex.protocols.filters import Filter
 from dspex.protocols.retrieval import Abilities, Passage, Retriever, Vector, abilities_of

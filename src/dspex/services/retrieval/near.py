@@ -13,11 +13,11 @@ import stat
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dspex._clock import monotonic
-from dspex._dataclass import dataclass
 from dspex._files import FileLock
 from dspex.errors import FileBusy, FileError, MissingExtra
 from dspex.services.retrieval import _passage_file as files

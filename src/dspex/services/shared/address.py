@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import importlib
 import re
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from dspex._dataclass import dataclass
 from dspex.errors import ConfigError, MissingExtra
 from dspex.protocols.printable import printable
 from dspex.services.lm.redact import REDACTED, Redactor

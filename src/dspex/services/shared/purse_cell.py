@@ -11,10 +11,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
-
-from dspex._dataclass import dataclass
 
 __all__ = ["ALIVE", "NO_COINS", "Coins", "Limits", "PurseAnswer", "PurseAsk", "PurseCell", "exchange"]
 

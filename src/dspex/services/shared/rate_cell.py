@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
-
-from dspex._dataclass import dataclass
 
 __all__ = ["SLICE", "BucketAnswer", "BucketAsk", "RateAnswer", "RateAsk", "RateCell", "exchange_rates"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from dspex._dataclass import dataclass
 from dspex.runtime import LibraryActor, Next, Runtime, get_logger
 from dspex.services.shared.address import Shared
 from dspex.services.shared.file_link import FileLink

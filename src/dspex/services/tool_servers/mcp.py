@@ -7,10 +7,9 @@ import base64
 import importlib.util
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from dspex._dataclass import dataclass
 from dspex.errors import MissingExtra, ToolError, ToolServerFailed
 from dspex.protocols.content import FilePart, ImagePart, TextPart
 from dspex.protocols.lm import ToolSpec

@@ -7,10 +7,10 @@ Ten of the 77 intents of BANKING77 (Casanueva et al. 2020, PolyAI, CC BY 4.0; se
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from dspex._dataclass import dataclass
 from dspex.programs import Example, InputField, OutputField, Predict, Signature
 
 __all__ = ["Banking", "SortMessage", "read_banking", "sorter"]

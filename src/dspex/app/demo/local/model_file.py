@@ -8,10 +8,10 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dspex._dataclass import dataclass
 from dspex.app.demo.local.wheels import Pin, digest_of, download, install, read_lock
 from dspex.app.demo.show import Show
 from dspex.errors import ConfigError

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from dspex._dataclass import dataclass
 from dspex.errors import ConfigError
 
 __all__ = ["AT_ONCE", "ROWS", "LocalOptions"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Final
 
-from dspex._dataclass import dataclass
 from dspex.app.demo.local.options import ROWS
 
 __all__ = ["LEAST_ROWS", "TIME", "Pace"]

@@ -8,12 +8,12 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import httpx
 
-from dspex._dataclass import dataclass
 from dspex.app._app import App
 from dspex.app._tree import root_cause
 from dspex.app.demo.local.options import AT_ONCE

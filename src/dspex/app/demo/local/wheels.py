@@ -9,10 +9,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dspex._dataclass import dataclass
 from dspex.errors import ConfigError
 
 __all__ = ["Pin", "digest_of", "download", "install", "read_lock"]

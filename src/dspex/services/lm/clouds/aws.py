@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from dspex._clock import wall_time
-from dspex._dataclass import dataclass
 from dspex.errors import AuthFailed, ConfigError
 from dspex.protocols.headers import HiddenHeaders
 from dspex.protocols.model import LM, Secret

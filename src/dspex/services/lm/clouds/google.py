@@ -6,12 +6,12 @@ import base64
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
 
 from dspex._clock import wall_time
-from dspex._dataclass import dataclass
 from dspex.errors import AuthFailed, ConfigError, ServerFailed
 from dspex.protocols.headers import HiddenHeaders
 from dspex.protocols.model import LM, Secret

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
 
 from dspex._clock import stamp_text
-from dspex._dataclass import dataclass
 from dspex.protocols.headers import HiddenHeaders
 from dspex.protocols.secret import Secret
 from dspex.services.lm._address import read_address

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from dspex._dataclass import dataclass
 from dspex.errors import ContentRefused, ResponseInvalid
 from dspex.protocols.lm import Completion, LMResponse, Usage
 from dspex.services.lm.wires._errors import billed

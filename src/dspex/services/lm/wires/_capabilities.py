@@ -8,11 +8,10 @@ tell them apart, it says the less. A user who knows better gives ``LM(..., capab
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
-from dspex._dataclass import dataclass
 from dspex.protocols.lm import Capabilities
 from dspex.protocols.model import LM
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
-from dspex._dataclass import dataclass
 from dspex.errors import (
     AuthFailed,
     ContentRefused,

@@ -7,10 +7,10 @@ import math
 import sys
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from urllib.parse import quote
 
-from dspex._dataclass import dataclass
 from dspex.errors import LMError, ResponseInvalid
 from dspex.protocols.lm import EmbedRequest, EmbedResponse, Usage
 from dspex.services.lm.wires._errors import billed, inner_status, openai_failure

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlencode
 
-from dspex._dataclass import dataclass
 from dspex.errors import LMError, RequestRejected, ResponseInvalid
 from dspex.protocols.printable import printable
 from dspex.protocols.training import TrainingCall, TrainingEvent, TrainingJob, TrainingOrder, TrainingStatus

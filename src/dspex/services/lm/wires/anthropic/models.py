@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final, Literal
-
-from dspex._dataclass import dataclass
 
 __all__ = ["BUDGETS", "ClaudeModel", "claude_model"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import calendar
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
-from dspex._dataclass import dataclass
 from dspex.protocols.lm import LMRequest, LMResponse
 from dspex.protocols.model import Secret
 from dspex.protocols.wire import Headroom

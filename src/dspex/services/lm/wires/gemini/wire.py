@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import quote
 
-from dspex._dataclass import dataclass
 from dspex.protocols.lm import LMRequest, LMResponse
 from dspex.protocols.model import Secret
 from dspex.protocols.wire import Headroom

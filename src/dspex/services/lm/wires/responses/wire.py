@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
-from dspex._dataclass import dataclass
 from dspex.errors import LMError, StreamTruncated
 from dspex.protocols.lm import LMDelta, LMRequest, LMResponse
 from dspex.protocols.model import Secret

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-from dspex._dataclass import dataclass
 from dspex.protocols.lm import LMRequest
 from dspex.protocols.model import Secret
 from dspex.services.lm.wires._headers import checked_key, request_headers
