@@ -14,7 +14,7 @@ from dspex.protocols.model import LMChoice
 if TYPE_CHECKING:
     from dspex.protocols.scope import LMResult, Scope
 
-__all__ = ["LearnedForm"]
+__all__ = ["LearnedForm", "has_other_forms"]
 
 
 class LearnedForm(NamedTuple):
@@ -35,9 +35,7 @@ class LearnedForm(NamedTuple):
 
     @classmethod
     def of(cls, adapter: Adapter, signature: type[Signature], scope: Scope, lm: LMChoice) -> LearnedForm | None:
-        """Return the form to ask in; None where the adapter has one form only, or nothing is to be remembered."""
-        if not _has_other_forms(type(adapter)):
-            return None
+        """Return the form to ask in; None where nothing is to be remembered. The adapter ``has_other_forms``."""
         memory = scope.forms(lm)
         if memory is None:
             return None
@@ -59,7 +57,7 @@ class LearnedForm(NamedTuple):
 
 
 @cache
-def _has_other_forms(kind: type[Adapter]) -> bool:
+def has_other_forms(kind: type[Adapter]) -> bool:
     """Return ``isinstance`` of a protocol, which looks at every member anew each time: more than the rest of a look."""
     return hasattr(kind, "other_forms")
 

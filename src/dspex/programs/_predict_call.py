@@ -19,7 +19,7 @@ from dspex.errors import (
 )
 from dspex.programs._field_pieces import FieldPieces
 from dspex.programs._go_on import Seam, can_go_on, is_looping
-from dspex.programs._learned_form import LearnedForm
+from dspex.programs._learned_form import LearnedForm, has_other_forms
 from dspex.programs._quotes import looked_up, quoting_outputs
 from dspex.programs._whole import MAX_PAUSES, incomplete, joined, larger, shorter_turns
 from dspex.programs.adapters._adapter import Adapter, GoesOn, Parsed, Repair
@@ -116,7 +116,11 @@ class PredictCall:
         """True when an answer may not have more tokens than it was given."""
         self._is_freed = False
         """True when an answer could not be read: a form that was enforced may have been in the way of thoughts."""
-        self._learned = LearnedForm.of(adapter, predictor.signature, scope, predictor.lm)
+        self._learned = (
+            LearnedForm.of(adapter, predictor.signature, scope, predictor.lm)
+            if has_other_forms(type(adapter))
+            else None
+        )
         if self._learned is not None:
             adapter, self._why = self._learned.adapter, self._learned.why
         self._use(adapter)
@@ -206,7 +210,8 @@ class PredictCall:
                 continue
             unread = self._read(result, first_was_told=pieces is not None and pieces.has_told)
             if unread is None:
-                self._learn(result, is_read=True)
+                if self._learned is not None:
+                    self._learn(result, is_read=True)
                 if pieces is not None:
                     await pieces.agree(self.answers[0][1].outputs)
                 return self
@@ -257,7 +262,7 @@ class PredictCall:
         result = await self._complete(pieces)
         self._record(result, messages)
         first = next(iter(result.response.completions), None)
-        grown = self._larger(result) if first is not None and not self._paused else None
+        grown = self._larger(result) if first is not None and first.end == "cut" and not self._paused else None
         if first is None or grown is None or not can_go_on(self.request, first, self._able()):
             if pieces is not None:
                 await pieces.finish(result)
@@ -305,9 +310,11 @@ class PredictCall:
 
     def _learn(self, result: LMResult, *, is_read: bool) -> None:
         """Remember if the first answer, with the values behind its thoughts, was read. One cut off says nothing."""
-        learned, self._learned = self._learned, None
+        if (learned := self._learned) is None:
+            return
+        self._learned = None
         first = next(iter(result.response.completions), None)
-        if learned is not None and first is not None and first.end == "whole":
+        if first is not None and first.end == "whole":
             learned.note(self._scope, result, is_read=is_read)
 
     def _goes_on(self, unread: ResponseUnparsable | ResponseIncomplete) -> bool:
@@ -369,7 +376,9 @@ class PredictCall:
                     if may_hold_thoughts(completion.text):
                         completion = self._without_thoughts(completion)
                     completion, parsed = self._parse(completion)
-                    completion = _with_thoughts(completion, parsed)
+                    if parsed.thoughts:  # that stood before its values
+                        reasoning = (*completion.reasoning, ReasoningPart(parsed.thoughts))
+                        completion = replace(completion, reasoning=reasoning)
                 except ResponseUnparsable as caught:
                     error = caught
                 else:
@@ -402,18 +411,17 @@ class PredictCall:
             return whole, self._parsed(whole)
 
     def _parsed(self, completion: Completion) -> Parsed:
-        parsed = self._as_written(completion)
-        plan = plan_of(self._signature)
+        telemetry = self._scope.telemetry
+        if telemetry is None or not telemetry.active:
+            parsed = self._by_format(completion)
+        else:
+            parsed = self._told(completion, telemetry)
+        plan = self._signature._plan_
         if not quoting_outputs(plan):
             return parsed
         return parsed._replace(outputs=looked_up(plan, self._inputs, parsed.outputs, completion.text))
 
-    def _as_written(self, completion: Completion) -> Parsed:
-        telemetry = self._scope.telemetry
-        if telemetry is None or not telemetry.active:
-            if self._native is None:
-                return self._adapter.parse(self._signature, completion)
-            return self._by_format(completion)
+    def _told(self, completion: Completion, telemetry: Telemetry) -> Parsed:
         about = {"adapter": self._adapter.name, "signature": plan_of(self._signature).name, "predictor": self._path}
         with telemetry.within("dspex.adapter.parse", about, completion) as span:
             parsed = self._by_format(completion)
@@ -435,10 +443,3 @@ class PredictCall:
         self._why = repair.kind if not repair.field else self._why
         self.repairs.append(repair)
         self._scope.note_repair(plan_of(self._signature).name, repair.field, repair.kind)
-
-
-def _with_thoughts(completion: Completion, parsed: Parsed) -> Completion:
-    """Return a completion with the thoughts that stood before its values among its reasoning."""
-    if not parsed.thoughts:
-        return completion
-    return replace(completion, reasoning=(*completion.reasoning, ReasoningPart(parsed.thoughts)))

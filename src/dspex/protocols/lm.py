@@ -472,7 +472,13 @@ class AttemptLog:
 
     def due_calls(self) -> int:
         """Return how many calls are to be paid for now, and note them as paid; a call that was refused is one, too."""
-        due = max(self.calls, int(self.response is not None or self.was_sent)) - self.counted
+        came = int(self.response is not None or self.was_sent)
+        if (
+            came and len(self.attempts) == 1 and not self.parts and not self.on_wire
+        ):  # then it is one, whatever became of it
+            due = came - self.counted
+        else:
+            due = max(self.calls, came) - self.counted
         self.counted += due
         return due
 

@@ -162,7 +162,7 @@ class RequestRunner:
 
     def _note_end(self, live: LiveRequest) -> None:
         self.live.pop(live.record.id, None)
-        if live.was_given_up:
+        if live.cancelled and live.error is not None:  # given up
             self.cancelled += 1
         elif live.error is None:
             self.completed += 1

@@ -194,7 +194,7 @@ class LMGateway:
         known = self._known_abilities.get(lm)
         if known is None:  # a table is looked through once for each record: every call asks
             known = self._known_abilities[lm] = self._target(lm)[0].endpoint.wire.capabilities(lm)
-        return self._refused_forms.able(lm, known)
+        return self._refused_forms.able(lm, known) if self._refused_forms.size else known
 
     def endpoint_of(self, lm: LM) -> KeyedEndpoint:
         """Return where a model is asked and with which key; raises ``ConfigError`` as ``resolve_endpoint``."""
