@@ -113,33 +113,56 @@ def test_program_may_be_an_instance(folder: Path) -> None:
     assert dspex_map(folder, "programs:needs", "in.jsonl", "out.jsonl").returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("programs", "in.jsonl", "out.jsonl"), "is not module:Program"),
-        (("absent:Double", "in.jsonl", "out.jsonl"), "there is no module 'absent'"),
-        (("programs:Absent", "in.jsonl", "out.jsonl"), "programs has no 'Absent'"),
-        (("programs:no_program", "in.jsonl", "out.jsonl"), "is not a program"),
-        (("programs:Needs", "in.jsonl", "out.jsonl"), "name an instance"),
-        (("programs:Double", "absent.jsonl", "out.jsonl"), "there is no file absent.jsonl"),
-        (("programs:Double", "in.jsonl", "in.jsonl"), "overwrite the input"),
-        (("programs:Double", "bad.jsonl", "out.jsonl"), "bad.jsonl, line 2 is not JSON"),
-        (("programs:Double", "list.jsonl", "out.jsonl"), "line 1 is not a JSON object"),
-        (("programs:Double", "in.jsonl", "out.jsonl", "--lm", "nobody/model"), "'nobody'"),
-        (("programs:Double", "in.jsonl", "out.jsonl", "--lm", "nothing"), "is not 'provider/model'"),
-        (("programs:Double", "in.jsonl", "out.jsonl", "--load", "absent.json"), "absent.json"),
-    ],
-)
-def test_what_the_user_has_to_put_right_is_one_line(folder: Path, arguments: tuple[str, ...], said: str) -> None:
-    """Exit code 2, and no traceback."""
+REFUSED: dict[tuple[str, ...], str] = {
+    ("programs", "in.jsonl", "out.jsonl"): "is not module:Program",
+    ("absent:Double", "in.jsonl", "out.jsonl"): "there is no module 'absent'",
+    ("programs:Absent", "in.jsonl", "out.jsonl"): "programs has no 'Absent'",
+    ("programs:no_program", "in.jsonl", "out.jsonl"): "is not a program",
+    ("programs:Needs", "in.jsonl", "out.jsonl"): "name an instance",
+    ("programs:Double", "absent.jsonl", "out.jsonl"): "there is no file absent.jsonl",
+    ("programs:Double", "in.jsonl", "in.jsonl"): "overwrite the input",
+    ("programs:Double", "bad.jsonl", "out.jsonl"): "bad.jsonl, line 2 is not JSON",
+    ("programs:Double", "list.jsonl", "out.jsonl"): "line 1 is not a JSON object",
+    ("programs:Double", "in.jsonl", "out.jsonl", "--lm", "nobody/model"): "'nobody'",
+    ("programs:Double", "in.jsonl", "out.jsonl", "--lm", "nothing"): "is not 'provider/model'",
+    ("programs:Double", "in.jsonl", "out.jsonl", "--load", "absent.json"): "absent.json",
+}
+EACH = """
+import contextlib, io, json, sys
+from dspex.app.cli import main
+
+told = []
+for arguments in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        code = main(["map", *arguments])
+    told.append([code, said.getvalue()])
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], tuple[int, str]]:
+    """Exit code and words of each refused command: all of them in one process, which takes a second to start."""
+    folder = tmp_path_factory.mktemp("refused")
+    (folder / "programs.py").write_text(PROGRAM)
+    write(folder / "in.jsonl", [{"value": number} for number in range(5)])
     (folder / "bad.jsonl").write_text('{"value": 1}\n{"value": \n')
     (folder / "list.jsonl").write_text("[1]\n")
+    run = [sys.executable, "-c", EACH, json.dumps(list(REFUSED))]
+    done = subprocess.run(run, cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+    return {arguments: (code, said) for arguments, (code, said) in zip(REFUSED, json.loads(done.stdout), strict=True)}
 
-    done = dspex_map(folder, *arguments)
 
-    assert done.returncode == 2
-    assert said in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+@pytest.mark.parametrize("arguments", REFUSED)
+def test_what_the_user_has_to_put_right_is_one_line(
+    arguments: tuple[str, ...], refused: dict[tuple[str, ...], tuple[int, str]]
+) -> None:
+    """Exit code 2, and no traceback."""
+    code, said = refused[arguments]
+
+    assert code == 2
+    assert REFUSED[arguments] in said.splitlines()[-1]
+    assert "Traceback" not in said
 
 
 def test_a_refused_run_leaves_no_journal(folder: Path) -> None:
