@@ -18,13 +18,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.real.journal import Journal
-from benchmarks.real.report import markdown, result_file
+from benchmarks.real.report import in_short, markdown, result_file
 from benchmarks.real.run import Plan, measure
 from benchmarks.real.sides import FORMS, has_dspy
 from benchmarks.real.tasks import TASKS, TITLES, DataMissing, read_tasks
 
 JOURNAL = Path(".dspex") / "bench-real.jsonl"
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "real.json"
+README = Path(__file__).resolve().parents[2] / "README.md"
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks-real.md"
 
 
@@ -100,12 +101,19 @@ def _report(options: argparse.Namespace) -> int:
         list(journal.cells()), {**facts(), "model": options.model}, options.note, times=not options.busy
     )
     RESULTS.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    begin, end = "<!-- results begin -->", "<!-- results end -->"
-    before, _, rest = PAGE.read_text().partition(begin)
     notes = "\n".join(f"- {note}" for note in options.note)
     text = f"{notes}\n\n{markdown(result, TITLES)}" if notes else markdown(result, TITLES)
-    PAGE.write_text(f"{before}{begin}\n\n{text}\n\n{end}{rest.partition(end)[2]}")
+    _put(PAGE, "results", text)
+    peer = f"DSPy {result['facts']['packages']['dspy']}"  # type: ignore[index]  # of facts()
+    _put(README, "real", in_short(list(journal.cells()), peer))
     return 0
+
+
+def _put(page: Path, name: str, text: str) -> None:
+    """Write between two comments of a page."""
+    begin, end = f"<!-- {name} begin -->", f"<!-- {name} end -->"
+    before, _, rest = page.read_text().partition(begin)
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{rest.partition(end)[2]}")
 
 
 if __name__ == "__main__":

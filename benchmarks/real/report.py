@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.real.journal import Cell
 from benchmarks.real.statistics import interval, paired
 
-__all__ = ["FORMAT", "markdown", "pooled", "result_file"]
+__all__ = ["FORMAT", "in_short", "markdown", "pooled", "result_file"]
 
 FORMAT = 1
 """Raised when the meaning of a member of the result file changes."""
@@ -89,6 +89,37 @@ def _together(result: Mapping[str, Any]) -> str:
         return ""
     headings = ("form", "rows that both have", "right", "the plain prompt's")
     return "\n".join("| " + " | ".join(line) + " |" for line in (headings, ("---",) * len(headings), *lines))
+
+
+PEERS = ("dspy/chat", "dspy/json")
+SIDES = {"dspex/auto": "dspex, by default", CEILING: "the best plain prompts by hand, and regular expressions"}
+
+
+def in_short(cells: Sequence[tuple[Cell, Rows]], peer: str) -> str:
+    """
+    Return three lines about all tasks: our default, the plain prompts, and the better of the peer's adapters.
+
+    They are about the rows without demonstrations that all of them have.
+
+    Args:
+        cells: A journal's.
+        peer: The peer's name and version.
+    """
+    known = {(cell.form, cell.task): rows for cell, rows in cells if cell.demos == 0}
+    forms = (*SIDES, *PEERS)
+    tasks = [task for task in sorted({task for _, task in known}) if all((form, task) in known for form in forms)]
+    common = [(task, row) for task in tasks for row in set.intersection(*(set(known[form, task]) for form in forms))]
+    found = {form: [known[form, task][row] for task, row in common] for form in forms}
+    better = max(PEERS, key=lambda form: sum(each["right"] for each in found[form]))
+    names = {**SIDES, better: f"{peer}, its better adapter"}
+    lines = [f"Rows: {len(common)} of {len(tasks)} tasks.", "", "| | right | read at the first turn | tokens a row |"]
+    lines.append("|---|---|---|---|")
+    for form, name in names.items():
+        rows, total = found[form], max(1, len(common))
+        right, first = (_percent(sum(each[what] for each in rows) / total) for what in ("right", "first"))
+        tokens = sum(each["tokens"][0] + each["tokens"][2] for each in rows) / total
+        lines.append(f"| {name} | {right} % | {first} % | {tokens:.0f} |")
+    return "\n".join(lines)
 
 
 def _table(cells: Sequence[Mapping[str, Any]]) -> str:

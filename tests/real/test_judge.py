@@ -26,8 +26,8 @@ WITH_DATA = frozenset({"hotpot", "gsm8k"})
 SURE = 0.05
 MOST_TOKENS = 1.15
 """Of those that the plain prompt takes."""
-ASKS_AGAIN = frozenset({"gsm8k"})
-"""Answers are cut off at their allowance in two of five rows: the plain prompt takes any number from them."""
+MORE = {"gsm8k": 1.3}
+"""A thought that goes round in circles is cut off, and a shorter one is asked for."""
 
 
 def tasks() -> list[Task]:
@@ -61,4 +61,4 @@ async def test_few_words_get_as_much_right_as_a_plain_prompt_for_as_many_tokens(
         better, worse, p_value = paired(*([each == "1" for each in cell["right"]] for cell in (ours, plain)))
         assert better >= worse or p_value >= SURE, (ours, plain)
         tokens, least = (cell["tokens_in"] + cell["tokens_out"] for cell in (ours, plain))
-        assert tokens <= MOST_TOKENS * least or task.name in ASKS_AGAIN, (ours, plain)
+        assert tokens <= MORE.get(task.name, MOST_TOKENS) * least, (ours, plain)

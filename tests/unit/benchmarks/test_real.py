@@ -18,7 +18,7 @@ from benchmarks.real.generate import make_orders, make_requests, make_reviews
 from benchmarks.real.journal import Cell, Journal
 from benchmarks.real.plain import plain_messages, read_plain
 from benchmarks.real.relay import Relay, digest_of
-from benchmarks.real.report import markdown, pooled, result_file
+from benchmarks.real.report import in_short, markdown, pooled, result_file
 from benchmarks.real.run import Plan, measure
 from benchmarks.real.signatures import INTENTS, Order, make_signature
 from benchmarks.real.statistics import interval, paired
@@ -274,3 +274,29 @@ def test_the_table_pairs_rows_that_both_have() -> None:
     assert lines[5] == "| `plain` | 2 | 50 | 9-91 | - | 100 | 0 | 1.0 | 10 | 5 |"
     assert pooled(result, "dspex/chat", "plain") == (1.0, 0.5, 2)
     assert lines[-1] == "| `dspex/chat` | 2 | 100 | 50 |"
+
+
+def test_in_short_counts_the_rows_that_all_have() -> None:
+    """The peer's better adapter is the one that is right more often on those rows."""
+
+    def rows(right: str, tokens: int) -> dict[int, dict[str, object]]:
+        return {at: {"right": each == "1", "first": True, "tokens": [tokens, 0, 5]} for at, each in enumerate(right)}
+
+    cells = [
+        (Cell("tool", "dspex/auto", 0), rows("1101", 10)),
+        (Cell("tool", "plain", 0), rows("100", 20)),
+        (Cell("tool", "dspy/chat", 0), rows("0000", 30)),
+        (Cell("tool", "dspy/json", 0), rows("0101", 40)),
+        (Cell("tool", "dspex/auto", 4), rows("1111", 50)),
+        (Cell("order", "dspex/auto", 0), rows("1111", 60)),
+    ]
+
+    assert in_short(cells, "DSPy 9").splitlines() == [
+        "Rows: 3 of 1 tasks.",
+        "",
+        "| | right | read at the first turn | tokens a row |",
+        "|---|---|---|---|",
+        "| dspex, by default | 67 % | 100 % | 15 |",
+        "| the best plain prompts by hand, and regular expressions | 33 % | 100 % | 25 |",
+        "| DSPy 9, its better adapter | 33 % | 100 % | 45 |",
+    ]
