@@ -15,7 +15,7 @@ import pytest
 
 from dspex.app.cli import main
 from dspex.app.cli._boundary import at_the_boundary
-from dspex.errors import ConfigError, InternalError
+from dspex.errors import ConfigError, InternalError, OptimizationError
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -253,3 +253,25 @@ def test_only_the_demo_reads_the_simulators_rule() -> None:
     }
 
     assert readers == {"app/demo/scores.py"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_an_output_without_space_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "dspex", "version"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "dspex: no space is left on the device of the output\n",
+    )
+
+
+def test_a_journal_without_a_place_names_the_options(capsys: pytest.CaptureFixture[str]) -> None:
+    def failing() -> object:
+        raise OptimizationError("App(home=…) says where journals of jobs go, journal= where that of a map does")
+
+    assert at_the_boundary(failing) == 2
+    assert capsys.readouterr().err == (
+        "dspex: --home says where journals of jobs go, --journal where that of a map does\n"
+    )

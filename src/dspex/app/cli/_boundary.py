@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import typer
 
 from dspex.app.cli._interrupt import INTERRUPTED
-from dspex.errors import DspexError, JobMismatch
+from dspex.errors import DspexError, JobMismatch, OptimizationError
 from dspex.protocols.printable import printable
 
 __all__ = ["at_the_boundary"]
@@ -44,6 +45,11 @@ def at_the_boundary(command: Callable[[], object]) -> int:
         return _NOT_ALL
     except Exception as error:  # the border of the process: errors turn into exit codes here
         found = _ours(error)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            if not _can_write():
+                _forget_output()
+            _say(f"no space is left on the device of {error.filename or 'the output'}")
+            return _WRONG
         if found is None and sys.flags.dev_mode:
             raise
         _say(_told(found) if found is not None else _placed(error))
@@ -64,6 +70,8 @@ def _told(error: Exception) -> str:
     if isinstance(error, JobMismatch):  # it names the argument of a call; here an option says it
         options = " ".join(f"--accept-changed {shlex.quote(each)}" for each in error.changed)
         return str(error).replace(f"accept_changed={list(error.changed)}", options)
+    if isinstance(error, OptimizationError):  # so it is with where its journal goes
+        return str(error).replace("App(home=…)", "--home").replace("journal=", "--journal")
     format_message = getattr(error, "format_message", None)  # what typer, or the click beneath it, raises
     return str(format_message() if format_message is not None else error)
 
@@ -83,6 +91,15 @@ def _say(text: str) -> None:
     """Write what went wrong as one line."""
     if text:
         sys.stderr.write(f"dspex: {printable(' '.join(text.split()))}\n")
+
+
+def _can_write() -> bool:
+    """True when standard output takes what is left to be written to it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
 
 
 def _forget_output() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from dspex.optimizers import Job
 from dspex.programs import Module
 
 __all__ = ["CompileOptions", "run"]
+
+_HOME = Path(".dspex")
+"""The folder of jobs that `dspex jobs` looks into by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,8 @@ def run(options: CompileOptions) -> int:
                 max_concurrency=options.max_concurrency,
                 accept_changed=options.accept_changed,
             )
-            sys.stderr.write(f"job {job.id}: `dspex jobs show {job.id}` tells how it stands\n")
+            home = f" --home {shlex.quote(str(options.asked.home))}" if options.asked.home != _HOME else ""
+            sys.stderr.write(f"job {job.id}: `dspex jobs show {job.id}{home}` tells how it stands\n")
             return await job.result(), job
 
     with FileLock(options.target):  # two that write it would each pay for a search, and one would be lost
