@@ -18,10 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.learning.estimate import estimate
 from benchmarks.learning.meter import Meter
 from benchmarks.learning.ours import OURS, learn_ours
 from benchmarks.learning.report import markdown
-from benchmarks.learning.rows import TASKS, Sizes, read_lesson
+from benchmarks.learning.rows import TASKS, Lesson, Sizes, read_lesson
 from benchmarks.learning.theirs import THEIRS, learn_theirs
 from benchmarks.real.relay import Relay
 from benchmarks.real.sides import has_dspy
@@ -44,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--choose", type=int, default=Sizes.choose, help="rows to choose by")
     parser.add_argument("--hold", type=int, default=Sizes.hold, help="rows to be judged on")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no more cells after so long")
+    parser.add_argument("--estimate", action="store_true", help="measure nothing: tell what is left")
     parser.add_argument("--report", action="store_true", help="measure nothing: write the result file and the page")
     parser.add_argument("--model", default="", help="with --report: the model's name and file")
     return parser
@@ -54,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Measure what is missing.
 
     Returns:
-        0 when all that was asked for is measured; 3 when something is left for another sitting; 2 for a wrong word.
+        0 when all that was asked for is measured; 3 when something is left for another sitting, or has failed; 2 for a
+        wrong word.
     """
     options = _parser().parse_args(arguments)
     if options.report:
@@ -68,23 +71,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     for each in (signal.SIGINT, signal.SIGTERM):  # a shell makes its background jobs ignore Ctrl-C
         signal.signal(each, signal.default_int_handler)
+    cells = [each for each in options.cell or CELLS if each.startswith("dspex/") or has_dspy()]
+    if len(cells) < len(options.cell or CELLS):
+        print("DSPy is not installed here: its cells are left out", file=sys.stderr)
     until = time.monotonic() + 60 * options.minutes
+    failed = False
+    print(_told(options.home, lessons, cells, sizes), flush=True)
+    if options.estimate:
+        return 0
     for lesson in lessons:
-        for cell in options.cell or CELLS:
+        for cell in cells:
             place = options.home / lesson.name / cell.replace("/", "-")
             done = place / "result.json"
             if done.exists():
-                continue
-            if cell.startswith("dspy/") and not has_dspy():
-                print(f"DSPy is not installed here: {cell} is left out", file=sys.stderr)
                 continue
             if time.monotonic() > until:
                 return 3
             print(f"{lesson.name} {cell} ...", end="", flush=True)
             begun = time.monotonic()
             meter = Meter(place / "asked.jsonl")
+            before = meter.totals()["calls"]
             try:
-                with Relay(options.api_base, on_exchange=meter.note) as relay:
+                with _relay(options, meter) as relay:
                     side, _, name = cell.partition("/")
                     if side == "dspex":
                         found = asyncio.run(learn_ours(lesson, name, relay.url(0), place))
@@ -93,13 +101,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
             except KeyboardInterrupt:
                 print(" stopped; it goes on from here", file=sys.stderr)
                 return 3
+            except Exception as error:
+                print(f" failed: {type(error).__name__}: {error}", file=sys.stderr)
+                failed = True
+                continue
             found |= {"task": lesson.name, "cell": cell, **meter.totals(), "seconds": time.monotonic() - begun}
+            found["sitting_calls"] = found["calls"] - before
             found |= {"rows": [len(lesson.learn), len(lesson.choose), len(lesson.hold)]}
             beside = done.with_suffix(".part")
             beside.write_text(json.dumps(found))
             beside.replace(done)
             print(f" {found['right'].count('1')} of {len(found['right'])} right, {found['calls']} calls")
-    return 0
+            print(_told(options.home, lessons, cells, sizes), flush=True)
+    return 3 if failed else 0
+
+
+def _relay(options: argparse.Namespace, meter: Meter) -> Relay:
+    """Return what stands before the model, at the address of earlier sittings: journals and caches know it by that."""
+    kept = options.home / "port"
+    relay = Relay(options.api_base, on_exchange=meter.note, port=int(kept.read_text()) if kept.exists() else 0)
+    if not kept.exists():
+        kept.write_text(str(relay.port))
+    return relay
+
+
+def _told(home: Path, lessons: Sequence[Lesson], cells: Sequence[str], sizes: Sizes) -> str:
+    """Return what is left, for people."""
+    left, results = [], []
+    for lesson in lessons:
+        for cell in cells:
+            done = home / lesson.name / cell.replace("/", "-") / "result.json"
+            if done.exists():
+                results.append(json.loads(done.read_text()))
+            else:
+                left.append((lesson.name, cell))
+    return estimate(left, results, sizes)
 
 
 def _report(options: argparse.Namespace) -> int:

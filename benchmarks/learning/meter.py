@@ -22,13 +22,14 @@ class Meter:
     def note(self, exchange: Exchange) -> None:
         """Write one request down; called from the relay's threads."""
         tokens_in, cached, out = exchange.usage
+        line = json.dumps([exchange.status, tokens_in, cached, out])
         with self._lock, self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps([exchange.status, tokens_in, cached, out]) + "\n")
+            file.write(f"\n{line}\n")  # of a line that SIGKILL cut in two, only that line is lost
 
     def totals(self) -> dict[str, int]:
         """Return calls and tokens so far."""
         text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
-        rows = [json.loads(line) for line in text.splitlines()]
+        rows = [json.loads(line) for line in text.splitlines() if line.startswith("[") and line.endswith("]")]
         return {
             "calls": len(rows),
             "tokens_in": sum(row[1] for row in rows),

@@ -62,7 +62,7 @@ def learn_theirs(lesson: Lesson, name: str, url: str, home: Path) -> dict[str, A
     elif name == "MIPROv2":
         search = dspy.MIPROv2(metric, auto=None, num_candidates=6, num_threads=_THREADS, **demos)
         program = search.compile(
-            program, trainset=learn, valset=choose, num_trials=10, minibatch_size=25, minibatch=True
+            program, trainset=learn, valset=choose, num_trials=10, minibatch_size=min(25, len(choose)), minibatch=True
         )
     judge = dspy.Evaluate(
         devset=examples(lesson.hold), metric=metric, num_threads=_THREADS, display_progress=False, failure_score=0.0

@@ -59,7 +59,9 @@ def digest_of(request: Mapping[str, Any]) -> str:
 class Relay:
     """A server on this machine: ``with Relay(url) as relay: relay.url(lane)``; each lane has one caller at a time."""
 
-    def __init__(self, upstream: str, on_exchange: Callable[[Exchange], object] | None = None) -> None:
+    def __init__(
+        self, upstream: str, on_exchange: Callable[[Exchange], object] | None = None, *, port: int = 0
+    ) -> None:
         self._upstream = upstream.rstrip("/")
         self._kept: dict[int, list[Exchange]] = {}
         self._on_exchange = on_exchange  # is told of each instead of having them kept
@@ -75,13 +77,18 @@ class Relay:
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it
                 return
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self._server.server_address[1])
+
     def url(self, lane: int) -> str:
         """Return the address at which a lane finds the model."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/{lane}/v1"
+        return f"http://127.0.0.1:{self.port}/{lane}/v1"
 
     def take(self, lane: int) -> list[Exchange]:
         """Return what was said on a lane since the last look."""

@@ -22,7 +22,7 @@ from dspex.optimizers import (
 )
 from dspex.testing.conformance import ScriptedWorld, rows_of, simulate
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 def metric(example: dspex.Example, prediction: object) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.learning.__main__ import CELLS, main
+from benchmarks.learning.estimate import at_most, estimate
 from benchmarks.learning.meter import Meter
 from benchmarks.learning.report import markdown
 from benchmarks.learning.rows import Sizes, read_lesson
@@ -66,6 +67,46 @@ def test_a_cell_is_measured_once(tmp_path: Path, data: Path, capsys: pytest.Capt
     assert found["calls"] > 10
     assert found["verdict"]
     assert "banking dspex/BootstrapFewShot ..." in capsys.readouterr().out
+
+
+def test_what_is_left_is_told_before_it_is_paid(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--data", str(data), "--home", str(tmp_path), "--task", "banking", "--estimate", "--cell", "dspex/student"]
+
+    assert main([*words, "--learn", "12", "--choose", "10", "--hold", "10", "--api-base", "http://127.0.0.1:9/v1"]) == 0
+    assert capsys.readouterr().out.startswith("1 cells left, at most 10 calls; ")
+    student = {"task": "banking", "cell": "dspex/student", "calls": 20, "sitting_calls": 10, "seconds": 36.0}
+    known = [student | {"tokens_in": 190, "tokens_out": 10}]
+    left = [("banking", "dspex/BootstrapFewShot")]
+    assert at_most("dspex/BootstrapFewShot", SIZES) == 12 + 60 + 20
+    assert (
+        estimate(left, known, SIZES) == "1 cells left, at most 92 calls, some 920 tokens, 0.1 hours at the speed so far"
+    )
+
+
+def test_a_later_sitting_has_the_address_of_the_first(tmp_path: Path, data: Path) -> None:
+    """A job is refused when its model is at another address, and a cache does not know its answers."""
+    words = ["--data", str(data), "--home", str(tmp_path / "home"), "--task", "banking", "--learn", "12"]
+    words += ["--choose", "10", "--hold", "10", "--cell", "dspex/BootstrapFewShot"]
+    with SimulatorThread() as simulator:
+        assert main([*words, "--api-base", simulator.url]) == 0
+        asked = simulator.stats().requests["ok"]
+        (tmp_path / "home/banking/dspex-BootstrapFewShot/result.json").unlink()  # as if it had been killed before
+        assert main([*words, "--api-base", simulator.url]) == 0
+        assert simulator.stats().requests["ok"] <= asked + 10  # answers that were no good are not in a cache
+
+
+def test_a_cell_that_cannot_be_measured_leaves_the_others(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "home"
+    (home / "banking" / "dspex-student").mkdir(parents=True)
+    (home / "banking" / "dspex-student" / "cache.db").mkdir()  # not a file
+    words = ["--data", str(data), "--home", str(home), "--task", "banking", "--learn", "12", "--choose", "10"]
+    words += ["--cell", "dspex/student", "--cell", "dspex/BootstrapFewShot", "--hold", "10"]
+    with SimulatorThread() as simulator:
+        assert main([*words, "--api-base", simulator.url]) == 3
+    assert (home / "banking/dspex-BootstrapFewShot/result.json").exists()
+    assert "failed:" in capsys.readouterr().err
 
 
 def test_missing_data_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
