@@ -90,16 +90,17 @@ function Row({ row, compared, open, onOpen }) {
 function Job({ data }) {
   const [open, setOpen] = useState(data.handed_out ?? data.candidates[0]?.key);
   const points = data.points;
-  const marks = [points.map((each) => Number(each[0])), points.map((each) => each[4]), points.map((each) => each[3]), points.map((each) => each[2])];
+  const priced = points.length > 0 && Number(points[points.length - 1][0]) > 0; // else the rows that were run stand for money
+  const marks = [points.map((each) => (priced ? Number(each[0]) : each[1])), points.map((each) => each[4]), points.map((each) => each[3]), points.map((each) => each[2])];
   const series = [{ colour: "line", band: true }, { colour: "line" }, { label: "best candidate's mean, with its 95 % interval", colour: "accent" }];
   const chosen = data.candidates.find((each) => each.key === open);
   return html`<${Frame} title="job ${data.id}" made=${data.made}>${(theme) => html`
     <h1>${data.verdict ? data.verdict.kind : data.status} <small>${data.optimizer} on ${data.program}</small></h1>
     ${data.verdict ? html`<p class="verdict">${data.verdict.text}</p>` : html`<p class="verdict">There is no verdict: the job is ${data.status}${data.error ? `: ${data.error}` : ""}.</p>`}
-    <dl class="figures"><${Figure} name="spent" value=${money(data.spent)}/><${Figure} name="tokens" value=${count(data.tokens)}/><${Figure} name="rows run" value=${count(data.evaluations)}/>
+    <dl class="figures"><${Figure} name="spent" value=${data.unpriced && !Number(data.spent) ? "price unknown" : money(data.spent)}/><${Figure} name="tokens" value=${count(data.tokens)}/><${Figure} name="rows run" value=${count(data.evaluations)}/>
       <${Figure} name="failed" value=${count(data.failed)} tone=${data.failed ? "warn" : ""}/><${Figure} name="candidates" value=${count(data.candidates.length + data.left_out)}/>
       ${["learn", "choose", "hold"].map((name) => data.told[name] != null && html`<${Figure} key=${name} name="rows to ${name}" value=${count(data.told[name])}/>`)}</dl>
-    ${points.length > 1 && html`<h2>Score by money spent</h2><${Chart} theme=${theme} label="mean of the best candidate by dollars spent, with its 95 % interval" data=${marks} series=${series} height=${220} x=${(_, at) => at.map((each) => money(each))}/>`}
+    ${points.length > 1 && html`<h2>Score by ${priced ? "money spent" : "rows run"}</h2><${Chart} theme=${theme} label=${`mean of the best candidate by ${priced ? "dollars spent" : "rows run"}, with its 95 % interval`} data=${marks} series=${series} height=${220} x=${(_, at) => at.map((each) => (priced ? money(each) : count(each)))}/>`}
     <h2>Candidates, the best mean first</h2>
     <${Scroll} label="candidates"><table class="candidates"><thead><tr><th>candidate</th><th>mean</th><th>95 %</th><th>rows</th><th>failed</th><th>what it changes</th></tr></thead><tbody>
       ${data.candidates.map((each) => html`<tr key=${each.key} class=${each.key === open ? "chosen" : ""}><td><button class="open" aria-expanded=${each.key === open} onClick=${() => setOnly(setOpen, each.key)}><code>${each.key.slice(0, 10)}</code></button>${each.key === data.handed_out ? html` <b class="chip ok">handed out</b>` : each.key === data.found ? html` <b class="chip warn">found</b>` : ""}</td>
