@@ -130,8 +130,11 @@ def test_programs_ask_models_from_plain_code(tmp_path: Path) -> None:
             assert app.evaluate(Ask(), [{"question": "Who?", "answer": answer.answer}], dspex.exact_match()).score == 1
 
 
-def test_ctrl_c_at_the_first_step_of_a_request_stops_it(tmp_path: Path) -> None:
-    """It runs before the caller has heard that it was begun."""
+@pytest.mark.parametrize(
+    "call", ["run(Interrupts())", "evaluate(Interrupts(), [{'a': 1}], lambda example, answer: 1.0, progress=False)"]
+)
+def test_ctrl_c_at_the_first_step_of_a_request_stops_it(call: str, tmp_path: Path) -> None:
+    """It runs before the caller has heard that it was begun, and has ended when the caller goes on."""
     script = tmp_path / "run.py"
     script.write_text(
         textwrap.dedent(
@@ -142,18 +145,25 @@ def test_ctrl_c_at_the_first_step_of_a_request_stops_it(tmp_path: Path) -> None:
                 def __init__(self) -> None:
                     pass
 
-                async def forward(self) -> None:
+                async def forward(self, a: int = 0) -> None:
+                    global running
+                    running += 1
                     os.kill(os.getpid(), signal.SIGINT)  # heard by the main thread
-                    await asyncio.get_running_loop().create_future()
+                    try:
+                        await asyncio.get_running_loop().create_future()
+                    finally:
+                        running -= 1
+
+            running = 0
 
             with dspex.App().sync() as app:
                 for _ in range(30):
                     try:
-                        app.run(Interrupts())
+                        app.CALL
                     except KeyboardInterrupt:
-                        print(app.health()["running"], end="", flush=True)
+                        print(running, end="", flush=True)
             """
-        )
+        ).replace("CALL", call)
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.stderr) == ("0" * 30, "")

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from functools import partial
+from inspect import isawaitable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, TypeVarTuple, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Self, TypeVar, TypeVarTuple, Unpack, overload
 
 import anyio
 from anyio.from_thread import BlockingPortal
@@ -42,6 +43,9 @@ R = TypeVar("R")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 M = TypeVar("M", bound=Module)
+
+_ENDING: Final = 5.0
+"""Seconds that an interrupt waits for what it has cancelled: a second one waits for nothing."""
 
 
 class _Loop:
@@ -95,7 +99,7 @@ class _Loop:
         """
         Run an async or plain function in the App's thread and wait for what it returns.
 
-        A KeyboardInterrupt meanwhile cancels it, and is raised when that has been done.
+        A KeyboardInterrupt meanwhile cancels it, and is raised when it has ended, or ``_ENDING`` seconds later.
 
         Raises:
             AppNotRunning: It has not been opened.
@@ -105,11 +109,33 @@ class _Loop:
         if self.portal is None:
             raise AppNotRunning
         self._check_process()
-        future: Future[object] = self.portal.start_task_soon(function, *args)
+        is_over, ended, tasks = False, threading.Event(), list[asyncio.Task[Any]]()
+
+        async def whole() -> object:
+            try:
+                if is_over:  # the interrupt came before this began
+                    raise asyncio.CancelledError
+                tasks.extend(filter(None, [asyncio.current_task()]))
+                found = function(*args)
+                return await found if isawaitable(found) else found
+            finally:
+                ended.set()
+
+        def stop() -> None:
+            for task in tasks:
+                task.cancel()
+            if not tasks:
+                ended.set()  # it will find that it is over, if it comes at all
+
+        portal = self.portal
         try:
+            future: Future[object] = portal.start_task_soon(whole)
             return future.result()
-        except BaseException:  # KeyboardInterrupt above all: nothing goes on behind the user's back
-            future.cancel()
+        except BaseException:  # KeyboardInterrupt above all, at any line: nothing goes on behind the user's back
+            is_over = True
+            if not ended.is_set():
+                portal.start_task_soon(stop)
+                ended.wait(_ENDING)
             raise
 
 
@@ -151,26 +177,11 @@ class SyncView:
 
         Ctrl-C stops the request, its sockets closed, before KeyboardInterrupt is raised.
         """
-        begun: list[Request[R]] = []
-        is_over = False
 
         async def whole() -> R:
-            if is_over:  # Ctrl-C came before this began
-                raise asyncio.CancelledError
-            begun.append(self._view.begin(program, args, kwargs))
-            return await begun[0]
+            return await self._view.begin(program, args, kwargs)
 
-        async def stop() -> None:
-            nonlocal is_over
-            is_over = True
-            if begun:
-                await begun[0].stop()
-
-        try:
-            return self._loop.call(whole)
-        except KeyboardInterrupt:  # at any line of ours: we may not have heard yet that the request has begun
-            self._loop.call(stop)
-            raise
+        return self._loop.call(whole)
 
     def start(self, program: RunnableProgram[P, R], *args: P.args, **kwargs: P.kwargs) -> SyncRequest[R]:
         """Start a request and return its handle at once; raises as ``App.start``."""
