@@ -92,6 +92,7 @@ def test_what_is_left_out_is_told_and_is_exit_code_one(capsys: pytest.CaptureFix
         (["build", "birds.db", "docs", "--most", "10"], "passages of 400 to 10 characters"),
         (["search", "none.db", "x"], "there is no index none.db: `dspex index build none.db FILES` makes one"),
         (["search", "notes.txt", "x"], "notes.txt cannot be read as an index"),
+        (["search", "empty.db", "x"], "empty.db is not an index made by `dspex index build INDEX FILES`"),
         (["stats", "none.db"], "there is no index none.db"),
         (["search", "docs", "x"], "docs is a folder; name a file in it"),
         (["stats", "docs"], "docs is a folder; name a file in it"),
@@ -101,6 +102,7 @@ def test_what_is_wrong_is_one_line(
     capsys: pytest.CaptureFixture[str], folder: Path, arguments: list[str], told: str
 ) -> None:
     (folder / "notes.txt").write_text("my notes, and nothing else: " * 10)
+    (folder / "empty.db").touch()
 
     code, out, err = dspex(capsys, *arguments)
 

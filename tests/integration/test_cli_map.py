@@ -190,3 +190,11 @@ def test_a_changed_program_is_told_with_the_option_that_accepts_it(folder: Path)
 
     accepted = dspex_map(folder, "programs:Double", "in.jsonl", "out.jsonl", *shlex.split(option))
     assert (accepted.returncode, accepted.stderr) == (0, "5 rows, 0 failed, 5 from the journal\n")
+
+
+def test_an_index_that_is_not_there_names_the_command_that_makes_it(folder: Path) -> None:
+    done = dspex_map(folder, "programs:Double", "in.jsonl", "out.jsonl", "--retriever", "none.db")
+
+    told = "dspex: there is no index at none.db: make one with `dspex index build INDEX FILES`\n"
+    assert (done.returncode, done.stderr) == (2, told)
+    assert not (folder / "out.jsonl").exists()

@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 
 from dspex.app.cli._interrupt import INTERRUPTED
-from dspex.errors import DspexError, JobMismatch, OptimizationError
+from dspex.errors import DspexError, JobMismatch, OptimizationError, RetrievalError
 from dspex.protocols.printable import printable
 
 __all__ = ["at_the_boundary"]
@@ -72,6 +72,8 @@ def _told(error: Exception) -> str:
         return str(error).replace(f"accept_changed={list(error.changed)}", options)
     if isinstance(error, OptimizationError):  # so it is with where its journal goes
         return str(error).replace("App(home=…)", "--home").replace("journal=", "--journal")
+    if isinstance(error, RetrievalError):
+        return str(error).replace("SqliteIndex.build(path, passages)", "`dspex index build INDEX FILES`")
     format_message = getattr(error, "format_message", None)  # what typer, or the click beneath it, raises
     return str(format_message() if format_message is not None else error)
 
