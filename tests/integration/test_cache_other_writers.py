@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -225,3 +226,45 @@ def test_a_saved_program_keeps_the_rights_and_links_it_had(tmp_path: Path) -> No
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert link.is_symlink()
     assert "Other." in path.read_text()
+
+
+class SlowLook:
+    """A disk tier that is asked for an answer just before it takes the answer out, and says so just after."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, LMResponse] = {}
+        self.found = threading.Event()
+        self.removed = threading.Event()
+
+    def open(self) -> SlowLook:
+        return self
+
+    def get(self, key: str) -> LMResponse | None:
+        value = self.kept.get(key)
+        if value is not None:
+            self.found.set()
+            assert self.removed.wait(10)
+        return value
+
+    def set(self, key: str, response: LMResponse) -> int:
+        self.kept[key] = response
+        return 0
+
+    def remove(self, key: str, response: LMResponse) -> None:
+        assert self.found.wait(10)
+        self.kept.pop(key, None)
+        self.removed.set()
+
+    def close(self) -> None:
+        pass
+
+
+async def test_an_answer_found_before_it_was_removed_is_not_served_after() -> None:
+    """The thread that reads and the thread that removes do not wait for each other."""
+    lm = ScriptedLM(garbage(1), model="scripted/m")
+    async with dspex.App(lm, cache=SlowLook()) as app:
+        with pytest.raises(dspex.ResponseUnparsable):
+            await app.run(ASK, question="q")
+        second = await app.run(ASK, question="q")
+    assert second.answer == "Paris"
+    assert len(lm.requests) == 2

@@ -75,7 +75,7 @@ def test_a_model_that_answers_by_itself_is_not_pickled() -> None:
         ({"extra_headers": {"a": "b"}}, "request headers are headers="),
         ({"header": {"a": "b"}}, "did you mean headers="),
         ({"extra": {"a": "b"}}, "own parameters are extra_body="),
-        ({"top_k": 3}, r"the provider's own parameters go into extra_body=\{'top_k': \.\.\.\}"),
+        ({"top_k": 3}, r"the provider's own parameters are extra_body=\{'top_k': \.\.\.\}"),
         ({"extra_body": [1]}, "expected a mapping of names to JSON values"),
         ({"extra_body": {1: 2}}, "expected a mapping of names to JSON values"),
     ],

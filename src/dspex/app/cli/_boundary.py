@@ -38,6 +38,7 @@ def at_the_boundary(command: Callable[[], object]) -> int:
             reconfigure(errors="replace")  # a terminal that lacks a character shows another one
     try:
         code = command()
+        sys.stdout.flush()  # here, where an error has its words: the interpreter would flush it after us
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:

@@ -82,7 +82,7 @@ class Across:
         self._wanted: dict[str, _Wanted] = {}
         self._puts: deque[Put] = deque()
         self._releases: deque[tuple[str, int]] = deque()
-        self._removals: deque[tuple[str, LMResponse]] = deque()
+        self._removals: deque[tuple[str, LMResponse, Callable[[], None]]] = deque()
         self._work = asyncio.Event()
         self._renew_at = runtime.clock.now() + lease / 3
         self._sweep_at = runtime.clock.now() + _SWEEP_EVERY * (0.5 + runtime.random.random())
@@ -114,9 +114,9 @@ class Across:
             self._releases.append((key, fence))
             self._work.set()
 
-    def remove(self, key: str, value: LMResponse) -> None:
-        """Remove a value, if it still is this one."""
-        self._removals.append((key, value))
+    def remove(self, key: str, value: LMResponse, done: Callable[[], None]) -> None:
+        """Remove a value, if it still is this one; ``done`` is called behind what was found before, also on failure."""
+        self._removals.append((key, value, done))
         self._work.set()
 
     # --- the task -------------------------------------------------------------------------------------------
@@ -132,7 +132,8 @@ class Across:
                 self._tell_bypass(f"{type(error).__name__}")
                 self._puts.clear()
                 self._releases.clear()
-                self._removals.clear()
+                while self._removals:
+                    self._removals.popleft()[2]()
                 wanted, self._wanted = self._wanted, {}
                 for key in wanted:
                     self._say(key, None)
@@ -173,11 +174,13 @@ class Across:
             for _ in range(count):
                 self._releases.popleft()
         while self._removals:
+            key, value, done = self._removals[0]
             try:
-                await self._remove(*self._removals[0])
+                await self._remove(key, value)
             except SharedError as error:
                 self._tell_bypass(str(error))
             self._removals.popleft()
+            done()
 
     async def _claim(self, keys: Sequence[str]) -> None:
         claims = [Claim(key, self._wanted[key].read) for key in keys if key in self._wanted]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,6 +115,8 @@ class CacheServer(LibraryActor):
         self._worker: WorkerThread | None = None
         self._reader: WorkerThread | None = None
         self._leaders: dict[int, str] = {}
+        self._removing: dict[str, int] = {}
+        """How many tiers still have to take an unwanted answer out."""
         self._asking: dict[str, deque[tuple[Lookup, From]]] = {}
         """Who waits for the disk, and behind it for the shared tier, to say whether they have a key."""
 
@@ -195,6 +198,8 @@ class CacheServer(LibraryActor):
             self._disk_said(message)
         elif issubclass(type(message), _SharedSaid):
             self._shared_said(message)
+        elif issubclass(type(message), _Removed):
+            self._removed(message)
         else:
             return await super().handle_info(message)
         return None
@@ -290,6 +295,7 @@ class CacheServer(LibraryActor):
         if self._table.unwanted.get(key) == response:
             return  # its removal is behind this message
         self._table.unwanted.pop(key, None)
+        self._removing.pop(key, None)
         before = self._table.memory.evicted
         self._table.memory.set_nowait(key, response, self._table.until())
         evicted = self._table.memory.evicted - before
@@ -353,18 +359,38 @@ class CacheServer(LibraryActor):
         if response is None:
             return
         self._table.memory.remove_nowait(key, response)
+        loop, context, put = self.runtime.loop, self.runtime.context, self._dspex_process.mailbox.put_always
+        removed = _Removed(key, response)
+        disk, reader, worker = self._disk, self._reader, self._worker
+        self._removing[key] = (self._across is not None) + (disk is not None)
         if self._across is not None:
-            self._across.remove(key, response)
-        if self._worker is None or self._disk is None:
-            del self._table.unwanted[key]
+            self._across.remove(key, response, lambda: put(removed))
+        if disk is None or reader is None or worker is None:
+            if self._across is None:
+                del self._table.unwanted[key], self._removing[key]
             return
-        disk = self._disk
+
+        def say() -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(put, removed, context=context)
 
         def remove() -> None:
             disk.remove(key, response)
-            self._table.unwanted.pop(key, None)
+            # Said by the reader's thread: a look that found the answer before it was gone is heard before this is.
+            with suppress(RuntimeError):  # it has been closed before us: nobody looks any more
+                reader.submit(say, failed=_cannot_remove)
 
-        self._worker.submit(remove, failed=_cannot_remove)
+        worker.submit(remove, failed=_cannot_remove)
+
+    def _removed(self, said: _Removed) -> None:
+        """Stop refusing an answer when no tier can come up with it any more."""
+        left = self._removing.get(said.key)
+        if left is None or self._table.unwanted.get(said.key) is not said.response:
+            return  # another one has taken its place, or it is to be removed once more
+        if left > 1:
+            self._removing[said.key] = left - 1
+        else:
+            del self._table.unwanted[said.key], self._removing[said.key]
 
     def _disk_said(self, said: _DiskSaid) -> None:
         self._tell_trouble(said)
@@ -450,6 +476,14 @@ class _SharedSaid:
 
     key: str
     found: CacheEntry | Granted | Held | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Removed:
+    """A tier has taken an unwanted answer out, and all that it had found before has been said."""
+
+    key: str
+    response: LMResponse
 
 
 def _cannot_note(error: BaseException) -> None:
