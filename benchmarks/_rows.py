@@ -328,7 +328,7 @@ GROUPS: tuple[Group, ...] = (
             ),
         ),
         server=True,
-        size=Size(14_400, 3_600, rounds=5),
+        size=Size(43_200, 3_600, rounds=5),
     ),
     Group(
         "run",

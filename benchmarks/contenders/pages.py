@@ -27,6 +27,9 @@ AT_ONCE = 64
 PAIRS = 6
 """Parts of a turn with a viewer, and as many without."""
 
+SETTLED = 10 * AT_ONCE
+"""Calls before a part is measured: a viewer that has just come takes its first snapshot and fills new buffers."""
+
 _READER = """
 import sys, urllib.request
 with urllib.request.urlopen(sys.argv[1]) as answer:
@@ -72,6 +75,7 @@ async def looked_at(setup: Setup) -> Run:
         async with AsyncExitStack() as stack:
             if seen:
                 await _viewer(stack, url)
+            await calls(SETTLED)
             cpu, wall = time.process_time(), time.perf_counter()
             await calls(operations)
             return Measured(time.process_time() - cpu, time.perf_counter() - wall)
