@@ -233,6 +233,8 @@ class SlowLook:
 
     def __init__(self) -> None:
         self.kept: dict[str, LMResponse] = {}
+        self.looks = 0
+        self.stored = threading.Event()
         self.found = threading.Event()
         self.removed = threading.Event()
 
@@ -240,14 +242,18 @@ class SlowLook:
         return self
 
     def get(self, key: str) -> LMResponse | None:
+        self.looks += 1
+        if self.looks == 1:
+            return None  # nobody has answered yet
+        assert self.stored.wait(10)
         value = self.kept.get(key)
-        if value is not None:
-            self.found.set()
-            assert self.removed.wait(10)
+        self.found.set()
+        assert self.removed.wait(10)
         return value
 
     def set(self, key: str, response: LMResponse) -> int:
         self.kept[key] = response
+        self.stored.set()
         return 0
 
     def remove(self, key: str, response: LMResponse) -> None:
