@@ -2,7 +2,7 @@
 Ask a real model in every form: ``python -m benchmarks.real``.
 
 The matrix is tasks x forms x demonstrations. Every row goes into a journal as soon as it is known; the next run goes on
-from there.
+from there, or with ``--earlier`` from a result file, whose journal is gone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.real.journal import Journal
-from benchmarks.real.report import in_short, markdown, result_file
+from benchmarks.real.report import in_short, known_rows, markdown, of_another, result_file
 from benchmarks.real.run import Plan, measure
 from benchmarks.real.sides import FORMS, has_dspy
 from benchmarks.real.tasks import TASKS, TITLES, DataMissing, read_tasks
@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--form", action="append", default=[], choices=FORMS, help="may be repeated; all by default")
     parser.add_argument("--demos", action="append", type=int, default=[], choices=(0, 4), help="0, 4, or both")
     parser.add_argument("--rows", type=int, default=100, help="rows of each cell at most")
+    parser.add_argument("--earlier", type=Path, help="a result file of this model: its rows count and are not asked")
     parser.add_argument("--lanes", type=int, default=4, help="requests at once")
     parser.add_argument("--first-turn", action="store_true", help="no repair turns; for a journal of its own")
     parser.add_argument("--report", action="store_true", help="measure nothing: write the result file and the page")
@@ -70,7 +71,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         forms = [each for each in forms if each not in left]
         if left:
             print(f"DSPy is not installed here: {', '.join(left)} left out", file=sys.stderr)
-    plan = Plan(tasks, forms, tuple(options.demos) or (0, 4), options.rows, options.lanes, options.first_turn)
+    plan = Plan(
+        tasks,
+        forms,
+        tuple(options.demos) or (0, 4),
+        options.rows,
+        options.lanes,
+        options.first_turn,
+        known_rows(json.loads(options.earlier.read_text())) if options.earlier else frozenset(),
+    )
     journal = Journal(options.journal)
     for each in (signal.SIGINT, signal.SIGTERM):  # a shell makes its background jobs ignore Ctrl-C
         signal.signal(each, signal.default_int_handler)
@@ -95,17 +104,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(options: argparse.Namespace) -> int:
     from benchmarks._facts import facts  # pyperf is in the benchmarks' environment only
 
+    earlier = json.loads(options.earlier.read_text()) if options.earlier else None
+    known = {**facts(), "model": options.model or (earlier["facts"]["model"] if earlier else "")}
+    peer = f"DSPy {known['packages']['dspy']}"  # type: ignore[index]  # of facts()
+    if earlier is not None and (wrong := of_another(earlier["facts"], known)):
+        print(f"benchmarks.real: {options.earlier} is of {wrong}: rows of both are not added up", file=sys.stderr)
+        return 2
     journal = Journal(options.journal)
     journal.close()
-    result = result_file(
-        list(journal.cells()), {**facts(), "model": options.model}, options.note, times=not options.busy
-    )
+    result = result_file(list(journal.cells()), known, options.note, times=not options.busy, earlier=earlier)
     RESULTS.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     notes = "\n".join(f"- {note}" for note in options.note)
     text = f"{notes}\n\n{markdown(result, TITLES)}" if notes else markdown(result, TITLES)
     _put(PAGE, "results", text)
-    peer = f"DSPy {result['facts']['packages']['dspy']}"  # type: ignore[index]  # of facts()
-    _put(README, "real", in_short(list(journal.cells()), peer))
+    _put(README, "real", in_short(result, peer))
     return 0
 
 

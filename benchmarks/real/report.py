@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.real.journal import Cell
-from benchmarks.real.statistics import interval, paired
+from benchmarks.real.statistics import difference, interval, paired
 
-__all__ = ["FORMAT", "in_short", "markdown", "pooled", "result_file"]
+__all__ = ["FORMAT", "Pooled", "in_short", "known_rows", "markdown", "of_another", "pooled", "result_file"]
 
 FORMAT = 1
 """Raised when the meaning of a member of the result file changes."""
 
 CEILING = "plain"
+UNSEEN_FROM = {"banking": 20, "hotpot": 20}
+"""The first row of a task on which no words of ``dspex/auto`` were chosen; the tenth of any other."""
 HEADINGS = (
     "form",
     "rows",
@@ -30,13 +32,78 @@ Rows = Mapping[int, Mapping[str, Any]]
 
 
 def result_file(
-    cells: Sequence[tuple[Cell, Rows]], facts: Mapping[str, object], notes: Sequence[str], *, times: bool = True
+    cells: Sequence[tuple[Cell, Rows]],
+    facts: Mapping[str, object],
+    notes: Sequence[str],
+    *,
+    times: bool = True,
+    earlier: Mapping[str, Any] | None = None,
 ) -> dict[str, object]:
-    """Return the file to commit: each cell with the verdict of each of its rows, no texts; times where they count."""
-    kept = [_cell(*each) for each in cells]
+    """
+    Return the file to commit: each cell with the verdict of each of its rows, no texts; times where they count.
+
+    Args:
+        cells: A journal's.
+        facts: The machine, the packages, the model.
+        notes: What a reader must know.
+        times: False where the machine was not idle.
+        earlier: The result file of earlier sittings, whose journal need not be there. A row counts once: a cell that
+            the journal has with all rows of the earlier file is the journal's; of any other cell the earlier rows
+            stand, and the journal adds those that the earlier file has not. It has sums, of which no row can be
+            taken out again.
+    """
+    before = {_place(each): each for each in (earlier or {"cells": ()})["cells"]}
+    for cell, rows in cells:
+        known = before.get((cell.task, cell.form, cell.demos))
+        if known is None or rows.keys() >= set(known["rows"]):
+            before[cell.task, cell.form, cell.demos] = _cell(cell, rows)
+        elif more := {row: kept for row, kept in rows.items() if row not in known["rows"]}:
+            before[cell.task, cell.form, cell.demos] = _sum(known, _cell(cell, more))
+    kept = [before[place] for place in sorted(before)]
     if not times:
         kept = [{**each, "seconds": None} for each in kept]
     return {"format": FORMAT, "facts": dict(facts), "notes": list(notes), "cells": kept}
+
+
+def _place(cell: Mapping[str, Any]) -> tuple[str, str, int]:
+    return cell["task"], cell["form"], cell["demos"]
+
+
+def _sum(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a cell of the rows of two, which have none in common."""
+    verdicts = {**_verdicts(one), **_verdicts(two)}
+    rows = sorted(verdicts)
+    right = "".join("1" if verdicts[row] else "0" for row in rows)
+    total, shares = len(rows), [(len(each["rows"]), each["score"]) for each in (one, two)]
+    both = {
+        **one,
+        "rows": rows,
+        "right": right,
+        "interval": [round(each, 4) for each in interval(right.count("1"), total)],
+        "score": round(sum(count * score for count, score in shares) / total, 4),
+    }
+    for name in ("first", "unreadable", "calls", "tokens_in", "tokens_cached", "tokens_out"):
+        both[name] = one[name] + two[name]
+    is_timed = one["seconds"] is not None and two["seconds"] is not None
+    return both | {"seconds": round(one["seconds"] + two["seconds"], 1) if is_timed else None}
+
+
+def _verdicts(cell: Mapping[str, Any]) -> dict[int, bool]:
+    """Return by its number whether each row was right."""
+    return {row: found == "1" for row, found in zip(cell["rows"], cell["right"], strict=True)}
+
+
+def known_rows(earlier: Mapping[str, Any]) -> frozenset[tuple[Cell, int]]:
+    """Return the rows that a result file has."""
+    return frozenset((Cell(*_place(each)), row) for each in earlier["cells"] for row in each["rows"])
+
+
+def of_another(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Name the model or the peer that the facts of an earlier result file are of; empty where it is that of now."""
+    if earlier["model"] != now["model"]:
+        return str(earlier["model"])
+    peer = earlier["packages"]["dspy"]
+    return "" if peer == now["packages"]["dspy"] else f"DSPy {peer}"
 
 
 def _cell(cell: Cell, rows: Rows) -> dict[str, object]:
@@ -76,50 +143,99 @@ def markdown(result: Mapping[str, Any], titles: Mapping[str, str]) -> str:
 
 
 def _together(result: Mapping[str, Any]) -> str:
-    """Return a table of the forms that were asked in every task in which the plain prompt was."""
+    """Return a table of the forms that were asked in every task of the plain prompt: all rows, and the unseen ones."""
     cells = [each for each in result["cells"] if each["demos"] == 0]
     tasks = {each["task"] for each in cells if each["form"] == CEILING}
-    forms = sorted({each["form"] for each in cells} - {CEILING})
     lines: list[Sequence[str]] = []
-    for form in forms:
+    for form in sorted({each["form"] for each in cells} - {CEILING}):
         if {each["task"] for each in cells if each["form"] == form} >= tasks and tasks:
-            mine, theirs, rows = pooled(result, form, CEILING)
-            lines.append((f"`{form}`", str(rows), _percent(mine), _percent(theirs)))
+            for unseen in (False, True):
+                found = pooled(result, form, CEILING, unseen=unseen)
+                if found.rows:
+                    lines.append((f"`{form}`", "unseen" if unseen else "all", *_pooled_words(found)))
     if not lines:
         return ""
-    headings = ("form", "rows that both have", "right", "the plain prompt's")
-    return "\n".join("| " + " | ".join(line) + " |" for line in (headings, ("---",) * len(headings), *lines))
+    headings = ("form", "rows", "that both have", "right", "the plain prompt's", "paired", "points apart, 95 %")
+    return _lines([headings, ("---",) * len(headings), *lines])
+
+
+def _pooled_words(found: Pooled) -> tuple[str, ...]:
+    better, worse, p_value = paired(found.mine, found.theirs)
+    low, high = difference(better, worse, found.rows)
+    return (
+        str(found.rows),
+        _percent(sum(found.mine) / found.rows),
+        _percent(sum(found.theirs) / found.rows),
+        f"+{better} -{worse} (p {p_value:.2g})",
+        f"{100 * low:+.0f} to {100 * high:+.0f}",
+    )
 
 
 PEERS = ("dspy/chat", "dspy/json")
-SIDES = {"dspex/auto": "dspex, by default", CEILING: "the best plain prompts by hand, and regular expressions"}
+OURS = "dspex/auto"
+SIDES = {OURS: "dspex, by default", CEILING: "the best plain prompts by hand, and regular expressions"}
 
 
-def in_short(cells: Sequence[tuple[Cell, Rows]], peer: str) -> str:
+def in_short(result: Mapping[str, Any], peer: str) -> str:
     """
     Return three lines about all tasks: our default, the plain prompts, and the better of the peer's adapters.
 
-    They are about the rows without demonstrations that all of them have.
+    They are about rows without demonstrations. The first two lines are of the rows that both have, the peer's of those
+    that it has besides; what is ours on these stands beside. A result file has the right answers of each row, and sums
+    of all else: first turns and tokens are each cell's average, weighed with the rows that count of its task.
 
     Args:
-        cells: A journal's.
+        result: A result file.
         peer: The peer's name and version.
     """
-    known = {(cell.form, cell.task): rows for cell, rows in cells if cell.demos == 0}
-    forms = (*SIDES, *PEERS)
-    tasks = [task for task in sorted({task for _, task in known}) if all((form, task) in known for form in forms)]
-    common = [(task, row) for task in tasks for row in set.intersection(*(set(known[form, task]) for form in forms))]
-    found = {form: [known[form, task][row] for task, row in common] for form in forms}
-    better = max(PEERS, key=lambda form: sum(each["right"] for each in found[form]))
-    names = {**SIDES, better: f"{peer}, its better adapter"}
-    lines = [f"Rows: {len(common)} of {len(tasks)} tasks.", "", "| | right | read at the first turn | tokens a row |"]
-    lines.append("|---|---|---|---|")
-    for form, name in names.items():
-        rows, total = found[form], max(1, len(common))
-        right, first = (_percent(sum(each[what] for each in rows) / total) for what in ("right", "first"))
-        tokens = sum(each["tokens"][0] + each["tokens"][2] for each in rows) / total
-        lines.append(f"| {name} | {right} % | {first} % | {tokens:.0f} |")
+    cells = {(each["form"], each["task"]): each for each in result["cells"] if each["demos"] == 0}
+    tasks = [
+        task for task in sorted({task for _, task in cells}) if all((form, task) in cells for form in (*SIDES, *PEERS))
+    ]
+    both = _common(cells, (OURS, CEILING), tasks)
+    all_rows = _common(cells, (*SIDES, *PEERS), tasks)
+    better = max(PEERS, key=lambda form: _right(cells, form, all_rows))
+    theirs = _percent(_right(cells, better, all_rows))
+    ours = _percent(_right(cells, OURS, all_rows))
+    lines = [
+        f"{len(tasks)} tasks. DSPy was asked {_count(all_rows)} of the rows: dspex gets {ours} % of these right.",
+        "",
+        "| | rows | right | read at the first turn | tokens a row |",
+        "|---|---|---|---|---|",
+    ]
+    for form, name, rows in (*((form, name, both) for form, name in SIDES.items()), (better, peer, all_rows)):
+        first, tokens = _average(cells, form, rows, "first"), _average(cells, form, rows, "tokens_in", "tokens_out")
+        name = f"{name}, its better adapter" if form == better else name
+        right = theirs if form == better else _percent(_right(cells, form, rows))
+        lines.append(f"| {name} | {_count(rows)} | {right} % | {_percent(first)} % | {tokens:.0f} |")
     return "\n".join(lines)
+
+
+Places = Mapping[tuple[str, str], Mapping[str, Any]]
+"""Cells by their form and their task."""
+
+
+def _common(cells: Places, forms: Sequence[str], tasks: Sequence[str]) -> dict[str, list[int]]:
+    """Return the rows of each task that all these forms have."""
+    return {task: sorted(set.intersection(*(set(cells[form, task]["rows"]) for form in forms))) for task in tasks}
+
+
+def _count(rows: Mapping[str, Sequence[int]]) -> int:
+    return sum(len(each) for each in rows.values())
+
+
+def _right(cells: Places, form: str, rows: Mapping[str, Sequence[int]]) -> float:
+    right = sum(_verdicts(cells[form, task])[row] for task, each in rows.items() for row in each)
+    return right / max(1, _count(rows))
+
+
+def _average(cells: Places, form: str, rows: Mapping[str, Sequence[int]], *names: str) -> float:
+    """Return an average of a row: that of each cell, weighed with the rows that count."""
+    total = 0.0
+    for task, each in rows.items():
+        cell = cells[form, task]
+        total += len(each) * sum(cell[name] for name in names) / len(cell["rows"])
+    return total / max(1, _count(rows))
 
 
 def _table(cells: Sequence[Mapping[str, Any]]) -> str:
@@ -143,6 +259,10 @@ def _table(cells: Sequence[Mapping[str, Any]]) -> str:
                 f"{each['tokens_out'] / total:.0f}",
             )
         )
+    return _lines(lines)
+
+
+def _lines(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -154,23 +274,44 @@ def _beside(cell: Mapping[str, Any], ceiling: Mapping[str, Any] | None) -> str:
     """Say on how many common rows only one of the two was right."""
     if ceiling is None or cell is ceiling:
         return "-"
-    ours, theirs = (dict(zip(each["rows"], each["right"], strict=True)) for each in (cell, ceiling))
+    ours, theirs = _verdicts(cell), _verdicts(ceiling)
     common = sorted(ours.keys() & theirs.keys())
-    better, worse, p_value = paired([ours[each] == "1" for each in common], [theirs[each] == "1" for each in common])
+    better, worse, p_value = paired([ours[each] for each in common], [theirs[each] for each in common])
     return f"+{better} -{worse} (p {p_value:.2g})"
 
 
-def pooled(result: Mapping[str, Any], form: str, beside: str, demos: int = 0) -> tuple[float, float, int]:
-    """Return the shares of right answers of two forms over all tasks, on the rows that both have, and how many."""
+class Pooled(NamedTuple):
+    """Two forms on the same rows of all tasks: whether each was right, row by row."""
+
+    mine: list[bool]
+    theirs: list[bool]
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return len(self.mine)
+
+
+def pooled(result: Mapping[str, Any], form: str, beside: str, demos: int = 0, *, unseen: bool = False) -> Pooled:
+    """
+    Return the verdicts of two forms over all tasks, on the rows that both have.
+
+    Args:
+        result: A result file.
+        form: One form.
+        beside: The other.
+        demos: The number of demonstrations.
+        unseen: Take only rows on which no words of ``dspex/auto`` were chosen.
+    """
     cells = {(each["task"], each["form"]): each for each in result["cells"] if each["demos"] == demos}
-    mine = theirs = total = 0
-    for (task, each), cell in cells.items():
-        other = cells.get((task, beside))
-        if each != form or other is None:
+    found = Pooled([], [])
+    for task in sorted({task for task, _ in cells}):
+        if (task, form) not in cells or (task, beside) not in cells:
             continue
-        one, two = (dict(zip(found["rows"], found["right"], strict=True)) for found in (cell, other))
-        common = one.keys() & two.keys()
-        mine += sum(one[row] == "1" for row in common)
-        theirs += sum(two[row] == "1" for row in common)
-        total += len(common)
-    return (mine / total if total else 0.0), (theirs / total if total else 0.0), total
+        one, two = _verdicts(cells[task, form]), _verdicts(cells[task, beside])
+        first = UNSEEN_FROM.get(task, 10) if unseen else 0
+        for row in sorted(one.keys() & two.keys()):
+            if row >= first:
+                found.mine.append(one[row])
+                found.theirs.append(two[row])
+    return found

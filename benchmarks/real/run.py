@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ class Plan:
         rows: Of each cell at most so many.
         lanes: Requests at once.
         first_turn: Ask nobody again; for a journal of its own, of which completions are taken.
+        known: Rows that another file has; they are not asked.
     """
 
     tasks: Sequence[Task]
@@ -39,15 +41,18 @@ class Plan:
     rows: int = 100
     lanes: int = 4
     first_turn: bool = False
+    known: AbstractSet[tuple[Cell, int]] = frozenset()
 
     def work(self) -> Iterator[tuple[Task, Cell, int]]:
-        """Return every row of every cell: all without demonstrations first, and a block of each cell in turn."""
+        """Return every row that is not known: all without demonstrations first, and a block of each cell in turn."""
         for count in self.demos:
             for start in range(0, self.rows, _BLOCK):
                 for task in self.tasks:
                     for form in self.forms:
+                        cell = Cell(task.name, form, count)
                         for row in range(start, min(start + _BLOCK, self.rows, len(task.rows))):
-                            yield task, Cell(task.name, form, count), row
+                            if (cell, row) not in self.known:
+                                yield task, cell, row
 
 
 async def measure(

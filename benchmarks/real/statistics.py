@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["interval", "paired"]
+__all__ = ["difference", "interval", "paired"]
 
 _Z = 1.959963984540054
 """Two-sided 95 % of the normal distribution."""
@@ -46,3 +46,25 @@ def paired(ours: Sequence[bool], theirs: Sequence[bool]) -> tuple[int, int, floa
         return 0, 0, 1.0
     tail = sum(math.comb(differ, each) for each in range(min(better, worse) + 1))
     return better, worse, min(1.0, 2 * tail / 2**differ)
+
+
+def difference(better: int, worse: int, total: int) -> tuple[float, float]:
+    """
+    Return the 95 % interval of the difference of two shares of the same rows: Bonett and Price 2012.
+
+    It is Wald's with one more row in each of the two cells that differ, which holds for few rows.
+
+    Args:
+        better: The rows where only ours was right.
+        worse: The rows where only theirs was.
+        total: All rows.
+
+    Raises:
+        ValueError: There are no rows, or more that differ than rows.
+    """
+    if total <= 0 or min(better, worse) < 0 or better + worse > total:
+        raise ValueError(f"{better} and {worse} of {total} rows is not a difference")
+    ours, theirs = (better + 1) / (total + 2), (worse + 1) / (total + 2)
+    middle = ours - theirs
+    half = _Z * math.sqrt((ours + theirs - middle * middle) / (total + 2))
+    return max(-1.0, middle - half), min(1.0, middle + half)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,10 +20,10 @@ from benchmarks.real.generate import make_orders, make_requests, make_reviews
 from benchmarks.real.journal import Cell, Journal
 from benchmarks.real.plain import plain_messages, read_plain
 from benchmarks.real.relay import Relay, digest_of
-from benchmarks.real.report import in_short, markdown, pooled, result_file
+from benchmarks.real.report import in_short, known_rows, markdown, of_another, pooled, result_file
 from benchmarks.real.run import Plan, measure
 from benchmarks.real.signatures import INTENTS, Order, make_signature
-from benchmarks.real.statistics import interval, paired
+from benchmarks.real.statistics import difference, interval, paired
 from benchmarks.real.tasks import TITLES, DataMissing, read_tasks
 from dspex.simulator import Simulator, SimulatorThread
 
@@ -64,6 +66,19 @@ def test_a_paired_test_is_the_sign_test_of_the_rows_that_differ() -> None:
     assert paired(ours, ours) == (0, 0, 1.0)
     with pytest.raises(ValueError, match="cannot be paired"):
         paired(ours, theirs[:-1])
+
+
+def test_the_interval_of_a_difference_is_bonetts_and_prices() -> None:
+    """The figures follow from their formula by hand: 43 pairs, of which 8 and 1 differ."""
+    low, high = difference(8, 1, 43)
+    middle = 9 / 45 - 2 / 45
+    half = 1.959963984540054 * math.sqrt((11 / 45 - middle**2) / 45)
+    assert math.isclose(low, middle - half)
+    assert math.isclose(high, middle + half)
+    assert difference(3, 3, 20) == tuple(-each for each in reversed(difference(3, 3, 20)))
+    for wrong in ((0, 0, 0), (2, 2, 3), (-1, 2, 3)):
+        with pytest.raises(ValueError, match="not a difference"):
+            difference(*wrong)
 
 
 # --- tasks and plain prompts --------------------------------------------------------------------------------------
@@ -252,7 +267,7 @@ async def test_a_run_is_whole_after_two_sittings(tmp_path: Path) -> None:
     table = markdown(result, TITLES)
     assert table.startswith("### Five outputs from a review\n\n| form | rows |")
     assert table.count("\n| `") == 5
-    assert pooled(result, "dspex/chat", "plain")[2] == 6
+    assert pooled(result, "dspex/chat", "plain").rows == 6
 
 
 def test_the_table_pairs_rows_that_both_have() -> None:
@@ -272,31 +287,146 @@ def test_the_table_pairs_rows_that_both_have() -> None:
 
     assert lines[4] == "| `dspex/chat` | 4 | 75 | 30-95 | +1 -0 (p 1) | 100 | 0 | 1.0 | 10 | 5 |"
     assert lines[5] == "| `plain` | 2 | 50 | 9-91 | - | 100 | 0 | 1.0 | 10 | 5 |"
-    assert pooled(result, "dspex/chat", "plain") == (1.0, 0.5, 2)
-    assert lines[-1] == "| `dspex/chat` | 2 | 100 | 50 |"
+    assert pooled(result, "dspex/chat", "plain") == ([True, True], [False, True])
+    assert lines[-1] == "| `dspex/chat` | all | 2 | 100 | 50 | +1 -0 (p 1) | -56 to +100 |"
 
 
-def test_in_short_counts_the_rows_that_all_have() -> None:
+KEPT = {"score": 0.0, "first": True, "readable": True, "calls": 1, "tokens": [10, 2, 5], "seconds": 1.0}
+
+
+def measured(rows: Mapping[int, bool], **more: object) -> dict[int, dict[str, object]]:
+    return {number: {**KEPT, "right": right, **more} for number, right in rows.items()}
+
+
+def test_in_short_compares_on_rows_that_both_have() -> None:
     """The peer's better adapter is the one that is right more often on those rows."""
 
     def rows(right: str, tokens: int) -> dict[int, dict[str, object]]:
-        return {at: {"right": each == "1", "first": True, "tokens": [tokens, 0, 5]} for at, each in enumerate(right)}
+        return measured({at: each == "1" for at, each in enumerate(right)}, tokens=[tokens, 0, 5])
 
     cells = [
         (Cell("tool", "dspex/auto", 0), rows("1101", 10)),
-        (Cell("tool", "plain", 0), rows("100", 20)),
+        (Cell("tool", "plain", 0), rows("1000", 20)),
         (Cell("tool", "dspy/chat", 0), rows("0000", 30)),
-        (Cell("tool", "dspy/json", 0), rows("0101", 40)),
+        (Cell("tool", "dspy/json", 0), rows("010", 40)),
         (Cell("tool", "dspex/auto", 4), rows("1111", 50)),
         (Cell("order", "dspex/auto", 0), rows("1111", 60)),
     ]
 
-    assert in_short(cells, "DSPy 9").splitlines() == [
-        "Rows: 3 of 1 tasks.",
+    assert in_short(result_file(cells, {}, []), "DSPy 9").splitlines() == [
+        "1 tasks. DSPy was asked 3 of the rows: dspex gets 67 % of these right.",
         "",
-        "| | right | read at the first turn | tokens a row |",
-        "|---|---|---|---|",
-        "| dspex, by default | 67 % | 100 % | 15 |",
-        "| the best plain prompts by hand, and regular expressions | 33 % | 100 % | 25 |",
-        "| DSPy 9, its better adapter | 33 % | 100 % | 45 |",
+        "| | rows | right | read at the first turn | tokens a row |",
+        "|---|---|---|---|---|",
+        "| dspex, by default | 4 | 75 % | 100 % | 15 |",
+        "| the best plain prompts by hand, and regular expressions | 4 | 25 % | 100 % | 25 |",
+        "| DSPy 9, its better adapter | 3 | 33 % | 100 % | 45 |",
     ]
+
+
+def test_the_average_of_a_task_counts_as_many_rows_as_are_compared() -> None:
+    cells = []
+    for form in ("dspex/auto", "plain", "dspy/chat", "dspy/json"):
+        cells += [
+            (Cell("order", form, 0), measured({0: True}, tokens=[100, 0, 0])),
+            (Cell("tool", form, 0), measured(dict.fromkeys(range(1 if form == "plain" else 9), False))),
+        ]
+
+    lines = in_short(result_file(cells, {}, []), "DSPy 9").splitlines()
+
+    assert lines[-3] == "| dspex, by default | 2 | 50 % | 100 % | 58 |"
+
+
+# --- a result file is what the next sitting begins with ----------------------------------------------------------
+
+
+def test_a_report_adds_the_rows_that_the_earlier_one_has_not() -> None:
+    cell, other, new = (Cell("tool", form, 0) for form in ("plain", "dspex/auto", "dspy/json"))
+    earlier = result_file(
+        [
+            (cell, measured({0: True, 2: True, 5: False}, score=0.5)),
+            (other, measured({0: True, 1: True}, tokens=[100, 0, 9])),
+        ],
+        {},
+        [],
+    )
+    journal = [
+        (cell, measured({1: False, 2: False, 3: True}, first=False, readable=False, calls=3, seconds=2.0)),
+        (other, measured({0: False, 1: False, 2: True})),
+        (new, measured({7: True})),
+    ]
+
+    result = result_file(journal, {}, [], earlier=earlier)
+
+    found = {each["form"]: each for each in result["cells"]}  # type: ignore[attr-defined]  # a list
+    assert found["plain"] == {
+        "task": "tool",
+        "form": "plain",
+        "demos": 0,
+        "rows": [0, 1, 2, 3, 5],
+        "right": "10110",  # row 2 is the earlier one: its sums hold it
+        "interval": [round(each, 4) for each in interval(3, 5)],
+        "score": 0.3,
+        "first": 3,
+        "unreadable": 2,
+        "calls": 9,
+        "tokens_in": 50,
+        "tokens_cached": 10,
+        "tokens_out": 25,
+        "seconds": 7.0,
+    }
+    assert (found["dspex/auto"]["rows"], found["dspex/auto"]["right"]) == ([0, 1, 2], "001")  # measured whole, anew
+    assert found["dspex/auto"]["tokens_in"] == 30
+    assert found["dspy/json"]["rows"] == [7]
+    assert pooled(result, "dspex/auto", "plain") == ([False, False, True], [True, False, True])
+    assert result_file(journal, {}, [], earlier=result) == result  # a second report adds nothing
+    assert result_file([], {}, [], earlier=result) == result
+    untimed = result_file([], {}, [], times=False, earlier=result)
+    assert {each["seconds"] for each in result_file(journal, {}, [], earlier=untimed)["cells"]} == {None, 1.0, 3.0}  # type: ignore[attr-defined]  # a list
+
+
+@given(
+    st.dictionaries(st.integers(0, 20), st.booleans(), min_size=1),
+    st.dictionaries(st.integers(0, 20), st.booleans(), min_size=1),
+)
+def test_every_row_counts_once(before: dict[int, bool], now: dict[int, bool]) -> None:
+    cell = Cell("tool", "plain", 0)
+    earlier = result_file([(cell, measured(before))], {}, [])
+
+    cells: Any = result_file([(cell, measured(now))], {}, [], earlier=earlier)["cells"]
+    [found] = cells
+
+    wins = {**before, **now} if now.keys() >= before.keys() else {**now, **before}
+    assert dict(zip(found["rows"], found["right"], strict=True)) == {row: "01"[wins[row]] for row in wins}
+    assert (found["calls"], found["tokens_in"]) == (len(wins), 10 * len(wins))
+    assert known_rows({"cells": [found]}) == {(cell, row) for row in wins}
+
+
+def test_rows_that_the_earlier_file_has_are_not_asked() -> None:
+    cell = Cell("tool", "plain", 0)
+    plan = Plan(read_tasks(None, frozenset({"tool"}), 4), ("plain",), (0,), 4, known=frozenset({(cell, 0), (cell, 2)}))
+
+    assert [(each, row) for _, each, row in plan.work()] == [(cell, 1), (cell, 3)]
+
+
+def test_rows_of_words_that_were_chosen_are_left_out() -> None:
+    cells = [
+        (Cell(task, form, 0), measured(dict.fromkeys((0, 9, 10, 19, 20), form == "plain")))
+        for task in ("hotpot", "tool")
+        for form in ("plain", "dspex/auto")
+    ]
+    result = result_file(cells, {}, [])
+
+    assert pooled(result, "dspex/auto", "plain").rows == 10
+    assert pooled(result, "dspex/auto", "plain", unseen=True).rows == 4
+    lines = markdown(result, TITLES).splitlines()
+    assert lines[-2].startswith("| `dspex/auto` | all | 10 | 0 | 100 | +0 -10 (p 0.002) | ")
+    assert lines[-1].startswith("| `dspex/auto` | unseen | 4 | 0 | 100 | +0 -4 (p 0.12) | ")
+
+
+def test_an_earlier_file_of_another_model_is_not_added_to() -> None:
+    facts = {"model": "small", "packages": {"dspy": "3"}}
+
+    assert of_another(facts, facts) == ""
+    assert of_another(facts, {**facts, "model": "large"}) == "small"
+    assert of_another(facts, {**facts, "packages": {"dspy": "4"}}) == "DSPy 3"
