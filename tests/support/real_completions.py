@@ -31,7 +31,6 @@ from dspex.programs.adapters._choose import choose_adapter
 from dspex.programs.adapters._native import native_of
 from dspex.protocols.content import ToolCall
 from dspex.protocols.lm import Capabilities, Completion
-from dspex.protocols.model import LMParams
 
 __all__ = ["CORPUS", "Recorded", "Status", "read_corpus", "status_of"]
 
@@ -101,7 +100,7 @@ def outputs_of(recorded: Recorded) -> dict[str, Any]:
     elif recorded.reader == "native":
         adapter = choose_adapter("chat")
         assert adapter is not None
-        native = native_of(signature, adapter, _TOOLS, LMParams())
+        native = native_of(signature, adapter, _TOOLS, None)
         assert native is not None
         outputs = native.read(adapter, recorded.completion, [each.__name__ for each in TOOLS]).outputs
     else:

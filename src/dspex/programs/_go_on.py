@@ -18,11 +18,19 @@ _LEAST = 40
 """Characters by which an answer that begins anew is known for certain; one that was cut sooner is asked for again."""
 
 
-def can_go_on(request: LMRequest, completion: Completion, able: Capabilities) -> bool:
-    """Tell whether the model can be asked for the rest of an answer: a free text that was cut by its allowance."""
+def can_go_on(request: LMRequest, completion: Completion, able: Capabilities, effort: str | None) -> bool:
+    """
+    Tell whether the model can be asked for the rest of an answer: a free text that was cut by its allowance.
+
+    Args:
+        request: The question.
+        completion: Its answer.
+        able: The model's capabilities.
+        effort: Of thinking, as the call had it; None where nobody named one.
+    """
     is_text = request.output is None and not request.tools and request.params.logprobs is None
     says_only_text = not (completion.tool_calls or completion.reasoning or completion.citations)
-    thinks = able.reasoning and request.params.reasoning != "none"
+    thinks = able.reasoning and effort != "none"
     is_one = able.prefill and is_text and not thinks and request.params.n == 1
     return is_one and completion.end == "cut" and says_only_text and len(completion.text.strip()) >= _LEAST
 

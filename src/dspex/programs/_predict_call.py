@@ -131,8 +131,9 @@ class PredictCall:
         self._adapter = adapter
         self._signature: type[Signature] = predictor.signature
         self._native: Native | None = None
-        if has_native_fields(self._signature._plan_) or predictor.params.reasoning is not None:
-            self._native = native_of(self._signature, adapter, self._able(), predictor.params)
+        effort = self._effort()
+        if has_native_fields(self._signature._plan_) or effort is not None:
+            self._native = native_of(self._signature, adapter, self._able(), effort)
             self._signature = self._native.signature if self._native is not None else self._signature
         telemetry = self._scope.telemetry
         try:
@@ -152,6 +153,11 @@ class PredictCall:
         with telemetry.within("dspex.adapter.format", about, self._inputs) as span:
             span.outputs = turns = adapter.turns(self._signature, self._inputs)
             return turns
+
+    def _effort(self) -> str | None:
+        """Return the effort of thinking that the call will have: the predictor's over that of the model's record."""
+        own = self._predictor.params.reasoning
+        return own if own is not None else self._scope.effort(self._predictor.lm)
 
     def _able(self) -> Capabilities:
         if self._capabilities is None:
@@ -263,7 +269,7 @@ class PredictCall:
         self._record(result, messages)
         first = next(iter(result.response.completions), None)
         grown = self._larger(result) if first is not None and first.end == "cut" and not self._paused else None
-        if first is None or grown is None or not can_go_on(self.request, first, self._able()):
+        if first is None or grown is None or not can_go_on(self.request, first, self._able(), self._effort()):
             if pieces is not None:
                 await pieces.finish(result)
             return result

@@ -568,3 +568,12 @@ class LMService(Protocol):
     def capabilities(self, lm: LMChoice) -> Capabilities:
         """Return what the model can do; for a pool, what all of its members can do."""
         ...
+
+    def effort(self, lm: LMChoice) -> str | None:
+        """
+        Return the effort of thinking that a model's record has (``LM(..., reasoning="low")``).
+
+        For a pool it says what holds whoever answers: ``"none"`` if one member is not to think, else None if one names
+        no effort, else that of the first.
+        """
+        ...

@@ -153,6 +153,10 @@ class Scope(Protocol):
         """Return what the model can do, before it is asked."""
         ...
 
+    def effort(self, lm: LMChoice) -> str | None:
+        """Return the effort of thinking that calls have where they name none, as ``LMService.effort`` says."""
+        ...
+
     def forms(self, lm: LMChoice) -> FormMemory | None:
         """Return what the model showed about forms of answers; None where nothing is to be remembered."""
         ...

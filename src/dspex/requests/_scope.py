@@ -92,6 +92,11 @@ class RequestScope:
         """Return what the model can do."""
         return self._services.lm.capabilities(self.request_record.options.lm if lm is None else lm)
 
+    def effort(self, lm: LMChoice) -> str | None:
+        """Return the effort of thinking that calls have where they name none."""
+        model = self._resolved(lm)
+        return None if model is None else self._services.lm.effort(model)
+
     def forms(self, lm: LMChoice) -> FormMemory | None:
         """Return the model's memory of forms, unless the run does not learn."""
         options = self.request_record.options

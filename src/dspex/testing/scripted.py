@@ -131,6 +131,10 @@ class ScriptedScope:
         """Say that the model only writes text."""
         return Capabilities()
 
+    def effort(self, lm: LMChoice) -> str | None:
+        """Return that of the record: a script does not think, whatever it is."""
+        return lm.params.reasoning if isinstance(lm, LM) else None
+
     def forms(self, lm: LMChoice) -> FormMemory | None:
         """Return nothing: a script knows its forms."""
 

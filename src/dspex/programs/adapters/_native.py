@@ -29,7 +29,6 @@ from dspex.protocols.call_shapes import calls_in_text
 from dspex.protocols.content import ToolCall
 from dspex.protocols.lm import Capabilities, Completion, LMRequest, ToolSpec
 from dspex.protocols.marked_calls import words_before_calls
-from dspex.protocols.model import LMParams
 from dspex.protocols.scope import FieldValues
 
 __all__ = ["Native", "has_native_fields", "native_of"]
@@ -195,16 +194,24 @@ def has_native_fields(plan: Plan) -> bool:
 
 
 def native_of(
-    signature: type[Signature], adapter: Adapter, capabilities: Capabilities, params: LMParams
+    signature: type[Signature], adapter: Adapter, capabilities: Capabilities, effort: str | None
 ) -> Native | None:
-    """Return what this model is to do by itself; None where everything is asked for in the prompt."""
+    """
+    Return what this model is to do by itself; None where everything is asked for in the prompt.
+
+    Args:
+        signature: What the predictor asks for.
+        adapter: Its format.
+        capabilities: The model's.
+        effort: Of thinking, as the call will have it; None where nobody names one.
+    """
     plan = plan_of(signature)
-    reasons = capabilities.reasoning and params.reasoning != "none"
+    reasons = capabilities.reasoning and effort != "none"
     calls = adapter.native_tools and capabilities.tools
     tools_in_words = getattr(adapter, "tools_in_words", None)  # adapters of users need not have it
     in_words = calls and tools_in_words is not None and tools_in_words(capabilities)
     # Only a model that is asked to think surely does: thoughts in words would be its second ones.
-    thinks = reasons and params.reasoning is not None and getattr(adapter, "native_thoughts", False)
+    thinks = reasons and effort is not None and getattr(adapter, "native_thoughts", False)
     key = (native_of, reasons, calls, in_words, thinks)
     if key not in plan.rendered:
         made = _make(signature, plan, reasons=reasons, calls=calls, in_words=in_words, thinks=thinks)

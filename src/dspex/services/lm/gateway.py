@@ -188,6 +188,14 @@ class LMGateway:
         common = {name: all(getattr(each, name) for each in known) for name in Capabilities.__dataclass_fields__}
         return Capabilities(**common)
 
+    def effort(self, lm: LMChoice) -> str | None:
+        """Return the effort of thinking that the record has; for a pool, what holds whoever answers."""
+        model = self.resolve(lm)
+        if isinstance(model, LM):  # every call asks
+            return model.params.reasoning
+        named = [member.params.reasoning for member in self.members(model)]
+        return "none" if "none" in named else None if None in named else named[0]
+
     def _abilities(self, lm: LM) -> Capabilities:
         if isinstance(lm, LocalLM):
             return Capabilities(**lm.capabilities)
