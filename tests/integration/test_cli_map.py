@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -107,6 +108,30 @@ def test_interrupted_run_goes_on_where_it_was(folder: Path) -> None:
     assert [row["value"] for row in read(folder / "out.jsonl")] == [2, 4, 198]
 
 
+@pytest.mark.parametrize("target", ["-", "/dev/stdout", "/dev/fd/1"])
+def test_standard_output_goes_on_where_the_shell_has_pointed_it(folder: Path, target: str) -> None:
+    """Behind what a file holds already, in UTF-8 whatever the terminal's encoding is."""
+    write(folder / "in.jsonl", [{"value": 1, "word": "naïve"}])
+    kept = folder / "kept.jsonl"
+    kept.write_text("before\n")
+    with kept.open("a") as output:
+        done = subprocess.run(
+            command("programs:Double", "in.jsonl", target, "--journal", "rows.journal"),
+            cwd=folder,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        )
+    assert (done.returncode, done.stderr) == (0, "1 rows, 0 failed, 0 from the journal\n")
+    before, row = kept.read_text().splitlines()
+    assert before == "before"
+    assert json.loads(row) == {"value": 2, "word": "naïve"}
+    assert not (folder / "-").exists()
+
+
 def test_program_may_be_an_instance(folder: Path) -> None:
     """A class that needs arguments is named as an instance of it."""
     write(folder / "in.jsonl", [{}])
@@ -120,6 +145,8 @@ REFUSED: dict[tuple[str, ...], str] = {
     ("programs:no_program", "in.jsonl", "out.jsonl"): "is not a program",
     ("programs:Needs", "in.jsonl", "out.jsonl"): "name an instance",
     ("programs:Double", "absent.jsonl", "out.jsonl"): "there is no file absent.jsonl",
+    ("programs:Double", "-", "out.jsonl"): "- is not a file: write what it gives into one",
+    ("programs:Double", "in.jsonl", "-"): "say with --journal where rows that have ended are recorded",
     ("programs:Double", "in.jsonl", "in.jsonl"): "overwrite the input",
     ("programs:Double", "bad.jsonl", "out.jsonl"): "bad.jsonl, line 2 is not JSON",
     ("programs:Double", "list.jsonl", "out.jsonl"): "line 1 is not a JSON object",

@@ -231,7 +231,9 @@ def signature(
 def map_(
     program: Annotated[str, typer.Argument(help="The program, as module:Name; a class is made an instance of.")],
     source: Annotated[Path, typer.Argument(help="A file with one JSON object a line.")],
-    target: Annotated[Path, typer.Argument(help="Where the same lines go, with 'value' or 'error' added.")],
+    target: Annotated[
+        Path, typer.Argument(help="Where the same lines go, with 'value' or 'error' added; - prints them.")
+    ],
     lm: Annotated[str | None, typer.Option(help="The default model, such as openai/gpt-5-mini.")] = None,
     api_base: Annotated[
         str | None, typer.Option(help="The address of another server that speaks the model's protocol.")

@@ -76,7 +76,7 @@ def run(options: MapOptions) -> int:
     if options.target.exists() and options.target.samefile(options.source):
         raise ConfigError("the output would overwrite the input")
     if target.is_stream and options.journal is None:
-        raise ConfigError(f"{options.target} is not a file: say with --journal where ended rows are recorded")
+        raise ConfigError(f"{options.target} is not a file: say with --journal where rows that have ended are recorded")
     for flag in ("state", "cache", "retriever", "journal"):
         other: str | Path | None = getattr(options, flag)
         if other is not None and Path(other).resolve() == options.target.resolve():

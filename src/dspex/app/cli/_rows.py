@@ -16,9 +16,11 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     Look at the file that a command is going to write, before anything is paid.
 
     Raises:
-        ConfigError: It is there already.
+        ConfigError: It is there already, or it is ``-``.
         FileError: Its folder is not there and cannot be made.
     """
+    if str(target) == "-":
+        raise ConfigError("- is not a file: name one to write")
     if target.exists() and not overwrite:
         raise ConfigError(f"{target} is there already; --overwrite replaces it")
     make_folder(target)
@@ -31,6 +33,8 @@ def check_source(path: Path) -> None:
     Raises:
         ConfigError: It is not there, or not a file.
     """
+    if str(path) == "-":
+        raise ConfigError("- is not a file: write what it gives into one")
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; name a file in it")
     if not path.exists():

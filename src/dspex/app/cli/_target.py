@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -26,7 +27,7 @@ class Target:
     """
     A file that a command writes: ``with target.locked(): … await target.check(owner) … async with target.writing``.
 
-    A path that is not a file, such as ``/dev/stdout`` or a pipe, is written as the lines come.
+    ``-`` is standard output. It, and a path that is not a file, such as a pipe, are written as the lines come.
 
     Args:
         path: The file.
@@ -36,7 +37,8 @@ class Target:
     def __init__(self, path: Path, *, overwrite: bool) -> None:
         self.path = path
         self._overwrite = overwrite
-        self.is_stream = path.parts[:2] == ("/", "dev") or (path.exists() and not path.is_file())
+        self._is_output = str(path) in ("-", "/dev/stdout")
+        self.is_stream = self._is_output or path.parts[:2] == ("/", "dev") or (path.exists() and not path.is_file())
         if path.is_dir():
             raise ConfigError(f"{path} is a folder; name a file in it")
 
@@ -101,11 +103,14 @@ class Target:
     @contextlib.contextmanager
     def _stream(self) -> Iterator[Callable[[str], None]]:
         try:
-            with self.path.open("w", encoding="utf-8") as stream:
+            with contextlib.ExitStack() as stack:
+                # Never opened by its name, nor truncated: the shell may have pointed it at the end of a file.
+                # Bytes: a terminal's encoding is not to change what a model has said.
+                output = sys.stdout.buffer if self._is_output else stack.enter_context(self.path.open("ab"))
 
                 def write(text: str) -> None:
-                    stream.write(text)
-                    stream.flush()
+                    output.write(text.encode())
+                    output.flush()
 
                 yield write
         except BrokenPipeError:
