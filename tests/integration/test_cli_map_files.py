@@ -278,3 +278,19 @@ def test_a_pause_is_told_once_and_its_end(capsys: pytest.CaptureFixture[str]) ->
         "dspex: waiting for the provider (Ctrl-C ends it, nothing is lost): http://h refused the connection\n"
         "dspex: the provider answers again\n"
     )
+
+
+@pytest.mark.parametrize("answered", [False, True])
+async def test_a_server_that_says_nothing_is_named(capsys: pytest.CaptureFixture[str], answered: bool) -> None:
+    """Once, and not where something has come of a question."""
+    app = dspex.App()
+    tell_pauses(app, silent_for=0.01)
+    facts = {"server": "h:80"}
+    for _ in range(2):
+        app.telemetry.emit("dspex.lm.attempt.start", {}, facts)
+    if answered:
+        app.telemetry.emit("dspex.lm.first_token", {}, facts)
+    fired = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(0.02, fired.set_result, None)  # behind the other timer
+    await fired
+    assert capsys.readouterr().err == ("" if answered else "dspex: h:80 has not answered a question for 0.01 s\n")

@@ -242,6 +242,15 @@ async def test_a_deadline_names_the_failure_that_used_it_up() -> None:
             await app.run(Stubborn())
 
 
+async def test_a_deadline_names_the_server_that_was_silent() -> None:
+    """Who waits for two minutes wants to know for whom."""
+    async with listening(saying(b"")) as where:
+        lm = dspex.LM("openai/m", api_base=f"http://{where}/v1")
+        async with App(lm, cache=None, deadline=0.5) as app:
+            with pytest.raises(dspex.DeadlineExceeded, match=rf"{where} had not answered in whole after \d\.\d s"):
+                await app.run(ASK, question="q")
+
+
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full queue refuses")
 
 

@@ -25,11 +25,15 @@ class RequestError(DspexError):
 
 
 class DeadlineExceeded(RequestError, TimeoutError):
-    """The request ran out of time; its steps are cancelled. The message ends with its last failed attempt, if any."""
+    """
+    The request ran out of time; its steps are cancelled.
 
-    def __init__(self, deadline: float, last_failure: str = "") -> None:
+    The message ends with its last attempt at a provider: how it failed, or how long its answer was awaited.
+    """
+
+    def __init__(self, deadline: float, last_attempt: str = "") -> None:
         self.deadline = deadline
-        last = f"; the last attempt: {last_failure}" if last_failure else ""
+        last = f"; the last attempt: {last_attempt}" if last_attempt else ""
         super().__init__(f"the request did not finish within its deadline of {deadline:g} s{last}")
 
 

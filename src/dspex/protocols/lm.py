@@ -419,6 +419,7 @@ class AttemptLog:
         "response",
         "sent",
         "sent_at",
+        "server",
     )
 
     def __init__(self, idempotency_key: str, path: str = "") -> None:
@@ -432,6 +433,8 @@ class AttemptLog:
         """The number of times bytes of this call were handed to the network."""
         self.sent_at: float | None = None
         """When that was last, by the runtime's clock."""
+        self.server = ""
+        """To which server, ``host:port``; empty for a model of this process."""
         self.on_wire = 0
         """The number of attempts under way: two while a second model is asked too."""
         self.delivered = False

@@ -317,17 +317,23 @@ class LiveRequest:
         self.record.ended = self._runner.runtime.clock.now()  # so that what was on the wire is among its attempts
         why = self._why if self._why is not None else reason
         if isinstance(why, Other) and isinstance(why.value, Exception):
-            return self._with_last_failure(why.value)
+            return self._with_last_attempt(why.value)
         closed = self._runner.closed_by()
         return closed if closed is not None else RequestKilled(self.record.id, why, self.record.attempts)
 
-    def _with_last_failure(self, error: Exception) -> Exception:
-        """Return the end of a request that was out of time with the failure before it, if it used up the time."""
+    def _with_last_attempt(self, error: Exception) -> Exception:
+        """Return the end of a request that was out of time with what used it up: a failure, or a silent server."""
+        if type(error) is not DeadlineExceeded:
+            return error
         # The deadline itself broke off those that are cancelled: they say nothing new.
         last = next((each for each in reversed(self.record.attempts) if each.outcome != "cancelled"), None)
-        if type(error) is not DeadlineExceeded or last is None or last.outcome == "ok" or not last.message:
+        if last is not None and last.outcome != "ok" and last.message:
+            return DeadlineExceeded(error.deadline, last.message)
+        asked = next((log for log in reversed(self.record.logs) if log.on_wire and log.server), None)
+        if asked is None or asked.sent_at is None or self.record.ended is None:
             return error
-        return DeadlineExceeded(error.deadline, last.message)
+        waited = self.record.ended - asked.sent_at
+        return DeadlineExceeded(error.deadline, f"{asked.server} had not answered in whole after {waited:.1f} s")
 
     # --- the end --------------------------------------------------------------------------------------------
 

@@ -198,7 +198,8 @@ class TestOutages:
             with collect(app, "dspex.job.event") as told:
                 program, events = await bootstrapped(app, max_concurrency=2)
 
-        assert [event.kind for event in events].count("paused") == 1
+        # The rows ask at once, and pause once; where one is so late that the other has asked again, each pauses once.
+        assert [event.kind for event in events].count("paused") in (1, 2)
         assert "ServerFailed" in next(event for event in events if event.kind == "paused").data["error"]
         assert {event.data["score"] for event in events if event.kind == "evaluation"} == {1.0}
         assert program.dump_state() == expected.dump_state()

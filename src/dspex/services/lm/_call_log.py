@@ -90,6 +90,7 @@ class CallLog:
         self.first_piece = None
         log.sent += 1
         log.sent_at = self.started
+        log.server = self.server
         if self.runtime.telemetry.active:
             self.emit("dspex.lm.attempt.start", {"number": self.number}, {})
 
