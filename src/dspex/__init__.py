@@ -97,22 +97,6 @@ if TYPE_CHECKING:
 
 _SUBMODULES = frozenset(("errors", "evaluation", "lm", "optimizers", "programs", "runtime"))
 """Rooms whose names are public: ``dspex.lm.Provider`` needs no import of its own."""
-_NOTHING_GLOBAL = "there is no global configuration; give it to App(...) and app.options(...)"
-_ELSEWHERE = {
-    **dict.fromkeys(("configure", "context", "settings", "teleprompt", "configure_cache"), _NOTHING_GLOBAL),
-    **dict.fromkeys(("Assert", "Suggest"), "Retry checks an answer and asks again with what was wrong"),
-    "CodeAct": "there is ProgramOfThought, and ReAct",
-    "Embedder": "Embed turns texts into vectors",
-    "Evaluate": "app.evaluate(program, examples, metric) does it",
-    "ReActV2": "ReAct calls tools natively where the model can",
-    "TypedPredictor": "Predict is typed",
-    "asyncify": "everything is async; app.sync() is for code that is not",
-    "inspect_history": "dspex.details(prediction).explain() has the conversation of a call",
-    "streamify": "app.stream(program, ...) gives the answer as it is written",
-    "syncify": "app.sync() is for code that is not async",
-    "track_usage": "dspex.details(prediction).usage, and request.details",
-}
-"""Names of DSPy, and where to find the same thing here."""
 
 __version__ = "0.1.0"
 
@@ -130,9 +114,8 @@ if not TYPE_CHECKING:  # or a checker would take every name for one of ours
                 return importlib.import_module(f"dspex.{name}")
             if name[:1].isupper() and name in (errors := importlib.import_module("dspex.errors")).__all__:
                 return getattr(errors, name)
-            if name in _ELSEWHERE:
-                raise AttributeError(f"{error}: {_ELSEWHERE[name]}") from None
-            raise
+            said = importlib.import_module("dspex._elsewhere").where(name, __dir__())
+            raise AttributeError(f"{error}: {said}" if said else str(error), name=name) from None
 
 
 def __dir__() -> list[str]:

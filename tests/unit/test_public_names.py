@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 import dspex
+from dspex import _elsewhere
 from dspex._names import NAMES
 from tests.support.facades import path_of, written
 from tests.support.missing import developers_tool
@@ -103,6 +105,31 @@ def test_rooms_are_found_without_an_import_of_their_own() -> None:
     assert dspex.lm.Provider is importlib.import_module("dspex.lm").Provider
     with pytest.raises(AttributeError, match=r"settings'.*App\(\.\.\.\) and app\.options"):
         getattr(dspex, "settings")  # noqa: B009 - a checker would see it
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("MIPROv2", "it is dspex.optimizers.MIPROv2"),
+        ("ColBERTv2", "it is dspex.retrieval.ColBERTv2"),
+        ("Actor", "it is dspex.runtime.Actor"),
+        ("AdapterParseError", "it is dspex.errors.ResponseUnparsable"),
+        ("LMBillingError", "errors are in dspex.errors"),
+        ("teleprompt", "optimizers are in dspex.optimizers"),
+        ("ChainOfThougt", r"did you mean ChainOfThought\?"),
+    ],
+)
+def test_a_name_that_is_elsewhere_is_told_where(name: str, said: str) -> None:
+    with pytest.raises(AttributeError, match=rf"module 'dspex' has no attribute '{name}': {said}$"):
+        getattr(dspex, name)
+
+
+def test_every_place_that_is_named_is_there() -> None:
+    """Each ``dspex.room.Name`` in the words for names of other libraries."""
+    places = re.findall(r"dspex\.(\w+)\.(\w+)", " ".join(_elsewhere._ELSEWHERE.values()))
+
+    assert len(places) > 10
+    assert [each for each in places if not hasattr(importlib.import_module(f"dspex.{each[0]}"), each[1])] == []
 
 
 def test_errors_are_found_beside_the_other_names() -> None:

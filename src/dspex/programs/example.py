@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["Example"]
+
+_UNMARKED: Final = "nothing needs to be marked: the inputs are those that forward's parameters name"
+_OF_DSPY: Final[Mapping[str, str]] = {
+    "copy": ".with_fields(...) returns a changed copy",
+    "inputs": _UNMARKED,
+    "labels": _UNMARKED,
+    "toDict": ".to_dict() returns the fields",
+    "with_inputs": _UNMARKED,
+}
+"""Methods of DSPy's examples, and what to write here; a field of that name is found first."""
 
 
 class Example(Mapping[str, Any]):
@@ -41,7 +51,8 @@ class Example(Mapping[str, Any]):
                 return self._fields[name]
             except KeyError:
                 pass
-        raise AttributeError(f"this Example has no field {name!r}; it has {', '.join(self)}", name=name, obj=self)
+        said = _OF_DSPY.get(name) or f"it has {', '.join(self)}"
+        raise AttributeError(f"this Example has no field {name!r}; {said}", name=name, obj=self)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"Examples are frozen; use .with_fields({name}=...) to get a changed copy")

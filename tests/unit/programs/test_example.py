@@ -62,3 +62,11 @@ def test_copies_are_equal() -> None:
 
 def test_repr_can_be_pasted() -> None:
     assert eval(repr(ROW)) == ROW
+
+
+@pytest.mark.parametrize("name", ["with_inputs", "inputs", "toDict", "copy"])
+def test_a_method_of_dspy_says_what_to_write(name: str) -> None:
+    """A field of that name is a field."""
+    with pytest.raises(AttributeError, match=rf"no field '{name}'; (nothing needs to be marked|\.\w+\(.*\) returns)"):
+        getattr(Example(q="?"), name)
+    assert getattr(Example({name: 1}), name) == 1
