@@ -45,7 +45,7 @@ def result_file(
     Args:
         cells: A journal's.
         facts: The machine, the packages, the model.
-        notes: What a reader must know.
+        notes: Sentences that a reader must know.
         times: False where the machine was not idle.
         earlier: The result file of earlier sittings, whose journal need not be there. A row counts once: a cell that
             the journal has with all rows of the earlier file is the journal's; of any other cell the earlier rows

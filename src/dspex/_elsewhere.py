@@ -65,8 +65,8 @@ def where(name: str, known: Iterable[str]) -> str:
     Say where to find what somebody looked for in ``dspex``; empty where nothing is like it.
 
     Args:
-        name: What is not there.
-        known: The names that are.
+        name: The name that is missing.
+        known: The names that are there.
     """
     if name.startswith("_"):
         return ""  # asked for by tools, which have no use for words

@@ -333,7 +333,7 @@ class LiveRequest:
         if asked is None or asked.sent_at is None or self.record.ended is None:
             return error
         waited = self.record.ended - asked.sent_at
-        return DeadlineExceeded(error.deadline, f"{asked.server} had not answered in whole after {waited:.1f} s")
+        return DeadlineExceeded(error.deadline, f"{asked.server} had not answered in whole after {waited:.3g} s")
 
     # --- the end --------------------------------------------------------------------------------------------
 

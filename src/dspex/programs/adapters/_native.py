@@ -200,7 +200,7 @@ def native_of(
     Return what this model is to do by itself; None where everything is asked for in the prompt.
 
     Args:
-        signature: What the predictor asks for.
+        signature: The predictor's.
         adapter: Its format.
         capabilities: The model's.
         effort: Of thinking, as the call will have it; None where nobody names one.
