@@ -249,6 +249,7 @@ NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "HttpRetriever",
         ),
         "dspex.services.retrieval.near": ("GraphState",),
+        "dspex.services.retrieval.qdrant_index": ("QdrantIndex",),
         "dspex.services.retrieval.rerank_http": ("HttpReranker",),
         "dspex.services.retrieval.vector_index": ("VectorIndex",),
     },

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from dspex.services.retrieval.http_retrievers import ColBERTv2 as ColBERTv2
     from dspex.services.retrieval.http_retrievers import HttpRetriever as HttpRetriever
     from dspex.services.retrieval.near import GraphState as GraphState
+    from dspex.services.retrieval.qdrant_index import QdrantIndex as QdrantIndex
     from dspex.services.retrieval.rerank_http import HttpReranker as HttpReranker
     from dspex.services.retrieval.vector_index import VectorIndex as VectorIndex
 
@@ -86,6 +87,7 @@ __all__ = [
     "Not",
     "OneOf",
     "Or",
+    "QdrantIndex",
     "Quote",
     "Range",
     "Ranker",

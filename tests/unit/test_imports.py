@@ -64,7 +64,7 @@ IMPORTED_WHEN_USED = frozenset(
         # extras, which may be missing
         *("bs4", "pypdf", "semantic_text_splitter"),
         *("asyncpg", "bm25s", "genai_prices", "h11", "mcp", "numpy", "optuna", "pydantic_monty", "redis", "rich"),
-        "typer",
+        *("qdrant_client", "typer"),
         "annotationlib",  # Python 3.14 and newer have it
         # too heavy for ``import dspex``
         *("aiocache", "anyio", "httpx", "pydantic", "structlog"),

@@ -137,7 +137,7 @@ class IndexActor(WorkingActor[IndexRecord]):
 
     def _open_files(self) -> None:
         spec = self._record.spec
-        self._files = IndexFiles(spec.target, spec.mode)
+        self._files = IndexFiles(spec.target, spec.mode, self.runtime.loop)
 
     def _shut_files(self) -> None:
         if self._files is not None:

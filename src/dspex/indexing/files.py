@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, Self, cast, runtime_checkable
+from typing import Protocol, Self, TypeVar, cast, runtime_checkable
 
 from dspex._files import FileLock
 from dspex.errors import ConfigError, MissingExtra, RetrievalError, RetrieverLacks
@@ -17,12 +19,14 @@ from dspex.protocols.retrieval import Index, Passage, Vector, abilities_of, chec
 
 __all__ = ["Batch", "IndexFiles", "StoredIndex", "SwappedIndex"]
 
+R = TypeVar("R")
+
 
 @runtime_checkable
 class StoredIndex(Protocol):
     """An index that tells what it holds, so that nothing unchanged is embedded or written again."""
 
-    def get(self, ids: Sequence[str]) -> Mapping[str, Passage]:
+    def get(self, ids: Sequence[str]) -> Mapping[str, Passage] | Awaitable[Mapping[str, Passage]]:
         """Return the passages that there are, by id, as they were added."""
         ...
 
@@ -62,7 +66,9 @@ class Batch:
 
 class IndexFiles:
     """
-    The index that a job writes; every method blocks and belongs in one thread.
+    The index that a job writes; every method blocks and belongs in one thread, which is not the loop's.
+
+    Async methods of an index are awaited on the loop while the thread waits for them.
 
     A build is written beside the index, and takes its place when it is complete. A build that breaks off leaves the
     index as it was, and its own part for the next start.
@@ -70,13 +76,15 @@ class IndexFiles:
     Args:
         target: The index.
         mode: ``build`` or ``add``.
+        loop: Where async methods are awaited.
 
     Raises:
         ConfigError, RetrieverLacks: The index cannot be built, or cannot be added to.
         FileBusy: Another job writes it.
     """
 
-    def __init__(self, target: IndexTarget, mode: IndexMode) -> None:
+    def __init__(self, target: IndexTarget, mode: IndexMode, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         file = target.file
         self._is_ours = target.is_ours
         self._lock = FileLock(file.with_name(f"{file.name}.index")) if file is not None else None
@@ -89,8 +97,6 @@ class IndexFiles:
             self.abilities = abilities_of(self.index)
             if not self.abilities.adds:
                 raise RetrieverLacks(type(self.index).__name__, "add", "it has no method add()")
-            if self.abilities.awaits & {"add", "close"}:
-                raise ConfigError(f"{type(self.index).__name__} has async methods: index through a blocking one")
             if mode == "build":
                 if file is None or not isinstance(self.index, SwappedIndex):
                     raise ConfigError(
@@ -126,7 +132,7 @@ class IndexFiles:
         try:
             there = self._get(index, list(wanted))
             same = [id_ for id_, each in wanted.items() if id_ in there and _has_words_of(each, there[id_])]
-            return dict(vectors_of(same)) if same else {}
+            return dict(self._done(vectors_of(same))) if same else {}
         except RetrievalError:
             if index is self._into:
                 raise
@@ -135,15 +141,15 @@ class IndexFiles:
     def _get(self, index: Index, ids: Sequence[str]) -> Mapping[str, Passage]:
         file = getattr(index, "path", None)
         is_missing = isinstance(file, Path) and not file.exists()
-        return index.get(ids) if isinstance(index, StoredIndex) and not is_missing else {}
+        return self._done(index.get(ids)) if isinstance(index, StoredIndex) and not is_missing else {}
 
     def write(self, passages: Sequence[Passage], vectors: Sequence[Vector] | None) -> None:
         """Add passages; raises what ``Index.add`` raises."""
         if passages:
             if vectors is None:
-                self._into.add(passages)
+                self._done(self._into.add(passages))
             else:
-                self._into.add(passages, vectors=vectors)  # type: ignore[call-arg]  # its abilities say so
+                self._done(self._into.add(passages, vectors=vectors))  # type: ignore[call-arg]  # its abilities say so
 
     def finish(self) -> tuple[int, int | None]:
         """Put a build in the place of the index; return the passages that were removed, and those there are now."""
@@ -164,6 +170,16 @@ class IndexFiles:
         size = getattr(self.index, "__len__", None)
         return removed, size() if size is not None else None
 
+    def _done(self, result: R | Awaitable[R]) -> R:
+        """Return what a method has returned; that of an async one is awaited on the loop."""
+        if not inspect.isawaitable(result):
+            return result
+
+        async def awaited() -> R:
+            return await result
+
+        return asyncio.run_coroutine_threadsafe(awaited(), self._loop).result()
+
     def _forget_staged(self) -> None:
         assert self._staged is not None
         for path in self._staged.parent.glob(f"{self._staged.name}*"):
@@ -182,7 +198,7 @@ class IndexFiles:
             if into is not None and into is not index:
                 into.close()
             if index is not None and self._is_ours:
-                index.close()
+                self._done(index.close())
         finally:
             if self._lock is not None:
                 self._lock.__exit__(None, None, None)

@@ -12,10 +12,12 @@ from dspex.errors import ConfigError, RetrievalError
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Server", "json_of", "open_client", "seconds"]
+__all__ = ["MAX_WAIT", "TRY_AGAIN", "Server", "json_of", "open_client", "seconds", "without_secrets"]
 
-_TRY_AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-_MAX_WAIT: Final = 10.0
+TRY_AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""The statuses after which the same question may be answered."""
+MAX_WAIT: Final = 10.0
+"""The most seconds between two tries, whatever a server asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,10 @@ async def json_of(
         else:
             if status == 200:
                 return _read(server, data)
-            told = _without(server, data[:300].decode("utf-8", "replace"))
-            if status not in _TRY_AGAIN or number == server.tries:
+            told = without_secrets(server, data[:300].decode("utf-8", "replace"))
+            if status not in TRY_AGAIN or number == server.tries:
                 raise RetrievalError(f"{server.label} answered {status} ({number} tries): {told}")
-            wait = max(wait, min(_MAX_WAIT, seconds(headers.get("retry-after", ""))))
+            wait = max(wait, min(MAX_WAIT, seconds(headers.get("retry-after", ""))))
         await anyio.sleep(wait)
     raise AssertionError("unreachable")
 
@@ -135,7 +137,7 @@ def _read(server: Server, data: bytes) -> object:
         raise RetrievalError(f"{server.label} answered something that is not JSON: {error}") from error
 
 
-def _without(server: Server, text: str) -> str:
+def without_secrets(server: Server, text: str) -> str:
     """Return a server's words without the secrets of the headers."""
     for value in server.headers.values():
         for secret in {value, value.removeprefix("Bearer ")}:
