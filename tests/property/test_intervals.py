@@ -6,13 +6,14 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dspex.evaluation.intervals import (
     binomial_p_value,
     mean_interval,
     paired_p_value,
+    signed,
     student_quantile,
     t_interval,
     wilson,
@@ -102,3 +103,14 @@ def test_19_of_20_intervals_hold_the_truth(truth: float) -> None:
 def test_without_scores_there_is_no_interval() -> None:
     with pytest.raises(ValueError, match="no scores"):
         mean_interval([])
+
+
+@given(st.floats(-1, 1))
+@example(0.0004)
+@example(-0.0005)
+def test_a_difference_that_is_there_is_not_shown_as_none(value: float) -> None:
+    """It has its sign, and reads back as about itself."""
+    text = signed(value)
+    assert (float(text) == 0) == (value == 0)
+    assert value == 0 or text[0] == ("+" if value > 0 else "-")
+    assert math.isclose(float(text), value, abs_tol=0.0005001)

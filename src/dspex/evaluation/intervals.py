@@ -11,6 +11,7 @@ __all__ = [
     "binomial_p_value",
     "mean_interval",
     "paired_p_value",
+    "signed",
     "student_quantile",
     "t_interval",
     "wilson",
@@ -158,3 +159,8 @@ def _fraction(a: float, b: float, x: float) -> float:
 
 def _inverse(value: float) -> float:
     return 1 / (value if abs(value) >= _TINY else _TINY)
+
+
+def signed(value: float) -> str:
+    """Return a difference of scores with its sign; one that three decimals would show as zero has one digit."""
+    return f"{value:+.1g}" if 0 < abs(value) < 0.0005 else f"{value:+.3f}"

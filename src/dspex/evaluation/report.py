@@ -18,7 +18,7 @@ from dspex._clock import wall_time
 from dspex._files import write_private
 from dspex._html import write_page
 from dspex.errors import ActorExited, ConfigError, EvaluationError, TargetExists
-from dspex.evaluation.intervals import Interval, mean_interval, paired_p_value, t_interval
+from dspex.evaluation.intervals import Interval, mean_interval, paired_p_value, signed, t_interval
 from dspex.evaluation.metrics import Score
 from dspex.evaluation.pages import page_of
 from dspex.evaluation.tables import as_html, csv_text, has_columns, json_lines, row_of
@@ -89,7 +89,7 @@ class Comparison:
         better = sum(_at(each.after) > _at(each.before) for each in self.changed)
         excluded = f", {self.excluded} excluded" if self.excluded else ""
         return (
-            f"{self.difference:+.3f} (95 % {self.interval.low:+.3f} to {self.interval.high:+.3f}, "
+            f"{signed(self.difference)} (95 % {signed(self.interval.low)} to {signed(self.interval.high)}, "
             f"p = {self.p_value:.3g}, {self.pairs} pairs{excluded}): {better} rows better, "
             f"{len(self.changed) - better} worse"
         )

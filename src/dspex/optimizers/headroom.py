@@ -10,6 +10,7 @@ from typing import Literal
 
 from dspex.errors import ConfigError
 from dspex.evaluation import Interval, Report
+from dspex.evaluation.intervals import signed
 from dspex.optimizers.verdict import interval_of
 from dspex.programs import DEFAULT_ADAPTER, Adapter, Module
 
@@ -74,8 +75,8 @@ class HeadroomReport:
             f"headroom {head}: the program scores {self.score:.3f}; gains below {self.detectable:.3f} cannot be seen"
         ]
         for each in self.variants:
-            bounds = f"95 % {each.interval.low:+.3f} to {each.interval.high:+.3f}"
-            lines.append(f"  {each.by:+.3f} ({bounds}, p = {each.p:.3g}) {each.name}")
+            bounds = f"95 % {signed(each.interval.low)} to {signed(each.interval.high)}"
+            lines.append(f"  {signed(each.by)} ({bounds}, p = {each.p:.3g}) {each.name}")
         return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 from dspex.evaluation import Interval
-from dspex.evaluation.intervals import paired_p_value, t_interval
+from dspex.evaluation.intervals import paired_p_value, signed, t_interval
 from dspex.optimizers.plans import Evaluation, chance
 from dspex.protocols.json_values import Json
 
@@ -96,7 +96,7 @@ class Better(_Measured):
     kind: ClassVar[str] = "better"
 
     def __str__(self) -> str:
-        return f"better by about {self.shrunken:+.3f}; seen: {_told(self)}"
+        return f"better by about {signed(self.shrunken)}; seen: {_told(self)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +270,6 @@ def _error(values: Sequence[float]) -> float:
 def _told(each: _Measured) -> str:
     failed = f", {each.failed} rows failed" if each.failed else ""
     return (
-        f"{each.by:+.3f} (95 % {each.interval.low:+.3f} to {each.interval.high:+.3f}, p = {each.p:.3g}) "
+        f"{signed(each.by)} (95 % {signed(each.interval.low)} to {signed(each.interval.high)}, p = {each.p:.3g}) "
         f"on {each.pairs} held-out rows{f', {each.times} times' if each.times > 1 else ''}{failed}"
     )

@@ -12,7 +12,7 @@ function score(value) {
 }
 
 function signed(value) {
-  return value == null ? "–" : `${value >= 0 ? "+" : "−"}${Math.abs(value).toFixed(3)}`;
+  return value == null ? "–" : `${value >= 0 ? "+" : "−"}${value && Math.abs(value) < 0.0005 ? Math.abs(value).toPrecision(1) : Math.abs(value).toFixed(3)}`;
 }
 
 function Frame({ title, made, children }) {
