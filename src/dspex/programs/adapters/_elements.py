@@ -16,18 +16,31 @@ from xml.etree import ElementTree as ET
 from pydantic import PydanticUserError, TypeAdapter
 
 from dspex.programs.adapters._exact_json import exact_json
+from dspex.programs.adapters._forgive import NOTHING, forgiven, may_be_doubtful
 from dspex.protocols.json_values import Json
 
-__all__ = ["from_elements"]
+__all__ = ["from_elements", "is_one_item"]
 
 _BARE = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\d+|#x[0-9a-fA-F]+);)")
 _NOTHING = ("", "null", "None")
+_SEVERAL = re.compile(r"\(?\s*([\"']).*\1\s*,\s*([\"']).*\2\s*\)?", re.DOTALL)
+"""Texts in quotes, with a comma between them."""
 T = TypeVar("T")
 
 
-def from_elements(adapter: TypeAdapter[T], text: str) -> T:
+def is_one_item(text: str) -> bool:
+    """Tell whether the text where a list should be is its only item: not a word for none, and not several in quotes."""
+    return text.lower() not in NOTHING and _SEVERAL.fullmatch(text) is None
+
+
+def from_elements(adapter: TypeAdapter[T], text: str, annotation: object = object) -> T:
     """
     Return the value that nested elements stand for.
+
+    Args:
+        adapter: Checks the values of the annotation.
+        text: The elements.
+        annotation: The type, for numbers that are not certain.
 
     Raises:
         ValueError: The text is not well-formed elements, they are not a value of the type, or text would be lost.
@@ -38,7 +51,10 @@ def from_elements(adapter: TypeAdapter[T], text: str) -> T:
         schema = adapter.json_schema()
     except (ET.ParseError, PydanticUserError) as error:
         raise ValueError(f"it is not written as elements: {error}") from error
-    text = json.dumps(_ElementReader(schema).value(root, schema))
+    value = _ElementReader(schema).value(root, schema)
+    if may_be_doubtful(text):
+        forgiven(value, annotation)  # refuses what pydantic takes
+    text = json.dumps(value)
     return adapter.validate_json(text, by_alias=True, by_name=True)
 
 
@@ -107,9 +123,11 @@ class _ElementReader:
         return (fits or nested or ways)[0]
 
     def _alone(self, element: ET.Element, text: str, schema: Json) -> object:
-        """Return a list that is written as JSON, or as its only item."""
+        """Return a list that is written as JSON, or as its only item; what may be none or several is not one."""
         if not text or text.startswith("["):
             return exact_json(text) if text else []
+        if not is_one_item(text):
+            raise ValueError(f"<{element.tag}> is not certainly one item")
         return self._list([element], schema)
 
     def _leaf(self, element: ET.Element, schema: Json) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dspex.programs._compile import Plan
@@ -53,7 +53,8 @@ def find_object(plan: Plan, text: str) -> tuple[dict[str, object] | None, str]:
         return found, ""
     exact = list(_exact(plan, text))
     if exact:
-        value, repair = _the_one(plan, [each.value for each in exact]), "json"
+        beside = _near(plan, _without(text, exact), all_of_it=False)
+        value, repair = _the_one(plan, [*(each.value for each in exact), *beside]), "json"
         if len(exact) == 1:
             _, start, end = exact[0]
             repair = "" if text[:start].strip() in _FENCES and text[end:].strip() == "```" else "json"
@@ -99,10 +100,17 @@ def _is_in_a_text(plan: Plan, text: str, at: int) -> bool:
     return around is not None and any(folded(around[1]) == folded(each.name) for each in plan.outputs)
 
 
-def _near(plan: Plan, text: str) -> Iterator[dict[str, object]]:
-    """Go through the objects that are JSON with slips, those first that begin with an output."""
+def _without(text: str, placed: Sequence[_Placed]) -> str:
+    """Return the text between objects."""
+    ends = [0, *(each.end for each in placed)]
+    starts = [*(each.start for each in placed), len(text)]
+    return "\n".join([text[end:start] for end, start in zip(ends, starts, strict=True)])
+
+
+def _near(plan: Plan, text: str, *, all_of_it: bool = True) -> Iterator[dict[str, object]]:
+    """Go through the objects that are JSON with slips; ``all_of_it`` is False for what stands beside other objects."""
     starts = [each.start() for each in _BEGINS.finditer(text)]
-    first = [at for at in starts if _begins_with_output(plan, text, at)] or starts[:1]
+    first = [at for at in starts if _begins_with_output(plan, text, at)] or starts[: int(all_of_it)]
     end = tries = 0
     for at in first:
         if at < end or tries >= _MOST_REPAIRS:
@@ -115,7 +123,7 @@ def _near(plan: Plan, text: str) -> Iterator[dict[str, object]]:
         fitted = _inside(plan, value)
         if fitted is not None and (is_whole or all(each.name in fitted for each in plan.outputs)):
             yield fitted
-    if not starts and _MEMBERS.match(text):  # the braces are missing
+    if all_of_it and not starts and _MEMBERS.match(text):  # the braces are missing
         try:
             found: object = lenient_value("{" + text + "}")
         except (ValueError, RecursionError):
@@ -165,14 +173,15 @@ def _fitted(plan: Plan, value: dict[str, object]) -> dict[str, object]:
 
 
 def _the_one(plan: Plan, found: list[dict[str, object]]) -> dict[str, object]:
-    """Return the object that counts: the one with all outputs, if those there are say the same."""
+    """Return the object that counts: the one with all outputs, if no other says something else, or more."""
     needed = [each.name for each in plan.outputs if not (each.has_default or each.optional)]
     whole = [each for each in found if all(name in each for name in needed)]
     if not whole:
         return found[0]
     names = [each.name for each in plan.outputs]
     told = [[(name in each, each.get(name)) for name in names] for each in whole]
-    if any(each != told[0] for each in told[1:]):
+    agree = all(name in whole[0] and each[name] == whole[0][name] for each in found for name in names if name in each)
+    if not agree or any(each != told[0] for each in told[1:]):
         raise ValueError("there are several objects, and they differ")
     return whole[0]
 

@@ -30,7 +30,18 @@ from dspex.programs.adapters._lenient import lenient_value
 from dspex.programs.adapters._marks import number_text, only_fence, without_marks
 from dspex.programs.adapters._types import Annotation, allows_none, literal_values, plain_type, without_none
 
-__all__ = ["NOTHING", "aliases_agree", "forgiven", "has_dates", "is_list", "is_mapping", "refuse_swaps", "structure_in"]
+__all__ = [
+    "NOTHING",
+    "aliases_agree",
+    "forgiven",
+    "has_dates",
+    "is_list",
+    "is_mapping",
+    "may_be_doubtful",
+    "refuse_doubts",
+    "refuse_swaps",
+    "structure_in",
+]
 
 NOTHING = frozenset({"none", "null", "n/a", "nil", ""})
 """Words for None, in small letters, where the type takes no text."""
@@ -45,6 +56,10 @@ _LISTS: tuple[type, ...] = (
 )
 _MAPPINGS: tuple[type, ...] = (dict, collections.abc.Mapping, collections.abc.MutableMapping, collections.OrderedDict)
 _DEEPEST = 40
+_LONGEST_NUMBER = 400
+_THOUSANDS = re.compile(r"\s*[-+]?[1-9]\d{0,2}(?:\.000)+\s*")
+_LARGE = re.compile(r"[eE]\+?\d{3}|\d{300}")
+_DOUBTFUL = re.compile(rf"\d\.000|{_LARGE.pattern}")
 
 
 def forgiven(value: object, annotation: object, depth: int = 0) -> object:
@@ -66,7 +81,7 @@ def forgiven(value: object, annotation: object, depth: int = 0) -> object:
     if origin in (int, float, bool):
         return _number(value, origin)
     if origin is decimal.Decimal:
-        return value.text if isinstance(value, ExactFloat) else _number(value, float)
+        return value.text if isinstance(value, ExactFloat) else _number(value, decimal.Decimal)
     if origin is str:
         return _text(value)
     if origin in DATE_TYPES:
@@ -100,7 +115,7 @@ def structure_in(text: str) -> object:
 
 
 class _Watch(NamedTuple):
-    """The slips that pydantic lets pass in a type's values: a truth value for a number, two keys for one."""
+    """The slips that pydantic lets pass in a type's values: no certain number for one, two keys for one."""
 
     numbers: bool
     keys: bool
@@ -111,13 +126,14 @@ def refuse_swaps(value: object, annotation: object) -> object:
     Return a JSON value that pydantic takes, with truth values as texts where the type has texts beside numbers.
 
     Raises:
-        ValueError: A truth value stands for a number, or two keys mean one and have different values.
+        ValueError: A truth value stands for a number, a number is not certain, or two keys mean one and have different
+            values.
     """
     try:
         watch = _known_watch(annotation)
     except TypeError:  # not hashable
         watch = _watch_of(annotation, set())
-    if (watch.numbers and _has_truth(value)) or (watch.keys and isinstance(value, (dict, list))):
+    if (watch.numbers and _has_slip(value)) or (watch.keys and isinstance(value, (dict, list))):
         return forgiven(value, annotation)
     return value
 
@@ -149,10 +165,20 @@ def _watch_of(annotation: object, seen: set[int]) -> _Watch:
     return _Watch(numbers, keys)
 
 
-def _has_truth(value: object) -> bool:
+def _has_slip(value: object) -> bool:
+    """Tell whether there is a truth value, or what ``refuse_doubts`` may refuse, in a JSON value."""
     if isinstance(value, dict):
-        return any(map(_has_truth, value.values()))
-    return any(map(_has_truth, value)) if isinstance(value, list) else isinstance(value, bool)
+        return any(map(_has_slip, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_slip, value))
+    if isinstance(value, str):
+        return len(value) <= _LONGEST_NUMBER and may_be_doubtful(value)
+    return isinstance(value, (bool, ExactFloat))
+
+
+def may_be_doubtful(text: str) -> bool:
+    """Tell quickly that ``refuse_doubts`` refuses no number in a text, as in most; True leaves it open."""
+    return _DOUBTFUL.search(text) is not None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -300,9 +326,36 @@ def _choice(choices: Choices, value: object) -> object:
 def _number(value: object, kind: type) -> object:
     if isinstance(value, bool) and kind is not bool:
         raise ValueError(f"expected a number, got the truth value {str(value).lower()}")
-    if not isinstance(value, str):
-        return value
-    return number_text(value, whole=kind is int)
+    text = number_text(value, whole=kind is int) if isinstance(value, str) else value
+    refuse_doubts(text, kind)
+    return text
+
+
+def refuse_doubts(value: object, kind: type) -> None:
+    """
+    Refuse a number that pydantic takes although it is not certain: ``1.000`` is a thousand in many languages.
+
+    Args:
+        value: A number, or the text of one.
+        kind: ``int``, ``float``, or another type, of which no number is refused.
+
+    Raises:
+        ValueError: A whole number may have a separator of thousands, or a float is too large for one.
+    """
+    text = value.text if isinstance(value, ExactFloat) else value
+    if not isinstance(text, str):
+        return
+    if kind is int and _THOUSANDS.fullmatch(text):
+        raise ValueError("its point may be a decimal mark or a separator of thousands")
+    if kind is float and _is_too_large(text):
+        raise ValueError("the number is too large")
+
+
+def _is_too_large(text: str) -> bool:
+    try:
+        return _LARGE.search(text) is not None and math.isinf(float(text))
+    except ValueError:
+        return False
 
 
 def _text(value: object) -> object:

@@ -1,8 +1,8 @@
 """
 A number, a truth value or a choice that stands alone in a short text, as in ``The answer is **1,200** euros``.
 
-A person who reads such a text may be sure or not. Only a sure one is read: a sentence that denies, compares, scales or
-asks, and one with two values, is not an answer.
+A person who reads such a text may be sure or not. Only a sure one is read: a sentence that denies, compares, scales,
+doubts or asks, and one with two values, is not an answer.
 """
 
 from __future__ import annotations
@@ -21,11 +21,23 @@ _SHORT = 200
 """Characters of a line in which a value may be looked for; a longer one is not an answer in a few words."""
 _MOST_LINES = 64
 _DENIES = "not|never|neither|nor|without|except|but|cannot|nicht|kein|keine|keinen|pas|jamais|non|não|ne"
-_DENIED = re.compile(rf"\b(?:{_DENIES})\b|n['\u2019]t\b", re.IGNORECASE)
+_TURNS = (  # words that turn a sentence round, or leave it open, without a "not"
+    "hardly|barely|scarcely|rarely|seldom|unlikely|doubtful|doubt|far from|opposite|instead|rather than|too|none"
+    "|nothing|wrong|wrongly|incorrect|incorrectly|avoid|exclud(?:e|es|ed|ing)|ruled? out|if|unless|whether"
+)
+_DENIED = re.compile(rf"\b(?:{_DENIES}|{_TURNS})\b|n['\u2019]t\b", re.IGNORECASE)
+_IN_PART = "half|partly|partially|almost|nearly|mix|mixture|between"
+_NOT_WHOLLY = re.compile(rf"\b(?:{_IN_PART})\b", re.IGNORECASE)
+_NOT_SURE = re.compile(
+    rf"\b(?:{_IN_PART}|mostly|largely|somewhat|sort of|kind of|technically|maybe|perhaps|possibly|probably|likely|may"
+    r"|might|could|would|supposed|assumed|used to)\b",
+    re.IGNORECASE,
+)
 _NO = re.compile(r"\bno\b", re.IGNORECASE)
 _UNSURE_NUMBER = re.compile(
     r"[<>≤≥±^\u00d7÷√?]"
     r"|\b(?:no|or|than|least|most|over|under|above|below|up to|nearly|almost|minus|negative|half|quarter"
+    r"|twice|double|triple|squared|cubed|point|between|bce?"
     r"|hundreds?|thousands?|millions?|billions?|trillions?|dozens?|bn|m|k|b|mio|mrd|lakh|crore|percent)\b",
     re.IGNORECASE,
 )
@@ -38,6 +50,11 @@ _TRUTHS = {"true": "True", "yes": "True", "false": "False", "no": "False"}
 _TRUTH = re.compile(r"(?<![\w-])(?:true|yes|false|no)(?![\w-])(?!\. ?\d)", re.IGNORECASE)
 
 
+_TAKES_BACK = re.compile(
+    r"\b(?:wait|actually|correction|corrected|sorry|oops|hmm|mistake|wrong|rather|re-?(?:check|calculate|consider)\w*"
+    r"|double-check\w*|let me)\b",
+    re.IGNORECASE,
+)
 _ENDS_THERE = re.compile(
     r"[*_`\"'\u201d\u2019»)\]}]*\s*(?:\Z|[.,;:!()\u2013\u2014-]|(?:because|since|as|for)\b)", re.IGNORECASE
 )
@@ -53,7 +70,7 @@ def only_value(codec: Codec, text: str) -> str | None:
     """
     Return the text of the one value that a short text names; None where there is none, several, or one that is unsure.
 
-    Lines behind the first are an afterthought, unless one of them is another value.
+    Lines behind the first are an afterthought, unless one of them is another value, or takes the first one back.
     """
     find = _finder(codec)
     line = first_line(text)
@@ -61,7 +78,9 @@ def only_value(codec: Codec, text: str) -> str | None:
         return None
     found = find(line)
     rest = text.strip().splitlines()[1:]
-    if found is None or len(rest) > _MOST_LINES or any(_is_another(codec, each, found) for each in rest):
+    if found is None or len(rest) > _MOST_LINES:
+        return None
+    if any(_TAKES_BACK.search(each) or _is_another(codec, each, found) for each in rest):
         return None
     return found
 
@@ -117,7 +136,7 @@ def _digits(word: str, *, whole: bool) -> str | None:
 
 
 def _only_truth(line: str) -> str | None:
-    if _DENIED.search(line) or line.rstrip().endswith("?"):
+    if _DENIED.search(line) or _NOT_SURE.search(line) or line.rstrip().endswith("?"):
         return None
     found = list(_TRUTH.finditer(line))
     if not all(_stands_alone(line[each.end() :]) for each in found):
@@ -139,6 +158,5 @@ def _only_choice(texts: Iterable[str], line: str) -> str | None:
                 return None
             found.add(choice)
             line = pattern.sub(" ", line)
-    if _DENIED.search(line) or _NO.search(line) or line.rstrip().endswith("?"):
-        return None
-    return _only(found)
+    denies = _DENIED.search(line) or _NO.search(line) or _NOT_WHOLLY.search(line)
+    return None if denies or line.rstrip().endswith("?") else _only(found)

@@ -67,7 +67,7 @@ def repaired(adapter: TypeAdapter[T], text: str, problem: ValueError, annotation
     """
     if text.startswith("<"):
         try:
-            return from_elements(adapter, text), "xml"
+            return from_elements(adapter, text, annotation), "xml"
         except (ValueError, RecursionError):
             pass  # the next rung
     if len(text) > LIMIT:

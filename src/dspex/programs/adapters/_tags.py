@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from dspex.programs._compile import Plan
+from dspex.programs.adapters._elements import is_one_item
 from dspex.programs.adapters._forgive import is_list, is_mapping
 from dspex.programs.adapters._thoughts import Thoughts
 from dspex.programs.adapters._values import Codec
@@ -169,7 +170,9 @@ class Tags:
     def _list(self, name: str, found: list[str], text: str) -> str:
         if not text:
             return "[]"
-        if text.startswith("[") or (len(found) == 1 and (text.startswith("<") or "\n" in text)):
+        if text.startswith("[") or (
+            len(found) == 1 and (text.startswith("<") or "\n" in text or not is_one_item(text))
+        ):
             return self.unescape(text if text.startswith("<") and not text.startswith(CDATA) else decoded(text))
         if any(each.startswith("[") for each in found):
             return self.unescape(decoded(text))

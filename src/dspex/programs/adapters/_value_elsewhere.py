@@ -6,11 +6,15 @@ import json
 import re
 
 from dspex.programs._compile import Plan
+from dspex.programs.adapters._exact_json import ExactFloat, refuse_controls
+from dspex.programs.adapters._forgive import structure_in
 from dspex.programs.adapters._headers import FieldNames, split
-from dspex.programs.adapters._marks import only_fence
+from dspex.programs.adapters._marks import folded, only_fence
+from dspex.programs.adapters._values import TextCodec
 
 __all__ = ["LOOKED_AT", "in_another_form", "may_be_elsewhere"]
 
+_VARIED = re.compile(r"[\s_\-]+")
 LOOKED_AT = 60
 """Characters beside its name that tell whether a value stands in another form."""
 _ELEMENTS = frozenset(
@@ -22,10 +26,16 @@ _ELEMENTS = frozenset(
 
 def may_be_elsewhere(name: str, text: str) -> bool:
     """Tell whether the beginning of a text opens another form, or may still do so when more follows."""
-    begun = "".join(text[: len(name) + LOOKED_AT].split())
-    member = f'{{"{name}":'
-    marks = ["[[##", member, f"```{member}", f"```json{member}", *([f"<{name}>"] if name not in _ELEMENTS else ())]
+    begun, bare = _bare(text[: len(name) + LOOKED_AT]), _bare(name)
+    members = [f"{{{quote}{bare}{quote}:" for quote in ('"', "'", "")]
+    marks = ["[[##", *(f"{fence}{each}" for each in members for fence in ("", "```", "```json", "```python"))]
+    marks += [f"<{bare}>"] if name not in _ELEMENTS else []
     return any(begun.startswith(mark) or mark.startswith(begun) for mark in marks)
+
+
+def _bare(text: str) -> str:
+    """Return a text without what models vary in a name: capitals, spaces, hyphens, underscores."""
+    return _VARIED.sub("", text).casefold()
 
 
 def in_another_form(plan: Plan, text: str) -> str | None:
@@ -52,16 +62,24 @@ def in_another_form(plan: Plan, text: str) -> str | None:
             raise ValueError("a fence opens before an object, and nothing but the object stands between two fences")
         text = inside
     try:
-        value = json.loads(text)
+        value = structure_in(text)
     except RecursionError as error:
         raise ValueError("it is an object that nests too deep") from error
-    if not isinstance(value, dict) or value.keys() != {name}:
+    if not isinstance(value, dict) or [folded(key) for key in value] != [folded(name)]:
         raise ValueError("it is an object with other keys")
-    return value[name] if isinstance(value[name], str) else json.dumps(value[name], ensure_ascii=False)
+    refuse_controls(text, value)
+    [member] = value.values()
+    if isinstance(member, (str, ExactFloat)):
+        return member if isinstance(member, str) else member.text
+    codec = plan.outputs[0].codec
+    if isinstance(codec, TextCodec):  # as an object's member is read: a number as it is written, null not at all
+        return str(codec.read_json(member)[0])
+    return json.dumps(member, ensure_ascii=False)
 
 
 def _between_tags(name: str, text: str) -> str:
-    found = re.fullmatch(rf"<{name}>(.*)</{name}>", text, re.DOTALL)
-    if found is None or f"<{name}>" in found[1] or f"</{name}>" in found[1]:
+    found = re.fullmatch(rf"<{name}>(.*)</{name}>", text, re.DOTALL | re.IGNORECASE)
+    tag = re.compile(rf"</?{name}>", re.IGNORECASE)
+    if found is None or tag.search(found[1]):
         raise ValueError(f"it begins with <{name}>, and is not one value between two tags")
     return found[1].strip()

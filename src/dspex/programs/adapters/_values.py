@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -23,7 +22,14 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from dspex.errors import SignatureError
 from dspex.programs.adapters._choices import Choices
 from dspex.programs.adapters._exact_json import DoubleKey, ExactFloat, exact_json, refuse_losses, without_texts
-from dspex.programs.adapters._forgive import aliases_agree, forgiven, has_dates, refuse_swaps
+from dspex.programs.adapters._forgive import (
+    aliases_agree,
+    forgiven,
+    has_dates,
+    may_be_doubtful,
+    refuse_doubts,
+    refuse_swaps,
+)
 from dspex.programs.adapters._marks import without_marks
 from dspex.programs.adapters._plain_json import in_order, unmistakable
 from dspex.programs.adapters._repair import Reading, checked, describe, led, repaired
@@ -61,9 +67,6 @@ UNTYPED: object = object()
 """The annotation of a field that was given none."""
 NONE_WORDS = frozenset({"None", "null", "NULL", "Null"})
 """Texts that are None wherever None is a value, although a text could be one too."""
-
-
-_INFINITE = (float("inf"), float("-inf"))
 
 
 class Codec:
@@ -213,7 +216,7 @@ class Codec:
             problem = error
         else:
             refuse_losses(text)
-            if "true" in text or "false" in text or "{" in text:
+            if "true" in text or "false" in text or "{" in text or may_be_doubtful(text):
                 return self._sure(exact_json(text), found), ""
             return found, ""
         if text in NONE_WORDS and allows_none(self.annotation):
@@ -332,9 +335,6 @@ class UntypedCodec(TextCodec):
         return str(value)
 
 
-_THOUSANDS = re.compile(r"\s*[-+]?\d{1,3}(?:\.000)+\s*")
-
-
 class NumberCodec(Codec):
     """``int``, ``float`` and ``bool`` as Python writes them."""
 
@@ -360,23 +360,18 @@ class NumberCodec(Codec):
             if plain_type(self.annotation) is not bool and without_marks(text).lower() in ("true", "false"):
                 raise  # a truth value is not a number
             return repaired(self.adapter, text, error, self.annotation)
-        if found in _INFINITE and "inf" not in text.lower():
-            raise ValueError("the number is too large")
-        if type(found) is int and _THOUSANDS.fullmatch(text):
-            raise ValueError("its point may be a decimal mark or a separator of thousands")
+        refuse_doubts(text, type(found))
         return found, ""
 
     def read_json(self, value: object) -> Reading:
         """Pydantic takes numbers and texts of numbers; a truth value is not a number."""
         if type(value) is bool and plain_type(self.annotation) is not bool:
             raise ValueError("expected a number, got a truth value")
-        value = float(value) if isinstance(value, ExactFloat) else value
-        try:
-            return self.adapter.validate_python(value), ""
-        except ValueError:
-            if not isinstance(value, str):
-                raise
+        if isinstance(value, str):
             return self.read(value)
+        found = self.adapter.validate_python(float(value) if isinstance(value, ExactFloat) else value)
+        refuse_doubts(value, type(found))
+        return found, ""
 
 
 class ChoiceCodec(Codec):

@@ -20,6 +20,7 @@ from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Adapter, FollowUp, Parsed, Piece, Repair, StreamParser, text_of
 from dspex.programs.adapters._base import PromptAdapter
 from dspex.programs.adapters._boxed import boxed_values, in_box
+from dspex.programs.adapters._closing_mark import ClosingFilter, keep_closing, without_closing
 from dspex.programs.adapters._enforced import value_form
 from dspex.programs.adapters._find_object import BEFORE_OBJECT
 from dspex.programs.adapters._json_stream import JsonStream
@@ -152,8 +153,10 @@ class AutoAdapter(PromptAdapter):
         said, thoughts, _ = _BEFORE_TEXT.spoken(text)
         if ends_in_thoughts(said):
             raise ResponseUnparsable(plan.name, text, [each.name for each in plan.outputs])
+        said, has_closing = without_closing(said)
         parsed = _read_value(plan, said) if form == "value" else _read_thoughts(plan, said)
-        return parsed._replace(thoughts=thoughts) if thoughts else parsed
+        repairs = (Repair("", "format"), *parsed.repairs) if has_closing else parsed.repairs
+        return parsed._replace(repairs=repairs, thoughts=thoughts or parsed.thoughts)
 
     def _read_object(self, signature: type[Signature], plan: Plan, completion: str | Completion) -> Parsed:
         try:
@@ -274,7 +277,7 @@ def _value_answer(rendered: Rendered, outputs: Mapping[str, object], every: bool
 def _alone(name: str, text: str) -> str:
     """Return a value as it stands alone; one that is empty, or looks like its own label, behind its label."""
     is_plain = text and _labelled(name, text) is None and not (len(text) > 3 and may_be_elsewhere(name, text))
-    return text if is_plain else f"{name}: {text}"
+    return keep_closing(text if is_plain else f"{name}: {text}")
 
 
 def _thoughts_answer(rendered: Rendered, outputs: Mapping[str, object], every: bool) -> str:
@@ -288,7 +291,7 @@ def _thoughts_answer(rendered: Rendered, outputs: Mapping[str, object], every: b
         if slot is not rendered.outputs[0]:
             text = f"{slot.name}: {text}"
         lines.append(text)
-    return "\n".join(lines)
+    return keep_closing("\n".join(lines))
 
 
 def _boxed_answer(rendered: Rendered, outputs: Mapping[str, object], every: bool) -> str:
@@ -427,12 +430,13 @@ class _AutoStream:
     of a text until it cannot be its label.
     """
 
-    __slots__ = ("_filter", "_form", "_held", "_is_told", "_plan", "_section", "_whole")
+    __slots__ = ("_closing", "_filter", "_form", "_held", "_is_told", "_plan", "_section", "_whole")
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._form = form_of(plan)
         self._filter = ThoughtFilter(_BEFORE_TEXT)
+        self._closing = ClosingFilter()
         self._whole: list[str] = []
         self._held: list[str] = []  # what is not told: the beginning of a text, the last line of thoughts
         self._is_told = False  # a text is past its label; thoughts are past their end
@@ -444,7 +448,9 @@ class _AutoStream:
         self._whole.append(said)
         if self._section is None or not said:
             return []
-        return self._text(self._section, said) if self._form == "value" else self._thoughts(self._section, said)
+        if self._form == "value":
+            return self._text(self._section, self._closing.feed(said))
+        return self._thoughts(self._section, said)
 
     def _text(self, section: Section, said: str, *, last: bool = False) -> list[Piece]:
         if self._is_told:
@@ -487,10 +493,11 @@ class _AutoStream:
         last = self._filter.finish()[0]
         self._whole.append(last)
         if self._form == "value" and self._section is not None:
+            last = self._closing.feed(last) + self._closing.finish()
             return [*self._text(self._section, last, last=True), *self._section.finish()]
         if self._form == "value":
             try:
-                found = _read_value(self._plan, "".join(self._whole))
+                found = _read_value(self._plan, without_closing("".join(self._whole))[0])
             except ResponseUnparsable:
                 return []
             return [Piece(name, "", value) for name, value in found.outputs.items()]
@@ -499,10 +506,10 @@ class _AutoStream:
     def _values(self, section: Section, last: str) -> list[Piece]:
         """Return the rest of the thoughts, and the values behind them."""
         names = [each.name for each in self._plan.outputs[1:]]
-        rest = "".join(self._held) + last
+        rest = without_closing("".join(self._held) + last)[0]
         labels = find_labels(names, rest)
         try:
-            outputs = dict(_read_thoughts(self._plan, "".join(self._whole)).outputs)
+            outputs = dict(_read_thoughts(self._plan, without_closing("".join(self._whole))[0]).outputs)
         except ResponseUnparsable:  # all of it is thoughts, and a second turn asks for the values
             return [*section.add(unescape_labels(names, rest)), *section.finish()]
         thoughts_end = labels[0].start if labels else _before_box(rest) if is_boxed(self._plan) else len(rest)

@@ -50,10 +50,11 @@ class ToolAdapter(PromptAdapter):
 
     def parse(self, signature: type[Signature], completion: str | Completion) -> Parsed:
         """
-        Read the outputs from the first call's arguments, or from an object in the text where there is no call.
+        Read the outputs from the call's arguments, or from an object in the text where there is no call.
 
         Raises:
-            ResponseUnparsable: Outputs without a default are missing, or have a value of another type.
+            ResponseUnparsable: Outputs without a default are missing, or have a value of another type; or there are
+                several calls that differ.
         """
         return read_object(plan_of(signature), _arguments(completion))
 
@@ -86,4 +87,5 @@ def _arguments(completion: str | Completion) -> str:
     if isinstance(completion, str):
         return completion
     calls = [call for call in completion.tool_calls if call.name == _TOOL] or completion.tool_calls
-    return (calls[0].raw or json.dumps(calls[0].arguments, ensure_ascii=False)) if calls else completion.text
+    written = [call.raw or json.dumps(call.arguments, ensure_ascii=False) for call in calls]
+    return "\n".join(written) if written else completion.text  # several calls count if they say the same
