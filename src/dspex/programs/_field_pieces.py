@@ -8,7 +8,9 @@ from dspex.errors import DspexError, LMError, ResponseUnparsable, StreamInterrup
 from dspex.programs._go_on import Seam
 from dspex.programs.adapters._adapter import Adapter, Piece
 from dspex.programs.adapters._native import Native
+from dspex.programs.adapters._thoughts import UnopenedThoughts
 from dspex.programs.signature import Signature, plan_of
+from dspex.protocols.forms import FormMemory
 from dspex.protocols.lm import LMDelta
 from dspex.protocols.scope import Delta, DeltaSink, LMResult, Reset
 
@@ -20,6 +22,7 @@ class FieldPieces:
 
     __slots__ = (
         "_adapter",
+        "_memory",
         "_native",
         "_parser",
         "_partial",
@@ -29,6 +32,7 @@ class FieldPieces:
         "_sink",
         "_thoughts",
         "_took",
+        "_unopened",
     )
 
     def __init__(
@@ -39,6 +43,7 @@ class FieldPieces:
         signature: type[Signature],
         native: Native | None,
         stands: Mapping[str, object],
+        memory: FormMemory | None,
     ) -> None:
         self._sink = sink
         self._path = path
@@ -50,6 +55,8 @@ class FieldPieces:
         self._took = False
         self._thoughts = ""
         self._seam: Seam | None = None
+        self._memory = memory
+        self._unopened = UnopenedThoughts() if memory is not None and memory.begins_in_thoughts else None
 
     @property
     def told(self) -> Mapping[str, object]:
@@ -72,6 +79,9 @@ class FieldPieces:
         text = self._adapter.stream_text(delta)
         if text and self._seam is not None:
             text = self._seam.feed(text)
+        if text and self._unopened is not None:
+            text = self._unopened.feed(text)
+            self._unopened = None if text else self._unopened
         if text:
             await self._put(self._parser.feed(text))
 
@@ -83,7 +93,13 @@ class FieldPieces:
     async def finish(self, result: LMResult) -> None:
         """Hand on what was held back; of an answer that did not come as a stream, all of it."""
         await self._all_of(result)
-        if self._seam is not None and (text := self._seam.finish()):
+        text = self._seam.finish() if self._seam is not None else ""
+        if self._unopened is not None and self._memory is not None:
+            text = self._unopened.feed(text, last=True)
+            if not text and all(each.end == "whole" for each in result.response.completions[:1]):
+                text = self._unopened.finish()
+                self._memory.begins_in_thoughts = False  # the next answer does not wait
+        if text:
             await self._put(self._parser.feed(text))
         await self._put(self._parser.finish())
 

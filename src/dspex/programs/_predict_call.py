@@ -25,7 +25,7 @@ from dspex.programs._whole import MAX_PAUSES, incomplete, joined, larger, shorte
 from dspex.programs.adapters._adapter import Adapter, GoesOn, Parsed, Repair
 from dspex.programs.adapters._enforced import enforced_by
 from dspex.programs.adapters._native import Native, has_native_fields, native_of
-from dspex.programs.adapters._thoughts import may_hold_thoughts
+from dspex.programs.adapters._thoughts import Thoughts, may_hold_thoughts
 from dspex.programs.details import AskedTurn
 from dspex.programs.signature import Signature, plan_of
 from dspex.protocols.content import ReasoningPart
@@ -185,7 +185,8 @@ class PredictCall:
         while True:
             pieces, sink = None, self._scope.stream
             if sink is not None:
-                pieces = FieldPieces(sink, self._path, self._adapter, self._signature, self._native, stands)
+                memory = self._scope.forms(self._predictor.lm)
+                pieces = FieldPieces(sink, self._path, self._adapter, self._signature, self._native, stands, memory)
                 stands = {}
             try:
                 result = await self._ask(messages, pieces)
@@ -443,7 +444,13 @@ class PredictCall:
     def _without_thoughts(self, completion: Completion) -> Completion:
         """Return a completion whose text is the answer alone; thoughts that its server left there are its reasoning."""
         thoughts_of = getattr(self._adapter, "thoughts_of", None)  # adapters of users need not have it
-        return completion if thoughts_of is None else thoughts_of(self._signature).apart(completion)
+        if thoughts_of is None:
+            return completion
+        thoughts: Thoughts = thoughts_of(self._signature)
+        memory = self._scope.forms(self._predictor.lm)
+        if memory is not None:  # so that the next stream waits for the end of the thoughts
+            memory.begins_in_thoughts = thoughts.are_unopened(completion.text)
+        return thoughts.apart(completion)
 
     def _note(self, repair: Repair) -> None:
         self._why = repair.kind if not repair.field else self._why

@@ -54,11 +54,16 @@ class FormMemory:
 
     Only turns in the form that a signature is asked in can move it: answers to questions that were on their way when it
     moved count for their own form, and decide nothing.
+
+    Attributes:
+        begins_in_thoughts: True when the model's last answer had thoughts whose opening was a part of its prompt, as
+            chat templates of reasoning models have it: a stream cannot know them until they end.
     """
 
-    __slots__ = ("_records",)
+    __slots__ = ("_records", "begins_in_thoughts")
 
     def __init__(self) -> None:
+        self.begins_in_thoughts = False
         self._records: dict[str, _Record] = {}
 
     def form(self, signature: str, ladder: Sequence[str]) -> tuple[str, Move | None]:

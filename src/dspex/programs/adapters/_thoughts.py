@@ -15,7 +15,16 @@ from typing import NamedTuple
 from dspex.protocols.content import ReasoningPart
 from dspex.protocols.lm import Completion
 
-__all__ = ["CHANNEL", "SPECIAL_PAIRS", "Spoken", "ThoughtFilter", "Thoughts", "ends_in_thoughts", "may_hold_thoughts"]
+__all__ = [
+    "CHANNEL",
+    "SPECIAL_PAIRS",
+    "Spoken",
+    "ThoughtFilter",
+    "Thoughts",
+    "UnopenedThoughts",
+    "ends_in_thoughts",
+    "may_hold_thoughts",
+]
 
 _NAMES = (
     r"(?:\w+:)?think(?:ing)?|think_\w{1,12}|thoughts?|thought_process|reasoning|reflection|analysis|scratch_?pad|inner_monologue"
@@ -127,6 +136,10 @@ class Thoughts:
         said = "\n\n".join([each for thought in thoughts if (each := thought.strip())])
         return Spoken(before + rest, said, self._unclear(rest))
 
+    def are_unopened(self, text: str) -> bool:
+        """Tell whether a whole answer begins in thoughts whose opening was a part of the prompt."""
+        return may_hold_thoughts(text) and self.opening(text) is None and self._end_of_unopened(text) > 0
+
     def apart(self, completion: Completion) -> Completion:
         """Return a completion whose thoughts are its reasoning; marks of a chat template behind it are dropped."""
         spoken = self.spoken(completion.text)
@@ -191,6 +204,44 @@ def ends_in_thoughts(text: str) -> bool:
     """Tell whether nothing stands behind the end of thoughts whose opening was a part of the prompt."""
     end = len(text.rstrip())
     return may_hold_thoughts(text) and any(each.end() == end for each in _CLOSES_ANY.finditer(text))
+
+
+class UnopenedThoughts:
+    """
+    Holds the beginning of an answer back until its thoughts end, where their opening was a part of the prompt.
+
+    Whoever reads the answer then gets the opening as well, if it can be told from the closing.
+    """
+
+    __slots__ = ("_parts", "_tail")
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._tail = ""
+
+    def feed(self, text: str, *, last: bool = False) -> str:
+        """Take what was added; return all that came, with the opening before it, once the closing is there."""
+        self._parts.append(text)
+        window = self._tail + text
+        self._tail = window[-_HELD:]
+        for found in _CLOSES_ANY.finditer(window):
+            if found.end() == len(window) and not last:  # the next character tells whether it is quoted
+                return ""
+            if not _is_quoted(window, found):
+                return self._opened(found[0], len(window) - found.start())
+        return ""
+
+    def _opened(self, closing: str, behind: int) -> str:
+        whole = "".join(self._parts)
+        thoughts, rest = whole[:-behind], whole[len(whole) - behind :]
+        if _OPENS.search(thoughts) is not None:
+            return whole
+        opening = closing.replace("/", "", 1)
+        return f"{opening}{_CLOSES_ANY.sub('', thoughts)}{rest}" if opening != closing else rest[len(closing) :]
+
+    def finish(self) -> str:
+        """Take note that the answer has ended and had no thoughts; return all of it."""
+        return "".join(self._parts)
 
 
 def _closing(opened: re.Match[str]) -> re.Pattern[str]:
