@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 from dspex._clock import wall_time
 from dspex.errors import SharedError
@@ -36,17 +36,30 @@ _LOOK_AFTER: Final = 0.1
 _SWEEP_EVERY: Final = 60.0
 
 
-@dataclass(slots=True)
-class _Wanted:
+class Looks(Protocol):
+    """Somebody's wish for a key; each wish is another one."""
+
+    @property
+    def key(self) -> str:
+        """The key."""
+        ...
+
+
+L = TypeVar("L", bound=Looks)
+
+
+@dataclass(slots=True, eq=False)
+class _Wanted(Generic[L]):
     """A key that somebody waits for, and when it is to be asked for."""
 
+    look: L
     at: float
     read: bool = True
     since: float | None = None
     """When another process was first seen to make it."""
 
 
-class Across:
+class Across(Generic[L]):
     """
     Speaks with the shared tier for one cache actor; ``run`` is a task of the actor's.
 
@@ -55,9 +68,9 @@ class Across:
         runtime: The clock, the events and the jitter.
         owner: The name under which this process holds leases.
         lease: Seconds that one lasts; it is renewed three times as often.
-        wanted: True while somebody waits for a key.
+        wanted: True while somebody waits for what is found for a look.
         leases: The keys and fences that this process leads.
-        say: Told of each key what came of it: its entry, a lease, or None: the store is down, go on without. ``Held``
+        say: Told of each look what came of it: an entry, a lease, or None: the store is down, go on without. ``Held``
             says that nobody seems to wait any more.
     """
 
@@ -68,9 +81,9 @@ class Across:
         *,
         owner: str,
         lease: float,
-        wanted: Callable[[str], bool],
+        wanted: Callable[[L], bool],
         leases: Callable[[], Sequence[tuple[str, int]]],
-        say: Callable[[str, CacheEntry | Granted | Held | None], None],
+        say: Callable[[L, CacheEntry | Granted | Held | None], None],
     ) -> None:
         self._tier = tier
         self._runtime = runtime
@@ -79,7 +92,7 @@ class Across:
         self._is_wanted = wanted
         self._leases = leases
         self._say = say
-        self._wanted: dict[str, _Wanted] = {}
+        self._wanted: dict[str, _Wanted[L]] = {}
         self._puts: deque[Put] = deque()
         self._releases: deque[tuple[str, int]] = deque()
         self._removals: deque[tuple[str, LMResponse, Callable[[], None]]] = deque()
@@ -89,9 +102,9 @@ class Across:
 
     # --- wishes, each in the actor's own tick ---------------------------------------------------------------
 
-    def want(self, key: str, *, read: bool = True) -> None:
-        """Ask for a key until it is there, or may be made here."""
-        self._wanted[key] = _Wanted(self._runtime.clock.now(), read)
+    def want(self, look: L, *, read: bool = True) -> None:
+        """Ask for a key until it is there, or may be made here; an earlier look for the key is not answered."""
+        self._wanted[look.key] = _Wanted(look, self._runtime.clock.now(), read)
         self._work.set()
 
     def put(self, key: str, entry: CacheEntry, fence: int) -> None:
@@ -115,7 +128,7 @@ class Across:
             self._work.set()
 
     def remove(self, key: str, value: LMResponse, done: Callable[[], None]) -> None:
-        """Remove a value, if it still is this one; ``done`` is called behind what was found before, also on failure."""
+        """Remove a value, if it still is this one; ``done`` is called when it is gone, behind what was found before."""
         self._removals.append((key, value, done))
         self._work.set()
 
@@ -132,17 +145,16 @@ class Across:
                 self._tell_bypass(f"{type(error).__name__}")
                 self._puts.clear()
                 self._releases.clear()
-                while self._removals:
-                    self._removals.popleft()[2]()
+                self._removals.clear()
                 wanted, self._wanted = self._wanted, {}
-                for key in wanted:
-                    self._say(key, None)
+                for each in wanted.values():
+                    self._say(each.look, None)
             await self._rest()
 
     async def _do_what_is_due(self) -> None:
         await self.flush()
         now = self._runtime.clock.now()
-        due = [key for key, each in self._wanted.items() if each.at <= now]
+        due = [each for each in self._wanted.values() if each.at <= now]
         for first in range(0, len(due), _CLAIMS_AT_ONCE):
             await self._claim(due[first : first + _CLAIMS_AT_ONCE])
         if now >= self._renew_at:
@@ -179,50 +191,59 @@ class Across:
                 await self._remove(key, value)
             except SharedError as error:
                 self._tell_bypass(str(error))
+            else:
+                done()
             self._removals.popleft()
-            done()
 
-    async def _claim(self, keys: Sequence[str]) -> None:
-        claims = [Claim(key, self._wanted[key].read) for key in keys if key in self._wanted]
-        if not claims:
+    async def _claim(self, wishes: Sequence[_Wanted[L]]) -> None:
+        wishes = [each for each in wishes if self._is_current(each)]
+        if not wishes:
             return
+        claims = [Claim(each.look.key, each.read) for each in wishes]
         try:
             found = await self._tier.claim(claims, self._owner, self._lease)
         except SharedError as error:
             self._tell_bypass(str(error))
-            for claim in claims:
-                self._wanted.pop(claim.key, None)
-                self._say(claim.key, None)
+            for each in wishes:
+                if self._is_current(each):
+                    del self._wanted[each.look.key]
+                self._say(each.look, None)
             return
-        for claim, each in zip(claims, found, strict=True):
-            self._claimed(claim.key, each)
+        for wish, each_found in zip(wishes, found, strict=True):
+            self._claimed(wish, each_found)
 
-    def _claimed(self, key: str, found: Stored | Granted | Held) -> None:
+    def _is_current(self, wish: _Wanted[L]) -> bool:
+        return self._wanted.get(wish.look.key) is wish
+
+    def _claimed(self, wish: _Wanted[L], found: Stored | Granted | Held) -> None:
+        key = wish.look.key
+        if not self._is_current(wish):  # a later look has begun while we asked: it is to find what there is now
+            if isinstance(found, Granted):
+                self.release(key, found.fence)
+            return
         if isinstance(found, Held):
-            wanted = self._wanted[key]
-            if not self._is_wanted(key):
+            if not self._is_wanted(wish.look):
                 del self._wanted[key]
-                self._say(key, found)  # somebody may come to want it before this is heard
+                self._say(wish.look, found)  # somebody may come to want it before this is heard
                 return
             now = self._runtime.clock.now()
-            wanted.since = now if wanted.since is None else wanted.since
-            pause = min(max(_FIRST_LOOK, (now - wanted.since) * _LOOK_AFTER), _LONGEST_LOOK)
+            wish.since = now if wish.since is None else wish.since
+            pause = min(max(_FIRST_LOOK, (now - wish.since) * _LOOK_AFTER), _LONGEST_LOOK)
             jitter = 0.5 + self._runtime.random.random()
-            wanted.read = True
-            wanted.at = now + min(pause * jitter, found.seconds + _FIRST_LOOK)
+            wish.read = True
+            wish.at = now + min(pause * jitter, found.seconds + _FIRST_LOOK)
             return
         if isinstance(found, Stored):
             entry = decode_entry(found.envelope, wall_time())
             if not isinstance(entry, CacheEntry):
                 self._tell_unreadable(entry)
-                self._wanted[key] = _Wanted(self._runtime.clock.now(), read=False)
-                self._work.set()
+                self.want(wish.look, read=False)
                 return
             del self._wanted[key]
-            self._say(key, entry)
+            self._say(wish.look, entry)
             return
         del self._wanted[key]
-        self._say(key, found)
+        self._say(wish.look, found)
 
     async def _renew(self) -> None:
         self._renew_at = self._runtime.clock.now() + self._lease / 3

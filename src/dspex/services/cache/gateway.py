@@ -84,8 +84,10 @@ class CacheGateway:
     def remove(self, key: str, response: LMResponse) -> None:
         """Take an answer out of every tier, if it is still the one that is kept."""
         self.table.memory.remove_nowait(key, response)
-        self.table.unwanted[key] = response  # a server that is killed before it hears of it leaves it to the next
-        self._server.cast(Remove(key))
+        removal = self.table.refused.add(
+            key, response
+        )  # a server that is killed before it hears of it leaves it to the next
+        self._server.cast(Remove(removal))
         self._emit("dspex.cache.remove", {})
 
     def abandon(self, lead: Lead, error: Exception | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from dspex._clock import wall_time
 from dspex._random import fresh_id
@@ -16,6 +16,7 @@ from dspex.runtime import Down, From, LibraryActor, Next, NoReply, ProcessRef, R
 from dspex.services.cache.across import Across
 from dspex.services.cache.envelope import CacheEntry, EntryStore, Unreadable
 from dspex.services.cache.memory import MemoryTier
+from dspex.services.cache.refused import Refused, Removal
 from dspex.services.cache.shared_tier import NEWEST, NO_LEASE, Granted, Held, SharedTier
 
 __all__ = ["Abandon", "CacheServer", "CacheTable", "Fill", "Lookup", "Remove"]
@@ -50,9 +51,9 @@ class Abandon:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """An answer is unwanted: the table says which."""
+    """An answer is unwanted; the table refuses it already."""
 
-    key: str
+    removal: Removal
 
 
 @dataclass(slots=True)
@@ -67,16 +68,24 @@ class Flight:
     monitor: int = 0
 
 
+@dataclass(slots=True, eq=False)
+class Look:
+    """One search of the tiers below memory for a key, and who waits for it; what an earlier one brings is not its."""
+
+    key: str
+    waiters: deque[tuple[Lookup, From]] = field(default_factory=deque)
+
+
 class CacheTable:
     """
-    The data that outlives the actor: the memory tier, the leaders of flights, answers that other tiers are to forget.
+    The data that outlives the actor: the memory tier, the leaders of flights, answers that the tiers are to forget.
 
     Attributes:
         owner: The name under which this process holds leases, which a restarted actor goes on to renew.
         ttl: Seconds for which an answer is served; None where it does not grow old.
     """
 
-    __slots__ = ("flights", "hits", "memory", "misses", "owner", "tokens", "ttl", "unwanted")
+    __slots__ = ("flights", "hits", "memory", "misses", "owner", "refused", "tokens", "ttl")
 
     def __init__(self, memory: MemoryTier, ttl: float | None = None) -> None:
         self.memory = memory
@@ -86,7 +95,7 @@ class CacheTable:
         self.tokens = 0
         self.hits = {"memory": 0, "disk": 0, "shared": 0, "coalesced": 0}
         self.misses = 0
-        self.unwanted: dict[str, LMResponse] = {}
+        self.refused = Refused()
 
     def until(self) -> float | None:
         """Return when an answer made now stops being served, in seconds since the epoch."""
@@ -108,16 +117,14 @@ class CacheServer(LibraryActor):
         self._disk_spec = disk
         self._shared = shared
         self._lease = lease
-        self._across: Across | None = None
+        self._across: Across[Look] | None = None
         self._disk: OpenCacheStore | None = None
         self._entries: EntryStore | None = None
         """The disk tier, where it keeps the circumstances of answers, too."""
         self._worker: WorkerThread | None = None
         self._reader: WorkerThread | None = None
         self._leaders: dict[int, str] = {}
-        self._removing: dict[str, int] = {}
-        """How many tiers still have to take an unwanted answer out."""
-        self._asking: dict[str, deque[tuple[Lookup, From]]] = {}
+        self._asking: dict[str, Look] = {}
         """Who waits for the disk, and behind it for the shared tier, to say whether they have a key."""
 
     async def init(self) -> None:
@@ -136,13 +143,13 @@ class CacheServer(LibraryActor):
                 lease=self._lease,
                 wanted=self._is_wanted,
                 leases=self._leases,
-                say=lambda key, found: self._dspex_process.mailbox.put_always(_SharedSaid(key, found)),
+                say=lambda look, found: self._dspex_process.mailbox.put_always(_SharedSaid(look, found)),
             )
             # Values that wait to be stored, and leases of flights that are over, outlive us by the time they need.
             self.own(self._across, Across.flush)
             self.spawn_task(self._across.run, label="shared tier")
-        for key in tuple(self._table.unwanted):
-            self._remove(key)
+        for removal in self._table.refused:
+            self._remove(removal)
         for key, flight in list(self._table.flights.items()):
             flight.waiters.clear()
             if flight.leader.alive:
@@ -166,13 +173,13 @@ class CacheServer(LibraryActor):
             return Reply(self._lead(message))
         asking = self._asking.get(message.key)
         if asking is not None:
-            asking.append((message, sender))
+            asking.waiters.append((message, sender))
             return NoReply()
-        self._asking[message.key] = deque([(message, sender)])
+        look = self._asking[message.key] = Look(message.key, deque([(message, sender)]))
         if self._disk is not None:
-            self._ask_disk(message.key)
+            self._ask_disk(look)
         elif self._across is not None:
-            self._across.want(message.key)
+            self._across.want(look)
         return NoReply()
 
     async def handle_cast(self, message: Any) -> Next:
@@ -182,7 +189,7 @@ class CacheServer(LibraryActor):
         elif issubclass(type(message), Abandon):
             self._abandon(message)
         elif issubclass(type(message), Remove):
-            self._remove(message.key)
+            self._remove(message.removal)
         else:
             return await super().handle_cast(message)
         return None
@@ -199,7 +206,7 @@ class CacheServer(LibraryActor):
         elif issubclass(type(message), _SharedSaid):
             self._shared_said(message)
         elif issubclass(type(message), _Removed):
-            self._removed(message)
+            self._table.refused.one_less(message.removal)
         else:
             return await super().handle_info(message)
         return None
@@ -281,9 +288,10 @@ class CacheServer(LibraryActor):
         if self._across is not None:
             self._across.release(key, flight.fence)
 
-    def _is_wanted(self, key: str) -> bool:
-        """True while somebody waits for what the shared tier says of a key."""
-        return any(sender.waiting and lookup.holder.alive for lookup, sender in self._asking.get(key, ()))
+    def _is_wanted(self, look: Look) -> bool:
+        """True while somebody waits for what the shared tier says to a look."""
+        is_current = self._asking.get(look.key) is look
+        return is_current and any(sender.waiting and lookup.holder.alive for lookup, sender in look.waiters)
 
     def _leases(self) -> list[tuple[str, int]]:
         """Return the keys and fences of the leases under which flights are under way."""
@@ -292,10 +300,12 @@ class CacheServer(LibraryActor):
     # --- tiers ----------------------------------------------------------------------------------------------
 
     def _keep(self, key: str, response: LMResponse) -> None:
-        if self._table.unwanted.get(key) == response:
+        if self._table.refused.holds(key, response):
             return  # its removal is behind this message
-        self._table.unwanted.pop(key, None)
-        self._removing.pop(key, None)
+        self._table.refused.forget(key)
+        look = self._asking.get(key)
+        if look is not None:  # what it is about to find is older than this, as with a refresh that it began before
+            self._answer(look, Hit(response, "coalesced"))
         before = self._table.memory.evicted
         self._table.memory.set_nowait(key, response, self._table.until())
         evicted = self._table.memory.evicted - before
@@ -304,15 +314,15 @@ class CacheServer(LibraryActor):
         if self._disk is not None and self._worker is not None:
             self._write_disk(self._worker, self._disk, key, response, self._table.until())
 
-    def _ask_disk(self, key: str) -> None:
+    def _ask_disk(self, look: Look) -> None:
         """Have the reader's thread look; it says what it found in the loop, whatever happens to it."""
         assert self._reader is not None
         disk, entries = self._disk, self._entries
         assert disk is not None
         loop, context, put = self.runtime.loop, self.runtime.context, self._dspex_process.mailbox.put_always
-        until = self._table.until()
+        key, until = look.key, self._table.until()
 
-        def look() -> None:
+        def find() -> None:
             found: CacheEntry | Unreadable | None = None
             try:
                 if entries is not None:
@@ -320,15 +330,15 @@ class CacheServer(LibraryActor):
                 elif (value := disk.get(key)) is not None:
                     found = CacheEntry(value, wall_time(), until)
             except CacheError as error:
-                say(_DiskSaid(key, None, str(error)))
+                say(_DiskSaid(look, None, str(error)))
             else:
-                say(_DiskSaid(key, found))
+                say(_DiskSaid(look, found))
 
         def say(said: _DiskSaid) -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(put, said, context=context)
 
-        self._reader.submit(look, failed=lambda error: say(_DiskSaid(key, None, repr(error))))
+        self._reader.submit(find, failed=lambda error: say(_DiskSaid(look, None, repr(error))))
 
     def _note_used(self) -> None:
         entries = self._entries
@@ -353,21 +363,19 @@ class CacheServer(LibraryActor):
 
         worker.submit(write, failed=_cannot_write)
 
-    def _remove(self, key: str) -> None:
+    def _remove(self, removal: Removal) -> None:
         """Queue the removal behind the write of the answer, which came before it."""
-        response = self._table.unwanted.get(key)
-        if response is None:
-            return
+        key, response = removal.key, removal.response
         self._table.memory.remove_nowait(key, response)
         loop, context, put = self.runtime.loop, self.runtime.context, self._dspex_process.mailbox.put_always
-        removed = _Removed(key, response)
+        removed = _Removed(removal)
         disk, reader, worker = self._disk, self._reader, self._worker
-        self._removing[key] = (self._across is not None) + (disk is not None)
+        removal.left = (self._across is not None) + (disk is not None)
+        if not removal.left:
+            self._table.refused.one_less(removal)
         if self._across is not None:
             self._across.remove(key, response, lambda: put(removed))
         if disk is None or reader is None or worker is None:
-            if self._across is None:
-                del self._table.unwanted[key], self._removing[key]
             return
 
         def say() -> None:
@@ -380,29 +388,21 @@ class CacheServer(LibraryActor):
             with suppress(RuntimeError):  # it has been closed before us: nobody looks any more
                 reader.submit(say, failed=_cannot_remove)
 
+        # Where it fails the answer stays refused, until another one takes its place.
         worker.submit(remove, failed=_cannot_remove)
-
-    def _removed(self, said: _Removed) -> None:
-        """Stop refusing an answer when no tier can come up with it any more."""
-        left = self._removing.get(said.key)
-        if left is None or self._table.unwanted.get(said.key) is not said.response:
-            return  # another one has taken its place, or it is to be removed once more
-        if left > 1:
-            self._removing[said.key] = left - 1
-        else:
-            del self._table.unwanted[said.key], self._removing[said.key]
 
     def _disk_said(self, said: _DiskSaid) -> None:
         self._tell_trouble(said)
         self._note_used()
-        found = said.found
-        if isinstance(found, CacheEntry) and found.value != self._table.unwanted.get(said.key):
-            self._table.memory.set_nowait(said.key, found.value, found.until)
-            self._answer(said.key, Hit(found.value, "disk"))
-        elif self._across is not None and said.key not in self._table.flights:
-            self._across.want(said.key)
+        look, found = said.look, said.found
+        if self._asking.get(look.key) is not look:
+            return  # a leader's answer came first
+        if isinstance(found, CacheEntry) and not self._table.refused.holds(look.key, found.value):
+            self._found(look, found, "disk")
+        elif self._across is not None and look.key not in self._table.flights:
+            self._across.want(look)
         else:
-            self._let_lead(said.key, NO_LEASE)
+            self._let_lead(look, NO_LEASE)
 
     def _tell_trouble(self, said: _DiskSaid) -> None:
         active, telemetry = self.runtime.telemetry.active, self.runtime.telemetry
@@ -415,32 +415,46 @@ class CacheServer(LibraryActor):
             telemetry.emit("dspex.cache.unreadable", {}, {"reason": said.found, "tier": "disk"})
 
     def _shared_said(self, said: _SharedSaid) -> None:
-        found = said.found
-        if isinstance(found, Held):
-            if self._across is not None and self._is_wanted(said.key):
-                self._across.want(said.key)
+        look, found = said.look, said.found
+        if self._asking.get(look.key) is not look:  # a leader's answer came first
+            if isinstance(found, Granted) and self._across is not None:
+                self._across.release(look.key, found.fence)
+        elif isinstance(found, Held):
+            if self._across is not None and self._is_wanted(look):
+                self._across.want(look)
             else:
-                self._asking.pop(said.key, None)
+                del self._asking[look.key]
         elif isinstance(found, Granted):
-            self._let_lead(said.key, found.fence)
+            self._let_lead(look, found.fence)
         elif found is None:
-            self._let_lead(said.key, NO_LEASE)
-        elif found.value == self._table.unwanted.get(said.key):
+            self._let_lead(look, NO_LEASE)
+        elif self._table.refused.holds(look.key, found.value):
             assert self._across is not None
-            self._across.want(said.key, read=False)  # its removal is under way
+            self._across.want(look, read=False)  # its removal is under way
         else:
-            self._table.memory.set_nowait(said.key, found.value, found.until)
-            if self._worker is not None and self._disk is not None:
-                self._write_disk(self._worker, self._disk, said.key, found.value, found.until)
-            self._answer(said.key, Hit(found.value, "shared"))
+            self._found(look, found, "shared")
 
-    def _answer(self, key: str, hit: Hit) -> None:
-        for _, sender in self._asking.pop(key, ()):
+    def _found(self, look: Look, entry: CacheEntry, tier: Literal["disk", "shared"]) -> None:
+        """Keep what a tier has, in the tiers above it, and answer with it."""
+        key = look.key
+        newer = self._table.memory.get_nowait(key)
+        if newer is not None:  # put there by a leader whose message is behind this one
+            self._answer(look, Hit(newer, "memory"))
+            return
+        self._table.memory.set_nowait(key, entry.value, entry.until)
+        if tier == "shared" and self._worker is not None and self._disk is not None:
+            self._write_disk(self._worker, self._disk, key, entry.value, entry.until)
+        self._answer(look, Hit(entry.value, tier))
+
+    def _answer(self, look: Look, hit: Hit) -> None:
+        del self._asking[look.key]
+        for _, sender in look.waiters:
             sender.reply(hit)
 
-    def _let_lead(self, key: str, fence: int) -> None:
+    def _let_lead(self, look: Look, fence: int) -> None:
         """Have the first who waits for the tiers lead, and the others wait for it."""
-        asking = self._asking.pop(key, deque())
+        key, asking = look.key, look.waiters
+        del self._asking[key]
         flight = self._table.flights.get(key)  # a refresh may have begun meanwhile
         if flight is not None:
             flight.waiters.extend(asking)
@@ -465,7 +479,7 @@ class CacheServer(LibraryActor):
 class _DiskSaid:
     """The disk tier's answer; ``trouble`` where it has none."""
 
-    key: str
+    look: Look
     found: CacheEntry | Unreadable | None
     trouble: str = ""
 
@@ -474,7 +488,7 @@ class _DiskSaid:
 class _SharedSaid:
     """The shared tier's answer: a value, a lease, or None: it is down."""
 
-    key: str
+    look: Look
     found: CacheEntry | Granted | Held | None
 
 
@@ -482,8 +496,7 @@ class _SharedSaid:
 class _Removed:
     """A tier has taken an unwanted answer out, and all that it had found before has been said."""
 
-    key: str
-    response: LMResponse
+    removal: Removal
 
 
 def _cannot_note(error: BaseException) -> None:
