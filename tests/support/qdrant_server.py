@@ -1,8 +1,8 @@
 """
 A stand-in for a Qdrant server: the paths that our index asks, on a real socket, over the embedded Qdrant.
 
-No package of Debian's or Python's has the server itself. What comes is read by the models of Qdrant's own client, which
-are made from the server's OpenAPI description, and so is what goes back.
+No package of Debian's or Python's has the server itself. The models of Qdrant's own client, which are made from the
+server's OpenAPI description, read the questions, and our index's client reads the answers with them.
 """
 
 from __future__ import annotations

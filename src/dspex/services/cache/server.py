@@ -69,7 +69,7 @@ class Flight:
 
 
 @dataclass(slots=True, eq=False)
-class Look:
+class Inquiry:
     """One search of the tiers below memory for a key, and who waits for it; what an earlier one brings is not its."""
 
     key: str
@@ -117,14 +117,14 @@ class CacheServer(LibraryActor):
         self._disk_spec = disk
         self._shared = shared
         self._lease = lease
-        self._across: Across[Look] | None = None
+        self._across: Across[Inquiry] | None = None
         self._disk: OpenCacheStore | None = None
         self._entries: EntryStore | None = None
         """The disk tier, where it keeps the circumstances of answers, too."""
         self._worker: WorkerThread | None = None
         self._reader: WorkerThread | None = None
         self._leaders: dict[int, str] = {}
-        self._asking: dict[str, Look] = {}
+        self._asking: dict[str, Inquiry] = {}
         """Who waits for the disk, and behind it for the shared tier, to say whether they have a key."""
 
     async def init(self) -> None:
@@ -175,7 +175,7 @@ class CacheServer(LibraryActor):
         if asking is not None:
             asking.waiters.append((message, sender))
             return NoReply()
-        look = self._asking[message.key] = Look(message.key, deque([(message, sender)]))
+        look = self._asking[message.key] = Inquiry(message.key, deque([(message, sender)]))
         if self._disk is not None:
             self._ask_disk(look)
         elif self._across is not None:
@@ -288,7 +288,7 @@ class CacheServer(LibraryActor):
         if self._across is not None:
             self._across.release(key, flight.fence)
 
-    def _is_wanted(self, look: Look) -> bool:
+    def _is_wanted(self, look: Inquiry) -> bool:
         """True while somebody waits for what the shared tier says to a look."""
         is_current = self._asking.get(look.key) is look
         return is_current and any(sender.waiting and lookup.holder.alive for lookup, sender in look.waiters)
@@ -314,7 +314,7 @@ class CacheServer(LibraryActor):
         if self._disk is not None and self._worker is not None:
             self._write_disk(self._worker, self._disk, key, response, self._table.until())
 
-    def _ask_disk(self, look: Look) -> None:
+    def _ask_disk(self, look: Inquiry) -> None:
         """Have the reader's thread look; it says what it found in the loop, whatever happens to it."""
         assert self._reader is not None
         disk, entries = self._disk, self._entries
@@ -434,7 +434,7 @@ class CacheServer(LibraryActor):
         else:
             self._found(look, found, "shared")
 
-    def _found(self, look: Look, entry: CacheEntry, tier: Literal["disk", "shared"]) -> None:
+    def _found(self, look: Inquiry, entry: CacheEntry, tier: Literal["disk", "shared"]) -> None:
         """Keep what a tier has, in the tiers above it, and answer with it."""
         key = look.key
         newer = self._table.memory.get_nowait(key)
@@ -446,12 +446,12 @@ class CacheServer(LibraryActor):
             self._write_disk(self._worker, self._disk, key, entry.value, entry.until)
         self._answer(look, Hit(entry.value, tier))
 
-    def _answer(self, look: Look, hit: Hit) -> None:
+    def _answer(self, look: Inquiry, hit: Hit) -> None:
         del self._asking[look.key]
         for _, sender in look.waiters:
             sender.reply(hit)
 
-    def _let_lead(self, look: Look, fence: int) -> None:
+    def _let_lead(self, look: Inquiry, fence: int) -> None:
         """Have the first who waits for the tiers lead, and the others wait for it."""
         key, asking = look.key, look.waiters
         del self._asking[key]
@@ -479,7 +479,7 @@ class CacheServer(LibraryActor):
 class _DiskSaid:
     """The disk tier's answer; ``trouble`` where it has none."""
 
-    look: Look
+    look: Inquiry
     found: CacheEntry | Unreadable | None
     trouble: str = ""
 
@@ -488,7 +488,7 @@ class _DiskSaid:
 class _SharedSaid:
     """The shared tier's answer: a value, a lease, or None: it is down."""
 
-    look: Look
+    look: Inquiry
     found: CacheEntry | Granted | Held | None
 
 

@@ -3,7 +3,7 @@ Passages as points of Qdrant, and filters as its conditions.
 
 Qdrant compares whole texts and numbers, but neither texts by their order nor integers above 2**53 exactly. So each
 value of the metadata is kept as a *fact* too, a text of JSON (``["year", 1999]``), and a filter becomes a condition
-that lets through at least what ``fits`` finds. What came through is then looked at with ``fits``.
+that lets through at least what ``fits`` finds. ``fits`` then looks at what came through.
 """
 
 from __future__ import annotations
