@@ -180,9 +180,10 @@ def in_short(result: Mapping[str, Any], peer: str) -> str:
     """
     Return three lines about all tasks: our default, the plain prompts, and the better of the peer's adapters.
 
-    They are about rows without demonstrations. The first two lines are of the rows that both have, the peer's of those
-    that it has besides; what is ours on these stands beside. A result file has the right answers of each row, and sums
-    of all else: first turns and tokens are each cell's average, weighed with the rows that count of its task.
+    They are about rows without demonstrations; a sentence tells of the unseen ones. The first two lines are of the rows
+    that both have, the peer's of those that it has besides; what is ours on these stands beside. A result file has the
+    right answers of each row, and sums of all else: first turns and tokens are each cell's average, weighed with the
+    rows that count of its task.
 
     Args:
         result: A result file.
@@ -197,8 +198,13 @@ def in_short(result: Mapping[str, Any], peer: str) -> str:
     better = max(PEERS, key=lambda form: _right(cells, form, all_rows))
     theirs = _percent(_right(cells, better, all_rows))
     ours = _percent(_right(cells, OURS, all_rows))
+    said = f"{len(tasks)} tasks. DSPy was asked {_count(all_rows)} of the rows: dspex gets {ours} % of these right."
+    if (fresh := pooled(result, OURS, CEILING, unseen=True)).rows:
+        ours, plain = (_percent(sum(each) / fresh.rows) for each in fresh)
+        said += f" On the {fresh.rows} rows on which no words were chosen,"
+        said += f" dspex gets {ours} %, the plain prompts {plain} %."
     lines = [
-        f"{len(tasks)} tasks. DSPy was asked {_count(all_rows)} of the rows: dspex gets {ours} % of these right.",
+        said,
         "",
         "| | rows | right | read at the first turn | tokens a row |",
         "|---|---|---|---|---|",

@@ -337,6 +337,16 @@ def test_the_average_of_a_task_counts_as_many_rows_as_are_compared() -> None:
     assert lines[-3] == "| dspex, by default | 2 | 50 % | 100 % | 58 |"
 
 
+def test_in_short_tells_of_the_rows_on_which_no_words_were_chosen() -> None:
+    right = {"dspex/auto": {9: False, 10: True, 11: True}, "plain": {9: True, 10: True, 11: False}}
+    cells = [(Cell("tool", form, 0), measured(right.get(form, right["plain"]))) for form in ("dspex/auto", "plain")]
+    cells += [(Cell("tool", form, 0), measured(right["plain"])) for form in ("dspy/chat", "dspy/json")]
+
+    said = in_short(result_file(cells, {}, []), "DSPy 9").splitlines()[0]
+
+    assert said.endswith("On the 2 rows on which no words were chosen, dspex gets 100 %, the plain prompts 50 %.")
+
+
 # --- a result file is what the next sitting begins with ----------------------------------------------------------
 
 
