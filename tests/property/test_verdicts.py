@@ -220,6 +220,23 @@ def test_of_candidates_that_are_as_good_the_cheapest_wins() -> None:
     assert cheapest([dear, bad]) == 0
 
 
+def test_answers_of_a_cache_make_nobody_cheap() -> None:
+    """They cost nothing this time; on the next question they would."""
+    scores = {n: float(n % 2) for n in range(40)}
+    near = {**scores, 1: 0.0, 2: 1.0}
+    leader = Tally(Candidate({"a": "1"}), scores, 0, Spending(tokens=4000), 40)
+    cached = Tally(Candidate({"a": "2"}), near, 0, Spending(), 0)
+    half = Tally(Candidate({"a": "3"}), near, 0, Spending(tokens=2100), 20)
+    runs = [
+        Evaluation(row, 1.0, spent=Spending(tokens=10, calls=row % 2) if row % 2 else Spending()) for row in range(4)
+    ]
+
+    assert cheapest([leader, cached]) == 0
+    assert cheapest([leader, half]) == 0  # 105 tokens a row that was paid for, not 52
+    assert cheapest([replace(leader, spent=Spending(), paid=0), half]) == 0
+    assert Tally.of(Candidate({"a": "4"}), runs).price == 10
+
+
 # --- splits -----------------------------------------------------------------------------------------------------
 
 

@@ -26,7 +26,7 @@ from dspex.optimizers.plans import (
     chance,
 )
 from dspex.optimizers.proposals import ImproveFromTraces, described_step, shown_traces
-from dspex.optimizers.race import Tally, cheapest, surely_worse
+from dspex.optimizers.race import Tally, cheapest, paid_rows, surely_worse
 from dspex.optimizers.random_search import told
 from dspex.protocols.model import LMChoice
 from dspex.protocols.money import Spending
@@ -52,12 +52,14 @@ class Member:
         candidate: The predictor it changes.
         scores: Its score on each row to choose by, in their order; not a number where the row failed.
         spent: The cost of those rows.
+        paid: Those of them that were paid for, and not taken from a cache.
         parents: The numbers of those it was made from.
     """
 
     candidate: Candidate
     scores: array[float]
     spent: Spending
+    paid: int
     parents: tuple[int, ...] = ()
 
     @property
@@ -350,9 +352,10 @@ def _member(
     order = [row.index for row in rows] if rows is not None else [each.row for each in found]
     values = [scores[row] for row in order]
     kept = array("d", [math.nan if value is None else value for value in values])
-    return Member(candidate, kept, sum((each.spent for each in found), Spending()), parents)
+    spent = sum((each.spent for each in found), Spending())
+    return Member(candidate, kept, spent, paid_rows(found), parents)
 
 
 def _tally(member: Member, price: float = 0.0) -> Tally:
     scores = {at: value - price for at, value in enumerate(member.scores) if not math.isnan(value)}
-    return Tally(member.candidate, scores, len(member.scores) - len(scores), member.spent)
+    return Tally(member.candidate, scores, len(member.scores) - len(scores), member.spent, member.paid)

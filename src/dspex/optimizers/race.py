@@ -12,7 +12,7 @@ from dspex.optimizers.candidate import Candidate
 from dspex.optimizers.plans import Evaluation, Run
 from dspex.protocols.money import Spending
 
-__all__ = ["Raced", "Tally", "cheapest", "paired", "race", "surely_worse", "worth_more_rows"]
+__all__ = ["Raced", "Tally", "cheapest", "paid_rows", "paired", "race", "surely_worse", "worth_more_rows"]
 
 
 GROWTH = 20
@@ -35,19 +35,21 @@ class Tally:
         scores: The score on each row by its number; failed rows are missing here and counted in ``failed``.
         failed: Rows that failed.
         spent: The cost of the rows together.
+        paid: Rows that were paid for; the others' answers came from a cache. None for all of them.
     """
 
     candidate: Candidate
     scores: Mapping[int, float]
     failed: int = 0
     spent: Spending = Spending()  # noqa: RUF009 - a frozen value
+    paid: int | None = None
 
     @classmethod
     def of(cls, candidate: Candidate, evaluations: Sequence[Evaluation]) -> Tally:
         """Count evaluations."""
         scores = {each.row: each.score for each in evaluations if each.score is not None}
         spent = sum((each.spent for each in evaluations), Spending())
-        return cls(candidate, scores, len(evaluations) - len(scores), spent)
+        return cls(candidate, scores, len(evaluations) - len(scores), spent, paid_rows(evaluations))
 
     @property
     def rows(self) -> int:
@@ -60,9 +62,15 @@ class Tally:
         return math.fsum(self.scores.values()) / len(self.scores) if self.scores else -math.inf
 
     @property
-    def price(self) -> float:
-        """The cost of a row: dollars where they are known, else tokens."""
-        return float(self.spent.usd or self.spent.tokens) / max(1, self.rows)
+    def price(self) -> float | None:
+        """The cost of a row that was paid for: dollars where they are known, else tokens; None without such a row."""
+        paid = self.rows if self.paid is None else self.paid
+        return float(self.spent.usd or self.spent.tokens) / paid if paid else None
+
+
+def paid_rows(evaluations: Sequence[Evaluation]) -> int:
+    """Return the number of rows that were paid for."""
+    return sum(bool(each.spent.calls or each.spent.tokens) for each in evaluations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +209,8 @@ def cheapest(tallies: Sequence[Tally]) -> int:
     """
     Return the number of the best: the cheapest within one standard error of the leader, ties to the older one.
 
-    The standard error is that of the paired difference, on the rows that both scored.
+    The standard error is that of the paired difference, on the rows that both scored. Without a known price, because
+    all of its answers came from a cache, the leader is the best, and nobody else is the cheapest.
     """
     if not tallies:
         return 0
@@ -213,7 +222,10 @@ def cheapest(tallies: Sequence[Tally]) -> int:
         count = len(differences)
         if number == lead or (count > 1 and count == len(leader.scores) and _within(differences)):
             near.append(number)
-    return min(near, key=lambda number: (tallies[number].price, -tallies[number].mean, number))
+    if leader.price is None:
+        return lead
+    priced = [(price, number) for number in near if (price := tallies[number].price) is not None]
+    return min(priced, key=lambda each: (each[0], -tallies[each[1]].mean, each[1]))[1]
 
 
 def _within(differences: Sequence[float]) -> bool:

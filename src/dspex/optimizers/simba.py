@@ -228,6 +228,7 @@ class SIMBA(Algorithm[Pool]):
                     {**before.scores, **scores},
                     before.failed + each.failed,
                     before.spent + each.spent,
+                    (before.paid or 0) + (each.paid or 0),
                 )
             )
         return replace(state, tallies=tuple(known.values()))
