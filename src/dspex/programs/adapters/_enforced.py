@@ -30,13 +30,13 @@ def value_form(plan: Plan, spell: Callable[[str], str], params: LMParams, able: 
     """
     if not _is_harmless(params, able):
         return None
-    only = plan.outputs[0]
-    kind = plain_type(only.codec.annotation)
-    if able.choices and isinstance(only.codec, ChoiceCodec) and fits(only.codec.texts):
-        return TextChoice(tuple(map(spell, only.codec.texts)))
-    if able.choices and isinstance(only.codec, NumberCodec) and kind is bool:
+    codec = plan.outputs[0].codec
+    if able.choices and isinstance(codec, ChoiceCodec) and fits(codec.texts):
+        return TextChoice(tuple(map(spell, codec.texts)))
+    kind = plain_type(codec.annotation) if isinstance(codec, NumberCodec) else None
+    if able.choices and kind is bool:
         return _TRUTH
-    if able.grammar and isinstance(only.codec, NumberCodec) and kind is int:
+    if able.grammar and kind is int:
         return WHOLE_NUMBER
     return None
 

@@ -17,6 +17,8 @@ __all__ = ["LOOKED_AT", "in_another_form", "may_be_elsewhere"]
 _VARIED = re.compile(r"[\s_\-]+")
 LOOKED_AT = 60
 """Characters beside its name that tell whether a value stands in another form."""
+_FIRST = "[{`<"
+"""What all marks of another form begin with."""
 _ELEMENTS = frozenset(
     {"body", "code", "div", "form", "head", "html", "li", "main", "math", "nav", "ol", "p", "page", "pre", "script"}
     | {"section", "span", "style", "svg", "table", "td", "template", "tr", "ul", "xml"}
@@ -27,6 +29,8 @@ _ELEMENTS = frozenset(
 def may_be_elsewhere(name: str, text: str) -> bool:
     """Tell whether the beginning of a text opens another form, or may still do so when more follows."""
     begun, bare = _bare(text[: len(name) + LOOKED_AT]), _bare(name)
+    if begun and begun[0] not in _FIRST:
+        return False
     members = [f"{{{quote}{bare}{quote}:" for quote in ('"', "'", "")]
     marks = ["[[##", *(f"{fence}{each}" for each in members for fence in ("", "```", "```json", "```python"))]
     marks += [f"<{bare}>"] if name not in _ELEMENTS else []

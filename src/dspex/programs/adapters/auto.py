@@ -64,6 +64,13 @@ _FEW_WORDS = re.compile(
 
 def form_of(plan: Plan) -> Form:
     """Return which form a signature is asked in."""
+    known: Form | None = plan.rendered.get(form_of)
+    if known is None:
+        known = plan.rendered[form_of] = _form_of(plan)
+    return known
+
+
+def _form_of(plan: Plan) -> Form:
     outputs = plan.outputs
     if not outputs:
         return "nothing"

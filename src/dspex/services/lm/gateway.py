@@ -177,7 +177,10 @@ class LMGateway:
         if isinstance(model, (LMPool, LocalLM)):
             return None
         keyed, name = self._target(model)
-        return keyed.table.forms.setdefault(name, FormMemory())
+        known = keyed.table.forms.get(name)  # every call asks
+        if known is None:
+            known = keyed.table.forms[name] = FormMemory()
+        return known
 
     def capabilities(self, lm: LMChoice) -> Capabilities:
         """Return what the model can do; for a pool, what all of its members can do."""
