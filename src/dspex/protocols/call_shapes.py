@@ -69,12 +69,23 @@ def arguments_of(value: object) -> tuple[str, Json | None]:
     return value, arguments if isinstance(arguments, dict) else None
 
 
-def _value_of(text: str) -> object:  # whatever JSON holds
-    """Return the value of a JSON text, line ends inside strings allowed; None for other text."""
+def _value_of(text: str, *, distinct: bool = False) -> object:  # whatever JSON holds
+    """
+    Return the value of a JSON text, line ends inside strings allowed; None for other text.
+
+    With ``distinct`` it is also None where a key has two values: the last one counts otherwise.
+    """
     try:
-        return json.loads(text, strict=False)
+        return json.loads(text, strict=False, object_pairs_hook=_distinct if distinct else None)
     except (ValueError, RecursionError):
         return None
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs) and any(found[name] != value for name, value in pairs):
+        raise ValueError("a key has two values")  # which one is meant, nobody knows
+    return found
 
 
 def is_cut(text: str) -> bool:
@@ -137,7 +148,7 @@ def calls_in_text(text: str, names: Collection[str]) -> list[tuple[str, str, Jso
         if match["name"] is not None:
             found.append((match["name"], match["given"]))
         else:
-            found += _listed(_value_of(match["body"])) or _broken(match["body"].strip())
+            found += _listed(_value_of(match["body"], distinct=True)) or _broken(match["body"].strip())
     found = found or marked_calls(text)
     is_marked = bool(found)
     found = found or python_calls(text)
@@ -147,7 +158,7 @@ def calls_in_text(text: str, names: Collection[str]) -> list[tuple[str, str, Jso
         bare = _CLOSING.sub("", text[opening.end() :] if opening is not None else text).strip()
         if bare[:1] not in ("{", "["):
             return []
-        found = _listed(_value_of(bare))
+        found = _listed(_value_of(bare, distinct=True))
         if bare == text and any(given is None for _, given in found):
             return []  # without a mark, an object that has only a name may be anything
     calls: list[tuple[str, str, Json | None]] = []

@@ -531,8 +531,28 @@ async def test_a_written_call_of_no_tool_is_refused_and_asked_for_again() -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["Nothing to call.", '{"name": "search"}', '{"name": "search", "arguments": 1}', "[", "{}"]
+    "text",
+    [
+        *('{"name": "search"}', '{"name": "search", "arguments": 1}', "[", "search(query='cats')"),
+        '{"name": "search", "arguments": {"query": "cats"}}\n{"name": "search", "arguments": {"query": "dogs"}}',
+        '{"name": "search", "arguments": {"query": "cats", "query": "dogs"}}',
+        '{"name": "search", "name": "fly", "arguments": {"query": "cats"}}',
+        'I call {"name": "search", "arguments": {"query": "cats"}} now.',
+        '{"search": {"query": "cats"}}',
+        "{'name': 'search', 'arguments': {'query': 'cats'}}",
+    ],
 )
+async def test_what_looks_like_calls_and_is_none_is_not_taken_for_no_call(text: str) -> None:
+    """Where calls are the only output, nothing else is said by it."""
+    lm = ScriptedLM([text, ToolCall("1", "search", {"query": "cats"})])
+    async with dspex.App(lm, cache=None) as app:
+        prediction = await app.run(dspex.Predict(Act), request="cats?", tools=[dspex.tool(search)])
+
+    assert [each.name for each in prediction.calls] == ["search"]
+    assert [each.kind for each in dspex.details(prediction).repairs] == ["turn"]
+
+
+@pytest.mark.parametrize("text", ["Nothing to call.", "There is no need to search(it).", "[]", "{}"])
 async def test_other_text_is_no_call(text: str) -> None:
     lm = ScriptedLM([text])
     async with dspex.App(lm, cache=None) as app:

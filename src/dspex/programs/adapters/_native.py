@@ -18,6 +18,7 @@ from dspex.programs._compile import Plan
 from dspex.programs.adapters._adapter import Adapter, Parsed, Repair
 from dspex.programs.adapters._call_arguments import read_arguments
 from dspex.programs.adapters._calls_in_words import asked_in_words
+from dspex.programs.adapters._exact_json import exact_json
 from dspex.programs.adapters._prompt import NATIVE_CALLS
 from dspex.programs.adapters._types import without_none
 from dspex.programs.fields import Field
@@ -98,7 +99,7 @@ class Native:
                 raise ResponseUnparsable(plan_of(self.signature).name, completion.text, (), {self.calls: problem})
             if written:
                 completion = replace(completion, text=words_before_calls(completion.text), tool_calls=written)
-            elif self.in_words and completion.text.strip()[:1] in _BEGIN and completion.text.strip() != "[]":
+            elif self._may_be_calls(completion.text.strip(), tools):
                 problem = 'there is no call in it: {"name": ..., "arguments": {...}}'
                 raise ResponseUnparsable(plan_of(self.signature).name, completion.text, (), {self.calls: problem})
         is_repaired = bool(written) and not self.in_words
@@ -124,6 +125,12 @@ class Native:
             own[self.citations] = Citations(completion.citations)
         repairs = (*parsed.repairs, Repair(self.calls, "json")) if is_repaired else parsed.repairs
         return Parsed({**parsed.outputs, **own}, repairs, parsed.thoughts)
+
+    def _may_be_calls(self, text: str, tools: Collection[str]) -> bool:
+        """Tell whether a text that is no call looks like one, where there is nothing else that it could say."""
+        if not (self.in_words or not plan_of(self.signature).outputs) or text in ("[]", "{}"):
+            return False
+        return text[:1] in _BEGIN or any(text.startswith(f"{name}(") or f'"{name}"' in text for name in tools)
 
     def _readable(self, completion: Completion) -> tuple[tuple[ToolCall, ...], bool]:
         """Return the calls with arguments that can be used, and whether that took a repair: as agents read them."""
@@ -170,7 +177,7 @@ def written_calls(text: str) -> tuple[ToolCall, ...]:
         return ()
     fenced = _FENCED.fullmatch(bare)
     try:
-        found = json.loads((fenced[1] or fenced[2]) if fenced is not None else bare)
+        found = exact_json((fenced[1] or fenced[2]) if fenced is not None else bare)
     except (ValueError, RecursionError):
         return ()
     calls = []
