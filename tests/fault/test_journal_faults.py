@@ -22,7 +22,7 @@ AT_ONCE = 3
 
 @dataclass(frozen=True)
 class Ended:
-    """What came of a job, and how many calls were paid for it."""
+    """The end of a job, and the number of calls that were paid for it."""
 
     state: bytes
     verdict: str
@@ -117,7 +117,7 @@ each_optimizer = pytest.mark.parametrize(
 async def test_a_process_that_dies_behind_any_write_is_continued_to_the_same_bytes(
     sim: Simulator, whole: Whole, name: str, tmp_path: Path
 ) -> None:
-    """What is recorded is not paid again."""
+    """A recorded answer is not paid again."""
     kinds = whole.records()
     for count in range(len(kinds)):
         home = tmp_path / str(count)

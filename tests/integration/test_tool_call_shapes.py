@@ -93,6 +93,61 @@ async def test_an_output_beside_a_call_is_an_output_where_it_is_written_as_one()
     assert prediction.say == "Looking."
 
 
+class ChooseAndCount(dspex.Signature):
+    """Have tools called."""
+
+    question: str = dspex.InputField()
+    tools: list[dspex.Tool[..., Any]] = dspex.InputField()
+    say: int = dspex.OutputField()
+    calls: dspex.ToolCalls = dspex.OutputField()
+
+
+class ChooseAndSayBriefly(dspex.Signature):
+    """Have tools called."""
+
+    question: str = dspex.InputField()
+    tools: list[dspex.Tool[..., Any]] = dspex.InputField()
+    say: str = dspex.OutputField(desc="a few words")
+    calls: dspex.ToolCalls = dspex.OutputField()
+
+
+@pytest.mark.parametrize(
+    ("signature", "text", "said"),
+    [
+        (ChooseAndSay, "Let me look.", None),
+        (ChooseAndSay, "say: Looking.", "Looking."),
+        (ChooseAndSay, '{"say": "Looking."}', "Looking."),
+        (ChooseAndSayBriefly, "Let me look.", None),
+        (ChooseAndSayBriefly, '{"say": "Looking."}', "Looking."),
+        (ChooseAndCount, "I need 2 facts.", None),
+        (ChooseAndCount, "2", None),
+        (ChooseAndCount, "say: 2", 2),
+    ],
+)
+@pytest.mark.parametrize("on_interrupt", ["", "raise", "reset"])
+async def test_in_few_words_an_output_beside_a_call_says_that_it_is_one(
+    signature: Any, text: str, said: object, on_interrupt: Any
+) -> None:
+    """Whole, and streamed: what a watcher was told is in the prediction, or was taken back."""
+    pieces = [delta(content=text[:5]), delta(content=text[5:]), delta(tool_calls=[{"index": 0, **call("now")}])]
+    answer = events(*pieces, delta(finish="tool_calls")) if on_interrupt else calls(call("now"), content=text)
+    program: Any = dspex.Predict(signature, adapter="auto", repair_turns=0)
+    told = ""
+    async with serving(answer) as server, app_at(server, lm=TOOLS) as app:
+        if on_interrupt:
+            watched = app.options(on_interrupt=on_interrupt)
+            async with watched.stream(program, question="q", tools=[now, add]) as stream:
+                async for each in stream:
+                    told = "" if isinstance(each, dspex.Reset) else told + each.text * (each.field == "say")
+                prediction = await stream.result()
+        else:
+            prediction = await app.run(program, question="q", tools=[now, add])
+
+    assert [each.name for each in prediction.calls] == ["now"]
+    assert prediction.to_dict().get("say") == said
+    assert told in ("", str(said))
+
+
 @pytest.mark.parametrize(
     "shape",
     [

@@ -49,7 +49,7 @@ async def watched(app: dspex.App, program: Any = SAY) -> tuple[str, Any]:
     ],
 )
 async def test_the_second_stream_tells_the_answer_alone(thought: str) -> None:
-    """What the first one told was a draft, and it says so; an answer that was not streamed teaches the same."""
+    """The first one told a draft, and says so; an answer that was not streamed teaches the same."""
     said = f"{thought}Paris, on the Seine."
     async with serving(says(*[said] * 2)) as server, app_at(server, adapter="auto") as app:
         assert (await app.run(SAY, question="q")).answer == "Paris, on the Seine."

@@ -22,6 +22,7 @@ class FieldPieces:
 
     __slots__ = (
         "_adapter",
+        "_held",
         "_memory",
         "_native",
         "_parser",
@@ -56,6 +57,10 @@ class FieldPieces:
         self._thoughts = ""
         self._seam: Seam | None = None
         self._memory = memory
+        # A value without its name may be words before calls, which are not an output. Where what was told stands, it
+        # waits for the end of the answer.
+        may_be_words = native is not None and bool(native.calls) and hasattr(adapter, "is_bare")
+        self._held: list[str] | None = [] if may_be_words and sink.on_interrupt == "raise" else None
         self._unopened = UnopenedThoughts() if memory is not None and memory.begins_in_thoughts else None
 
     @property
@@ -82,7 +87,9 @@ class FieldPieces:
         if text and self._unopened is not None:
             text = self._unopened.feed(text)
             self._unopened = None if text else self._unopened
-        if text:
+        if text and self._held is not None:
+            self._held.append(text)
+        elif text:
             await self._put(self._parser.feed(text))
 
     async def go_on(self, result: LMResult, seam: Seam) -> None:
@@ -99,9 +106,17 @@ class FieldPieces:
             if not text and all(each.end == "whole" for each in result.response.completions[:1]):
                 text = self._unopened.finish()
                 self._memory.begins_in_thoughts = False  # the next answer does not wait
+        if self._held is not None:
+            text = "".join((*self._held, text))
+            if self._are_words(result):
+                return
         if text:
             await self._put(self._parser.feed(text))
         await self._put(self._parser.finish())
+
+    def _are_words(self, result: LMResult) -> bool:
+        first = result.response.completions[:1]
+        return bool(first and self._native is not None and self._native.is_preamble(self._adapter, first[0]))
 
     async def _all_of(self, result: LMResult) -> None:
         completions = result.response.completions
@@ -121,6 +136,9 @@ class FieldPieces:
             StreamInterrupted: A draft was told before thoughts were known for what they are, and it stands.
         """
         texts = {name: str(value) for name, value in outputs.items() if isinstance(value, str)}
+        if unsaid := [name for name in self._partial if name not in outputs]:
+            why = dict.fromkeys(unsaid, "it was words before calls, which are not an output")
+            await self.take_back(ResponseUnparsable(plan_of(self._signature).name, "", (), why))
         told = {name: str(self._partial[name]) for name in texts if isinstance(self._partial.get(name), str)}
         if any(not texts[name].startswith(text) for name, text in told.items()):
             name = plan_of(self._signature).name

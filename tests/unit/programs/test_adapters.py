@@ -257,7 +257,7 @@ TOOLS = [ToolSpec("search", "Search.")]
 
 class TestNativeTools:
     async def test_the_model_is_given_the_tools_and_asked_for_the_rest(self) -> None:
-        scope = WatchedScope([Completion("look", tool_calls=(CALL,))], able=ABLE)
+        scope = WatchedScope([Completion("thought: look", tool_calls=(CALL,))], able=ABLE)
 
         prediction = await scope.run(Predict(Agent), question="q", tools=TOOLS)
 

@@ -109,7 +109,8 @@ class Native:
         has_calls = bool(self.calls and completion.tool_calls)
         words = completion.text.strip() if has_calls else ""
         try:
-            parsed = self._unset() if has_calls and not words else adapter.parse(self.signature, completion)
+            is_preamble = self.is_preamble(adapter, completion)
+            parsed = self._unset() if is_preamble else adapter.parse(self.signature, completion)
         except ResponseUnparsable:
             if not has_calls:
                 raise
@@ -131,6 +132,13 @@ class Native:
         if not (self.in_words or not plan_of(self.signature).outputs) or text in ("[]", "{}"):
             return False
         return text[:1] in _BEGIN or any(text.startswith(f"{name}(") or f'"{name}"' in text for name in tools)
+
+    def is_preamble(self, adapter: Adapter, completion: Completion) -> bool:
+        """Tell whether the text of an answer that calls tools is nothing, or words that do not say which output."""
+        if not (self.calls and completion.tool_calls):
+            return False
+        is_bare = getattr(adapter, "is_bare", None)  # an adapter of the user's own need not have it
+        return not completion.text.strip() or (is_bare is not None and is_bare(self.signature, completion))
 
     def _readable(self, completion: Completion) -> tuple[tuple[ToolCall, ...], bool]:
         """Return the calls with arguments that can be used, and whether that took a repair: as agents read them."""

@@ -210,7 +210,7 @@ class UnopenedThoughts:
     """
     Holds the beginning of an answer back until its thoughts end, where their opening was a part of the prompt.
 
-    Whoever reads the answer then gets the opening as well, if it can be told from the closing.
+    The reader of the answer then gets the opening as well, if it can be told from the closing.
     """
 
     __slots__ = ("_parts", "_tail")

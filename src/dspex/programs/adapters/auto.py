@@ -175,6 +175,23 @@ class AutoAdapter(PromptAdapter):
         parsed = _read_value(plan, text)  # a few words alone are the value all the same
         return parsed._replace(repairs=(Repair(plan.outputs[0].name, "format"), *parsed.repairs))
 
+    def is_bare(self, signature: type[Signature], completion: str | Completion) -> bool:
+        """Tell whether an answer is read as a value that does not say its name: beside calls that is only words."""
+        plan = plan_of(signature)
+        if len(plan.outputs) != 1:
+            return False
+        said, _, _ = _BEFORE_TEXT.spoken(text_of(completion))
+        said = without_closing(said)[0].strip()
+        try:
+            if form_of(plan) == "object":
+                JSONAdapter().parse(signature, completion)
+                return False
+            return _labelled(plan.outputs[0].name, said) is None and in_another_form(plan, said) is None
+        except ResponseUnparsable:
+            return True
+        except ValueError:
+            return False  # it is in another form, and cannot be read in it
+
     def thoughts_of(self, signature: type[Signature]) -> Thoughts:
         """Return where thoughts end that a server left in the text: only before everything else."""
         return BEFORE_OBJECT if form_of(plan_of(signature)) == "object" else _BEFORE_TEXT
