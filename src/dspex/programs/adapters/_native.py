@@ -128,7 +128,7 @@ class Native:
         return Parsed({**parsed.outputs, **own}, repairs, parsed.thoughts)
 
     def _may_be_calls(self, text: str, tools: Collection[str]) -> bool:
-        """Tell whether a text that is no call looks like one, where there is nothing else that it could say."""
+        """Tell whether a text that is not a call looks like one, where there is nothing else that it could say."""
         if not (self.in_words or not plan_of(self.signature).outputs) or text in ("[]", "{}"):
             return False
         return text[:1] in _BEGIN or any(text.startswith(f"{name}(") or f'"{name}"' in text for name in tools)
