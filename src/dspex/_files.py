@@ -140,6 +140,8 @@ class Replacement:
         try:
             with self._file as file, _told(self._path):
                 if kind is None:
+                    # On the disk before it has the name: a machine that stops here leaves the old file, never half
+                    # of a new one. So with the mode: nobody may read it who could not read the old one.
                     file.flush()
                     os.fsync(file.fileno())
                     if self._place.exists():

@@ -236,8 +236,9 @@ class AppTree:
         cancelled, then killed.
         """
         if self._closing is not None:
-            await asyncio.shield(self._closing)
+            await asyncio.shield(self._closing)  # a second closer that is cancelled must not cancel the first one
             return
+        # In this tick, before anything is awaited: the second closer waits for the first, and nothing is taken in.
         self._closing = self.runtime.loop.create_future()
         self.runner.close_intake()
         self.job_service.close()

@@ -62,6 +62,7 @@ class Janitor:
             context=runtime.context.copy(),
             name=f"janitor of {self._label}",
         )
+        # Known before it can end: the runtime's closing waits for the tasks in this set.
         self._tasks[task] = closing
         runtime.janitors.add(task)
         task.add_done_callback(self._closed, context=runtime.context)

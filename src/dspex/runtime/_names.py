@@ -136,6 +136,7 @@ class Names:
             self._starting[supervisor] = None
 
             def done(_: object) -> None:
+                # First out of the table: who is dismissed asks again at once, and is not to wait for this start again.
                 del self._starting[supervisor]
                 self.parking.dismiss_all()
 

@@ -177,7 +177,7 @@ class Process:
 
     def _launch(self, coroutine: Coroutine[object, None, None]) -> None:
         """Run ``coroutine`` as this process's task, past any task factory (an eager one would run it at once)."""
-        self.context.run(HOME.set, self)
+        self.context.run(HOME.set, self)  # before the task is made, whose first step already asks for its process
         task = asyncio.Task(coroutine, loop=self.runtime.loop, name=self.label, context=self.context)
         self._task = task
         task.add_done_callback(self._task_done, context=self.runtime.context)

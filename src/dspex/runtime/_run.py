@@ -152,6 +152,7 @@ class _Signals:
         """Take a signal; this runs between any two instructions of the main thread, so it does next to nothing."""
         self._count += 1
         if self._count == 1:
+            # Threadsafe also here in the loop's own thread: it wakes a loop that sleeps in its selector.
             self._loop.call_soon_threadsafe(self._stop)
             return
         for each in _SIGNALS:

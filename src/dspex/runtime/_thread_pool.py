@@ -228,7 +228,7 @@ class _Worker:
 
     def _tell(self, function: Callable[..., None], *args: object) -> bool:
         """Have ``function`` called on the loop; False when that is closed."""
-        try:
+        try:  # not asked first: the loop may be closed between the question and the call
             self._loop.call_soon_threadsafe(function, *args)
         except RuntimeError:
             return False

@@ -146,7 +146,7 @@ def seal(path: Path, facts: GraphFacts) -> None:
         file.seek(0, os.SEEK_END)
         file.write(head + digest.hexdigest().encode() + _MAGIC)
         file.flush()
-        os.fsync(file.fileno())
+        os.fsync(file.fileno())  # before the index names this file
 
 
 def read_graph(path: Path, identity: str) -> Graph | str:

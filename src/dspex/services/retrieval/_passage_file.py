@@ -216,6 +216,7 @@ def new_file(
         connection.execute("COMMIT")
         for statement in last:
             connection.execute(statement)
+    # Behind SQLite's last write, which does not sync here; the caller renames the file, or copies it, after that.
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
