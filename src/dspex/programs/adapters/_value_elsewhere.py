@@ -17,8 +17,8 @@ __all__ = ["LOOKED_AT", "in_another_form", "may_be_elsewhere"]
 _VARIED = re.compile(r"[\s_\-]+")
 LOOKED_AT = 60
 """Characters beside its name that tell whether a value stands in another form."""
-_FIRST = "[{`<"
-"""All marks of another form begin with one of these."""
+_OF_OBJECTS = frozenset("{`")
+"""What an object begins with, in a fence or without one."""
 _ELEMENTS = frozenset(
     {"body", "code", "div", "form", "head", "html", "li", "main", "math", "nav", "ol", "p", "page", "pre", "script"}
     | {"section", "span", "style", "svg", "table", "td", "template", "tr", "ul", "xml"}
@@ -29,11 +29,16 @@ _ELEMENTS = frozenset(
 def may_be_elsewhere(name: str, text: str) -> bool:
     """Tell whether the beginning of a text opens another form, or may still do so when more follows."""
     begun, bare = _bare(text[: len(name) + LOOKED_AT]), _bare(name)
-    if begun and begun[0] not in _FIRST:
-        return False
-    members = [f"{{{quote}{bare}{quote}:" for quote in ('"', "'", "")]
-    marks = ["[[##", *(f"{fence}{each}" for each in members for fence in ("", "```", "```json", "```python"))]
-    marks += [f"<{bare}>"] if name not in _ELEMENTS else []
+    first = begun[:1]
+    if first == "[":
+        marks = ["[[##"]
+    elif first == "<":
+        marks = [] if name in _ELEMENTS else [f"<{bare}>"]
+    elif first in _OF_OBJECTS:
+        members = [f"{{{quote}{bare}{quote}:" for quote in ('"', "'", "")]
+        marks = [f"{fence}{each}" for each in members for fence in ("", "```", "```json", "```python")]
+    else:
+        return not begun  # of nothing, anything may come
     return any(begun.startswith(mark) or mark.startswith(begun) for mark in marks)
 
 
