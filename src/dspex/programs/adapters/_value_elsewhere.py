@@ -18,7 +18,7 @@ _VARIED = re.compile(r"[\s_\-]+")
 LOOKED_AT = 60
 """Characters beside its name that tell whether a value stands in another form."""
 _OF_OBJECTS = frozenset("{`")
-"""What an object begins with, in a fence or without one."""
+"""An object begins with one of these, in a fence or without one."""
 _ELEMENTS = frozenset(
     {"body", "code", "div", "form", "head", "html", "li", "main", "math", "nav", "ol", "p", "page", "pre", "script"}
     | {"section", "span", "style", "svg", "table", "td", "template", "tr", "ul", "xml"}
