@@ -41,7 +41,7 @@ class QdrantIndex:
     On a server, searches and changes run on the loop, many at a time, over connections that are kept; a question that
     got no answer, or 429 or 5xx, is asked again, which is safe for changes too: they are written over. Embedded
     (``path``), everything runs in a thread of the index's own, one call after the other; such a search compares every
-    vector in Python, and Qdrant itself advises against more than 20,000.
+    vector, a filter looks at every passage in Python, and Qdrant itself advises against more than 20,000.
 
     Args:
         collection: Its name.
