@@ -15,6 +15,7 @@ import pytest
 import dspex
 from dspex.errors import DimensionMismatch, MissingExtra, VectorInvalid
 from dspex.retrieval import HashingEmbedder, QdrantIndex, Range, Vector
+from dspex.simulator import Simulator
 from tests.support.json_server import Answer, Asked, json_server
 from tests.support.qdrant_server import QdrantEngine, qdrant_server
 
@@ -41,6 +42,23 @@ async def test_an_app_adds_searches_and_deletes_on_a_server() -> None:
     assert [(each.id, each.title, each.metadata) for each in found] == [("heron", "Heron", {"seen": "2024-05-01"})]
     assert [each.id for each in june] == ["swift"]
     assert {each.id for each in left} == {"swift", "kite"}
+
+
+async def test_a_model_makes_the_vectors_within_the_request() -> None:
+    """Those of an index job, of what has changed alone, and of the query."""
+    async with Simulator() as simulator:
+        lm = dspex.LM("openai/rules", api_base=simulator.url, api_key="key")
+        index = QdrantIndex("birds", lm, path=":memory:")
+        async with dspex.App(lm=lm, retriever=index) as app:
+            first = await (await app.index(BIRDS, index, mode="add")).result()
+            moved = dspex.Passage(BIRDS[0].text, BIRDS[0].title, id="heron", metadata={"seen": "2025-01-01"})
+            again = await (await app.index([moved, BIRDS[1], KITE], index, mode="add")).result()
+            request = app.start(dspex.Retrieve(k=1), query="waits at the water")
+            (found,) = await request
+
+    assert (first.counts.embedded, again.counts.embedded) == (2, 1)  # its words are the same: its vector is, too
+    assert (found.id, found.metadata) == ("heron", {"seen": "2025-01-01"})
+    assert request.details.usage.input_tokens > 0
 
 
 @pytest.mark.parametrize("embedded", [True, False])
