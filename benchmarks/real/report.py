@@ -273,7 +273,9 @@ def _lines(lines: Sequence[Sequence[str]]) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f}"
+    """Return whole percents; nothing that happened is 0, and nothing that did not always happen is 100."""
+    said = f"{100 * share:.0f}"
+    return ">99" if said == "100" and share < 1 else "<1" if said == "0" and share > 0 else said
 
 
 def _beside(cell: Mapping[str, Any], ceiling: Mapping[str, Any] | None) -> str:

@@ -337,6 +337,16 @@ def test_the_average_of_a_task_counts_as_many_rows_as_are_compared() -> None:
     assert lines[-3] == "| dspex, by default | 2 | 50 % | 100 % | 58 |"
 
 
+def test_a_share_is_not_rounded_to_all_or_none() -> None:
+    first = [measured(dict.fromkeys(range(300), True), first=found) for found in (True, False)]
+    mixed = {**first[0], 299: first[1][299]}
+    cells = [(Cell("tool", "plain", 0), mixed), (Cell("tool", "dspex/auto", 0), first[0])]
+
+    lines = markdown(result_file(cells, {}, []), TITLES).splitlines()
+
+    assert [line.split(" | ")[5] for line in lines[4:6]] == ["100", ">99"]
+
+
 def test_in_short_tells_of_the_rows_on_which_no_words_were_chosen() -> None:
     right = {"dspex/auto": {9: False, 10: True, 11: True}, "plain": {9: True, 10: True, 11: False}}
     cells = [(Cell("tool", form, 0), measured(right.get(form, right["plain"]))) for form in ("dspex/auto", "plain")]
