@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from benchmarks._budget import Budget
+from benchmarks._optimizer_rows import OPTIMIZER_GROUPS
 from benchmarks._row import Clock, Group, Row, Size
 from benchmarks._search_rows import SEARCH_GROUPS
 
@@ -574,6 +575,7 @@ GROUPS: tuple[Group, ...] = (
             ),
         ),
     ),
+    *OPTIMIZER_GROUPS,
     *SEARCH_GROUPS,
     Group(
         "import",

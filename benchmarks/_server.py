@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import sys
 import threading
 from typing import cast
@@ -64,6 +65,16 @@ _STREAM = _streamed()
 _AGENT_RESPONSE = _response(AGENT_ANSWER)
 
 
+_ASKED = re.compile(rb"`\[\[ ## (\w+) ## \]\]`")
+
+
+def _all_fields(request: bytes) -> bytes:
+    """Return an answer, below ``/fields``, with every output that the prompt's last sentence asks for."""
+    names = dict.fromkeys(name.decode() for name in _ASKED.findall(request) if name != b"completed")
+    fields = "".join(f"[[ ## {name} ## ]]\nParis is the capital of France.\n\n" for name in names)
+    return _response(f"{fields}[[ ## completed ## ]]\n")
+
+
 class _Connection(asyncio.Protocol):
     """Answers every complete request; requests follow one another on a connection."""
 
@@ -79,8 +90,9 @@ class _Connection(asyncio.Protocol):
         self._buffer += data
         while (end := _end_of_request(self._buffer)) is not None:
             request, self._buffer = self._buffer[:end], self._buffer[end:]
-            if request.startswith(b"POST /late/"):
-                asyncio.get_running_loop().call_later(LATE, self._transport.write, RESPONSE)
+            if request.startswith((b"POST /late/", b"POST /fields/")):
+                response = RESPONSE if request.startswith(b"POST /late/") else _all_fields(request)
+                asyncio.get_running_loop().call_later(LATE, self._transport.write, response)
                 continue
             response = RESPONSE
             if request.startswith((b"POST /agent/", b"POST /stream/")):
