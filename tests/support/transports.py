@@ -123,6 +123,12 @@ async def serving(
     try:
         yield server
     finally:
+        # First nobody comes any more. A connection that was taken in this turn is a peer some turns later; with its
+        # listener closed meanwhile, asyncio would lose it.
+        for each in listener.sockets:
+            asyncio.get_running_loop().remove_reader(each.fileno())
+        for _ in range(3):
+            await asyncio.sleep(0)
         listener.close()
         for peer in server.peers:
             peer.transport.abort()

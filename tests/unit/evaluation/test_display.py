@@ -43,7 +43,17 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "w") as stream:
         monkeypatch.setattr(sys, "stderr", stream)
-        yield lambda: os.read(ours, 65_536).decode()
+
+        def written() -> str:
+            # The kernel hands a terminal's text on in pieces, when it has time: read to a mark of our own.
+            stream.write("\x02")
+            stream.flush()
+            text = b""
+            while not text.endswith(b"\x02"):
+                text += os.read(ours, 65_536)
+            return text[:-1].decode()
+
+        yield written
     os.close(ours)
 
 
