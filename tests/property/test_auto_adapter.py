@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from dspex.errors import ResponseUnparsable
 from dspex.programs import OutputField, Signature
 from dspex.programs.adapters._labels import escape_labels, find_labels, unescape_labels
+from dspex.programs.adapters._thoughts import _CLOSES_ANY, _OPENS
 from dspex.programs.adapters.auto import AutoAdapter, form_of
 from dspex.programs.signature import plan_of
 from tests.property.test_stream_parsers import PLACES, TOLD_AS_TEXT, cut
@@ -36,9 +37,17 @@ LABELS = st.sampled_from(
         "out",
         ":",
         "*",
+        "[[ ## completed ## ]]",
     ]
 )
 HOSTILE = st.lists(st.one_of(LABELS, st.text(max_size=8), TEXTS), max_size=5).map("\n".join).map(str.strip)
+
+
+def has_thoughts(text: str) -> bool:
+    """Tell of a text with the marks that models put around their own thoughts: nothing tells it from those."""
+    return _OPENS.search(text) is not None or _CLOSES_ANY.search(text) is not None
+
+
 KINDS = [each for each in VALUES if "image" not in each and each != "files"]
 """Media are written alike in every form: the tests of all adapters have them."""
 ALONE: dict[str, type[Signature]] = {
@@ -55,6 +64,7 @@ TWO = THINKING["str"].append("a_b", OutputField(), int)
 def test_one_output_is_read_back_and_streams_to_the_same(kind: str, data: st.DataObject, places: list[int]) -> None:
     value = data.draw(VALUES[kind][1])
     written = AUTO.format_outputs(ALONE[kind], {"out": value})
+    assume(not has_thoughts(written))
 
     parsed = AUTO.parse(ALONE[kind], written)
 
@@ -75,6 +85,7 @@ def test_thoughts_and_a_line_are_read_back(kind: str, data: st.DataObject, thoug
     value = data.draw(VALUES[kind][1])
     outputs = {"reasoning": thoughts, "out": value}
     written = AUTO.format_outputs(THINKING[kind], outputs)
+    assume(not has_thoughts(written))
 
     assert AUTO.parse(THINKING[kind], written).outputs == outputs
     texts, values = streamed(AUTO, THINKING[kind], cut(written, places))
@@ -87,15 +98,21 @@ def test_thoughts_and_a_line_are_read_back(kind: str, data: st.DataObject, thoug
 @example(thoughts="", out="", number=0)
 def test_no_text_can_forge_a_line(thoughts: str, out: str, number: int) -> None:
     outputs = {"reasoning": thoughts, "out": out, "a_b": number}
+    written = AUTO.format_outputs(TWO, outputs)
+    assume(not has_thoughts(written))
 
-    assert AUTO.parse(TWO, AUTO.format_outputs(TWO, outputs)).outputs == outputs
+    assert AUTO.parse(TWO, written).outputs == outputs
 
 
 @given(out=HOSTILE)
 @example(out="out: out: x")
 @example(out="- Out: x")
+@example(out="[[ ## completed ## ]]")
 def test_a_text_alone_may_begin_with_its_own_name(out: str) -> None:
-    assert AUTO.parse(ALONE["str"], AUTO.format_outputs(ALONE["str"], {"out": out})).outputs == {"out": out}
+    written = AUTO.format_outputs(ALONE["str"], {"out": out})
+    assume(not has_thoughts(written))
+
+    assert AUTO.parse(ALONE["str"], written).outputs == {"out": out}
 
 
 @pytest.mark.parametrize("text", ["<", "<think", "[", "\u25c1th"])

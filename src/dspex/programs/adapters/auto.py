@@ -305,6 +305,11 @@ def _alone(name: str, text: str) -> str:
 
 
 def _thoughts_answer(rendered: Rendered, outputs: Mapping[str, object], every: bool) -> str:
+    return keep_closing(_lines(rendered, outputs, every))
+
+
+def _lines(rendered: Rendered, outputs: Mapping[str, object], every: bool) -> str:
+    """Return the thoughts, and each other value behind its label."""
     names = [slot.name for slot in rendered.outputs[1:]]
     lines = []
     for slot in rendered.outputs:
@@ -315,7 +320,7 @@ def _thoughts_answer(rendered: Rendered, outputs: Mapping[str, object], every: b
         if slot is not rendered.outputs[0]:
             text = f"{slot.name}: {text}"
         lines.append(text)
-    return keep_closing("\n".join(lines))
+    return "\n".join(lines)
 
 
 def _boxed_answer(rendered: Rendered, outputs: Mapping[str, object], every: bool) -> str:
@@ -323,7 +328,7 @@ def _boxed_answer(rendered: Rendered, outputs: Mapping[str, object], every: bool
     told = demo_text(thoughts.codec, outputs[thoughts.name]) if thoughts.name in outputs else ""
     if only.name not in outputs or boxed_values(told):  # a box among the thoughts would be taken for the result
         return _thoughts_answer(rendered, outputs, every)
-    before = _thoughts_answer(rendered, {name: outputs[name] for name in outputs if name != only.name}, False)
+    before = _lines(rendered, {name: outputs[name] for name in outputs if name != only.name}, False)
     box = in_box(demo_text(only.codec, outputs[only.name]))
     return f"{before or NOT_GIVEN}\n{box}" if before or every else box
 
