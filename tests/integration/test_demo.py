@@ -136,7 +136,9 @@ def test_the_rules_are_told_of_every_answer(demo: str) -> None:
 def test_it_ends_with_the_tree_the_latencies_and_code(demo: str) -> None:
     assert re.search(r"cache  \(restarts [1-9].*mailbox max", demo)
     assert re.search(r"p50 [\d.]+, p95 [\d.]+, p99 [\d.]+", demo)
-    assert re.search(r"[\d,]+ calls paid for, [\d,]+ tokens, \$[\d.]+ by invented prices; [1-9][\d,]* answers from", demo)
+    assert re.search(
+        r"[\d,]+ calls paid for, [\d,]+ tokens, \$[\d.]+ by invented prices; [1-9][\d,]* answers from", demo
+    )
     assert "class RAG(dspex.Module):" in demo
 
 
