@@ -295,7 +295,7 @@ class QdrantIndex:
 
         try:
             return await self._thread().run(call)
-        except Exception as error:
+        except Exception as error:  # the client has no base class for what it raises
             self._dimensions = 0
             raise RetrievalError(f"Qdrant in {self._path}: {type(error).__name__}: {error}") from error
 
@@ -305,7 +305,7 @@ class QdrantIndex:
             try:
                 async with asyncio.timeout(server.timeout):
                     return await getattr(self._connected(server), method)(self._collection, **arguments)
-            except Exception as error:
+            except Exception as error:  # the same, and what httpx and pydantic raise through it
                 problem, again, after = _problem(error)
                 if not again or number == server.tries:
                     self._dimensions = 0  # the collection may be another one when it is back
